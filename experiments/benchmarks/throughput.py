@@ -1,0 +1,173 @@
+"""What the runner costs: its loop against hand-written ones, its import, and its second start.
+
+    python experiments/benchmarks/throughput.py [--json]
+
+Every row is a ratio against a rival measured in the same run, interleaved, median of several repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from report import Row, interleaved, print_rows
+
+from genjax import data, nets, ops, vae
+from genjax.core import step_key, stream_key
+from genjax.runner import Experiment, Interrupted
+from genjax.runner.logs import MetricLog
+from genjax.runner.loop import Hooks, StageLoop
+from genjax.runner.placement import Placement
+
+STEPS, LOG_EVERY, BATCH = 2000, 100, 128
+
+
+def digits_experiment() -> Experiment:
+    """Return the digits VAE (64-256-16) that the loops train."""
+    model = vae.VAE(
+        latent_dim=16,
+        encoder=nets.MLP(features=(256, 32)),
+        decoder=nets.MLP(features=(256, 64), output_shape=(8, 8, 1)),
+        likelihood=ops.Bernoulli(),
+    )
+    return Experiment(
+        model=model,
+        data=data.digits(),
+        preprocess=data.dynamic_binarization(levels=17),
+        optimizer=optax.adam(1e-3),
+        steps=STEPS,
+        batch_size=BATCH,
+        log_every=LOG_EVERY,
+    )
+
+
+def runner_loop(experiment: Experiment) -> Callable[[], None]:
+    """The runner's own loop with its log on disk; without evaluation, pictures and checkpoints."""
+    stage = experiment.plan()[0]
+    loop = StageLoop(experiment, stage, {}, (0,), Placement())
+    loop.prepare(0)
+
+    def run() -> None:
+        state = loop.init()
+        jax.block_until_ready(state)
+        with tempfile.TemporaryDirectory() as folder:
+            log = MetricLog(Path(folder))
+            hooks = Hooks(rows=log.write, evaluate=lambda *_: {}, pictures=lambda *_: None, stopping=lambda: None)
+            started = time.perf_counter()
+            jax.block_until_ready(loop.run(state, 0, hooks, None))
+            run.seconds = time.perf_counter() - started  # pyright: ignore[reportFunctionMemberAccess]
+            log.close()
+
+    return run
+
+
+def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], None]:
+    """What one would write by hand: ``chunk`` steps of optax on ``model.loss`` in one donated ``jit``."""
+    model, optimizer = experiment.model, optax.adam(1e-3)
+    source = experiment.data.splits["train"]
+    arrays = {name: jnp.asarray(array) for name, array in source.arrays.items()}  # pyright: ignore
+    key = jax.random.key(0)
+
+    def body(carry: tuple, indices: jax.Array) -> tuple:
+        params, state, opt_state, step = carry
+        batch_key, train_key = step_key(stream_key(key, "batch"), step), step_key(stream_key(key, "train"), step)
+        batch = {name: jnp.take(array, indices, axis=0, mode="clip") for name, array in arrays.items()}
+        batch = experiment.preprocess(batch_key, batch)
+        (loss, (state, metrics)), grads = jax.value_and_grad(model.loss, has_aux=True)(  # pyright: ignore
+            params, state, train_key, batch, step
+        )
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), state, opt_state, step + 1), {"loss": loss} | metrics
+
+    many = jax.jit(lambda carry, indices: jax.lax.scan(body, carry, indices), donate_argnums=0)
+    one = jax.jit(body, donate_argnums=0)
+    compiled = many if chunk > 1 else one
+    rng = np.random.default_rng(0)
+    size = len(source)
+
+    def run() -> None:
+        params, state = model.init(key, experiment.preprocess(key, {n: a[:BATCH] for n, a in arrays.items()}))
+        carry = (params, state, optimizer.init(params), jnp.int32(0))
+        jax.block_until_ready(carry)
+        started = time.perf_counter()
+        for _ in range(0, STEPS, chunk):
+            shape = (chunk, BATCH) if chunk > 1 else (BATCH,)
+            carry, metrics = compiled(carry, rng.integers(size, size=shape, dtype=np.int32))
+        jax.block_until_ready((carry, metrics))
+        run.seconds = time.perf_counter() - started  # pyright: ignore[reportFunctionMemberAccess]
+
+    return run
+
+
+def import_seconds(statement: str) -> float:
+    """Return how long a statement takes in a fresh interpreter, itself excluded."""
+    code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def start_seconds(cache: str) -> float:
+    """Return seconds from process start to the end of the first dispatch, with a given cache folder."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import jax; import throughput;"
+        "from genjax.runner.compilation import enable_compilation_cache; enable_compilation_cache();"
+        "run = throughput.first_dispatch()"
+    )
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        check=True,
+        env={**os.environ, "XDG_CACHE_HOME": cache},
+    )
+    return time.perf_counter() - started
+
+
+def first_dispatch() -> None:
+    """Train one dispatch of the digits VAE, the way ``train`` does."""
+    experiment = digits_experiment()
+    loop = StageLoop(experiment, experiment.plan()[0], {}, (0,), Placement())
+    loop.prepare(0)
+    hooks = Hooks(rows=lambda *_: None, evaluate=lambda *_: {}, pictures=lambda *_: None, stopping=lambda: 15)
+    with contextlib.suppress(Interrupted):
+        loop.run(loop.init(), 0, hooks, None)
+
+
+def main() -> None:
+    """Measure every row and print it."""
+    experiment = digits_experiment()
+    loops = {
+        "runner": runner_loop(experiment),
+        "bare": bare_loop(experiment, LOG_EVERY),
+        "one dispatch a step": bare_loop(experiment, 1),
+    }
+    seconds = interleaved(loops, repeats=9)
+    runner = statistics.median(a / b for a, b in zip(seconds["runner"], seconds["bare"], strict=True))
+    single = statistics.median(a / b for a, b in zip(seconds["one dispatch a step"], seconds["runner"], strict=True))
+    base = "import jax, flax.linen, optax"
+    imports = [import_seconds(f"{base}; import genjax") - import_seconds(base) for _ in range(7)]
+    with tempfile.TemporaryDirectory() as scratch:
+        colds = [start_seconds(f"{scratch}/{i}") for i in range(3)]
+        warms = [start_seconds(f"{scratch}/{i}") for i in range(3)]
+    print_rows(
+        Row("digits VAE step: runner / bare jit+scan", runner, "<= 1.05", "hand-written scan loop"),
+        Row(
+            "digits VAE step: one dispatch a step / runner", single, ">= 1.2", "hand-written loop, one dispatch a step"
+        ),
+        Row("import genjax, seconds over jax, flax.linen, optax", statistics.median(imports), "<= 0.3", base),
+        Row("second start / cold start", statistics.median(warms) / statistics.median(colds), "<= 0.6", "empty cache"),
+        Row("second start, seconds", statistics.median(warms), "about 6", "process start to first dispatch"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""VAE with a discretized logistic likelihood on scikit-learn's digits, 8 x 8 pixels of 17 levels.
+
+Command: genjax train experiments/vae_digits.py
+Test log-likelihood, 1,000 importance samples: FILL nats per example (mean ± sd of 3 seeds; FILL s on 2 CPU cores).
+"""
+
+import optax
+
+from genjax import Experiment, data, nets, ops, vae
+
+
+def experiment(
+    latent_dim: int = 16,
+    hidden: int = 128,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.1,
+    steps: int = 2_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run. With 1,257 training images it overfits when it runs much longer, or wider.
+
+    Args:
+      latent_dim: length of the latent vector.
+      hidden: width of the two hidden layers of encoder and decoder.
+      learning_rate: of AdamW, where its cosine decay begins.
+      weight_decay: of AdamW.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    digits = data.digits()
+    likelihood = ops.DiscretizedLogistic(levels=digits.levels)
+    return Experiment(
+        model=vae.VAE(
+            latent_dim=latent_dim,
+            encoder=nets.MLP((hidden, hidden, 2 * latent_dim)),
+            decoder=nets.MLP((hidden, hidden), output_shape=(8, 8, likelihood.num_outputs)),
+            likelihood=likelihood,
+        ),
+        data=digits,
+        preprocess=data.scale(levels=digits.levels),
+        optimizer=optax.adamw(optax.cosine_decay_schedule(learning_rate, steps), weight_decay=weight_decay),
+        ema_decay=0.999,
+        steps=steps,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,30 @@
+"""Generative models of every family in JAX, under one functional contract.
+
+>>> from genjax import data, nets, ops, vae  # the parts
+>>> from genjax import Experiment, train  # the runner
+"""
+
+from genjax import data, nets, ops, vae
+from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
+from genjax.learners import Stage, gradient_learner
+from genjax.runner import Experiment, Run, load_run, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Experiment",
+    "GenerativeModel",
+    "Learner",
+    "Objective",
+    "Run",
+    "Stage",
+    "TrainState",
+    "Variables",
+    "data",
+    "gradient_learner",
+    "load_run",
+    "nets",
+    "ops",
+    "train",
+    "vae",
+]

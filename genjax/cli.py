@@ -1,0 +1,431 @@
+"""The command line: ``genjax train | sample | evaluate | list``, also as ``python -m genjax``.
+
+The flags of ``train`` are the arguments of the file's ``experiment`` function, those of ``sample`` the keyword-only
+arguments of that model's own ``sample``; both are read from the signature.
+
+Exit status: 0 for success, 1 when a run failed, 2 for what was refused before anything compiled, 128 + n for signal n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import os
+import re
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+USAGE = """usage: genjax COMMAND ...
+
+  train FILE       train the experiment of a file:            genjax train experiments/vae_digits.py
+  sample RUN       draw from a finished run:                  genjax sample runs/vae_digits/TIME -n 64
+  evaluate RUN     score a finished run on held-out data:     genjax evaluate runs/vae_digits/TIME
+  list             models, capabilities and experiments:      genjax list
+
+'genjax COMMAND --help' shows the flags; after FILE or RUN also those of that experiment or model."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainOptions:
+    """How to run.
+
+    Attributes:
+      workdir: run folder; runs/EXPERIMENT/TIME when not given.
+      seed: of everything random.
+      seeds: replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
+      resume: go on from the newest whole checkpoint, with the flags of the run as it was.
+      overwrite: replace the run that is in the run folder.
+      distributed: call jax.distributed.initialize() first, for several processes.
+    """
+
+    workdir: Path | None = None
+    seed: int = 0
+    seeds: int = 1
+    resume: bool = False
+    overwrite: bool = False
+    distributed: bool = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class SampleOptions:
+    """How to draw.
+
+    Attributes:
+      num_samples: how many samples.
+      out: .png for a picture, .npz or .npy for the numbers; a picture in the run folder when not given.
+      seed: of the draws; a fresh one when not given, and printed.
+      checkpoint: last, best (by the held-out metric), or a step.
+      replica: of which replica, for a run of several seeds.
+    """
+
+    num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    out: Path | None = None
+    seed: int | None = None
+    checkpoint: str = "last"
+    replica: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class EvaluateOptions:
+    """How to score.
+
+    Attributes:
+      split: of the experiment's data.
+      num_samples: draws for each example, for estimates.
+      seed: of the draws and of random preprocessing.
+      checkpoint: last, best (by the held-out metric), or a step.
+      json: print JSON instead of a table.
+    """
+
+    split: str = "test"
+    num_samples: int = 1000
+    seed: int = 0
+    checkpoint: str = "last"
+    json: bool = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class ListOptions:
+    """What to print.
+
+    Attributes:
+      json: print JSON instead of a table.
+      experiments: folder of experiment files.
+    """
+
+    json: bool = False
+    experiments: Path = Path("experiments")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run a command; turn what it refuses or suffers into one line and an exit status."""
+    from genjax.runner import CheckpointError, Interrupted, NonFiniteError
+
+    try:
+        return _command(arguments)
+    except Interrupted as stop:
+        print(f"genjax: {stop}", file=sys.stderr)
+        return 128 + stop.signal_number
+    except KeyboardInterrupt:
+        print("genjax: interrupted", file=sys.stderr)
+        return 130
+    except (NonFiniteError, CheckpointError) as failure:
+        return _fail(failure, 1)
+    except (ValueError, FileNotFoundError, NotADirectoryError) as refused:
+        return _fail(refused, 2)
+    except OSError as failure:
+        return _fail(failure, 1)
+
+
+def _fail(error: Exception, status: int) -> int:
+    if os.environ.get("GENJAX_TRACEBACK"):
+        traceback.print_exception(error)
+    print(f"genjax: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _command(arguments: list[str]) -> int:
+    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "list": _list}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from genjax import __version__
+
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        raise ValueError(f"unknown command {name!r}; use one of {', '.join(commands)}")
+    return commands[name](rest)
+
+
+def _train(arguments: list[str]) -> int:
+    if not _positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions):
+        return 0
+    from genjax.runner.folder import Source, default_path
+    from genjax.runner.loading import load_experiment_fn
+
+    file, flags = Path(arguments[0]), arguments[1:]
+    function = load_experiment_fn(file)
+    program = f"genjax train {file}"
+    hyper, options = _parse(program, flags, _hyper_parameters(function), TrainOptions)
+    if options.distributed:
+        import jax
+
+        jax.distributed.initialize()
+    if options.workdir is None:
+        options.workdir = default_path(file.stem, resume=options.resume)
+    if options.resume:
+        hyper, options = _parse_resumed(program, flags, function, options.workdir)
+    return _train_parsed(
+        function,
+        dataclasses.asdict(hyper),
+        options,
+        Source(name=file.stem, file=file, arguments=dataclasses.asdict(hyper), description=_claim(function)),
+    )
+
+
+def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
+    """Parse again with the run's own arguments as defaults, so that resuming needs no flags."""
+    from genjax.runner.folder import RunFolder
+    from genjax.runner.loading import arguments_from_json
+
+    holds = RunFolder(workdir).read_json("arguments.json")
+    stored = arguments_from_json(function, holds["arguments"])
+    hyper, options = _parse(program, flags, _hyper_parameters(function, stored), TrainOptions)
+    flagged = {flag.split("=")[0] for flag in flags}
+    return hyper, dataclasses.replace(
+        options,
+        workdir=workdir,
+        seed=options.seed if "--seed" in flagged else holds["seed"],
+        seeds=options.seeds if "--seeds" in flagged else holds["seeds"],
+    )
+
+
+def _train_parsed(function: Callable[..., Any], hyper: dict[str, Any], options: TrainOptions, source: Any) -> int:
+    from genjax.runner import Experiment, train
+
+    experiment = function(**hyper)
+    if not isinstance(experiment, Experiment):
+        raise ValueError(
+            f"experiment() in {source.file} returned a {type(experiment).__name__}; it must return a genjax Experiment"
+        )
+    run = train(
+        experiment,
+        seed=options.seed,
+        seeds=options.seeds,
+        workdir=options.workdir,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        source=source,
+    )
+    print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: genjax sample {run.folder} -n 64")
+    return 0
+
+
+def _sample(arguments: list[str]) -> int:
+    if not _positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions):
+        return 0
+    import jax
+    import numpy as np
+
+    from genjax.runner.compilation import enable_compilation_cache
+    from genjax.runner.loading import load_run
+
+    path, flags = Path(arguments[0]), arguments[1:]
+    enable_compilation_cache()
+    # The flags depend on the model, and the checkpoint on the flags: parse first, with the experiment alone.
+    options, extra = _parse_sample(path, flags)
+    run = load_run(path, checkpoint=options.checkpoint)
+    seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
+    x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra)
+    out = options.out or path / "samples" / f"seed_{seed}.png"
+    _write_samples(np.asarray(x), run.experiment, out)
+    print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
+    return 0
+
+
+def _parse_sample(path: Path, flags: list[str]) -> tuple[SampleOptions, dict[str, Any]]:
+    from genjax.runner.loading import load_experiment
+
+    experiment = load_experiment(path)
+    defaults = dict(experiment.picture_arguments)
+    model_flags = _keyword_only(experiment.model.sample, defaults)
+    extra, options = _parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
+    if options.num_samples < 1:
+        raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
+    if options.out is not None and options.out.suffix not in (".png", ".npz", ".npy"):
+        raise ValueError(f"--out is {options.out}, but it must end in .png, .npz or .npy")
+    return options, {name: value for name, value in dataclasses.asdict(extra).items() if value is not None}
+
+
+def _write_samples(x: Any, experiment: Any, out: Path) -> None:
+    import numpy as np
+
+    from genjax.runner.pictures import sample_picture, save_picture
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        np.savez(out, x=x)
+    elif out.suffix == ".npy":
+        np.save(out, x)
+    else:
+        shown = x if experiment.display is None else np.asarray(experiment.display(x))
+        save_picture(out, sample_picture(shown))
+
+
+def _evaluate(arguments: list[str]) -> int:
+    if not _positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions):
+        return 0
+    import json
+
+    import jax
+
+    from genjax.runner.compilation import enable_compilation_cache
+    from genjax.runner.folder import RunFolder
+    from genjax.runner.loading import load_run
+
+    path, flags = Path(arguments[0]), arguments[1:]
+    (options,) = _parse(f"genjax evaluate {path}", flags, EvaluateOptions)
+    enable_compilation_cache()
+    run = load_run(path, checkpoint=options.checkpoint)
+    with _bars(len(run.experiment.data.splits.get(options.split, ()))) as progress:
+        results = run.evaluate(
+            jax.random.key(options.seed), split=options.split, num_samples=options.num_samples, progress=progress
+        )
+    protocol = {"step": run.step, "checkpoint": options.checkpoint, "seed": options.seed}
+    RunFolder(path).write_json("evaluation.json", {"results": results} | protocol)
+    print(json.dumps({"results": results} | protocol) if options.json else _evaluation_table(results))
+    print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
+    return 0
+
+
+@contextlib.contextmanager
+def _bars(total: int) -> typing.Iterator[Callable[[str], Callable[[int], object]]]:
+    """Give each number of an evaluation a progress bar over the examples, one after the other."""
+    import tqdm
+
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str) -> Callable[[int], object]:
+            stack.close()
+            return stack.enter_context(tqdm.tqdm(total=total, desc=name, unit="example")).update
+
+        yield start
+
+
+def _evaluation_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    if not results:
+        return "n/a: this model has no log-likelihood"
+    lines = [f"{'nats per example':<24}{'mean':>12}{'± se':>10}{'± sd (seeds)':>14}  protocol"]
+    for name, row in results.items():
+        spread = f"{row['sd']:.4f}" if "sd" in row else "-"
+        draws = f", {row['num_samples']} draws" if "num_samples" in row else ""
+        protocol = f"{row['guarantee']}, {row['examples']} examples of {row['split']}{draws}"
+        lines.append(f"{name:<24}{row['mean']:>12.4f}{row['standard_error']:>10.4f}{spread:>14}  {protocol}")
+    return "\n".join(lines)
+
+
+def _list(arguments: list[str]) -> int:
+    import json
+
+    from genjax.runner.catalogue import catalogue
+
+    (options,) = _parse("genjax list", arguments, ListOptions)
+    entries = catalogue(options.experiments)
+    if options.json:
+        print(json.dumps(entries))
+        return 0
+    for entry in entries:
+        print(f"{entry['family']}.{entry['model']}  ({entry['file']})\n    {entry['summary']}")
+        print(f"    can: {', '.join(entry['capabilities'])}")
+        print(f"    experiments: {', '.join(entry['experiments']) or 'none here'}")
+    return 0
+
+
+def _positional(arguments: list[str], command: str, name: str, what: str, options: type) -> bool:
+    """Whether the command's positional argument is there; shows the general help and returns False for --help."""
+    if arguments and not arguments[0].startswith("-"):
+        return True
+    if arguments and arguments[0] in ("-h", "--help"):
+        tyro.cli(
+            options,
+            prog=f"genjax {command} {name}",
+            description=f"{name} is {what}; 'genjax {command} {name} --help' with a real {name} shows all its flags.",
+            args=["--help"],
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        return False
+    raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+
+
+def _hyper_parameters(function: Callable[..., Any], stored: Mapping[str, Any] | None = None) -> type:
+    """Return a dataclass with an experiment function's arguments as its fields."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    stored = stored or {}
+    defaults = {
+        name: stored.get(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()
+    }
+    taken = {f.name for f in dataclasses.fields(TrainOptions)} & set(defaults)
+    if taken:
+        raise ValueError(f"experiment() has an argument {min(taken)!r}, which is a flag of genjax train; rename it")
+    return _as_dataclass("hyper_parameters", {name: hints[name] for name in defaults}, defaults, function.__doc__)
+
+
+def _keyword_only(method: Callable[..., Any], defaults: Mapping[str, Any]) -> type:
+    """Return a dataclass with those keyword-only arguments of a method that a command line can give."""
+    hints = typing.get_type_hints(method)
+    fields = {
+        name: (_plain(hints.get(name, int)), defaults.get(name, parameter.default))
+        for name, parameter in inspect.signature(method).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    fields = {name: field for name, field in fields.items() if field[0] is not None}
+    types = {name: field[0] for name, field in fields.items()}
+    return _as_dataclass("model", types, {name: field[1] for name, field in fields.items()}, method.__doc__)
+
+
+def _plain(hint: Any) -> Any:
+    """Return the part of a type hint that text can give, or None."""
+    plain = (int, float, str, bool, type(None))
+    if hint in plain or typing.get_origin(hint) in (Literal, tuple):
+        return hint
+    members = [member for member in typing.get_args(hint) if _plain(member) is not None]
+    values = [member for member in members if member is not type(None)]
+    return typing.Union[tuple(members)] if values else None  # noqa: UP007 - built from a list
+
+
+def _as_dataclass(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str | None) -> type:
+    fields = [(key, hint, dataclasses.field(default=defaults[key])) for key, hint in types.items()]
+    made = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
+    made.__doc__ = doc or name
+    return made
+
+
+def _parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
+    """Parse flags into one value for each group; raise one line for what cannot be parsed."""
+    fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
+    combined = dataclasses.make_dataclass("options", fields)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed = tyro.cli(
+                combined,
+                prog=program,
+                description="",
+                args=list(flags),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise ValueError(f"{_one_line(said.getvalue())}; see {program} --help") from None
+    return tuple(getattr(parsed, g.__name__) for g in groups)
+
+
+def _one_line(box: str) -> str:
+    """Return the message of a framed error text, with the flags that it suggests."""
+    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()[1:]]
+    message = " ".join(lines[: lines.index("")] if "" in lines else lines)
+    after = " ".join(lines[lines.index("") :] if "" in lines else [])
+    suggested = re.findall(r"--[\w-]+", after.partition("Perhaps you meant")[2].partition("For full helptext")[0])
+    return message + (f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else "")
+
+
+def _claim(function: Callable[..., Any]) -> str:
+    """Return the docstring of the experiment's file, which states its claim."""
+    return inspect.cleandoc(function.__globals__["__doc__"] or "")

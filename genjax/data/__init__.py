@@ -1,0 +1,36 @@
+"""Where batches come from: data sets, their order, their streaming and their preprocessing.
+
+A data set is named splits of examples. Every batch is a dict of arrays, ``x`` the data and ``label`` its class, and
+every random choice comes from a key, so that training can be repeated, and resumed at any step.
+
+>>> import jax, numpy as np
+>>> train = digits().splits["train"]
+>>> batch = train.take(order(jax.random.key(0), np.arange(128), len(train)))
+>>> batch["x"].shape, batch["x"].dtype, batch["label"].shape
+((128, 8, 8, 1), dtype('uint8'), (128,))
+"""
+
+from genjax.data import synthetic as synthetic
+from genjax.data.arrays import arrays as arrays
+from genjax.data.arrays import npy as npy
+from genjax.data.arrays import npz as npz
+from genjax.data.audio import wav as wav
+from genjax.data.bundled import bundled as bundled
+from genjax.data.bundled import digits as digits
+from genjax.data.corpora import text as text
+from genjax.data.dataset import Dataset as Dataset
+from genjax.data.images import image_folder as image_folder
+from genjax.data.loading import load as load
+from genjax.data.loading import names as names
+from genjax.data.order import order as order
+from genjax.data.source import ArraySource as ArraySource
+from genjax.data.source import RecordSource as RecordSource
+from genjax.data.source import Source as Source
+from genjax.data.source import materialize as materialize
+from genjax.data.streaming import stream as stream
+from genjax.data.tfds_sets import tfds as tfds
+from genjax.data.transforms import chain as chain
+from genjax.data.transforms import dequantize as dequantize
+from genjax.data.transforms import dynamic_binarization as dynamic_binarization
+from genjax.data.transforms import scale as scale
+from genjax.data.transforms import static_binarization as static_binarization

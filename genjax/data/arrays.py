@@ -1,0 +1,156 @@
+"""Arrays that are already in Python, and the NumPy files that hold them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genjax.data.dataset import Dataset
+from genjax.data.source import ArraySource, Source
+from genjax.data.splitting import Size, split_source
+
+_SPLIT_SUFFIXES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+
+
+def arrays(
+    x: Any,
+    *,
+    label: Any = None,
+    validation: Size = 0,
+    test: Size = 0,
+    levels: int | None = None,
+    name: str = "arrays",
+) -> Dataset:
+    """Make a data set of arrays.
+
+    Args:
+      x: examples, first axis N. uint8 of shape (N, H, W) or (N, H, W, C) are images; the former gain a channel axis.
+      label: int classes of shape (N,), or None.
+      validation: number or fraction of examples for validation, which are the last ones before those for test.
+      test: number or fraction of examples for test, the last ones. Shuffle beforehand what is sorted.
+      levels: see ``Dataset``; None means 256 for uint8 images and continuous for all else.
+      name: what logs and reports call it.
+
+    Raises:
+      ValueError: for lengths that differ, non-finite numbers, values outside ``levels``, or no examples left for train.
+
+    >>> data = arrays(np.zeros((10, 28, 28), np.uint8), validation=0.2)
+    >>> len(data.splits["train"]), data.spec()["x"].shape, data.levels
+    (8, (28, 28, 1), 256)
+    """
+    source = _source(np.asarray(x), label)
+    return _dataset(name, split_source(source, validation, test), levels)
+
+
+def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int | None = None) -> Dataset:
+    """Read ``x`` from a ``.npy`` file; for the arguments see ``arrays``.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when it holds no plain array (pickled objects are never read).
+    """
+    path = Path(path)
+    try:
+        x = np.load(_existing(path), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} holds no plain array ({error}); save it with numpy.save") from None
+    return arrays(x, validation=validation, test=test, levels=levels, name=path.stem)
+
+
+def npz(
+    path: str | Path,
+    *,
+    x: str = "x",
+    label: str | None = None,
+    validation: Size = 0,
+    test: Size = 0,
+    levels: int | None = None,
+) -> Dataset:
+    """Read a ``.npz`` file with entries x and label (or y), or with x_train, y_train, x_test and so on.
+
+    Args:
+      path: the file.
+      x: name of the examples' entry.
+      label: name of the labels' entry; None takes "label" or "y" where there is one.
+      validation: see ``arrays``; only for files that are not divided already.
+      test: see ``arrays``; only for files that are not divided already.
+      levels: see ``arrays``.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when an entry is missing or holds objects (pickled objects are never read).
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(_existing(path)), np.load(path, allow_pickle=False) as file:
+            splits = _npz_splits(path, file, x, label)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+    if len(splits) == 1:
+        splits = split_source(splits["train"], validation, test)
+    elif validation or test:
+        raise ValueError(f"{path} is divided into {sorted(splits)} already; leave validation and test out")
+    return _dataset(path.stem, splits, levels)
+
+
+def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, Source]:
+    keys = {split: _find(file.files, x, suffixes) for split, suffixes in _SPLIT_SUFFIXES.items()}
+    keys = {split: key for split, key in keys.items() if key is not None}
+    if x in file.files:
+        keys = {"train": x}
+    if "train" not in keys:
+        raise ValueError(f"{path} holds {sorted(file.files)}, but neither {x!r} nor '{x}_train'; name the entry by x=…")
+    label_names = ("label", "y") if label is None else (label,)
+    if label is not None and not any(key == label or key.startswith(f"{label}_") for key in file.files):
+        raise ValueError(f"{path} holds {sorted(file.files)}, but not {label!r}; name the labels by label=…")
+    splits = {}
+    for split, key in keys.items():
+        suffix = key[len(x) :]
+        found = next((n + suffix for n in label_names if n + suffix in file.files), None)
+        splits[split] = _source(_entry(path, file, key), None if found is None else _entry(path, file, found))
+    return splits
+
+
+def _find(files: list[str], x: str, suffixes: tuple[str, ...]) -> str | None:
+    return next((f"{x}_{suffix}" for suffix in suffixes if f"{x}_{suffix}" in files), None)
+
+
+def _entry(path: Path, file: Any, key: str) -> np.ndarray:
+    try:
+        return file[key]
+    except ValueError as error:
+        raise ValueError(f"{key!r} of {path} is no plain array ({error}); save it as numbers") from None
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; check the path")
+    return path
+
+
+def _source(x: np.ndarray, label: Any) -> ArraySource:
+    if x.dtype == np.uint8 and x.ndim == 3:
+        x = x[..., None]
+    if label is None:
+        return ArraySource({"x": x})
+    label = np.asarray(label)
+    if label.ndim != 1 or label.dtype.kind not in "iub":
+        raise ValueError(f"label is {label.dtype}{list(label.shape)}, but it must be integers of shape (N,)")
+    return ArraySource({"x": x, "label": label.astype(np.int64)})
+
+
+def _dataset(name: str, splits: dict[str, Source], levels: int | None) -> Dataset:
+    spec = splits["train"].spec
+    if levels is None and spec["x"].dtype == np.uint8 and len(spec["x"].shape) == 3:
+        levels = 256
+    num_classes = None
+    if all("label" in source.spec for source in splits.values()):
+        num_classes = 1 + max(
+            int(source.arrays["label"].max(initial=-1)) for source in splits.values() if isinstance(source, ArraySource)
+        )
+    return Dataset(name=name, splits=splits, levels=levels, num_classes=num_classes)

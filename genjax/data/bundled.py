@@ -1,0 +1,61 @@
+"""Data that scikit-learn bundles: no network, no files, loaded in milliseconds."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+
+from genjax.data.dataset import Dataset
+from genjax.data.source import ArraySource
+from genjax.data.splitting import stratified
+
+TABLES = ("iris", "wine", "breast_cancer", "diabetes")
+
+
+def digits() -> Dataset:
+    """Handwritten digits of 8 x 8 pixels with grey values 0 … 16 (Alpaydin & Kaynak, UCI repository, 1998).
+
+    ``x`` is uint8 of shape (8, 8, 1), ``label`` int32. The split is fixed: with the 1,797 images sorted by label
+    (stably), rank r goes to test if r mod 5 = 0 (360 images), to validation if r mod 10 = 1 (180), and otherwise to
+    train (1,257). Each split keeps scikit-learn's order.
+
+    >>> data = digits()
+    >>> {name: len(source) for name, source in data.splits.items()}, data.levels
+    ({'train': 1257, 'validation': 180, 'test': 360}, 17)
+    """
+    from sklearn.datasets import load_digits
+
+    x, label = load_digits(return_X_y=True)
+    images = x.astype(np.uint8).reshape(-1, 8, 8, 1)
+    arrays = {"x": images, "label": label.astype(np.int32)}
+    splits = {name: ArraySource({k: a[i] for k, a in arrays.items()}) for name, i in stratified(label).items()}
+    return Dataset(name="digits", splits=splits, levels=17, num_classes=10)
+
+
+def bundled(name: str) -> Dataset:
+    """Load one of scikit-learn's small tables: iris, wine, breast_cancer or diabetes.
+
+    ``x`` is float32 of shape (num_features,), standardized with mean and standard deviation of the train split. All
+    but diabetes, whose target is a number and is left out, have an int32 ``label``. The split is 70 / 10 / 20 % by the
+    rule of ``digits`` (diabetes: sorted by its target).
+
+    Raises:
+      ValueError: for another name.
+    """
+    if name not in TABLES:
+        near = difflib.get_close_matches(name, TABLES, 1, 0.3)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no bundled table {name!r}, only {', '.join(TABLES)}{hint}")
+    import sklearn.datasets
+
+    x, target = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    parts = stratified(target)
+    mean, deviation = x[parts["train"]].mean(axis=0), x[parts["train"]].std(axis=0)
+    arrays = {"x": ((x - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)}
+    num_classes = None
+    if name != "diabetes":
+        arrays["label"] = target.astype(np.int32)
+        num_classes = int(target.max()) + 1
+    splits = {split: ArraySource({k: a[i] for k, a in arrays.items()}) for split, i in parts.items()}
+    return Dataset(name=name, splits=splits, num_classes=num_classes)

@@ -1,0 +1,85 @@
+"""Texts cut into windows of equal length."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from genjax.data.dataset import Dataset
+from genjax.data.source import ArraySource
+from genjax.data.splitting import Size, last
+
+
+def text(
+    path: str | Path, *, length: int = 256, symbols: str = "bytes", validation: Size = 0.1, test: Size = 0
+) -> Dataset:
+    """Read a UTF-8 text file, plain or ``.gz``, as windows of ``length`` symbols that do not overlap.
+
+    ``x`` has shape (length,): uint8, or int32 where there are more than 256 characters. ``levels`` is the size of the
+    vocabulary: 256 for bytes; for characters those of the whole text, sorted, kept in ``Dataset.vocabulary``. What
+    remains after the last whole window is left out.
+
+    Args:
+      path: the file.
+      length: symbols in one window.
+      symbols: "bytes" or "characters".
+      validation: number or fraction of windows for validation, the last ones before those for test.
+      test: number or fraction of windows for test, the last ones of the text.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when it is shorter than one window or is not UTF-8.
+    """
+    if symbols not in ("bytes", "characters"):
+        raise ValueError(f"symbols is {symbols!r}; give 'bytes' or 'characters'")
+    path = Path(path)
+    content = _content(path)
+    vocabulary = None
+    if symbols == "bytes":
+        codes = np.frombuffer(content, np.uint8)
+    else:
+        codes, vocabulary = _characters(path, content)
+    x = windows(codes, length, str(path))
+    splits = {name: ArraySource({"x": x[indices]}) for name, indices in last(len(x), validation, test).items()}
+    levels = 256 if vocabulary is None else len(vocabulary)
+    return Dataset(name=path.name.split(".")[0], splits=splits, levels=levels, vocabulary=vocabulary)
+
+
+def windows(codes: np.ndarray, length: int, name: str) -> np.ndarray:
+    """Cut a sequence of shape (N,) into windows of shape (N // length, length).
+
+    Raises:
+      ValueError: when the sequence is shorter than one window.
+
+    >>> windows(np.arange(7), 3, "numbers").tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    if not 1 <= length <= len(codes):
+        raise ValueError(f"length is {length}, but {name} has {len(codes)} symbols; give 1 … {len(codes)}")
+    return codes[: len(codes) // length * length].reshape(-1, length)
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; check the path")
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot decompress {path} ({error}); repair it or rename it") from None
+
+
+def _characters(path: Path, content: bytes) -> tuple[np.ndarray, str]:
+    try:
+        points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), np.uint32)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 at byte {error.start}; convert it, or read it by symbols='bytes'"
+        ) from None
+    vocabulary, codes = np.unique(points, return_inverse=True)
+    narrow = np.uint8 if len(vocabulary) <= 256 else np.int32
+    return codes.astype(narrow), "".join(map(chr, vocabulary))

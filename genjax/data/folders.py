@@ -1,0 +1,84 @@
+"""Folders of files whose subfolders are classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from genjax.data.splitting import Size, spaced
+
+_SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Paths, their classes (None where the files lie in one folder), and the names of the classes."""
+
+    paths: tuple[Path, ...]
+    label: np.ndarray | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """Return the record ``{"path": ..., "label": ...}``."""
+        record: dict[str, object] = {"path": self.paths[index]}
+        return record if self.label is None else record | {"label": self.label[index]}
+
+    def select(self, indices: np.ndarray) -> Files:
+        """Return the files at ``indices``."""
+        paths = tuple(self.paths[i] for i in indices)
+        return Files(paths, None if self.label is None else self.label[indices], self.classes)
+
+
+def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test: Size) -> dict[str, Files]:
+    """Find files by suffix: in ``train``, ``validation`` and ``test`` subfolders, or else divided evenly spaced.
+
+    Raises:
+      FileNotFoundError: when the folder does not exist.
+      ValueError: when it holds no such file, files beside classes, or sizes are given for a folder that is divided.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; check the path")
+    divided = {split: _first_folder(folder, names) for split, names in _SPLIT_FOLDERS.items()}
+    if divided["train"] is None:
+        files = _find(folder, suffixes)
+        return {split: files.select(indices) for split, indices in spaced(len(files), validation, test).items()}
+    if validation or test:
+        raise ValueError(f"{folder} has a folder 'train', so it is divided already; leave validation and test out")
+    splits = {split: _find(found, suffixes) for split, found in divided.items() if found is not None}
+    for split, files in splits.items():
+        if files.classes != splits["train"].classes:
+            raise ValueError(
+                f"{split!r} of {folder} has classes {list(files.classes)}, but 'train' has "
+                f"{list(splits['train'].classes)}; give both the same subfolders"
+            )
+    return splits
+
+
+def contains(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    """Tell whether a file with one of the suffixes lies anywhere below."""
+    return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
+
+
+def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _find(folder: Path, suffixes: tuple[str, ...]) -> Files:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not paths:
+        raise ValueError(f"no {' or '.join(suffixes)} files in {folder}; check the path")
+    tops = [path.relative_to(folder).parts[:-1] for path in paths]
+    if not any(tops):
+        return Files(tuple(paths), None, ())
+    if not all(tops):
+        loose = paths[[bool(top) for top in tops].index(False)]
+        raise ValueError(f"{loose} lies beside the classes of {folder}; move it into a subfolder")
+    classes = tuple(sorted({top[0] for top in tops}))
+    return Files(tuple(paths), np.array([classes.index(top[0]) for top in tops], np.int32), classes)

@@ -1,0 +1,237 @@
+"""Sources: a finite set of examples x_0 … x_{N-1}, read in batches by index.
+
+A source is *resident* when it is in memory and small enough to live on the accelerator whole; then shuffling, indexing
+and preprocessing happen there. The others are read by index and streamed (``genjax.data.streaming``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, final, runtime_checkable
+
+import jax
+import numpy as np
+
+RESIDENT_BYTES = 2 * 2**30  # of the arrays of one split
+SMALL_BYTES = 2**29  # of records that a dataset reads whole into memory when it opens
+
+Spec = dict[str, jax.ShapeDtypeStruct]
+Record = Mapping[str, Any]
+
+_NARROW = {np.dtype(np.int64): np.int32, np.dtype(np.uint64): np.int32, np.dtype(np.float64): np.float32}
+
+
+class Records(Protocol):
+    """Random access to single examples: a list, ``tfds.data_source``, anything with these two methods."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Record: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A finite set of examples."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Read the examples at ``indices``, integers of shape (B,), as arrays whose first axis is the batch."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and type of one example, without the batch axis."""
+        ...
+
+    @property
+    def resident(self) -> bool:
+        """Whether the whole source can live on the accelerator; if so, it is an ``ArraySource``."""
+        ...
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Examples in memory, one array for each entry of the batch.
+
+    Attributes:
+      arrays: arrays of equal length N by name. 64-bit numbers are narrowed to the 32 bits that JAX computes with.
+
+    Raises:
+      ValueError: when there is no array, lengths differ, or an array does not hold numbers.
+
+    >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": [0, 1, 1]})
+    >>> len(source), source.spec["x"].shape, source.take(np.array([2]))["x"].tolist()
+    (3, (2,), [[4.0, 5.0]])
+    """
+
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        if not self.arrays:
+            raise ValueError("arrays is empty; give at least {'x': ...}")
+        arrays = {name: _narrow(name, np.asarray(array)) for name, array in self.arrays.items()}
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"arrays differ in length: {lengths}; give every example an entry in each of them")
+        object.__setattr__(self, "arrays", arrays)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        return {name: array[indices] for name, array in self.arrays.items()}
+
+    @property
+    def spec(self) -> Spec:
+        """See ``Source.spec``."""
+        return {name: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for name, a in self.arrays.items()}
+
+    @property
+    def resident(self) -> bool:
+        """Whether the arrays take at most ``RESIDENT_BYTES``."""
+        return sum(array.nbytes for array in self.arrays.values()) <= RESIDENT_BYTES
+
+
+def _narrow(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {array.dtype}, but batches hold real numbers; convert it to one of these")
+    if array.ndim == 0:
+        raise ValueError(f"{name} is the single number {array}; give an array whose first axis is the examples")
+    narrow = _NARROW.get(array.dtype)
+    if narrow is None:
+        return array
+    if array.dtype.kind in "iu" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+        raise ValueError(f"{name} holds {array.min()} … {array.max()}, but integers have 32 bits; rescale or remap it")
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which Dataset refuses by name
+        return array.astype(narrow)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RecordSource:
+    """Examples read one by one through random access, never resident.
+
+    Attributes:
+      records: see ``Records``. A ``__getitems__(indices)`` is used where there is one.
+      transform: from one record to the entries of one example; None keeps the record as it is.
+
+    Raises:
+      ValueError: from ``take`` and ``spec``, when a record does not look like the first one.
+    """
+
+    records: Records
+    transform: Callable[[Record], Record] | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        spec, numbers = self.spec, [int(i) for i in indices]
+        examples = [self._example(record) for record in _read(self.records, numbers)]
+        return {name: _stack(name, entry, examples, numbers) for name, entry in spec.items()}
+
+    @property
+    def spec(self) -> Spec:
+        """See ``Source.spec``. Reads the first record once."""
+        return self._first_spec
+
+    @property
+    def resident(self) -> bool:
+        """False: records are streamed."""
+        return False
+
+    @cached_property
+    def _first_spec(self) -> Spec:
+        first = self._example(self.records[0])
+        return {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in first.items()}
+
+    def _example(self, record: Record) -> dict[str, np.ndarray]:
+        example = record if self.transform is None else self.transform(record)
+        return {name: _narrow(name, np.asarray(value)[None])[0] for name, value in example.items()}
+
+
+def _read(records: Records, numbers: list[int]) -> Sequence[Record]:
+    bulk = getattr(records, "__getitems__", None)
+    return [records[i] for i in numbers] if bulk is None else bulk(numbers)
+
+
+def _stack(
+    name: str, entry: jax.ShapeDtypeStruct, examples: list[dict[str, np.ndarray]], numbers: list[int]
+) -> np.ndarray:
+    out = np.empty((len(examples), *entry.shape), entry.dtype)
+    for row, (example, number) in enumerate(zip(examples, numbers, strict=True)):
+        value = example.get(name)
+        if value is None or value.shape != entry.shape or value.dtype != entry.dtype:
+            found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+            expected = f"{np.dtype(entry.dtype)}{list(entry.shape)}"
+            raise ValueError(
+                f"record {number} holds {found} as {name}, but record 0 holds {expected}; "
+                "make the records equal in shape and type, by a transform or a size"
+            )
+        out[row] = value
+    return out
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The records at some indices, in that order."""
+
+    records: Records
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[int(self.indices[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Record]:
+        return _read(self.records, [int(self.indices[i]) for i in indices])
+
+
+def select(source: Source, indices: np.ndarray) -> Source:
+    """Return the source of the examples at ``indices``, in that order; contiguous ranges of arrays are not copied."""
+    if isinstance(source, RecordSource):
+        return RecordSource(Selection(source.records, indices), source.transform)
+    if isinstance(source, ArraySource) and len(indices) and len(indices) == indices[-1] - indices[0] + 1:
+        return ArraySource({name: a[indices[0] : indices[-1] + 1] for name, a in source.arrays.items()})
+    return ArraySource(source.take(indices))
+
+
+def num_bytes(source: Source) -> int:
+    """Return the number of bytes that all examples take in memory."""
+    return len(source) * sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in source.spec.values())
+
+
+def materialize(source: Source, *, block: int = 512) -> ArraySource:
+    """Read a source whole into memory, with a progress bar on stderr when that takes more than a second.
+
+    Args:
+      source: what to read; an ``ArraySource`` is returned as it is.
+      block: number of examples read at a time.
+
+    >>> materialize(RecordSource([{"x": 1.5}, {"x": 2.5}])).arrays["x"].tolist()
+    [1.5, 2.5]
+    """
+    if isinstance(source, ArraySource):
+        return source
+    from tqdm import tqdm
+
+    size = len(source)
+    arrays = {name: np.empty((size, *entry.shape), entry.dtype) for name, entry in source.spec.items()}
+    with tqdm(total=size, desc="reading", unit=" examples", delay=1, leave=False) as bar:
+        for start in range(0, size, block):
+            indices = np.arange(start, min(start + block, size))
+            for name, array in source.take(indices).items():
+                arrays[name][indices] = array
+            bar.update(len(indices))
+    return ArraySource(arrays)

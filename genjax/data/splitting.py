@@ -1,0 +1,71 @@
+"""Dividing examples into train, validation and test, without randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from genjax.data.source import Source, select
+
+Size = int | float  # a number of examples, or a fraction of them in (0, 1)
+
+
+def stratified(label: np.ndarray) -> dict[str, np.ndarray]:
+    """Return indices of a fixed 70 / 10 / 20 % split, in increasing order, in which classes keep their shares.
+
+    With examples sorted by label (stably), rank r goes to test if r mod 5 = 0, to validation if r mod 10 = 1, and
+    otherwise to train.
+    """
+    ranked = np.argsort(label, kind="stable")
+    rank = np.arange(len(label))
+    test, validation = rank % 5 == 0, rank % 10 == 1
+    parts = {"train": ~test & ~validation, "validation": validation, "test": test}
+    return {name: np.sort(ranked[part]) for name, part in parts.items()}
+
+
+def last(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
+    """Return indices of a split in the order of examples: train, then validation, then test."""
+    num_validation, num_test = _counts(size, validation, test)
+    num_train = size - num_validation - num_test
+    indices = np.split(np.arange(size), [num_train, num_train + num_validation])
+    return _non_empty(dict(zip(("train", "validation", "test"), indices, strict=True)))
+
+
+def spaced(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
+    """Return indices of a split whose parts are spread evenly, so that sorted classes keep their shares."""
+    num_validation, num_test = _counts(size, validation, test)
+    everything = np.arange(size)
+    in_test = np.isin(everything, _evenly(everything, num_test))
+    in_validation = np.isin(everything, _evenly(everything[~in_test], num_validation))
+    parts = {"train": ~in_test & ~in_validation, "validation": in_validation, "test": in_test}
+    return _non_empty({name: everything[part] for name, part in parts.items()})
+
+
+def split_source(
+    source: Source, validation: Size, test: Size, rule: Callable[[int, Size, Size], dict[str, np.ndarray]] = last
+) -> dict[str, Source]:
+    """Divide a source by ``last`` or ``spaced``."""
+    return {name: select(source, indices) for name, indices in rule(len(source), validation, test).items()}
+
+
+def _evenly(indices: np.ndarray, count: int) -> np.ndarray:
+    return indices[((np.arange(count) + 0.5) * len(indices) / max(count, 1)).astype(int)]
+
+
+def _non_empty(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: indices for name, indices in parts.items() if name == "train" or len(indices)}
+
+
+def _counts(size: int, validation: Size, test: Size) -> tuple[int, int]:
+    counts = []
+    for name, value in (("validation", validation), ("test", test)):
+        whole = isinstance(value, int | np.integer)
+        if value < 0 or (not whole and value >= 1):
+            raise ValueError(f"{name} is {value}; give a number of examples, or a fraction in (0, 1)")
+        counts.append(int(value) if whole else round(size * value))
+    if sum(counts) >= size:
+        raise ValueError(
+            f"validation and test take {counts[0]} + {counts[1]} examples, but there are {size}; leave some for train"
+        )
+    return counts[0], counts[1]

@@ -1,0 +1,7 @@
+"""Shared Flax Linen building blocks, and the two functions through which families touch a network."""
+
+from genjax.nets.conv import ConvDecoder, ConvEncoder
+from genjax.nets.mlp import MLP
+from genjax.nets.seam import Net, apply_net, init_net
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Net", "apply_net", "init_net"]

@@ -1,0 +1,91 @@
+"""Small convolutional networks between images (B, H, W, C) and vectors, each stage halving or doubling the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.core import Array
+
+
+class ConvEncoder(nn.Module):
+    """Image to vector: strided 3x3 convolutions, then one dense layer.
+
+    Attributes:
+      features: channels of the stages; each halves height and width.
+      output_features: length of the vector.
+      activation: after each convolution.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+    """
+
+    features: Sequence[int]
+    output_features: int
+    activation: Callable[[Array], Array] = nn.gelu
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Map (B, H, W, C) to (B, output_features); ``condition`` (B, K) joins before the dense layer.
+
+        Raises:
+          ValueError: where H or W cannot be halved once per stage.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"ConvEncoder got shape {x.shape}, but takes images (B, H, W, C); use an MLP for vectors")
+        _check_halving("ConvEncoder", x.shape[1:3], len(self.features))
+        for width in self.features:
+            x = self.activation(nn.Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
+        hidden = x.reshape(x.shape[0], -1)
+        if condition is not None:
+            hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
+        return nn.Dense(self.output_features, dtype=self.dtype)(hidden)
+
+
+class ConvDecoder(nn.Module):
+    """Vector to image: one dense layer, then transposed 4x4 convolutions.
+
+    Attributes:
+      features: channels before each stage; each stage doubles height and width.
+      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
+      activation: before each transposed convolution.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+    """
+
+    features: Sequence[int]
+    output_shape: Sequence[int]
+    activation: Callable[[Array], Array] = nn.gelu
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.features or len(self.output_shape) != 3:
+            raise ValueError(
+                f"ConvDecoder has features={tuple(self.features)} and output_shape={tuple(self.output_shape)}, but "
+                "needs at least one stage and (H, W, C); give for example features=(32, 16), output_shape=(28, 28, 1)"
+            )
+        _check_halving("ConvDecoder", tuple(self.output_shape[:2]), len(self.features))
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, latent: Array, condition: Array | None = None) -> Array:
+        """Map (B, D) to (B, H, W, C); ``condition`` (B, K) joins the latent vector."""
+        if condition is not None:
+            latent = jnp.concatenate([latent, condition.astype(latent.dtype)], axis=-1)
+        height, width = (size // 2 ** len(self.features) for size in self.output_shape[:2])
+        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(latent)
+        hidden = hidden.reshape(-1, height, width, self.features[0])
+        for channels in (*self.features[1:], self.output_shape[2]):
+            hidden = nn.ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(self.activation(hidden))
+        return hidden
+
+
+def _check_halving(name: str, size: Sequence[int], num_stages: int) -> None:
+    divisor = 2**num_stages
+    if any(side % divisor for side in size):
+        raise ValueError(
+            f"{name} halves the image {num_stages} times, but {size[0]}x{size[1]} is not divisible by {divisor}; "
+            f"pad or resize it to {-(-size[0] // divisor) * divisor}x{-(-size[1] // divisor) * divisor}, "
+            "or give fewer features"
+        )

@@ -1,0 +1,56 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.core import Array
+
+
+class MLP(nn.Module):
+    """Dense layers on the flattened input, the last one linear.
+
+    Attributes:
+      features: widths of the layers.
+      output_shape: where given, a further layer of this many units follows and is reshaped to (B, *output_shape).
+        Without it the last entry of ``features`` is the linear layer and the output is (B, features[-1]).
+      activation: between the layers.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    >>> import jax
+    >>> decoder = MLP((32,), output_shape=(8, 8, 1))
+    >>> outputs, variables = decoder.init_with_output(jax.random.key(0), jnp.zeros((4, 2)))
+    >>> outputs.shape, len(variables["params"])
+    ((4, 8, 8, 1), 2)
+    """
+
+    features: Sequence[int]
+    output_shape: Sequence[int] | None = None
+    activation: Callable[[Array], Array] = nn.gelu
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        widths = (*self.features, *(self.output_shape or ()))
+        if not widths or min(widths) < 1:
+            raise ValueError(
+                f"MLP has features={tuple(self.features)} and output_shape={self.output_shape}, "
+                "but needs at least one layer and every size at least 1; give it for example features=(128, 32)"
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Map (B, ...) to (B, *output_shape); ``condition`` (B, C) joins the flattened input."""
+        hidden = x.reshape(x.shape[0], -1)
+        if condition is not None:
+            hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
+        shape = self.output_shape or self.features[-1:]
+        widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
+        for width in widths[:-1]:
+            hidden = self.activation(nn.Dense(width, dtype=self.dtype)(hidden))
+        return nn.Dense(widths[-1], dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)

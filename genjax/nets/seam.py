@@ -1,0 +1,84 @@
+"""The seam between the families and a network library: nothing else calls ``init`` or ``apply`` of a network.
+
+A network is any object with
+
+    init(key, *args) -> {"params": ..., other collections}        and        apply(variables, *args) -> outputs,
+
+which is the signature of a Flax Linen module. Options reach a network only where it can take them: ``train`` where its
+forward function has such an argument, a dropout key where one is given, ``mutable`` where it has state to update.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import flax.linen as nn
+
+from genjax.core import Array, PyTree
+
+
+@runtime_checkable
+class Net(Protocol):
+    """A network: a Linen module, or anything that initializes and applies like one."""
+
+    @property
+    def init(self) -> Callable[..., Any]:
+        """``(key, *args) -> variables``."""
+        ...
+
+    @property
+    def apply(self) -> Callable[..., Any]:
+        """``(variables, *args) -> outputs``."""
+        ...
+
+
+def init_net(net: Net, key: Array, *args: Any) -> tuple[PyTree, PyTree]:
+    """Make a network's variables from example arguments.
+
+    Args:
+      net: the network.
+      key: a typed key.
+      *args: what its forward function takes; shapes and dtypes matter, values do not.
+
+    Returns:
+      params: what gradients move, the collection ``"params"``.
+      state: the other collections by name, ``{"batch_stats": ...}``, or an empty dict.
+    """
+    options = {"train": False} if "train" in _arguments(net) else {}
+    collections = dict(net.init(key, *args, **options))
+    return collections.pop("params", {}), collections
+
+
+def apply_net(
+    net: Net, params: PyTree, state: PyTree, *args: Any, key: Array | None = None, train: bool = False
+) -> tuple[Any, PyTree]:
+    """Run a network.
+
+    Args:
+      net: the network.
+      params: its parameters.
+      state: its other collections.
+      *args: what its forward function takes.
+      key: feeds its dropout; None where there is none.
+      train: whether dropout is on and batch statistics are the batch's own and update the state.
+
+    Returns:
+      outputs: what the network returns.
+      new_state: the state after this pass; the one given unless ``train``.
+    """
+    variables = {"params": params, **state}
+    arguments = _arguments(net)
+    options: dict[str, Any] = {"train": train} if "train" in arguments else {}
+    if key is not None and (isinstance(net, nn.Module) or "rngs" in arguments):
+        options["rngs"] = {"dropout": key}
+    if not (train and state):
+        return net.apply(variables, *args, **options), state
+    outputs, updated = net.apply(variables, *args, mutable=list(state), **options)
+    return outputs, {**state, **updated}
+
+
+def _arguments(net: Net) -> tuple[str, ...]:
+    forward = type(net).__call__ if isinstance(net, nn.Module) else net.apply
+    return tuple(inspect.signature(forward).parameters)

@@ -1,0 +1,14 @@
+"""The only impure package: experiments in, runs out.
+
+>>> from genjax.runner import Experiment, train
+"""
+
+from genjax.runner.checkpoints import CheckpointError as CheckpointError
+from genjax.runner.experiment import Experiment as Experiment
+from genjax.runner.experiment import unchanged as unchanged
+from genjax.runner.loading import load_experiment_fn as load_experiment_fn
+from genjax.runner.loading import load_run as load_run
+from genjax.runner.loop import Interrupted as Interrupted
+from genjax.runner.loop import NonFiniteError as NonFiniteError
+from genjax.runner.run import Run as Run
+from genjax.runner.training import train as train

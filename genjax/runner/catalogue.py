@@ -1,0 +1,68 @@
+"""What there is: every model with its family, file, capabilities and the experiments that use it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+FAMILIES = ("vae",)
+
+# The one attribute that makes each capability Protocol of ``genjax.core``.
+_CAPABILITIES = {
+    "sample": "sample",
+    "log_prob": "log_prob",
+    "log_prob_lower_bound": "log_prob_lower_bound",
+    "log_prob_estimate": "log_prob_estimate",
+    "encode": "encode",
+    "decode": "decode",
+    "reconstruct": "reconstruct",
+    "interpolate": "interpolate",
+    "conditional": "num_classes",
+}
+
+
+def catalogue(experiments: Path) -> list[dict[str, Any]]:
+    """Return one entry for each model.
+
+    Args:
+      experiments: folder of experiment files; they are read, not run.
+
+    Returns:
+      Entries with ``family, model, file, summary, capabilities, experiments``.
+    """
+    used = {file: _models_used(file) for file in sorted(experiments.glob("*.py"))}
+    entries = []
+    for family in FAMILIES:
+        package = importlib.import_module(f"genjax.{family}")
+        for name, model in vars(package).items():
+            if not (inspect.isclass(model) and _is_model(model)):
+                continue
+            module = importlib.import_module(model.__module__)
+            entries.append(
+                {
+                    "family": family,
+                    "model": name,
+                    "file": f"{model.__module__.replace('.', '/')}.py",
+                    "summary": (inspect.getdoc(module) or "").splitlines()[0],
+                    "capabilities": [c for c, attribute in _CAPABILITIES.items() if hasattr(model, attribute)],
+                    "experiments": [str(file) for file, models in used.items() if f"{family}.{name}" in models],
+                }
+            )
+    return entries
+
+
+def _is_model(candidate: type) -> bool:
+    return all(callable(getattr(candidate, name, None)) for name in ("init", "objectives", "sample"))
+
+
+def _models_used(file: Path) -> set[str]:
+    """Return ``family.Model`` for every such attribute that a file mentions."""
+    tree = ast.parse(file.read_text())
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }

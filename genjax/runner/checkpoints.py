@@ -1,0 +1,202 @@
+"""Checkpoints through orbax: asynchronous, atomic, checked when read.
+
+Orbax writes a checkpoint beside its final place and renames it when it is whole, so a kill leaves either the whole of
+it or nothing. Against what happens to files later, each carries the checksum Σ_i (2 i + 1) b_i mod 2³² of the bit
+patterns b_i of every array: the weights are odd, so a change of any one element changes the sum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import Array, PyTree
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written or found; the message says what is intact and what to do."""
+
+
+@final
+class Checkpoints:
+    """The checkpoints of one training stage.
+
+    Args:
+      folder: where they lie, one folder a step.
+      keep: how many of the newest stay, beside the best one.
+      metric: name of the held-out metric, higher is better, that decides which is the best; None for no best.
+      read_only: never write or delete anything.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 3, metric: str | None = None, read_only: bool = False) -> None:
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
+
+        # Orbax logs every restore at the level of warnings; ours are the messages people read.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._ocp = ocp
+        self._folder = folder.absolute()
+        self._metric = metric
+        kept: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
+        if metric is not None:
+            best = policy.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+            kept.append(best)
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy.AnyPreservationPolicy(kept),
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
+        """Start writing a checkpoint; a failure of this or the one before raises ``CheckpointError``.
+
+        Args:
+          step: which it is; one that exists is left alone.
+          state: arrays only. It may be donated as soon as this returns.
+          metrics: held-out metrics, among them ``metric`` where the best is to be kept.
+        """
+        if step in self.steps():
+            return
+        ocp = self._ocp
+        # Orbax reads the buffers while training goes on and donates them: give it its own.
+        state = jax.tree.map(jnp.copy, state)
+        best_by = self._metric if self._metric in metrics else None
+        facts = {"checksum": int(checksum(state)), "metrics": dict(metrics), "best_by": best_by}
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(facts)),
+                metrics=dict(metrics) if best_by else None,
+                force=True,
+            )
+
+    def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
+        """Read the newest checkpoint that is whole, or a certain one.
+
+        Args:
+          abstract: shapes, dtypes and shardings, as of ``jax.eval_shape``.
+          step: which one; None for the newest, passing over damaged ones with a warning.
+
+        Returns:
+          Its step and state, or None when there is no checkpoint.
+
+        Raises:
+          CheckpointError: when the one asked for is missing, or all there are are damaged.
+        """
+        steps = self.steps()
+        if step is not None and step not in steps:
+            raise CheckpointError(f"there is no checkpoint of step {step} in {self._folder}; there are {steps}")
+        for candidate in [step] if step is not None else reversed(steps):
+            try:
+                return candidate, self._read(candidate, abstract)
+            except Exception as error:  # orbax and tensorstore raise many kinds for files that are not whole
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                warnings.warn(
+                    f"checkpoint of step {candidate} in {self._folder} is damaged ({reason}); "
+                    "passing over it for the one before",
+                    stacklevel=2,
+                )
+        if steps:
+            raise CheckpointError(
+                f"none of the checkpoints {steps} in {self._folder} can be read for this model; "
+                "train again with --overwrite"
+            )
+        return None
+
+    def steps(self) -> list[int]:
+        """Return the steps of the finished checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """Return the step of the checkpoint with the best held-out metric, or None where none was measured."""
+        measured = {step: self._facts(step).get("best_by") for step in self.steps()}
+        scores = {step: self.metrics(step)[name] for step, name in measured.items() if name}
+        return max(scores, key=lambda step: scores[step]) if scores else None
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """Return the held-out metrics kept with a checkpoint."""
+        return dict(self._facts(step).get("metrics", {}))
+
+    def discard_after(self, step: int) -> None:
+        """Delete checkpoints newer than a step: the damaged ones that a resumed run writes again."""
+        for newer in [s for s in self.steps() if s > step]:
+            if jax.process_index() == 0:
+                shutil.rmtree(self._folder / str(newer), ignore_errors=True)
+        self._manager.reload()
+
+    def wait(self) -> None:
+        """Wait until everything is on disk."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and let go of the folder."""
+        self.wait()
+        self._manager.close()
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        args = self._ocp.args.Composite(facts=self._ocp.args.JsonRestore())
+        try:
+            return self._manager.restore(step, args=args)["facts"]
+        except Exception:  # a damaged checkpoint states no facts; restore says so when it is asked for
+            return {}
+
+    def _read(self, step: int, abstract: PyTree) -> PyTree:
+        ocp = self._ocp
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore())
+        read = self._manager.restore(step, args=args)
+        found = int(checksum(read["state"]))
+        if found != read["facts"]["checksum"]:
+            raise ValueError(f"its checksum is {found}, but {read['facts']['checksum']} was written")
+        return read["state"]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Tensorstore reports a full disk as a ValueError, the file system as an OSError.
+            kept = self.steps()
+            text = " ".join(str(error).split())[:300]
+            intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "no earlier checkpoint exists"
+            raise CheckpointError(
+                f"cannot write a checkpoint to {self._folder}: {text}; {intact}; "
+                "free space or choose another --workdir, then continue with --resume"
+            ) from error
+
+
+@jax.jit
+def checksum(tree: PyTree) -> Array:
+    """Return Σ_i (2 i + 1) b_i mod 2³² over the bit patterns b_i of all arrays of a pytree, uint32 scalar."""
+    total = jnp.uint32(0)
+    for number, leaf in enumerate(jax.tree.leaves(tree)):
+        bits = _bits(leaf)
+        weights = 2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1
+        total += jnp.uint32(2 * number + 1) * jnp.sum(bits * weights, dtype=jnp.uint32)
+    return total
+
+
+def _bits(array: Array) -> Array:
+    """Return an array's bit patterns as uint32, shape (n,)."""
+    array = jnp.asarray(array)
+    if array.dtype == jnp.bool_:
+        return array.astype(jnp.uint32).ravel()
+    width = min(array.dtype.itemsize, 4)
+    return jax.lax.bitcast_convert_type(array, jnp.dtype(f"uint{8 * width}")).astype(jnp.uint32).ravel()
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Return whether every inexact number of a pytree is finite, bool scalar."""
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack(leaves)) if leaves else jnp.bool_(True)

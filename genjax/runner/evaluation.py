@@ -1,0 +1,104 @@
+"""Likelihood of a split, by whatever capability the model has, and named by its guarantee."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import jax
+import numpy as np
+
+from genjax import core, data
+from genjax.core import Array, Batch, PyTree, Variables
+from genjax.runner.experiment import Transform
+from genjax.runner.placement import Placement
+
+GUARANTEES: Mapping[str, tuple[type, str]] = {
+    "log_prob": (core.LogProb, "exact"),
+    "log_prob_lower_bound": (core.LogProbLowerBound, "lower bound"),
+    "log_prob_estimate": (core.LogProbEstimate, "estimate"),
+}
+
+
+def likelihoods(model: core.GenerativeModel) -> list[str]:
+    """Return the names of the log-likelihood methods that a model has, the strongest guarantee first."""
+    return [name for name, (protocol, _) in GUARANTEES.items() if isinstance(model, protocol)]
+
+
+@final
+class Scorer:
+    """Scores every example of a source with one log-likelihood method, in nats per example.
+
+    Args:
+      model: has the method.
+      method: a key of ``GUARANTEES``.
+      preprocess: the experiment's, applied to the examples first.
+      num_seeds: more than 1 when variables and keys have a leading axis of replicas.
+      batch_size: examples scored at once.
+      arguments: further keyword arguments of the method, such as ``num_samples``.
+    """
+
+    def __init__(
+        self,
+        model: core.GenerativeModel,
+        method: str,
+        *,
+        preprocess: Transform,
+        placement: Placement,
+        num_seeds: int = 1,
+        batch_size: int = 500,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        score = _score_fn(model, method, preprocess, dict(arguments or {}))
+        mapped = score if num_seeds == 1 else jax.vmap(score, in_axes=(0, 0, None))
+        self._score = jax.jit(mapped, out_shardings=placement.replicated)
+        self._placement = placement
+        self._batch_size = -(-batch_size // placement.num_devices) * placement.num_devices
+
+    def __call__(
+        self, variables: Variables, keys: Array, source: data.Source, progress: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """Return nats per example, shape (N,), or (K, N) for K replicas.
+
+        Args:
+          variables: the model's.
+          keys: one key, or one for each replica.
+          source: N examples.
+          progress: called with the number of examples after each batch.
+        """
+        scores = []
+        for number, start in enumerate(range(0, len(source), self._batch_size)):
+            # The last batch is filled up with repeats, so that one shape is compiled.
+            rows = np.arange(start, start + self._batch_size)
+            batch = self._placement.shard(source.take(np.minimum(rows, len(source) - 1)), 0)
+            key = core.step_key(keys, number) if keys.ndim == 0 else jax.vmap(core.step_key, (0, None))(keys, number)
+            scores.append(np.asarray(self._score(variables, self._placement.replicate(key), batch)))
+            if progress is not None:
+                progress(min(self._batch_size, len(source) - start))
+        return np.concatenate(scores, axis=-1)[..., : len(source)]
+
+
+def _score_fn(
+    model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
+) -> Callable[[Variables, Array, Batch], Array]:
+    bound = getattr(model, method)
+    conditional = is_conditional(model)
+
+    def score(variables: Variables, key: Array, batch: Batch) -> Array:
+        preprocess_key, method_key = jax.random.split(key)
+        batch = preprocess(preprocess_key, batch)
+        keyed = (variables,) if method == "log_prob" else (variables, method_key)
+        label = {"label": batch["label"]} if conditional else {}
+        return bound(*keyed, batch["x"], **arguments, **label)
+
+    return score
+
+
+def is_conditional(model: core.GenerativeModel) -> bool:
+    """Whether ``sample`` wants a label."""
+    return isinstance(model, core.Conditional) and model.num_classes is not None
+
+
+def replica(tree: PyTree, index: int) -> PyTree:
+    """Return one replica of a tree with a leading axis of replicas."""
+    return jax.tree.map(lambda a: a[index], tree)

@@ -1,0 +1,307 @@
+"""What a run writes about itself: metric rows, TensorBoard events and a progress bar.
+
+A row is one JSON object on one line of ``metrics.jsonl``. For K seeds with values m_1 … m_K of a metric it holds
+
+    "name" = m̄ = (1/K) Σ m_k,   "name/sd" = √( Σ (m_k − m̄)² / (K − 1) ),   "name/seeds" = [m_1, …, m_K].
+
+Every line is strict JSON (RFC 8259), which has no word for what is not finite: such numbers are written as the strings
+``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, and ``read_rows`` turns them back into floats.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+Row = dict[str, Any]
+FILE_NAME = "metrics.jsonl"
+_STRINGS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class MetricLog:
+    """Rows of metrics in memory, in ``metrics.jsonl`` and as TensorBoard events.
+
+    A row is in the file when ``write`` returns, so that a kill at any moment costs at most the row being written. On
+    resuming, the rows after the checkpoint are dropped and hidden from TensorBoard, because the run will write them
+    again.
+
+    Args:
+      folder: the run folder, or None to keep the rows in memory only.
+      resume_step: the checkpoint's step that the run continues from. 0 starts anew: no old row stays.
+      seeds: one entry for each replica that trains; a metric may have one value for each.
+    """
+
+    def __init__(self, folder: Path | None, *, resume_step: int = 0, seeds: tuple[int, ...] = (0,)) -> None:
+        self._folder = folder
+        self._num_seeds = len(seeds)
+        self._purge_step = resume_step + 1 if resume_step else 0
+        self._events: _TensorBoardEvents | None = None
+        self._rows: list[Row] = []
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._rows = [row for row in read_rows(folder) if row["step"] < self._purge_step]
+            replace_file(folder / FILE_NAME, "".join(map(_line, self._rows)).encode())
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows in the order they were written, those before the resumption included."""
+        return self._rows
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append one row.
+
+        Args:
+          step: number of finished training steps.
+          metrics: a scalar, or an array of shape (K,) with one value for each of the K seeds, by name.
+
+        Raises:
+          ValueError: for a metric of another shape, or one named ``step``.
+          OSError: when the disk does not take the row.
+        """
+        if "step" in metrics:
+            raise ValueError("a metric is named 'step', which is the row's own key; give it another name")
+        row: Row = {"step": int(step)}
+        for name, value in metrics.items():
+            row |= self._entries(name, np.asarray(value, dtype=np.float64))
+        self._rows.append(row)
+        if self._folder is not None:
+            with (self._folder / FILE_NAME).open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+            if self._events is None:
+                self._events = _TensorBoardEvents(self._folder / "tensorboard", purge_step=self._purge_step)
+            self._events.write(row)
+
+    def close(self) -> None:
+        """Finish the TensorBoard file. Closing twice does no harm."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def _entries(self, name: str, value: np.ndarray) -> Row:
+        if value.size == 1 and (value.ndim == 0 or self._num_seeds == 1):
+            return {name: value.item()}
+        if value.shape != (self._num_seeds,):
+            raise ValueError(
+                f"metric {name!r} has shape {value.shape}, but a row takes () or ({self._num_seeds},) for "
+                f"{self._num_seeds} seed(s); average the other axes first"
+            )
+        with np.errstate(invalid="ignore"):  # inf - inf: the sd of a diverged seed is nan
+            mean, sd = np.mean(value), np.std(value, ddof=1)
+        return {name: mean.item(), f"{name}/sd": sd.item(), f"{name}/seeds": value.tolist()}
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Read the rows of a run folder; a last line torn by a kill is left out.
+
+    Returns:
+      One dict a row, numbers as floats (also those not finite); an empty list where nothing was written yet.
+
+    Raises:
+      ValueError: when a line before the last is no JSON object.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            rows.append({"step": row["step"]} | {name: _from_json(value) for name, value in row.items()})
+        except (ValueError, TypeError, KeyError) as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path} line {number} is {line[:40]!r}, not a row of metrics; delete that line"
+                ) from error
+    return rows
+
+
+def metric_names(rows: Iterable[Row]) -> list[str]:
+    """Name the metrics of all rows in the order of their first appearance, without ``/sd`` and ``/seeds``."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "step")
+    return [name for name in names if not (name.endswith(("/sd", "/seeds")) and name.rpartition("/")[0] in names)]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file such that a reader, or a kill, meets either the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def format_value(value: Any, *, digits: int = 4) -> str:
+    """Write a number, or the mean ± standard deviation of several, for people to read.
+
+    The standard deviation gets two significant digits and the mean as many decimals.
+
+    >>> format_value(98.31415)
+    '98.31'
+    >>> format_value([98.2, 98.4, 98.6])
+    '98.40 ± 0.20'
+    """
+    values = np.asarray(value, dtype=np.float64).ravel()
+    with np.errstate(invalid="ignore"):
+        mean, sd = np.mean(values), np.std(values, ddof=1) if values.size > 1 else 0.0
+    if values.size == 1:
+        return f"{mean:.{digits}g}"
+    if not 0 < sd < math.inf or not 1e-4 <= abs(mean) < 1e7:
+        return f"{mean:.{digits}g} ± {sd:.2g}"
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+class Progress:
+    """A progress bar on stderr with the losses, steps per second and the time left.
+
+    A terminal or a notebook gets a bar; anything else (a file, a pipe) gets a plain line at most every ten seconds.
+
+    Args:
+      total: number of steps of the whole run.
+      initial: steps that were finished before, on resuming.
+      description: what stands before the bar.
+      disable: print nothing at all, neither bar nor messages; for all processes but the first.
+    """
+
+    def __init__(self, total: int, *, initial: int = 0, description: str = "", disable: bool = False) -> None:
+        self._total, self._description, self._disable = total, description, disable
+        self._step, self._losses = initial, ""
+        self._first: tuple[float, int] | None = None  # when and where the first update came, past compilation
+        self._line_at, self._line_step = -math.inf, -1
+        self._bar = None
+        if not disable and (_is_terminal(sys.stderr) or _is_notebook(sys.stderr)):
+            from tqdm import tqdm
+
+            # A notebook keeps what is overwritten, so it is redrawn less often.
+            pace = 0.5 if _is_notebook(sys.stderr) else 0.1
+            self._bar = tqdm(
+                total=total, initial=initial, desc=description, unit=" steps", mininterval=pace, dynamic_ncols=True
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Say that ``step`` steps are finished; metrics as ``MetricLog.write`` takes them."""
+        if self._disable:
+            return
+        advance, self._step = step - self._step, step
+        self._losses = _losses(metrics) or self._losses
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._losses, refresh=False)
+            self._bar.update(advance)
+        else:
+            now = time.monotonic()
+            self._first = self._first or (now, step)
+            if now - self._line_at >= 10:
+                self._print_line(now)
+
+    def message(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        elif not self._disable:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show the last state and leave it there."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._first is not None and self._line_step != self._step:
+            self._print_line(time.monotonic())
+
+    def _print_line(self, now: float) -> None:
+        from tqdm import tqdm
+
+        assert self._first is not None
+        start, first_step = self._first
+        parts = [f"step {self._step:,} of {self._total:,}"]
+        if self._step > first_step and now > start:
+            rate = (self._step - first_step) / (now - start)
+            left = tqdm.format_interval((self._total - self._step) / rate)
+            parts += [f"{rate:.4g} steps/s", f"{left} left"]
+        prefix = f"{self._description}: " if self._description else ""
+        print(prefix + ", ".join([*parts, *filter(None, [self._losses])]), file=sys.stderr, flush=True)
+        self._line_at, self._line_step = now, self._step
+
+
+def _losses(metrics: Mapping[str, Any]) -> str:
+    """The training losses, at most three; where a learner has none, its first two metrics."""
+    training = [name for name in metrics if not name.startswith("validation/")]
+    names = [name for name in training if name.split("/")[-1] == "loss"][:3] or training[:2]
+    return ", ".join(f"{name} {format_value(metrics[name])}" for name in names)
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Whether a bar can be drawn: some wrappers make terminals of no size, where none would show."""
+    return stream.isatty() and min(os.get_terminal_size(stream.fileno())) > 0
+
+
+def _is_notebook(stream: Any) -> bool:
+    return type(stream).__module__.startswith("ipykernel")
+
+
+def _line(row: Row) -> str:
+    return json.dumps({name: _to_json(value) for name, value in row.items()}, allow_nan=False) + "\n"
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(v) for v in value]
+    return _STRINGS.get(value, value) if isinstance(value, str) else value
+
+
+class _TensorBoardEvents:
+    """One TensorBoard event file, written in the caller's thread.
+
+    ``tensorboardX.SummaryWriter`` writes in a thread of its own, which dies when the disk is full and then blocks the
+    training for ever, and two of them started within one second overwrite each other's file.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int) -> None:
+        from tensorboardX import RecordWriter
+        from tensorboardX.proto import event_pb2
+
+        self._proto: Any = event_pb2  # generated code, which has no static types
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"))
+        self._add(file_version="brain.Event:2")
+        # TensorBoard hides what the folder's other files hold at this step and later.
+        self._add(step=purge_step, session_log={"status": self._proto.SessionLog.START})
+
+    def write(self, row: Row) -> None:
+        scalars = {name: value for name, value in row.items() if name != "step" and not isinstance(value, list)}
+        values = [{"tag": name, "simple_value": value} for name, value in scalars.items()]
+        self._add(step=row["step"], summary={"value": values})
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, **event: Any) -> None:
+        self._writer.write(self._proto.Event(wall_time=time.time(), **event).SerializeToString())

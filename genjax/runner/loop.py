@@ -1,0 +1,292 @@
+"""The training loop of one stage: compiled dispatches of many steps, and what happens between them.
+
+    state, metrics ← scan over log_every steps of: pick a batch, preprocess, stage batch, learner step
+
+runs as one donated ``jit``. The numbers of a dispatch are read while the next one runs, so nothing waits for the host.
+Every random choice is a function of (seed, stage, stream, step); a resumed run therefore draws what the uninterrupted
+one would have drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
+from genjax.learners import Frozen, Stage
+from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
+from genjax.runner.experiment import Experiment
+from genjax.runner.feed import Feed, make_feed
+from genjax.runner.placement import Placement
+
+
+def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
+    """Return the key of a random stream for one seed, shape (), or for several, shape (K,)."""
+    if len(seeds) == 1:
+        return stream_key(jax.random.key(seeds[0]), stream)
+    return jax.vmap(lambda seed: stream_key(jax.random.key(seed), stream))(np.asarray(seeds))
+
+
+class NonFiniteError(RuntimeError):
+    """Training met a number that is not finite; the message names step and metric."""
+
+
+class Interrupted(RuntimeError):  # noqa: N818 - not an error: the run was asked to stop, and did so in good order
+    """Training stopped on a signal, after saving."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the loop calls between dispatches; each does nothing unless given.
+
+    Attributes:
+      rows: ``(step, metrics)`` after each dispatch, the values of shape () or (K,).
+      evaluate: ``(step, state) -> held-out metrics`` at the evaluation interval.
+      pictures: ``(step, state)`` at the picture interval.
+      stopping: the number of the signal that asked for a stop, or None.
+    """
+
+    rows: Callable[[int, Mapping[str, Any]], None]
+    evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
+    pictures: Callable[[int, TrainState], None]
+    stopping: Callable[[], int | None]
+
+
+class Pending(NamedTuple):
+    """A dispatch whose numbers have not been read yet."""
+
+    step: int
+    count: int
+    metrics: Metrics
+
+
+@final
+class StageLoop:
+    """One stage of an experiment, ready to run.
+
+    Args:
+      experiment: whose stage it is.
+      stage: which.
+      finished: the variables of the stages before, with a leading axis of replicas for several seeds.
+      seeds: of each replica.
+      placement: the devices.
+    """
+
+    def __init__(
+        self, experiment: Experiment, stage: Stage, finished: Frozen, seeds: tuple[int, ...], placement: Placement
+    ) -> None:
+        self._experiment, self._stage = experiment, stage
+        self._finished = dict(finished)
+        self._num_seeds = len(seeds)
+        self._placement = placement
+        streams = [root_keys((seed,), f"{stage.name}/order") for seed in seeds]
+        first = self._finished if self._num_seeds == 1 else jax.tree.map(lambda a: a[0], self._finished)
+        self._minibatches = stage.learner(first).minibatches
+        self._feed: Feed = make_feed(
+            experiment.data.splits["train"], streams, experiment.batch_size, self._minibatches, placement
+        )
+        self._keys = placement.replicate(root_keys(seeds, stage.name))
+        self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
+        self._finite = jax.jit(all_finite)
+        self._last_read = 0.0
+
+    def init(self) -> TrainState:
+        """Return the state before the first step."""
+        init = jax.jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
+        return init(*self._arguments(self._feed.send(0, 1)))
+
+    def abstract(self) -> TrainState:
+        """Return shapes, dtypes and shardings of the state, computing nothing."""
+        shapes = jax.eval_shape(self._over_seeds(self._init), *self._arguments(self._feed.send(0, 1)))
+        return jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._placement.replicated), shapes
+        )
+
+    def prepare(self, start_step: int) -> None:
+        """Compile the first dispatch, so that what the model cannot take is refused before anything runs."""
+        self._placement.check_batch(self._experiment.batch_size)
+        count = self._next_count(start_step)
+        if count:
+            self._dispatch(count, self.abstract(), *self._arguments(self._feed.send(start_step, count)))
+
+    def run(self, state: TrainState, start_step: int, hooks: Hooks, checkpoints: Checkpoints | None) -> TrainState:
+        """Train from ``start_step`` to the stage's last step.
+
+        Raises:
+          NonFiniteError: when a loss or a parameter is not finite.
+          Interrupted: when a signal asked for a stop; the state has been saved.
+        """
+        experiment, steps = self._experiment, self._stage.steps
+        due = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
+        step, pending, held_out = start_step, None, {}
+        self._last_read = time.perf_counter()
+        while step < steps:
+            count = self._next_count(step)
+            arguments = self._arguments(self._feed.send(step, count))
+            state, metrics = self._dispatch(count, state, *arguments)(state, *arguments)
+            self._read(pending, hooks, checkpoints)
+            step, pending = step + count, Pending(step, count, metrics)
+            last = step == steps
+            if step % due["evaluate"] == 0 or last:
+                held_out = hooks.evaluate(step, state)
+            if step % due["sample"] == 0 or last:
+                hooks.pictures(step, state)
+            stopping = hooks.stopping()
+            if step % due["checkpoint"] == 0 or last or stopping is not None:
+                self._read(pending, hooks, checkpoints)
+                pending = None
+                self._save(step, state, held_out, checkpoints)
+                held_out = {}
+            if stopping is not None and not last:
+                raise Interrupted(f"stopped by {signal.Signals(stopping).name} after step {step}", stopping)
+        return state
+
+    def _next_count(self, step: int) -> int:
+        return min(self._experiment.log_every, self._stage.steps - step)
+
+    def _arguments(self, sent: PyTree) -> tuple[Any, ...]:
+        return self._keys, self._finished, self._feed.constants, sent
+
+    def _over_seeds(self, function: Callable[..., Any], *, with_state: bool = False) -> Callable[..., Any]:
+        """Map over replicas: everything has a leading axis of them but the data itself."""
+        if self._num_seeds == 1:
+            return function
+        return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, None, 0))
+
+    def _dispatch(self, count: int, *arguments: Any) -> Callable[..., tuple[TrainState, Metrics]]:
+        """Return the compiled dispatch of ``count`` steps."""
+        if count not in self._compiled:
+            jitted = jax.jit(
+                self._over_seeds(self._many_steps, with_state=True),
+                donate_argnums=0,
+                out_shardings=self._placement.replicated,
+            )
+            self._compiled[count] = jitted.lower(*arguments).compile()
+        return self._compiled[count]
+
+    def _many_steps(
+        self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree
+    ) -> tuple[TrainState, Metrics]:
+        learner = self._stage.learner(finished)
+        train_stream = stream_key(key, "train")
+
+        def body(state: TrainState, sent: PyTree) -> tuple[TrainState, Metrics]:
+            batch = self._batch(key, finished, constants, sent, state.step)
+            return learner.step(state, step_key(train_stream, state.step), batch)
+
+        return jax.lax.scan(body, state, sent)
+
+    def _init(self, key: Array, finished: Frozen, constants: PyTree, sent: PyTree) -> TrainState:
+        sent = jax.tree.map(lambda a: a[0], sent)
+        batch = self._batch(key, finished, constants, sent, jnp.int32(0))
+        if self._minibatches > 1:
+            batch = jax.tree.map(lambda a: a[0], batch)
+        return self._stage.learner(finished).init(stream_key(key, "init"), batch)
+
+    def _batch(self, key: Array, finished: Frozen, constants: PyTree, sent: PyTree, step: Array) -> PyTree:
+        """Return what the learner takes at one step."""
+        to_stage = self._stage.batch(finished)
+
+        def prepare(key: Array, batch: PyTree) -> PyTree:
+            preprocess_key, stage_key = jax.random.split(key)
+            return to_stage(stage_key, self._experiment.preprocess(preprocess_key, batch))
+
+        batch = self._feed.pick(constants, sent)
+        key = step_key(stream_key(key, "batch"), step)
+        if self._minibatches == 1:
+            return prepare(key, batch)
+        return jax.vmap(prepare)(jax.random.split(key, self._minibatches), batch)
+
+    def _read(self, pending: Pending | None, hooks: Hooks, checkpoints: Checkpoints | None) -> None:
+        """Wait for a dispatch's numbers, refuse those that are not finite, hand on their means."""
+        if pending is None:
+            return
+        metrics = {name: np.asarray(values, np.float64) for name, values in pending.metrics.items()}
+        for name, values in metrics.items():
+            if name.rpartition("/")[2] == "loss" and not np.isfinite(values).all():
+                first = int(np.argmax(~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)))
+                wrong = values[..., first].ravel()
+                seed = f" (replica {int(np.argmax(~np.isfinite(wrong)))})" if self._num_seeds > 1 else ""
+                value = wrong[~np.isfinite(wrong)][0]
+                raise NonFiniteError(
+                    f"{name} became {value} at step {pending.step + first + 1}{seed}; {_kept(checkpoints)}; "
+                    "lower the learning rate, clip gradients, or check the data's scale"
+                )
+        # From one reading to the next, so evaluation and pictures count too: what the user waits for.
+        now = time.perf_counter()
+        rate = np.float64(pending.count / (now - self._last_read))
+        self._last_read = now
+        means = {name: values.mean(axis=-1) for name, values in metrics.items()}
+        hooks.rows(pending.step + pending.count, means | {"steps_per_second": rate})
+
+    def _save(
+        self, step: int, state: TrainState, held_out: dict[str, np.ndarray], checkpoints: Checkpoints | None
+    ) -> None:
+        # The last step of a dispatch can break the parameters after its loss was still finite.
+        if not bool(self._finite(state.params)):
+            raise NonFiniteError(
+                f"parameters stopped being finite by step {step}; {_kept(checkpoints)}; "
+                "lower the learning rate, or clip gradients"
+            )
+        if checkpoints is not None:
+            checkpoints.save(step, state, {name: float(np.mean(value)) for name, value in held_out.items()})
+
+
+def _kept(checkpoints: Checkpoints | None) -> str:
+    if checkpoints is None:
+        return "no checkpoints were asked for"
+    try:
+        checkpoints.wait()
+    except CheckpointError as error:
+        return str(error)
+    steps = checkpoints.steps()
+    return f"the last finite checkpoint is that of step {steps[-1]}" if steps else "no checkpoint had been written yet"
+
+
+@final
+class StopSignals:
+    """Remembers SIGTERM and SIGINT while training runs; a second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        """Install the handlers, where Python lets us: in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the former handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> int | None:
+        """Return the signal received by any process, or None."""
+        if jax.process_count() == 1:
+            return self._received
+        received = multihost_utils.process_allgather(np.int32(self._received or 0))
+        return int(np.max(received)) or None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = number

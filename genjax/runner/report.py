@@ -1,0 +1,170 @@
+"""One page about a finished run: what it was, what it reached, and how to go on from it.
+
+The page is Markdown with relative links only, so that the run folder can be moved or published as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from genjax.runner.logs import FILE_NAME, Row, format_value, metric_names, replace_file
+from genjax.runner.pictures import curves_picture, save_picture
+
+_HIGHER_IS_BETTER = ("log_prob", "elbo", "accuracy", "inception_score", "precision", "recall")
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    description: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    rows: list[Row],
+    results: Mapping[str, Any],
+    samples: str | None,
+    wall_clock_s: float,
+    seeds: Sequence[int],
+) -> Path:
+    """Write ``report.md`` and ``curves.png`` into a run folder.
+
+    Args:
+      folder: the run folder.
+      title: first line of the page.
+      description: the experiment's docstring.
+      arguments: its hyper-parameters.
+      environment: versions and devices; may be nested.
+      rows: as ``MetricLog.rows`` has them.
+      results: final numbers by name: a number, K of them for K seeds, or anything with a short ``str``.
+      samples: path of the picture of samples, relative to the folder; None, or a file that is not there, leaves it out.
+      wall_clock_s: seconds that training took.
+      seeds: of the replicas.
+
+    Returns:
+      The path of the page.
+    """
+    save_picture(folder / "curves.png", curves_picture(rows, title=title))
+    seed_text = (
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), mean ± sd"
+    )
+    steps = f"{max((row['step'] for row in rows), default=0):,} steps"
+    finals = [(name, _value(value, len(seeds))) for name, value in _flat(results)]
+    parts = [
+        f"# {_one_line(title)}",
+        description.strip(),
+        f"{steps} in {_duration(wall_clock_s)}; {seed_text}.",
+        *_section("Results", finals, ("metric", "value")),
+        *_section("Training", _summary(rows), ("metric", "last", "best")),
+        *_pictures(folder, {"samples": samples, "curves": "curves.png"}),
+        *_section("Arguments", [(k, _code(v)) for k, v in _flat(arguments)], ("argument", "value")),
+        *_section("Machine", [(k, _code(v)) for k, v in _flat(environment)], ("property", "value")),
+        _how_to_go_on(folder),
+        _files(folder),
+    ]
+    path = folder / "report.md"
+    replace_file(path, ("\n\n".join(filter(None, parts)) + "\n").encode())
+    return path
+
+
+def _summary(rows: list[Row]) -> Iterator[tuple[str, ...]]:
+    """Last value of each metric, and the best one of those on held-out data."""
+    for name in metric_names(rows):
+        with_name = [row for row in rows if row.get(name) is not None]
+        if with_name:
+            best = _best(with_name, name) if name.startswith("validation/") else ""
+            yield name, _row_value(with_name[-1], name), best
+
+
+def _best(rows: list[Row], name: str) -> str:
+    finite = [row for row in rows if np.isfinite(row[name])]
+    if not finite:
+        return "none is finite"
+    higher = name.rpartition("/")[2].startswith(_HIGHER_IS_BETTER)
+    row = (max if higher else min)(finite, key=lambda row: row[name])
+    return f"{'highest' if higher else 'lowest'} {_row_value(row, name)} at step {row['step']:,}"
+
+
+def _row_value(row: Row, name: str) -> str:
+    return format_value(row.get(f"{name}/seeds", row[name]), digits=6)
+
+
+def _value(value: Any, num_seeds: int) -> str:
+    """Write a result: numbers rounded, those of several seeds as mean ± sd, anything else as it is."""
+    if value is None:
+        return "n/a"
+    array = np.asarray(value)
+    is_number = array.dtype.kind in "fiu" and (array.size == 1 or array.shape == (num_seeds,))
+    return format_value(array, digits=6) if is_number else str(value)
+
+
+def _flat(items: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in items.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _section(title: str, rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:
+    """A heading and a table, or nothing where there are no rows."""
+    lines = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+    if not lines:
+        return []
+    table = [list(head), ["---"] * len(head), *lines]
+    return [f"## {title}", "\n".join(f"| {' | '.join(cells)} |" for cells in table)]
+
+
+def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
+    there = {name: path for name, path in paths.items() if path is not None and (folder / path).is_file()}
+    parts = []
+    for name, path in there.items():
+        relative = os.path.relpath(folder / path, folder) if Path(path).is_absolute() else path
+        parts += [f"## {name.capitalize()}", f"![{name}]({quote(Path(relative).as_posix())})"]
+    return parts
+
+
+def _how_to_go_on(folder: Path) -> str:
+    name = shlex.quote(str(folder))
+    commands = [
+        (f"genjax sample {name} -n 64", "draw samples"),
+        (f"genjax evaluate {name}", "measure on held-out data"),
+    ]
+    copies = sorted(folder.glob("*.py"))
+    if copies:
+        file = shlex.quote(str(copies[0]))
+        commands.append((f"genjax train {file} --workdir {name} --resume", "go on after an interruption"))
+    width = max(len(command) for command, _ in commands)
+    lines = [f"{command:<{width}}  # {purpose}" for command, purpose in commands]
+    return "\n".join(["## Go on from here", "", "```sh", *lines, "```"])
+
+
+def _files(folder: Path) -> str:
+    names = [p.name for p in sorted(folder.glob("*.py"))] + [FILE_NAME, "arguments.json", "environment.json", "samples"]
+    links = [f"[{name}]({quote(name)})" for name in names if (folder / name).exists()]
+    return f"Files: {', '.join(links)}" if links else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, minutes, rest = round(seconds) // 3600, round(seconds) // 60 % 60, round(seconds) % 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _code(value: Any) -> str:
+    """Fence a value so that Markdown leaves its characters alone."""
+    text = _one_line(value)
+    if not text:
+        return ""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _one_line(value: Any) -> str:
+    return " ".join(str(value).split())

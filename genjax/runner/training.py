@@ -1,0 +1,285 @@
+"""``train``: an experiment in, a run out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import jax
+import numpy as np
+
+from genjax.core import TrainState, step_key
+from genjax.learners import Stage
+from genjax.runner.checkpoints import Checkpoints
+from genjax.runner.compilation import enable_compilation_cache
+from genjax.runner.evaluation import Scorer, is_conditional, likelihoods, replica
+from genjax.runner.experiment import SINGLE_STAGE, Experiment
+from genjax.runner.folder import RunFolder, Source, check_folder, environment, write_folder
+from genjax.runner.logs import MetricLog, Progress
+from genjax.runner.loop import Hooks, Interrupted, StageLoop, StopSignals, root_keys
+from genjax.runner.pictures import curves_picture, sample_picture, save_picture
+from genjax.runner.placement import Placement
+from genjax.runner.report import write_report
+from genjax.runner.run import Run
+
+NUM_PICTURED = 64
+
+
+def train(
+    experiment: Experiment,
+    *,
+    seed: int = 0,
+    seeds: int = 1,
+    workdir: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    source: Source | None = None,
+) -> Run:
+    """Train an experiment to its end.
+
+    Args:
+      experiment: what to train.
+      seed: of everything random; replica i of several has seed + i.
+      seeds: number of replicas trained in one program by ``vmap``.
+      workdir: the run folder to write; None writes nothing.
+      resume: go on from the newest whole checkpoint in ``workdir``.
+      overwrite: replace the run that is in ``workdir``.
+      progress: show a progress bar on stderr.
+      source: where the experiment came from, for the run folder.
+
+    Returns:
+      The finished run.
+
+    Raises:
+      ValueError: before anything compiles, when the experiment, the devices or the folder cannot be used.
+      NonFiniteError: when a loss or a parameter is not finite; the last finite checkpoint is kept.
+      Interrupted: after SIGTERM or Ctrl-C, when the state has been saved.
+      CheckpointError: when a checkpoint cannot be written or none can be read.
+
+    Example:
+      >>> import optax
+      >>> from genjax import data, nets, ops, runner, vae
+      >>> model = vae.VAE(
+      ...     latent_dim=2, encoder=nets.MLP(features=(4,)), likelihood=ops.Bernoulli(),
+      ...     decoder=nets.MLP(features=(64,), output_shape=(8, 8, 1)),
+      ... )
+      >>> experiment = runner.Experiment(
+      ...     model=model, data=data.digits(), preprocess=data.dynamic_binarization(levels=17),
+      ...     optimizer=optax.adam(1e-3), steps=20, log_every=10,
+      ... )
+      >>> run = runner.train(experiment, progress=False)
+      >>> run.sample(jax.random.key(1), 3).shape
+      (3, 8, 8, 1)
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds is {seeds}, but at least one run is needed; use 1 or more")
+    if (resume or overwrite) and workdir is None:
+        raise ValueError("resume and overwrite speak of a run folder, but there is none; name it with workdir")
+    enable_compilation_cache()
+    source = source or Source()
+    placement = Placement()
+    folder = None if workdir is None else RunFolder(Path(workdir))
+    if folder is not None and placement.is_writer:
+        check_folder(folder.path, source, seed=seed, seeds=seeds, resume=resume, overwrite=overwrite)
+    numbers = tuple(range(seed, seed + seeds))
+    return _Training(experiment, numbers, placement, folder, source, resume, progress).run()
+
+
+@final
+class _Training:
+    """One call of ``train``: walks the stages, and wires the loop to log, checkpoints and pictures."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        seeds: tuple[int, ...],
+        placement: Placement,
+        folder: RunFolder | None,
+        source: Source,
+        resume: bool,
+        progress: bool,
+    ) -> None:
+        self._experiment, self._seeds, self._placement = experiment, seeds, placement
+        self._folder, self._source, self._resume = folder, source, resume
+        self._progress_wanted = progress and placement.is_writer
+        self._plan = experiment.plan()
+        self._finished: dict[str, Any] = {}
+        self._results: dict[str, np.ndarray] = {}
+        model = experiment.model
+        self._method = next((m for m in likelihoods(model) if m != "log_prob_estimate"), None)
+        self._metric = f"validation/{self._method}" if self._method and "validation" in experiment.data.splits else None
+        pictured = functools.partial(model.sample, **experiment.picture_arguments)
+        self._sample = jax.jit(pictured, static_argnums=2, out_shardings=placement.replicated)
+        self._scorer: Scorer | None = None
+
+    def run(self) -> Run:
+        """Train all stages and return the run."""
+        started = time.perf_counter()
+        state, offset = None, 0
+        for number, stage in enumerate(self._plan):
+            loop = StageLoop(self._experiment, stage, self._finished, self._seeds, self._placement)
+            if number == 0:
+                # What the model cannot take is refused here, before anything is written.
+                loop.prepare(0)
+                self._write_folder()
+            with self._checkpoints(stage) as checkpoints:
+                state = self._train_stage(stage, loop, checkpoints, offset)
+            self._finished[stage.name] = state.variables
+            offset += stage.steps
+        assert state is not None
+        variables = self._experiment.model_variables(self._finished)
+        run = Run(
+            experiment=self._experiment,
+            variables=variables,
+            seeds=self._seeds,
+            step=offset,
+            rows=tuple(self._log.rows),
+            folder=self._folder.path if self._folder else None,
+        )
+        self._finish(time.perf_counter() - started)
+        return run
+
+    def _train_stage(self, stage: Stage, loop: StageLoop, checkpoints: Checkpoints | None, offset: int) -> TrainState:
+        restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
+        start = restored[0] if restored else 0
+        if checkpoints is not None and restored:
+            checkpoints.discard_after(start)
+        loop.prepare(start)
+        state = restored[1] if restored else loop.init()
+        self._log = MetricLog(self._writable_folder, resume_step=offset + start, seeds=self._seeds)
+        bar = Progress(
+            stage.steps,
+            initial=start,
+            description=self._source.name if stage.name == SINGLE_STAGE else f"{self._source.name} {stage.name}",
+            disable=not self._progress_wanted,
+        )
+        last_stage = stage is self._plan[-1]
+        with contextlib.closing(self._log), contextlib.closing(bar), StopSignals() as stopping:
+
+            def rows(step: int, metrics: Mapping[str, Any]) -> None:
+                self._log.write(offset + step, metrics)
+                bar.update(step, metrics)
+
+            hooks = Hooks(
+                rows=rows,
+                evaluate=lambda step, state: self._evaluate(step, offset, state) if last_stage else {},
+                pictures=lambda step, state: self._picture(step, offset, state) if last_stage else None,
+                stopping=stopping,
+            )
+            try:
+                return loop.run(state, start, hooks, checkpoints)
+            except Interrupted as interrupted:
+                raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
+
+    def _write_folder(self) -> None:
+        if self._folder is None:
+            return
+        if self._placement.is_writer:
+            write_folder(
+                self._folder.path, self._source, seed=self._seeds[0], seeds=len(self._seeds), resume=self._resume
+            )
+        self._placement.barrier("run folder")
+
+    @property
+    def _writable_folder(self) -> Path | None:
+        return self._folder.path if self._folder and self._placement.is_writer else None
+
+    @contextlib.contextmanager
+    def _checkpoints(self, stage: Stage) -> Iterator[Checkpoints | None]:
+        if self._folder is None:
+            yield None
+            return
+        metric = self._metric if stage is self._plan[-1] else None
+        folder = self._folder.checkpoints(stage.name)
+        checkpoints = Checkpoints(folder, keep=self._experiment.keep_checkpoints, metric=metric)
+        yield checkpoints
+        # Only after success: a failure while saving is already on its way up.
+        checkpoints.close()
+
+    def _variables(self, state: TrainState) -> Any:
+        return self._experiment.model_variables({**self._finished, self._plan[-1].name: state.variables})
+
+    def _evaluate(self, step: int, offset: int, state: TrainState) -> dict[str, np.ndarray]:
+        """Score the validation split, each time with the same draws, so that steps compare."""
+        if self._metric is None or self._method is None:
+            return {}
+        if self._scorer is None:
+            self._scorer = Scorer(
+                self._experiment.model,
+                self._method,
+                preprocess=self._experiment.preprocess,
+                placement=self._placement,
+                num_seeds=len(self._seeds),
+            )
+        keys = root_keys(self._seeds, "validation")
+        scores = self._scorer(self._variables(state), keys, self._experiment.data.splits["validation"])
+        results = {self._metric: scores.mean(axis=-1)}
+        self._log.write(offset + step, results)
+        self._results |= results
+        return results
+
+    def _picture(self, step: int, offset: int, state: TrainState) -> None:
+        """Draw samples of the first replica and keep them as a picture."""
+        if self._folder is None:
+            return
+        variables = self._variables(state)
+        key = step_key(root_keys(self._seeds[:1], "pictures"), offset + step)
+        x, labels = draw(self._sample, self._experiment, variables, key, NUM_PICTURED, len(self._seeds))
+        if self._placement.is_writer:
+            picture = sample_picture(x, labels=labels)
+            save_picture(self._folder / "samples" / f"step_{offset + step:08d}.png", picture)
+            save_picture(self._folder / "samples.png", picture)
+
+    def _how_to_resume(self) -> str:
+        if self._folder is None:
+            return "nothing was saved, since no run folder was asked for"
+        file = self._source.file or "FILE"
+        command = ["genjax", "train", str(file), "--workdir", str(self._folder.path), "--resume"]
+        return f"resume with: {shlex.join(command)}"
+
+    def _finish(self, seconds: float) -> None:
+        if self._folder is None or not self._placement.is_writer:
+            return
+        rows = self._log.rows
+        if not self._results and (self._folder / "results.json").exists():
+            return  # resumed when there was nothing left to do
+        self._folder.write_json(
+            "results.json",
+            {name: np.asarray(value).tolist() for name, value in self._results.items()} | {"seconds": seconds},
+        )
+        save_picture(self._folder / "curves.png", curves_picture(rows, title=self._source.name))
+        write_report(
+            self._folder.path,
+            title=self._source.name,
+            description=self._source.description,
+            arguments=self._source.arguments,
+            environment=environment(),
+            rows=rows,
+            results=self._results,
+            samples="samples.png" if (self._folder / "samples.png").exists() else None,
+            wall_clock_s=seconds,
+            seeds=self._seeds,
+        )
+
+
+def draw(
+    sample: Any, experiment: Experiment, variables: Any, key: jax.Array, count: int, num_seeds: int
+) -> tuple[np.ndarray, Sequence[int] | None]:
+    """Draw samples of the first replica for a picture: of all classes in turn where the model has them."""
+    if num_seeds > 1:
+        variables = replica(variables, 0)
+    labels = None
+    if is_conditional(experiment.model):
+        labels = np.arange(count) % experiment.model.num_classes  # pyright: ignore[reportAttributeAccessIssue]
+        x = sample(variables, key, count, label=jax.numpy.asarray(labels, jax.numpy.int32))
+    else:
+        x = sample(variables, key, count)
+    if experiment.display is not None:
+        x = experiment.display(x)
+    return np.asarray(x), None if labels is None else labels.tolist()

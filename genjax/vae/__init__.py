@@ -1,0 +1,5 @@
+"""Variational autoencoders."""
+
+from genjax.vae.vae import VAE
+
+__all__ = ["VAE"]

@@ -1,0 +1,139 @@
+"""The models that the contract tests hold to the contract. A new model joins by one line in ``CASES``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import nets, ops, vae
+from genjax.core import Array, Batch, Conditional, GenerativeModel
+from genjax.learners import Optimizers, Stage
+from tests.contract.models import adversarial_autoencoder, belief_net, gan, restricted_boltzmann, vector_quantized
+
+NUM_EXAMPLES = 8
+NUM_FEATURES = 6
+
+# With an epsilon this large, Adam does not blow rounding errors of tiny gradients up to whole steps, so that compiled,
+# eager, mapped and sharded runs can be compared tightly.
+SMOOTH_ADAM = optax.adam(1e-2, eps=1e-3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model under the contract.
+
+    Attributes:
+      name: id of its tests.
+      model: makes the model; called more than once, it makes equal models.
+      batch: from a key to one small minibatch, with an even number of examples under ``x``.
+      moves: by objective, the entries of ``state`` that a turn of it moves. It moves no others.
+      optimizers: as ``gradient_learner`` takes them.
+      schedule: as ``gradient_learner`` takes it.
+      extremes: constant data at which losses and gradients stay finite.
+      scale: factor on all parameters at which losses and gradients stay finite.
+    """
+
+    name: str
+    model: Callable[[], GenerativeModel]
+    _: KW_ONLY
+    batch: Callable[[Array], Batch]
+    moves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optimizers: Optimizers = SMOOTH_ADAM
+    schedule: tuple[str, ...] | None = None
+    extremes: tuple[float, ...] = (0.0, 1.0)
+    scale: float = 10.0
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A method of several stages under the contract."""
+
+    name: str
+    stages: Callable[[], tuple[Stage, ...]]
+    _: KW_ONLY
+    batch: Callable[[Array], Batch]
+
+
+def unit_batch(key: Array) -> Batch:
+    """Vectors in (0, 1), correlated so that there is something to learn."""
+    return {"x": jax.nn.sigmoid(_correlated(key))}
+
+
+def binary_batch(key: Array) -> Batch:
+    """Vectors in {0, 1}."""
+    return {"x": (_correlated(key) > 0).astype(jnp.float32)}
+
+
+def image_batch(key: Array) -> Batch:
+    """Binary images of 4 by 4 pixels and one channel, with a label of three classes."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.bernoulli(key_x, 0.3, (NUM_EXAMPLES, 4, 4, 1)).astype(jnp.float32)
+    return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
+
+
+def _correlated(key: Array) -> Array:
+    key_common, key_own = jax.random.split(key)
+    common = jax.random.normal(key_common, (NUM_EXAMPLES, 1))
+    return 2 * common + jax.random.normal(key_own, (NUM_EXAMPLES, NUM_FEATURES))
+
+
+def label_option(model: GenerativeModel, num_examples: int) -> dict[str, Array]:
+    """``{"label": ...}`` where the model is conditional, and nothing where it is not."""
+    if isinstance(model, Conditional) and model.num_classes is not None:
+        return {"label": jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes}
+    return {}
+
+
+def _gan() -> gan.GAN:
+    return gan.GAN(generator=gan.Generator(NUM_FEATURES), discriminator=gan.Discriminator())
+
+
+def _adversarial_autoencoder() -> adversarial_autoencoder.AdversarialAutoencoder:
+    perceptron = adversarial_autoencoder.Perceptron
+    return adversarial_autoencoder.AdversarialAutoencoder(
+        encoder=perceptron(2), decoder=perceptron(NUM_FEATURES), discriminator=perceptron(1)
+    )
+
+
+def _vector_quantized() -> vector_quantized.VectorQuantized:
+    perceptron = adversarial_autoencoder.Perceptron
+    return vector_quantized.VectorQuantized(encoder=perceptron(2), decoder=perceptron(NUM_FEATURES))
+
+
+def _vae(**options) -> vae.VAE:
+    shape = (4, 4, 1)
+    return vae.VAE(
+        latent_dim=2,
+        encoder=nets.MLP(features=(8, 4)),
+        decoder=nets.MLP(features=(8,), output_shape=shape),
+        likelihood=ops.Bernoulli(),
+        **options,
+    )
+
+
+CASES = (
+    Case("vae", _vae, batch=image_batch),
+    Case("conditional_vae", lambda: _vae(num_classes=3, kl_warmup_steps=10), batch=image_batch),
+    # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
+    Case(
+        "two_player_game",
+        _gan,
+        batch=unit_batch,
+        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
+        schedule=("discriminator", "discriminator", "generator"),
+    ),
+    Case("three_objectives", _adversarial_autoencoder, batch=unit_batch),
+    Case(
+        "persistent_chains",
+        lambda: restricted_boltzmann.RestrictedBoltzmann(num_visible=NUM_FEATURES, num_hidden=4),
+        batch=binary_batch,
+        moves={"likelihood": ("chains",)},
+    ),
+    Case("moving_codebook", _vector_quantized, batch=unit_batch, moves={"autoencoder": ("codebook",)}),
+)
+
+PIPELINES = (Pipeline("belief_net", lambda: belief_net.stages(NUM_FEATURES, 4, 3), batch=binary_batch),)

@@ -1,0 +1,82 @@
+"""A method of several stages: each trains on what the finished stages before it make of the data."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from chex import assert_trees_all_equal
+
+from genjax.core import Variables, step_key, stream_key
+from genjax.learners import Frozen
+from tests.contract.training import saved
+from tests.contract.models import belief_net
+from tests.contract.registry import NUM_EXAMPLES, NUM_FEATURES, PIPELINES, Pipeline, binary_batch
+
+
+class Trained:
+    """All stages of a pipeline trained in order, with a copy of what each saw."""
+
+    def __init__(self, pipeline: Pipeline, seed: int = 0):
+        self.stages = pipeline.stages()
+        self.finished: Frozen = {}
+        self.num_traces: dict[str, int] = {}
+        self.seen: dict[str, Frozen] = {}
+        root = jax.random.key(seed)
+        for stage in self.stages:
+            stream = stream_key(root, stage.name)
+            learner, make_batch = stage.learner(self.finished), stage.batch(self.finished)
+            self.seen[stage.name] = saved(dict(self.finished))
+            self.num_traces[stage.name] = 0
+
+            def step(train, key, data, name=stage.name, learner=learner, make_batch=make_batch):
+                self.num_traces[name] += 1
+                key_batch, key_step = jax.random.split(key)
+                return learner.step(train, key_step, make_batch(key_batch, data))
+
+            step = jax.jit(step, donate_argnums=0)
+            data = pipeline.batch(stream_key(stream, "data"))
+            train = learner.init(stream_key(stream, "init"), make_batch(stream_key(stream, "first"), data))
+            for i in range(stage.steps):
+                train, _ = step(train, step_key(stream, i), data)
+            assert train.step == stage.steps
+            self.finished = dict(self.finished) | {stage.name: train.variables}
+
+
+@pytest.fixture(scope="module", params=PIPELINES, ids=lambda pipeline: pipeline.name)
+def trained(request) -> Trained:
+    return Trained(request.param)
+
+
+def test_stages_are_named_apart_and_take_steps(trained):
+    assert len({stage.name for stage in trained.stages}) == len(trained.stages) > 1
+    assert all(stage.steps > 0 for stage in trained.stages)
+
+
+def test_each_stage_traces_once(trained):
+    assert set(trained.num_traces.values()) == {1}
+
+
+def test_finished_stages_stay_as_they_were(trained):
+    for seen in trained.seen.values():
+        for name, variables in seen.items():
+            assert_trees_all_equal(saved(trained.finished[name]), variables)
+
+
+def test_a_stage_sees_the_finished_stages_before_it_and_no_other(trained):
+    for i, stage in enumerate(trained.stages):
+        assert set(trained.seen[stage.name]) == {before.name for before in trained.stages[:i]}
+
+
+def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
+    # With these weights the first layer's hidden units copy its first four visible ones, all but surely.
+    copy = {"weights": 40.0 * jnp.eye(NUM_FEATURES, 4), "visible": jnp.zeros(NUM_FEATURES), "hidden": jnp.full(4, -20.0)}
+    _, second = belief_net.stages(NUM_FEATURES, 4, 3)
+    frozen = {"layer1": Variables({"rbm": copy}, {"chains": jnp.zeros((1, NUM_FEATURES))})}
+    data = binary_batch(jax.random.key(0))
+    codes = jax.jit(second.batch(frozen))(jax.random.key(1), data)
+    np.testing.assert_array_equal(codes["x"], data["x"][:, :4])
+    assert codes["x"].shape == (NUM_EXAMPLES, 4)
+    train = second.learner(frozen).init(jax.random.key(2), codes)
+    assert train.params["rbm"]["weights"].shape == (4, 3)

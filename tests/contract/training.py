@@ -1,0 +1,153 @@
+"""A short training run of one case, kept step by step for the tests to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, TrainState, Variables
+from genjax.core import step_key, stream_key
+from genjax.learners import gradient_learner
+from tests.contract.registry import Case, label_option
+
+NUM_STEPS = 5
+EMA_DECAY = 0.2  # small enough to take over from the warm-up within the run
+
+
+@dataclasses.dataclass(frozen=True)
+class OneObjective:
+    """A model seen through one of its objectives."""
+
+    model: GenerativeModel
+    name: str
+
+    def init(self, key: Array, batch: Batch):
+        return self.model.init(key, batch)
+
+    def objectives(self) -> tuple[Objective, ...]:
+        return tuple(o for o in self.model.objectives() if o.name == self.name)
+
+    def sample(self, variables, key, num_samples):
+        return self.model.sample(variables, key, num_samples)
+
+
+class Run:
+    """Five donated steps of a case, with a copy of everything before and after each."""
+
+    def __init__(self, case: Case, seed: int = 0):
+        self.case = case
+        self.model = case.model()
+        self.learner: Learner = gradient_learner(
+            self.model, case.optimizers, schedule=case.schedule, ema_decay=EMA_DECAY
+        )
+        self.root = jax.random.key(seed)
+        self.stream = stream_key(self.root, "train")
+        self.minibatch = case.batch(stream_key(self.root, "minibatch"))
+        self.batches = [self._batch(i) for i in range(NUM_STEPS)]
+        self.num_traces = 0
+        self.step: Callable[..., tuple[TrainState, Metrics]] = jax.jit(self._counted_step, donate_argnums=0)
+
+        train = self.init(stream_key(self.root, "init"), self.minibatch)
+        self.states, self.metrics = [saved(train)], []
+        self.donated = []
+        for i in range(NUM_STEPS):
+            old = train
+            train, metrics = self.step(old, self.key(i), self.batches[i])
+            self.donated.append(all(leaf.is_deleted() for leaf in jax.tree.leaves(old)))
+            self.states.append(saved(train))
+            self.metrics.append(saved(metrics))
+
+    @cached_property
+    def init(self):
+        return jax.jit(self.learner.init)
+
+    def scanned(self, root: Array):
+        """A body for ``lax.scan`` over batches, with the keys that the run derives from ``root``."""
+
+        def body(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+            return self.learner.step(train, step_key(stream_key(root, "train"), train.step), batch)
+
+        return body
+
+    @cached_property
+    def learned(self) -> Variables:
+        """What evaluation sees at the end of the run."""
+        return restored(self.states[-1]).variables
+
+    def lone(self, root: Array, num_steps: int) -> TrainState:
+        """The same run on the same data from another root key."""
+        train = self.init(stream_key(root, "init"), self.minibatch)
+        for i in range(num_steps):
+            train, _ = self.step(train, step_key(stream_key(root, "train"), i), self.batches[i])
+        return saved(train)
+
+    def key(self, step: int) -> Array:
+        return step_key(self.stream, step)
+
+    def follow(self, train: TrainState, start: int, stop: int) -> TrainState:
+        """Steps ``start … stop`` with the same keys and data as the run."""
+        for i in range(start, stop):
+            train, _ = self.step(train, self.key(i), self.batches[i])
+        return train
+
+    @cached_property
+    def draw(self):
+        """``(model, variables, key, num_samples) -> x``, compiled with the model as a static argument."""
+
+        def draw(model: GenerativeModel, variables: Variables, key: Array, num_samples: int) -> Array:
+            self.num_draw_traces += 1
+            return model.sample(variables, key, num_samples, **label_option(model, num_samples))
+
+        self.num_draw_traces = 0
+        return jax.jit(draw, static_argnums=(0, 3))
+
+    @cached_property
+    def probes(self) -> dict[str, Callable[[Any, Batch], tuple[TrainState, TrainState, Metrics]]]:
+        """For each objective, one plain gradient step of it alone; its optimizer remembers the gradient."""
+        return {o.name: self._probe(o) for o in self.model.objectives()}
+
+    def _probe(self, objective: Objective):
+        optimizer = optax.sgd(0.1, momentum=0.0)
+        step = jax.jit(gradient_learner(OneObjective(self.model, objective.name), optimizer).step)
+
+        def probe(params, batch: Batch) -> tuple[TrainState, TrainState, Metrics]:
+            parts = {name: params[name] for name in objective.wrt}
+            opt_state = {objective.name: optimizer.init(parts)}
+            before = self.states[2].replace(params=params, opt_state=opt_state, ema=None)
+            after, metrics = step(restored(before), self.key(2), batch)
+            return saved(before), saved(after), saved(metrics)
+
+        return probe
+
+    def _counted_step(self, train: TrainState, key: Array, batch: Batch):
+        self.num_traces += 1
+        return self.learner.step(train, key, batch)
+
+    def _batch(self, step: int) -> Batch:
+        key = step_key(stream_key(self.root, "data"), step)
+        if self.learner.minibatches == 1:
+            return self.case.batch(key)
+        minibatches = [self.case.batch(step_key(key, i)) for i in range(self.learner.minibatches)]
+        return stacked(minibatches)
+
+
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """Give batches a leading axis."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
+
+
+def saved(tree):
+    """Copy to numpy: a view would share memory with a buffer that is about to be donated."""
+    return jax.tree.map(partial(np.array, copy=True), tree)
+
+
+def restored(tree):
+    """Copy to the device, into buffers that nothing else holds."""
+    return jax.tree.map(partial(jnp.array, copy=True), tree)

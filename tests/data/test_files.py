@@ -1,0 +1,270 @@
+"""Arrays and files: what is written is what is read, and bad files are named."""
+
+import gzip
+import wave
+
+import numpy as np
+import pytest
+
+from genjax import data
+from genjax.data import images
+
+
+def sizes(dataset):
+    return {name: len(source) for name, source in dataset.splits.items()}
+
+
+def test_digits():
+    digits = data.digits()
+    assert sizes(digits) == {"train": 1257, "validation": 180, "test": 360}
+    assert digits.spec()["x"].shape == (8, 8, 1)
+    assert digits.spec()["x"].dtype == np.uint8
+    assert (digits.levels, digits.num_classes) == (17, 10)
+    from sklearn.datasets import load_digits
+
+    x, label = load_digits(return_X_y=True)
+    rows = np.concatenate([x.reshape(-1, 64), label[:, None]], axis=1)
+    read = [
+        np.concatenate([s.arrays["x"].reshape(-1, 64), s.arrays["label"][:, None]], axis=1)
+        for s in digits.splits.values()
+    ]
+    # The three splits together are the original images with their labels, each once.
+    assert sorted(map(tuple, np.concatenate(read))) == sorted(map(tuple, rows))
+    for source in digits.splits.values():
+        shares = np.bincount(source.arrays["label"]) / len(source)
+        np.testing.assert_allclose(shares, np.bincount(label) / 1797, atol=0.006)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_examples", "num_features", "num_classes"),
+    [("iris", 150, 4, 3), ("wine", 178, 13, 3), ("breast_cancer", 569, 30, 2), ("diabetes", 442, 10, None)],
+)
+def test_bundled(name, num_examples, num_features, num_classes):
+    table = data.bundled(name)
+    assert sum(sizes(table).values()) == num_examples
+    assert table.num_classes == num_classes
+    x = table.splits["train"].arrays["x"]
+    assert x.shape[1:] == (num_features,)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=1e-5)
+    assert abs(table.splits["test"].arrays["x"].mean(axis=0)).max() > 1e-3  # not its own statistics
+
+
+def test_arrays():
+    x = np.arange(20 * 4 * 5).reshape(20, 4, 5).astype(np.uint8)
+    made = data.arrays(x, label=np.arange(20) % 3, validation=0.2, test=3, name="toy")
+    assert sizes(made) == {"train": 13, "validation": 4, "test": 3}
+    assert (made.name, made.levels, made.num_classes) == ("toy", 256, 3)
+    np.testing.assert_array_equal(made.splits["validation"].arrays["x"][..., 0], x[13:17])
+    np.testing.assert_array_equal(made.splits["test"].arrays["label"], [2, 0, 1])
+    continuous = data.arrays(np.zeros((5, 3)))
+    assert (continuous.levels, continuous.num_classes, sizes(continuous)) == (None, None, {"train": 5})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation": 10}, r"take 10 \+ 0 examples, but there are 10; leave some for train"),
+        ({"validation": 0.5, "test": 0.5}, r"take 5 \+ 5 examples"),
+        ({"test": -1}, "test is -1"),
+        ({"validation": 1.5}, "validation is 1.5"),
+        ({"label": np.zeros(9, int)}, "'x': 10, 'label': 9"),
+    ],
+)
+def test_bad_sizes(settings, message):
+    with pytest.raises(ValueError, match=message):
+        data.arrays(np.zeros((10, 2)), **settings)
+
+
+def test_npz_and_npy(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(10, 3)), np.arange(10) % 2
+    np.savez(tmp_path / "plain.npz", x=x, y=y)
+    np.savez(tmp_path / "divided.npz", x_train=x, y_train=y, x_val=x[:4], y_val=y[:4], x_test=x[:2], y_test=y[:2])
+    np.savez(tmp_path / "other.npz", images=x, digit=y)
+    np.save(tmp_path / "array.npy", x)
+    plain = data.npz(tmp_path / "plain.npz", validation=3)
+    assert (plain.name, plain.num_classes, sizes(plain)) == ("plain", 2, {"train": 7, "validation": 3})
+    np.testing.assert_array_equal(plain.splits["validation"].arrays["x"], x[7:].astype(np.float32))
+    divided = data.load(tmp_path / "divided.npz")
+    assert sizes(divided) == {"train": 10, "validation": 4, "test": 2}
+    np.testing.assert_array_equal(divided.splits["test"].arrays["label"], [0, 1])
+    other = data.npz(tmp_path / "other.npz", x="images", label="digit")
+    np.testing.assert_array_equal(other.splits["train"].arrays["label"], y)
+    np.testing.assert_array_equal(data.npy(tmp_path / "array.npy").splits["train"].arrays["x"], x.astype(np.float32))
+    with pytest.raises(ValueError, match=r"is divided into .* already; leave validation and test out"):
+        data.npz(tmp_path / "divided.npz", validation=2)
+    with pytest.raises(ValueError, match=r"holds \['digit', 'images'\], but neither 'x' nor 'x_train'"):
+        data.npz(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match=r"holds \['digit', 'images'\], but not 'class'"):
+        data.npz(tmp_path / "other.npz", x="images", label="class")
+
+
+def test_no_pickle_is_read(tmp_path):
+    objects = np.array([{"a": 1}, None], dtype=object)
+    np.savez(tmp_path / "objects.npz", x=objects)
+    np.save(tmp_path / "objects.npy", objects)
+    with pytest.raises(ValueError, match=r"'x' of .*objects\.npz is no plain array .*; save it as numbers"):
+        data.npz(tmp_path / "objects.npz")
+    with pytest.raises(ValueError, match=r"objects\.npy holds no plain array"):
+        data.npy(tmp_path / "objects.npy")
+
+
+def test_broken_array_files(tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "broken.npy").write_bytes(b"nothing")
+    np.savez(tmp_path / "whole.npz", x=np.zeros(1000))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:3000])
+    for name, message in {
+        "array.npz": r"array\.npz is not a readable \.npz file",
+        "broken.npy": r"broken\.npy holds no plain array",
+        "cut.npz": r"cut\.npz is not a readable \.npz file",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            data.load(tmp_path / name)
+    for name in ("missing.npz", "missing.npy", "missing.txt", "missing.wav"):
+        settings = {"length": 4} if name.endswith("wav") else {}
+        with pytest.raises(FileNotFoundError, match=f"no file .*{name}; check the path"):
+            data.load(tmp_path / name, **settings)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    from PIL import Image
+
+    x = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3)).astype(np.uint8)
+    for i, image in enumerate(x):
+        folder = tmp_path / "pets" / ("cat" if i < 10 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    return tmp_path / "pets", x
+
+
+def test_image_folder(image_folder):
+    path, x = image_folder
+    pets = data.image_folder(path, validation=0.2, test=2)
+    assert sizes(pets) == {"train": 14, "validation": 4, "test": 2}
+    assert (pets.name, pets.levels, pets.num_classes) == ("pets", 256, 2)
+    read = np.concatenate([source.arrays["x"] for source in pets.splits.values()])
+    assert sorted(map(bytes, read)) == sorted(map(bytes, x))
+    for name in ("validation", "test"):  # both classes, though the files are sorted by class
+        np.testing.assert_array_equal(np.bincount(pets.splits[name].arrays["label"]), [sizes(pets)[name] / 2] * 2)
+    whole = data.load(path).splits["train"]
+    np.testing.assert_array_equal(whole.arrays["x"], x)
+    np.testing.assert_array_equal(whole.arrays["label"], [0] * 10 + [1] * 10)
+
+
+def test_big_image_folders_are_streamed(image_folder, monkeypatch):
+    path, x = image_folder
+    monkeypatch.setattr(images, "SMALL_BYTES", 100)
+    source = data.image_folder(path).splits["train"]
+    assert not source.resident
+    np.testing.assert_array_equal(source.take(np.array([3, 12]))["x"], x[[3, 12]])
+    np.testing.assert_array_equal(source.take(np.array([3, 12]))["label"], [0, 1])
+
+
+def test_image_sizes_and_channels(image_folder):
+    path, _ = image_folder
+    grey = data.image_folder(path, size=(3, 3), channels=1)
+    assert grey.spec()["x"].shape == (3, 3, 1)
+    from PIL import Image
+
+    Image.new("RGB", (5, 5), (10, 20, 30)).save(path / "cat" / "99.png")
+    with pytest.raises(ValueError, match=r"99\.png has size \(5, 5\), but .*00\.png has \(6, 8\); give size="):
+        data.image_folder(path)
+    resized = data.image_folder(path, size=(4, 4)).splits["train"].arrays["x"]
+    np.testing.assert_array_equal(resized[10], np.broadcast_to([10, 20, 30], (4, 4, 3)))
+
+
+def test_divided_image_folder(image_folder, tmp_path):
+    path, _ = image_folder
+    (tmp_path / "divided").mkdir()
+    path.rename(tmp_path / "divided" / "train")
+    (tmp_path / "divided" / "val" / "cat").mkdir(parents=True)
+    (tmp_path / "divided" / "train" / "cat" / "03.png").rename(tmp_path / "divided" / "val" / "cat" / "03.png")
+    with pytest.raises(ValueError, match=r"'validation' of .* has classes \['cat'\], but 'train' has"):
+        data.image_folder(tmp_path / "divided")
+    (tmp_path / "divided" / "val" / "dog").mkdir()
+    (tmp_path / "divided" / "train" / "dog" / "15.png").rename(tmp_path / "divided" / "val" / "dog" / "15.png")
+    assert sizes(data.image_folder(tmp_path / "divided")) == {"train": 18, "validation": 2}
+
+
+def test_bad_image_folders(image_folder, tmp_path):
+    path, _ = image_folder
+    (path / "dog" / "99.png").write_bytes((path / "dog" / "15.png").read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"cannot read the image .*dog/99\.png .*; repair or remove it"):
+        data.image_folder(path)
+    (path / "dog" / "99.png").rename(path / "loose.png")
+    with pytest.raises(ValueError, match=r"loose\.png lies beside the classes"):
+        data.image_folder(path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        data.image_folder(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no \.png or .* files in .*empty"):
+        data.image_folder(tmp_path / "empty")
+    with pytest.raises(ValueError, match="channels is 2"):
+        data.image_folder(path, channels=2)
+
+
+def test_text(tmp_path):
+    content = "Grüße, Welt! " * 10
+    (tmp_path / "greeting.txt").write_text(content, encoding="utf-8")
+    (tmp_path / "greeting.txt.gz").write_bytes(gzip.compress(content.encode()))
+    read = data.text(tmp_path / "greeting.txt", length=16, validation=2)
+    assert (read.levels, sizes(read), read.spec()["x"].dtype) == (256, {"train": 7, "validation": 2}, np.uint8)
+    joined = b"".join(bytes(row) for source in read.splits.values() for row in source.arrays["x"])
+    assert joined == content.encode()[: 9 * 16]
+    characters = data.load(tmp_path / "greeting.txt.gz", length=13, symbols="characters", validation=0.2)
+    assert characters.vocabulary == "".join(sorted(set(content)))
+    assert characters.levels == len(characters.vocabulary)
+    row = characters.splits["validation"].arrays["x"][0]
+    assert "".join(characters.vocabulary[i] for i in row) == "Grüße, Welt! "
+
+
+def test_bad_text(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    (tmp_path / "broken.txt.gz").write_bytes(b"not gzip")
+    with pytest.raises(ValueError, match="not UTF-8 at byte 2; convert it"):
+        data.text(tmp_path / "latin.txt", length=2, symbols="characters")
+    with pytest.raises(ValueError, match=r"length is 6, but .* has 5 symbols; give 1 … 5"):
+        data.text(tmp_path / "latin.txt", length=6)
+    with pytest.raises(ValueError, match="symbols is 'words'"):
+        data.text(tmp_path / "latin.txt", symbols="words")
+    with pytest.raises(ValueError, match=r"cannot decompress .*broken\.txt\.gz"):
+        data.text(tmp_path / "broken.txt.gz")
+
+
+def write_wav(path, samples, rate=8000, width=2, channels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, width, rate, 0, "NONE", ""))
+        file.writeframes(np.asarray(samples, f"<i{width}" if width > 1 else np.uint8).tobytes())
+
+
+def test_wav(tmp_path):
+    write_wav(tmp_path / "one.wav", [0, 16384, -32768, 32767, 5, 6, 7])
+    one = data.wav(tmp_path / "one.wav", length=2, validation=1)
+    np.testing.assert_array_equal(one.splits["train"].arrays["x"], [[0, 0.5], [-1, 32767 / 32768]])
+    np.testing.assert_array_equal(one.splits["validation"].arrays["x"] * 32768, [[5, 6]])
+    write_wav(tmp_path / "digits" / "zero" / "a.wav", np.arange(7))
+    write_wav(tmp_path / "digits" / "one" / "b.wav", [[2, 4], [10, 20]], channels=2)
+    folder = data.load(tmp_path / "digits", length=3)
+    train = folder.splits["train"].arrays
+    np.testing.assert_array_equal(train["x"] * 32768, [[3, 15, 0], [0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(train["label"], [0, 1, 1])
+    assert folder.num_classes == 2
+
+
+def test_bad_wav(tmp_path):
+    write_wav(tmp_path / "a.wav", np.zeros(9))
+    write_wav(tmp_path / "b.wav", np.zeros(9), rate=16000)
+    with pytest.raises(ValueError, match=r"b\.wav has 16000 samples a second, but .*a\.wav has 8000"):
+        data.wav(tmp_path, length=3)
+    write_wav(tmp_path / "eight.wav", np.zeros(9), width=1)
+    with pytest.raises(ValueError, match=r"eight\.wav has 8-bit samples; convert it to 16-bit PCM"):
+        data.wav(tmp_path / "eight.wav", length=3)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=r"cannot read .*broken\.wav"):
+        data.wav(tmp_path / "broken.wav", length=3)
+    with pytest.raises(ValueError, match="length is 0"):
+        data.wav(tmp_path / "a.wav", length=0)

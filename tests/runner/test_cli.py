@@ -1,0 +1,202 @@
+"""The command line: what it writes, and what it refuses with one line and exit status 2."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import TINY
+
+BROKEN = {
+    "no_experiment": ("x = 1\n", "defines no function experiment"),
+    "no_default": ("def experiment(width: int): pass\n", "argument 'width' of experiment"),
+    "no_type": ("def experiment(width=3): pass\n", "argument 'width' of experiment"),
+    "clash": ("def experiment(seed: int = 3): pass\n", "argument 'seed', which is a flag of genjax train"),
+    "returns_none": (
+        "def experiment(width: int = 3): pass\n",
+        "returned a NoneType; it must return a genjax Experiment",
+    ),
+}
+
+
+def refused(genjax, *arguments):
+    """Run, require exit status 2 and a single line, and return it."""
+    status, out, err = genjax(*arguments)
+    lines = [line for line in err.splitlines() if line]
+    assert status == 2, err
+    assert out == ""
+    assert len(lines) == 1, err
+    assert lines[0].startswith("genjax: error: ")
+    return lines[0]
+
+
+def test_train_wrote_everything(tiny_run):
+    for name in ("tiny.py", "arguments.json", "environment.json", "metrics.jsonl", "report.md", "results.json"):
+        assert (tiny_run / name).stat().st_size > 0
+    arguments = json.loads((tiny_run / "arguments.json").read_text())
+    assert arguments["arguments"]["widths"] == [8]
+    assert arguments["seed"] == 0
+    assert (tiny_run / "tiny.py").read_text() == TINY.read_text()
+    assert sorted(p.name for p in (tiny_run / "samples").glob("step_*.png")) == [
+        "step_00000020.png",
+        "step_00000040.png",
+    ]
+    assert list((tiny_run / "tensorboard").glob("events.out.tfevents.*"))
+    assert [p.name for p in sorted((tiny_run / "checkpoints").iterdir())] == ["20", "30", "40"]
+    assert "A tiny VAE on fixed random images" in (tiny_run / "report.md").read_text()
+    assert not list(tiny_run.rglob("*.pkl"))
+
+
+def test_sample_draws_again_and_repeats_with_its_seed(genjax, tiny_run, tmp_path):
+    files = [tmp_path / f"{i}.npz" for i in range(3)]
+    for file, seed in zip(files, (5, 5, 6), strict=True):
+        status, out, _ = genjax("sample", tiny_run, "-n", "7", "--seed", seed, "--out", file)
+        assert status == 0
+        assert str(file) in out
+    a, b, c = (np.load(file)["x"] for file in files)
+    assert a.shape == (7, 4, 4, 1)
+    assert set(np.unique(a)) <= {0.0, 1.0}
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+    status, out, _ = genjax("sample", tiny_run, "--mean", "--out", tmp_path / "means.npy", "--checkpoint", "20")
+    assert status == 0
+    assert "step 20" in out
+    assert not set(np.unique(np.load(tmp_path / "means.npy"))) <= {0.0, 1.0}
+    status, out, _ = genjax("sample", tiny_run)
+    picture = out.split()[1].rstrip(":")
+    assert picture.endswith(".png")
+    with Path(picture).open("rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
+    status, out, _ = genjax("sample", tiny_run, "--help")
+    assert status == 0
+    for flag in ("--num-samples", "--mean", "--label", "--checkpoint"):
+        assert flag in out
+
+
+def test_evaluate_says_what_each_number_is(genjax, tiny_run):
+    status, out, _ = genjax("evaluate", tiny_run, "--num-samples", "20", "--json")
+    assert status == 0
+    said = json.loads(out)
+    assert said == json.loads((tiny_run / "evaluation.json").read_text())
+    bound, estimate = said["results"]["log_prob_lower_bound"], said["results"]["log_prob_estimate"]
+    assert (bound["guarantee"], estimate["guarantee"]) == ("lower bound", "estimate")
+    assert estimate["num_samples"] == 20
+    assert bound["mean"] < estimate["mean"] < 0
+    status, out, _ = genjax("evaluate", tiny_run, "--num-samples", "20")
+    assert f"{estimate['mean']:.4f}" in out
+    assert "estimate, 16 examples of test, 20 draws" in out
+
+
+def test_list_names_models_capabilities_and_experiments(genjax):
+    status, out, _ = genjax("list", "--json", "--experiments", TINY.parent)
+    assert status == 0
+    vae = next(entry for entry in json.loads(out) if entry["model"] == "VAE")
+    assert vae["family"] == "vae"
+    assert vae["file"] == "genjax/vae/vae.py"
+    assert {"sample", "encode", "log_prob_lower_bound", "conditional"} <= set(vae["capabilities"])
+    assert "log_prob" not in vae["capabilities"]
+    assert vae["experiments"] == [str(TINY)]
+    assert "vae.VAE" in genjax("list")[1]
+
+
+def test_help_and_version(genjax):
+    assert "train FILE" in genjax("--help")[1]
+    assert genjax()[0] == 2
+    assert genjax("--version")[1].strip().count(".") == 2
+    status, out, _ = genjax("train", TINY, "--help")
+    assert status == 0
+    assert "size of the latent vector" in out
+    assert "--seeds" in out
+    assert "FILE is a Python file" in genjax("train", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "unknown command 'trian'; use one of train, sample, evaluate, list"),
+        (("train",), "FILE is missing"),
+        (("train", "nothing.py"), "there is no experiment file nothing.py"),
+        (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
+        (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
+        (("train", TINY, "--seeds", "0"), "seeds is 0, but at least one run is needed"),
+        (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
+        (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
+        (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),
+        (("train", TINY, "--dataset", "digits"), "decoder returned shape"),
+        (("sample", "nowhere"), "nowhere is no run folder: it has no arguments.json"),
+        (("evaluate", "nowhere"), "nowhere is no run folder"),
+        (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
+    ],
+)
+def test_refused_before_anything_is_written(genjax, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(genjax, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_are_no_experiment(genjax, tmp_path, name):
+    text, message = BROKEN[name]
+    file = tmp_path / f"{name}.py"
+    file.write_text(text)
+    assert message in refused(genjax, "train", file)
+
+
+def test_a_folder_is_never_overwritten_unasked(genjax, tiny_run, tmp_path):
+    other = tmp_path / "other.py"
+    shutil.copyfile(TINY, other)
+    before = (tiny_run / "metrics.jsonl").read_bytes()
+    assert "holds a run of 'tiny'; pass --resume" in refused(genjax, "train", other, "--workdir", tiny_run)
+    assert "not of 'other'" in refused(genjax, "train", other, "--workdir", tiny_run, "--resume")
+    line = refused(genjax, "train", TINY, "--workdir", tiny_run, "--resume", "--latent-dim", "3")
+    assert "holds a run with latent_dim=2, not 3" in line
+    line = refused(genjax, "train", TINY, "--workdir", tiny_run, "--resume", "--seed", "3")
+    assert "holds a run with seed 0, not 3; resume it with --seed 0" in line
+    assert (tiny_run / "metrics.jsonl").read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    line = refused(genjax, "train", TINY, "--workdir", tmp_path / "mine")
+    assert "is not empty and holds no run" in line
+    assert "there is no run to resume" in refused(genjax, "train", other, "--resume")
+
+
+def test_a_changed_file_is_not_resumed_silently(genjax, tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    changed = tmp_path / "tiny.py"
+    changed.write_text(TINY.read_text().replace("optax.adam", "optax.sgd"))
+    line = refused(genjax, "train", changed, "--workdir", folder, "--resume")
+    assert "has changed since the run" in line
+    assert f"genjax train {folder / 'tiny.py'} --workdir {folder} --resume" in line
+
+
+def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    (folder / "leftover").write_text("old")
+    status, _, err = genjax("train", TINY, "--workdir", folder, "--overwrite", "--steps", "10")
+    assert status == 0, err
+    assert not (folder / "leftover").exists()
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["10"]
+
+
+def test_sample_refuses_what_it_cannot_do(genjax, tiny_run, tmp_path):
+    assert "num_samples is 0" in refused(genjax, "sample", tiny_run, "-n", "0")
+    assert "must end in .png, .npz or .npy" in refused(genjax, "sample", tiny_run, "--out", tmp_path / "x.jpg")
+    assert "num_classes=None" in refused(genjax, "sample", tiny_run, "--label", "3")
+    status, _, err = genjax("sample", tiny_run, "--checkpoint", "17")
+    assert status == 1
+    assert "there is no checkpoint of step 17" in err
+    assert "replica is 1, but the run has 1" in refused(genjax, "sample", tiny_run, "--replica", "1")
+
+
+def test_non_finite_loss_exits_with_1(genjax, tmp_path):
+    status, _, err = genjax("train", TINY, "--learning-rate", "1e30", "--workdir", tmp_path / "run")
+    assert status == 1
+    assert "at step" in err.splitlines()[-1]
+    assert "lower the learning rate" in err.splitlines()[-1]

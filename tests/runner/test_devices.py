@@ -1,0 +1,70 @@
+"""One device, many devices, many processes: the same loss curve."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from .conftest import ROOT, TINY, finish, losses, start
+
+PROCESS = """
+import sys
+import jax
+coordinator, count, index, folder, file = sys.argv[1:]
+jax.distributed.initialize(coordinator, int(count), int(index))
+from pathlib import Path
+from genjax.runner import load_experiment_fn, train
+experiment = load_experiment_fn(Path(file))(steps=20)
+run = train(experiment, workdir=folder, progress=False)
+assert jax.device_count() == 4, jax.devices()
+x = run.sample(jax.random.key(0), 4)
+assert x.shape == (4, 4, 4, 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("devices") / "run"
+    status, _, err = finish(start("train", TINY, "--workdir", folder, "--steps", "20", devices=1))
+    assert status == 0, err
+    return losses(folder)
+
+
+def assert_same_curve(folder, expected):
+    found = losses(folder)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_many_devices_give_the_same_losses(tmp_path, one_device, devices):
+    folder = tmp_path / "run"
+    status, _, err = finish(start("train", TINY, "--workdir", folder, "--steps", "20", devices=devices))
+    assert status == 0, err
+    assert_same_curve(folder, one_device)
+
+
+def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
+    folder = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, coordinator, "2", str(index), str(folder), str(TINY)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for index in range(2)
+    ]
+    for process in processes:
+        status, _, err = finish(process)
+        assert status == 0, err
+    assert_same_curve(folder, one_device)

@@ -1,0 +1,45 @@
+"""An experiment refuses what cannot run, and says what would."""
+
+import dataclasses
+
+import numpy as np
+import optax
+import pytest
+
+from genjax import data
+from genjax.runner import Experiment
+
+
+def make(**changes):
+    class Model:
+        def objectives(self):
+            return ()
+
+    x = np.zeros((20, 4, 4, 1), np.uint8)
+    fields = {"model": Model(), "data": data.arrays(x, name="zeros"), "optimizer": optax.sgd(1.0), "steps": 1000}
+    return Experiment(**{**fields, "batch_size": 10, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 21}, r"batch_size is 21, .* 'zeros' has 20 examples; use a batch_size of at most 20"),
+        ({"batch_size": 0}, "batch_size is 0, but it must be at least 1"),
+        ({"steps": None}, "steps is missing"),
+        ({"optimizer": None}, "one of optimizer, learner and stages, but none of them was given"),
+        ({"evaluate_every": 250}, r"evaluate_every is 250, .* multiple of log_every=100.*; use 300"),
+        ({"schedule": ("critic",)}, r"schedule names 'critic', but the model's objectives are \[\]"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, but it must be in"),
+        ({"optimizer": {"loss": optax.sgd(1.0)}}, r"optimizers are given for \['loss'\]"),
+    ],
+)
+def test_refused_with_value_limit_and_cure(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_intervals_default_to_tenths_in_whole_dispatches():
+    experiment = make(log_every=30)
+    assert experiment.interval("evaluate_every", 1000) == 90
+    assert experiment.interval("evaluate_every", 10) == 30
+    assert dataclasses.replace(experiment, evaluate_every=60).interval("evaluate_every", 1000) == 60

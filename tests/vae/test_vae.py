@@ -1,0 +1,165 @@
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import core, nets, ops, vae
+
+MODEL = vae.VAE(
+    latent_dim=2, encoder=nets.MLP((8, 4)), decoder=nets.MLP((8,), output_shape=(2, 3, 1)), likelihood=ops.Bernoulli()
+)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return {"x": jax.random.bernoulli(jax.random.key(0), 0.4, (5, 2, 3, 1)).astype(jnp.float32)}
+
+
+@pytest.fixture(scope="module")
+def variables(batch):
+    return jax.jit(MODEL.init)(jax.random.key(1), batch)
+
+
+@pytest.fixture(scope="module")
+def loss():
+    return jax.jit(vae.VAE.loss, static_argnums=0)
+
+
+def test_has_the_capabilities_it_claims():
+    for capability in (
+        core.GenerativeModel,
+        core.LogProbLowerBound,
+        core.LogProbEstimate,
+        core.Encodes,
+        core.Decodes,
+        core.Reconstructs,
+        core.Interpolates,
+    ):
+        assert isinstance(MODEL, capability), capability
+    assert not isinstance(MODEL, core.LogProb)  # only a bound and an estimate
+
+
+def test_is_a_value():
+    same = dataclasses.replace(MODEL, beta=1.0)
+    assert same == MODEL
+    assert hash(same) == hash(MODEL)
+    assert dataclasses.replace(MODEL, beta=4.0) != MODEL
+
+
+def test_the_loss_weighs_the_divergence_by_beta(variables, batch, loss):
+    half = dataclasses.replace(MODEL, beta=0.5, kl_warmup_steps=10)
+    _, (state, metrics) = loss(MODEL, *variables, jax.random.key(2), batch, 0)
+    assert state == {"encoder": {}, "decoder": {}}
+    reconstruction, kl = metrics["reconstruction"], metrics["kl"]
+    assert kl > 0.01
+    for step, weight in ((0, 0.0), (5, 0.25), (10, 0.5), (1_000, 0.5)):
+        value, (_, warm) = loss(half, *variables, jax.random.key(2), batch, step)
+        np.testing.assert_allclose(value, weight * kl - reconstruction, rtol=1e-5)
+        np.testing.assert_allclose(warm["elbo"], reconstruction - kl, rtol=1e-5)
+
+
+def test_samples_are_draws_and_their_means_come_from_the_prior(variables):
+    """A decoder that ignores its latent has one known distribution."""
+    logits = jnp.linspace(-2.0, 2.0, 6)
+    last = {"kernel": jnp.zeros((8, 6)), "bias": logits}
+    constant = variables._replace(
+        params=variables.params | {"decoder": variables.params["decoder"] | {"Dense_1": last}}
+    )
+    x = MODEL.sample(constant, jax.random.key(3), 4_000)
+    assert x.shape == (4_000, 2, 3, 1)
+    assert set(np.unique(x)) == {0.0, 1.0}
+    probability = 1 / (1 + np.exp(-np.float64(logits))).reshape(2, 3, 1)
+    np.testing.assert_allclose(x.mean(0), probability, atol=5 * 0.5 / np.sqrt(4_000))
+    np.testing.assert_allclose(MODEL.sample(constant, jax.random.key(4), 2, mean=True)[1], probability, rtol=1e-5)
+
+
+def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):
+    x, y = batch["x"], batch["x"][::-1]
+    path = MODEL.interpolate(variables, x, y, 3)
+    assert path.shape == (5, 3, 2, 3, 1)
+    start, end = (MODEL.encode(variables, data)[0] for data in (x, y))
+    for i, latent in enumerate((start, (start + end) / 2, end)):
+        np.testing.assert_allclose(path[:, i], MODEL.decode(variables, latent), rtol=1e-5)
+
+
+def test_reconstruction_goes_through_a_draw_of_the_posterior(variables, batch):
+    """With the variance at its floor the draw is the mean; otherwise it varies with the key."""
+    narrow = jax.tree.map(jnp.copy, variables)
+    narrow.params["encoder"]["Dense_1"]["bias"] = jnp.array([0.0, 0.0, -100.0, -100.0])
+    mean, log_var = MODEL.encode(narrow, batch["x"])
+    np.testing.assert_array_equal(log_var, jnp.full((5, 2), -20.0))
+    expected = MODEL.decode(narrow, mean)
+    np.testing.assert_allclose(MODEL.reconstruct(narrow, jax.random.key(5), batch["x"]), expected, atol=1e-4)
+    first, second = (MODEL.reconstruct(variables, jax.random.key(k), batch["x"]) for k in (6, 7))
+    assert not np.allclose(first, second)
+
+
+def test_half_precision_networks_keep_losses_in_float32(variables, batch, loss):
+    half = dataclasses.replace(
+        MODEL,
+        encoder=nets.MLP((8, 4), dtype=jnp.bfloat16),
+        decoder=nets.MLP((8,), output_shape=(2, 3, 1), dtype=jnp.bfloat16),
+    )
+    single, (_, expected) = loss(MODEL, *variables, jax.random.key(8), batch, 0)
+    value, (_, metrics) = loss(half, *variables, jax.random.key(8), batch, 0)
+    assert all(leaf.dtype == jnp.float32 for leaf in (value, *metrics.values(), *half.encode(variables, batch["x"])))
+    np.testing.assert_allclose(value, single, rtol=0.02)
+    assert value != single
+    np.testing.assert_allclose(metrics["kl"], expected["kl"], rtol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e4])
+def test_loss_and_gradient_are_finite_at_extreme_parameters(variables, batch, scale):
+    params = jax.tree.map(lambda p: scale * (p + 0.1), variables.params)
+    grad = jax.jit(jax.value_and_grad(MODEL.loss, has_aux=True))
+    (value, _), grads = grad(params, variables.state, jax.random.key(9), batch, 0)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+class Normalized(nn.Module):
+    """Batch norm, then a dense layer."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return nn.Dense(self.features)(x)
+
+
+def test_batch_statistics_move_in_the_loss_and_nowhere_else(loss):
+    model = vae.VAE(latent_dim=2, encoder=Normalized(4), decoder=Normalized(6), likelihood=ops.Gaussian(log_scale=0.0))
+    x = jax.random.normal(jax.random.key(0), (32, 6))
+    params, state = variables = model.init(jax.random.key(1), {"x": x})
+    _, (moved, metrics) = loss(model, params, state, jax.random.key(2), {"x": x}, 0)
+    assert jax.tree.structure(moved) == jax.tree.structure(state)
+    running = moved["encoder"]["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(running["mean"], 0.1 * x.mean(0), atol=1e-6)
+    assert np.abs(moved["decoder"]["batch_stats"]["BatchNorm_0"]["mean"]).max() > 0
+    # Training normalizes by the batch: shifting and stretching all data leaves the posterior where it was.
+    _, (_, shifted) = loss(model, params, state, jax.random.key(2), {"x": 5.0 * x + 3.0}, 0)
+    np.testing.assert_allclose(shifted["kl"], metrics["kl"], rtol=1e-3)
+    # Elsewhere the running statistics hold, each example by itself.
+    together, _ = model.encode(variables, x)
+    np.testing.assert_allclose(model.encode(variables, x[:1])[0], together[:1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(together, x @ params["encoder"]["Dense_0"]["kernel"][:, :2], rtol=1e-3, atol=1e-4)
+
+
+def test_convolutional_networks_fit(loss):
+    model = vae.VAE(
+        latent_dim=2,
+        encoder=nets.ConvEncoder((2, 2), 4),
+        decoder=nets.ConvDecoder((2, 2), (4, 4, 4)),
+        likelihood=ops.DiscretizedLogistic(levels=5),
+    )
+    x = jnp.round(4 * jax.random.uniform(jax.random.key(0), (3, 4, 4, 2))) / 4
+    variables = jax.jit(model.init)(jax.random.key(1), {"x": x})
+    value, _ = loss(model, *variables, jax.random.key(2), {"x": x}, 0)
+    assert jnp.isfinite(value)
+    samples = model.sample(variables, jax.random.key(3), 3)
+    assert samples.shape == x.shape
+    np.testing.assert_allclose(4 * samples, jnp.round(4 * samples), atol=1e-5)

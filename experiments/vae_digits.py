@@ -27,8 +27,7 @@ def experiment(
       steps: number of training steps.
       batch_size: examples in a minibatch.
     """
-    digits = data.digits()
-    likelihood = ops.DiscretizedLogistic(levels=digits.levels)
+    likelihood = ops.DiscretizedLogistic(levels=17)
     return Experiment(
         model=vae.VAE(
             latent_dim=latent_dim,
@@ -36,8 +35,8 @@ def experiment(
             decoder=nets.MLP((hidden, hidden), output_shape=(8, 8, likelihood.num_outputs)),
             likelihood=likelihood,
         ),
-        data=digits,
-        preprocess=data.scale(levels=digits.levels),
+        data=data.digits(),
+        preprocess=data.scale(levels=17),
         optimizer=optax.adamw(optax.cosine_decay_schedule(learning_rate, steps), weight_decay=weight_decay),
         ema_decay=0.999,
         steps=steps,

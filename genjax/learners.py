@@ -46,9 +46,10 @@ def gradient_learner(
       A learner. Metrics are named as the objective names them, prefixed ``objective/`` where there are several.
 
     Raises:
-      ValueError: when optimizers or schedule do not name the objectives.
+      ValueError: when optimizers or schedule do not name the objectives; from ``init``, when an objective moves a part
+        that the model lacks; from ``step``, when the batch does not hold one minibatch for every turn.
     """
-    objectives = {objective.name: objective for objective in model.objectives()}
+    objectives = _by_name(model.objectives())
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
     turns = _turns(schedule, tuple(objectives))
     if ema_decay is not None and not 0 <= ema_decay < 1:
@@ -73,6 +74,8 @@ def gradient_learner(
         return train, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 
     def step(train: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
+        if num_minibatches > 1:
+            _check_minibatches(batch, num_minibatches)
         metrics: Metrics = {}
         start = 0
         for i, (name, count) in enumerate(turns):
@@ -116,6 +119,15 @@ def _parts(params: dict[str, PyTree], objective: Objective) -> dict[str, PyTree]
     return {name: params[name] for name in objective.wrt}
 
 
+def _check_minibatches(batch: Batch, expected: int) -> None:
+    for name, array in batch.items():
+        if array.shape[:1] != (expected,):
+            raise ValueError(
+                f"the schedule takes {expected} minibatches a step, but {name!r} has shape {array.shape}; "
+                f"stack {expected} minibatches on a new leading axis"
+            )
+
+
 def _minibatches(batch: Batch, start: int, count: int) -> Batch:
     """Minibatches ``start … start + count`` of the leading axis, which goes when it is of length one."""
     return jax.tree.map(lambda a: a[start] if count == 1 else a[start : start + count], batch)
@@ -124,6 +136,13 @@ def _minibatches(batch: Batch, start: int, count: int) -> Batch:
 def _average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
     warm = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda e, p: (warm * e + (1.0 - warm) * p).astype(e.dtype), ema, params)
+
+
+def _by_name(objectives: tuple[Objective, ...]) -> dict[str, Objective]:
+    names = [objective.name for objective in objectives]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the model's objectives are named {names}; give each a name of its own")
+    return dict(zip(names, objectives, strict=True))
 
 
 def _optimizers_by_objective(optimizers: Optimizers, names: tuple[str, ...]) -> dict[str, optax.GradientTransformation]:

@@ -10,7 +10,6 @@ import pytest
 from genjax import core
 from genjax.core import TrainState, Variables, step_key, stream_key
 
-
 STREAM_TRAIN = (2561911289, 2218184944)
 STREAM_TRAIN_STEP_7 = (1163978374, 237895655)
 

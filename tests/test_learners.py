@@ -1,7 +1,7 @@
 """Learners against trajectories that can be worked out by hand."""
 
 import dataclasses
-from typing import final
+from typing import Any, final
 
 import chex
 import jax
@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from genjax.core import Objective, Variables
-from genjax.learners import Stage, gradient_learner
+from genjax.learners import gradient_learner
 
 KEY = jax.random.key(0)
 
@@ -19,41 +19,55 @@ KEY = jax.random.key(0)
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Toy:
-    """Objectives on scalar parameters, written as plain functions of ``(params, x)``."""
+    """Any objectives on scalar parameters ``a`` and ``b``."""
 
-    start: tuple[tuple[str, float], ...]
-    losses: tuple[tuple[str, tuple[str, ...], object], ...]
+    a: float
+    b: float
+    objectives_: tuple[Objective, ...]
+    dtype: Any = jnp.float32
 
     def init(self, key, batch):
-        return Variables({name: jnp.float32(value) for name, value in self.start}, {"turns": jnp.int32(0)})
+        params = {"a": jnp.asarray(self.a, self.dtype), "b": jnp.asarray(self.b, self.dtype)}
+        return Variables(params, {"turns": jnp.int32(0)})
 
     def objectives(self):
-        def loss(function):
-            def counted(params, state, key, batch, step):
-                value = function(params, batch["x"])
-                return value, ({"turns": state["turns"] + 1}, {"seen": batch["x"], "noise": jax.random.normal(key)})
-
-            return counted
-
-        return tuple(Objective(name=name, wrt=wrt, loss=loss(function)) for name, wrt, function in self.losses)
+        return self.objectives_
 
     def sample(self, variables, key, num_samples):
         return jnp.zeros(num_samples)
 
 
-QUADRATIC = Toy(start=(("a", 5.0),), losses=(("only", ("a",), lambda p, x: 0.5 * (p["a"] - x) ** 2),))
+def objective(name, wrt, function):
+    """The loss ``function(a, b, x)``; its state counts turns and its metrics say what it saw."""
+
+    def loss(params, state, key, batch, step):
+        value = function(params["a"], params["b"], batch["x"])
+        return value, ({"turns": state["turns"] + 1}, {"seen": batch["x"]})
+
+    return Objective(name=name, wrt=wrt, loss=loss)
+
+
+QUADRATIC = Toy(a=5.0, b=0.0, objectives_=(objective("only", ("a",), lambda a, b, x: 0.5 * (a - x) ** 2),))
 BILINEAR = Toy(
-    start=(("a", 1.0), ("b", 2.0)),
-    losses=(("min", ("a",), lambda p, x: x * p["a"] * p["b"]), ("max", ("b",), lambda p, x: -x * p["a"] * p["b"])),
+    a=1.0,
+    b=2.0,
+    objectives_=(
+        objective("min", ("a",), lambda a, b, x: x * a * b),
+        objective("max", ("b",), lambda a, b, x: -x * a * b),
+    ),
 )
-OVERLAPPING = Toy(
-    start=(("a", 0.0), ("b", 0.0)),
-    losses=(("first", ("a",), lambda p, x: x * p["a"]), ("second", ("a", "b"), lambda p, x: p["a"] - 3 * p["b"])),
+TWO_QUADRATICS = Toy(
+    a=0.0,
+    b=0.0,
+    objectives_=(
+        objective("one", ("a",), lambda a, b, x: 0.5 * (a - x) ** 2),
+        objective("two", ("b",), lambda a, b, x: 0.5 * (b - x) ** 2),
+    ),
 )
 
 
-def train(learner, batches):
-    """All states and metrics, starting with the initial state."""
+def follow(learner, batches):
+    """All states, from the initial one on, and all metrics."""
     state = learner.init(KEY, {"x": jnp.float32(0)})
     step, states, metrics = jax.jit(learner.step), [state], []
     for i, x in enumerate(batches):
@@ -63,112 +77,216 @@ def train(learner, batches):
     return states, metrics
 
 
+def pair(state):
+    return float(state.params["a"]), float(state.params["b"])
+
+
 class TestOneObjective:
     def test_gradient_descent_on_a_quadratic_shrinks_the_error_geometrically(self):
-        states, metrics = train(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0] * 6)
+        states, metrics = follow(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0] * 6)
         np.testing.assert_allclose([s.params["a"] for s in states], [1 + 4 * 0.75**t for t in range(7)], rtol=1e-6)
-        np.testing.assert_allclose([m["loss"] for m in metrics], [8 * 0.75 ** (2 * t) for t in range(6)], rtol=1e-6)
-        assert [int(s.step) for s in states] == list(range(7))
+        np.testing.assert_allclose([m["loss"] for m in metrics], [8 * 0.5625**t for t in range(6)], rtol=1e-6)
+        assert [int(s.step) for s in states] == [int(s.state["turns"]) for s in states] == list(range(7))
 
     def test_metrics_have_the_names_that_the_objective_gave_them(self):
-        _, (metrics,) = train(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0])
-        assert set(metrics) == {"loss", "seen", "noise"}
+        _, (metrics,) = follow(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0])
+        assert set(metrics) == {"loss", "seen"}
 
-    def test_its_key_is_the_key_of_the_step(self):
-        _, (metrics,) = train(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0])
-        assert metrics["noise"] == jax.random.normal(jax.random.fold_in(KEY, 0))
-
-    def test_the_loss_knows_the_step(self):
+    def test_the_loss_knows_its_step_and_its_key(self):
         def loss(params, state, key, batch, step):
-            return step * params["a"], (state, {})
+            return step * params["a"], (state, {"noise": jax.random.normal(key)})
 
-        toy = StepOnly(loss=loss)
-        states, _ = train(gradient_learner(toy, optax.sgd(1.0)), [0.0] * 4)
+        toy = Toy(a=0.0, b=0.0, objectives_=(Objective(name="loss", wrt=("a",), loss=loss),))
+        states, metrics = follow(gradient_learner(toy, optax.sgd(1.0)), [0.0] * 4)
         assert [float(s.params["a"]) for s in states] == [0, 0, -1, -3, -6]
+        assert [m["noise"] for m in metrics] == [jax.random.normal(jax.random.fold_in(KEY, i)) for i in range(4)]
+
+    def test_a_schedule_of_one_turn_takes_a_plain_minibatch(self):
+        plain = gradient_learner(QUADRATIC, optax.sgd(0.25))
+        scheduled = gradient_learner(QUADRATIC, optax.sgd(0.25), schedule=("only",))
+        assert scheduled.minibatches == plain.minibatches == 1
+        chex.assert_trees_all_equal(follow(scheduled, [1.0, 2.0]), follow(plain, [1.0, 2.0]))
+
+    def test_one_objective_in_three_turns_takes_three_steps_of_descent(self):
+        learner = gradient_learner(QUADRATIC, optax.sgd(0.5), schedule=("only",) * 3)
+        (_, state), (metrics,) = follow(learner, [[1.0, 3.0, 11.0]])
+        assert float(state.params["a"]) == 7  # 5, 3, 3, 7
+        assert int(state.step) == 1
+        np.testing.assert_allclose(metrics["loss"], (8 + 0 + 32) / 3, rtol=1e-6)
 
 
-@final
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StepOnly:
-    """One objective, given as a loss of the contract."""
-
-    loss: object
-    wrt: tuple[str, ...] = ("a",)
-
-    def init(self, key, batch):
-        return Variables({"a": jnp.float32(0)}, {})
-
-    def objectives(self):
-        return (Objective(name="loss", wrt=self.wrt, loss=self.loss),)
-
-    def sample(self, variables, key, num_samples):
-        return jnp.zeros(num_samples)
-
-
-class TestSchedule:
+class TestGame:
     def test_alternating_turns_of_a_bilinear_game_rotate(self):
-        # With rate 1 and alternating turns, a <- a - b then b <- b + a: this walk comes back after six steps.
+        # min_a max_b ab with rate 1: a <- a - b, then b <- b + a. This walk is back after six steps.
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max"))
-        states, _ = train(learner, [[1.0, 1.0]] * 6)
-        walk = [(1, 2), (-1, 1), (-2, -1), (-1, -2), (1, -1), (2, 1), (1, 2)]
-        assert [(float(s.params["a"]), float(s.params["b"])) for s in states] == walk
+        states, _ = follow(learner, [[1.0, 1.0]] * 6)
+        assert [pair(s) for s in states] == [(1, 2), (-1, 1), (-2, -1), (-1, -2), (1, -1), (2, 1), (1, 2)]
 
     def test_the_order_of_turns_is_the_schedule(self):
-        # b <- b + a = 3, then again = 4, then a <- a - b = -3.
+        # b <- b + a twice gives 4, then a <- a - b gives -3. The other way round it would be (-1, 0).
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("max", "max", "min"))
-        (_, state), _ = train(learner, [[1.0, 1.0, 1.0]])
-        assert (float(state.params["a"]), float(state.params["b"])) == (-3, 4)
+        (_, state), _ = follow(learner, [[1.0, 1.0, 1.0]])
+        assert pair(state) == (-3, 4)
         assert int(state.state["turns"]) == 3
 
     def test_without_a_schedule_each_sees_what_the_one_before_has_moved(self):
         learner = gradient_learner(BILINEAR, optax.sgd(1.0))
         assert learner.minibatches == 1
-        (_, state), metrics = train(learner, [1.0])
-        assert (float(state.params["a"]), float(state.params["b"])) == (-1, 1)
-        assert metrics[0]["min/loss"] == 2.0
-        assert metrics[0]["max/loss"] == 2.0  # -a b at a = -1, b = 2
+        (_, state), (metrics,) = follow(learner, [1.0])
+        assert pair(state) == (-1, 1)
+        assert (metrics["min/loss"], metrics["max/loss"]) == (2, 2)  # ab at (1, 2), then -ab at (-1, 2)
 
     def test_every_turn_takes_the_next_minibatch(self):
-        # With rate 1 a quadratic jumps onto its minibatch, times half the rate: the path tells the order.
-        toy = dataclasses.replace(
-            QUADRATIC, start=(("a", 0.0), ("b", 0.0)),
-            losses=(("one", ("a",), lambda p, x: 0.5 * (p["a"] - x) ** 2), ("two", ("b",), lambda p, x: -x * p["b"])),
-        )
-        learner = gradient_learner(toy, optax.sgd(0.5), schedule=("one", "one", "two", "one"))
+        # With rate 1/2 a parameter goes half the way to each minibatch: a through 4 and 10 to 21, b to 50.
+        learner = gradient_learner(TWO_QUADRATICS, optax.sgd(0.5), schedule=("one", "one", "two", "one"))
         assert learner.minibatches == 4
-        (_, state), (metrics,) = train(learner, [[8.0, 16.0, 100.0, 32.0]])
-        # 0 -> 4 -> 10, then a lone turn -> 21; the game's other player sees the third alone.
-        assert float(state.params["a"]) == 21
-        assert float(state.params["b"]) == 50
+        (_, state), (metrics,) = follow(learner, [[8.0, 16.0, 100.0, 32.0]])
+        assert pair(state) == (21, 50)
         assert metrics["two/seen"] == 100
-        assert metrics["one/seen"] == 32  # of the last of its turns
 
-    def test_metrics_of_equal_neighbours_are_averaged(self):
+    def test_metrics_are_prefixed_and_averaged_over_equal_neighbours(self):
         learner = gradient_learner(BILINEAR, optax.sgd(0.0), schedule=("max", "max", "max", "min"))
-        _, (metrics,) = train(learner, [[1.0, 2.0, 6.0, 5.0]])
-        assert metrics["max/seen"] == 3
-        assert metrics["min/seen"] == 5
-        assert set(metrics) == {f"{name}/{m}" for name in ("min", "max") for m in ("loss", "seen", "noise")}
+        _, (metrics,) = follow(learner, [[1.0, 2.0, 6.0, 5.0]])
+        assert set(metrics) == {"min/loss", "min/seen", "max/loss", "max/seen"}
+        assert (metrics["max/seen"], metrics["min/seen"]) == (3, 5)
+        assert (metrics["max/loss"], metrics["min/loss"]) == (-6, 10)
 
-    def test_turns_draw_different_noise(self):
-        # Parameters add up the noise of their turns; a reused key would make the two differences equal.
+    def test_all_turns_draw_different_noise(self):
         def loss(params, state, key, batch, step):
-            return params["a"] * jax.random.normal(key), (state, {})
+            return params["a"] * batch["x"] * jax.random.normal(key), (state, {})
 
-        learner = gradient_learner(TwoNames(loss=loss), optax.sgd(1.0), schedule=("x", "x", "y"))
+        objectives = (Objective(name="one", wrt=("a",), loss=loss), Objective(name="two", wrt=("a",), loss=loss))
+        schedule = ("one", "one", "two", "one")
+        learner = gradient_learner(Toy(a=0.0, b=0.0, objectives_=objectives), optax.sgd(1.0), schedule=schedule)
         start = learner.init(KEY, {"x": jnp.float32(0)})
-        noises = []
-        for keep in range(3):
-            # Only the minibatch named by keep is non-zero, and it multiplies the noise of its turn.
-            batch = {"x": jnp.zeros(3).at[keep].set(1.0)}
-            noises.append(float(jax.jit(learner.step)(start, KEY, batch)[0].params["a"]))
-        assert len({round(n, 6) for n in noises}) == 3
+        # A minibatch of 1 among minibatches of 0 lets through the noise of its turn alone.
+        step = jax.jit(lambda x: learner.step(start, KEY, {"x": x})[0].params["a"])
+        noise = [float(step(x)) for x in jnp.eye(4)]
+        assert len(set(noise)) == 4
 
     def test_equal_neighbours_compile_as_one(self):
-        def num_equations(schedule):
-            learner = gradient_learner(BILINEAR, optax.adam(0.1), schedule=schedule)
-            state = learner.init(KEY, {"x": jnp.float32(0)})
-            return count_sines(jax.make_jaxpr(learner.step)(state, KEY, {"x": jnp.zeros(len(schedule))}))
+        objectives = (
+            objective("one", ("a",), lambda a, b, x: jax.lax.sin(a * x)),
+            objective("two", ("b",), lambda a, b, x: jax.lax.sin(b * x)),
+        )
+        model = Toy(a=1.0, b=1.0, objectives_=objectives)
 
-        assert num_equations(("max",) * 2 + ("min",)) == num_equations(("max",) * 50 + ("min",))
-        assert num_equations(("max",) * 2 + ("min",)) < num_equations(("max", "min") * 2)
+        def num_gradients(schedule):
+            learner = gradient_learner(model, optax.adam(0.1), schedule=schedule)
+            state = learner.init(KEY, {"x": jnp.float32(0)})
+            return str(jax.make_jaxpr(learner.step)(state, KEY, {"x": jnp.zeros(len(schedule))})).count("= cos ")
+
+        assert num_gradients(("one",) * 50 + ("two",)) == 2
+        assert num_gradients(("one", "two") * 3) == 6
+
+
+class TestOptimizers:
+    def test_overlapping_objectives_keep_their_own_momentum(self):
+        # first: gradient 4 on a, so velocity 4, 6, 7. second: gradient 1 on a and -3 on b, so velocity 1, 1.5, 1.75.
+        objectives = (
+            objective("first", ("a",), lambda a, b, x: 4 * a),
+            objective("second", ("a", "b"), lambda a, b, x: a - 3 * b),
+        )
+        model = Toy(a=0.0, b=0.0, objectives_=objectives)
+        states, _ = follow(gradient_learner(model, optax.sgd(1.0, momentum=0.5)), [0.0] * 3)
+        assert [pair(s) for s in states] == [(0, 0), (-5, 3), (-12.5, 7.5), (-21.25, 12.75)]
+        assert set(states[0].opt_state) == {"first", "second"}
+        assert set(optax.tree.get(states[0].opt_state["first"], "trace")) == {"a"}
+        assert set(optax.tree.get(states[0].opt_state["second"], "trace")) == {"a", "b"}
+
+    def test_each_objective_has_the_optimizer_of_its_name(self):
+        optimizers = {"min": optax.sgd(1.0), "max": optax.sgd(0.25)}
+        (_, state), _ = follow(gradient_learner(BILINEAR, optimizers), [1.0])
+        assert pair(state) == (-1, 1.75)
+
+    def test_an_optimizer_counts_its_own_turns(self):
+        learner = gradient_learner(BILINEAR, optax.adam(0.1), schedule=("max",) * 5 + ("min",))
+        (_, state), _ = follow(learner, [[1.0] * 6])
+        assert optax.tree.get(state.opt_state["max"], "count") == 5
+        assert optax.tree.get(state.opt_state["min"], "count") == 1
+
+    def test_an_optimizer_sees_the_parameters_that_it_decays(self):
+        # The gradient is zero at a = x = 4, so that the decay of 1/2 is all that is left.
+        optimizer = optax.chain(optax.add_decayed_weights(0.5), optax.sgd(1.0))
+        (_, state), _ = follow(gradient_learner(dataclasses.replace(QUADRATIC, a=4.0), optimizer), [4.0])
+        assert float(state.params["a"]) == 2
+
+
+class TestAverage:
+    def test_its_decay_warms_up_to_the_one_given(self):
+        # With rate 1 the parameter jumps onto x. The decay is 1/10 at step 0, and then 1/8 as given (not 2/11).
+        states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(1.0), ema_decay=0.125), [10.0, 17.0])
+        np.testing.assert_allclose([s.ema["a"] for s in states], [5, 0.5 + 9, 9.5 / 8 + 17 * 7 / 8], rtol=1e-6)
+        assert float(states[-1].variables.params["a"]) == float(states[-1].ema["a"])
+
+    def test_off_there_is_none(self):
+        states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(1.0)), [10.0])
+        assert [s.ema for s in states] == [None, None]
+
+    def test_of_decay_zero_it_is_the_parameters(self):
+        states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(0.3), ema_decay=0.0), [10.0, 17.0])
+        chex.assert_trees_all_equal(states[-1].ema, states[-1].params)
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_it_shares_no_buffer_with_the_parameters(self, compiled):
+        learner = gradient_learner(QUADRATIC, optax.sgd(1.0), ema_decay=0.5)
+        state = (jax.jit(learner.init) if compiled else learner.init)(KEY, {"x": jnp.float32(0)})
+        step = jax.jit(learner.step, donate_argnums=0)  # raises where one buffer is donated twice
+        for i in range(2):
+            state, _ = step(state, jax.random.fold_in(KEY, i), {"x": jnp.float32(3)})
+        assert float(state.params["a"]) == 3
+
+    def test_it_keeps_the_dtype_of_the_parameters(self):
+        def loss(params, state, key, batch, step):
+            return params["a"].astype(jnp.float32), (state, {})
+
+        model = Toy(a=1.0, b=0.0, objectives_=(Objective(name="only", wrt=("a",), loss=loss),), dtype=jnp.bfloat16)
+        learner = gradient_learner(model, optax.sgd(1.0), ema_decay=0.5)
+        state, _ = jax.jit(learner.step)(learner.init(KEY, {}), KEY, {})
+        assert (state.params["a"].dtype, state.ema["a"].dtype) == (jnp.bfloat16, jnp.bfloat16)
+
+
+class TestErrors:
+    """Each is raised before anything compiles, and names the value, the limit and the cure."""
+
+    @pytest.mark.parametrize("names", [("min",), ("min", "max", "mox"), ("min", "mox"), ()])
+    def test_optimizers_that_do_not_name_the_objectives(self, names):
+        with pytest.raises(ValueError, match=r"optimizers are given for .* objectives are \['max', 'min'\]; give one"):
+            gradient_learner(BILINEAR, {name: optax.sgd(1.0) for name in names})
+
+    def test_a_schedule_that_names_no_objective_of_the_model(self):
+        with pytest.raises(ValueError, match=r"schedule names 'mox', but .* are \['max', 'min'\]; name each"):
+            gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "mox", "max"))
+
+    def test_a_schedule_that_leaves_an_objective_out(self):
+        with pytest.raises(ValueError, match=r"schedule never names 'max', but .* are \['max', 'min'\]; name each"):
+            gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "min"))
+
+    def test_an_empty_schedule(self):
+        with pytest.raises(
+            ValueError, match=r"schedule is empty; name objectives of \['max', 'min'\] in it, or use None"
+        ):
+            gradient_learner(BILINEAR, optax.sgd(1.0), schedule=())
+
+    @pytest.mark.parametrize("decay", [1.0, -0.1, 2.0, float("nan")])
+    def test_an_average_that_cannot_be(self, decay):
+        with pytest.raises(ValueError, match=rf"ema_decay is {decay}, but it must be in \[0, 1\); use None"):
+            gradient_learner(BILINEAR, optax.sgd(1.0), ema_decay=decay)
+
+    def test_an_objective_that_moves_a_part_the_model_lacks(self):
+        model = dataclasses.replace(QUADRATIC, objectives_=(objective("only", ("a", "c"), lambda a, b, x: a),))
+        learner = gradient_learner(model, optax.sgd(1.0))
+        with pytest.raises(ValueError, match=r"'only' moves 'c', but .* params are \['a', 'b'\]; name one"):
+            learner.init(KEY, {"x": jnp.float32(0)})
+
+    def test_two_objectives_of_one_name(self):
+        same = dataclasses.replace(QUADRATIC, objectives_=2 * QUADRATIC.objectives_)
+        with pytest.raises(ValueError, match=r"objectives are named \['only', 'only'\]; give each a name of its own"):
+            gradient_learner(same, optax.sgd(1.0))
+
+    def test_a_batch_without_a_minibatch_for_every_turn(self):
+        learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max", "max"))
+        state = learner.init(KEY, {"x": jnp.float32(0)})
+        for shape in ((), (2,), (4,)):
+            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches a step, .* stack 3 minibatches"):
+                jax.eval_shape(learner.step, state, KEY, {"x": jnp.zeros(shape)})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -84,7 +85,7 @@ def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> 
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     def mlp(*sizes: int) -> nn.Sequential:
-        layers = [layer for pair in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
+        layers = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
         return nn.Sequential(*layers[:-1])
 
     torch.set_num_threads(2)

@@ -29,9 +29,9 @@ _STRINGS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class MetricLog:
     """Rows of metrics in memory, in ``metrics.jsonl`` and as TensorBoard events.
 
-    A row is in the file when ``write`` returns, so that a kill at any moment costs at most the row being written. On
-    resuming, the rows after the checkpoint are dropped and hidden from TensorBoard, because the run will write them
-    again.
+    A row is in the file when ``write`` returns, so that a kill at any moment costs at most the row being written;
+    TensorBoard may lose the last ten seconds. On resuming, the rows after the checkpoint are dropped and hidden from
+    TensorBoard, because the run will write them again.
 
     Args:
       folder: the run folder, or None to keep the rows in memory only.
@@ -289,6 +289,7 @@ class _TensorBoardEvents:
 
         self._proto: Any = event_pb2  # generated code, which has no static types
         folder.mkdir(parents=True, exist_ok=True)
+        self._flushed_at = -math.inf
         self._writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"))
         self._add(file_version="brain.Event:2")
         # TensorBoard hides what the folder's other files hold at this step and later.
@@ -298,7 +299,9 @@ class _TensorBoardEvents:
         scalars = {name: value for name, value in row.items() if name != "step" and not isinstance(value, list)}
         values = [{"tag": name, "simple_value": value} for name, value in scalars.items()]
         self._add(step=row["step"], summary={"value": values})
-        self._writer.flush()
+        if time.monotonic() - self._flushed_at >= 10:  # it waits for the disk, some milliseconds
+            self._writer.flush()
+            self._flushed_at = time.monotonic()
 
     def close(self) -> None:
         self._writer.close()

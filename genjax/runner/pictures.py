@@ -93,7 +93,8 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
     """Draw every metric over the steps, training and validation of one name in one panel.
 
     Bands are ± one standard deviation over seeds. The limits follow what comes after the first tenth of the steps, so
-    that a huge start does not flatten the rest; the legend gives the last values.
+    that a huge start does not flatten the rest (where these are not logarithmic), and leave outliers outside. The
+    legend gives the last values.
 
     Args:
       rows: as ``MetricLog.rows`` has them; a metric may be missing from any of them.
@@ -275,7 +276,7 @@ def _curves_panel(axes: Axes, name: str, curves: list[_Curve], log_x: bool) -> N
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    _limit(axes, curves)
+    _limit(axes, curves, early=0.0 if log_x else 0.1)
     _tidy(axes)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_title(name, loc="left", fontsize=10, fontweight="bold", parse_math=False)
@@ -284,19 +285,20 @@ def _curves_panel(axes: Axes, name: str, curves: list[_Curve], log_x: bool) -> N
     axes.legend(fontsize=8, frameon=False)
 
 
-def _limit(axes: Axes, curves: list[_Curve]) -> None:
-    """Set limits that show all after the first tenth of the steps, but for outliers.
+def _limit(axes: Axes, curves: list[_Curve], *, early: float) -> None:
+    """Set limits that show all after the early fraction of the steps, but for outliers.
 
-    The extremes are kept where they are no farther from the 5 % and 95 % quantiles than these are from each other.
-    A curve of fewer than ten points has no early part.
+    An outlier is farther from the 5 % or 95 % quantile than half of their distance. A curve of fewer than ten points
+    has no early part.
     """
-    late = [c.steps >= c.steps[0] + (0.1 * (c.steps[-1] - c.steps[0]) if len(c.steps) >= 10 else 0) for c in curves]
+    late = [c.steps >= c.steps[0] + early * (c.steps[-1] - c.steps[0]) * (len(c.steps) >= 10) for c in curves]
     values = np.concatenate([(c.mean + side * c.sd)[i] for c, i in zip(curves, late, strict=True) for side in (-1, 1)])
     low = np.quantile(values, 0.05, method="higher")
     high = np.quantile(values, 0.95, method="lower")
     bottom, top = values.min(), values.max()
     if high > low:
-        bottom, top = max(bottom, 2 * low - high), min(top, 2 * high - low)
+        reach = 0.5 * (high - low)
+        bottom, top = max(bottom, low - reach), min(top, high + reach)
     if top > bottom:
         margin = 0.06 * (top - bottom)
         axes.set_ylim(bottom - margin, top + margin)

@@ -15,14 +15,14 @@ import numpy as np
 
 from genjax.core import TrainState, step_key
 from genjax.learners import Stage
-from genjax.runner.checkpoints import Checkpoints
+from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
 from genjax.runner.evaluation import Scorer, is_conditional, likelihoods, replica
 from genjax.runner.experiment import SINGLE_STAGE, Experiment
 from genjax.runner.folder import RunFolder, Source, check_folder, environment, write_folder
 from genjax.runner.logs import MetricLog, Progress
 from genjax.runner.loop import Hooks, Interrupted, StageLoop, StopSignals, root_keys
-from genjax.runner.pictures import curves_picture, sample_picture, save_picture
+from genjax.runner.pictures import sample_picture, save_picture
 from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
@@ -117,11 +117,19 @@ class _Training:
         pictured = functools.partial(model.sample, **experiment.picture_arguments)
         self._sample = jax.jit(pictured, static_argnums=2, out_shardings=placement.replicated)
         self._scorer: Scorer | None = None
+        self._log: MetricLog | None = None
 
     def run(self) -> Run:
         """Train all stages and return the run."""
+        try:
+            return self._run()
+        finally:
+            if self._log is not None:
+                self._log.close()
+
+    def _run(self) -> Run:
         started = time.perf_counter()
-        state, offset = None, 0
+        offset = 0
         for number, stage in enumerate(self._plan):
             loop = StageLoop(self._experiment, stage, self._finished, self._seeds, self._placement)
             if number == 0:
@@ -132,17 +140,16 @@ class _Training:
                 state = self._train_stage(stage, loop, checkpoints, offset)
             self._finished[stage.name] = state.variables
             offset += stage.steps
-        assert state is not None
-        variables = self._experiment.model_variables(self._finished)
+        assert self._log is not None
         run = Run(
             experiment=self._experiment,
-            variables=variables,
+            variables=self._experiment.model_variables(self._finished),
             seeds=self._seeds,
             step=offset,
             rows=tuple(self._log.rows),
             folder=self._folder.path if self._folder else None,
         )
-        self._finish(time.perf_counter() - started)
+        self._finish(run, time.perf_counter() - started)
         return run
 
     def _train_stage(self, stage: Stage, loop: StageLoop, checkpoints: Checkpoints | None, offset: int) -> TrainState:
@@ -150,26 +157,28 @@ class _Training:
         start = restored[0] if restored else 0
         if checkpoints is not None and restored:
             checkpoints.discard_after(start)
+        last_stage = stage is self._plan[-1]
+        if restored and start == stage.steps and not last_stage:
+            return restored[1]
         loop.prepare(start)
         state = restored[1] if restored else loop.init()
-        self._log = MetricLog(self._writable_folder, resume_step=offset + start, seeds=self._seeds)
+        log = self._log = self._log or MetricLog(self._writable_folder, resume_step=offset + start, seeds=self._seeds)
         bar = Progress(
             stage.steps,
             initial=start,
             description=self._source.name if stage.name == SINGLE_STAGE else f"{self._source.name} {stage.name}",
             disable=not self._progress_wanted,
         )
-        last_stage = stage is self._plan[-1]
-        with contextlib.closing(self._log), contextlib.closing(bar), StopSignals() as stopping:
+        with contextlib.closing(bar), StopSignals() as stopping:
 
             def rows(step: int, metrics: Mapping[str, Any]) -> None:
-                self._log.write(offset + step, metrics)
+                log.write(offset + step, metrics)
                 bar.update(step, metrics)
 
             hooks = Hooks(
                 rows=rows,
-                evaluate=lambda step, state: self._evaluate(step, offset, state) if last_stage else {},
-                pictures=lambda step, state: self._picture(step, offset, state) if last_stage else None,
+                evaluate=lambda step, state: self._evaluate(log, offset + step, state) if last_stage else {},
+                pictures=lambda step, state: self._picture(offset + step, state) if last_stage else None,
                 stopping=stopping,
             )
             try:
@@ -198,14 +207,19 @@ class _Training:
         metric = self._metric if stage is self._plan[-1] else None
         folder = self._folder.checkpoints(stage.name)
         checkpoints = Checkpoints(folder, keep=self._experiment.keep_checkpoints, metric=metric)
-        yield checkpoints
-        # Only after success: a failure while saving is already on its way up.
+        try:
+            yield checkpoints
+        except BaseException:
+            # What stopped training is the news; that the last write failed too is not.
+            with contextlib.suppress(CheckpointError):
+                checkpoints.close()
+            raise
         checkpoints.close()
 
     def _variables(self, state: TrainState) -> Any:
         return self._experiment.model_variables({**self._finished, self._plan[-1].name: state.variables})
 
-    def _evaluate(self, step: int, offset: int, state: TrainState) -> dict[str, np.ndarray]:
+    def _evaluate(self, log: MetricLog, step: int, state: TrainState) -> dict[str, np.ndarray]:
         """Score the validation split, each time with the same draws, so that steps compare."""
         if self._metric is None or self._method is None:
             return {}
@@ -220,20 +234,22 @@ class _Training:
         keys = root_keys(self._seeds, "validation")
         scores = self._scorer(self._variables(state), keys, self._experiment.data.splits["validation"])
         results = {self._metric: scores.mean(axis=-1)}
-        self._log.write(offset + step, results)
+        log.write(step, results)
         self._results |= results
         return results
 
-    def _picture(self, step: int, offset: int, state: TrainState) -> None:
+    def _picture(self, step: int, state: TrainState) -> None:
         """Draw samples of the first replica and keep them as a picture."""
         if self._folder is None:
             return
         variables = self._variables(state)
-        key = step_key(root_keys(self._seeds[:1], "pictures"), offset + step)
+        key = step_key(root_keys(self._seeds[:1], "pictures"), step)
         x, labels = draw(self._sample, self._experiment, variables, key, NUM_PICTURED, len(self._seeds))
         if self._placement.is_writer:
-            picture = sample_picture(x, labels=labels)
-            save_picture(self._folder / "samples" / f"step_{offset + step:08d}.png", picture)
+            # A conditional model's classes come in turn: as many columns make each column one class.
+            columns = None if labels is None else max(labels) + 1
+            picture = sample_picture(x, columns=columns, labels=labels)
+            save_picture(self._folder / "samples" / f"step_{step:08d}.png", picture)
             save_picture(self._folder / "samples.png", picture)
 
     def _how_to_resume(self) -> str:
@@ -243,24 +259,22 @@ class _Training:
         command = ["genjax", "train", str(file), "--workdir", str(self._folder.path), "--resume"]
         return f"resume with: {shlex.join(command)}"
 
-    def _finish(self, seconds: float) -> None:
+    def _finish(self, run: Run, seconds: float) -> None:
         if self._folder is None or not self._placement.is_writer:
             return
-        rows = self._log.rows
         if not self._results and (self._folder / "results.json").exists():
             return  # resumed when there was nothing left to do
         self._folder.write_json(
             "results.json",
             {name: np.asarray(value).tolist() for name, value in self._results.items()} | {"seconds": seconds},
         )
-        save_picture(self._folder / "curves.png", curves_picture(rows, title=self._source.name))
         write_report(
             self._folder.path,
             title=self._source.name,
             description=self._source.description,
             arguments=self._source.arguments,
             environment=environment(),
-            rows=rows,
+            rows=list(run.rows),
             results=self._results,
             samples="samples.png" if (self._folder / "samples.png").exists() else None,
             wall_clock_s=seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ class Case:
     """
 
     name: str
-    model: Callable[[], GenerativeModel]
+    model: Callable[[], Any]
     _: KW_ONLY
     batch: Callable[[Array], Batch]
     moves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -16,8 +16,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from genjax import core
 from genjax.core import GenerativeModel, stream_key
-from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
 from tests.contract.registry import NUM_EXAMPLES, Case, label_option
+from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
 
 PROTOCOLS = [value for value in vars(core).values() if getattr(value, "_is_runtime_protocol", False)]
 LEARNED = {"variables", "params", "state"}
@@ -152,9 +152,7 @@ class TestStep:
             checkpointer.wait_until_finished()
             abstract = jax.eval_shape(run.learner.init, run.key(0), run.minibatch)
             device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            abstract = jax.tree.map(
-                lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract
-            )
+            abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract)
             train = checkpointer.restore(tmp_path / "state", abstract)
         assert_trees_all_equal(saved(train), run.states[2])
         assert_trees_all_equal(saved(run.follow(train, 2, 4)), run.states[4])
@@ -198,8 +196,10 @@ class TestObjectives:
                 silent = [name for name, size in sizes.items() if not size > 1e-5 * max(sizes.values())]
                 assert not silent, f"{objective.name} gives no gradient to {part}{silent}"
             for part in before.params:
-                same = [np.array_equal(a, b) for (_, a), (_, b) in
-                        zip(leaves(before.params[part]), leaves(after.params[part]), strict=True)]
+                same = [
+                    np.array_equal(a, b)
+                    for (_, a), (_, b) in zip(leaves(before.params[part]), leaves(after.params[part]), strict=True)
+                ]
                 assert not any(same) if part in objective.wrt else all(same), f"{objective.name}: {part}"
 
     def test_every_part_is_learned_by_some_objective(self, run: Run):
@@ -215,8 +215,10 @@ class TestObjectives:
             moved = {
                 entry
                 for entry in before.state
-                if any(not np.array_equal(a, b) for (_, a), (_, b) in
-                       zip(leaves(before.state[entry]), leaves(after.state[entry]), strict=True))
+                if any(
+                    not np.array_equal(a, b)
+                    for (_, a), (_, b) in zip(leaves(before.state[entry]), leaves(after.state[entry]), strict=True)
+                )
             }
             assert moved == set(run.case.moves.get(objective.name, ())), objective.name
 
@@ -228,8 +230,11 @@ class TestObjectives:
                 batch = dict(run.minibatch) | {"x": jnp.full_like(run.minibatch["x"], x)}
                 for where, start in (("learned", params), (f"{run.case.scale} times the learned", scaled)):
                     _, after, metrics = run.probes[objective.name](start, batch)
-                    bad = [jax.tree_util.keystr(path) for path, leaf in leaves((after, metrics))
-                           if not np.isfinite(leaf).all()]
+                    bad = [
+                        jax.tree_util.keystr(path)
+                        for path, leaf in leaves((after, metrics))
+                        if not np.isfinite(leaf).all()
+                    ]
                     assert not bad, f"{objective.name} at x = {x} and {where} parameters: {bad} not finite"
 
 

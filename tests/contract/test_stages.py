@@ -10,9 +10,9 @@ from chex import assert_trees_all_equal
 
 from genjax.core import Variables, step_key, stream_key
 from genjax.learners import Frozen
-from tests.contract.training import saved
 from tests.contract.models import belief_net
 from tests.contract.registry import NUM_EXAMPLES, NUM_FEATURES, PIPELINES, Pipeline, binary_batch
+from tests.contract.training import saved
 
 
 class Trained:
@@ -71,7 +71,11 @@ def test_a_stage_sees_the_finished_stages_before_it_and_no_other(trained):
 
 def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
     # With these weights the first layer's hidden units copy its first four visible ones, all but surely.
-    copy = {"weights": 40.0 * jnp.eye(NUM_FEATURES, 4), "visible": jnp.zeros(NUM_FEATURES), "hidden": jnp.full(4, -20.0)}
+    copy = {
+        "weights": 40.0 * jnp.eye(NUM_FEATURES, 4),
+        "visible": jnp.zeros(NUM_FEATURES),
+        "hidden": jnp.full(4, -20.0),
+    }
     _, second = belief_net.stages(NUM_FEATURES, 4, 3)
     frozen = {"layer1": Variables({"rbm": copy}, {"chains": jnp.zeros((1, NUM_FEATURES))})}
     data = binary_batch(jax.random.key(0))

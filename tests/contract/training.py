@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, TrainState, Variables
-from genjax.core import step_key, stream_key
+from genjax import core
+from genjax.core import Array, Batch, GenerativeModel, Metrics, Objective, TrainState, Variables, step_key, stream_key
 from genjax.learners import gradient_learner
 from tests.contract.registry import Case, label_option
 
@@ -43,8 +43,8 @@ class Run:
 
     def __init__(self, case: Case, seed: int = 0):
         self.case = case
-        self.model = case.model()
-        self.learner: Learner = gradient_learner(
+        self.model: Any = case.model()
+        self.learner: core.Learner = gradient_learner(
             self.model, case.optimizers, schedule=case.schedule, ema_decay=EMA_DECAY
         )
         self.root = jax.random.key(seed)

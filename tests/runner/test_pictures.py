@@ -161,16 +161,17 @@ def test_a_lone_spike_does_not_flatten_the_curve():
     rows = loss_rows()
     rows[30]["loss"] = 1e9
     past_the_spike = is_blue(curves_picture(rows, title="run"))[:, 250:]
-    assert past_the_spike.any(axis=1).sum() > 0.4 * len(past_the_spike)
+    assert past_the_spike.any(axis=1).sum() > 0.35 * len(past_the_spike)
 
 
-@pytest.mark.parametrize(("log_x", "height"), [(True, 1 / 2), (False, np.log10(50.5) / 2)])
-def test_steps_can_be_logarithmic(log_x, height):
-    # Halfway between steps 1 and 100 lies step 10, or step 50.5.
-    rows = [{"step": s, "validation/loss": np.log10(s)} for s in np.linspace(1, 100, 200)]
-    heights, columns = np.nonzero(is_orange(curves_picture(rows, title="run", log_x=log_x))[100:])
-    middle = heights[columns == (columns.min() + columns.max()) // 2].mean()
-    assert (heights.max() - middle) / np.ptp(heights) == pytest.approx(height, abs=0.02)
+@pytest.mark.parametrize(("log_x", "ratio"), [(True, 1.0), (False, np.log(2) / np.log(3 / 2))])
+def test_steps_can_be_logarithmic(log_x, ratio):
+    # On linear steps the logarithm rises by log(3/2) over the last third, and by log 2 over the one before.
+    rows = [{"step": s, "loss": np.log(s)} for s in range(1, 1_001)]
+    heights, columns = np.nonzero(is_blue(curves_picture(rows, title="run", log_x=log_x)))
+    third = np.ptp(columns) // 3
+    first, second, third = (heights[columns == columns.max() - i * third].mean() for i in (2, 1, 0))
+    assert (first - second) / (second - third) == pytest.approx(ratio, rel=0.06)
 
 
 def test_validation_shares_the_panel_of_training():

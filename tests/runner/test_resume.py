@@ -12,7 +12,7 @@ from genjax.runner import load_run
 
 from .conftest import TINY, finish, losses, start
 
-STEPS = ("--steps", "6000", "--log-every", "20")
+STEPS = ("--steps", "1200", "--log-every", "20")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """A deep belief net of two restricted Boltzmann machines, trained one after the other.
 
-The second machine's data are the hidden units of the finished first, p(h | v) = sigmoid(c + v W), drawn afresh for every
-batch inside the compiled step.
+The second machine's data are the hidden units of the finished first, p(h | v) = sigmoid(c + v W), drawn afresh for
+every batch inside the compiled step.
 
 Hinton, Osindero & Teh (2006).
 """
 
 from __future__ import annotations
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ from tests.contract.models.restricted_boltzmann import RestrictedBoltzmann
 
 def stages(*sizes: int, steps: int = 4) -> tuple[Stage, ...]:
     """One stage for each pair of neighbouring layer sizes, ``layer1``, ``layer2``, ..."""
-    machines = [RestrictedBoltzmann(num_visible=v, num_hidden=h) for v, h in zip(sizes, sizes[1:], strict=False)]
+    machines = [RestrictedBoltzmann(num_visible=v, num_hidden=h) for v, h in itertools.pairwise(sizes)]
     return tuple(
         Stage(
             name=f"layer{i + 1}",

@@ -85,9 +85,7 @@ class GAN:
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
         params, state = variables
         z = jax.random.normal(key, (num_samples, self.latent_dim))
-        return self.generator.apply(
-            {"params": params["generator"], "batch_stats": state["generator"]}, z, train=False
-        )
+        return self.generator.apply({"params": params["generator"], "batch_stats": state["generator"]}, z, train=False)
 
     def _generate(self, params, state, key, num_samples):
         z = jax.random.normal(key, (num_samples, self.latent_dim))

@@ -1,0 +1,147 @@
+"""Who may import whom, what ``import genjax`` may cost, and what every module owes its reader."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import genjax
+
+PACKAGE = Path(genjax.__file__).parent
+FILES = {".".join(("genjax", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")}
+
+# The rooms and the rooms that each may look into; every room may look into itself.
+SHARED = {"core", "ops", "nets"}
+FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching"}
+MAY_IMPORT = {
+    "core": set(),
+    "ops": {"core"},
+    "nets": {"core", "ops"},
+    "learners": {"core"},
+    "latent": SHARED,
+    "data": {"core", "ops"},
+    "metrics": SHARED,
+    "runner": SHARED | {"learners", "data", "metrics", "latent", "genjax"},
+    "cli": {"runner", "genjax"},
+    "__main__": {"cli"},
+    **dict.fromkeys(FAMILIES, SHARED),
+}
+UNSAFE = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+HEAVY = {
+    "tensorflow_datasets": "datasets",
+    "tensorflow": "datasets",
+    "orbax": "checkpoints",
+    "grain": "streams",
+    "matplotlib": "pictures",
+    "sklearn": "bundled datasets",
+    "tensorboardX": "logs",
+    "PIL": "pictures",
+    "tqdm": "progress bars",
+    "tyro": "the command line",
+}
+
+
+def room(module: str) -> str:
+    """``genjax.vae.vae`` is in the room ``vae``; what is none of the rooms is the public face, ``genjax``."""
+    _, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    return name if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() else "genjax"
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in a file, also within functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write the absolute one"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    return {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+
+
+def test_every_file_is_in_a_room(trees):
+    rooms = {room(module) for module in trees if module != "genjax.__init__"}
+    assert rooms <= set(MAY_IMPORT), f"{rooms - set(MAY_IMPORT)}: add the room and whom it may import"
+
+
+def test_rooms_look_only_where_they_may(trees):
+    faults = [
+        f"{module} imports {name}"
+        for module, tree in trees.items()
+        for name in imports(tree)
+        if module != "genjax.__init__" and top(name) == "genjax"
+        if room(name) not in MAY_IMPORT[room(module)] | {room(module)}
+    ]
+    assert not faults
+
+
+def test_models_know_no_optimizers(trees):
+    faults = [
+        f"{module} imports {name}"
+        for module, tree in trees.items()
+        for name in imports(tree)
+        if room(module) in FAMILIES | SHARED and top(name) == "optax"
+    ]
+    assert not faults
+
+
+def test_nothing_reads_pickles(trees):
+    for module, tree in trees.items():
+        faults = [name for name in imports(tree) if top(name) in UNSAFE]
+        assert not faults, f"{module} imports {faults}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant), f"{module}, line {node.lineno}"
+                assert node.value.value is False, f"{module}, line {node.lineno}"
+
+
+def test_every_module_says_what_it_is(trees):
+    silent = [module for module, tree in trees.items() if not ast.get_docstring(tree)]
+    assert not silent, f"{silent} lack a docstring"
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_files_are_short(module):
+    length = len(FILES[module].read_text().splitlines())
+    assert length <= 400, f"{FILES[module]} has {length} lines; split it"
+
+
+@pytest.fixture(scope="module")
+def fresh_import() -> subprocess.CompletedProcess[str]:
+    """A fresh process that imports genjax where JAX can find no device."""
+    code = "import json, sys, genjax; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    environment = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_importing_genjax_starts_no_device(fresh_import):
+    assert fresh_import.returncode == 0, f"an array is made while a module is imported:\n{fresh_import.stderr}"
+
+
+def test_importing_genjax_loads_nothing_heavy(fresh_import):
+    loaded = set(HEAVY) & set(json.loads(fresh_import.stdout))
+    assert not loaded, f"import {loaded} inside the functions that need them: {[HEAVY[name] for name in loaded]}"
+
+
+@pytest.mark.parametrize("module", sorted(module for module, path in FILES.items() if ">>> " in path.read_text()))
+def test_examples_in_docstrings_print_what_they_say(module):
+    results = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
+    assert results.attempted > 0
+    assert results.failed == 0, "see the captured output"

@@ -11,17 +11,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import io
 import os
-import re
 import sys
 import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
+
+from genjax.runner.flags import flags_of_function, flags_of_method, parse
 
 USAGE = """usage: genjax COMMAND ...
 
@@ -162,7 +162,7 @@ def _train(arguments: list[str]) -> int:
     file, flags = Path(arguments[0]), arguments[1:]
     function = load_experiment_fn(file)
     program = f"genjax train {file}"
-    hyper, options = _parse(program, flags, _hyper_parameters(function), TrainOptions)
+    hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
     if options.distributed:
         import jax
 
@@ -186,7 +186,7 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
 
     holds = RunFolder(workdir).read_json("arguments.json")
     stored = arguments_from_json(function, holds["arguments"])
-    hyper, options = _parse(program, flags, _hyper_parameters(function, stored), TrainOptions)
+    hyper, options = parse(program, flags, flags_of_function(function, TrainOptions, stored), TrainOptions)
     flagged = {flag.split("=")[0] for flag in flags}
     return hyper, dataclasses.replace(
         options,
@@ -244,8 +244,8 @@ def _parse_sample(path: Path, flags: list[str]) -> tuple[SampleOptions, dict[str
 
     experiment = load_experiment(path)
     defaults = dict(experiment.picture_arguments)
-    model_flags = _keyword_only(experiment.model.sample, defaults)
-    extra, options = _parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
+    model_flags = flags_of_method(experiment.model.sample, defaults)
+    extra, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
     if options.num_samples < 1:
         raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
     if options.out is not None and options.out.suffix not in (".png", ".npz", ".npy"):
@@ -280,7 +280,7 @@ def _evaluate(arguments: list[str]) -> int:
     from genjax.runner.loading import load_run
 
     path, flags = Path(arguments[0]), arguments[1:]
-    (options,) = _parse(f"genjax evaluate {path}", flags, EvaluateOptions)
+    (options,) = parse(f"genjax evaluate {path}", flags, EvaluateOptions)
     enable_compilation_cache()
     run = load_run(path, checkpoint=options.checkpoint)
     with _bars(len(run.experiment.data.splits.get(options.split, ()))) as progress:
@@ -325,7 +325,7 @@ def _list(arguments: list[str]) -> int:
 
     from genjax.runner.catalogue import catalogue
 
-    (options,) = _parse("genjax list", arguments, ListOptions)
+    (options,) = parse("genjax list", arguments, ListOptions)
     entries = catalogue(options.experiments)
     if options.json:
         print(json.dumps(entries))
@@ -351,79 +351,6 @@ def _positional(arguments: list[str], command: str, name: str, what: str, option
         )
         return False
     raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
-
-
-def _hyper_parameters(function: Callable[..., Any], stored: Mapping[str, Any] | None = None) -> type:
-    """Return a dataclass with an experiment function's arguments as its fields."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    stored = stored or {}
-    defaults = {
-        name: stored.get(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()
-    }
-    taken = {f.name for f in dataclasses.fields(TrainOptions)} & set(defaults)
-    if taken:
-        raise ValueError(f"experiment() has an argument {min(taken)!r}, which is a flag of genjax train; rename it")
-    return _as_dataclass("hyper_parameters", {name: hints[name] for name in defaults}, defaults, function.__doc__)
-
-
-def _keyword_only(method: Callable[..., Any], defaults: Mapping[str, Any]) -> type:
-    """Return a dataclass with those keyword-only arguments of a method that a command line can give."""
-    hints = typing.get_type_hints(method)
-    fields = {
-        name: (_plain(hints.get(name, int)), defaults.get(name, parameter.default))
-        for name, parameter in inspect.signature(method).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    fields = {name: field for name, field in fields.items() if field[0] is not None}
-    types = {name: field[0] for name, field in fields.items()}
-    return _as_dataclass("model", types, {name: field[1] for name, field in fields.items()}, method.__doc__)
-
-
-def _plain(hint: Any) -> Any:
-    """Return the part of a type hint that text can give, or None."""
-    plain = (int, float, str, bool, type(None))
-    if hint in plain or typing.get_origin(hint) in (Literal, tuple):
-        return hint
-    members = [member for member in typing.get_args(hint) if _plain(member) is not None]
-    values = [member for member in members if member is not type(None)]
-    return typing.Union[tuple(members)] if values else None  # noqa: UP007 - built from a list
-
-
-def _as_dataclass(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str | None) -> type:
-    fields = [(key, hint, dataclasses.field(default=defaults[key])) for key, hint in types.items()]
-    made = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
-    made.__doc__ = doc or name
-    return made
-
-
-def _parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
-    """Parse flags into one value for each group; raise one line for what cannot be parsed."""
-    fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
-    combined = dataclasses.make_dataclass("options", fields)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(
-                combined,
-                prog=program,
-                description="",
-                args=list(flags),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
-    except SystemExit as stop:
-        if stop.code == 0:
-            raise
-        raise ValueError(f"{_one_line(said.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, g.__name__) for g in groups)
-
-
-def _one_line(box: str) -> str:
-    """Return the message of a framed error text, with the flags that it suggests."""
-    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()[1:]]
-    message = " ".join(lines[: lines.index("")] if "" in lines else lines)
-    after = " ".join(lines[lines.index("") :] if "" in lines else [])
-    suggested = re.findall(r"--[\w-]+", after.partition("Perhaps you meant")[2].partition("For full helptext")[0])
-    return message + (f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else "")
 
 
 def _claim(function: Callable[..., Any]) -> str:

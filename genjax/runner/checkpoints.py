@@ -40,8 +40,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-        # Orbax logs every restore at the level of warnings; ours are the messages people read.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").addFilter(_not_orbax)
         self._ocp = ocp
         self._folder = folder.absolute()
         self._metric = metric
@@ -174,6 +173,11 @@ class Checkpoints:
                 f"cannot write a checkpoint to {self._folder}: {text}; {intact}; "
                 "free space or choose another --workdir, then continue with --resume"
             ) from error
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Keep orbax's log of every read and failure off the terminal: our one line says what happened and what to do."""
+    return "orbax" not in record.pathname
 
 
 @jax.jit

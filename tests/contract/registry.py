@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import nets, ops, vae
-from genjax.core import Array, Batch, Conditional, GenerativeModel
+from genjax.core import Array, Batch, Conditional
 from genjax.learners import Optimizers, Stage
 from tests.contract.models import adversarial_autoencoder, belief_net, gan, restricted_boltzmann, vector_quantized
 
@@ -82,7 +82,7 @@ def _correlated(key: Array) -> Array:
     return 2 * common + jax.random.normal(key_own, (NUM_EXAMPLES, NUM_FEATURES))
 
 
-def label_option(model: GenerativeModel, num_examples: int) -> dict[str, Array]:
+def label_option(model: object, num_examples: int) -> dict[str, Array]:
     """``{"label": ...}`` where the model is conditional, and nothing where it is not."""
     if isinstance(model, Conditional) and model.num_classes is not None:
         return {"label": jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes}

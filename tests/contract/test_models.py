@@ -174,6 +174,15 @@ class TestStep:
             assert before.dtype == after.dtype
         assert all(leaf.dtype != np.float64 for leaf in jax.tree.leaves(run.states[-1]))
 
+    def test_all_randomness_comes_from_the_key(self, run: Run):
+        programs = (
+            jax.make_jaxpr(run.learner.init)(run.key(0), run.minibatch),
+            jax.make_jaxpr(run.learner.step)(run.states[0], run.key(0), run.batches[0]),
+            jax.make_jaxpr(lambda variables, key: run.sample(run.model, variables, key, 5))(run.learned, run.key(0)),
+        )
+        for program in programs:
+            assert "random_seed" not in str(program), "a key is made from a seed inside"
+
 
 class TestObjectives:
     """Each objective moves what it says and nothing else."""

@@ -97,16 +97,21 @@ class Run:
             train, _ = self.step(train, self.key(i), self.batches[i])
         return train
 
-    @cached_property
-    def draw(self):
-        """``(model, variables, key, num_samples) -> x``, compiled with the model as a static argument."""
+    @staticmethod
+    def sample(model: GenerativeModel, variables: Variables, key: Array, num_samples: int) -> Array:
+        """Sample, with labels where the model is conditional."""
+        return model.sample(variables, key, num_samples, **label_option(model, num_samples))
 
-        def draw(model: GenerativeModel, variables: Variables, key: Array, num_samples: int) -> Array:
+    @cached_property
+    def draw(self) -> Callable[[GenerativeModel, Variables, Array, int], Array]:
+        """``sample``, compiled with the model as a static argument, and its traces counted."""
+
+        def counted(*args: Any) -> Array:
             self.num_draw_traces += 1
-            return model.sample(variables, key, num_samples, **label_option(model, num_samples))
+            return self.sample(*args)
 
         self.num_draw_traces = 0
-        return jax.jit(draw, static_argnums=(0, 3))
+        return jax.jit(counted, static_argnums=(0, 3))
 
     @cached_property
     def probes(self) -> dict[str, Callable[[Any, Batch], tuple[TrainState, TrainState, Metrics]]]:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Objective, Variables
+from genjax.nets import apply_net, init_net
 
 
 class Perceptron(nn.Module):
@@ -45,9 +46,9 @@ class AdversarialAutoencoder:
         keys = jax.random.split(key, 3)
         x, z = batch["x"], jnp.zeros((1, self.encoder.num_outputs))
         params = {
-            "encoder": self.encoder.init(keys[0], x)["params"],
-            "decoder": self.decoder.init(keys[1], z)["params"],
-            "discriminator": self.discriminator.init(keys[2], z)["params"],
+            "encoder": init_net(self.encoder, keys[0], x)[0],
+            "decoder": init_net(self.decoder, keys[1], z)[0],
+            "discriminator": init_net(self.discriminator, keys[2], z)[0],
         }
         return Variables(params=params, state={})
 
@@ -77,10 +78,10 @@ class AdversarialAutoencoder:
         return self.decode(variables, jax.random.normal(key, (num_samples, self.encoder.num_outputs)))
 
     def encode(self, variables: Variables, x: Array) -> Array:
-        return self.encoder.apply({"params": variables.params["encoder"]}, x)
+        return apply_net(self.encoder, variables.params["encoder"], {}, x)[0]
 
     def decode(self, variables: Variables, latent: Array) -> Array:
-        return self.decoder.apply({"params": variables.params["decoder"]}, latent)
+        return apply_net(self.decoder, variables.params["decoder"], {}, latent)[0]
 
     def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array:
         t = jnp.linspace(0.0, 1.0, num_steps)[None, :, None]
@@ -88,4 +89,4 @@ class AdversarialAutoencoder:
         return self.decode(variables, path)
 
     def _logit(self, params, z):
-        return self.discriminator.apply({"params": params["discriminator"]}, z)[:, 0]
+        return apply_net(self.discriminator, params["discriminator"], {}, z)[0][:, 0]

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Objective, Variables
+from genjax.nets import apply_net, init_net
 
 
 class Generator(nn.Module):
@@ -39,10 +40,10 @@ class Discriminator(nn.Module):
     width: int = 8
 
     @nn.compact
-    def __call__(self, x: Array, update_stats: bool) -> Array:
-        h = nn.SpectralNorm(nn.Dense(self.width))(x, update_stats=update_stats)
+    def __call__(self, x: Array, train: bool) -> Array:
+        h = nn.SpectralNorm(nn.Dense(self.width))(x, update_stats=train)
         h = nn.leaky_relu(h)
-        return nn.SpectralNorm(nn.Dense(1))(h, update_stats=update_stats)[:, 0]
+        return nn.SpectralNorm(nn.Dense(1))(h, update_stats=train)[:, 0]
 
 
 @final
@@ -56,11 +57,11 @@ class GAN:
 
     def init(self, key: Array, batch: Batch) -> Variables:
         key_g, key_d = jax.random.split(key)
-        g = self.generator.init(key_g, jnp.zeros((1, self.latent_dim)), train=False)
-        d = self.discriminator.init(key_d, batch["x"], update_stats=False)
+        generator, generator_state = init_net(self.generator, key_g, jnp.zeros((1, self.latent_dim)))
+        discriminator, discriminator_state = init_net(self.discriminator, key_d, batch["x"])
         return Variables(
-            params={"generator": g["params"], "discriminator": d["params"]},
-            state={"generator": g["batch_stats"], "discriminator": d["batch_stats"]},
+            params={"generator": generator, "discriminator": discriminator},
+            state={"generator": generator_state, "discriminator": discriminator_state},
         )
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -72,28 +73,22 @@ class GAN:
     def discriminator_loss(self, params, state, key, batch, step):
         fake, _ = self._generate(params, state, key, batch["x"].shape[0])
         x = jnp.concatenate([batch["x"], fake])
-        logits, moved = self._discriminate(params, state, x, update_stats=True)
+        logits, moved = self._discriminate(params, state, x, train=True)
         real, fake = jnp.split(logits, 2)
         loss = jnp.mean(nn.softplus(-real)) + jnp.mean(nn.softplus(fake))
         return loss, (state | {"discriminator": moved}, {"real": jnp.mean(real), "fake": jnp.mean(fake)})
 
     def generator_loss(self, params, state, key, batch, step):
         fake, moved = self._generate(params, state, key, batch["x"].shape[0])
-        logits, _ = self._discriminate(params, state, fake, update_stats=False)
+        logits, _ = self._discriminate(params, state, fake, train=False)
         return jnp.mean(nn.softplus(-logits)), (state | {"generator": moved}, {})
 
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
-        params, state = variables
-        z = jax.random.normal(key, (num_samples, self.latent_dim))
-        return self.generator.apply({"params": params["generator"], "batch_stats": state["generator"]}, z, train=False)
+        return self._generate(*variables, key, num_samples, train=False)[0]
 
-    def _generate(self, params, state, key, num_samples):
+    def _generate(self, params, state, key, num_samples, train=True):
         z = jax.random.normal(key, (num_samples, self.latent_dim))
-        variables = {"params": params["generator"], "batch_stats": state["generator"]}
-        fake, moved = self.generator.apply(variables, z, train=True, mutable="batch_stats")
-        return fake, moved["batch_stats"]
+        return apply_net(self.generator, params["generator"], state["generator"], z, train=train)
 
-    def _discriminate(self, params, state, x, update_stats):
-        variables = {"params": params["discriminator"], "batch_stats": state["discriminator"]}
-        logits, moved = self.discriminator.apply(variables, x, update_stats=update_stats, mutable="batch_stats")
-        return logits, moved["batch_stats"]
+    def _discriminate(self, params, state, x, train):
+        return apply_net(self.discriminator, params["discriminator"], state["discriminator"], x, train=train)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Objective, Variables
+from genjax.nets import apply_net, init_net
 from tests.contract.models.adversarial_autoencoder import Perceptron
 
 
@@ -34,8 +35,8 @@ class VectorQuantized:
         keys = jax.random.split(key, 3)
         codes = jax.random.normal(keys[2], (self.num_codes, self.encoder.num_outputs))
         params = {
-            "encoder": self.encoder.init(keys[0], batch["x"])["params"],
-            "decoder": self.decoder.init(keys[1], codes)["params"],
+            "encoder": init_net(self.encoder, keys[0], batch["x"])[0],
+            "decoder": init_net(self.decoder, keys[1], codes)[0],
         }
         return Variables(params=params, state={"codebook": {"sums": codes, "counts": jnp.ones(self.num_codes)}})
 
@@ -43,11 +44,11 @@ class VectorQuantized:
         return (Objective(name="autoencoder", wrt=("encoder", "decoder"), loss=self.loss),)
 
     def loss(self, params, state, key, batch, step):
-        z = self.encoder.apply({"params": params["encoder"]}, batch["x"])
+        z = apply_net(self.encoder, params["encoder"], {}, batch["x"])[0]
         index = self._nearest(state, z)
         code = _vectors(state)[index]
         straight_through = z + jax.lax.stop_gradient(code - z)
-        error = batch["x"] - self.decoder.apply({"params": params["decoder"]}, straight_through)
+        error = batch["x"] - apply_net(self.decoder, params["decoder"], {}, straight_through)[0]
         loss = jnp.mean(jnp.sum(error**2, -1)) + self.beta * jnp.mean(jnp.sum((z - code) ** 2, -1))
         return loss, (self._moved(state, jax.lax.stop_gradient(z), index), {})
 
@@ -55,10 +56,10 @@ class VectorQuantized:
         return self.decode(variables, jax.random.randint(key, (num_samples,), 0, self.num_codes))
 
     def encode(self, variables: Variables, x: Array) -> Array:
-        return self._nearest(variables.state, self.encoder.apply({"params": variables.params["encoder"]}, x))
+        return self._nearest(variables.state, apply_net(self.encoder, variables.params["encoder"], {}, x)[0])
 
     def decode(self, variables: Variables, latent: Array) -> Array:
-        return self.decoder.apply({"params": variables.params["decoder"]}, _vectors(variables.state)[latent])
+        return apply_net(self.decoder, variables.params["decoder"], {}, _vectors(variables.state)[latent])[0]
 
     def _nearest(self, state, z):
         distances = jnp.sum((z[:, None] - _vectors(state)[None]) ** 2, axis=-1)

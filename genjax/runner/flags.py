@@ -1,0 +1,97 @@
+"""Command-line flags from signatures, and what cannot be parsed in one line.
+
+``tyro`` makes the parser; this module makes the dataclasses that it reads, from the arguments of an experiment function
+or the keyword-only arguments of a model's ``sample``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import tyro
+
+
+def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
+    """Return a dataclass with an experiment function's arguments as its fields.
+
+    Args:
+      function: all of whose arguments have types and defaults.
+      reserved: a dataclass of flags that the arguments must not hide.
+      stored: defaults to use in place of the function's own.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    stored = stored or {}
+    defaults = {
+        name: stored.get(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()
+    }
+    taken = {f.name for f in dataclasses.fields(reserved)} & set(defaults)
+    if taken:
+        raise ValueError(f"experiment() has an argument {min(taken)!r}, which is a flag of genjax train; rename it")
+    return _as_dataclass("hyper_parameters", {name: hints[name] for name in defaults}, defaults, function.__doc__)
+
+
+def flags_of_method(method: Callable[..., Any], defaults: Mapping[str, Any]) -> type:
+    """Return a dataclass with those keyword-only arguments of a method that a command line can give."""
+    hints = typing.get_type_hints(method)
+    fields = {
+        name: (_plain(hints.get(name, int)), defaults.get(name, parameter.default))
+        for name, parameter in inspect.signature(method).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    fields = {name: field for name, field in fields.items() if field[0] is not None}
+    types = {name: field[0] for name, field in fields.items()}
+    return _as_dataclass("model", types, {name: field[1] for name, field in fields.items()}, method.__doc__)
+
+
+def _plain(hint: Any) -> Any:
+    """Return the part of a type hint that text can give, or None."""
+    plain = (int, float, str, bool, type(None))
+    if hint in plain or typing.get_origin(hint) in (Literal, tuple):
+        return hint
+    members = [member for member in typing.get_args(hint) if _plain(member) is not None]
+    values = [member for member in members if member is not type(None)]
+    return typing.Union[tuple(members)] if values else None  # noqa: UP007 - built from a list
+
+
+def _as_dataclass(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str | None) -> type:
+    fields = [(key, hint, dataclasses.field(default=defaults[key])) for key, hint in types.items()]
+    made = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
+    made.__doc__ = doc or name
+    return made
+
+
+def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
+    """Parse flags into one value for each group; raise one line for what cannot be parsed."""
+    fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
+    combined = dataclasses.make_dataclass("options", fields)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed = tyro.cli(
+                combined,
+                prog=program,
+                description="",
+                args=list(flags),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise ValueError(f"{_one_line(said.getvalue())}; see {program} --help") from None
+    return tuple(getattr(parsed, g.__name__) for g in groups)
+
+
+def _one_line(box: str) -> str:
+    """Return the message of a framed error text, with the flags that it suggests."""
+    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()[1:]]
+    message = " ".join(lines[: lines.index("")] if "" in lines else lines)
+    after = " ".join(lines[lines.index("") :] if "" in lines else [])
+    suggested = re.findall(r"--[\w-]+", after.partition("Perhaps you meant")[2].partition("For full helptext")[0])
+    return message + (f"; did you mean {' or '.join(dict.fromkeys(suggested))}?" if suggested else "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-import sys
+import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ class Row(NamedTuple):
 
     Attributes:
       row: what was measured.
-      ratio: against the rival.
+      ratio: against the rival, or seconds where the row says so.
       target: what it is to reach, as text.
       rival: what it was measured against.
     """
@@ -26,19 +27,36 @@ class Row(NamedTuple):
     rival: str
 
 
-def interleaved(contestants: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Run contestants in turn, ``repeats`` times after a warm-up, so that drift of the machine meets all alike.
+def arguments(description: str, *, repeats: int) -> argparse.Namespace:
+    """Parse the flags that every benchmark has: ``--json`` and ``--repeats``."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one line of JSON a row")
+    parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each contestant")
+    return parser.parse_args()
 
-    Each contestant leaves its time in seconds in its own attribute ``seconds``, so that set-up is not counted.
+
+def interleaved(contestants: Mapping[str, Callable[[], float]], *, repeats: int) -> dict[str, list[float]]:
+    """Run contestants in turn, so that drift of the machine meets all alike, and return the seconds that each reports.
+
+    A first turn, which compiles, is not counted.
     """
-    for run in contestants.values():
-        run()
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
+    for turn in range(repeats + 1):
         for name, run in contestants.items():
-            run()
-            seconds[name].append(run.seconds)  # pyright: ignore[reportFunctionMemberAccess]
+            took = run()
+            if turn:
+                seconds[name].append(took)
     return seconds
+
+
+def ratio(seconds: Mapping[str, list[float]], over: str, under: str) -> float:
+    """Return the median over turns of the ratio within a turn."""
+    return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Describe times: median and best."""
+    return f"{1e3 * statistics.median(seconds):.2f} ms (best {1e3 * min(seconds):.2f})"
 
 
 def machine() -> str:
@@ -51,13 +69,13 @@ def machine() -> str:
     )
 
 
-def print_rows(*rows: Row) -> None:
-    """Print rows as a table, or as JSON lines where ``--json`` is among the arguments."""
+def print_rows(*rows: Row, as_json: bool) -> None:
+    """Print rows as a table, or as JSON lines."""
     where = machine()
     for row in rows:
-        if "--json" in sys.argv[1:]:
+        if as_json:
             print(json.dumps({**row._asdict(), "ratio": round(row.ratio, 4), "machine": where}))
         else:
             print(f"{row.row:<56}{row.ratio:>8.3f}   target {row.target:<10} vs {row.rival}")
-    if "--json" not in sys.argv[1:]:
+    if not as_json:
         print(where)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from report import Row, interleaved, print_rows
+from report import Row, arguments, interleaved, print_rows, ratio
 
 from genjax import data, nets, ops, vae
 from genjax.core import step_key, stream_key
@@ -52,13 +52,13 @@ def digits_experiment() -> Experiment:
     )
 
 
-def runner_loop(experiment: Experiment) -> Callable[[], None]:
+def runner_loop(experiment: Experiment) -> Callable[[], float]:
     """The runner's own loop with its log on disk; without evaluation, pictures and checkpoints."""
     stage = experiment.plan()[0]
     loop = StageLoop(experiment, stage, {}, (0,), Placement())
     loop.prepare(0)
 
-    def run() -> None:
+    def run() -> float:
         state = loop.init()
         jax.block_until_ready(state)
         with tempfile.TemporaryDirectory() as folder:
@@ -66,13 +66,14 @@ def runner_loop(experiment: Experiment) -> Callable[[], None]:
             hooks = Hooks(rows=log.write, evaluate=lambda *_: {}, pictures=lambda *_: None, stopping=lambda: None)
             started = time.perf_counter()
             jax.block_until_ready(loop.run(state, 0, hooks, None))
-            run.seconds = time.perf_counter() - started  # pyright: ignore[reportFunctionMemberAccess]
+            seconds = time.perf_counter() - started
             log.close()
+        return seconds
 
     return run
 
 
-def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], None]:
+def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], float]:
     """What one would write by hand: ``chunk`` steps of optax on ``model.loss`` in one donated ``jit``."""
     model, optimizer = experiment.model, optax.adam(1e-3)
     source = experiment.data.splits["train"]
@@ -96,7 +97,7 @@ def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], None]:
     rng = np.random.default_rng(0)
     size = len(source)
 
-    def run() -> None:
+    def run() -> float:
         params, state = model.init(key, experiment.preprocess(key, {n: a[:BATCH] for n, a in arrays.items()}))
         carry = (params, state, optimizer.init(params), jnp.int32(0))
         jax.block_until_ready(carry)
@@ -105,7 +106,7 @@ def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], None]:
             shape = (chunk, BATCH) if chunk > 1 else (BATCH,)
             carry, metrics = compiled(carry, rng.integers(size, size=shape, dtype=np.int32))
         jax.block_until_ready((carry, metrics))
-        run.seconds = time.perf_counter() - started  # pyright: ignore[reportFunctionMemberAccess]
+        return time.perf_counter() - started
 
     return run
 
@@ -144,28 +145,34 @@ def first_dispatch() -> None:
 
 def main() -> None:
     """Measure every row and print it."""
+    options = arguments(__doc__ or "", repeats=9)
     experiment = digits_experiment()
     loops = {
         "runner": runner_loop(experiment),
         "bare": bare_loop(experiment, LOG_EVERY),
-        "one dispatch a step": bare_loop(experiment, 1),
+        "single": bare_loop(experiment, 1),
     }
-    seconds = interleaved(loops, repeats=9)
-    runner = statistics.median(a / b for a, b in zip(seconds["runner"], seconds["bare"], strict=True))
-    single = statistics.median(a / b for a, b in zip(seconds["one dispatch a step"], seconds["runner"], strict=True))
+    seconds = interleaved(loops, repeats=options.repeats)
     base = "import jax, flax.linen, optax"
     imports = [import_seconds(f"{base}; import genjax") - import_seconds(base) for _ in range(7)]
     with tempfile.TemporaryDirectory() as scratch:
         colds = [start_seconds(f"{scratch}/{i}") for i in range(3)]
         warms = [start_seconds(f"{scratch}/{i}") for i in range(3)]
+    cold, warm = statistics.median(colds), statistics.median(warms)
     print_rows(
-        Row("digits VAE step: runner / bare jit+scan", runner, "<= 1.05", "hand-written scan loop"),
         Row(
-            "digits VAE step: one dispatch a step / runner", single, ">= 1.2", "hand-written loop, one dispatch a step"
+            "step of digits VAE: runner / bare loop", ratio(seconds, "runner", "bare"), "<= 1.05", "jit + scan by hand"
         ),
-        Row("import genjax, seconds over jax, flax.linen, optax", statistics.median(imports), "<= 0.3", base),
-        Row("second start / cold start", statistics.median(warms) / statistics.median(colds), "<= 0.6", "empty cache"),
-        Row("second start, seconds", statistics.median(warms), "about 6", "process start to first dispatch"),
+        Row(
+            "step of digits VAE: one dispatch each / runner",
+            ratio(seconds, "single", "runner"),
+            ">= 1.2",
+            "jit by hand",
+        ),
+        Row("import genjax, seconds over its base", statistics.median(imports), "<= 0.3", base),
+        Row("second start / cold start", warm / cold, "<= 0.6", f"empty compilation cache, {cold:.1f} s"),
+        Row("second start, seconds", warm, "about 6", "process start to the end of the first dispatch"),
+        as_json=options.json,
     )
 
 

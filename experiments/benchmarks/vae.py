@@ -10,17 +10,12 @@ the fastest it has).
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
-import json
 import os
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 if len(getattr(os, "sched_getaffinity", lambda _: ())(0)) > 2:  # before jax starts its threads
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
@@ -29,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio
 
 from genjax import gradient_learner, nets, ops, vae
 
@@ -109,29 +105,18 @@ def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> 
     return chunk
 
 
-class Milliseconds(NamedTuple):
-    """Time of a step."""
+def steps_of(chunk: Chunk, num_steps: int) -> Callable[[], float]:
+    """Return a contestant that takes so many steps and returns seconds a step."""
 
-    median: float
-    best: float
+    def run() -> float:
+        started = time.perf_counter()
+        chunk(num_steps)
+        return (time.perf_counter() - started) / num_steps
 
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ms (best {self.best:.2f})"
-
-
-def measure(chunks: dict[str, tuple[Chunk, int]], rounds: int) -> dict[str, Milliseconds]:
-    """Time steps of each, taking many short turns so that all meet the same state of the machine."""
-    times: dict[str, list[float]] = {name: [] for name in chunks}
-    for turn in range(rounds + 1):
-        for name, (chunk, num_steps) in chunks.items():
-            start = time.perf_counter()
-            chunk(num_steps)
-            if turn:  # the first compiles
-                times[name].append(1e3 * (time.perf_counter() - start) / num_steps)
-    return {name: Milliseconds(statistics.median(values), min(values)) for name, values in times.items()}
+    return run
 
 
-def against_torch(rounds: int) -> list[dict]:
+def against_torch(repeats: int) -> list[Row]:
     """Rows of PyTorch's time over ours."""
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: rows against it are left out (pip install torch)", file=sys.stderr)
@@ -140,44 +125,32 @@ def against_torch(rounds: int) -> list[dict]:
 
     rows = []
     for (name, size), target, num_steps in zip(SIZES.items(), (1.1, 1.5), (40, 200), strict=True):
-        chunks = {"genjax": (genjax_chunk(*size), num_steps), "torch": (torch_chunk(*size), num_steps)}
-        took = measure(chunks, rounds)
-        rival = f"PyTorch {torch.__version__} eager {took['torch']}; genjax {took['genjax']}"
-        rows.append(row(f"vae step, {name}", took["torch"].median / took["genjax"].median, f">= {target}", rival))
+        contestants = {"torch": torch_chunk(*size), "genjax": genjax_chunk(*size)}
+        seconds = interleaved({n: steps_of(c, num_steps) for n, c in contestants.items()}, repeats=repeats)
+        rival = (
+            f"eager PyTorch {torch.__version__}, {milliseconds(seconds['torch'])}; {milliseconds(seconds['genjax'])}"
+        )
+        rows.append(Row(f"step of {name}: PyTorch / genjax", ratio(seconds, "torch", "genjax"), f">= {target}", rival))
     return rows
 
 
-def of_replicas(rounds: int) -> list[dict]:
+def of_replicas(repeats: int) -> list[Row]:
     """Rows of the time of eight replicas in one program over that of one."""
     target = "<= 7" if jax.default_backend() == "cpu" else "<= 2"
     rows = []
     for (name, size), num_steps in zip(SIZES.items(), (10, 50), strict=True):
         one, eight = genjax_chunk(*size), genjax_chunk(*size, num_replicas=8)
-        took = measure({"one": (one, 4 * num_steps), "eight": (eight, num_steps)}, rounds)
-        rival = f"one replica {took['one']}; eight {took['eight']}"
-        rows.append(row(f"eight replicas, {name}", took["eight"].median / took["one"].median, target, rival))
+        contestants = {"one": steps_of(one, 4 * num_steps), "eight": steps_of(eight, num_steps)}
+        seconds = interleaved(contestants, repeats=repeats)
+        rival = f"one replica, {milliseconds(seconds['one'])}; {milliseconds(seconds['eight'])}"
+        rows.append(Row(f"step of {name}: eight replicas / one", ratio(seconds, "eight", "one"), target, rival))
     return rows
-
-
-def row(name: str, ratio: float, target: str, rival: str) -> dict:
-    """One line of the result."""
-    machine = f"{jax.devices()[0].device_kind} ({platform.machine()}), {os.cpu_count()} cores, jax {jax.__version__}"
-    return {"row": name, "ratio": round(ratio, 2), "target": target, "rival": rival, "machine": machine}
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--json", action="store_true", help="print one line of JSON a row")
-    parser.add_argument("--rounds", type=int, default=15, help="timed turns of each program")
-    options = parser.parse_args()
-    for result in against_torch(options.rounds) + of_replicas(options.rounds):
-        if options.json:
-            print(json.dumps(result), flush=True)
-        else:
-            print(
-                f"{result['row']:36} {result['ratio']:6.2f}  target {result['target']:7} {result['rival']}", flush=True
-            )
+    options = arguments(__doc__ or "", repeats=15)
+    print_rows(*against_torch(options.repeats), *of_replicas(options.repeats), as_json=options.json)
 
 
 if __name__ == "__main__":

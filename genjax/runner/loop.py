@@ -117,12 +117,19 @@ class StageLoop:
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._placement.replicated), shapes
         )
 
-    def prepare(self, start_step: int) -> None:
-        """Compile the first dispatch, so that what the model cannot take is refused before anything runs."""
+    def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
+        """Compile the first dispatch, so that what the model cannot take is refused before anything runs.
+
+        Args:
+          start_step: where training is to begin.
+          announce: called before what takes long, the compilation, when nothing has been refused.
+        """
         self._placement.check_batch(self._experiment.batch_size)
         count = self._next_count(start_step)
-        if count:
-            self._dispatch(count, self.abstract(), *self._arguments(self._feed.send(start_step, count)))
+        if count and count not in self._compiled:
+            lowered = self._lower(self.abstract(), *self._arguments(self._feed.send(start_step, count)))
+            announce()
+            self._compiled[count] = lowered.compile()
 
     def run(self, state: TrainState, start_step: int, hooks: Hooks, checkpoints: Checkpoints | None) -> TrainState:
         """Train from ``start_step`` to the stage's last step.
@@ -171,13 +178,17 @@ class StageLoop:
     def _dispatch(self, count: int, *arguments: Any) -> Callable[..., tuple[TrainState, Metrics]]:
         """Return the compiled dispatch of ``count`` steps."""
         if count not in self._compiled:
-            jitted = jax.jit(
-                self._over_seeds(self._many_steps, with_state=True),
-                donate_argnums=0,
-                out_shardings=self._placement.replicated,
-            )
-            self._compiled[count] = jitted.lower(*arguments).compile()
+            self._compiled[count] = self._lower(*arguments).compile()
         return self._compiled[count]
+
+    def _lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """Trace a dispatch of as many steps as the arguments are for."""
+        jitted = jax.jit(
+            self._over_seeds(self._many_steps, with_state=True),
+            donate_argnums=0,
+            out_shardings=self._placement.replicated,
+        )
+        return jitted.lower(*arguments)
 
     def _many_steps(
         self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,9 @@ class Run:
           replica: of which replica.
           **arguments: keyword arguments of the model's own ``sample``.
         """
-        draw = jax.jit(lambda v, k: self.model.sample(v, k, num_samples, **arguments))
-        return draw(self.replica(replica), key)
+        arrays = {name: value for name, value in arguments.items() if isinstance(value, jax.Array | np.ndarray)}
+        settings = tuple(sorted((name, value) for name, value in arguments.items() if name not in arrays))
+        return _compiled_sample(self.model, num_samples, settings)(self.replica(replica), key, arrays)
 
     def evaluate(
         self,
@@ -112,6 +114,14 @@ class Run:
             scores = scorer(variables, keys, splits[split], progress(method) if progress else None)
             results[method] = _summary(scores) | {"guarantee": GUARANTEES[method][1], "split": split} | dict(settings)
         return results
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_sample(
+    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...]
+) -> Callable[[Variables, Array, dict[str, Array]], Array]:
+    """Return ``sample`` compiled once for each number of samples and each setting."""
+    return jax.jit(lambda variables, key, arrays: model.sample(variables, key, num_samples, **dict(settings), **arrays))
 
 
 def _summary(scores: np.ndarray) -> dict[str, Any]:

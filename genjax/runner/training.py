@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -134,7 +135,7 @@ class _Training:
             loop = StageLoop(self._experiment, stage, self._finished, self._seeds, self._placement)
             if number == 0:
                 # What the model cannot take is refused here, before anything is written.
-                loop.prepare(0)
+                loop.prepare(0, self._announce)
                 self._write_folder()
             with self._checkpoints(stage) as checkpoints:
                 state = self._train_stage(stage, loop, checkpoints, offset)
@@ -185,6 +186,13 @@ class _Training:
                 return loop.run(state, start, hooks, checkpoints)
             except Interrupted as interrupted:
                 raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
+
+    def _announce(self) -> None:
+        if self._progress_wanted:
+            device = jax.devices()[0].device_kind
+            where = f", writing to {self._folder.path}" if self._folder else ""
+            count = f"{self._placement.num_devices} {device} device{'s' * (self._placement.num_devices > 1)}"
+            print(f"{self._source.name}: compiling for {count}{where}", file=sys.stderr)
 
     def _write_folder(self) -> None:
         if self._folder is None:

@@ -119,7 +119,7 @@ class Run:
 @functools.lru_cache(maxsize=32)
 def _compiled_sample(
     model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...]
-) -> Callable[[Variables, Array, dict[str, Array]], Array]:
+) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
     """Return ``sample`` compiled once for each number of samples and each setting."""
     return jax.jit(lambda variables, key, arrays: model.sample(variables, key, num_samples, **dict(settings), **arrays))
 

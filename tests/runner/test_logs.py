@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 import struct
 import sys
 import termios
@@ -254,8 +255,12 @@ def test_a_terminal_gets_a_bar_that_messages_do_not_break(monkeypatch):
             bar.message("wrote samples")
             bar.update(300, {"loss": 0.5})
         terminal.flush()
-        shown = os.read(leader, 65_536).decode().replace("\r", "\n").split("\n")
+        # One read of a terminal returns what has arrived so far, not all that was written.
+        shown = b""
+        while select.select([leader], [], [], 1.0)[0]:
+            shown += os.read(leader, 65_536)
     os.close(leader)
+    shown = shown.decode().replace("\r", "\n").split("\n")
     shown = [line.strip() for line in shown if line.strip()]
     assert shown[0].startswith("digits:  33%|") and "100/300" in shown[0]
     assert "wrote samples" in shown

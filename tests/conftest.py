@@ -1,11 +1,17 @@
 """Strict settings for every test: two virtual devices, no silent rank promotion, no reused key."""
 
 import os
+from pathlib import Path
 
 # Before jax is imported: sharded code must meet more than one device in every test.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
+beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
+if beside.is_dir():
+    os.environ.setdefault("TFDS_DATA_DIR", str(beside))
 
 import jax
 import pytest

@@ -77,9 +77,9 @@ def genjax_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int, nu
 
 def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> Chunk:
     """The same training run in eager PyTorch."""
-    import torch
-    from torch import nn
-    from torch.nn.functional import binary_cross_entropy_with_logits
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
+    from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
     def mlp(*sizes: int) -> nn.Sequential:
         layers = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
@@ -96,7 +96,7 @@ def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> 
             x = data[torch.randint(0, NUM_EXAMPLES, (BATCH_SIZE,))]
             mean, log_var = encoder(x).chunk(2, dim=-1)
             latent = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-            cross_entropy = binary_cross_entropy_with_logits(decoder(latent), x, reduction="sum")
+            cross_entropy = functional.binary_cross_entropy_with_logits(decoder(latent), x, reduction="sum")
             kl = 0.5 * (log_var.exp() + mean.square() - 1 - log_var).sum()
             optimizer.zero_grad(set_to_none=True)
             ((cross_entropy + kl) / BATCH_SIZE).backward()
@@ -121,7 +121,7 @@ def against_torch(repeats: int) -> list[Row]:
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: rows against it are left out (pip install torch)", file=sys.stderr)
         return []
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     rows = []
     for (name, size), target, num_steps in zip(SIZES.items(), (1.1, 1.5), (40, 200), strict=True):

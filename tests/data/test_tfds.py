@@ -12,13 +12,9 @@ from genjax.data import cache, tfds_sets
 
 
 def data_dir(name):
-    """Find a prepared set in ``$TFDS_DATA_DIR`` or in ``shared/data/tfds`` beside the repository."""
-    beside = Path(__file__).parents[3] / "shared" / "data" / "tfds"
-    folders = [Path(f) for f in (os.environ.get("TFDS_DATA_DIR"), beside) if f]
-    for folder in folders:
-        if (folder / name).is_dir():
-            return folder
-    return pytest.skip(f"{name} is not prepared in {' or '.join(map(str, folders))}")
+    """Find a prepared set in ``$TFDS_DATA_DIR``."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", ""))
+    return folder if (folder / name).is_dir() else pytest.skip(f"{name} is not prepared in TFDS_DATA_DIR={folder}")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,7 +108,14 @@ class ListOptions:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning as one line, without the place in our code that says nothing to the user."""
+    print(f"genjax: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _guarded(arguments: list[str]) -> int:

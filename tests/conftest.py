@@ -8,13 +8,13 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import jax
+import pytest
+
 # Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
 if beside.is_dir():
     os.environ.setdefault("TFDS_DATA_DIR", str(beside))
-
-import jax
-import pytest
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -4,8 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+from genjax.runner import load_run
 
 from .conftest import TINY
 
@@ -173,6 +176,23 @@ def test_a_changed_file_is_not_resumed_silently(genjax, tiny_run, tmp_path):
     line = refused(genjax, "train", changed, "--workdir", folder, "--resume")
     assert "has changed since the run" in line
     assert f"genjax train {folder / 'tiny.py'} --workdir {folder} --resume" in line
+
+
+@pytest.mark.filterwarnings("default:checkpoint of step")
+def test_resume_passes_over_a_damaged_newest_checkpoint(genjax, tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    for file in (folder / "checkpoints" / "40").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    status, _, err = genjax("train", TINY, "--workdir", folder, "--resume")
+    assert status == 0, err
+    warning = next(line for line in err.splitlines() if "warning" in line)
+    assert warning.startswith("genjax: warning: checkpoint of step 40")
+    assert "for the one before" in warning
+    ends = [load_run(path) for path in (folder, tiny_run)]
+    assert [run.step for run in ends] == [40, 40]
+    jax.tree.map(np.testing.assert_array_equal, ends[0].variables, ends[1].variables)
 
 
 def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):

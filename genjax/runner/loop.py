@@ -52,7 +52,7 @@ class Interrupted(RuntimeError):  # noqa: N818 - not an error: the run was asked
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop calls between dispatches; each does nothing unless given.
+    """What the loop calls between dispatches.
 
     Attributes:
       rows: ``(step, metrics)`` after each dispatch, the values of shape () or (K,).
@@ -140,7 +140,7 @@ class StageLoop:
         """
         experiment, steps = self._experiment, self._stage.steps
         due = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
-        step, pending, held_out = start_step, None, {}
+        step, pending = start_step, None
         self._last_read = time.perf_counter()
         while step < steps:
             count = self._next_count(step)
@@ -149,8 +149,7 @@ class StageLoop:
             self._read(pending, hooks, checkpoints)
             step, pending = step + count, Pending(step, count, metrics)
             last = step == steps
-            if step % due["evaluate"] == 0 or last:
-                held_out = hooks.evaluate(step, state)
+            held_out = hooks.evaluate(step, state) if step % due["evaluate"] == 0 or last else {}
             if step % due["sample"] == 0 or last:
                 hooks.pictures(step, state)
             stopping = hooks.stopping()
@@ -158,7 +157,6 @@ class StageLoop:
                 self._read(pending, hooks, checkpoints)
                 pending = None
                 self._save(step, state, held_out, checkpoints)
-                held_out = {}
             if stopping is not None and not last:
                 raise Interrupted(f"stopped by {signal.Signals(stopping).name} after step {step}", stopping)
         return state

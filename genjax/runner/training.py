@@ -123,12 +123,15 @@ class _Training:
     def run(self) -> Run:
         """Train all stages and return the run."""
         try:
-            return self._run()
+            with StopSignals() as stopping:
+                return self._run(stopping)
+        except Interrupted as interrupted:
+            raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
         finally:
             if self._log is not None:
                 self._log.close()
 
-    def _run(self) -> Run:
+    def _run(self, stopping: StopSignals) -> Run:
         started = time.perf_counter()
         offset = 0
         for number, stage in enumerate(self._plan):
@@ -138,7 +141,7 @@ class _Training:
                 loop.prepare(0, self._announce)
                 self._write_folder()
             with self._checkpoints(stage) as checkpoints:
-                state = self._train_stage(stage, loop, checkpoints, offset)
+                state = self._train_stage(stage, loop, checkpoints, offset, stopping)
             self._finished[stage.name] = state.variables
             offset += stage.steps
         assert self._log is not None
@@ -153,7 +156,14 @@ class _Training:
         self._finish(run, time.perf_counter() - started)
         return run
 
-    def _train_stage(self, stage: Stage, loop: StageLoop, checkpoints: Checkpoints | None, offset: int) -> TrainState:
+    def _train_stage(
+        self,
+        stage: Stage,
+        loop: StageLoop,
+        checkpoints: Checkpoints | None,
+        offset: int,
+        stopping: StopSignals,
+    ) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
         start = restored[0] if restored else 0
         if checkpoints is not None and restored:
@@ -170,7 +180,7 @@ class _Training:
             description=self._source.name if stage.name == SINGLE_STAGE else f"{self._source.name} {stage.name}",
             disable=not self._progress_wanted,
         )
-        with contextlib.closing(bar), StopSignals() as stopping:
+        with contextlib.closing(bar):
 
             def rows(step: int, metrics: Mapping[str, Any]) -> None:
                 log.write(offset + step, metrics)
@@ -182,10 +192,7 @@ class _Training:
                 pictures=lambda step, state: self._picture(offset + step, state) if last_stage else None,
                 stopping=stopping,
             )
-            try:
-                return loop.run(state, start, hooks, checkpoints)
-            except Interrupted as interrupted:
-                raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
+            return loop.run(state, start, hooks, checkpoints)
 
     def _announce(self) -> None:
         if self._progress_wanted:

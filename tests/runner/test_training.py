@@ -1,6 +1,10 @@
 """Training in Python: what comes out does not depend on how it was dispatched, fed or replicated."""
 
+import dataclasses
 import importlib.util
+import os
+import signal
+import threading
 from pathlib import Path
 
 import jax
@@ -12,7 +16,7 @@ import pytest
 from genjax import data, runner
 from genjax.core import Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, gradient_learner
-from genjax.runner import Experiment, NonFiniteError, load_run, train
+from genjax.runner import Experiment, Interrupted, NonFiniteError, load_run, train
 
 spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "experiments" / "tiny.py")
 tiny = importlib.util.module_from_spec(spec)
@@ -246,6 +250,27 @@ def test_stages_see_the_finished_variables_of_those_before(tmp_path, seeds):
     assert_same_variables(again.variables, run.variables, rtol=0, atol=0)
 
 
+def test_a_signal_between_stages_stops_the_next_stage_in_good_order(tmp_path):
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach only the main thread")
+    _, experiment = two_stages()
+    whole = train(experiment, progress=False)
+    first, second = experiment.stages
+    signals = [signal.SIGTERM]
+
+    def learner(frozen):
+        while signals:
+            os.kill(os.getpid(), signals.pop())
+        return second.learner(frozen)
+
+    stopped = _replace(experiment, stages=(first, _replace(second, learner=learner)))
+    with pytest.raises(Interrupted, match=r"stopped by SIGTERM after step 10; resume with: genjax train"):
+        train(stopped, workdir=tmp_path / "run", progress=False)
+    resumed = train(experiment, workdir=tmp_path / "run", resume=True, progress=False)
+    assert_same_variables(resumed.variables, whole.variables, rtol=0, atol=0)
+    assert [row["step"] for row in resumed.rows if "steps_per_second" in row] == [10, 20, 30, 40, 50]
+
+
 def test_schedule_gets_a_fresh_minibatch_each_turn():
     """The objective's metric reports its batch's mean: over one epoch of turns they average to the data's."""
 
@@ -269,6 +294,4 @@ def test_schedule_gets_a_fresh_minibatch_each_turn():
 
 
 def _replace(experiment, **changes):
-    import dataclasses
-
     return dataclasses.replace(experiment, **changes)

@@ -232,27 +232,24 @@ def _sample(arguments: list[str]) -> int:
     import numpy as np
 
     from genjax.runner.compilation import enable_compilation_cache
-    from genjax.runner.loading import load_run
+    from genjax.runner.loading import load_experiment, load_run
 
     path, flags = Path(arguments[0]), arguments[1:]
     enable_compilation_cache()
-    # The flags depend on the model, and the checkpoint on the flags: parse first, with the experiment alone.
-    options, extra = _parse_sample(path, flags)
-    run = load_run(path, checkpoint=options.checkpoint)
+    # The flags depend on the model, and the checkpoint on the flags: the experiment comes first, alone.
+    experiment = load_experiment(path)
+    options, extra = _parse_sample(path, flags, experiment)
+    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra)
     out = options.out or path / "samples" / f"seed_{seed}.png"
-    _write_samples(np.asarray(x), run.experiment, out)
+    _write_samples(np.asarray(x), experiment, out)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
     return 0
 
 
-def _parse_sample(path: Path, flags: list[str]) -> tuple[SampleOptions, dict[str, Any]]:
-    from genjax.runner.loading import load_experiment
-
-    experiment = load_experiment(path)
-    defaults = dict(experiment.picture_arguments)
-    model_flags = flags_of_method(experiment.model.sample, defaults)
+def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[SampleOptions, dict[str, Any]]:
+    model_flags = flags_of_method(experiment.model.sample, experiment.picture_arguments)
     extra, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
     if options.num_samples < 1:
         raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")

@@ -28,26 +28,23 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
     """
     hints = typing.get_type_hints(function, include_extras=True)
     stored = stored or {}
-    defaults = {
-        name: stored.get(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()
-    }
-    taken = {f.name for f in dataclasses.fields(reserved)} & set(defaults)
+    parameters = inspect.signature(function).parameters
+    taken = {f.name for f in dataclasses.fields(reserved)} & set(parameters)
     if taken:
         raise ValueError(f"experiment() has an argument {min(taken)!r}, which is a flag of genjax train; rename it")
-    return _as_dataclass("hyper_parameters", {name: hints[name] for name in defaults}, defaults, function.__doc__)
+    flags = {name: (hints[name], stored.get(name, parameter.default)) for name, parameter in parameters.items()}
+    return _as_dataclass("hyper_parameters", flags, function.__doc__)
 
 
 def flags_of_method(method: Callable[..., Any], defaults: Mapping[str, Any]) -> type:
     """Return a dataclass with those keyword-only arguments of a method that a command line can give."""
     hints = typing.get_type_hints(method)
-    fields = {
-        name: (_plain(hints.get(name, int)), defaults.get(name, parameter.default))
+    flags = {
+        name: (hint, defaults.get(name, parameter.default))
         for name, parameter in inspect.signature(method).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and (hint := _plain(hints.get(name, int))) is not None
     }
-    fields = {name: field for name, field in fields.items() if field[0] is not None}
-    types = {name: field[0] for name, field in fields.items()}
-    return _as_dataclass("model", types, {name: field[1] for name, field in fields.items()}, method.__doc__)
+    return _as_dataclass("model", flags, method.__doc__)
 
 
 def _plain(hint: Any) -> Any:
@@ -60,8 +57,9 @@ def _plain(hint: Any) -> Any:
     return typing.Union[tuple(members)] if values else None  # noqa: UP007 - built from a list
 
 
-def _as_dataclass(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str | None) -> type:
-    fields = [(key, hint, dataclasses.field(default=defaults[key])) for key, hint in types.items()]
+def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | None) -> type:
+    """Return a dataclass of flags given as (type, default) by name."""
+    fields = [(key, hint, dataclasses.field(default=default)) for key, (hint, default) in flags.items()]
     made = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
     made.__doc__ = doc or name
     return made

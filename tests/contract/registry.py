@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from genjax import nets, ops, vae
-from genjax.core import Array, Batch, Conditional
+from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
+from genjax.runner.evaluation import is_conditional
 from tests.contract.models import adversarial_autoencoder, belief_net, gan, restricted_boltzmann, vector_quantized
 
 NUM_EXAMPLES = 8
@@ -84,7 +85,7 @@ def _correlated(key: Array) -> Array:
 
 def label_option(model: object, num_examples: int) -> dict[str, Array]:
     """``{"label": ...}`` where the model is conditional, and nothing where it is not."""
-    if isinstance(model, Conditional) and model.num_classes is not None:
+    if is_conditional(model):
         return {"label": jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes}
     return {}
 

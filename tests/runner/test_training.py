@@ -59,7 +59,7 @@ def test_streamed_data_give_the_same_run_as_resident_data(lone):
         name="random", splits={n: data.RecordSource(Records(s)) for n, s in splits.items()}, levels=256
     )
     assert not streamed.splits["train"].resident
-    other = train(_replace(experiment, data=streamed), progress=False)
+    other = train(dataclasses.replace(experiment, data=streamed), progress=False)
     assert_same_variables(lone.variables, other.variables, rtol=0, atol=0)
 
 
@@ -82,7 +82,7 @@ def test_training_learns_the_pixel_frequencies():
     """With a constant image the bound goes to log p(x) = 0 of a deterministic pixel pattern."""
     x = np.broadcast_to(np.array([0, 255] * 8, np.uint8).reshape(4, 4, 1), (32, 4, 4, 1))
     experiment = tiny.experiment(learning_rate=3e-2, steps=300, log_every=100)
-    experiment = _replace(experiment, data=data.arrays(x, test=8))
+    experiment = dataclasses.replace(experiment, data=data.arrays(x, test=8))
     run = train(experiment, progress=False)
     result = run.evaluate(jax.random.key(0), num_samples=10)
     assert -0.05 < result["log_prob_lower_bound"]["mean"] <= result["log_prob_estimate"]["mean"] + 0.01 <= 0.01
@@ -124,7 +124,7 @@ def test_non_finite_loss_names_step_and_metric_and_keeps_the_last_finite_checkpo
     def explode(step):
         return jnp.where(step < 23, 1e-3, jnp.nan)
 
-    experiment = _replace(tiny.experiment(), optimizer=optax.sgd(explode))
+    experiment = dataclasses.replace(tiny.experiment(), optimizer=optax.sgd(explode))
     # Update 23 makes the parameters nan, so the loss of step 25 (the second after it, counting from one) is.
     with pytest.raises(NonFiniteError, match=r"loss became nan at step 25; .* checkpoint is that of step 20"):
         train(experiment, workdir=tmp_path / "run", progress=False)
@@ -134,7 +134,9 @@ def test_non_finite_loss_names_step_and_metric_and_keeps_the_last_finite_checkpo
 
 
 def test_parameters_that_break_in_the_last_step_are_not_saved(tmp_path):
-    experiment = _replace(tiny.experiment(), optimizer=optax.sgd(lambda step: jnp.where(step < 19, 1e-3, jnp.nan)))
+    experiment = dataclasses.replace(
+        tiny.experiment(), optimizer=optax.sgd(lambda step: jnp.where(step < 19, 1e-3, jnp.nan))
+    )
     with pytest.raises(NonFiniteError, match=r"parameters stopped being finite by step 20; .* that of step 10"):
         train(experiment, workdir=tmp_path / "run", progress=False)
 
@@ -263,7 +265,7 @@ def test_a_signal_between_stages_stops_the_next_stage_in_good_order(tmp_path):
             os.kill(os.getpid(), signals.pop())
         return second.learner(frozen)
 
-    stopped = _replace(experiment, stages=(first, _replace(second, learner=learner)))
+    stopped = dataclasses.replace(experiment, stages=(first, dataclasses.replace(second, learner=learner)))
     with pytest.raises(Interrupted, match=r"stopped by SIGTERM after step 10; resume with: genjax train"):
         train(stopped, workdir=tmp_path / "run", progress=False)
     resumed = train(experiment, workdir=tmp_path / "run", resume=True, progress=False)
@@ -291,7 +293,3 @@ def test_schedule_gets_a_fresh_minibatch_each_turn():
     means = [(2 * row["a/mean"] + row["b/mean"]) / 3 for row in rows]
     assert np.mean(means) == pytest.approx(x.mean())
     assert rows[0]["a/mean"] != rows[1]["a/mean"]
-
-
-def _replace(experiment, **changes):
-    return dataclasses.replace(experiment, **changes)

@@ -147,6 +147,14 @@ class LogProbEstimate(Protocol):
 
 
 @runtime_checkable
+class Discrete(Protocol):
+    """Says whether ``log_prob``, its bound and its estimate are log-masses of discrete values, not log-densities."""
+
+    @property
+    def discrete(self) -> bool: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """Maps data to codes."""
 

@@ -66,6 +66,7 @@ METHODS = {
     core.LogProb: {"log_prob"},
     core.LogProbLowerBound: {"log_prob_lower_bound"},
     core.LogProbEstimate: {"log_prob_estimate"},
+    core.Discrete: {"discrete"},
     core.Encodes: {"encode"},
     core.Decodes: {"decode"},
     core.Reconstructs: {"reconstruct"},

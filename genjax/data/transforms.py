@@ -6,9 +6,9 @@ With x an integer k in 0 … L - 1 (L = ``levels``) and independent randomness f
 * ``dynamic_binarization``: 1 with probability k / (L - 1), else 0, drawn afresh at every step
   (Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 2008),
 * ``static_binarization``: 1 where k / (L - 1) > threshold, else 0,
-* ``dequantize``: (k + u) / L with u uniform on [0, 1), under which the expected log-density of a continuous model is a
-  lower bound on its log-mass, up to ln L an element (Theis, van den Oord & Bethge, "A note on the evaluation of
-  generative models", 2015, arXiv:1511.01844).
+* ``dequantize``: low + (high - low) · (k + u) / L with u uniform on [0, 1), under which the expected log-density of a
+  continuous model is a lower bound on its log-mass, up to -ln w an element, where w = (high - low) / L is the width of
+  a bin (Theis, van den Oord & Bethge, "A note on the evaluation of generative models", 2015, arXiv:1511.01844).
 
 All give float32. Randomness has 16 bits an element, which is what decides the cost on a CPU: a probability is exact to
 2^-17, and exactly 0 and 1 at the ends.
@@ -23,10 +23,11 @@ from typing import Any, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array, Batch
 
-_BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
+Preprocess = Callable[[Array, Batch], Batch]
 
 
 @final
@@ -34,12 +35,19 @@ _BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
 class Transform:
     """A function of ``x`` with its settings, ``(key, batch) -> batch``; compares, hashes and prints by value.
 
+    Attributes:
+      function: ``(key, x, **settings) -> x``.
+      settings: names and values.
+      bin_width: width of the bin over which every integer is spread, in the units of the result; None for what does
+        not dequantize.
+
     >>> scale(levels=17, high=2.0)
     scale(levels=17, low=0.0, high=2.0)
     """
 
     function: Callable[..., Array]
     settings: tuple[tuple[str, Any], ...]
+    bin_width: float | None = None
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
         """Apply to ``batch["x"]`` and pass the other entries on."""
@@ -54,7 +62,12 @@ class Transform:
 class Chain:
     """Transforms in order of application, each with its own key."""
 
-    transforms: tuple[Callable[[Array, Batch], Batch], ...]
+    transforms: tuple[Preprocess, ...]
+
+    @property
+    def bin_width(self) -> float | None:
+        """That of the last transform: what comes after a dequantization may stretch its bins in unknown ways."""
+        return bin_width(self.transforms[-1]) if self.transforms else None
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
         """Apply all of them."""
@@ -63,9 +76,21 @@ class Chain:
         return batch
 
 
-def chain(*transforms: Callable[[Array, Batch], Batch]) -> Chain:
+def chain(*transforms: Preprocess) -> Chain:
     """Apply transforms from left to right, each with a key of its own."""
     return Chain(transforms)
+
+
+def bin_width(preprocess: Preprocess) -> float | None:
+    """Return the width of the bins of dequantized data, or None where data is not dequantized or the width unknown.
+
+    Args:
+      preprocess: a transform, a chain, or any function; one that has an attribute ``bin_width`` is believed.
+
+    >>> bin_width(dequantize(levels=4)), bin_width(chain(dequantize(levels=4))), bin_width(scale())
+    (0.25, 0.25, None)
+    """
+    return getattr(preprocess, "bin_width", None)
 
 
 def scale(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
@@ -90,9 +115,16 @@ def static_binarization(levels: int = 256, threshold: float = 0.5) -> Transform:
     return Transform(_static_binarization, (("levels", _checked(levels)), ("threshold", threshold)))
 
 
-def dequantize(levels: int = 256) -> Transform:
-    """Spread integers 0 … levels - 1 over [0, 1), uniformly within each of the ``levels`` bins."""
-    return Transform(_dequantize, (("levels", _checked(levels)),))
+def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
+    """Spread integers 0 … levels - 1 over [low, high), uniformly within each of the ``levels`` bins.
+
+    >>> dequantize(low=-1.0).bin_width  # 2 / 256
+    0.0078125
+    """
+    if not low < high:
+        raise ValueError(f"low is {low} and high is {high}, but low must be below high")
+    settings = (("levels", _checked(levels)), ("low", low), ("high", high))
+    return Transform(_dequantize, settings, bin_width=(high - low) / levels)
 
 
 def _scale(key: Array, x: Array, *, levels: int, low: float, high: float) -> Array:
@@ -112,9 +144,10 @@ def _static_binarization(key: Array, x: Array, *, levels: int, threshold: float)
     return (_integers(x).astype(jnp.int32) > math.floor(threshold * (levels - 1))).astype(jnp.float32)
 
 
-def _dequantize(key: Array, x: Array, *, levels: int) -> Array:
+def _dequantize(key: Array, x: Array, *, levels: int, low: float, high: float) -> Array:
     noise = _bits16(key, x.shape).astype(jnp.float32) * 2.0**-16
-    return jnp.minimum((_integers(x).astype(jnp.float32) + noise) / levels, _BELOW_ONE)
+    spread = low + (high - low) * ((_integers(x).astype(jnp.float32) + noise) / levels)
+    return jnp.minimum(spread, np.nextafter(np.float32(high), np.float32(low)))
 
 
 def _bits16(key: Array, shape: tuple[int, ...]) -> Array:

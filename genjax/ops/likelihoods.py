@@ -36,6 +36,11 @@ class Likelihood(Protocol):
         """Output channels per channel of the data."""
         ...
 
+    @property
+    def discrete(self) -> bool:
+        """Whether ``log_prob`` is a log-mass of discrete values, and not a log-density."""
+        ...
+
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """Log-likelihood in nats, summed over all axes but the first, shape (B,)."""
         ...
@@ -65,6 +70,11 @@ class Bernoulli:
     def num_outputs(self) -> int:
         """One logit per dimension."""
         return 1
+
+    @property
+    def discrete(self) -> bool:
+        """Masses of 0 and 1."""
+        return True
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """Log-likelihood in nats, shape (B,)."""
@@ -106,6 +116,11 @@ class Gaussian:
     def num_outputs(self) -> int:
         """A mean and, unless the scale is fixed, a log-scale per dimension."""
         return 2 if self.log_scale is None else 1
+
+    @property
+    def discrete(self) -> bool:
+        """A density."""
+        return False
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         if self.log_scale is None:
@@ -150,6 +165,11 @@ class DiscretizedLogistic:
     def num_outputs(self) -> int:
         """A location and a log-scale per dimension."""
         return 2
+
+    @property
+    def discrete(self) -> bool:
+        """Masses of the levels."""
+        return True
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         """Location and inverse scale in units of one level, where the edges k ± ½ are exact."""

@@ -75,6 +75,11 @@ class VAE:
         if self.num_classes is not None:
             _check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
 
+    @property
+    def discrete(self) -> bool:
+        """Whether log p(x) is a log-mass of discrete values, as the likelihood has it."""
+        return self.likelihood.discrete
+
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``, (B, ..., C).
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax import data
-from genjax.data.transforms import _bits16
+from genjax.data.transforms import _bits16, bin_width
 
 
 def test_scale_ends_and_middle():
@@ -90,6 +90,32 @@ def test_dequantize_fills_each_bin(levels):
     assert abs(within.var() - 1 / 12) < 5 * np.sqrt(1 / 180 / within.size) + 1e-6
 
 
+def test_dequantize_to_an_interval():
+    x = jnp.asarray(np.tile(np.arange(17), (500, 1)).astype(np.uint8))
+    unit, wide = (
+        np.asarray(transform(jax.random.key(0), {"x": x})["x"])
+        for transform in (data.dequantize(17), data.dequantize(17, low=-1.0, high=2.4))
+    )
+    np.testing.assert_allclose(wide, 3.4 * unit - 1, atol=1e-6)
+    assert wide.min() >= -1
+    assert wide.max() < np.float32(2.4)
+
+
+def test_the_width_of_bins_is_that_of_what_is_dequantized_last():
+    def flip(key, batch):
+        return {**batch, "x": jnp.where(jax.random.bernoulli(key), batch["x"][:, ::-1], batch["x"])}
+
+    wide = data.dequantize(17, low=-1.0)
+    x = jnp.full((4000, 1), 3, jnp.uint8)
+    out = np.asarray(wide(jax.random.key(0), {"x": x})["x"], np.float64)
+    assert wide.bin_width == 2 / 17
+    assert np.ptp(out) == pytest.approx(2 / 17, rel=5e-3)  # 4,000 draws fill a bin but for about 2 / 4000
+    for transform in (data.chain(flip, wide), data.chain(flip, data.chain(wide))):
+        assert bin_width(transform) == 2 / 17
+    for transform in (flip, data.chain(), data.chain(wide, flip), data.scale(), data.dynamic_binarization()):
+        assert bin_width(transform) is None
+
+
 def test_chain_applies_in_order_with_keys_of_their_own():
     def add_noise(key, batch):
         return {**batch, "x": batch["x"] + jax.random.uniform(key, batch["x"].shape)}
@@ -114,6 +140,7 @@ def test_values_compare_hash_and_print():
         (lambda: data.scale(1), "levels is 1, but it must be in 2"),
         (lambda: data.dynamic_binarization(2**17), "levels is 131072"),
         (lambda: data.static_binarization(threshold=1.0), "threshold is 1.0"),
+        (lambda: data.dequantize(low=1.0), "low is 1.0 and high is 1.0, but low must be below high"),
         (
             lambda: data.dequantize()(jax.random.key(0), {"x": jnp.zeros((2, 2))}),
             "x has dtype float32, but this transform acts on integers",

@@ -23,6 +23,13 @@ def test_is_a_likelihood_and_a_value(likelihood):
     assert likelihood == eval(repr(likelihood))
 
 
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=ids)
+def test_a_mass_is_at_most_one_and_a_density_may_be_more(likelihood):
+    """Of the sharpest distribution there is at x = 1: outputs of a location of 1 and the smallest scale."""
+    outputs = jnp.array([[30.0 if isinstance(likelihood, Bernoulli) else 1.0, -20.0][: likelihood.num_outputs]])
+    assert likelihood.discrete == (likelihood.log_prob(outputs, jnp.ones((1, 1)))[0] <= 0)
+
+
 def test_bernoulli_masses_sum_to_one():
     logits = jnp.array([[-2.0, 0.3, 1.5, 4.0]])
     x = jnp.array(list(itertools.product([0.0, 1.0], repeat=4)))

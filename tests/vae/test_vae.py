@@ -33,6 +33,7 @@ def test_has_the_capabilities_it_claims():
         core.GenerativeModel,
         core.LogProbLowerBound,
         core.LogProbEstimate,
+        core.Discrete,
         core.Encodes,
         core.Decodes,
         core.Reconstructs,
@@ -40,6 +41,8 @@ def test_has_the_capabilities_it_claims():
     ):
         assert isinstance(MODEL, capability), capability
     assert not isinstance(MODEL, core.LogProb)  # only a bound and an estimate
+    assert dataclasses.replace(MODEL, likelihood=ops.Bernoulli()).discrete
+    assert not dataclasses.replace(MODEL, likelihood=ops.Gaussian()).discrete
 
 
 def test_is_a_value():

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "learners": {"core"},
     "latent": SHARED,
     "data": {"core", "ops"},
-    "metrics": SHARED,
+    "metrics": SHARED | {"data"},
     "runner": SHARED | {"learners", "data", "metrics", "latent", "genjax"},
     "cli": {"runner", "genjax"},
     "__main__": {"cli"},

@@ -1,0 +1,1 @@
+"""Metrics: pure, mergeable, and saying what they are."""

@@ -1,0 +1,189 @@
+"""Units of log-likelihood: nats, bits per dimension, perplexity, bits per character, and which of them a run may claim.
+
+With log p(x) in nats and D dimensions, all of them on discrete values,
+
+    bits per dimension = −log₂ p(x) / D,        perplexity = p(x)^(−1/D),
+
+the first called bits per character where the dimensions are the characters of a text. A model with a density has such
+numbers only for integers k spread evenly over bins of width w, of which it is the bound
+
+    log P(k) = log ∫_bin p(x) dx ≥ E_x[log p(x)] + D log w                                                      (1)
+
+(Lucas Theis, Aäron van den Oord and Matthias Bethge, 2016, arXiv:1511.01844). It does not depend on the scale of
+the data: x → ax takes D log a off the density and gives it back by the width. A density of data on discrete values that
+were not spread has no upper limit, and one of continuous data counts no bits: neither has any of these units.
+
+Means and standard errors over examples stream with ``genjax.metrics.metric.Mean``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import Array, Discrete
+from genjax.data import Dataset
+from genjax.data.transforms import Preprocess, bin_width
+
+Nats = TypeVar("Nats", float, Array, np.ndarray)
+
+# Of what falls when the likelihood rises, where the likelihood is exact, bounded, estimated.
+_FALLING = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
+
+
+def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = None) -> Nats:
+    """Convert nats per example to bits per dimension.
+
+    Args:
+      log_prob: a log-mass of discrete values, or a log-density of dequantized data; of any shape.
+      num_dims: D, the number of dimensions of an example, for images H · W · C.
+      bin_width: None for a log-mass. For a log-density w, the width that one integer was spread over, in the units that
+        the model sees: 1/256 for (k + u)/256, 2/256 for the same data on [-1, 1), 1 for k + u.
+
+    Returns:
+      Bits per dimension, of the same shape. From a log-density they are an upper bound on those of the discrete data.
+
+    Raises:
+      ValueError: for fewer than one dimension, or a width that is not positive.
+
+    Example:
+      The uniform density on [-1, 1)³ has 8 bits per dimension of 8-bit data, as the uniform mass has.
+
+      >>> bits_per_dim(-3 * math.log(2), 3, bin_width=2 / 256), bits_per_dim(-3 * math.log(256), 3)
+      (8.0, 8.0)
+    """
+    _check_at_least_one("num_dims", num_dims)
+    if bin_width is not None and not 0 < bin_width < math.inf:
+        raise ValueError(f"bin_width is {bin_width}, but must be positive; use None for a log-mass of discrete values")
+    return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 1, divided by −D log 2
+
+
+def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
+    """Convert the log-mass of texts, nats per example, to bits per character; see ``bits_per_dim``.
+
+    >>> round(bits_per_character(-math.log(27), 1), 3)  # any of 26 letters or a space
+    4.755
+    """
+    _check_at_least_one("num_characters", num_characters)
+    return bits_per_dim(log_prob, num_characters)
+
+
+def perplexity(log_prob: Array | np.ndarray | float, num_tokens: int) -> Array:
+    """Convert the log-mass of sequences, nats per example, to perplexity per token.
+
+    Perplexities do not average: give the mean of the log-masses for that of a data set.
+
+    Args:
+      log_prob: a log-mass, of any shape.
+      num_tokens: how many tokens each example has.
+
+    Returns:
+      The number of equally likely tokens that would be as hard to guess, at least 1; float32, infinite beyond it.
+
+    Raises:
+      ValueError: for fewer than one token.
+
+    >>> round(float(perplexity(-1.4697 * 1024, 1024)), 3)
+    4.348
+    """
+    _check_at_least_one("num_tokens", num_tokens)
+    return jnp.exp(-jnp.asarray(log_prob, jnp.float32) / num_tokens)
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} is {value}, but must be at least 1; count the dimensions of one example")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodUnits:
+    """What the log-likelihoods of a model on a data set are numbers of, and so the units that they may be told in.
+
+    Attributes:
+      num_dims: D, dimensions of one example as the model sees it.
+      discrete: whether they are log-masses; None where the model does not say.
+      levels: number of values of the integers that the data is; None for continuous data.
+      bin_width: width over which each integer was spread, see ``bits_per_dim``; None where it was not.
+      text: whether a dimension is a character.
+    """
+
+    num_dims: int
+    discrete: bool | None
+    levels: int | None = None
+    bin_width: float | None = None
+    text: bool = False
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nats cannot be converted to bits; None where they can."""
+        if self.discrete is None:
+            return "the model does not say whether its likelihoods are masses or densities; give it `discrete`"
+        if self.levels is None:
+            return (
+                "the data is continuous; if its values are discrete, store integers and say how many levels they have"
+            )
+        if self.discrete and self.bin_width is not None:
+            return "the data is dequantized, but the model has a mass on discrete values; leave data.dequantize out"
+        if not self.discrete and self.bin_width is None:
+            return (
+                f"a density of data on {self.levels} values is unbounded; "
+                f"end the preprocessing with data.dequantize(levels={self.levels})"
+            )
+        return None
+
+    def convert(self, mean: float, standard_error: float, guarantee: str) -> dict[str, dict[str, Any]]:
+        """Tell a mean log-likelihood in every unit.
+
+        Args:
+          mean: over examples, in nats.
+          standard_error: of the mean.
+          guarantee: "exact", "lower bound" or "estimate".
+
+        Returns:
+          ``nats`` and, for texts, ``bits_per_character`` and ``perplexity``, for all else ``bits_per_dim``: each with
+          ``value``, ``standard_error`` and ``guarantee``, which for what falls as the likelihood rises may be "upper
+          bound"; or with a ``value`` of None and the ``reason``.
+
+        Raises:
+          ValueError: for another guarantee.
+        """
+        if guarantee not in _FALLING:
+            raise ValueError(f"guarantee is {guarantee!r}, but must be one of {', '.join(_FALLING)}")
+        units = {"nats": {"value": mean, "standard_error": standard_error, "guarantee": guarantee}}
+        names = ("bits_per_character", "perplexity") if self.text else ("bits_per_dim",)
+        if self.obstacle is not None:
+            return units | {name: {"value": None, "reason": self.obstacle} for name in names}
+        bits = bits_per_dim(mean, self.num_dims, bin_width=self.bin_width)
+        error = standard_error / (self.num_dims * math.log(2))
+        falling = _FALLING["lower bound" if guarantee == "exact" and not self.discrete else guarantee]
+        units[names[0]] = {"value": bits, "standard_error": error, "guarantee": falling}
+        if self.text:
+            tokens = float(perplexity(mean, self.num_dims))
+            error = tokens * standard_error / self.num_dims  # to first order
+            units["perplexity"] = {"value": tokens, "standard_error": error, "guarantee": falling}
+        return units
+
+
+def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess) -> LikelihoodUnits:
+    """Find out what log-likelihoods of a model on a data set are numbers of.
+
+    Args:
+      model: says whether it is ``genjax.core.Discrete``.
+      dataset: has the levels and, where a dimension is a character, the vocabulary; bytes have bits per dimension.
+      preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed.
+    """
+    batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec().items()}
+    x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
+    return LikelihoodUnits(
+        num_dims=math.prod(x.shape[1:]),
+        discrete=model.discrete if isinstance(model, Discrete) else None,
+        levels=dataset.levels,
+        bin_width=bin_width(preprocess),
+        text=dataset.vocabulary is not None,
+    )

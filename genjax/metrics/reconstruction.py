@@ -1,0 +1,205 @@
+"""How far reconstructions are from the data: MSE, PSNR and SSIM, for each example.
+
+With n numbers x_i in an example, reconstructions y_i, and a range R of values that the data may take,
+
+    MSE = 1/n Σ (x_i − y_i)²,        PSNR = 10 log₁₀ (R² / MSE)  in decibels,
+
+and with means, variances and covariance under a Gaussian window around each pixel
+
+    SSIM = mean over windows of  (2 μ_x μ_y + C₁) (2 σ_xy + C₂) / ((μ_x² + μ_y² + C₁) (σ_x² + σ_y² + C₂)),        (1)
+
+C₁ = (0.01 R)², C₂ = (0.03 R)². The window has 11 × 11 pixels and a standard deviation of 1.5, and only windows that lie
+within the image count. Each channel is taken by itself, and SSIM is their mean; images are not made smaller first.
+
+Zhou Wang, Alan Bovik, Hamid Sheikh and Eero Simoncelli, "Image quality assessment: from error visibility to structural
+similarity", IEEE Transactions on Image Processing 13, 2004.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import Array
+from genjax.metrics.metric import Mean, MeanState, Values
+
+SSIM_WINDOW = 11
+SSIM_SCALE = 1.5
+
+
+@jax.jit
+def mse(x: Array, reconstruction: Array) -> Array:
+    """Return the mean squared error of each example, in squared units of the data; 0 at equality.
+
+    Args:
+      x: data, shape (B, ...); integers too.
+      reconstruction: of the same shape.
+
+    Returns:
+      Shape (B,), float32; NaN for examples that hold NaN.
+
+    Raises:
+      ValueError: for shapes that differ.
+    """
+    x, reconstruction = _checked(x, reconstruction)
+    return jnp.mean(jnp.square(x - reconstruction), axis=tuple(range(1, x.ndim)))
+
+
+@functools.partial(jax.jit, static_argnames="data_range")
+def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
+    """Return the peak signal-to-noise ratio of each example in decibels; infinite at equality.
+
+    Args:
+      x: data, shape (B, ...); integers too.
+      reconstruction: of the same shape.
+      data_range: largest minus smallest value that data can have: 1 on [0, 1], 2 on [-1, 1], 255 for bytes.
+
+    Returns:
+      Shape (B,), float32; NaN for examples that hold NaN.
+
+    Raises:
+      ValueError: for shapes that differ, or a range that is not positive.
+
+    >>> psnr(jnp.zeros((1, 4)), jnp.full((1, 4), 0.1), data_range=1.0).round(3).tolist()
+    [20.0]
+    """
+    _check_range(data_range)
+    return 20 * math.log10(data_range) - 10 * jnp.log10(mse(x, reconstruction))
+
+
+@functools.partial(jax.jit, static_argnames=("data_range", "window_size"))
+def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int = SSIM_WINDOW) -> Array:
+    """Return the structural similarity of each pair of images, in [-1, 1]; 1 at equality.
+
+    Args:
+      x: images, shape (B, H, W, C); integers too.
+      reconstruction: of the same shape.
+      data_range: largest minus smallest value that data can have: 1 on [0, 1], 2 on [-1, 1], 255 for bytes. For data
+        that may be negative the number depends on where zero is: take it on [0, 1] to compare with papers.
+      window_size: odd number of pixels, 11 in the paper; smaller for images smaller than that, and then to be named
+        with the number.
+
+    Returns:
+      Shape (B,), float32; NaN for images that hold NaN.
+
+    Raises:
+      ValueError: for shapes that differ or are not images, images smaller than the window, or settings out of range.
+
+    Two constant images differ by their means alone, of which (2ab + C₁) / (a² + b² + C₁) is left:
+
+    >>> image = jnp.full((1, 11, 11, 1), 0.2)
+    >>> round(float(ssim(image, 2 * image, data_range=1.0)[0]), 4)
+    0.8001
+    """
+    x, reconstruction = _checked(x, reconstruction)
+    _check_range(data_range)
+    _check_window(x.shape, window_size)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    # Variances do not depend on the origin: from the image's mean their squares cancel least.
+    centers = [jnp.mean(image, axis=(1, 2), keepdims=True) for image in (x, reconstruction)]
+    a, b = x - centers[0], reconstruction - centers[1]
+    mean_a, mean_b, a_squared, b_squared, product = _windowed(jnp.stack([a, b, a * a, b * b, a * b]), window_size)
+    variances = a_squared - mean_a**2 + b_squared - mean_b**2
+    covariance = product - mean_a * mean_b
+    mean_x, mean_y = mean_a + centers[0], mean_b + centers[1]
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    return jnp.mean(luminance * structure, axis=(1, 2, 3))  # equation 1
+
+
+def _windowed(maps: Array, size: int) -> Array:
+    """Average (K, B, H, W, C) under the window at each place where it fits; it is a product of two vectors."""
+    weights = np.exp(-0.5 * ((np.arange(size) - size // 2) / SSIM_SCALE) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    for axis in (2, 3):
+        places = maps.shape[axis] - size + 1
+        shifted = (jax.lax.slice_in_dim(maps, i, i + places, axis=axis) for i in range(size))
+        maps = functools.reduce(jnp.add, (weight * part for weight, part in zip(weights, shifted, strict=True)))
+    return maps
+
+
+def _checked(x: Array, reconstruction: Array) -> tuple[Array, Array]:
+    if x.shape != reconstruction.shape or x.ndim < 2:
+        raise ValueError(
+            f"x has shape {x.shape} and reconstruction {reconstruction.shape}, "
+            "but they must be equal and start with the batch; reshape one, or give single examples a first axis"
+        )
+    return x.astype(jnp.float32), reconstruction.astype(jnp.float32)
+
+
+def _check_range(data_range: float) -> None:
+    if not 0 < data_range < math.inf:
+        raise ValueError(f"data_range is {data_range}, but must be positive; for images on [0, 1] it is 1")
+
+
+def _check_window(shape: tuple[int, ...], size: int) -> None:
+    if len(shape) != 4:
+        raise ValueError(f"x has shape {shape}, but SSIM is of images (B, H, W, C); use mse and psnr for other data")
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"window_size is {size}, but must be odd and positive; the paper's is {SSIM_WINDOW}")
+    smallest = min(shape[1:3])
+    if smallest < size:
+        raise ValueError(
+            f"images of {shape[1]} x {shape[2]} pixels are smaller than window_size={size}; "
+            f"give window_size={smallest - 1 + smallest % 2}"
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """Means of MSE, PSNR and SSIM over examples.
+
+    Attributes:
+      data_range: largest minus smallest value that data can have, see ``psnr``.
+      window_size: of SSIM, see ``ssim``; None leaves it out, for data that is not images.
+
+    >>> metric = Reconstruction(data_range=1.0, window_size=None)
+    >>> state = metric.update(metric.init(), jnp.zeros((2, 4)), jnp.array([[0.1] * 4, [0.01] * 4]))
+    >>> {name: round(float(value), 4) for name, value in metric.compute(state).items() if "error" not in name}
+    {'mse': 0.0051, 'psnr': 30.0, 'count': 2.0}
+    """
+
+    data_range: float
+    window_size: int | None = SSIM_WINDOW
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible range."""
+        _check_range(self.data_range)
+
+    def init(self) -> dict[str, MeanState]:
+        """Return the state that has seen nothing."""
+        names = ("mse", "psnr") if self.window_size is None else ("mse", "psnr", "ssim")
+        return {name: Mean().init() for name in names}
+
+    def update(self, state: Mapping[str, MeanState], x: Array, reconstruction: Array) -> dict[str, MeanState]:
+        """Take in examples and their reconstructions, shape (B, ...) both."""
+        values = {
+            "mse": mse(x, reconstruction),
+            "psnr": psnr(x, reconstruction, data_range=self.data_range),
+        }
+        if self.window_size is not None:
+            values["ssim"] = ssim(x, reconstruction, data_range=self.data_range, window_size=self.window_size)
+        return {name: Mean().update(state[name], value) for name, value in values.items()}
+
+    def merge(self, a: Mapping[str, MeanState], b: Mapping[str, MeanState]) -> dict[str, MeanState]:
+        """Return the state that has seen what both have."""
+        return {name: Mean().merge(a[name], b[name]) for name in a}
+
+    def compute(self, state: Mapping[str, MeanState]) -> Values:
+        """Return the mean of each over examples, with its standard error, and the count of examples.
+
+        The mean PSNR is infinite as soon as one reconstruction is perfect. It is not the PSNR of the mean MSE.
+        """
+        values: dict[str, Array] = {}
+        for name, part in state.items():
+            summary = Mean().compute(part)
+            values |= {name: summary["mean"], f"{name}_standard_error": summary["standard_error"]}
+        return values | {"count": state["mse"].count}

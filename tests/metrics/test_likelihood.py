@@ -1,0 +1,165 @@
+"""Units of log-likelihood: known conversions, and refusal where a unit would say nothing."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import data, nets, ops, vae
+from genjax.metrics.likelihood import (
+    LikelihoodUnits,
+    bits_per_character,
+    bits_per_dim,
+    likelihood_units,
+    perplexity,
+)
+
+IMAGES = data.arrays(np.zeros((4, 2, 3, 1), np.uint8), name="images")
+WIDTHS = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "counts": (0.0, 256.0), "odd": (-0.3, 2.4)}
+
+
+class TestConversions:
+    @pytest.mark.parametrize("interval", WIDTHS.values(), ids=WIDTHS)
+    def test_uniform_8_bit_data_has_8_bits_however_it_is_spread_and_scaled(self, interval):
+        low, high = interval
+        num_dims = 3072
+        x = data.dequantize(low=low, high=high)(jax.random.key(0), {"x": jnp.arange(256, dtype=jnp.uint8)})["x"]
+        log_density = np.where((x >= low) & (x < high), -math.log(high - low), -np.inf).mean() * num_dims
+        width = data.dequantize(low=low, high=high).bin_width
+        assert bits_per_dim(log_density, num_dims, bin_width=width) == pytest.approx(8, rel=1e-12)
+        assert bits_per_dim(-num_dims * math.log(256), num_dims) == pytest.approx(8, rel=1e-12)
+
+    def test_a_density_that_is_flat_in_each_bin_has_the_bits_of_its_masses(self):
+        """A density of p_k / w within bin k is the mass p_k: the bound of dequantization is tight there."""
+        masses = np.array([0.5, 0.25, 0.125, 0.125])
+        transform = data.dequantize(levels=4, low=-1.0)
+        k = np.repeat(np.arange(4), [4, 2, 1, 1]).astype(np.uint8)  # as often as their masses say
+        x = np.asarray(transform(jax.random.key(0), {"x": jnp.asarray(k)})["x"])
+        log_density = np.log(masses / 0.5)[np.floor((x + 1) * 2).astype(int)]
+        bits = bits_per_dim(log_density.mean(), 1, bin_width=transform.bin_width)
+        assert bits == pytest.approx(1.75, rel=1e-12)  # the entropy of the masses
+
+    def test_numbers_that_papers_give_in_both_units(self):
+        # NICE on CIFAR-10 scaled to [-1, 1]: 5371.78 nats (Dinh et al. 2014), 4.48 bits (van den Oord et al. 2016).
+        assert bits_per_dim(5371.78, 3072, bin_width=2 / 256) == pytest.approx(4.48, abs=0.005)
+        # With the width of [0, 1] there it would be one bit too many.
+        assert bits_per_dim(5371.78, 3072, bin_width=1 / 256) == pytest.approx(5.48, abs=0.005)
+
+    def test_bits_and_perplexity_of_guessing_letters(self):
+        log_prob = -100 * math.log(27)
+        assert bits_per_character(log_prob, 100) == pytest.approx(math.log2(27))
+        assert float(perplexity(log_prob, 100)) == pytest.approx(27, rel=1e-6)
+        assert float(perplexity(0.0, 5)) == 1
+        assert float(perplexity(-np.inf, 5)) == float(perplexity(-1e6, 5)) == np.inf
+
+    def test_arrays_convert_elementwise_and_under_jit(self):
+        log_prob = jnp.array([[-6.0, -12.0]]) * math.log(2)
+        np.testing.assert_allclose(jax.jit(bits_per_dim, static_argnums=1)(log_prob, 6), [[1, 2]], rtol=1e-6)
+        np.testing.assert_allclose(bits_per_dim(np.asarray(log_prob), 6, bin_width=0.5), [[2, 3]], rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(perplexity, static_argnums=1)(log_prob, 3), [[4, 16]], rtol=1e-6)
+
+    @pytest.mark.parametrize("convert", [bits_per_dim, bits_per_character, perplexity])
+    def test_nothing_has_no_bits(self, convert):
+        with pytest.raises(ValueError, match="is 0, but must be at least 1; count the dimensions"):
+            convert(-1.0, 0)
+
+    @pytest.mark.parametrize("width", [0.0, -1.0, math.inf, math.nan])
+    def test_a_width_is_positive(self, width):
+        with pytest.raises(ValueError, match=f"bin_width is {width}, but must be positive; use None"):
+            bits_per_dim(-1.0, 1, bin_width=width)
+
+
+class TestLikelihoodUnits:
+    def test_a_mass_keeps_its_guarantee_turned_round(self):
+        units = LikelihoodUnits(num_dims=10, discrete=True, levels=256)
+        expected = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
+        for guarantee, falling in expected.items():
+            told = units.convert(-20 * math.log(2), math.log(2), guarantee)
+            assert set(told) == {"nats", "bits_per_dim"}
+            nats, bits = told["nats"], told["bits_per_dim"]
+            assert nats == {"value": -20 * math.log(2), "standard_error": math.log(2), "guarantee": guarantee}
+            assert bits == {"value": pytest.approx(2), "standard_error": pytest.approx(0.1), "guarantee": falling}
+
+    def test_an_exact_density_bounds_the_bits_of_what_was_dequantized(self):
+        told = LikelihoodUnits(num_dims=4, discrete=False, levels=256, bin_width=1 / 256).convert(0.0, 0.1, "exact")
+        assert told["nats"]["guarantee"] == "exact"
+        assert told["bits_per_dim"]["value"] == 8
+        assert told["bits_per_dim"]["guarantee"] == "upper bound"
+
+    def test_texts_have_characters(self):
+        units = LikelihoodUnits(num_dims=50, discrete=True, levels=27, text=True)
+        told = units.convert(-50 * math.log(4), 0.5, "exact")
+        assert set(told) == {"nats", "bits_per_character", "perplexity"}
+        assert told["bits_per_character"]["value"] == pytest.approx(2)
+        assert told["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
+        # A standard error moves the number as far as a change of the mean by as much does.
+        for name in ("bits_per_character", "perplexity"):
+            moved = units.convert(-50 * math.log(4) - 0.005, 0.5, "exact")[name]["value"] - told[name]["value"]
+            assert 100 * moved == pytest.approx(told[name]["standard_error"], rel=1e-3)
+
+    @pytest.mark.parametrize(
+        ("units", "reason"),
+        [
+            ({"discrete": None, "levels": 256}, "give it `discrete`"),
+            ({"discrete": False, "levels": None}, "the data is continuous"),
+            ({"discrete": True, "levels": None}, "store integers and say how many levels"),
+            ({"discrete": True, "levels": 17, "bin_width": 1 / 17}, "leave data.dequantize out"),
+            ({"discrete": False, "levels": 17}, r"unbounded; end the preprocessing with data.dequantize\(levels=17\)"),
+        ],
+    )
+    @pytest.mark.parametrize("text", [False, True])
+    def test_what_has_no_bits_says_why(self, units, reason, text):
+        told = LikelihoodUnits(num_dims=3, text=text, **units).convert(-1.0, 0.1, "exact")
+        assert told.pop("nats") == {"value": -1.0, "standard_error": 0.1, "guarantee": "exact"}
+        for unit in told.values():
+            assert unit["value"] is None
+            assert re.search(reason, unit["reason"])
+
+    def test_guarantees_are_those_of_log_likelihoods(self):
+        with pytest.raises(ValueError, match="guarantee is 'upper bound', but must be one of exact, lower bound"):
+            LikelihoodUnits(num_dims=3, discrete=True, levels=2).convert(-1.0, 0.1, "upper bound")
+
+
+def model(likelihood):
+    return vae.VAE(
+        latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((3,), output_shape=(2, 3, 1)), likelihood=likelihood
+    )
+
+
+class TestOfRuns:
+    def test_a_mass_on_binarized_images(self):
+        units = likelihood_units(model(ops.Bernoulli()), IMAGES, data.dynamic_binarization())
+        assert units == LikelihoodUnits(num_dims=6, discrete=True, levels=256)
+        assert units.obstacle is None
+
+    def test_a_density_of_dequantized_images(self):
+        units = likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(data.dequantize(low=-1.0)))
+        assert units == LikelihoodUnits(num_dims=6, discrete=False, levels=256, bin_width=2 / 256)
+        assert units.obstacle is None
+
+    def test_a_density_of_images_that_were_only_scaled(self):
+        units = likelihood_units(model(ops.Gaussian()), IMAGES, data.scale())
+        assert units == LikelihoodUnits(num_dims=6, discrete=False, levels=256)
+        assert "unbounded" in (units.obstacle or "")
+
+    def test_dimensions_are_those_that_the_model_sees(self):
+        def crop(key, batch):
+            del key
+            return {"x": batch["x"][:, :, 1:]}
+
+        units = likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(crop, data.dequantize()))
+        assert (units.num_dims, units.bin_width) == (4, 1 / 256)
+        # What comes after dequantization may stretch the bins.
+        assert likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(data.dequantize(), crop)).bin_width is None
+
+    def test_texts_tables_and_models_that_do_not_say(self, tmp_path):
+        (tmp_path / "letters.txt").write_text("abcabcab" * 40)
+        letters = data.text(tmp_path / "letters.txt", length=8, symbols="characters")
+        units = likelihood_units(object(), letters, lambda key, batch: batch)
+        assert units == LikelihoodUnits(num_dims=8, discrete=None, levels=3, text=True)
+        table = data.arrays(np.zeros((4, 5), np.float32), name="table")
+        units = likelihood_units(model(ops.Gaussian()), table, lambda key, batch: batch)
+        assert units == LikelihoodUnits(num_dims=5, discrete=False)

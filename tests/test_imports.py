@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "data": {"core", "ops"},
     "metrics": SHARED | {"data"},
     "runner": SHARED | {"learners", "data", "metrics", "latent", "genjax"},
-    "cli": {"runner", "genjax"},
+    "cli": {"runner", "metrics", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }
@@ -45,6 +45,7 @@ HEAVY = {
     "sklearn": "bundled datasets",
     "tensorboardX": "logs",
     "PIL": "pictures",
+    "safetensors": "weights of other tools",
     "tqdm": "progress bars",
     "tyro": "the command line",
 }

@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,23 +27,28 @@ def fingerprint(paths: list[Path]) -> str:
 
 
 def cached(name: str, read: Callable[[], ArraySource]) -> ArraySource:
-    """Return the arrays kept under ``name``, or read and keep them."""
+    """Return the examples kept under ``name``, or read and keep them."""
+    return ArraySource(cached_arrays(name, lambda: read().arrays))
+
+
+def cached_arrays(name: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """Return the arrays kept under ``name``, or make and keep them."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = root / "genjax" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"
     with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as file:
-        return ArraySource({key: file[key] for key in file.files})
-    source = read()
+        return {key: file[key] for key in file.files}
+    arrays = make()
     with contextlib.suppress(OSError):
-        _write(path, source)
-    return source
+        _write(path, arrays)
+    return arrays
 
 
-def _write(path: Path, source: ArraySource) -> None:
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **source.arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
         Path(temporary).replace(path)  # atomic, so that processes may race
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -22,6 +22,6 @@ def torch_fidelity() -> ModuleType:
     except ImportError:
         absent = {name: mock.MagicMock() for name in PARTS}
     with mock.patch.dict(sys.modules, absent):
-        for part in ("metric_fid", "feature_extractor_inceptionv3", "interpolate_compat_tensorflow"):
+        for part in ("metric_fid", "feature_extractor_inceptionv3", "metric_isc", "metric_kid"):
             pytest.importorskip(f"torch_fidelity.{part}", exc_type=ImportError)
         return importlib.import_module("torch_fidelity")

@@ -1,0 +1,59 @@
+"""Convert the published Inception weights from PyTorch's format to safetensors, once.
+
+    python -m genjax.metrics.features.convert_inception pt_inception-2015-12-05-6726825d.pth inception.safetensors
+
+needs PyTorch, for this command alone. The SHA-256 of the original is kept in the metadata of the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from genjax.metrics.features.inception import GENUINE, tensor_shapes
+
+
+def convert(source: Path, target: Path) -> str:
+    """Write the tensors that the network needs, and return the SHA-256 of the source.
+
+    Raises:
+      FileNotFoundError: where there is no source.
+      ValueError: for a source that lacks a tensor.
+    """
+    import torch
+    from safetensors.numpy import save_file
+
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    state = torch.load(source, map_location="cpu", weights_only=True)
+    missing = [name for name in tensor_shapes() if name not in state]
+    if missing:
+        raise ValueError(f"{source} lacks {len(missing)} tensors, such as {missing[0]}; it is not FID's Inception")
+    save_file(
+        {name: state[name].numpy() for name in tensor_shapes()}, target, {"sha256": digest, "source": source.name}
+    )
+    return digest
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command and return its exit status."""
+    if len(arguments) != 2 or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    source, target = map(Path, arguments)
+    try:
+        digest = convert(source, target)
+    except ImportError:
+        print("converting needs PyTorch: pip install torch", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {target} from {source}, sha256 {digest[:8]}…")
+    if not digest.startswith(GENUINE):
+        print(f"warning: FID's weights have a sha256 of {GENUINE}…; distances on these are not FID", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""Feature networks: fixed functions from images to the vectors on which samples are compared."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import Array, PyTree
+from genjax.metrics.metric import Samples, SamplesState
+
+
+class Outputs(NamedTuple):
+    """What a network makes of images.
+
+    Attributes:
+      features: shape (N, D), float32.
+      logits: of classes, shape (N, K), or None for what does not classify.
+    """
+
+    features: Array
+    logits: Array | None
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureNetwork:
+    """A fixed network. Its weights are an argument of ``apply``, so that programs that use it do not hold copies.
+
+    Attributes:
+      name: what results say: "pixels", "classifier-mnist", "inception-v3".
+      hash: first eight hexadecimal digits of the SHA-256 of the weights; None where there are none.
+      variables: the weights.
+      apply: ``(variables, images) -> Outputs``, pure. Images are float32 in [0, 1], shape (B, H, W, C).
+      wants_images: False for a network that takes data of any kind as the model sees it.
+      accuracy: share of held-out examples that it classifies rightly; None for what was not measured.
+    """
+
+    name: str
+    hash: str | None
+    variables: PyTree
+    apply: Callable[[PyTree, Array], Outputs]
+    wants_images: bool = True
+    accuracy: float | None = None
+
+
+def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
+    """Pass batches through a network into one buffer on the device, so that features are never in memory twice.
+
+    Args:
+      network: the network.
+      batches: images of shape (B, H, W, C), in [0, 1] or uint8; best all of one size but the last.
+      count: how many there are in all.
+
+    Raises:
+      ValueError: for images out of range, and when there are more than ``count``.
+    """
+    state: tuple[SamplesState, ...] | None = None
+    for batch in batches:
+        x = _as_images(batch) if network.wants_images else _as_numbers(batch)
+        if state is None:
+            shapes = jax.eval_shape(network.apply, network.variables, x)
+            state = tuple(_buffer(shape, count).init() for shape in shapes if shape is not None)
+        state = _append(network.apply, count, state, network.variables, x)
+    if state is None:
+        raise ValueError("there are no batches to extract features from; give at least one")
+    rows = [part.rows for part in state]
+    return Outputs(rows[0], rows[1] if len(rows) > 1 else None)
+
+
+def arrays_hash(arrays: PyTree) -> str:
+    """Return the first eight hexadecimal digits of the SHA-256 of arrays, their names, shapes and types."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _buffer(shape: jax.ShapeDtypeStruct, count: int) -> Samples:
+    return Samples(shape=tuple(shape.shape[1:]), capacity=count)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _append(
+    apply: Callable[[PyTree, Array], Outputs], count: int, state: tuple[SamplesState, ...], variables: PyTree, x: Array
+) -> tuple[SamplesState, ...]:
+    seen = [part for part in apply(variables, x) if part is not None]
+    return tuple(
+        Samples(shape=rows.shape[1:], capacity=count).update(part, rows) for part, rows in zip(state, seen, strict=True)
+    )
+
+
+def _as_numbers(x: Any) -> Array:
+    """Return float32; bytes are pixels, whose range is [0, 1] everywhere else."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x.astype(jnp.float32)
+
+
+def _as_images(x: Any) -> Array:
+    x = _as_numbers(x)
+    if x.ndim != 4:
+        raise ValueError(f"images have shape {x.shape}, but this network takes (B, H, W, C); use features=pixels")
+    low, high = float(x.min()), float(x.max())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
+        raise ValueError(
+            f"images have values in [{low:.3g}, {high:.3g}], but this network takes [0, 1] or uint8; "
+            "scale them, in an experiment by its display"
+        )
+    return x

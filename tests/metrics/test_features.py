@@ -1,0 +1,124 @@
+"""Feature networks: extraction in batches, and the classifier's training, cache and hash."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import data
+from genjax.metrics.features import FeatureNetwork, Outputs, Recipe, classifier, extract, feature_network, pixels
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        yield home / "genjax"
+
+
+RECIPE = Recipe(seed=0, steps=150, widths=(8, 16), num_features=16)
+
+
+@pytest.fixture(scope="module")
+def trained(cache):
+    return classifier(data.digits(), RECIPE)
+
+
+def test_classifier_learns_and_is_kept(trained, cache, capsys):
+    assert trained.name == "classifier-digits"
+    assert trained.accuracy > 0.6  # of ten classes, by a small part of the full recipe
+    (file,) = cache.glob("classifier-digits-*.npz")
+    again = classifier(data.digits(), RECIPE)
+    assert "training" not in capsys.readouterr().err
+    assert (again.hash, again.accuracy) == (trained.hash, trained.accuracy)
+    file.write_bytes(file.read_bytes()[:1000])
+    remade = classifier(data.digits(), RECIPE)
+    assert "training classifier-digits" in capsys.readouterr().err
+    assert remade.hash == trained.hash
+
+
+def test_hash_and_cache_tell_recipes_and_data_apart(trained, cache):
+    other_seed = classifier(data.digits(), Recipe(seed=1, steps=1, widths=(8, 16), num_features=16))
+    x = np.asarray(data.digits().splits["train"].take(np.arange(200))["x"])
+    label = np.asarray(data.digits().splits["train"].take(np.arange(200))["label"])
+    some = data.Dataset(
+        name="digits", splits={"train": data.ArraySource({"x": x, "label": label})}, levels=17, num_classes=10
+    )
+    other_data = classifier(some, RECIPE)
+    assert len({trained.hash, other_seed.hash, other_data.hash}) == 3
+    assert len(list(cache.glob("classifier-digits-*.npz"))) == 3
+
+
+def test_accuracy_is_that_of_its_own_logits(trained):
+    test = data.digits().splits["test"].take(np.arange(len(data.digits().splits["test"])))
+    outputs = extract(trained, [test["x"] / np.float32(16)], len(test["x"]))
+    assert outputs.features.shape == (len(test["x"]), 16)
+    assert outputs.logits is not None
+    np.testing.assert_allclose(np.mean(outputs.logits.argmax(axis=1) == test["label"]), trained.accuracy, atol=1e-6)
+
+
+def test_features_do_not_depend_on_the_batches(trained):
+    images = np.random.default_rng(0).integers(0, 256, size=(11, 8, 8, 1), dtype=np.uint8)
+    whole = extract(trained, [images], 11)
+    parts = extract(trained, [images[:4] / np.float32(255), images[4:8], images[8:]], 11)
+    np.testing.assert_allclose(whole.features, parts.features, atol=1e-5)
+    np.testing.assert_allclose(whole.logits, parts.logits, atol=1e-5)
+
+
+def test_pixels_are_the_data_whatever_its_kind():
+    x = np.random.default_rng(0).normal(size=(5, 2, 3)) * 10
+    outputs = extract(pixels(), [x[:2], x[2:]], 5)
+    np.testing.assert_allclose(outputs.features, x.reshape(5, 6), rtol=1e-6)
+    assert outputs.logits is None
+
+
+def test_images_that_do_not_fit_are_refused(trained):
+    with pytest.raises(ValueError, match=r"images have shape \(28, 28, 1\), but classifier-digits takes \(8, 8, 1\)"):
+        extract(trained, [np.zeros((2, 28, 28, 1))], 2)
+    with pytest.raises(ValueError, match=r"images have values in \[-1, 0\], but this network takes \[0, 1\] or uint8"):
+        extract(trained, [np.array([-1.0, 0.0]).reshape(2, 1, 1, 1) * np.ones((2, 8, 8, 1))], 2)
+    with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but this network takes \(B, H, W, C\)"):
+        extract(trained, [np.zeros((2, 64))], 2)
+    with pytest.raises(ValueError, match="3 samples came to a buffer with capacity=2"):
+        extract(pixels(), [np.zeros((3, 2))], 2)
+    with pytest.raises(ValueError, match="no batches"):
+        extract(pixels(), [], 2)
+
+
+def test_data_without_labels_trains_no_classifier(cache):
+    unlabelled = data.arrays(np.zeros((20, 4, 4, 1), np.uint8))
+    with pytest.raises(ValueError, match="has no labels, so no classifier learns from it; use features=pixels"):
+        classifier(unlabelled, RECIPE)
+    with pytest.raises(ValueError, match=r"takes images \(H, W, C\) of integers"):
+        classifier(data.bundled("iris"), RECIPE)
+
+
+@pytest.mark.parametrize("spec", ["", "fid", "classifier", "pixels:mnist", "inception:"])
+def test_unknown_networks_are_refused(spec):
+    with pytest.raises(ValueError, match="but must be pixels, classifier:DATASET such as"):
+        feature_network(spec)
+
+
+def test_weights_are_arguments_not_constants():
+    """One compiled program serves two sets of weights."""
+    traces = []
+
+    def apply(variables, x):
+        traces.append(1)
+        return Outputs(x.reshape(x.shape[0], -1) * variables, None)
+
+    for weight in (1.0, 2.0):
+        network = FeatureNetwork(name="scaled", hash=None, variables=jnp.float32(weight), apply=apply)
+        np.testing.assert_array_equal(extract(network, [np.ones((3, 1, 1, 1))], 3).features, weight)
+    assert len(traces) <= 2  # once for the shapes, once for the program
+
+
+@pytest.mark.slow
+def test_published_recipe_reads_mnist(cache):
+    try:
+        mnist = data.tfds("mnist")
+    except FileNotFoundError as absent:
+        pytest.skip(f"needs prepared MNIST: {absent}")
+    assert classifier(mnist, Recipe(seed=0)).accuracy > 0.98

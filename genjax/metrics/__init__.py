@@ -1,1 +1,64 @@
-"""Metrics: pure, mergeable, and saying what they are."""
+"""Metrics: pure functions over states that stream and merge, and results that say what they are.
+
+Every comparison of two samples is a function of two arrays, ``frechet_distance_of(reference, generated)``; what can
+stream is a metric with ``init``, ``update``, ``merge`` and ``compute``; ``compare`` runs many of them on one pair of
+features and returns results with their protocols. ``python -m genjax.metrics REAL.npz GENERATED.npz`` does so for the
+samples of any tool.
+"""
+
+from genjax.metrics.classifier_test import classifier_two_sample_test as classifier_two_sample_test
+from genjax.metrics.compare import COMPARISONS as COMPARISONS
+from genjax.metrics.compare import compare as compare
+from genjax.metrics.detection import compressed_length as compressed_length
+from genjax.metrics.detection import detection as detection
+from genjax.metrics.detection import input_complexity_score as input_complexity_score
+from genjax.metrics.detection import likelihood_ratio_score as likelihood_ratio_score
+from genjax.metrics.detection import likelihood_score as likelihood_score
+from genjax.metrics.detection import typicality_score as typicality_score
+from genjax.metrics.features import FeatureNetwork as FeatureNetwork
+from genjax.metrics.features import Outputs as Outputs
+from genjax.metrics.features import Recipe as Recipe
+from genjax.metrics.features import classifier as classifier
+from genjax.metrics.features import extract as extract
+from genjax.metrics.features import feature_network as feature_network
+from genjax.metrics.features import inception as inception
+from genjax.metrics.features import pixels as pixels
+from genjax.metrics.frechet import Moments as Moments
+from genjax.metrics.frechet import MomentsState as MomentsState
+from genjax.metrics.frechet import frechet_distance as frechet_distance
+from genjax.metrics.frechet import frechet_distance_of as frechet_distance_of
+from genjax.metrics.frechet import frechet_metric as frechet_metric
+from genjax.metrics.frechet import moments as moments
+from genjax.metrics.frechet import moments_from_statistics as moments_from_statistics
+from genjax.metrics.inception_score import InceptionScore as InceptionScore
+from genjax.metrics.inception_score import inception_score as inception_score
+from genjax.metrics.kernels import kernel_distance as kernel_distance
+from genjax.metrics.kernels import mmd_squared as mmd_squared
+from genjax.metrics.likelihood import LikelihoodUnits as LikelihoodUnits
+from genjax.metrics.likelihood import bits_per_character as bits_per_character
+from genjax.metrics.likelihood import bits_per_dim as bits_per_dim
+from genjax.metrics.likelihood import likelihood_units as likelihood_units
+from genjax.metrics.likelihood import perplexity as perplexity
+from genjax.metrics.memorization import data_copying as data_copying
+from genjax.metrics.memorization import nearest_neighbours as nearest_neighbours
+from genjax.metrics.metric import Accumulator as Accumulator
+from genjax.metrics.metric import Mean as Mean
+from genjax.metrics.metric import Metric as Metric
+from genjax.metrics.metric import Samples as Samples
+from genjax.metrics.metric import TwoSample as TwoSample
+from genjax.metrics.modes import GaussianModes as GaussianModes
+from genjax.metrics.modes import StackedModes as StackedModes
+from genjax.metrics.modes import channel_classes as channel_classes
+from genjax.metrics.neighbours import precision_recall_density_coverage as precision_recall_density_coverage
+from genjax.metrics.parzen import parzen_bandwidth as parzen_bandwidth
+from genjax.metrics.parzen import parzen_log_likelihood as parzen_log_likelihood
+from genjax.metrics.reconstruction import SSIM_WINDOW as SSIM_WINDOW
+from genjax.metrics.reconstruction import Reconstruction as Reconstruction
+from genjax.metrics.reconstruction import mse as mse
+from genjax.metrics.reconstruction import psnr as psnr
+from genjax.metrics.reconstruction import ssim as ssim
+from genjax.metrics.result import Result as Result
+from genjax.metrics.result import over_replicas as over_replicas
+from genjax.metrics.result import table as table
+from genjax.metrics.result import unavailable as unavailable
+from genjax.metrics.sliced import sliced_wasserstein as sliced_wasserstein

@@ -96,9 +96,15 @@ def table(results: Sequence[Result]) -> str:
     lines = [f"{'metric':<{width}}{'value':>16}{'± se':>12}{'± sd (seeds)':>14}  protocol"]
     for result in results:
         numbers = f"{_shown(result.value, 'n/a'):>16}{_shown(result.standard_error):>12}{_shown(result.sd):>14}"
-        said = result.reason or ", ".join(f"{name.replace('_', ' ')} {v}" for name, v in result.protocol.items())
+        said = result.reason or ", ".join(f"{k.replace('_', ' ')} {_said(v)}" for k, v in result.protocol.items())
         lines.append(f"{result.label:<{width}}{numbers}  {said}")
     return "\n".join(lines)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_said, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,31 @@
+"""Categorical probabilities at a temperature, p_i ∝ exp(l_i / T): T < 1 sharpens towards the mode, T > 1 flattens."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from genjax.core import Array
+from genjax.ops.bounds import at_least_float32
+
+
+def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
+    """Return probabilities at a temperature.
+
+    Args:
+      logits: unnormalized log-probabilities, shape (..., K).
+      temperature: T > 0, a number or an array that broadcasts against ``logits``.
+
+    Returns:
+      Probabilities, shape (..., K), that sum to 1 along the last axis.
+
+    Raises:
+      ValueError: for a number T that is not positive; at T → 0 all mass is on the largest logit, which is argmax.
+
+    >>> import jax.numpy as jnp
+    >>> [round(p, 3) for p in tempered_softmax(jnp.array([2.0, 1.0, 0.5]), 0.5).tolist()]
+    [0.844, 0.114, 0.042]
+    """
+    if isinstance(temperature, float | int | np.number) and not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, but must be positive; for the limit 0 take the argmax")
+    return jax.nn.softmax(at_least_float32(logits) / temperature, axis=-1)

@@ -1,0 +1,71 @@
+"""The Inception Score at its extremes, against NumPy in float64, merged, and against torch-fidelity."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from genjax.metrics.inception_score import InceptionScore, inception_score
+
+
+def score(logits):
+    metric = InceptionScore(num_classes=logits.shape[1])
+    return float(metric.compute(metric.update(metric.init(), jnp.asarray(logits)))["inception_score"])
+
+
+def test_extremes():
+    assert score(np.zeros((7, 5))) == 1.0  # sure of nothing
+    assert score(np.tile([[100.0, 0, 0, 0]], (9, 1))) == 1.0  # sure of a single class
+    np.testing.assert_allclose(score(200.0 * np.tile(np.eye(8), (5, 1))), 8.0, rtol=1e-6)
+    assert score(1e30 * np.eye(3)) == pytest.approx(3.0)  # probabilities that are exactly zero
+
+
+def test_is_the_mean_divergence_from_the_marginal():
+    logits = np.random.default_rng(0).normal(size=(60, 6)) * 3
+    p = softmax(logits, axis=1)
+    expected = np.exp(np.mean([entropy(row, p.mean(axis=0)) for row in p]))
+    assert 1.5 < expected < 5
+    np.testing.assert_allclose(score(logits), expected, rtol=1e-5)
+
+
+def test_merged_states_have_seen_it_all():
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=(50, 4)) * 2)
+    metric = InceptionScore(num_classes=4)
+    update = jax.jit(metric.update)
+    merged = metric.merge(update(metric.init(), logits[:13]), update(metric.init(), logits[13:]))
+    value = metric.compute(metric.merge(metric.init(), merged))["inception_score"]
+    np.testing.assert_allclose(value, score(logits), rtol=1e-6)
+    assert np.isnan(metric.compute(metric.init())["inception_score"])
+
+
+def test_parts_are_scored_by_themselves():
+    """Two equal samples of each of two classes in two parts: by shuffling, a part has one class or both."""
+    logits = 100.0 * np.repeat(np.eye(2), 50, axis=0)
+    values = inception_score(jax.random.key(0), logits, num_splits=4)
+    assert 1.9 < float(values["inception_score"]) < 2.0  # in order, each part would have one class, and score 1
+    assert float(values["inception_score_sd"]) > 0
+    alone = inception_score(jax.random.key(0), logits, num_splits=1)
+    np.testing.assert_allclose(alone["inception_score"], 2.0, rtol=1e-6)
+    assert float(alone["inception_score_sd"]) == 0.0
+
+
+def test_what_has_no_score_is_refused():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"logits have shape \(4, 1\), but must be \(samples, classes\) of at least 2"):
+        inception_score(key, np.zeros((4, 1)))
+    with pytest.raises(ValueError, match="num_splits is 10, but must be 1 to 4"):
+        inception_score(key, np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="not finite"):
+        inception_score(key, np.full((20, 3), np.nan))
+
+
+@pytest.mark.peers
+def test_agrees_with_torch_fidelity(torch_fidelity):
+    torch, peer = pytest.importorskip("torch"), torch_fidelity.metric_isc
+    logits = (np.random.default_rng(2).normal(size=(300, 10)) * 2).astype(np.float32)
+    theirs = peer.isc_features_to_metric(torch.from_numpy(logits), splits=1)
+    np.testing.assert_allclose(score(logits), theirs[peer.KEY_METRIC_ISC_MEAN], rtol=1e-5)

@@ -8,15 +8,13 @@ Exit status: 0 for success, 1 when a run failed, 2 for what was refused before a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import os
 import sys
 import traceback
-import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +26,7 @@ USAGE = """usage: genjax COMMAND ...
 
   train FILE       train the experiment of a file:            genjax train experiments/vae_digits.py
   sample RUN       draw from a finished run:                  genjax sample runs/vae_digits/TIME -n 64
-  evaluate RUN     score a finished run on held-out data:     genjax evaluate runs/vae_digits/TIME
+  evaluate RUN     score a finished run and its samples:      genjax evaluate runs/vae_digits/TIME --metrics all
   list             models, capabilities and experiments:      genjax list
 
 'genjax COMMAND --help' shows the flags; after FILE or RUN also those of that experiment or model."""
@@ -79,15 +77,25 @@ class EvaluateOptions:
     """How to score.
 
     Attributes:
-      split: of the experiment's data.
-      num_samples: draws for each example, for estimates.
-      seed: of the draws and of random preprocessing.
+      metrics: names of metrics, or all; a model or data set that cannot have one gets n/a with the reason.
+      split: of the experiment's data, to score on and to compare samples with.
+      num_samples: samples to draw and compare; as many as the split has examples when not given, at most 10,000.
+      features: what samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      num_neighbours: k of precision, recall, density and coverage.
+      likelihood_samples: draws for each example of a likelihood that is an estimate.
+      batch_size: examples at once.
+      seed: of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
       json: print JSON instead of a table.
     """
 
+    metrics: tuple[str, ...] = ("likelihood",)
     split: str = "test"
-    num_samples: int = 1000
+    num_samples: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    features: str = "pixels"
+    num_neighbours: int = 5
+    likelihood_samples: int = 1000
+    batch_size: int = 500
     seed: int = 0
     checkpoint: str = "last"
     json: bool = False
@@ -280,49 +288,49 @@ def _evaluate(arguments: list[str]) -> int:
 
     import jax
 
+    from genjax.metrics import feature_network, table
+    from genjax.metrics.progress import bars
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
-    from genjax.runner.loading import load_run
+    from genjax.runner.loading import load_experiment, load_run
+    from genjax.runner.scores import check_names
 
     path, flags = Path(arguments[0]), arguments[1:]
-    (options,) = parse(f"genjax evaluate {path}", flags, EvaluateOptions)
     enable_compilation_cache()
-    run = load_run(path, checkpoint=options.checkpoint)
-    with _bars(len(run.experiment.data.splits.get(options.split, ()))) as progress:
+    experiment = load_experiment(path)
+    # Samples are the model's own, not those that pictures show: their distribution is what is scored.
+    model_flags = flags_of_method(experiment.model.sample, {})
+    extra, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions)
+    names = check_names(options.metrics)
+    network = feature_network(options.features)
+    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    with bars() as progress:
         results = run.evaluate(
-            jax.random.key(options.seed), split=options.split, num_samples=options.num_samples, progress=progress
+            jax.random.key(options.seed),
+            metrics=names,
+            split=options.split,
+            num_samples=options.num_samples,
+            network=network,
+            num_neighbours=options.num_neighbours,
+            likelihood_samples=options.likelihood_samples,
+            batch_size=options.batch_size,
+            progress=progress,
+            **{
+                f.name: getattr(extra, f.name) for f in dataclasses.fields(extra) if getattr(extra, f.name) != f.default
+            },
         )
-    protocol = {"step": run.step, "checkpoint": options.checkpoint, "seed": options.seed}
-    RunFolder(path).write_json("evaluation.json", {"results": results} | protocol)
-    print(json.dumps({"results": results} | protocol) if options.json else _evaluation_table(results))
+    said = {"results": {name: result.as_dict() for name, result in results.items()}}
+    said |= {"step": run.step, "checkpoint": options.checkpoint, "seed": options.seed}
+    RunFolder(path).write_json("evaluation.json", said)
+    print(json.dumps(said) if options.json else table(list(results.values())))
     print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
     return 0
 
 
-@contextlib.contextmanager
-def _bars(total: int) -> typing.Iterator[Callable[[str], Callable[[int], object]]]:
-    """Give each number of an evaluation a progress bar over the examples, one after the other."""
-    import tqdm
-
-    with contextlib.ExitStack() as stack:
-
-        def start(name: str) -> Callable[[int], object]:
-            stack.close()
-            return stack.enter_context(tqdm.tqdm(total=total, desc=name, unit="example")).update
-
-        yield start
-
-
-def _evaluation_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    if not results:
-        return "n/a: this model has no log-likelihood"
-    lines = [f"{'nats per example':<24}{'mean':>12}{'± se':>10}{'± sd (seeds)':>14}  protocol"]
-    for name, row in results.items():
-        spread = f"{row['sd']:.4f}" if "sd" in row else "-"
-        draws = f", {row['num_samples']} draws" if "num_samples" in row else ""
-        protocol = f"{row['guarantee']}, {row['examples']} examples of {row['split']}{draws}"
-        lines.append(f"{name:<24}{row['mean']:>12.4f}{row['standard_error']:>10.4f}{spread:>14}  {protocol}")
-    return "\n".join(lines)
+def _changed(flags: Any) -> dict[str, Any]:
+    """Return the flags that are not at their defaults."""
+    values = {field.name: (getattr(flags, field.name), field.default) for field in dataclasses.fields(flags)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def _list(arguments: list[str]) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from genjax.core import Array, GenerativeModel, Variables, stream_key
-from genjax.runner.evaluation import GUARANTEES, Scorer, likelihoods, replica
+from genjax.core import Array, GenerativeModel, Variables
+from genjax.metrics import FeatureNetwork, Result, pixels
+from genjax.metrics.progress import Progress, silent
+from genjax.runner.evaluation import Evaluation
 from genjax.runner.experiment import Experiment
-from genjax.runner.placement import Placement
+from genjax.runner.scorer import replica
+from genjax.runner.scores import check_names, evaluate
 
 
 @final
@@ -67,53 +69,50 @@ class Run:
         self,
         key: Array,
         *,
+        metrics: Sequence[str] = ("likelihood",),
         split: str = "test",
-        num_samples: int = 1000,
+        num_samples: int | None = None,
+        network: FeatureNetwork | None = None,
+        num_neighbours: int = 5,
+        likelihood_samples: int = 1000,
         batch_size: int = 500,
-        progress: Callable[[str], Callable[[int], object]] | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """Score a split with every log-likelihood that the model has.
+        progress: Progress = silent,
+        **arguments: Any,
+    ) -> dict[str, Result]:
+        """Score a split of the data, and samples against it.
 
         Args:
-          key: for what is random in bounds and estimates, and in the preprocessing (binarization).
+          key: for what is random: samples, bounds and estimates, preprocessing (binarization).
+          metrics: names, of ``genjax.runner.scores.METRICS``; ``"all"`` is all of them.
           split: of the experiment's data.
-          num_samples: draws for each example of an estimate.
+          num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
+          network: whose features samples are compared on; raw values when None.
+          num_neighbours: k of precision, recall, density and coverage.
+          likelihood_samples: draws for each example of a likelihood that is an estimate.
           batch_size: examples scored at once.
-          progress: given the name of a number, returns what is called with examples done.
+          progress: starts a progress bar, from a name and a total.
+          **arguments: keyword arguments of the model's own ``sample``.
 
         Returns:
-          For each name: ``mean`` in nats per example, ``standard_error`` over the examples (of the mean over replicas),
-          ``sd`` over the replicas where there are several, ``guarantee`` ("exact", "lower bound", "estimate"),
-          ``examples``, ``split`` and, for estimates, ``num_samples``.
+          Results by name, with their standard errors and protocols. What the model or the data cannot have is there
+          too, with a value of None and the reason. Over several replicas a value is their mean.
 
         Raises:
-          ValueError: for a split that the data has not.
+          ValueError: for a metric that there is not, or a split that the data has not.
         """
-        splits = self.experiment.data.splits
-        if split not in splits:
-            raise ValueError(
-                f"split is {split!r}, but {self.experiment.data.name!r} has {sorted(splits)}; use one of these"
-            )
-        placement = Placement()
-        variables = placement.replicate(jax.tree.map(np.asarray, self.variables))
-        results = {}
-        for method in likelihoods(self.model):
-            settings: Mapping[str, Any] = {"num_samples": num_samples} if method == "log_prob_estimate" else {}
-            scorer = Scorer(
-                self.model,
-                method,
-                preprocess=self.experiment.preprocess,
-                placement=placement,
-                num_seeds=len(self.seeds),
-                batch_size=batch_size,
-                arguments=settings,
-            )
-            # The key is the same for every replica and every method: all see the same binarization.
-            stream = stream_key(key, "evaluate")
-            keys = stream if len(self.seeds) == 1 else jnp.broadcast_to(stream, (len(self.seeds),))
-            scores = scorer(variables, keys, splits[split], progress(method) if progress else None)
-            results[method] = _summary(scores) | {"guarantee": GUARANTEES[method][1], "split": split} | dict(settings)
-        return results
+        evaluation = Evaluation(
+            run=self,
+            key=key,
+            split=split,
+            network=pixels() if network is None else network,
+            num_samples=num_samples,
+            num_neighbours=num_neighbours,
+            likelihood_samples=likelihood_samples,
+            batch_size=batch_size,
+            arguments=arguments,
+            progress=progress,
+        )
+        return evaluate(evaluation, check_names(metrics))
 
 
 @functools.lru_cache(maxsize=32)
@@ -122,15 +121,3 @@ def _compiled_sample(
 ) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
     """Return ``sample`` compiled once for each number of samples and each setting."""
     return jax.jit(lambda variables, key, arrays: model.sample(variables, key, num_samples, **dict(settings), **arrays))
-
-
-def _summary(scores: np.ndarray) -> dict[str, Any]:
-    """Summarize scores of shape (N,) or (K, N)."""
-    scores = scores.astype(np.float64)
-    means = scores.mean(axis=-1)
-    per_example = scores if scores.ndim == 1 else scores.mean(axis=0)
-    error = per_example.std(ddof=1) / np.sqrt(per_example.size) if per_example.size > 1 else float("nan")
-    summary = {"mean": float(means.mean()), "standard_error": float(error), "examples": int(scores.shape[-1])}
-    if scores.ndim > 1:
-        summary |= {"sd": float(means.std(ddof=1)), "replicas": means.tolist()}
-    return summary

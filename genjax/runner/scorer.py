@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import jax
@@ -67,15 +67,23 @@ class Scorer:
           progress: called with the number of examples after each batch.
         """
         scores = []
-        for number, start in enumerate(range(0, len(source), self._batch_size)):
-            # The last batch is filled up with repeats, so that one shape is compiled.
-            rows = np.arange(start, start + self._batch_size)
-            batch = self._placement.shard(source.take(np.minimum(rows, len(source) - 1)), 0)
+        for number, (batch, valid) in enumerate(batches(source, self._batch_size)):
             key = core.step_key(keys, number) if keys.ndim == 0 else jax.vmap(core.step_key, (0, None))(keys, number)
-            scores.append(np.asarray(self._score(variables, self._placement.replicate(key), batch)))
+            score = self._score(variables, self._placement.replicate(key), self._placement.shard(batch, 0))
+            scores.append(np.asarray(score)[..., :valid])
             if progress is not None:
-                progress(min(self._batch_size, len(source) - start))
-        return np.concatenate(scores, axis=-1)[..., : len(source)]
+                progress(valid)
+        return np.concatenate(scores, axis=-1)
+
+
+def batches(source: data.Source, size: int) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
+    """Yield a source in order, in batches of one size, so that one shape is compiled.
+
+    Each comes with the number of examples that count: the last batch is filled up with repeats.
+    """
+    for start in range(0, len(source), size):
+        rows = np.arange(start, start + size)
+        yield source.take(np.minimum(rows, len(source) - 1)), min(size, len(source) - start)
 
 
 def _score_fn(

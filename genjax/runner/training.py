@@ -18,7 +18,6 @@ from genjax.core import TrainState, step_key
 from genjax.learners import Stage
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
-from genjax.runner.evaluation import Scorer, is_conditional, likelihoods, replica
 from genjax.runner.experiment import SINGLE_STAGE, Experiment
 from genjax.runner.folder import RunFolder, Source, check_folder, environment, write_folder
 from genjax.runner.logs import MetricLog, Progress
@@ -27,6 +26,7 @@ from genjax.runner.pictures import sample_picture, save_picture
 from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
+from genjax.runner.scorer import Scorer, is_conditional, likelihoods, replica
 
 NUM_PICTURED = 64
 

@@ -13,7 +13,7 @@ import optax
 from genjax import nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
-from genjax.runner.evaluation import is_conditional
+from genjax.runner.scorer import is_conditional
 from tests.contract.models import adversarial_autoencoder, belief_net, gan, restricted_boltzmann, vector_quantized
 
 NUM_EXAMPLES = 8

@@ -82,17 +82,57 @@ def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
 
 
 def test_evaluate_says_what_each_number_is(genjax, tiny_run):
-    status, out, _ = genjax("evaluate", tiny_run, "--num-samples", "20", "--json")
+    status, out, _ = genjax("evaluate", tiny_run, "--likelihood-samples", "20", "--json")
     assert status == 0
     said = json.loads(out)
     assert said == json.loads((tiny_run / "evaluation.json").read_text())
     bound, estimate = said["results"]["log_prob_lower_bound"], said["results"]["log_prob_estimate"]
     assert (bound["guarantee"], estimate["guarantee"]) == ("lower bound", "estimate")
     assert estimate["num_samples"] == 20
-    assert bound["mean"] < estimate["mean"] < 0
-    status, out, _ = genjax("evaluate", tiny_run, "--num-samples", "20")
-    assert f"{estimate['mean']:.4f}" in out
-    assert "estimate, 16 examples of test, 20 draws" in out
+    assert bound["value"] < estimate["value"] < 0
+    bits = said["results"]["log_prob_estimate/bits_per_dim"]
+    np.testing.assert_allclose(bits["value"], -estimate["value"] / (16 * np.log(2)), rtol=1e-6)
+    status, out, _ = genjax("evaluate", tiny_run, "--likelihood-samples", "20")
+    assert f"{estimate['value']:.4f}" in out
+    assert "guarantee estimate, units nats per example, examples 16, split test, num samples 20" in out
+
+
+def test_evaluate_scores_samples_too(genjax, tiny_run):
+    status, out, err = genjax(
+        "evaluate", tiny_run, "--metrics", "all", "-n", "30", "--likelihood-samples", "5", "--json"
+    )
+    assert status == 0
+    results = json.loads(out)["results"]
+    assert "samples of seed 0" in err  # a progress bar
+    expected = {"mse", "psnr", "ssim", "frechet_distance", "kernel_distance", "precision", "recall", "density"}
+    expected |= {"coverage", "mmd2", "sliced_wasserstein", "classifier_accuracy", "memorization", "parzen"}
+    assert expected <= set(results)
+    distance = results["frechet_distance"]
+    assert (distance["features"], distance["reference"], distance["generated"]) == ("pixels", "16 of test", 30)
+    assert distance["value"] > 0
+    assert results["inception_score"]["value"] is None
+    assert "pixels classify nothing" in results["inception_score"]["reason"]
+    assert genjax("evaluate", tiny_run, "--metrics", "frechet_distance", "--mean")[1].count("mean True") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--metrics", "fid"), "there is no metric 'fid'; use all or likelihood, reconstruction, frechet_distance"),
+        (("--split", "dev"), "split is 'dev', but 'random' has"),
+        (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),
+        (("--features", "inception:no.safetensors"), "there are no Inception weights at no.safetensors; download"),
+        (("--num-samples", "0"), "num_samples is 0, but it must be at least 1"),
+        (
+            ("--metrics", "precision_recall", "-n", "3"),
+            "generated has 3 samples, but num_neighbours=5 needs at least 6",
+        ),
+    ],
+)
+def test_evaluate_refuses_in_one_line(genjax, tiny_run, flags, message):
+    status, _, err = genjax("evaluate", tiny_run, *flags)
+    assert status == 2
+    assert message in err.splitlines()[-1]
 
 
 def test_list_names_models_capabilities_and_experiments(genjax):

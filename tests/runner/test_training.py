@@ -84,19 +84,19 @@ def test_training_learns_the_pixel_frequencies():
     experiment = tiny.experiment(learning_rate=3e-2, steps=300, log_every=100)
     experiment = dataclasses.replace(experiment, data=data.arrays(x, test=8))
     run = train(experiment, progress=False)
-    result = run.evaluate(jax.random.key(0), num_samples=10)
-    assert -0.05 < result["log_prob_lower_bound"]["mean"] <= result["log_prob_estimate"]["mean"] + 0.01 <= 0.01
-    assert result["log_prob_estimate"]["guarantee"] == "estimate"
+    result = run.evaluate(jax.random.key(0), likelihood_samples=10)
+    assert -0.05 < result["log_prob_lower_bound"].value <= result["log_prob_estimate"].value + 0.01 <= 0.01
+    assert result["log_prob_estimate"].protocol["guarantee"] == "estimate"
     np.testing.assert_array_equal(np.asarray(run.sample(jax.random.key(1), 4, mean=True)) > 0.5, x[:4] > 0)
 
 
 def test_evaluation_counts_every_example_once(lone):
     test = lone.experiment.data.splits["test"]
-    results = [lone.evaluate(jax.random.key(0), num_samples=200, batch_size=size) for size in (16, 6)]
-    assert results[0]["log_prob_estimate"]["examples"] == len(test) == 16
+    results = [lone.evaluate(jax.random.key(0), likelihood_samples=200, batch_size=size) for size in (16, 6)]
+    assert results[0]["log_prob_estimate"].protocol["examples"] == len(test) == 16
     # Binarization and draws differ with the batches, so only up to their noise.
-    means = [r["log_prob_estimate"]["mean"] for r in results]
-    assert abs(means[0] - means[1]) < 6 * results[0]["log_prob_estimate"]["standard_error"]
+    means = [r["log_prob_estimate"].value for r in results]
+    assert abs(means[0] - means[1]) < 6 * results[0]["log_prob_estimate"].standard_error
     with pytest.raises(ValueError, match=r"split is 'dev', but 'random' has \['test', 'train', 'validation'\]"):
         lone.evaluate(jax.random.key(0), split="dev")
 

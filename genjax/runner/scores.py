@@ -1,0 +1,245 @@
+"""Every metric that a finished run can be scored with, by name; what it cannot have is "n/a", with the reason.
+
+Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``. Those that
+compare samples ask for nothing but ``sample``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import core, metrics
+from genjax.core import stream_key
+from genjax.metrics import Result, over_replicas, unavailable
+from genjax.runner.evaluation import Evaluation
+from genjax.runner.scorer import GUARANTEES, Scorer, is_conditional, likelihoods
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of metrics in their usual order, "all" written out.
+
+    Raises:
+      ValueError: for a metric that there is not.
+    """
+    unknown = [name for name in names if name not in METRICS and name != "all"]
+    if unknown or not names:
+        raise ValueError(f"there is no metric {unknown[0] if unknown else ''!r}; use all or {', '.join(METRICS)}")
+    return tuple(name for name in METRICS if name in names or "all" in names)
+
+
+def evaluate(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Result]:
+    """Return the results of metrics by name; one metric may give several."""
+    found: list[Result] = []
+    for function in dict.fromkeys(METRICS[name] for name in names):
+        found += function(evaluation, [name for name in names if METRICS[name] is function])
+    return {result.name: result for result in found}
+
+
+def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Score the split with every log-likelihood that the model has, in every unit that the data allows."""
+    del names
+    run = evaluation.run
+    methods = likelihoods(run.model)
+    if not methods:
+        return [unavailable("log_prob", f"{type(run.model).__name__} has none of {', '.join(GUARANTEES)}")]
+    units = metrics.likelihood_units(run.model, run.experiment.data, run.experiment.preprocess)
+    found = []
+    for method in methods:
+        draws = {"num_samples": evaluation.likelihood_samples} if method == "log_prob_estimate" else {}
+        scores = _scores(evaluation, method, draws)
+        protocol = {"examples": scores.shape[-1], "split": evaluation.split} | draws
+        told = [
+            [
+                Result(name=method if unit == "nats" else f"{method}/{unit}", **_told(said, unit, protocol))
+                for unit, said in units.convert(*_mean(row), GUARANTEES[method][1]).items()
+            ]
+            for row in scores
+        ]
+        found += [over_replicas(same) for same in zip(*told, strict=True)]
+    return found
+
+
+def _told(said: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    if said["value"] is None:
+        return {"value": None, "reason": said["reason"]}
+    units = "nats per example" if unit == "nats" else unit.replace("_", " ")
+    return {
+        "value": said["value"],
+        "standard_error": said["standard_error"],
+        "protocol": {"guarantee": said["guarantee"], "units": units, **protocol},
+    }
+
+
+def _scores(evaluation: Evaluation, method: str, draws: Mapping[str, int]) -> np.ndarray:
+    """Return nats of every example, shape (K, N) for K replicas."""
+    run, placement, seeds = evaluation.run, evaluation.placement, len(evaluation.run.seeds)
+    scorer = Scorer(
+        run.model,
+        method,
+        preprocess=run.experiment.preprocess,
+        placement=placement,
+        num_seeds=seeds,
+        batch_size=evaluation.batch_size,
+        arguments=draws,
+    )
+    # The key is the same for every replica and every method: all see the same binarization.
+    stream = stream_key(evaluation.key, "evaluate")
+    keys = stream if seeds == 1 else jnp.broadcast_to(stream, (seeds,))
+    variables = placement.replicate(jax.tree.map(np.asarray, run.variables))
+    scores = scorer(variables, keys, evaluation.source, evaluation.progress(method, len(evaluation.source)))
+    return scores.reshape(seeds, -1)
+
+
+def _mean(scores: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard error; of infinite scores there is no error."""
+    scores = scores.astype(np.float64)
+    spread = scores.std(ddof=1) if scores.size > 1 and np.isfinite(scores).all() else float("nan")
+    return float(scores.mean()), float(spread / np.sqrt(scores.size))
+
+
+def _reconstruction(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Reconstruct the split: squared error of anything, PSNR and SSIM of images shown in [0, 1]."""
+    del names
+    if not isinstance(evaluation.run.model, core.Reconstructs):
+        return [unavailable("mse", f"{type(evaluation.run.model).__name__} has no reconstruct")]
+    told = [_reconstructed(evaluation, replica) for replica in evaluation.replicas]
+    return [over_replicas(same) for same in zip(*told, strict=True)]
+
+
+def _reconstructed(evaluation: Evaluation, replica: int) -> list[Result]:
+    model: Any = evaluation.run.model
+    reconstruct = jax.jit(model.reconstruct)
+    variables, name = evaluation.run.replica(replica), f"reconstructions of seed {evaluation.run.seeds[replica]}"
+    metric = _reconstruction_metric(evaluation)
+    update, state = jax.jit(metric.update), metric.init()
+    for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
+        key = core.step_key(stream_key(evaluation.key, "reconstructions"), number)
+        label = {"label": batch["label"]} if is_conditional(model) else {}
+        pair = (batch["x"], reconstruct(variables, key, batch["x"], **label))
+        state = update(state, *map(evaluation.shown, pair))
+    values = metric.compute(state)
+    protocol = {"examples": int(values["count"]), "split": evaluation.split}
+    said: dict[str, dict[str, Any]] = {"mse": {"units": "squared, mean over dimensions"}}
+    if metric.window_size is not None:
+        said |= {"psnr": {"units": "decibels, range 1"}, "ssim": {"window": metric.window_size}}
+    return [
+        Result(
+            name=name,
+            value=float(values[name]),
+            standard_error=float(values[f"{name}_standard_error"]),
+            protocol=units | protocol,
+        )
+        for name, units in said.items()
+    ]
+
+
+def _reconstruction_metric(evaluation: Evaluation) -> metrics.Reconstruction:
+    """Return the metric; for images in [0, 1] with SSIM, whose window is the published one or the largest that fits."""
+    x = evaluation.shown(next(evaluation.batches(evaluation.split, "reading"))["x"])
+    image = x.ndim == 4 and bool((x >= 0).all() & (x <= 1).all())
+    window = min(metrics.SSIM_WINDOW, *(side - 1 + side % 2 for side in x.shape[1:3])) if image else None
+    return metrics.Reconstruction(data_range=1.0, window_size=window)
+
+
+def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Compare the features of samples with those of the split."""
+    if evaluation.run.experiment.data.vocabulary is not None:
+        return [unavailable(name, _NO_FEATURES_OF_TEXT) for name in names]
+    told = [
+        metrics.compare(
+            evaluation.reference.features,
+            generated.features,
+            names,
+            key=stream_key(evaluation.key, "comparisons"),
+            num_neighbours=evaluation.num_neighbours,
+            protocol=evaluation.protocol,
+            progress=evaluation.progress,
+        )
+        for generated in evaluation.generated
+    ]
+    return [over_replicas(same) for same in zip(*told, strict=True)]
+
+
+def _inception_score(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Score the samples alone, by the classifier that the features are from."""
+    (name,) = names
+    if evaluation.network.name == "pixels":
+        return [unavailable(name, "pixels classify nothing; use features=classifier:DATASET or inception:WEIGHTS")]
+    splits = min(10, evaluation.count)
+    key = stream_key(evaluation.key, "inception score")
+    protocol = evaluation.protocol | {"splits": splits, "guarantee": "biased estimate"}
+    del protocol["reference"]
+    told = [
+        metrics.inception_score(key, generated.logits, num_splits=splits)  # type: ignore[arg-type]
+        for generated in evaluation.generated
+    ]
+    return [
+        over_replicas(
+            [
+                Result(
+                    name=name,
+                    value=float(values["inception_score"]),
+                    protocol=protocol | {"sd_over_splits": round(float(values["inception_score_sd"]), 4)},
+                )
+                for values in told
+            ]
+        )
+    ]
+
+
+def _memorization(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Ask whether samples lie nearer to the training data than held-out data does."""
+    (name,) = names
+    if evaluation.split == "train":
+        return [unavailable(name, "split is train, but memorization is told by data held out; use another split")]
+    if evaluation.run.experiment.data.vocabulary is not None:
+        return [unavailable(name, _NO_FEATURES_OF_TEXT)]
+    train, held_out = evaluation.split_features("train").features, evaluation.reference.features
+    told = []
+    for generated in evaluation.generated:
+        done = evaluation.progress(name, len(held_out) + evaluation.count)
+        values = metrics.data_copying(train, held_out, generated.features, progress=done)
+        said = {name: round(float(values[name]), 4) for name in ("z_score", "share_copies", "held_out_share_copies")}
+        protocol = evaluation.protocol | {"guarantee": "estimate", "units": "0.5 is none, 1 copies"} | said
+        error = float(values["standard_error"])
+        told.append(Result(name=name, value=float(values["share_closer"]), standard_error=error, protocol=protocol))
+    return [over_replicas(told)]
+
+
+def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Score the split under windows around samples, their width chosen on the validation split; for old papers only."""
+    (name,) = names
+    splits = evaluation.run.experiment.data.splits
+    if "validation" not in splits or evaluation.split == "validation":
+        return [unavailable(name, "the bandwidth is chosen on a validation split, which must not be the one scored")]
+    if evaluation.run.experiment.data.vocabulary is not None:
+        return [unavailable(name, _NO_FEATURES_OF_TEXT)]
+    validation, test = evaluation.split_features("validation").features, evaluation.reference.features
+    told = []
+    for generated in evaluation.generated:
+        bandwidth = metrics.parzen_bandwidth(generated.features, validation[:MOST_VALIDATION], PARZEN_BANDWIDTHS)
+        done = evaluation.progress(name, len(test))
+        values = metrics.parzen_log_likelihood(generated.features, test, bandwidth=bandwidth, progress=done)
+        guarantee = "estimate that ranks models wrongly (arXiv:1511.01844)"
+        protocol = evaluation.protocol | {"units": "nats per example", "bandwidth": bandwidth, "guarantee": guarantee}
+        value, error = (float(values[f"parzen_log_likelihood{part}"]) for part in ("", "_standard_error"))
+        told.append(Result(name=name, value=value, standard_error=error, protocol=protocol))
+    return [over_replicas(told)]
+
+
+_NO_FEATURES_OF_TEXT = "samples are text, which has no features here"
+PARZEN_BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 11), 4))
+MOST_VALIDATION = 1000  # examples that a bandwidth is chosen on
+METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
+    "likelihood": _likelihood,
+    "reconstruction": _reconstruction,
+    **dict.fromkeys(metrics.COMPARISONS, _comparisons),
+    "inception_score": _inception_score,
+    "memorization": _memorization,
+    "parzen": _parzen,
+}

@@ -1,0 +1,169 @@
+"""Evaluations of runs whose model is known exactly: every number has its true value, whatever the batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from genjax import data
+from genjax.core import Variables
+from genjax.learners import Learner, TrainState
+from genjax.runner import Experiment, Run
+
+DIM = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """N(m, I), with or without a density of its own, optionally by class."""
+
+    num_classes: int | None = None
+
+    def init(self, key, batch):
+        del key, batch
+        return Variables({"mean": jnp.zeros(DIM)}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples, *, scale: float = 1.0, label=None):
+        noise = scale * jax.random.normal(key, (num_samples, DIM))
+        shift = 0.0 if label is None else 10.0 * jnp.broadcast_to(label, num_samples)[:, None]
+        return variables.params["mean"][None] + noise + shift
+
+
+@dataclasses.dataclass(frozen=True)
+class Density(Gaussian):
+    discrete: bool = False
+
+    def log_prob(self, variables, x):
+        return jax.scipy.stats.norm.logpdf(x - variables.params["mean"][None]).sum(axis=1)
+
+
+def run_of(model, means, *, labels=None):
+    """A run that ended with these means, one for each replica, on standard normal data."""
+    rng = np.random.default_rng(0)
+    sizes = {"train": 400, "validation": 50, "test": 130}
+    splits = {name: {"x": rng.normal(size=(size, DIM)).astype(np.float32)} for name, size in sizes.items()}
+    if labels is not None:
+        for arrays in splits.values():
+            arrays["label"] = (np.arange(len(arrays["x"])) < labels * len(arrays["x"])).astype(np.int32)
+            arrays["x"] = arrays["x"] + 10 * arrays["label"][:, None].astype(np.float32)
+    dataset = data.Dataset(
+        name="normal",
+        splits={name: data.ArraySource(arrays) for name, arrays in splits.items()},
+        num_classes=None if labels is None else 2,
+    )
+    learner = Learner(init=lambda key, batch: TrainState(*[None] * 5), step=lambda state, key, batch: (state, {}))
+    params = {"mean": jnp.stack([jnp.full(DIM, mean) for mean in means])}
+    if len(means) == 1:
+        params = {"mean": params["mean"][0]}
+    experiment = Experiment(model=model, data=dataset, learner=learner, steps=1)
+    seeds = tuple(range(len(means)))
+    return Run(experiment=experiment, variables=Variables(params, {}), seeds=seeds, step=1, rows=(), folder=None)
+
+
+def test_exact_likelihood_and_units_that_a_density_of_continuous_data_has():
+    run = run_of(Density(), (0.5,))
+    results = run.evaluate(jax.random.key(0), batch_size=32)
+    x = run.experiment.data.splits["test"].take(np.arange(130))["x"]
+    scores = norm.logpdf(x, 0.5).sum(axis=1)
+    result = results["log_prob"]
+    np.testing.assert_allclose(
+        [result.value, result.standard_error], [scores.mean(), scores.std(ddof=1) / 130**0.5], rtol=1e-5
+    )
+    assert result.protocol == {"guarantee": "exact", "units": "nats per example", "examples": 130, "split": "test"}
+    assert results["log_prob/bits_per_dim"].value is None
+    assert "continuous" in results["log_prob/bits_per_dim"].reason
+
+
+def test_what_a_model_lacks_is_not_available():
+    results = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), metrics=["likelihood", "reconstruction"])
+    assert results["log_prob"].reason == "Gaussian has none of log_prob, log_prob_lower_bound, log_prob_estimate"
+    assert results["mse"].reason == "Gaussian has no reconstruct"
+    assert results["log_prob"].value is results["mse"].value is None
+
+
+def test_samples_are_compared_with_the_split():
+    """N(1, I) against N(0, I): the Fréchet distance is 3 and precision counts the overlap, up to sampling."""
+    results = run_of(Gaussian(), (1.0,)).evaluate(
+        jax.random.key(0), metrics=["frechet_distance", "mmd2"], split="train", num_samples=700, batch_size=64
+    )
+    distance = results["frechet_distance"]
+    assert 2.4 < distance.value < 3.6
+    assert (distance.protocol["reference"], distance.protocol["generated"]) == ("400 of train", 700)
+    assert results["mmd2"].value > 10 * results["mmd2"].standard_error
+
+
+def test_replicas_are_scored_one_by_one():
+    run = run_of(Gaussian(), (0.0, 2.0))
+    together = run.evaluate(jax.random.key(0), metrics=["frechet_distance"])["frechet_distance"]
+    alone = [
+        run_of(Gaussian(), (mean,)).evaluate(jax.random.key(0), metrics=["frechet_distance"])["frechet_distance"].value
+        for mean in (0.0, 2.0)
+    ]
+    np.testing.assert_allclose(together.replicas, alone, rtol=1e-5)
+    np.testing.assert_allclose([together.value, together.sd], [np.mean(alone), np.std(alone, ddof=1)], rtol=1e-5)
+
+
+def test_a_conditional_model_draws_the_classes_of_the_data():
+    """A quarter of the data is of class 1, ten away: samples of uniform classes would have another mean."""
+    run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
+    settings = {"metrics": ["frechet_distance"], "num_samples": 600, "split": "train"}
+    assert run.evaluate(jax.random.key(0), **settings)["frechet_distance"].value < 1
+    one_class = run.evaluate(jax.random.key(0), **settings, label=1)["frechet_distance"]
+    assert one_class.value > 100
+    assert one_class.protocol["label"] == 1
+
+
+def test_sample_arguments_reach_the_model_and_the_protocol():
+    result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), metrics=["frechet_distance"], scale=5.0)
+    distance = result["frechet_distance"]
+    np.testing.assert_allclose(distance.value, 3 * (5 - 1) ** 2, rtol=0.3)
+    assert distance.protocol["scale"] == 5.0
+
+
+def test_copies_of_the_training_data_are_told():
+    """A model whose samples are training data, against one that draws fresh ones."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Copier(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return jax.random.choice(key, train, (num_samples,))
+
+    fresh = run_of(Gaussian(), (0.0,))
+    train = jnp.asarray(fresh.experiment.data.splits["train"].take(np.arange(400))["x"])
+    copied = run_of(Copier(), (0.0,)).evaluate(jax.random.key(0), metrics=["memorization"])["memorization"]
+    assert copied.value == 1.0
+    assert copied.protocol["share_copies"] == 1.0
+    honest = fresh.evaluate(jax.random.key(0), metrics=["memorization"])["memorization"]
+    assert abs(honest.value - 0.5) < 4 * honest.standard_error
+    itself = fresh.evaluate(jax.random.key(0), metrics=["memorization"], split="train")["memorization"]
+    assert "use another split" in itself.reason
+
+
+def test_parzen_windows_of_the_right_model():
+    """Samples of N(0, I) smoothed by h: about the likelihood of N(0, 1 + h²), below the model's own."""
+    result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), metrics=["parzen"], num_samples=4000)["parzen"]
+    truth = -1.5 * np.log(2 * np.pi * np.e)
+    assert truth - 0.5 < result.value < truth + 0.2
+    assert 0.1 < result.protocol["bandwidth"] < 0.7
+    assert "ranks models wrongly" in result.protocol["guarantee"]
+
+
+def test_everything_at_once_is_each_by_itself():
+    run = run_of(Density(), (0.1,))
+    everything = run.evaluate(jax.random.key(3), metrics=["all"])
+    assert list(run.evaluate(jax.random.key(3), metrics=["all"])) == list(everything)
+    for name in ("sliced_wasserstein", "classifier_test", "likelihood"):
+        for key, result in run.evaluate(jax.random.key(3), metrics=[name]).items():
+            assert result == everything[key]
+    with pytest.raises(ValueError, match="there is no metric 'fid'; use all or likelihood"):
+        run.evaluate(jax.random.key(3), metrics=["fid"])
+    with pytest.raises(ValueError, match="there is no metric ''"):
+        run.evaluate(jax.random.key(3), metrics=[])

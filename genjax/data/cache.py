@@ -14,10 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from genjax.data.source import ArraySource
+
+Arrays = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 def fingerprint(paths: list[Path]) -> str:
@@ -28,22 +32,28 @@ def fingerprint(paths: list[Path]) -> str:
 
 def cached(name: str, read: Callable[[], ArraySource]) -> ArraySource:
     """Return the examples kept under ``name``, or read and keep them."""
-    return ArraySource(cached_arrays(name, lambda: read().arrays))
+    return cached_arrays(name, lambda: read().arrays, ArraySource)
 
 
-def cached_arrays(name: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """Return the arrays kept under ``name``, or make and keep them."""
+def cached_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
+    """Return what ``use`` makes of the arrays kept under ``name``, or make and keep them.
+
+    Args:
+      name: fixes the content.
+      make: called where there is no entry, or one that cannot be read or used.
+      use: raises KeyError or ValueError for arrays that are not those of this name.
+    """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = root / "genjax" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"
-    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as file:
-        return {key: file[key] for key in file.files}
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as file:
+        return use({key: file[key] for key in file.files})
     arrays = make()
     with contextlib.suppress(OSError):
         _write(path, arrays)
-    return arrays
+    return use(arrays)
 
 
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:

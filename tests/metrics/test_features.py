@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genjax import data
 from genjax.metrics.features import FeatureNetwork, Outputs, Recipe, classifier, extract, feature_network, pixels
+from genjax.metrics.features.classifier import neighbourhoods
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,61 @@ def test_hash_and_cache_tell_recipes_and_data_apart(trained, cache):
     assert len(list(cache.glob("classifier-digits-*.npz"))) == 3
 
 
+def test_an_entry_of_other_weights_is_made_again(cache):
+    recipe = Recipe(seed=2, steps=2, widths=(), num_features=4)
+    first = classifier(data.digits(), recipe)
+    (file,) = cache.glob("classifier-digits-seed2-*.npz")
+    with np.load(file) as kept:
+        arrays = dict(kept)
+    name = next(name for name, array in arrays.items() if array.ndim == 2)
+    for change in ({name: arrays[name][:-1]}, {}):  # a wrong shape, and no weights at all
+        np.savez(file, **({} if not change else arrays | change))
+        assert classifier(data.digits(), recipe).hash == first.hash
+
+
+def test_accuracy_is_of_held_out_examples_or_unknown(cache):
+    whole = data.digits().splits
+    recipe = Recipe(seed=0, steps=2, widths=(), num_features=4)
+
+    def accuracy(*splits):
+        dataset = data.Dataset(name="some", splits={s: whole[s] for s in splits}, levels=17, num_classes=10)
+        return classifier(dataset, recipe).accuracy
+
+    assert accuracy("train") is None
+    on_validation, on_test = accuracy("train", "validation"), accuracy("train", "validation", "test")
+    assert on_validation * len(whole["validation"]) == pytest.approx(round(on_validation * len(whole["validation"])))
+    assert on_test == classifier(data.digits(), recipe).accuracy  # equal training data and recipe, equal weights
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 7, 9, 3), (1, 1, 2, 2)])
+def test_a_dense_layer_on_neighbourhoods_is_a_strided_convolution(shape):
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.normal(size=size).astype(np.float32) for size in (shape, (3, 3, shape[-1], 5)))
+    convolved = jax.lax.conv_general_dilated(
+        x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
+    )
+    np.testing.assert_allclose(neighbourhoods(jnp.asarray(x)) @ kernel.reshape(-1, 5), convolved, atol=1e-5)
+
+
+def test_images_are_standardized_by_the_training_split(cache):
+    """The same images in other units, 0 … 16 of 17 levels or 100 … 116 of 217, train the same classifier."""
+
+    def shifted(offset, levels):
+        splits = {
+            name: data.ArraySource({"x": source.take(np.arange(len(source)))["x"] + np.uint8(offset), "label": label})
+            for name, source in data.digits().splits.items()
+            for label in [source.take(np.arange(len(source)))["label"]]
+        }
+        return data.Dataset(name="shifted", splits=splits, levels=levels, num_classes=10)
+
+    recipe = Recipe(seed=0, steps=20, widths=(8,), num_features=8)
+    plain, moved = classifier(shifted(0, 17), recipe), classifier(shifted(100, 217), recipe)
+    images = data.digits().splits["test"].take(np.arange(20))["x"].astype(np.float32)
+    a, b = extract(plain, [images / 16], 20).features, extract(moved, [(images + 100) / 216], 20).features
+    np.testing.assert_allclose(a, b, atol=1e-3)
+    assert plain.hash != moved.hash
+
+
 def test_accuracy_is_that_of_its_own_logits(trained):
     test = data.digits().splits["test"].take(np.arange(len(data.digits().splits["test"])))
     outputs = extract(trained, [test["x"] / np.float32(16)], len(test["x"]))
@@ -87,10 +144,19 @@ def test_images_that_do_not_fit_are_refused(trained):
         extract(pixels(), [], 2)
 
 
+def test_recipes_that_train_nothing_are_refused():
+    for name, value in {"steps": 0, "batch_size": 0, "num_features": 0, "learning_rate": 0.0, "widths": (8, 0)}.items():
+        with pytest.raises(ValueError, match=f"^{name} "):
+            Recipe(seed=0, **{name: value})
+
+
 def test_data_without_labels_trains_no_classifier(cache):
     unlabelled = data.arrays(np.zeros((20, 4, 4, 1), np.uint8))
     with pytest.raises(ValueError, match="has no labels, so no classifier learns from it; use features=pixels"):
         classifier(unlabelled, RECIPE)
+    one_class = data.arrays(np.zeros((20, 4, 4, 1), np.uint8), label=np.zeros(20, int))
+    with pytest.raises(ValueError, match="has a single class, which teaches nothing"):
+        classifier(one_class, RECIPE)
     with pytest.raises(ValueError, match=r"takes images \(H, W, C\) of integers"):
         classifier(data.bundled("iris"), RECIPE)
 
@@ -115,10 +181,24 @@ def test_weights_are_arguments_not_constants():
     assert len(traces) <= 2  # once for the shapes, once for the program
 
 
+def test_one_program_serves_batches_of_all_sizes():
+    traces = []
+
+    def apply(variables, x):
+        traces.append(1)
+        return Outputs(x.reshape(x.shape[0], -1), None)
+
+    network = FeatureNetwork(name="traced", hash=None, variables=None, apply=apply)
+    x = np.random.default_rng(0).random((9, 2, 1, 1), np.float32)
+    rows = extract(network, [x[:4], x[4:7], x[7:7], x[7:8], x[8:]], 9).features
+    np.testing.assert_array_equal(rows, x.reshape(9, 2))
+    assert len(traces) <= 2
+
+
 @pytest.mark.slow
 def test_published_recipe_reads_mnist(cache):
     try:
         mnist = data.tfds("mnist")
     except FileNotFoundError as absent:
         pytest.skip(f"needs prepared MNIST: {absent}")
-    assert classifier(mnist, Recipe(seed=0)).accuracy > 0.98
+    assert classifier(mnist, Recipe(seed=0)).accuracy > 0.985

@@ -36,6 +36,21 @@ def test_dropped_modes_and_bad_samples_by_hand():
     np.testing.assert_allclose(values["kl_to_uniform"], 0.75 * np.log(3) + 0.25 * np.log(1), rtol=1e-6)
 
 
+def test_narrow_modes_may_lie_far_from_zero():
+    """Binary fractions, so that every difference is exact: 1 / 8192 and 1 / 1024 beside 1000."""
+    metric = GaussianModes(modes=((1000.0, 1000.0), (1001.0, 1000.0)), scale=2**-12)
+    x = jnp.array([[1000 + 2**-13, 1000.0], [1001.0, 1000 - 2**-13], [1000 + 2**-10, 1000.0], [1001.0, 1000.5]])
+    values = metric.compute(metric.update(metric.init(), x))
+    assert int(values["modes_captured"]) == 2
+    assert float(values["high_quality_share"]) == 0.5
+
+
+def test_a_sample_that_is_not_finite_is_of_low_quality():
+    metric = GaussianModes(modes=((0.0,), (10.0,)), scale=1.0)
+    values = metric.compute(metric.update(metric.init(), jnp.array([[jnp.nan], [jnp.inf], [0.0], [10.0]])))
+    assert (int(values["modes_captured"]), float(values["high_quality_share"])) == (2, 0.5)
+
+
 def test_one_mode_alone_is_log_k_from_uniform():
     metric = GaussianModes(modes=np.arange(8.0)[:, None] * 10, scale=1.0)
     values = metric.compute(metric.update(metric.init(), jnp.full((5, 1), 30.0)))

@@ -55,19 +55,25 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
 
     Args:
       network: the network.
-      batches: images of shape (B, H, W, C), in [0, 1] or uint8; best all of one size but the last.
+      batches: images of shape (B, H, W, C), in [0, 1] or uint8. Those smaller than one before are filled up, so that
+        one program serves all.
       count: how many there are in all.
 
     Raises:
       ValueError: for images out of range, and when there are more than ``count``.
     """
     state: tuple[SamplesState, ...] | None = None
+    size = 0
     for batch in batches:
+        if len(batch) == 0:
+            continue
         x = _as_images(batch) if network.wants_images else _as_numbers(batch)
+        valid, size = len(x), max(size, len(x))
+        x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
             shapes = jax.eval_shape(network.apply, network.variables, x)
             state = tuple(_buffer(shape, count).init() for shape in shapes if shape is not None)
-        state = _append(network.apply, count, state, network.variables, x)
+        state = _append(network.apply, count, state, network.variables, x, jnp.int32(valid))
     if state is None:
         raise ValueError("there are no batches to extract features from; give at least one")
     rows = [part.rows for part in state]
@@ -90,11 +96,18 @@ def _buffer(shape: jax.ShapeDtypeStruct, count: int) -> Samples:
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def _append(
-    apply: Callable[[PyTree, Array], Outputs], count: int, state: tuple[SamplesState, ...], variables: PyTree, x: Array
+    apply: Callable[[PyTree, Array], Outputs],
+    count: int,
+    state: tuple[SamplesState, ...],
+    variables: PyTree,
+    x: Array,
+    valid: Array,
 ) -> tuple[SamplesState, ...]:
+    """Append the outputs; those after the first ``valid`` do not count, so that the next ones overwrite them."""
     seen = [part for part in apply(variables, x) if part is not None]
     return tuple(
-        Samples(shape=rows.shape[1:], capacity=count).update(part, rows) for part, rows in zip(state, seen, strict=True)
+        Samples(shape=rows.shape[1:], capacity=count).update(part, rows).replace(count=part.count + valid)
+        for part, rows in zip(state, seen, strict=True)
     )
 
 

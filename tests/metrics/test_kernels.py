@@ -97,9 +97,10 @@ def test_equal_distributions_give_values_around_zero_and_errors_on_the_safe_side
 
 @pytest.mark.parametrize(("scale", "typical"), [(0.5, 1.5), (5.0, 5000.0)])
 def test_float32_features_lose_nothing_that_matters(scale, typical):
-    """Positive features of mean 0.4, as networks give them, and ten times these; distances are at most 1e-3 of the kernel.
+    """Positive features of mean 0.4, as networks give them, and of mean 4.
 
-    One float32 kernel value is wrong by about 1e-7 of itself, the mean of 160,000 by far less where nothing drifts.
+    Distances are below 1e-3 of a kernel value. One of these is wrong in float32 by about 1e-7 of itself, the mean of
+    160,000 by far less where nothing drifts.
     """
     rng = np.random.default_rng(4)
     x, y = (np.abs(rng.normal(size=(400, 256)) * s).astype(np.float32) for s in (scale, scale * 1.006))

@@ -33,6 +33,7 @@ from genjax.metrics.frechet import moments_from_statistics as moments_from_stati
 from genjax.metrics.inception_score import InceptionScore as InceptionScore
 from genjax.metrics.inception_score import inception_score as inception_score
 from genjax.metrics.kernels import kernel_distance as kernel_distance
+from genjax.metrics.kernels import kernel_distance_subsets as kernel_distance_subsets
 from genjax.metrics.kernels import mmd_squared as mmd_squared
 from genjax.metrics.likelihood import LikelihoodUnits as LikelihoodUnits
 from genjax.metrics.likelihood import bits_per_character as bits_per_character
@@ -49,6 +50,7 @@ from genjax.metrics.metric import TwoSample as TwoSample
 from genjax.metrics.modes import GaussianModes as GaussianModes
 from genjax.metrics.modes import StackedModes as StackedModes
 from genjax.metrics.modes import channel_classes as channel_classes
+from genjax.metrics.neighbours import neighbour_radii as neighbour_radii
 from genjax.metrics.neighbours import precision_recall_density_coverage as precision_recall_density_coverage
 from genjax.metrics.parzen import parzen_bandwidth as parzen_bandwidth
 from genjax.metrics.parzen import parzen_log_likelihood as parzen_log_likelihood

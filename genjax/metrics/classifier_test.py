@@ -5,8 +5,9 @@ equal, the held-out points that the classifier labels rightly are as many as by 
 
     accuracy ~ N(½, 1/(4n)),                                                                                  (1)
 
-to first order. Exactly, n/2 of the n points are generated; of the a that are called generated, those that are have a
-hypergeometric distribution, whichever classifier it is, and its upper tail is the p-value (Fisher's exact test):
+to first order, where it calls half of them generated; where it favours one side the variance is smaller, and the
+p-value tells more than accuracy and error do. It is exact for any classifier: n/2 of the n points are generated, and of
+the a that are called so, those that are have a hypergeometric distribution (Fisher's exact test),
 
     p = P(H ≥ h),    h right ones among a,    H ~ Hypergeometric(n, n/2, a).                                  (2)
 
@@ -50,7 +51,7 @@ def classifier_two_sample_test(
 
     Returns:
       ``classifier_accuracy`` on the held-out half, ½ for indistinguishable samples and 1 for plain differences;
-      ``classifier_accuracy_standard_error``, that of equal distributions (1), of others it is less; and
+      ``classifier_accuracy_standard_error``, ½/√n (1), which is the largest that it can be; and
       ``p_value`` (2), how likely it is for equal distributions to be told apart as well as these.
 
     Raises:

@@ -20,7 +20,7 @@ from genjax.metrics.metric import Values
 from genjax.metrics.neighbours import precision_recall_density_coverage
 from genjax.metrics.progress import Progress, silent
 from genjax.metrics.result import Result
-from genjax.metrics.sliced import sliced_wasserstein
+from genjax.metrics.sliced import NUM_PROJECTIONS, sliced_wasserstein
 
 
 @final
@@ -34,8 +34,7 @@ class Comparison:
       results: names of the values that are results.
       guarantee: what they are of the distance between the distributions.
       random: whether the function takes a key first.
-      passes: how often all rows of reference and of generated samples go through, for the progress bar; None for what
-        tells of no progress.
+      total: of the progress bar, for N reference and M generated samples; None for what tells of no progress.
       takes: settings that the function takes.
     """
 
@@ -43,33 +42,45 @@ class Comparison:
     results: tuple[str, ...]
     guarantee: str
     random: bool = False
-    passes: tuple[int, int] | None = None
+    total: Callable[[int, int], int] | None = None
     takes: tuple[str, ...] = ()
 
 
 _BIASED = "biased estimate"  # the more so the fewer samples there are
 _UNBIASED = "unbiased estimate"
+
+
+def _passes(n: int, m: int) -> int:
+    """Return the rows of the three matrices of all pairs."""
+    return 2 * n + m
+
+
 COMPARISONS: Mapping[str, Comparison] = {
     "frechet_distance": Comparison(function=frechet_distance_of, results=("frechet_distance",), guarantee=_BIASED),
     "kernel_distance": Comparison(
-        function=kernel_distance, results=("kernel_distance",), guarantee=_UNBIASED, passes=(2, 1)
+        function=kernel_distance, results=("kernel_distance",), guarantee=_UNBIASED, total=_passes
     ),
     "precision_recall": Comparison(
         function=precision_recall_density_coverage,
         results=("precision", "recall", "density", "coverage"),
         guarantee=_BIASED,
-        passes=(2, 1),
+        total=_passes,
         takes=("num_neighbours",),
     ),
-    "mmd2": Comparison(function=mmd_squared, results=("mmd2",), guarantee=_UNBIASED, passes=(2, 1)),
+    "mmd2": Comparison(function=mmd_squared, results=("mmd2",), guarantee=_UNBIASED, total=_passes),
     "sliced_wasserstein": Comparison(
-        function=sliced_wasserstein, results=("sliced_wasserstein",), guarantee=_BIASED, random=True
+        function=sliced_wasserstein,
+        results=("sliced_wasserstein",),
+        guarantee=_BIASED,
+        random=True,
+        total=lambda n, m: NUM_PROJECTIONS,
     ),
     "classifier_test": Comparison(
         function=classifier_two_sample_test,
         results=("classifier_accuracy",),
         guarantee="lower bound of the best classifier's",
         random=True,
+        total=lambda n, m: min(n, m) // 2 * 2,
     ),
 }
 DEFAULT = ("frechet_distance", "kernel_distance", "precision_recall", "mmd2")
@@ -108,9 +119,8 @@ def compare(
         comparison = COMPARISONS[name]
         arguments: dict[str, Any] = {"num_neighbours": num_neighbours} if "num_neighbours" in comparison.takes else {}
         told = dict(protocol or {}) | {"guarantee": comparison.guarantee} | arguments
-        if comparison.passes is not None:
-            total = sum(n * len(x) for n, x in zip(comparison.passes, (reference, generated), strict=True))
-            arguments["progress"] = progress(name.replace("_", " "), total)
+        if comparison.total is not None:
+            arguments["progress"] = progress(name.replace("_", " "), comparison.total(len(reference), len(generated)))
         keys = (stream_key(key, name),) if comparison.random else ()
         results += _results(comparison, comparison.function(*keys, reference, generated, **arguments), told)
     return results

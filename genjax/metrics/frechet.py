@@ -29,6 +29,8 @@ from genjax.core import Array
 from genjax.metrics.checks import checked_features, checked_samples
 from genjax.metrics.metric import TwoSample, Values
 
+CHUNK_SIZE = 10_000  # rows whose copy is in memory at once
+
 
 class MomentsState(flax.struct.PyTreeNode):
     """What is known of a sample.
@@ -96,7 +98,7 @@ def _joined(state: MomentsState, count: Array, mean: Array, rows: Array) -> Mome
 _update = jax.jit(Moments.update, static_argnums=0)
 
 
-def moments(x: Array | np.ndarray, *, chunk_size: int = 10_000) -> MomentsState:
+def moments(x: Array | np.ndarray, *, chunk_size: int = CHUNK_SIZE) -> MomentsState:
     """Return the moments of samples, shape (N, ...).
 
     Args:
@@ -106,7 +108,10 @@ def moments(x: Array | np.ndarray, *, chunk_size: int = 10_000) -> MomentsState:
     Raises:
       ValueError: for fewer than two samples, or any that is not finite.
     """
-    x = checked_samples("x", x, minimum=2)
+    return _moments(checked_samples("x", x, minimum=2), chunk_size)
+
+
+def _moments(x: Array, chunk_size: int) -> MomentsState:
     accumulator = Moments(num_features=x.shape[1])
     state = accumulator.init().replace(factor=jnp.zeros((0, x.shape[1])))  # no rows of zeros to factorize
     for start in range(0, len(x), chunk_size):
@@ -195,4 +200,4 @@ def frechet_metric(num_features: int) -> TwoSample:
 def frechet_distance_of(reference: Array | np.ndarray, generated: Array | np.ndarray) -> Values:
     """Return the Fréchet distance of two arrays of features, shapes (N, D) and (M, D); see ``frechet_distance``."""
     reference, generated = checked_features(reference, generated, minimum=2)
-    return frechet_distance(moments(reference), moments(generated))
+    return frechet_distance(_moments(reference, CHUNK_SIZE), _moments(generated, CHUNK_SIZE))

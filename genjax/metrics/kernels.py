@@ -31,13 +31,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core import Array
+from genjax.core import Array, PyTree
 from genjax.metrics.checks import checked_features
-from genjax.metrics.distances import middle
+from genjax.metrics.distances import middle, squared_distances
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 
-Kernel = Callable[[Array, Array, Array], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
+Kernel = Callable[[Array, Array, PyTree], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
 MEDIAN_OF = 1000  # points whose distances give the default bandwidth
 MULTIPLES = (0.5, 1.0, 2.0)
 
@@ -72,7 +72,7 @@ def kernel_distance(
       (7.0, 0.0)
     """
     reference, generated = checked_features(reference, generated, minimum=2)
-    value, error = _mmd(_cubic, jnp.zeros(0), reference, generated, chunk_size, progress)
+    value, error = _mmd(_cubic, None, reference, generated, chunk_size, progress)
     return {"kernel_distance": jnp.float32(value), "kernel_distance_standard_error": jnp.float32(error)}
 
 
@@ -117,7 +117,7 @@ def kernel_distance_subsets(
             side[jax.random.choice(k, len(side), (subset_size,), replace=False)]
             for k, side in zip(keys, (reference, generated), strict=True)
         )
-        values.append(_mmd(_cubic, jnp.zeros(0), *subsets, chunk_size=subset_size, progress=None)[0])
+        values.append(_mmd(_cubic, None, *subsets, chunk_size=subset_size, progress=None)[0])
         if progress is not None:
             progress(1)
     return {"kernel_distance": jnp.float32(np.mean(values)), "kernel_distance_sd": jnp.float32(np.std(values))}
@@ -152,8 +152,7 @@ def mmd_squared(
     widths = median_bandwidths(reference) if bandwidths is None else jnp.asarray(bandwidths, jnp.float32)
     if widths.size == 0 or not bool((widths > 0).all() & jnp.isfinite(widths).all()):
         raise ValueError(f"bandwidths are {widths.tolist()}, but each must be positive and finite")
-    center = middle(reference)[None]  # distances do not depend on it, their rounding does
-    value, error = _mmd(_gaussian, widths, reference - center, generated - center, chunk_size, progress)
+    value, error = _mmd(_gaussian, (middle(reference), widths), reference, generated, chunk_size, progress)
     return {"mmd2": jnp.float32(value), "mmd2_standard_error": jnp.float32(error), "bandwidths": widths}
 
 
@@ -170,22 +169,16 @@ def median_bandwidths(reference: Array) -> Array:
     return jnp.asarray((np.median(unequal) if unequal.size else 1.0) * np.array(MULTIPLES), jnp.float32)
 
 
-def _cubic(rows: Array, columns: Array, settings: Array) -> Array:
+def _cubic(rows: Array, columns: Array, settings: PyTree) -> Array:
     del settings
     return (jnp.matmul(rows, columns.T, precision=jax.lax.Precision.HIGHEST) / rows.shape[1] + 1) ** 3
 
 
-def _gaussian(rows: Array, columns: Array, settings: Array) -> Array:
-    squared = squared_distances(rows, columns)
-    kernels = [jnp.exp(-0.5 * (squared / width) / width) for width in settings]  # width² may underflow
+def _gaussian(rows: Array, columns: Array, settings: PyTree) -> Array:
+    center, widths = settings
+    squared, _ = squared_distances(rows, columns, center, "float32")
+    kernels = [jnp.exp(-0.5 * (squared / width) / width) for width in widths]  # width² may underflow
     return functools.reduce(jnp.add, kernels) / len(kernels)
-
-
-def squared_distances(rows: Array, columns: Array) -> Array:
-    """Return |x − y|² for rows (B, D) and columns (N, D), shape (B, N), to rounding of |x|² + |y|²."""
-    products = jnp.matmul(rows, columns.T, precision=jax.lax.Precision.HIGHEST)
-    norms = jnp.sum(rows**2, axis=1)[:, None] + jnp.sum(columns**2, axis=1)[None]
-    return jnp.maximum(norms - 2 * products, 0)
 
 
 class _Sums(NamedTuple):
@@ -197,7 +190,7 @@ class _Sums(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("kernel", "chunk_size", "same"))
 def _chunk(
-    kernel: Kernel, settings: Array, x: Array, y: Array, start: int, *, chunk_size: int, same: bool
+    kernel: Kernel, settings: PyTree, x: Array, y: Array, start: int, *, chunk_size: int, same: bool
 ) -> tuple[Array, Array]:
     """Sum some rows of a kernel matrix along both axes; of a sample with itself, without the diagonal."""
     places = start + jnp.arange(chunk_size)
@@ -212,7 +205,7 @@ def _chunk(
 
 
 def _sums(
-    kernel: Kernel, settings: Array, x: Array, y: Array, chunk_size: int, progress: Done | None, same: bool
+    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: Done | None, same: bool
 ) -> _Sums:
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
@@ -232,7 +225,7 @@ def _sums(
 
 
 def _mmd(
-    kernel: Kernel, settings: Array, x: Array, y: Array, chunk_size: int, progress: Done | None
+    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: Done | None
 ) -> tuple[float, float]:
     """Return equation 1 and the root of equation 2."""
     within_x = _sums(kernel, settings, x, x, chunk_size, progress, same=True).rows

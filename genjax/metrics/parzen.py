@@ -24,8 +24,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
-from genjax.metrics.distances import middle
-from genjax.metrics.kernels import squared_distances
+from genjax.metrics.distances import middle, squared_distances
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 
@@ -119,12 +118,10 @@ def _log_prob(
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
     x, generated = checked_features(x, generated)
-    center = middle(x)[None]  # distances do not depend on it, their rounding does
-    x, generated = x - center, generated - center
-    chunks = []
+    center, chunks = middle(x), []
     for start in range(0, len(x), chunk_size):
         rows = x[start : start + chunk_size]
-        chunks.append(np.asarray(_log_sums(generated, rows, widths), np.float64))
+        chunks.append(np.asarray(_log_sums(generated, rows, center, widths), np.float64))
         if progress is not None:
             progress(len(rows))
     normalizers = math.log(len(generated)) + x.shape[1] * (0.5 * math.log(2 * math.pi) + np.log(widths, dtype=float))
@@ -132,8 +129,8 @@ def _log_prob(
 
 
 @jax.jit
-def _log_sums(generated: Array, rows: Array, widths: Array) -> Array:
-    squared = squared_distances(rows, generated)  # one matrix for all bandwidths
+def _log_sums(generated: Array, rows: Array, center: Array, widths: Array) -> Array:
+    squared, _ = squared_distances(rows, generated, center, "float32")  # one matrix for all bandwidths
 
     def log_sum(width: Array) -> Array:
         return jax.scipy.special.logsumexp(-0.5 * (squared / width) / width, axis=1)

@@ -22,6 +22,7 @@ from genjax.metrics.distances import middle
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 
+NUM_PROJECTIONS = 256
 PROJECTIONS_AT_ONCE = 16
 
 
@@ -30,7 +31,7 @@ def sliced_wasserstein(
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    num_projections: int = 256,
+    num_projections: int = NUM_PROJECTIONS,
     order: int = 2,
     progress: Done | None = None,
 ) -> Values:

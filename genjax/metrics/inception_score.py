@@ -37,6 +37,9 @@ class InceptionScore:
     Attributes:
       num_classes: K.
 
+    Raises:
+      ValueError: for fewer than two classes, over which every score would be 1.
+
     >>> metric = InceptionScore(num_classes=3)
     >>> sure = 100.0 * jnp.eye(3)
     >>> float(metric.compute(metric.update(metric.init(), sure))["inception_score"])
@@ -45,12 +48,29 @@ class InceptionScore:
 
     num_classes: int
 
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(
+                f"num_classes is {self.num_classes}, but must be at least 2; a single class always scores 1"
+            )
+
     def init(self) -> InceptionScoreState:
         """Return the state that has seen nothing."""
         return InceptionScoreState(jnp.zeros(()), jnp.zeros(self.num_classes), jnp.zeros(()))
 
     def update(self, state: InceptionScoreState, logits: Array) -> InceptionScoreState:
-        """Take in logits, shape (B, K)."""
+        """Take in logits, shape (B, K).
+
+        Raises:
+          ValueError: for any other shape.
+        """
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"logits have shape {logits.shape}, but num_classes={self.num_classes} needs (samples, "
+                f"{self.num_classes}); give num_classes their last axis"
+            )
+        if len(logits) == 0:
+            return state
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
         p = jnp.exp(log_p)
         entropy = jnp.mean(jnp.sum(jnp.where(p > 0, p * log_p, 0), axis=-1))
@@ -69,8 +89,8 @@ class InceptionScore:
     def compute(self, state: InceptionScoreState) -> Values:
         """Return ``inception_score`` (1); NaN where nothing was seen."""
         marginal = jnp.sum(jax.scipy.special.xlogy(state.probabilities, state.probabilities))
-        divergence = jnp.maximum(state.negative_entropy - marginal, 0)  # at least zero but for rounding
-        return {"inception_score": jnp.where(state.count > 0, jnp.exp(divergence), jnp.nan)}
+        score = jnp.clip(jnp.exp(state.negative_entropy - marginal), 1, self.num_classes)  # beyond is rounding
+        return {"inception_score": jnp.where(state.count > 0, score, jnp.nan)}
 
 
 def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: int = 10) -> Values:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from genjax.core import Array
 from genjax.ops.bounds import at_least_float32
@@ -20,12 +22,15 @@ def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
       Probabilities, shape (..., K), that sum to 1 along the last axis.
 
     Raises:
-      ValueError: for a number T that is not positive; at T → 0 all mass is on the largest logit, which is argmax.
+      ValueError: for a T that is not positive, where its value is known; at T → 0 all mass is on the largest logit,
+        which is argmax.
 
     >>> import jax.numpy as jnp
     >>> [round(p, 3) for p in tempered_softmax(jnp.array([2.0, 1.0, 0.5]), 0.5).tolist()]
     [0.844, 0.114, 0.042]
     """
-    if isinstance(temperature, float | int | np.number) and not temperature > 0:
+    if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) > 0):
         raise ValueError(f"temperature is {temperature}, but must be positive; for the limit 0 take the argmax")
-    return jax.nn.softmax(at_least_float32(logits) / temperature, axis=-1)
+    logits = at_least_float32(logits)
+    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    return jax.nn.softmax((logits - largest) / temperature, axis=-1)  # l / T alone may overflow

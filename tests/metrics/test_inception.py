@@ -9,7 +9,26 @@ import pytest
 from safetensors.numpy import save_file
 
 from genjax.metrics.features import convert_inception, inception
-from genjax.metrics.features.inception import GENUINE, resize, tensor_shapes
+from genjax.metrics.features.inception import (
+    GENUINE,
+    Conv,
+    Inception,
+    Mixed,
+    _Block,
+    _folded,
+    preprocess,
+    resize,
+    tensor_shapes,
+)
+
+# What torch-fidelity 0.4.0 computes with the weights below from ``noise()``, without resizing: the first of the
+# features and logits, and the norms of both.
+FEATURES, FEATURES_NORM = (0.0, 4.886744, 4.714342, 7.4154377), 144.45287
+LOGITS, LOGITS_NORM = (7.3616695, -3.707477, 6.6818037, 6.719369), 147.8141
+
+
+def noise():
+    return np.random.default_rng(1).integers(0, 256, size=(1, 107, 107, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +43,7 @@ def weights():
             return rng.uniform(0.5, 1.5, size=shape)
         return 0.2 * rng.normal(size=shape)
 
-    return {name: draw(name, shape).astype(np.float32) for name, shape in tensor_shapes().items()}
+    return {name: draw(name, shape).astype(np.float32) for name, shape in sorted(tensor_shapes().items())}
 
 
 def test_it_has_the_published_number_of_parameters():
@@ -51,6 +70,40 @@ def test_resize_is_the_legacy_bilinear_one():
         np.testing.assert_allclose(resized[0, i, j], above * (1 - (y - top)) + below * (y - top), rtol=1e-4)
     same = np.random.default_rng(1).uniform(size=(1, 299, 299, 3)).astype(np.float32)
     np.testing.assert_array_equal(resize(jnp.asarray(same)), same)
+
+
+def test_images_become_bytes_before_they_are_resized():
+    levels = np.array([0, 1, 128, 200, 255])
+    grey = jnp.asarray((levels / 255).reshape(1, 1, 5, 1), jnp.float32)
+    x = preprocess(grey)
+    assert x.shape == (1, 299, 299, 3)
+    np.testing.assert_array_equal(x, np.repeat(x[..., :1], 3, axis=-1))
+    assert (float(x.min()), float(x.max())) == (-1.0, 127 / 128)
+    np.testing.assert_array_equal(preprocess(grey + 0.4 / 255), x)  # the same bytes
+
+
+@pytest.mark.parametrize(("pool", "of_window"), [("average", np.mean), ("max", np.max)])
+def test_pools_see_nothing_beyond_the_image(pool, of_window):
+    """Every window against a loop, where it hangs over the edge too; a pool's convolution comes last."""
+    x = np.random.default_rng(2).normal(size=(1, 4, 5, 2)).astype(np.float32) - 3  # padding by zero would be seen
+    constant = {"kernel": jnp.zeros((1, 1, 2, 1)), "bias": jnp.array([7.0])}
+    identity = {"kernel": jnp.eye(2).reshape(1, 1, 2, 2), "bias": jnp.full(2, 20.0)}  # which keeps clear of the ReLU
+    block = _Block(Mixed("block", ((Conv("one", 1),),), pool, 2))
+    y = block.apply({"params": {"one": constant, "branch_pool": identity}}, jnp.asarray(x))
+    np.testing.assert_array_equal(y[..., 0], np.full((1, 4, 5), 7.0))
+    for i in range(4):
+        for j in range(5):
+            window = x[0, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+            np.testing.assert_allclose(y[0, i, j, 1:] - 20, of_window(window, axis=(0, 1)), rtol=1e-5)
+
+
+def test_numbers_are_those_of_the_published_network(weights):
+    images = (jnp.asarray(noise(), jnp.float32) - 128) / 128
+    features, logits = jax.jit(Inception().apply)({"params": _folded(weights)}, images)
+    np.testing.assert_allclose(features[0, :4], FEATURES, rtol=1e-4)
+    np.testing.assert_allclose(logits[0, :4], LOGITS, rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(features), FEATURES_NORM, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(logits), LOGITS_NORM, rtol=1e-5)
 
 
 def test_weight_files_are_read_whole_or_refused(weights, tmp_path):
@@ -100,13 +153,50 @@ def test_features_and_logits_are_those_of_torch_fidelity(weights, tmp_path, torc
         "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(tmp_path / "w.pth")
     )
     apply = jax.jit(network.apply)
-    for shape in ((2, 32, 32, 3), (2, 40, 56, 3)):
+    for shape in ((2, 32, 32, 3), (2, 64, 48, 3)):
         images = np.random.default_rng(1).integers(0, 256, size=shape, dtype=np.uint8)
-        theirs = peer(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        theirs = ask(peer, torch, images)
         ours = apply(network.variables, jnp.asarray(images, jnp.float32) / 255)
-        for mine, other in zip(ours, (part.numpy() for part in theirs), strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
             assert np.linalg.norm(mine - other) <= 1e-4 * np.linalg.norm(other)
             assert np.abs(other[0] - other[1]).max() > 0.01 * np.abs(other).max()  # and they depend on the image
+
+    peer.INPUT_IMAGE_SIZE = 107
+    for theirs, first, norm in zip(
+        ask(peer, torch, noise()), (FEATURES, LOGITS), (FEATURES_NORM, LOGITS_NORM), strict=True
+    ):
+        np.testing.assert_allclose([*theirs[0, :4], np.linalg.norm(theirs)], [*first, norm], rtol=1e-4)
+
+
+@pytest.mark.peers
+def test_what_cannot_be_converted_is_refused(weights, tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in weights.items()}
+    source, target = tmp_path / "w.pth", tmp_path / "w.safetensors"
+
+    def refusal():
+        assert convert_inception.main([str(source), str(target)]) == 2
+        assert not target.exists()
+        return capsys.readouterr().err
+
+    assert "No such file" in refusal()
+    source.write_bytes(b"hello world")
+    assert "is no PyTorch file of tensors" in refusal()
+    torch.save(torch.nn.Linear(2, 2), source)  # code, which is never run
+    assert "is no PyTorch file of tensors (UnpicklingError)" in refusal()
+    torch.save(torch.zeros(3), source)
+    assert "holds a Tensor, not named tensors" in refusal()
+    torch.save({name: tensor for name, tensor in tensors.items() if name != "fc.weight"}, source)
+    assert "lack the tensor fc.weight" in refusal()
+    torch.save(tensors | {"fc.weight": torch.zeros(1000, 2048)}, source)
+    assert "fc.weight has shape (1000, 2048), but Inception's is (1008, 2048)" in refusal()
+    torch.save(tensors, source)
+    target = tmp_path / "absent" / "w.safetensors"
+    assert "No such file" in refusal()
+
+
+def ask(peer, torch, images):
+    return [part.numpy() for part in peer(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))]
 
 
 def _fc_bias(torch):

@@ -22,6 +22,16 @@ def test_extremes():
     assert score(np.tile([[100.0, 0, 0, 0]], (9, 1))) == 1.0  # sure of a single class
     np.testing.assert_allclose(score(200.0 * np.tile(np.eye(8), (5, 1))), 8.0, rtol=1e-6)
     assert score(1e30 * np.eye(3)) == pytest.approx(3.0)  # probabilities that are exactly zero
+    assert score(200.0 * np.tile(np.eye(7), (101, 1))) <= 7.0  # whose rounded exponential is above
+    masked = np.where(np.eye(3), 0.0, -np.inf)  # classes that are ruled out
+    assert score(masked) == pytest.approx(3.0)
+
+
+def test_stays_exact_over_a_thousand_classes():
+    logits = np.random.default_rng(3).normal(size=(2000, 1008)).astype(np.float32) * 4
+    p = softmax(logits.astype(np.float64), axis=1)
+    expected = np.exp(entropy(p.mean(axis=0)) - np.mean(entropy(p, axis=1)))
+    np.testing.assert_allclose(score(logits), expected, rtol=1e-5)
 
 
 def test_is_the_mean_divergence_from_the_marginal():
@@ -40,6 +50,7 @@ def test_merged_states_have_seen_it_all():
     value = metric.compute(metric.merge(metric.init(), merged))["inception_score"]
     np.testing.assert_allclose(value, score(logits), rtol=1e-6)
     assert np.isnan(metric.compute(metric.init())["inception_score"])
+    np.testing.assert_array_equal(update(merged, logits[:0]).probabilities, merged.probabilities)  # nothing changes
 
 
 def test_parts_are_scored_by_themselves():
@@ -61,6 +72,13 @@ def test_what_has_no_score_is_refused():
         inception_score(key, np.zeros((4, 3)))
     with pytest.raises(ValueError, match="not finite"):
         inception_score(key, np.full((20, 3), np.nan))
+    with pytest.raises(ValueError, match="num_classes is 1, but must be at least 2"):
+        InceptionScore(num_classes=1)
+    metric = InceptionScore(num_classes=3)
+    for shape in ((4, 1), (3,)):
+        with pytest.raises(ValueError, match=r"but num_classes=3 needs \(samples, 3\)"):
+            metric.update(metric.init(), jnp.zeros(shape))
+    assert np.isnan(score(np.full((4, 3), np.nan)))
 
 
 @pytest.mark.peers

@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from genjax.metrics.features.inception import GENUINE, tensor_shapes
+from genjax.metrics.features.inception import GENUINE, check_tensors, tensor_shapes
 
 
 def convert(source: Path, target: Path) -> str:
     """Write the tensors that the network needs, and return the SHA-256 of the source.
 
     Raises:
-      FileNotFoundError: where there is no source.
-      ValueError: for a source that lacks a tensor.
+      OSError: where the source cannot be read or the target not written.
+      ValueError: for a source that PyTorch cannot read as tensors alone, or that is not FID's Inception.
     """
     import torch
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    state = torch.load(source, map_location="cpu", weights_only=True)
-    missing = [name for name in tensor_shapes() if name not in state]
-    if missing:
-        raise ValueError(f"{source} lacks {len(missing)} tensors, such as {missing[0]}; it is not FID's Inception")
-    save_file(
-        {name: state[name].numpy() for name in tensor_shapes()}, target, {"sha256": digest, "source": source.name}
-    )
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # what it raises depends on how the file is broken
+        cause = type(error).__name__
+        raise ValueError(f"{source} is no PyTorch file of tensors ({cause}); give the published .pth") from error
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{source} holds a {type(state).__name__}, not named tensors; give the published .pth")
+    check_tensors(state)
+    tensors = {name: state[name].detach().float().numpy() for name in tensor_shapes()}
+    target.write_bytes(save(tensors, {"sha256": digest, "source": source.name}))
     return digest
 
 

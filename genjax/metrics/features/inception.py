@@ -7,7 +7,8 @@ those of the Inception Score, as in torch-fidelity.
 
 Images go in as TensorFlow 1 would take them: bytes, resized to 299 × 299 by bilinear interpolation whose pixel i lies
 at i · H/299, not at pixel centres, then (x − 128) / 128. Antialiasing, other resizing or floats that were never bytes
-all give other numbers.
+all give other numbers. torch-fidelity does the same; pytorch-fid has the same network and weights, but resizes between
+pixel centres and scales by 2x/255 − 1, so that its distances differ a little from these.
 
 The weights are a file of 92 MB that is neither bundled nor fetched: ``pt_inception-2015-12-05-6726825d.pth``, published
 with the releases of pytorch-fid (``fid_weights``) and torch-fidelity, and converted once by
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -224,11 +225,20 @@ def _interpolation(side: int) -> np.ndarray:
     return weights
 
 
-def _apply(variables: PyTree, images: Array) -> Outputs:
+def preprocess(images: Array) -> Array:
+    """Map images in [0, 1], shape (B, H, W, 1 or 3), to bytes, to 299 × 299 × 3, to [-1, 1).
+
+    Raises:
+      ValueError: for another number of channels.
+    """
     if images.shape[-1] not in (1, 3):
         raise ValueError(f"images have {images.shape[-1]} channels, but Inception takes 3, or 1 to be repeated")
     x = jnp.round(255 * jnp.broadcast_to(images, (*images.shape[:-1], 3)))
-    return Inception().apply(variables, (resize(x) - 128) / 128)  # type: ignore[return-value]
+    return (resize(x) - 128) / 128
+
+
+def _apply(variables: PyTree, images: Array) -> Outputs:
+    return Inception().apply(variables, preprocess(images))  # type: ignore[return-value]
 
 
 def inception(path: str | Path) -> FeatureNetwork:
@@ -283,13 +293,25 @@ def tensor_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _folded(tensors: Mapping[str, np.ndarray]) -> PyTree:
-    """Return parameters with every normalization folded into the convolution before it."""
+def check_tensors(tensors: Mapping[str, Any]) -> None:
+    """Refuse what are not the tensors of FID's Inception, in arrays of any library.
+
+    Raises:
+      ValueError: for the first tensor that is missing or of the wrong shape.
+    """
     for name, shape in tensor_shapes().items():
         if name not in tensors:
             raise ValueError(f"the weights lack the tensor {name}; convert the published file: {CONVERT}")
-        if tensors[name].shape != shape:
-            raise ValueError(f"tensor {name} has shape {tensors[name].shape}, but Inception's is {shape}")
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(
+                f"tensor {name} has shape {tuple(tensors[name].shape)}, but Inception's is {shape}; "
+                f"convert the published file: {CONVERT}"
+            )
+
+
+def _folded(tensors: Mapping[str, np.ndarray]) -> PyTree:
+    """Return parameters with every normalization folded into the convolution before it."""
+    check_tensors(tensors)
     wide = {name: tensors[name].astype(np.float64) for name in tensor_shapes()}
     params: dict[str, PyTree] = {"fc": {"kernel": wide["fc.weight"].T.astype(np.float32)}}
     for name in [name.removesuffix(".conv.weight") for name in wide if name.endswith(".conv.weight")]:

@@ -315,9 +315,7 @@ def _evaluate(arguments: list[str]) -> int:
             likelihood_samples=options.likelihood_samples,
             batch_size=options.batch_size,
             progress=progress,
-            **{
-                f.name: getattr(extra, f.name) for f in dataclasses.fields(extra) if getattr(extra, f.name) != f.default
-            },
+            **_changed(extra),
         )
     said = {"results": {name: result.as_dict() for name, result in results.items()}}
     said |= {"step": run.step, "checkpoint": options.checkpoint, "seed": options.seed}

@@ -158,6 +158,7 @@ def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
             hash=arrays_hash(variables),
             variables=variables,
             apply=apply,
+            levels=levels,
             accuracy=None if np.isnan(kept["accuracy"]) else float(kept["accuracy"]),
         )
 

@@ -22,7 +22,7 @@ def convert(source: Path, target: Path) -> str:
       OSError: where the source cannot be read or the target not written.
       ValueError: for a source that PyTorch cannot read as tensors alone, or that is not FID's Inception.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from safetensors.numpy import save
 
     digest = hashlib.sha256(source.read_bytes()).hexdigest()

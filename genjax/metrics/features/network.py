@@ -39,6 +39,7 @@ class FeatureNetwork:
       variables: the weights.
       apply: ``(variables, images) -> Outputs``, pure. Images are float32 in [0, 1], shape (B, H, W, C).
       wants_images: False for a network that takes data of any kind as the model sees it.
+      levels: what integer images hold, 0 … levels − 1 for [0, 1].
       accuracy: share of held-out examples that it classifies rightly; None for what was not measured.
     """
 
@@ -47,6 +48,7 @@ class FeatureNetwork:
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
     wants_images: bool = True
+    levels: int = 256
     accuracy: float | None = None
 
 
@@ -55,8 +57,8 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
 
     Args:
       network: the network.
-      batches: images of shape (B, H, W, C), in [0, 1] or uint8. Those smaller than one before are filled up, so that
-        one program serves all.
+      batches: images of shape (B, H, W, C), in [0, 1] or uint8 of ``network.levels``. Those smaller than one before
+        are filled up, so that one program serves all.
       count: how many there are in all.
 
     Raises:
@@ -67,7 +69,7 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
     for batch in batches:
         if len(batch) == 0:
             continue
-        x = _as_images(batch) if network.wants_images else _as_numbers(batch)
+        x = _as_images(batch, network.levels) if network.wants_images else _as_numbers(batch, network.levels)
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
@@ -111,20 +113,20 @@ def _append(
     )
 
 
-def _as_numbers(x: Any) -> Array:
+def _as_numbers(x: Any, levels: int) -> Array:
     """Return float32; bytes are pixels, whose range is [0, 1] everywhere else."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x.astype(jnp.float32)
+    return x.astype(jnp.float32) / (levels - 1) if x.dtype == jnp.uint8 else x.astype(jnp.float32)
 
 
-def _as_images(x: Any) -> Array:
-    x = _as_numbers(x)
+def _as_images(x: Any, levels: int) -> Array:
+    x = _as_numbers(x, levels)
     if x.ndim != 4:
         raise ValueError(f"images have shape {x.shape}, but this network takes (B, H, W, C); use features=pixels")
     low, high = float(x.min()), float(x.max())
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(
-            f"images have values in [{low:.3g}, {high:.3g}], but this network takes [0, 1] or uint8; "
-            "scale them, in an experiment by its display"
+            f"images have values in [{low:.3g}, {high:.3g}], but this network takes [0, 1], or bytes of {levels} "
+            "levels; scale them, in an experiment by its display"
         )
     return x

@@ -3,8 +3,8 @@
 Command: python experiments/benchmarks/metrics.py [--json] [--repeats 3]
 Needs: scipy, torch-fidelity (with torch) and prdc; a rival that is not installed is left out.
 
-Measured on 2 CPU cores (AMD EPYC, jax 0.10.2): the Fréchet distance 4.6 times as fast as by SciPy's sqrtm and 1.6 times as
-fast as torch-fidelity's, PRDC 2.1 times as fast as prdc in 0.17 of its peak memory.
+Measured on 2 CPU cores (AMD EPYC, jax 0.10.2): the Fréchet distance 4.6 times as fast as by SciPy's sqrtm and 1.6 times
+as fast as torch-fidelity's, PRDC 2.1 times as fast as prdc in 0.17 of its peak memory.
 
 Features are correlated, not negative, and differ in scale by a factor of a hundred, as those of a network. Times are of
 the whole way from two arrays of features to the number; each contestant is given the arrays of its own library, as they

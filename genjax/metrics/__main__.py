@@ -85,13 +85,10 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
     network = feature_network(options.features)
     sides = {name: read(getattr(options, name)) for name in ("real", "generated")}
     features = {name: _features(network, x, name, options.batch_size, progress) for name, x in sides.items()}
-    protocol = {
-        "features": network.name,
-        "features_hash": network.hash,
+    protocol = network.protocol | {
         "reference": f"{len(sides['real'])} of {options.real}",
         "generated": f"{len(sides['generated'])} of {options.generated}",
     }
-    protocol = {name: value for name, value in protocol.items() if value is not None}
     results = compare(
         features["real"],
         features["generated"],

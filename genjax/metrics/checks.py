@@ -41,9 +41,19 @@ def checked_features(
     """
     reference = checked_samples("reference", reference, minimum)
     generated = checked_samples("generated", generated, minimum)
-    if reference.shape[1] != generated.shape[1]:
-        raise ValueError(
-            f"generated has {generated.shape[1]} features, but reference has {reference.shape[1]}; "
-            "take both from the same network"
-        )
+    check_same_features(reference.shape[1], generated.shape[1])
     return reference, generated
+
+
+def check_same_features(reference: int, generated: int) -> None:
+    """Refuse different numbers of features."""
+    if reference != generated:
+        raise ValueError(
+            f"generated has {generated} features, but reference has {reference}; take both from the same network"
+        )
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Refuse chunks without rows."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")

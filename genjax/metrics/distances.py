@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
+from genjax.metrics.checks import check_chunk_size
 from genjax.metrics.progress import Done
 
 TILE = 1024  # columns that are centered and converted at once
@@ -74,8 +75,7 @@ def decide(
     Raises:
       ValueError: for a chunk_size below 1.
     """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
+    check_chunk_size(chunk_size)
     chunk_size = min(chunk_size, count)
     undecided = _run(compare, np.arange(count), chunk_size, "float32", progress)
     _run(compare, undecided, max(1, chunk_size // 4), "float64", progress)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.metrics.checks import checked_features, checked_samples
+from genjax.metrics.checks import check_same_features, checked_features, checked_samples
 from genjax.metrics.metric import TwoSample, Values
 
 CHUNK_SIZE = 10_000  # rows whose copy is in memory at once
@@ -167,11 +167,7 @@ def frechet_distance(reference: MomentsState, generated: MomentsState) -> Values
       >>> round(float(frechet_distance(a, b)["frechet_distance"]), 6)
       0.29
     """
-    if reference.mean.shape != generated.mean.shape:
-        raise ValueError(
-            f"generated has {generated.mean.shape[0]} features, but reference has {reference.mean.shape[0]}; "
-            "take both from the same network"
-        )
+    check_same_features(reference.mean.shape[0], generated.mean.shape[0])
     for name, side in (("reference", reference), ("generated", generated)):
         if side.count < 2:
             raise ValueError(f"{name} has {int(side.count)} samples, but at least 2 are needed; draw more")

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, PyTree
-from genjax.metrics.checks import checked_features
+from genjax.metrics.checks import check_chunk_size, checked_features
 from genjax.metrics.distances import middle, squared_distances
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
@@ -207,8 +207,7 @@ def _chunk(
 def _sums(
     kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: Done | None, same: bool
 ) -> _Sums:
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
+    check_chunk_size(chunk_size)
     size = min(chunk_size, len(x))
     rows, columns = [], np.zeros(len(y))
     for start in range(0, len(x), size):

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.metrics.checks import checked_features
+from genjax.metrics.checks import check_chunk_size, checked_features
 from genjax.metrics.distances import middle, squared_distances
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
@@ -115,8 +115,7 @@ def _log_prob(
     wrong = widths[~(np.isfinite(widths) & (widths > 0))]
     if wrong.size:
         raise ValueError(f"bandwidth is {wrong[0]}, but must be positive and finite")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
+    check_chunk_size(chunk_size)
     x, generated = checked_features(x, generated)
     center, chunks = middle(x), []
     for start in range(0, len(x), chunk_size):

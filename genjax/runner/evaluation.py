@@ -150,6 +150,6 @@ class Evaluation:
     @property
     def protocol(self) -> dict[str, Any]:
         """What every comparison of samples says of itself."""
-        network = {"features": self.network.name, "features_hash": self.network.hash}
-        said = network | {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
-        return {name: value for name, value in (said | dict(self.arguments)).items() if value is not None}
+        sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
+        arguments = {name: value for name, value in self.arguments.items() if value is not None}
+        return self.network.protocol | sides | arguments

@@ -60,8 +60,13 @@ def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
             ]
             for row in scores
         ]
-        found += [over_replicas(same) for same in zip(*told, strict=True)]
+        found += _joined(told)
     return found
+
+
+def _joined(told: Sequence[Sequence[Result]]) -> list[Result]:
+    """Return each result over the replicas that told it."""
+    return [over_replicas(same) for same in zip(*told, strict=True)]
 
 
 def _told(said: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,15 +112,15 @@ def _reconstruction(evaluation: Evaluation, names: Sequence[str]) -> list[Result
     del names
     if not isinstance(evaluation.run.model, core.Reconstructs):
         return [unavailable("mse", f"{type(evaluation.run.model).__name__} has no reconstruct")]
-    told = [_reconstructed(evaluation, replica) for replica in evaluation.replicas]
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    metric = _reconstruction_metric(evaluation)
+    told = [_reconstructed(evaluation, metric, replica) for replica in evaluation.replicas]
+    return _joined(told)
 
 
-def _reconstructed(evaluation: Evaluation, replica: int) -> list[Result]:
+def _reconstructed(evaluation: Evaluation, metric: metrics.Reconstruction, replica: int) -> list[Result]:
     model: Any = evaluation.run.model
     reconstruct = jax.jit(model.reconstruct)
     variables, name = evaluation.run.replica(replica), f"reconstructions of seed {evaluation.run.seeds[replica]}"
-    metric = _reconstruction_metric(evaluation)
     update, state = jax.jit(metric.update), metric.init()
     for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
         key = core.step_key(stream_key(evaluation.key, "reconstructions"), number)
@@ -162,7 +167,7 @@ def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
         )
         for generated in evaluation.generated
     ]
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    return _joined(told)
 
 
 def _inception_score(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
@@ -174,22 +179,13 @@ def _inception_score(evaluation: Evaluation, names: Sequence[str]) -> list[Resul
     key = stream_key(evaluation.key, "inception score")
     protocol = evaluation.protocol | {"splits": splits, "guarantee": "biased estimate"}
     del protocol["reference"]
-    told = [
-        metrics.inception_score(key, generated.logits, num_splits=splits)  # type: ignore[arg-type]
-        for generated in evaluation.generated
-    ]
-    return [
-        over_replicas(
-            [
-                Result(
-                    name=name,
-                    value=float(values["inception_score"]),
-                    protocol=protocol | {"sd_over_splits": round(float(values["inception_score_sd"]), 4)},
-                )
-                for values in told
-            ]
-        )
-    ]
+    told = []
+    for generated in evaluation.generated:
+        assert generated.logits is not None
+        values = metrics.inception_score(key, generated.logits, num_splits=splits)
+        spread = {"sd_over_splits": round(float(values["inception_score_sd"]), 4)}
+        told.append([Result(name=name, value=float(values["inception_score"]), protocol=protocol | spread)])
+    return _joined(told)
 
 
 def _memorization(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
@@ -207,8 +203,8 @@ def _memorization(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
         said = {name: round(float(values[name]), 4) for name in ("z_score", "share_copies", "held_out_share_copies")}
         protocol = evaluation.protocol | {"guarantee": "estimate", "units": "0.5 is none, 1 copies"} | said
         error = float(values["standard_error"])
-        told.append(Result(name=name, value=float(values["share_closer"]), standard_error=error, protocol=protocol))
-    return [over_replicas(told)]
+        told.append([Result(name=name, value=float(values["share_closer"]), standard_error=error, protocol=protocol)])
+    return _joined(told)
 
 
 def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
@@ -228,8 +224,8 @@ def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
         guarantee = "estimate that ranks models wrongly (arXiv:1511.01844)"
         protocol = evaluation.protocol | {"units": "nats per example", "bandwidth": bandwidth, "guarantee": guarantee}
         value, error = (float(values[f"parzen_log_likelihood{part}"]) for part in ("", "_standard_error"))
-        told.append(Result(name=name, value=value, standard_error=error, protocol=protocol))
-    return [over_replicas(told)]
+        told.append([Result(name=name, value=value, standard_error=error, protocol=protocol)])
+    return _joined(told)
 
 
 _NO_FEATURES_OF_TEXT = "samples are text, which has no features here"

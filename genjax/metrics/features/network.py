@@ -51,6 +51,11 @@ class FeatureNetwork:
     levels: int = 256
     accuracy: float | None = None
 
+    @property
+    def protocol(self) -> dict[str, str]:
+        """What results on these features say of them."""
+        return {"features": self.name} | ({} if self.hash is None else {"features_hash": self.hash})
+
 
 def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
     """Pass batches through a network into one buffer on the device, so that features are never in memory twice.

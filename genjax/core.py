@@ -7,8 +7,9 @@ A generative model is a value with three pure functions:
 * ``sample(variables, key, num_samples) -> x`` draws from it.
 
 Everything else that a model can do (a density, an encoder, a score) is a *capability*: a small runtime-checkable
-Protocol whose method names carry the guarantee. ``log_prob`` is exact and normalized, ``log_prob_lower_bound`` is a
-bound, ``log_prob_estimate`` a Monte-Carlo or ODE estimate; all return nats per example with shape (B,).
+Protocol of ``genjax.capabilities`` whose method names carry the guarantee. ``log_prob`` is exact and normalized,
+``log_prob_lower_bound`` is a bound, ``log_prob_estimate`` a Monte-Carlo or ODE estimate; all return nats per example
+with shape (B,).
 
 Arguments come in one order everywhere: what is learned, then ``key``, then data. Batches are dicts of arrays whose
 first axis is the batch; images are (B, H, W, C). Keys are typed (``jax.random.key``) and derive statelessly, so that
@@ -120,71 +121,3 @@ def stream_key(root: Array, name: str) -> Array:
 def step_key(stream: Array, step: int | Array) -> Array:
     """Derive the key of one step of a stream."""
     return jax.random.fold_in(stream, step)
-
-
-# Capabilities. Metrics and the command line ask for these; a model that lacks one gets an honest "n/a".
-
-
-@runtime_checkable
-class LogProb(Protocol):
-    """Exact normalized log-density or log-mass."""
-
-    def log_prob(self, variables: Variables, x: Array) -> Array: ...
-
-
-@runtime_checkable
-class LogProbLowerBound(Protocol):
-    """A stochastic lower bound whose expectation is at most log p(x)."""
-
-    def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array) -> Array: ...
-
-
-@runtime_checkable
-class LogProbEstimate(Protocol):
-    """A Monte-Carlo or ODE estimate of log p(x); ``num_samples`` sets its cost."""
-
-    def log_prob_estimate(self, variables: Variables, key: Array, x: Array, num_samples: int) -> Array: ...
-
-
-@runtime_checkable
-class Discrete(Protocol):
-    """Says whether ``log_prob``, its bound and its estimate are log-masses of discrete values, not log-densities."""
-
-    @property
-    def discrete(self) -> bool: ...
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """Maps data to codes."""
-
-    def encode(self, variables: Variables, x: Array) -> Any: ...
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    """Maps codes to data."""
-
-    def decode(self, variables: Variables, latent: Array) -> Array: ...
-
-
-@runtime_checkable
-class Reconstructs(Protocol):
-    """Encodes and decodes data, possibly through a random code."""
-
-    def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array: ...
-
-
-@runtime_checkable
-class Interpolates(Protocol):
-    """Walks from one example to another, shape (B, num_steps, ...)."""
-
-    def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array: ...
-
-
-@runtime_checkable
-class Conditional(Protocol):
-    """``sample`` takes ``label=``, int32 of shape (num_samples,), where ``num_classes`` is not None."""
-
-    @property
-    def num_classes(self) -> int | None: ...

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import core
+from genjax import capabilities, core
 from genjax.core import TrainState, Variables, step_key, stream_key
 
 STREAM_TRAIN = (2561911289, 2218184944)
@@ -63,15 +63,18 @@ class TestTrainState:
 
 METHODS = {
     core.GenerativeModel: {"init", "objectives", "sample"},
-    core.LogProb: {"log_prob"},
-    core.LogProbLowerBound: {"log_prob_lower_bound"},
-    core.LogProbEstimate: {"log_prob_estimate"},
-    core.Discrete: {"discrete"},
-    core.Encodes: {"encode"},
-    core.Decodes: {"decode"},
-    core.Reconstructs: {"reconstruct"},
-    core.Interpolates: {"interpolate"},
-    core.Conditional: {"num_classes"},
+    capabilities.LogProb: {"log_prob"},
+    capabilities.LogProbLowerBound: {"log_prob_lower_bound"},
+    capabilities.LogProbEstimate: {"log_prob_estimate"},
+    capabilities.Discrete: {"discrete"},
+    capabilities.Encodes: {"encode"},
+    capabilities.Decodes: {"decode"},
+    capabilities.Posterior: {"posterior"},
+    capabilities.LatentVariables: {"sample_prior", "sample_posterior"},
+    capabilities.Quantizes: {"num_codes"},
+    capabilities.Reconstructs: {"reconstruct"},
+    capabilities.Interpolates: {"interpolate"},
+    capabilities.Conditional: {"num_classes"},
 }
 
 
@@ -81,7 +84,11 @@ def with_members(names):
 
 class TestCapabilities:
     def test_all_are_listed_here(self):
-        assert {value for value in vars(core).values() if getattr(value, "_is_runtime_protocol", False)} == set(METHODS)
+        assert {
+            value
+            for value in (vars(core) | vars(capabilities)).values()
+            if getattr(value, "_is_runtime_protocol", False)
+        } == set(METHODS)
 
     @pytest.mark.parametrize("protocol", METHODS, ids=lambda protocol: protocol.__name__)
     def test_a_model_has_those_whose_methods_it_has(self, protocol):
@@ -92,5 +99,5 @@ class TestCapabilities:
 
     def test_a_bound_is_no_density(self):
         bounded = with_members({"log_prob_lower_bound"})
-        assert not isinstance(bounded, core.LogProb)
-        assert not isinstance(bounded, core.LogProbEstimate)
+        assert not isinstance(bounded, capabilities.LogProb)
+        assert not isinstance(bounded, capabilities.LogProbEstimate)

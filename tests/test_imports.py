@@ -24,13 +24,14 @@ SHARED = {"core", "ops", "nets"}
 FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching"}
 MAY_IMPORT = {
     "core": set(),
+    "capabilities": {"core"},
     "ops": {"core"},
     "nets": {"core", "ops"},
     "learners": {"core"},
-    "latent": SHARED,
+    "latent": SHARED | {"capabilities", "learners"},
     "data": {"core", "ops"},
-    "metrics": SHARED | {"data"},
-    "runner": SHARED | {"learners", "data", "metrics", "latent", "genjax"},
+    "metrics": SHARED | {"capabilities", "data"},
+    "runner": SHARED | {"capabilities", "learners", "data", "metrics", "latent", "genjax"},
     "cli": {"runner", "metrics", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),

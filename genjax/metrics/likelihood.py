@@ -26,7 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core import Array, Discrete
+from genjax.capabilities import Discrete
+from genjax.core import Array
 from genjax.data import Dataset
 from genjax.data.transforms import Preprocess, bin_width
 
@@ -174,7 +175,7 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess) ->
     """Find out what log-likelihoods of a model on a data set are numbers of.
 
     Args:
-      model: says whether it is ``genjax.core.Discrete``.
+      model: says whether it is ``genjax.capabilities.Discrete``.
       dataset: has the levels and, where a dimension is a character, the vocabulary; bytes have bits per dimension.
       preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed.
     """

@@ -2,6 +2,6 @@
 
 from genjax.nets.conv import ConvDecoder, ConvEncoder
 from genjax.nets.mlp import MLP
-from genjax.nets.seam import Net, apply_net, init_net
+from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Net", "apply_net", "init_net"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "Net", "apply_net", "init_net", "output_shape"]

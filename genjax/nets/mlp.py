@@ -45,9 +45,10 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, ...) to (B, *output_shape); ``condition`` (B, C) joins the flattened input."""
+        """Map (B, ...) to (B, *output_shape); ``condition`` (B, ...) joins the input, both flattened."""
         hidden = x.reshape(x.shape[0], -1)
         if condition is not None:
+            condition = condition.reshape(condition.shape[0], -1)
             hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
         shape = self.output_shape or self.features[-1:]
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)

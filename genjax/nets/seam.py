@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
+import jax
 
 from genjax.core import Array, PyTree
 
@@ -77,6 +78,16 @@ def apply_net(
         return net.apply(variables, *args, **options), state
     outputs, updated = net.apply(variables, *args, mutable=list(state), **options)
     return outputs, {**state, **updated}
+
+
+def output_shape(net: Net, key: Array, *args: Array) -> tuple[int, ...]:
+    """Return the shape of what a network would return for such arguments, computing nothing."""
+
+    def run(key: Array, *args: Array) -> Any:
+        params, state = init_net(net, key, *args)
+        return apply_net(net, params, state, *args)[0]
+
+    return jax.eval_shape(run, key, *args).shape
 
 
 def _arguments(net: Net) -> tuple[str, ...]:

@@ -1,8 +1,12 @@
-"""Shared mathematics on arrays: likelihoods, divergences. No networks."""
+"""Shared mathematics on arrays: likelihoods, divergences, importance weights, paths. No networks."""
 
 from genjax.ops.bounds import at_least_float32, bounded
+from genjax.ops.checks import check_at_least
 from genjax.ops.divergences import gaussian_kl
+from genjax.ops.importance import log_mean_weight, mean_log_weight
+from genjax.ops.labels import condition, label_of
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from genjax.ops.paths import linear_path, spherical_path
 from genjax.ops.temperature import tempered_softmax
 
 __all__ = [
@@ -12,6 +16,13 @@ __all__ = [
     "Likelihood",
     "at_least_float32",
     "bounded",
+    "check_at_least",
+    "condition",
     "gaussian_kl",
+    "label_of",
+    "linear_path",
+    "log_mean_weight",
+    "mean_log_weight",
+    "spherical_path",
     "tempered_softmax",
 ]

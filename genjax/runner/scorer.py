@@ -8,15 +8,15 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from genjax import core, data
+from genjax import capabilities, core, data
 from genjax.core import Array, Batch, PyTree, Variables
 from genjax.runner.experiment import Transform
 from genjax.runner.placement import Placement
 
 GUARANTEES: Mapping[str, tuple[type, str]] = {
-    "log_prob": (core.LogProb, "exact"),
-    "log_prob_lower_bound": (core.LogProbLowerBound, "lower bound"),
-    "log_prob_estimate": (core.LogProbEstimate, "estimate"),
+    "log_prob": (capabilities.LogProb, "exact"),
+    "log_prob_lower_bound": (capabilities.LogProbLowerBound, "lower bound"),
+    "log_prob_estimate": (capabilities.LogProbEstimate, "estimate"),
 }
 
 
@@ -104,7 +104,7 @@ def _score_fn(
 
 def is_conditional(model: core.GenerativeModel) -> bool:
     """Whether ``sample`` wants a label."""
-    return isinstance(model, core.Conditional) and model.num_classes is not None
+    return isinstance(model, capabilities.Conditional) and model.num_classes is not None
 
 
 def replica(tree: PyTree, index: int) -> PyTree:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import core, metrics
+from genjax import capabilities, core, metrics
 from genjax.core import stream_key
 from genjax.metrics import Result, over_replicas, unavailable
 from genjax.runner.evaluation import Evaluation
@@ -110,7 +110,7 @@ def _mean(scores: np.ndarray) -> tuple[float, float]:
 def _reconstruction(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Reconstruct the split: squared error of anything, PSNR and SSIM of images shown in [0, 1]."""
     del names
-    if not isinstance(evaluation.run.model, core.Reconstructs):
+    if not isinstance(evaluation.run.model, capabilities.Reconstructs):
         return [unavailable("mse", f"{type(evaluation.run.model).__name__} has no reconstruct")]
     metric = _reconstruction_metric(evaluation)
     told = [_reconstructed(evaluation, metric, replica) for replica in evaluation.replicas]

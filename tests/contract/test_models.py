@@ -14,12 +14,12 @@ import pytest
 from chex import assert_trees_all_close, assert_trees_all_equal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genjax import core
+from genjax import capabilities
 from genjax.core import GenerativeModel, stream_key
 from tests.contract.registry import NUM_EXAMPLES, Case, label_option
 from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
 
-PROTOCOLS = [value for value in vars(core).values() if getattr(value, "_is_runtime_protocol", False)]
+PROTOCOLS = [value for value in vars(capabilities).values() if getattr(value, "_is_runtime_protocol", False)]
 LEARNED = {"variables", "params", "state"}
 
 
@@ -268,9 +268,11 @@ class TestCapabilities:
     def test_log_probabilities_are_nats_per_example(self, run: Run):
         model, x, label = run.model, run.minibatch["x"], label_option(run.model, NUM_EXAMPLES)
         claims = {
-            core.LogProb: lambda variables, key: model.log_prob(variables, x, **label),
-            core.LogProbLowerBound: lambda variables, key: model.log_prob_lower_bound(variables, key, x, **label),
-            core.LogProbEstimate: lambda variables, key: model.log_prob_estimate(variables, key, x, 4, **label),
+            capabilities.LogProb: lambda variables, key: model.log_prob(variables, x, **label),
+            capabilities.LogProbLowerBound: lambda variables, key: model.log_prob_lower_bound(
+                variables, key, x, **label
+            ),
+            capabilities.LogProbEstimate: lambda variables, key: model.log_prob_estimate(variables, key, x, 4, **label),
         }
         for protocol, claim in claims.items():
             if isinstance(model, protocol):
@@ -279,18 +281,18 @@ class TestCapabilities:
                 assert np.isfinite(np.asarray(value)).all(), protocol.__name__
 
     def test_exact_log_probabilities_depend_on_their_own_example_alone(self, run: Run):
-        if isinstance(run.model, core.LogProb) and not label_option(run.model, 1):
+        if isinstance(run.model, capabilities.LogProb) and not label_option(run.model, 1):
             log_prob, x = jax.jit(run.model.log_prob), run.minibatch["x"]
             close(log_prob(run.learned, x[::-1]), log_prob(run.learned, x)[::-1])
 
     def test_reconstructions_look_like_data(self, run: Run):
-        if isinstance(run.model, core.Reconstructs):
+        if isinstance(run.model, capabilities.Reconstructs):
             x, label = run.minibatch["x"], label_option(run.model, NUM_EXAMPLES)
             again = jax.jit(run.model.reconstruct)(run.learned, run.key(0), x, **label)
             assert (again.shape, again.dtype) == (x.shape, x.dtype)
 
     def test_interpolations_go_both_ways(self, run: Run):
-        if isinstance(run.model, core.Interpolates):
+        if isinstance(run.model, capabilities.Interpolates):
             x, label = run.minibatch["x"], {name: value[0] for name, value in label_option(run.model, 1).items()}
             walk = jax.jit(lambda variables, x, y: run.model.interpolate(variables, x, y, 5, **label))
             there, back = walk(run.learned, x, x[::-1]), walk(run.learned, x[::-1], x)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genjax import core, nets, ops, vae
+from genjax import capabilities, nets, ops, vae
 from genjax.core import Variables
 
 TEMPLATES = np.array([[-3.0, 0.0, 3.0], [2.0, -1.0, 0.5]])  # the decoder's outputs by class, whatever the latent
@@ -37,7 +37,7 @@ def variables():
 def test_init_makes_what_the_label_needs(variables):
     made = MODEL.init(jax.random.key(0), {"x": X, "label": LABEL})
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, variables)
-    assert isinstance(MODEL, core.Conditional)
+    assert isinstance(MODEL, capabilities.Conditional)
 
 
 def test_every_method_follows_the_label(variables):
@@ -48,7 +48,7 @@ def test_every_method_follows_the_label(variables):
     np.testing.assert_allclose(MODEL.decode(variables, latent, label=LABEL), of_rows)
     np.testing.assert_allclose(MODEL.reconstruct(variables, jax.random.key(0), X, label=LABEL), of_rows)
     np.testing.assert_allclose(MODEL.interpolate(variables, X, X, 2, label=LABEL)[:, 1], of_rows)
-    np.testing.assert_allclose(MODEL.encode(variables, X, label=LABEL)[0], MEANS[np.asarray(LABEL)])
+    np.testing.assert_allclose(MODEL.encode(variables, X, label=LABEL), MEANS[np.asarray(LABEL)])
 
 
 def test_loss_and_likelihoods_follow_the_label(variables):
@@ -67,13 +67,13 @@ def test_an_unconditional_model_ignores_labels_in_batches_but_takes_none():
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((3,)), likelihood=ops.Gaussian(log_scale=0.0)
     )
     variables = model.init(jax.random.key(0), {"x": X, "label": LABEL})
-    with pytest.raises(ValueError, match="label is given, but this VAE has num_classes=None; leave it out"):
+    with pytest.raises(ValueError, match="label is given, but this model has num_classes=None; leave it out"):
         model.sample(variables, jax.random.key(0), 4, label=1)
 
 
 def test_labels_are_checked(variables):
     key = jax.random.key(0)  # survives: refusals come before any use of it
-    with pytest.raises(ValueError, match=r"label is None, but this VAE has num_classes=2; give label=0"):
+    with pytest.raises(ValueError, match=r"label is None, but this model has num_classes=2; give label=0"):
         MODEL.sample(variables, key, 4)
     with pytest.raises(ValueError, match=r"the batch has \['x'\], but num_classes=2 needs 'label'"):
         MODEL.init(key, {"x": X})

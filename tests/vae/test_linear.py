@@ -81,7 +81,7 @@ def test_with_the_exact_posterior_every_draw_gives_log_p(exact, x, log_prob, bou
 
 
 def test_the_bound_is_loose_by_the_divergence_from_the_posterior(exact, wrong, x, log_prob, bound):
-    posterior, guess = MODEL.encode(exact, x), MODEL.encode(wrong, x)
+    posterior, guess = MODEL.posterior(exact, x), MODEL.posterior(wrong, x)
     slack = ops.gaussian_kl(*guess, *posterior).sum(-1)
     elbo = bound(wrong, jax.random.key(4), x, num_samples=20_000, chunk_size=2_000)
     assert slack.min() > 0.5
@@ -90,7 +90,7 @@ def test_the_bound_is_loose_by_the_divergence_from_the_posterior(exact, wrong, x
 
 
 def test_the_training_loss_estimates_the_same_bound(exact, wrong, x, log_prob):
-    slack = ops.gaussian_kl(*MODEL.encode(wrong, x), *MODEL.encode(exact, x)).sum(-1)
+    slack = ops.gaussian_kl(*MODEL.posterior(wrong, x), *MODEL.posterior(exact, x)).sum(-1)
     repeated = {"x": jnp.tile(x, (500, 1))}
     loss, (_, metrics) = jax.jit(MODEL.loss)(*wrong, jax.random.key(5), repeated, 0)
     np.testing.assert_allclose(-loss, (log_prob - slack).mean(), atol=0.05)

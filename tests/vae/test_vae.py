@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import core, nets, ops, vae
+from genjax import capabilities, core, nets, ops, vae
 
 MODEL = vae.VAE(
     latent_dim=2, encoder=nets.MLP((8, 4)), decoder=nets.MLP((8,), output_shape=(2, 3, 1)), likelihood=ops.Bernoulli()
@@ -31,16 +31,16 @@ def loss():
 def test_has_the_capabilities_it_claims():
     for capability in (
         core.GenerativeModel,
-        core.LogProbLowerBound,
-        core.LogProbEstimate,
-        core.Discrete,
-        core.Encodes,
-        core.Decodes,
-        core.Reconstructs,
-        core.Interpolates,
+        capabilities.LogProbLowerBound,
+        capabilities.LogProbEstimate,
+        capabilities.Discrete,
+        capabilities.Encodes,
+        capabilities.Decodes,
+        capabilities.Reconstructs,
+        capabilities.Interpolates,
     ):
         assert isinstance(MODEL, capability), capability
-    assert not isinstance(MODEL, core.LogProb)  # only a bound and an estimate
+    assert not isinstance(MODEL, capabilities.LogProb)  # only a bound and an estimate
     assert dataclasses.replace(MODEL, likelihood=ops.Bernoulli()).discrete
     assert not dataclasses.replace(MODEL, likelihood=ops.Gaussian()).discrete
 
@@ -83,7 +83,7 @@ def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):
     x, y = batch["x"], batch["x"][::-1]
     path = MODEL.interpolate(variables, x, y, 3)
     assert path.shape == (5, 3, 2, 3, 1)
-    start, end = (MODEL.encode(variables, data)[0] for data in (x, y))
+    start, end = (MODEL.encode(variables, data) for data in (x, y))
     for i, latent in enumerate((start, (start + end) / 2, end)):
         np.testing.assert_allclose(path[:, i], MODEL.decode(variables, latent), rtol=1e-5)
 
@@ -92,7 +92,7 @@ def test_reconstruction_goes_through_a_draw_of_the_posterior(variables, batch):
     """With the variance at its floor the draw is the mean; otherwise it varies with the key."""
     narrow = jax.tree.map(jnp.copy, variables)
     narrow.params["encoder"]["Dense_1"]["bias"] = jnp.array([0.0, 0.0, -100.0, -100.0])
-    mean, log_var = MODEL.encode(narrow, batch["x"])
+    mean, log_var = MODEL.posterior(narrow, batch["x"])
     np.testing.assert_array_equal(log_var, jnp.full((5, 2), -20.0))
     expected = MODEL.decode(narrow, mean)
     np.testing.assert_allclose(MODEL.reconstruct(narrow, jax.random.key(5), batch["x"]), expected, atol=1e-4)
@@ -108,7 +108,7 @@ def test_half_precision_networks_keep_losses_in_float32(variables, batch, loss):
     )
     single, (_, expected) = loss(MODEL, *variables, jax.random.key(8), batch, 0)
     value, (_, metrics) = loss(half, *variables, jax.random.key(8), batch, 0)
-    assert all(leaf.dtype == jnp.float32 for leaf in (value, *metrics.values(), *half.encode(variables, batch["x"])))
+    assert all(leaf.dtype == jnp.float32 for leaf in (value, *metrics.values(), *half.posterior(variables, batch["x"])))
     np.testing.assert_allclose(value, single, rtol=0.02)
     assert value != single
     np.testing.assert_allclose(metrics["kl"], expected["kl"], rtol=0.05)
@@ -147,8 +147,8 @@ def test_batch_statistics_move_in_the_loss_and_nowhere_else(loss):
     _, (_, shifted) = loss(model, params, state, jax.random.key(2), {"x": 5.0 * x + 3.0}, 0)
     np.testing.assert_allclose(shifted["kl"], metrics["kl"], rtol=1e-3)
     # Elsewhere the running statistics hold, each example by itself.
-    together, _ = model.encode(variables, x)
-    np.testing.assert_allclose(model.encode(variables, x[:1])[0], together[:1], rtol=1e-4, atol=1e-6)
+    together = model.encode(variables, x)
+    np.testing.assert_allclose(model.encode(variables, x[:1]), together[:1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(together, x @ params["encoder"]["Dense_0"]["kernel"][:, :2], rtol=1e-3, atol=1e-4)
 
 

@@ -1,0 +1,60 @@
+"""Class labels as networks take them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from genjax.core import Array, Batch
+
+Condition = tuple[Array, ...]  # nothing, or the one-hot label: further arguments of a network
+
+
+def label_of(batch: Batch, num_classes: int | None) -> Array | None:
+    """Return a batch's labels where a model of ``num_classes`` wants them.
+
+    Raises:
+      ValueError: when it wants them and the batch has none.
+    """
+    if num_classes is None:
+        return None  # data sets carry labels whether a model wants them or not
+    if "label" not in batch:
+        raise ValueError(f"the batch has {sorted(batch)}, but num_classes={num_classes} needs 'label'; add it")
+    return batch["label"]
+
+
+def condition(label: Array | int | None, num_classes: int | None, num_rows: int) -> Condition:
+    """Return the further arguments of a network: none, or the one-hot label (num_rows, num_classes).
+
+    Args:
+      label: int32 (num_rows,), one integer for all rows, or None for an unconditional model.
+      num_classes: of the model; None for an unconditional one.
+      num_rows: examples.
+
+    Raises:
+      ValueError: when the label is missing, not wanted, or not one of the classes.
+
+    >>> condition(1, 3, 2)[0].tolist(), condition(None, None, 2)
+    ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], ())
+    """
+    if num_classes is None:
+        if label is not None:
+            raise ValueError("label is given, but this model has num_classes=None; leave it out or set num_classes")
+        return ()
+    if label is None:
+        raise ValueError(f"label is None, but this model has num_classes={num_classes}; give label=0, for example")
+    if not isinstance(label, Tracer):
+        _check_label(np.asarray(label), num_classes, num_rows)
+    return (jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes)),)
+
+
+def _check_label(label: np.ndarray, num_classes: int, num_rows: int) -> None:
+    if not np.issubdtype(label.dtype, np.integer) or label.shape not in ((), (num_rows,)):
+        raise ValueError(
+            f"label has dtype {label.dtype} and shape {label.shape}, but must be one integer or int32 ({num_rows},)"
+        )
+    wrong = label[(label < 0) | (label >= num_classes)]
+    if wrong.size:
+        raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")

@@ -1,0 +1,48 @@
+"""Paths between two codes.
+
+With t from 0 to 1 and Ω the angle between the codes a and b,
+
+    linear(t) = (1 − t) a + t b,        spherical(t) = sin((1 − t) Ω) / sin Ω · a + sin(t Ω) / sin Ω · b.
+
+Under a standard normal prior in many dimensions, codes lie near a sphere; the spherical path keeps there, the linear
+one passes through codes that the prior all but never draws (Tom White 2016, arXiv:1609.04468).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import Array
+from genjax.ops.checks import check_at_least
+
+
+def linear_path(start: Array, end: Array, num_steps: int) -> Array:
+    """Walk straight from ``start`` to ``end``, (B, ...) each, to (B, num_steps, ...), both ends included.
+
+    >>> linear_path(jnp.array([[0.0]]), jnp.array([[2.0]]), 3)[0, :, 0].tolist()
+    [0.0, 1.0, 2.0]
+    """
+    t = _times(num_steps, start)
+    return (1.0 - t) * start[:, None] + t * end[:, None]
+
+
+def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
+    """Walk from ``start`` to ``end`` along the arc between their directions; shapes as of ``linear_path``.
+
+    Codes of one direction, and those of opposite ones, which have no arc, take the straight path.
+    """
+    t = _times(num_steps, start)
+    axes = tuple(range(1, start.ndim))
+    norms = jnp.sqrt(jnp.sum(start**2, axes) * jnp.sum(end**2, axes))
+    cosine = jnp.sum(start * end, axes) / jnp.where(norms > 0, norms, 1.0)
+    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0)).reshape(-1, *[1] * start.ndim)
+    sine = jnp.sin(angle)
+    safe = jnp.where(sine > 1e-4, sine, 1.0)
+    arc = (jnp.sin((1.0 - t) * angle) * start[:, None] + jnp.sin(t * angle) * end[:, None]) / safe
+    return jnp.where(sine > 1e-4, arc, linear_path(start, end, num_steps))
+
+
+def _times(num_steps: int, like: Array) -> Array:
+    check_at_least("num_steps", num_steps, 2)
+    return jnp.asarray(np.linspace(0.0, 1.0, num_steps), like.dtype).reshape(1, num_steps, *[1] * (like.ndim - 1))

@@ -38,9 +38,9 @@ def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
     cosine = jnp.sum(start * end, axes) / jnp.where(norms > 0, norms, 1.0)
     angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0)).reshape(-1, *[1] * start.ndim)
     sine = jnp.sin(angle)
-    safe = jnp.where(sine > 1e-4, sine, 1.0)
+    safe = jnp.where(sine > 1e-3, sine, 1.0)
     arc = (jnp.sin((1.0 - t) * angle) * start[:, None] + jnp.sin(t * angle) * end[:, None]) / safe
-    return jnp.where(sine > 1e-4, arc, linear_path(start, end, num_steps))
+    return jnp.where(sine > 1e-3, arc, linear_path(start, end, num_steps))
 
 
 def _times(num_steps: int, like: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least
-from genjax.ops.divergences import gaussian_kl
+from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
@@ -19,6 +19,7 @@ __all__ = [
     "check_at_least",
     "condition",
     "gaussian_kl",
+    "gaussian_log_prob",
     "label_of",
     "linear_path",
     "log_mean_weight",

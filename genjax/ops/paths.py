@@ -34,13 +34,13 @@ def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
     """
     t = _times(num_steps, start)
     axes = tuple(range(1, start.ndim))
-    norms = jnp.sqrt(jnp.sum(start**2, axes) * jnp.sum(end**2, axes))
-    cosine = jnp.sum(start * end, axes) / jnp.where(norms > 0, norms, 1.0)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0)).reshape(-1, *[1] * start.ndim)
+    a, b = (z / jnp.maximum(jnp.sqrt(jnp.sum(z**2, axes, keepdims=True)), 1e-40) for z in (start, end))
+    # Kahan's formula keeps the digits of small angles and of those near π, which the arc cosine loses.
+    angle = 2 * jnp.arctan2(*(jnp.sqrt(jnp.sum(z**2, axes, keepdims=True)) for z in (a - b, a + b)))[:, None]
     sine = jnp.sin(angle)
-    safe = jnp.where(sine > 1e-3, sine, 1.0)
+    safe = jnp.where(sine > 1e-4, sine, 1.0)
     arc = (jnp.sin((1.0 - t) * angle) * start[:, None] + jnp.sin(t * angle) * end[:, None]) / safe
-    return jnp.where(sine > 1e-3, arc, linear_path(start, end, num_steps))
+    return jnp.where(sine > 1e-4, arc, linear_path(start, end, num_steps))
 
 
 def _times(num_steps: int, like: Array) -> Array:

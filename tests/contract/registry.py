@@ -117,9 +117,32 @@ def _vae(**options) -> vae.VAE:
     )
 
 
+def _iwae(**options) -> vae.IWAE:
+    return vae.IWAE(
+        latent_dims=(2,),
+        encoders=(nets.MLP(features=(8, 4)),),
+        decoders=(nets.MLP(features=(8,), output_shape=(4, 4, 1)),),
+        likelihood=ops.Bernoulli(),
+        num_importance_samples=3,
+        **options,
+    )
+
+
+def _two_layer_iwae() -> vae.IWAE:
+    return vae.IWAE(
+        latent_dims=(3, 2),
+        encoders=(nets.MLP(features=(8, 6)), nets.MLP(features=(8, 4))),
+        decoders=(nets.MLP(features=(8,), output_shape=(4, 4, 1)), nets.MLP(features=(8, 6))),
+        likelihood=ops.Bernoulli(),
+        num_importance_samples=3,
+    )
+
+
 CASES = (
     Case("vae", _vae, batch=image_batch),
     Case("conditional_vae", lambda: _vae(num_classes=3, kl_warmup_steps=10), batch=image_batch),
+    Case("iwae", lambda: _iwae(gradient="reparameterized"), batch=image_batch),
+    Case("two_layer_iwae", _two_layer_iwae, batch=image_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

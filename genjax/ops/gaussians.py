@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergences in closed form.
+"""Diagonal Gaussians: log-density and Kullback-Leibler divergence.
 
 For one-dimensional Gaussians q = N(m, v) and p = N(m₀, v₀),
 
@@ -10,6 +10,7 @@ and for diagonal Gaussians it is the sum over dimensions (Kingma & Welling 2014,
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array
 
@@ -35,3 +36,13 @@ def gaussian_kl(
     distance = jnp.square(mean - prior_mean) * jnp.exp(-jnp.asarray(prior_log_var))
     # expm1 keeps the digits of posteriors close to their prior, where most dimensions of a VAE lie.
     return 0.5 * (jnp.expm1(log_ratio) - log_ratio + distance)
+
+
+def gaussian_log_prob(x: Array, mean: Array | float = 0.0, log_var: Array | float = 0.0) -> Array:
+    """Log-density of N(mean, exp(log_var)) in nats, one number per dimension; shapes as of ``gaussian_kl``.
+
+    >>> round(float(gaussian_log_prob(jnp.float32(1.0))), 4)  # -(1 + ln 2π) / 2
+    -1.4189
+    """
+    log_var = jnp.asarray(log_var)
+    return -0.5 * (jnp.square(x - mean) * jnp.exp(-log_var) + log_var + np.log(2 * np.pi))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from genjax.ops import gaussian_kl
+from genjax.ops import gaussian_kl, gaussian_log_prob
 
 
 def quadrature_kl(mean, scale, prior_mean, prior_scale):
@@ -38,3 +38,9 @@ def test_digits_survive_close_to_the_prior():
     # KL = m² / 2 + v-terms of second order: 5e-9 for m = 1e-4, far below the rounding of e^0 - 1 - 0 done term by term.
     np.testing.assert_allclose(gaussian_kl(jnp.float32(1e-4), jnp.float32(0.0)), 5e-9, rtol=1e-5)
     assert gaussian_kl(jnp.float32(0.0), jnp.float32(1e-4)) >= 0
+
+
+def test_log_density_against_scipy():
+    x, mean, scale = 0.3, -1.2, 2.5
+    expected = stats.norm.logpdf(x, mean, scale)
+    np.testing.assert_allclose(gaussian_log_prob(jnp.float32(x), mean, 2 * np.log(scale)), expected, rtol=1e-6)

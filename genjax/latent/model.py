@@ -1,0 +1,170 @@
+"""An autoencoder and a prior over its codes, which together are one generative model.
+
+With an encoder E and a decoder D trained first, and a generative model p(c) trained on the codes c = E(x) of the data,
+
+    c ~ p(c),        x = D(c)
+
+draws data. A VQ-VAE with a prior over its indices, a moment matching network in code space and latent diffusion are
+this class with other parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+
+from genjax.capabilities import Conditional, Decodes, Encodes
+from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
+from genjax.learners import Frozen, Stage
+
+AUTOENCODER, PRIOR = "autoencoder", "prior"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LatentModel:
+    """A prior over the codes of an autoencoder.
+
+    Its objectives are those of both parts, ``autoencoder.…`` and ``prior.…``, so that it trains in one go as well, the
+    prior on codes that still move; ``two_stages`` trains one after the other.
+
+    Attributes:
+      autoencoder: an unconditional model that encodes and decodes.
+      prior: a model of data of the shape and dtype of the codes. Where it is conditional, so is the whole.
+
+    Raises:
+      ValueError: when ``autoencoder`` does not encode and decode, or takes labels.
+    """
+
+    autoencoder: Any
+    prior: Any
+
+    def __post_init__(self) -> None:
+        model = type(self.autoencoder).__name__
+        if not (isinstance(self.autoencoder, Encodes) and isinstance(self.autoencoder, Decodes)):
+            raise ValueError(f"autoencoder is a {model}, which does not both encode and decode; use a VAE, for example")
+        if _num_classes(self.autoencoder) is not None:
+            raise ValueError(
+                f"autoencoder is a {model} with num_classes={_num_classes(self.autoencoder)}, but its codes are to be "
+                "drawn without a label; set its num_classes to None, and condition the prior"
+            )
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of labels that the prior takes, or None."""
+        return _num_classes(self.prior)
+
+    def init(self, key: Array, batch: Batch) -> Variables:
+        """Make the variables of both parts for data like ``batch["x"]``."""
+        autoencoder_key, prior_key = jax.random.split(key)
+        autoencoder = self.autoencoder.init(autoencoder_key, batch)
+        return self.join(autoencoder, self.prior.init(prior_key, self.codes(autoencoder, batch)))
+
+    def join(self, autoencoder: Variables, prior: Variables) -> Variables:
+        """Return this model's variables from those of its parts."""
+        parts = {AUTOENCODER: autoencoder, PRIOR: prior}
+        params = {f"{name}.{entry}": value for name, part in parts.items() for entry, value in part.params.items()}
+        return Variables(params=params, state={name: part.state for name, part in parts.items()})
+
+    def finished(self, stages: Frozen) -> Variables:
+        """Return this model's variables from those of its ``two_stages``: what ``Experiment.variables`` wants."""
+        return self.join(stages[AUTOENCODER], stages[PRIOR])
+
+    def part(self, variables: Variables, name: str) -> Variables:
+        """Return the variables of the ``"autoencoder"`` or the ``"prior"``."""
+        start = f"{name}."
+        params = {entry.removeprefix(start): v for entry, v in variables.params.items() if entry.startswith(start)}
+        return Variables(params=params, state=variables.state[name])
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """Those of the autoencoder, then those of the prior, whose gradients stop at the codes."""
+        return tuple(
+            Objective(
+                name=f"{name}.{objective.name}",
+                wrt=tuple(f"{name}.{entry}" for entry in objective.wrt),
+                loss=self._loss(name, objective.loss),
+            )
+            for name, part in ((AUTOENCODER, self.autoencoder), (PRIOR, self.prior))
+            for objective in part.objectives()
+        )
+
+    def codes(self, autoencoder: Variables, batch: Batch) -> Batch:
+        """Return a batch whose ``x`` is replaced by its codes."""
+        return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
+
+    def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
+        """Decode draws of the prior.
+
+        Args:
+          variables: what ``init`` or training returned.
+          key: typed key.
+          num_samples: number of samples, N.
+          label: class of all samples, or int32 (N,) for each; only for conditional priors.
+
+        Returns:
+          Expected data given the codes drawn, (N, ...).
+        """
+        option = {} if label is None else {"label": label}
+        latent = self.prior.sample(self.part(variables, PRIOR), key, num_samples, **option)
+        return self.decode(variables, latent)
+
+    def encode(self, variables: Variables, x: Array) -> Array:
+        """Codes of data, as the autoencoder has them."""
+        return self.autoencoder.encode(self.part(variables, AUTOENCODER), x)
+
+    def decode(self, variables: Variables, latent: Array) -> Array:
+        """Data from codes, as the autoencoder has it."""
+        return self.autoencoder.decode(self.part(variables, AUTOENCODER), latent)
+
+    def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
+        """Decode the codes of data; nothing is drawn."""
+        del key
+        return self.decode(variables, self.encode(variables, x))
+
+    def _loss(self, name: str, part_loss: LossFn) -> LossFn:
+        def loss(
+            params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
+        ) -> tuple[Array, tuple[PyTree, Metrics]]:
+            variables = Variables(params, state)
+            if name == PRIOR:
+                batch = self.codes(self.part(variables, AUTOENCODER), batch)
+            value, (moved, metrics) = part_loss(*self.part(variables, name), key, batch, step)
+            return value, ({**state, name: moved}, metrics)
+
+        return loss
+
+
+def two_stages(
+    model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[int, int]
+) -> tuple[Stage, Stage]:
+    """Return the stages that train the autoencoder, and then the prior on its codes.
+
+    Args:
+      model: which is trained.
+      autoencoder: learner of ``model.autoencoder``.
+      prior: learner of ``model.prior``.
+      steps: learner steps of either.
+
+    Returns:
+      Stages for ``Experiment(stages=…, variables=model.finished)``.
+    """
+    return (
+        Stage(
+            name=AUTOENCODER,
+            learner=lambda _: autoencoder,
+            batch=lambda _: lambda _, batch: batch,
+            steps=steps[0],
+        ),
+        Stage(
+            name=PRIOR,
+            learner=lambda _: prior,
+            batch=lambda stages: lambda _, batch: model.codes(stages[AUTOENCODER], batch),
+            steps=steps[1],
+        ),
+    )
+
+
+def _num_classes(model: object) -> int | None:
+    return model.num_classes if isinstance(model, Conditional) else None

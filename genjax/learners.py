@@ -180,9 +180,12 @@ class Stage:
       batch: from the same to ``(key, batch) -> batch``, which turns a batch of data into what this stage trains on
         (the codes of a frozen encoder). It runs inside the compiled step.
       steps: number of learner steps.
+      model: what trains, where that is not the experiment's model: its codes are watched for collapse. None for the
+        experiment's model in the last stage, and nothing in the others.
     """
 
     name: str
     learner: Callable[[Frozen], Learner]
     batch: Callable[[Frozen], Callable[[Array, Batch], Batch]]
     steps: int
+    model: GenerativeModel | None = None

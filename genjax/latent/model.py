@@ -156,12 +156,14 @@ def two_stages(
             learner=lambda _: autoencoder,
             batch=lambda _: lambda _, batch: batch,
             steps=steps[0],
+            model=model.autoencoder,
         ),
         Stage(
             name=PRIOR,
             learner=lambda _: prior,
             batch=lambda stages: lambda _, batch: model.codes(stages[AUTOENCODER], batch),
             steps=steps[1],
+            model=model.prior,
         ),
     )
 

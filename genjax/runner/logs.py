@@ -4,8 +4,9 @@ A row is one JSON object on one line of ``metrics.jsonl``. For K seeds with valu
 
     "name" = m̄ = (1/K) Σ m_k,   "name/sd" = √( Σ (m_k − m̄)² / (K − 1) ),   "name/seeds" = [m_1, …, m_K].
 
-Every line is strict JSON (RFC 8259), which has no word for what is not finite: such numbers are written as the strings
-``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, and ``read_rows`` turns them back into floats.
+Of a vector it holds ``"name/each"``, the mean over seeds. Every line is strict JSON (RFC 8259), which has no word for
+what is not finite: such numbers are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, and
+``read_rows`` turns them back into floats.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 
 Row = dict[str, Any]
 FILE_NAME = "metrics.jsonl"
+EACH = "/each"  # ends the names of vectors
 _STRINGS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -71,13 +73,30 @@ class MetricLog:
         row: Row = {"step": int(step)}
         for name, value in metrics.items():
             row |= self._entries(name, np.asarray(value, dtype=np.float64))
+        self._append(row)
+        if self._folder is not None:
+            if self._events is None:
+                self._events = _TensorBoardEvents(self._folder / "tensorboard", purge_step=self._purge_step)
+            self._events.write(row)
+
+    def _append(self, row: Row) -> None:
         self._rows.append(row)
         if self._folder is not None:
             with (self._folder / FILE_NAME).open("a", encoding="utf-8") as file:
                 file.write(_line(row))
-            if self._events is None:
-                self._events = _TensorBoardEvents(self._folder / "tensorboard", purge_step=self._purge_step)
-            self._events.write(row)
+
+    def write_vectors(self, step: int, vectors: Mapping[str, Any]) -> None:
+        """Append one row of vectors, as lists under ``NAME/each``; TensorBoard, which has no place for them, gets none.
+
+        Args:
+          step: number of finished training steps.
+          vectors: shape (D,), or (K, D) for K seeds, whose mean is written, by name.
+        """
+        row: Row = {"step": int(step)}
+        for name, value in vectors.items():
+            array = np.asarray(value, dtype=np.float64)
+            row[name + EACH] = (array.mean(axis=0) if array.ndim == 2 else array).tolist()
+        self._append(row)
 
     def close(self) -> None:
         """Finish the TensorBoard file. Closing twice does no harm."""
@@ -125,8 +144,8 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def metric_names(rows: Iterable[Row]) -> list[str]:
-    """Name the metrics of all rows in the order of their first appearance, without ``/sd`` and ``/seeds``."""
-    names = dict.fromkeys(name for row in rows for name in row if name != "step")
+    """Name the numbers of all rows in the order of their first appearance, without ``/sd``, ``/seeds`` and vectors."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "step" and not name.endswith(EACH))
     return [name for name in names if not (name.endswith(("/sd", "/seeds")) and name.rpartition("/")[0] in names)]
 
 

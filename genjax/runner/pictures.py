@@ -117,6 +117,34 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
     return _pixels(figure)
 
 
+def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> np.ndarray:
+    """Draw a vector over the steps, as colours: its dimensions from the largest at the end downwards.
+
+    Args:
+      steps: S of them.
+      values: shape (S, D).
+      title: what stands above, and beside the colours.
+
+    Returns:
+      Pixels of shape (height, width, 3), uint8.
+    """
+    order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")
+    figure = _figure(7.0, 4.0)
+    axes = figure.add_subplot()
+    shown = np.where(np.isfinite(values), values, np.nan)[:, order].T
+    colours = _colours_with_magenta()
+    image = axes.imshow(
+        shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=min(0.0, np.nanmin(shown, initial=0.0))
+    )
+    figure.colorbar(image, ax=axes, label=title)
+    ticks = np.unique(np.linspace(0, len(steps) - 1, 6).round().astype(int))
+    axes.set_xticks(ticks, [f"{steps[i]:,}" for i in ticks])
+    axes.set_xlabel("step")
+    axes.set_ylabel("dimension, ordered by its last value")
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+    return _pixels(figure)
+
+
 def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> np.ndarray:
     """Lay tiles out row by row, a gap around each."""
     num, height, width, _ = x.shape
@@ -198,19 +226,23 @@ def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
 
 
 def _heat_map(x: np.ndarray) -> np.ndarray:
-    import matplotlib
-
     shown = np.where(np.isfinite(x), x, np.nan)[:_MAX_ROWS]
     finite = shown[np.isfinite(shown)]
     low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
     figure = _figure(7.0, min(7.0, 2.0 + 0.08 * len(shown)))
     axes = figure.add_subplot()
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad="magenta")
+    colours = _colours_with_magenta()
     image = axes.imshow(shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
     figure.colorbar(image, ax=axes)
     axes.set_xlabel("column")
     axes.set_ylabel("sample" if len(shown) == len(x) else f"sample (the first {len(shown)} of {len(x):,})")
     return _pixels(figure)
+
+
+def _colours_with_magenta() -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"].with_extremes(bad="magenta")
 
 
 def _groups(num: int, labels: np.ndarray | None) -> list[tuple[str | None, str, np.ndarray]]:

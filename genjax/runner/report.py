@@ -14,10 +14,19 @@ from urllib.parse import quote
 
 import numpy as np
 
-from genjax.runner.logs import FILE_NAME, Row, format_value, metric_names, replace_file
-from genjax.runner.pictures import curves_picture, save_picture
+from genjax.runner.logs import EACH, FILE_NAME, Row, format_value, metric_names, replace_file
+from genjax.runner.pictures import curves_picture, save_picture, vectors_picture
 
-_HIGHER_IS_BETTER = ("log_prob", "elbo", "accuracy", "inception_score", "precision", "recall")
+_HIGHER_IS_BETTER = (
+    "log_prob",
+    "elbo",
+    "accuracy",
+    "active_units",
+    "codebook_usage",
+    "inception_score",
+    "precision",
+    "recall",
+)
 
 
 def write_report(
@@ -62,7 +71,7 @@ def write_report(
         f"{steps} in {_duration(wall_clock_s)}; {seed_text}.",
         *_section("Results", finals, ("metric", "value")),
         *_section("Training", _summary(rows), ("metric", "last", "best")),
-        *_pictures(folder, {"samples": samples, "curves": "curves.png"}),
+        *_pictures(folder, {"samples": samples, "curves": "curves.png"} | _vector_pictures(folder, rows)),
         *_section("Arguments", [(k, _code(v)) for k, v in _flat(arguments)], ("argument", "value")),
         *_section("Machine", [(k, _code(v)) for k, v in _flat(environment)], ("property", "value")),
         _how_to_go_on(folder),
@@ -71,6 +80,19 @@ def write_report(
     path = folder / "report.md"
     replace_file(path, ("\n\n".join(filter(None, parts)) + "\n").encode())
     return path
+
+
+def _vector_pictures(folder: Path, rows: list[Row]) -> dict[str, str]:
+    """Draw every vector that was logged, and name the pictures."""
+    vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(EACH))
+    pictures = {}
+    for name in vectors:
+        title = name.removesuffix(EACH).rpartition("/")[2]
+        logged = [row for row in rows if name in row]
+        steps, values = [row["step"] for row in logged], np.array([row[name] for row in logged])
+        save_picture(folder / f"{title}.png", vectors_picture(steps, values, title=title.replace("_", " ")))
+        pictures[title.replace("_", " ")] = f"{title}.png"
+    return pictures
 
 
 def _summary(rows: list[Row]) -> Iterator[tuple[str, ...]]:

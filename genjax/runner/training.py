@@ -14,9 +14,10 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from genjax.core import TrainState, step_key
+from genjax.core import Batch, TrainState, step_key
 from genjax.learners import Stage
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
+from genjax.runner.collapse import CollapseAlarm, watchable
 from genjax.runner.compilation import enable_compilation_cache
 from genjax.runner.experiment import SINGLE_STAGE, Experiment
 from genjax.runner.folder import RunFolder, Source, check_folder, environment, write_folder
@@ -186,9 +187,16 @@ class _Training:
                 log.write(offset + step, metrics)
                 bar.update(step, metrics)
 
+            alarm = self._alarm(stage)
+
+            def evaluate(step: int, state: TrainState) -> dict[str, np.ndarray]:
+                if alarm is not None:
+                    self._watch(alarm, log, offset, step, state.variables if stage.model else self._variables(state))
+                return self._evaluate(log, offset + step, state) if last_stage else {}
+
             hooks = Hooks(
                 rows=rows,
-                evaluate=lambda step, state: self._evaluate(log, offset + step, state) if last_stage else {},
+                evaluate=evaluate,
                 pictures=lambda step, state: self._picture(offset + step, state) if last_stage else None,
                 stopping=stopping,
             )
@@ -252,6 +260,28 @@ class _Training:
         log.write(step, results)
         self._results |= results
         return results
+
+    def _alarm(self, stage: Stage) -> CollapseAlarm | None:
+        """Return what watches the codes of the model that a stage trains, where it has any."""
+        model = stage.model or (self._experiment.model if stage is self._plan[-1] else None)
+        if not watchable(model):
+            return None
+        splits, preprocess = self._experiment.data.splits, self._experiment.preprocess
+
+        def to_batch(finished: Any, key: jax.Array, batch: Batch) -> Batch:
+            preprocess_key, stage_key = jax.random.split(key)
+            return stage.batch(finished)(stage_key, preprocess(preprocess_key, batch))
+
+        split = "validation" if "validation" in splits else "train"
+        return CollapseAlarm(model, to_batch, splits[split], prefix=f"{split}/", num_seeds=len(self._seeds))
+
+    def _watch(self, alarm: CollapseAlarm, log: MetricLog, offset: int, step: int, variables: Any) -> None:
+        keys = root_keys(self._seeds, "collapse")
+        numbers, vectors = alarm(step, variables, self._finished, keys)
+        if numbers:
+            log.write(offset + step, numbers)
+        if vectors:
+            log.write_vectors(offset + step, vectors)
 
     def _picture(self, step: int, state: TrainState) -> None:
         """Draw samples of the first replica and keep them as a picture."""

@@ -1,0 +1,32 @@
+"""Which latent variables are in use, where that is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import metrics
+
+
+def test_units_whose_means_vary_are_active_and_those_at_the_prior_cost_nothing():
+    scales = np.array([2.0, 0.2, 0.05, 0.0])  # standard deviations of the means; variance 0.01 is the limit
+    noise = np.random.default_rng(0).normal(size=(5_000, 4))
+    mean = jnp.float32(scales * (noise - noise.mean(0)) / noise.std(0) + np.array([0.0, 0.0, 0.0, 3.0]))
+    log_var = jnp.broadcast_to(jnp.float32([-2.0, 0.0, 0.0, 0.0]), mean.shape)
+    values = metrics.gaussian_usage(mean, log_var)
+    assert values["active_units"] == 2
+    expected = 0.5 * (np.array([4.0, 0.04, 0.0025, 9.0]) + np.exp([-2.0, 0, 0, 0]) - 1 - np.array([-2.0, 0, 0, 0]))
+    np.testing.assert_allclose(values["kl_per_dimension"], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("used", [1, 5, 16])
+def test_codes_in_equal_use_count_as_so_many(used):
+    codes = jnp.tile(jnp.arange(used), 12).reshape(4, -1)
+    values = jax.jit(metrics.codebook_usage, static_argnums=1)(codes, 16)
+    np.testing.assert_allclose(values["codebook_usage"], used / 16, rtol=1e-6)
+    np.testing.assert_allclose(values["perplexity"], used, rtol=1e-5)
+
+
+def test_perplexity_of_unequal_use():
+    values = metrics.codebook_usage(jnp.array([0, 0, 0, 1]), 4)
+    np.testing.assert_allclose(values["perplexity"], 4 / 3**0.75, rtol=1e-6)  # 2^H of (3/4, 1/4) in closed form

@@ -1,4 +1,4 @@
-"""The command line: ``genjax train | sample | evaluate | list``, also as ``python -m genjax``.
+"""The command line: ``genjax train | sample | evaluate | latent | list``, also as ``python -m genjax``.
 
 The flags of ``train`` are the arguments of the file's ``experiment`` function, those of ``sample`` the keyword-only
 arguments of that model's own ``sample``; both are read from the signature.
@@ -16,102 +16,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
 from genjax.runner.flags import flags_of_function, flags_of_method, parse
+from genjax.runner.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 
 USAGE = """usage: genjax COMMAND ...
 
   train FILE       train the experiment of a file:            genjax train experiments/vae_digits.py
   sample RUN       draw from a finished run:                  genjax sample runs/vae_digits/TIME -n 64
   evaluate RUN     score a finished run and its samples:      genjax evaluate runs/vae_digits/TIME --metrics all
+  latent RUN       pictures of a finished run's codes:    genjax latent runs/vae_digits/TIME
   list             models, capabilities and experiments:      genjax list
 
 'genjax COMMAND --help' shows the flags; after FILE or RUN also those of that experiment or model."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class TrainOptions:
-    """How to run.
-
-    Attributes:
-      workdir: run folder; runs/EXPERIMENT/TIME when not given.
-      seed: of everything random.
-      seeds: replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
-      resume: go on from the newest whole checkpoint, with the flags of the run as it was.
-      overwrite: replace the run that is in the run folder.
-      distributed: call jax.distributed.initialize() first, for several processes.
-    """
-
-    workdir: Path | None = None
-    seed: int = 0
-    seeds: int = 1
-    resume: bool = False
-    overwrite: bool = False
-    distributed: bool = False
-
-
-@dataclasses.dataclass(kw_only=True)
-class SampleOptions:
-    """How to draw.
-
-    Attributes:
-      num_samples: how many samples.
-      out: .png for a picture, .npz or .npy for the numbers; a picture in the run folder when not given.
-      seed: of the draws; a fresh one when not given, and printed.
-      checkpoint: last, best (by the held-out metric), or a step.
-      replica: of which replica, for a run of several seeds.
-    """
-
-    num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
-    out: Path | None = None
-    seed: int | None = None
-    checkpoint: str = "last"
-    replica: int = 0
-
-
-@dataclasses.dataclass(kw_only=True)
-class EvaluateOptions:
-    """How to score.
-
-    Attributes:
-      metrics: names of metrics, or all; a model or data set that cannot have one gets n/a with the reason.
-      split: of the experiment's data, to score on and to compare samples with.
-      num_samples: samples to draw and compare; as many as the split has examples when not given, at most 10,000.
-      features: what samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
-      num_neighbours: k of precision, recall, density and coverage.
-      likelihood_samples: draws for each example of a likelihood that is an estimate.
-      batch_size: examples at once.
-      seed: of samples, draws and random preprocessing.
-      checkpoint: last, best (by the held-out metric), or a step.
-      json: print JSON instead of a table.
-    """
-
-    metrics: tuple[str, ...] = ("likelihood",)
-    split: str = "test"
-    num_samples: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
-    features: str = "pixels"
-    num_neighbours: int = 5
-    likelihood_samples: int = 1000
-    batch_size: int = 500
-    seed: int = 0
-    checkpoint: str = "last"
-    json: bool = False
-
-
-@dataclasses.dataclass(kw_only=True)
-class ListOptions:
-    """What to print.
-
-    Attributes:
-      json: print JSON instead of a table.
-      experiments: folder of experiment files.
-    """
-
-    json: bool = False
-    experiments: Path = Path("experiments")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,7 +74,7 @@ def _fail(error: Exception, status: int) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "list": _list}
+    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "latent": _latent, "list": _list}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
@@ -329,6 +249,31 @@ def _changed(flags: Any) -> dict[str, Any]:
     """Return the flags that are not at their defaults."""
     values = {field.name: (getattr(flags, field.name), field.default) for field in dataclasses.fields(flags)}
     return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _latent(arguments: list[str]) -> int:
+    if not _positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions):
+        return 0
+    import jax
+
+    from genjax.runner.latent_pictures import latent_pictures
+    from genjax.runner.loading import load_run
+    from genjax.runner.pictures import save_picture
+
+    path = Path(arguments[0])
+    (options,) = parse(f"genjax latent {path}", arguments[1:], LatentOptions)
+    for name, limit in (("rows", 1), ("steps", 2)):
+        if getattr(options, name) < limit:
+            raise ValueError(f"{name} is {getattr(options, name)}, but it must be at least {limit}")
+    run = load_run(path, checkpoint=options.checkpoint)
+    key, out = jax.random.key(options.seed), options.out or path / "latent"
+    pictures = latent_pictures(
+        run, key, split=options.split, rows=options.rows, steps=options.steps, label=options.label
+    )
+    for name, pixels in pictures.items():
+        save_picture(out / f"{name}.png", pixels)
+    print(f"wrote {', '.join(f'{name}.png' for name in pictures)} in {out}")
+    return 0
 
 
 def _list(arguments: list[str]) -> int:

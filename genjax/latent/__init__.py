@@ -1,6 +1,6 @@
 """What is done with codes: a prior over them, and walks among them."""
 
 from genjax.latent.model import LatentModel, two_stages
-from genjax.latent.walks import add_attribute, attribute_vector, interpolate, traverse
+from genjax.latent.walks import OneClass, add_attribute, attribute_vector, interpolate, traverse
 
-__all__ = ["LatentModel", "add_attribute", "attribute_vector", "interpolate", "traverse", "two_stages"]
+__all__ = ["LatentModel", "OneClass", "add_attribute", "attribute_vector", "interpolate", "traverse", "two_stages"]

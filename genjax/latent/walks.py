@@ -11,7 +11,8 @@ With E the encoder and D the decoder, and u_i the unit vector of a dimension,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import jax.numpy as jnp
 
@@ -20,6 +21,28 @@ from genjax.core import Array, Variables
 from genjax.ops import linear_path
 
 Path = Callable[[Array, Array, int], Array]
+
+
+@final
+@dataclass(frozen=True)
+class OneClass:
+    """A conditional model that encodes and decodes, seen through one of its labels, so that one can walk in it.
+
+    Attributes:
+      model: whose ``encode`` and ``decode`` take ``label=``.
+      label: the class.
+    """
+
+    model: Any
+    label: int
+
+    def encode(self, variables: Variables, x: Array) -> Array:
+        """Codes of data of the class."""
+        return self.model.encode(variables, x, label=self.label)
+
+    def decode(self, variables: Variables, latent: Array) -> Array:
+        """Data of the class from codes."""
+        return self.model.decode(variables, latent, label=self.label)
 
 
 def interpolate(

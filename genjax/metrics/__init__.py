@@ -66,3 +66,4 @@ from genjax.metrics.result import over_replicas as over_replicas
 from genjax.metrics.result import table as table
 from genjax.metrics.result import unavailable as unavailable
 from genjax.metrics.sliced import sliced_wasserstein as sliced_wasserstein
+from genjax.metrics.two_sample import mmd_test as mmd_test

@@ -13,13 +13,14 @@ from genjax.core import Array
 
 
 class MLP(nn.Module):
-    """Dense layers on the flattened input, the last one linear.
+    """Dense layers on the flattened input, the last one linear unless ``output_activation`` is given.
 
     Attributes:
       features: widths of the layers.
       output_shape: where given, a further layer of this many units follows and is reshaped to (B, *output_shape).
         Without it the last entry of ``features`` is the linear layer and the output is (B, features[-1]).
       activation: between the layers.
+      output_activation: after the last one, such as a sigmoid for data in [0, 1]; None for none.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
     >>> import jax
@@ -32,6 +33,7 @@ class MLP(nn.Module):
     features: Sequence[int]
     output_shape: Sequence[int] | None = None
     activation: Callable[[Array], Array] = nn.gelu
+    output_activation: Callable[[Array], Array] | None = None
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -54,4 +56,5 @@ class MLP(nn.Module):
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
         for width in widths[:-1]:
             hidden = self.activation(nn.Dense(width, dtype=self.dtype)(hidden))
-        return nn.Dense(widths[-1], dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)
+        outputs = nn.Dense(widths[-1], dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)
+        return outputs if self.output_activation is None else self.output_activation(outputs)

@@ -7,13 +7,18 @@ from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from genjax.ops.paths import linear_path, spherical_path
+from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
 from genjax.ops.temperature import tempered_softmax
 
 __all__ = [
     "Bernoulli",
     "DiscretizedLogistic",
     "Gaussian",
+    "GaussianMixture",
     "Likelihood",
+    "Prior",
+    "StandardNormal",
+    "SwissRoll",
     "at_least_float32",
     "bounded",
     "check_at_least",

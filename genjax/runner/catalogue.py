@@ -8,7 +8,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-FAMILIES = ("vae",)
+FAMILIES = ("vae", "moment_matching")
 
 # The one attribute that makes each capability Protocol of ``genjax.core``.
 _CAPABILITIES = {

@@ -1,7 +1,7 @@
 """Every metric that a finished run can be scored with, by name; what it cannot have is "n/a", with the reason.
 
-Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``. Those that
-compare samples ask for nothing but ``sample``.
+Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``, latents for
+a posterior or a codebook. Those that compare samples ask for nothing but ``sample``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from genjax import capabilities, core, metrics
 from genjax.core import stream_key
 from genjax.metrics import Result, over_replicas, unavailable
 from genjax.runner.evaluation import Evaluation
+from genjax.runner.latent_scores import aggregated_posterior, latents
 from genjax.runner.scorer import GUARANTEES, Scorer, is_conditional, likelihoods
 
 
@@ -234,6 +235,8 @@ MOST_VALIDATION = 1000  # examples that a bandwidth is chosen on
 METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "likelihood": _likelihood,
     "reconstruction": _reconstruction,
+    "latents": latents,
+    "aggregated_posterior": aggregated_posterior,
     **dict.fromkeys(metrics.COMPARISONS, _comparisons),
     "inception_score": _inception_score,
     "memorization": _memorization,

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import nets, ops, vae
+from genjax import latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
-from tests.contract.models import adversarial_autoencoder, belief_net, gan, restricted_boltzmann, vector_quantized
+from tests.contract.models import belief_net, gan, restricted_boltzmann
 
 NUM_EXAMPLES = 8
 NUM_FEATURES = 6
@@ -94,18 +94,6 @@ def _gan() -> gan.GAN:
     return gan.GAN(generator=gan.Generator(NUM_FEATURES), discriminator=gan.Discriminator())
 
 
-def _adversarial_autoencoder() -> adversarial_autoencoder.AdversarialAutoencoder:
-    perceptron = adversarial_autoencoder.Perceptron
-    return adversarial_autoencoder.AdversarialAutoencoder(
-        encoder=perceptron(2), decoder=perceptron(NUM_FEATURES), discriminator=perceptron(1)
-    )
-
-
-def _vector_quantized() -> vector_quantized.VectorQuantized:
-    perceptron = adversarial_autoencoder.Perceptron
-    return vector_quantized.VectorQuantized(encoder=perceptron(2), decoder=perceptron(NUM_FEATURES))
-
-
 def _vae(**options) -> vae.VAE:
     shape = (4, 4, 1)
     return vae.VAE(
@@ -138,11 +126,81 @@ def _two_layer_iwae() -> vae.IWAE:
     )
 
 
+def _aae(**options) -> vae.AdversarialAutoencoder:
+    fields = {
+        "prior": ops.StandardNormal(2),
+        "encoder": nets.MLP(features=(8, 2)),
+        "decoder": nets.MLP(features=(8,), output_shape=(4, 4, 1)),
+        "discriminator": nets.MLP(features=(8, 1)),
+        "likelihood": ops.Bernoulli(),
+    }
+    return vae.AdversarialAutoencoder(**(fields | options))
+
+
+def _avb(**options) -> vae.AVB:
+    return vae.AVB(
+        latent_dim=2,
+        noise_dim=3,
+        encoder=nets.MLP(features=(8, 2)),
+        decoder=nets.MLP(features=(8,), output_shape=(4, 4, 1)),
+        discriminator=nets.MLP(features=(8, 1)),
+        likelihood=ops.Bernoulli(),
+        num_contrast_samples=4,
+        **options,
+    )
+
+
+def _vq_vae(**options) -> vae.VQVAE:
+    return vae.VQVAE(
+        encoder=nets.MLP(features=(8,), output_shape=(2, 3)),
+        decoder=nets.MLP(features=(8,), output_shape=(4, 4, 1)),
+        likelihood=ops.Gaussian(log_scale=-1.0),
+        num_codes=4,
+        code_dim=3,
+        grid=(2,),
+        **options,
+    )
+
+
+def _gmmn() -> moment_matching.GMMN:
+    return moment_matching.GMMN(
+        latent_dim=3, generator=nets.MLP(features=(8, NUM_FEATURES)), bandwidths=(0.5, 1.0, 4.0), chunk_size=3
+    )
+
+
+def _latent_model() -> latent.LatentModel:
+    prior = moment_matching.GMMN(latent_dim=3, generator=nets.MLP(features=(8, 2)), bandwidths=(0.5, 1.0))
+    return latent.LatentModel(autoencoder=_vae(), prior=prior)
+
+
+def code_batch(key: Array) -> Batch:
+    """Grids of two by three code indices of five codes."""
+    return {"x": jax.random.randint(key, (NUM_EXAMPLES, 2, 3), 0, 5)}
+
+
 CASES = (
     Case("vae", _vae, batch=image_batch),
     Case("conditional_vae", lambda: _vae(num_classes=3, kl_warmup_steps=10), batch=image_batch),
     Case("iwae", lambda: _iwae(gradient="reparameterized"), batch=image_batch),
     Case("two_layer_iwae", _two_layer_iwae, batch=image_batch),
+    Case("adversarial_autoencoder", _aae, batch=image_batch),
+    Case(
+        "adversarial_autoencoder_gaussian",
+        lambda: _aae(encoder=nets.MLP(features=(8, 4)), code="gaussian", num_classes=3, label_to="decoder"),
+        batch=image_batch,
+    ),
+    Case(
+        "adversarial_autoencoder_by_class",
+        lambda: _aae(prior=ops.GaussianMixture(num_components=3), num_classes=3, label_to="discriminator"),
+        batch=image_batch,
+    ),
+    Case("avb", _avb, batch=image_batch),
+    Case("avb_without_contrast", lambda: _avb(adaptive_contrast=False), batch=image_batch),
+    Case("vq_vae", lambda: _vq_vae(restart_below=0.1), batch=image_batch, moves={"autoencoder": ("codebook",)}),
+    Case("vq_vae_by_loss", lambda: _vq_vae(codebook="loss"), batch=image_batch),
+    Case("categorical", lambda: vae.Categorical(num_categories=5), batch=code_batch),
+    Case("gmmn", _gmmn, batch=unit_batch),
+    Case("latent_model", _latent_model, batch=image_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",
@@ -151,14 +209,12 @@ CASES = (
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
         schedule=("discriminator", "discriminator", "generator"),
     ),
-    Case("three_objectives", _adversarial_autoencoder, batch=unit_batch),
     Case(
         "persistent_chains",
         lambda: restricted_boltzmann.RestrictedBoltzmann(num_visible=NUM_FEATURES, num_hidden=4),
         batch=binary_batch,
         moves={"likelihood": ("chains",)},
     ),
-    Case("moving_codebook", _vector_quantized, batch=unit_batch, moves={"autoencoder": ("codebook",)}),
 )
 
 PIPELINES = (Pipeline("belief_net", lambda: belief_net.stages(NUM_FEATURES, 4, 3), batch=binary_batch),)

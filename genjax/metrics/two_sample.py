@@ -1,0 +1,129 @@
+"""Kernel two-sample test: are two samples of one distribution?
+
+Under that hypothesis the N + M points are exchangeable, so that all ways to deal them out into N and M are equally
+likely. Of P random dealings and the given one, those whose MMD² is no less than the given one's have the share
+
+    p = (1 + #{i : MMD²ᵢ ≥ MMD²}) / (1 + P),        P(p ≤ α) ≤ α,                                              (1)
+
+which is exact for every N, M and P (Belinda Phipson and Gordon Smyth, "Permutation p-values should never be zero",
+2010). With G the kernel matrix of all points, its diagonal zero, and a ∈ {0, 1}^(N+M) the marks of the first sample,
+
+    MMD² = aᵀGa / (N (N−1)) + bᵀGb / (M (M−1)) − 2 aᵀGb / (N M),    b = 1 − a,                                 (2)
+
+is the unbiased estimate of ``genjax.metrics.kernels``. It stays the same when G loses rᵢ + rⱼ off its diagonal, for any
+r; with r the row means the sums (2) are of small numbers, and float32 keeps their digits.
+
+Arthur Gretton, Karsten Borgwardt, Malte Rasch, Bernhard Schölkopf and Alexander Smola, "A kernel two-sample test", JMLR
+13, 2012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import Array
+from genjax.metrics.checks import checked_features
+from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.kernels import MEDIAN_OF, median_bandwidths
+from genjax.metrics.metric import Values
+
+LEVEL = 0.05
+MOST_POINTS = 8_000  # whose kernel matrix has 256 MB
+_TIE = 1e-6  # of the largest entry of the matrix: nearer values of MMD² differ by rounding alone
+
+
+def mmd_test(
+    key: Array,
+    reference: Array | np.ndarray,
+    generated: Array | np.ndarray,
+    *,
+    num_permutations: int = 999,
+    bandwidths: Sequence[float] | None = None,
+) -> Values:
+    """Return whether MMD², with a mixture of Gaussian kernels, tells two samples apart.
+
+    Args:
+      key: deals the points out, and chooses those whose distances give the default bandwidths.
+      reference: data, or its features, shape (N, D).
+      generated: samples, shape (M, D); N + M is at most 8,000.
+      num_permutations: P, at least 19.
+      bandwidths: σ of each kernel, in units of the features; None for ``median_bandwidths`` of both samples together.
+
+    Returns:
+      ``mmd2``, as ``mmd_squared`` has it with these bandwidths; ``p_value`` (1); ``threshold``, above which MMD² is
+      significant at the 5 % level; and ``bandwidths`` of shape (K,).
+
+    Raises:
+      ValueError: for fewer than two points on a side or too many in all, too few permutations, different numbers of
+        features, any that is not finite, or a bandwidth that is not positive.
+
+    Example:
+      >>> x = jnp.linspace(0.0, 1.0, 50)[:, None]
+      >>> values = mmd_test(jax.random.key(0), x, x + 0.5)
+      >>> round(float(values["p_value"]), 4)
+      0.001
+    """
+    reference, generated = checked_features(reference, generated, minimum=2)
+    count, size = len(reference), len(reference) + len(generated)
+    if size > MOST_POINTS:
+        raise ValueError(
+            f"the samples have {size} points together, but the test keeps one kernel matrix of at most {MOST_POINTS} "
+            f"rows; give {MOST_POINTS // 2} of each"
+        )
+    if num_permutations < round(1 / LEVEL) - 1:
+        raise ValueError(f"num_permutations is {num_permutations}, but the 5 % level needs at least 19; use 999")
+    median_key, deal_key = jax.random.split(key)
+    points = jnp.concatenate([reference, generated])
+    if bandwidths is None:
+        # From both samples, by a choice that does not know their sides: else dealings would not be exchangeable.
+        widths = median_bandwidths(jax.random.choice(median_key, points, (min(size, MEDIAN_OF),), replace=False))
+    else:
+        widths = jnp.asarray(bandwidths, jnp.float32)
+    if widths.size == 0 or not bool((widths > 0).all() & jnp.isfinite(widths).all()):
+        raise ValueError(f"bandwidths are {widths.tolist()}, but each must be positive and finite")
+    given, dealt, tie = jax.device_get(_permuted(deal_key, points, middle(points), widths, count, num_permutations))
+    as_large = np.sum(dealt >= given - tie)
+    allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # so many dealings as large as the given one leave p ≤ 5 %
+    return {
+        "mmd2": jnp.float32(given),
+        "p_value": jnp.float32((1 + as_large) / (1 + num_permutations)),  # equation 1
+        "threshold": jnp.float32(np.sort(dealt)[::-1][allowed] + tie),
+        "bandwidths": widths,
+    }
+
+
+@jax.jit(static_argnames=("count", "num_permutations"))
+def _permuted(
+    key: Array, points: Array, center: Array, widths: Array, count: int, num_permutations: int
+) -> tuple[Array, Array, Array]:
+    """Return MMD² of the first ``count`` points against the others, of random dealings, and what is rounding."""
+    size = len(points)
+    others = ~jnp.eye(size, dtype=bool)
+    kernel = _gaussian_mixture(points, center, widths) * others
+    means = kernel.sum(axis=1) / (size - 1)
+    kernel = (kernel - means[:, None] - means[None, :] + means.mean()) * others
+    marks = jnp.arange(size) < count
+    keys = jax.random.split(key, num_permutations)
+    dealings = jax.vmap(lambda k: jax.random.permutation(k, marks))(keys)
+    values = _mmd_squared(kernel, jnp.concatenate([marks[None], dealings]).astype(kernel.dtype), count)
+    return values[0], values[1:], _TIE * jnp.abs(kernel).max()
+
+
+def _gaussian_mixture(points: Array, center: Array, widths: Array) -> Array:
+    squared, _ = squared_distances(points, points, center, "float32")
+    kernels = (jnp.exp(-0.5 * (squared / width) / width) for width in widths)  # width² may underflow
+    return sum(kernels, jnp.zeros_like(squared)) / len(widths)
+
+
+def _mmd_squared(kernel: Array, marks: Array, count: int) -> Array:
+    """Return equation 2 for each row of marks (P, N + M)."""
+    first, second = marks, 1 - marks
+    products = jnp.matmul(first, kernel, precision=jax.lax.Precision.HIGHEST)  # aᵀG
+    other = len(kernel) - count
+    within_first, across = jnp.sum(products * first, axis=1), jnp.sum(products * second, axis=1)
+    within_second = jnp.sum((kernel.sum(axis=0)[None] - products) * second, axis=1)  # bᵀG = 1ᵀG − aᵀG
+    return within_first / (count * (count - 1)) + within_second / (other * (other - 1)) - 2 * across / (count * other)

@@ -1,0 +1,143 @@
+"""Scores and pictures of latent spaces, on models whose codes are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import data
+from genjax.core import Variables
+from genjax.learners import Learner, TrainState
+from genjax.runner import Experiment, Run
+from genjax.runner.latent_pictures import latent_pictures
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shifted:
+    """The identity, whose posterior is off by a shift: data N(0, I) then give codes N(shift, I)."""
+
+    num_classes: None = None
+
+    def init(self, key, batch):
+        return Variables({"shift": jnp.zeros(2)}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
+
+    def encode(self, variables, x):
+        return x + variables.params["shift"][None]
+
+    def decode(self, variables, latent):
+        return latent - variables.params["shift"][None]
+
+    def posterior(self, variables, x):
+        return self.encode(variables, x), jnp.zeros_like(x)
+
+    def sample_prior(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
+
+    def sample_posterior(self, variables, key, x):
+        return self.encode(variables, x)
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signs:
+    """Four codes: one for each quadrant, and the last two never used."""
+
+    num_codes: int = 8
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
+
+    def encode(self, variables, x):
+        return ((x[:, 0] > 0) + 2 * (x[:, 1] > 0)).astype(jnp.int32)
+
+    def decode(self, variables, latent):
+        return jnp.stack([latent % 2, latent // 2], axis=-1) - 0.5
+
+
+def run_of(model, shifts=(0.0,)):
+    rng = np.random.default_rng(0)
+    splits = {}
+    for name, size in {"train": 100, "test": 700}.items():
+        label = np.arange(size) % 3
+        splits[name] = data.ArraySource(
+            {"x": rng.normal(size=(size, 2)).astype(np.float32), "label": label.astype(np.int32)}
+        )
+    dataset = data.Dataset(name="normal", splits=splits, num_classes=3)
+    nothing = Learner(init=lambda key, batch: TrainState(0, {}, {}, {}, None), step=lambda *_: (None, {}))
+    experiment = Experiment(model=model, data=dataset, learner=nothing, steps=1, batch_size=8)
+    params = {"shift": jnp.stack([jnp.full(2, s) for s in shifts])} if isinstance(model, Shifted) else {}
+    variables = Variables(params if len(shifts) > 1 else jax.tree.map(lambda a: a[0], params), {})
+    return Run(
+        experiment=experiment, variables=variables, seeds=tuple(range(len(shifts))), step=1, rows=(), folder=None
+    )
+
+
+def test_gaussian_posteriors_tell_active_units_and_divergence():
+    results = run_of(Shifted()).evaluate(jax.random.key(0), metrics=("latents",), batch_size=300)
+    assert results["active_units"].value == 2
+    x = run_of(Shifted()).experiment.data.splits["test"].take(np.arange(700))["x"]
+    np.testing.assert_allclose(results["kl"].value, 0.5 * (np.float64(x) ** 2).sum(1).mean(), rtol=1e-4)
+    assert results["kl"].protocol["examples"] == 700
+
+
+def test_codes_tell_usage_and_perplexity():
+    results = run_of(Signs()).evaluate(jax.random.key(0), metrics=("latents", "aggregated_posterior"))
+    assert results["codebook_usage"].value == 0.5
+    assert 3.9 < results["perplexity"].value <= 4
+    assert results["aggregated_posterior"].value is None
+    assert results["aggregated_posterior"].reason == "Signs does not draw from both a prior and a posterior"
+
+
+def test_the_aggregated_posterior_is_told_from_the_prior_when_it_differs():
+    results = run_of(Shifted(), shifts=(0.0, 0.5)).evaluate(jax.random.key(0), metrics=("aggregated_posterior",))
+    same, other = results["aggregated_posterior/p_value"].replicas
+    assert same > 0.05
+    assert other == pytest.approx(0.001)
+    assert results["aggregated_posterior"].replicas[1] > 10 * abs(results["aggregated_posterior"].replicas[0])
+
+
+def test_pictures_of_what_there_is():
+    pictures = latent_pictures(run_of(Shifted()), jax.random.key(0), split="test", rows=4, steps=5, label=0)
+    assert sorted(pictures) == [
+        "attributes",
+        "codes",
+        "interpolations_linear",
+        "interpolations_spherical",
+        "traversals",
+    ]
+    assert all(p.dtype == np.uint8 and p.ndim == 3 for p in pictures.values())
+    assert not latent_pictures(run_of(Signs()), jax.random.key(0), split="test", rows=4, steps=5, label=0)
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match=r"split is 'dev', but 'normal' has .'test', 'train'.; use one of these"):
+        latent_pictures(run_of(Shifted()), jax.random.key(0), split="dev", rows=4, steps=5, label=0)
+
+
+def test_the_command_writes_them(genjax, tiny_run, tmp_path):
+    status, out, _ = genjax("latent", tiny_run, "--rows", 3, "--steps", 4, "--out", tmp_path / "pictures")
+    assert status == 0
+    names = sorted(path.stem for path in (tmp_path / "pictures").glob("*.png"))
+    assert names == ["codes", "interpolations_linear", "interpolations_spherical", "reconstructions", "traversals"]
+    assert all(f"{name}.png" in out for name in names)
+    status, _, err = genjax("latent", tiny_run, "--steps", 1)
+    assert status == 2
+    assert err.strip() == "genjax: error: steps is 1, but it must be at least 2"

@@ -1,0 +1,394 @@
+"""The adversarial autoencoder with linear networks, where codes, losses and optimal adversaries are known."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.core import Tracer
+from scipy import integrate, stats
+
+from genjax import capabilities, nets
+from genjax.core import GenerativeModel, Variables
+from genjax.learners import gradient_learner
+from genjax.metrics.two_sample import mmd_test
+from genjax.ops.likelihoods import Bernoulli, Gaussian
+from genjax.ops.priors import GaussianMixture, StandardNormal, SwissRoll
+from genjax.vae.adversarial_autoencoder import AdversarialAutoencoder
+
+PETALS = GaussianMixture(num_components=3, radius=3.0, radial_scale=0.1, tangential_scale=0.1)
+ENCODING = np.array([[1.0, 0.5], [-0.5, 1.0], [0.3, 0.2]])
+DECODING = np.array([[1.0, 0.0, 0.5], [0.0, 2.0, -1.0]])
+DIRECTION = np.array([[0.7], [-1.1]])
+LABEL_OUTPUTS = np.array([[0.0, 0.0, 0.0], [1.0, -1.0, 2.0], [5.0, 4.0, 3.0]])
+LABEL_LOGITS = np.array([[0.0], [2.0], [-3.0]])
+LOG_VAR = np.array([-1.0, 0.4])
+
+
+class HalfSquare:
+    """A discriminator without parameters."""
+
+    def init(self, key, z):
+        return {}
+
+    def apply(self, variables, z):
+        return 0.5 * z[:, :1] ** 2
+
+
+def model(**changes):
+    fields = {
+        "prior": StandardNormal(2),
+        "encoder": nets.MLP((2,)),
+        "decoder": nets.MLP((3,)),
+        "discriminator": nets.MLP((1,)),
+        "likelihood": Gaussian(log_scale=0.0),
+    }
+    return AdversarialAutoencoder(**(fields | changes))
+
+
+PLAIN = model()
+NOISY = model(encoder=nets.MLP((4,)), code="gaussian")
+STYLE = model(num_classes=3, label_to="decoder")
+PLACED = model(num_classes=3, label_to="discriminator", prior=PETALS)
+
+
+def variables_of(which):
+    """Weights set by hand, for the networks of that model."""
+    encoding, bias = (ENCODING, np.zeros(2))
+    if which.code == "gaussian":
+        encoding, bias = np.concatenate([ENCODING, np.zeros((3, 2))], axis=1), np.concatenate([bias, LOG_VAR])
+    decoding = np.concatenate([DECODING, LABEL_OUTPUTS]) if which.label_to == "decoder" else DECODING
+    direction = np.concatenate([DIRECTION, LABEL_LOGITS]) if which.label_to == "discriminator" else DIRECTION
+    kernels = {"encoder": (encoding, bias), "decoder": (decoding, np.zeros(3)), "discriminator": (direction, [0.2])}
+    params = {name: {"Dense_0": {"kernel": jnp.float32(k), "bias": jnp.float32(b)}} for name, (k, b) in kernels.items()}
+    return Variables(params, {"encoder": {}, "decoder": {}, "discriminator": {}})
+
+
+@pytest.fixture(scope="module")
+def batch():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    return {"x": jnp.asarray(x), "label": jnp.array([0, 2, 1, 1, 0, 2])}
+
+
+def repeated(batch, times):
+    return {name: jnp.tile(value, (times, *[1] * (value.ndim - 1))) for name, value in batch.items()}
+
+
+def loss_of(which, name, batch, seed=0):
+    (objective,) = (o for o in which.objectives() if o.name == name)
+    value, (_, metrics) = jax.jit(objective.loss)(*variables_of(which), jax.random.key(seed), batch, 0)
+    return float(value), metrics
+
+
+def softplus(v):
+    return np.logaddexp(0.0, v)
+
+
+def expected_softplus(mean, scale, sign):
+    """E softplus(sign · l) of a logit l ~ N(mean, scale²), by quadrature."""
+    return integrate.quad(lambda e: softplus(sign * (mean + scale * e)) * stats.norm.pdf(e), -9, 9)[0]
+
+
+class TestLosses:
+    """Against NumPy with weights set by hand."""
+
+    def test_reconstruction_is_the_mean_log_likelihood(self, batch):
+        x = np.asarray(batch["x"])
+        log_prob = stats.norm.logpdf(x, x @ ENCODING @ DECODING).sum(1).mean()
+        loss, metrics = loss_of(PLAIN, "reconstruction", batch)
+        np.testing.assert_allclose([-loss, metrics["reconstruction"]], log_prob, rtol=1e-5)
+
+    def test_a_gaussian_code_adds_its_variance_to_the_error(self, batch):
+        x = np.asarray(batch["x"])
+        log_prob = stats.norm.logpdf(x, x @ ENCODING @ DECODING).sum(1).mean()
+        spread = 0.5 * (np.exp(LOG_VAR)[:, None] * DECODING**2).sum()
+        loss, _ = loss_of(NOISY, "reconstruction", repeated(batch, 5_000))
+        np.testing.assert_allclose(-loss, log_prob - spread, atol=0.2)
+
+    def test_discriminator_tells_draws_of_the_prior_from_codes(self, batch):
+        logits = np.asarray(batch["x"]) @ ENCODING @ DIRECTION + 0.2
+        expected = expected_softplus(0.2, np.linalg.norm(DIRECTION), -1) + softplus(logits).mean()
+        loss, metrics = loss_of(PLAIN, "discriminator", repeated(batch, 5_000))
+        np.testing.assert_allclose(loss, expected, atol=0.02)
+        right = 0.5 * stats.norm.cdf(0.2 / np.linalg.norm(DIRECTION)) + 0.5 * (logits < 0).mean()
+        np.testing.assert_allclose(metrics["accuracy"], right, atol=0.01)
+
+    def test_gradient_penalty_is_half_the_squared_slope_at_draws_of_the_prior(self, batch):
+        """A linear discriminator has the same slope everywhere; one of z₁² / 2 has z₁, whose square is 1 on average."""
+        plain, _ = loss_of(PLAIN, "discriminator", batch)
+        penalized, _ = loss_of(model(gradient_penalty=0.6), "discriminator", batch)
+        np.testing.assert_allclose(penalized - plain, 0.3 * (DIRECTION**2).sum(), rtol=1e-5)
+        curved = [model(discriminator=HalfSquare(), gradient_penalty=gamma) for gamma in (0.0, 0.6)]
+        plain, penalized = (loss_of(which, "discriminator", repeated(batch, 5_000))[0] for which in curved)
+        np.testing.assert_allclose(penalized - plain, 0.3, atol=0.01)
+
+    @pytest.mark.parametrize("which", [PLAIN, NOISY], ids=["deterministic", "gaussian"])
+    def test_regularizer_is_non_saturating(self, batch, which):
+        logits = (np.asarray(batch["x"]) @ ENCODING @ DIRECTION + 0.2)[:, 0]
+        scale = np.sqrt((np.exp(LOG_VAR) * DIRECTION[:, 0] ** 2).sum()) if which is NOISY else 0.0
+        expected = np.mean([expected_softplus(logit, scale, -1) for logit in logits])
+        loss, _ = loss_of(which, "regularizer", repeated(batch, 5_000 if which is NOISY else 1))
+        np.testing.assert_allclose(loss, expected, atol=0.02 if which is NOISY else 1e-5)
+
+
+class TestLabels:
+    """The one-hot label reaches the network that it is for, and no other."""
+
+    def test_the_decoder_takes_them(self, batch):
+        variables, x, label = variables_of(STYLE), batch["x"], batch["label"]
+        outputs = np.asarray(x) @ ENCODING @ DECODING + LABEL_OUTPUTS[np.asarray(label)]
+        key = jax.random.key(0)
+        np.testing.assert_allclose(STYLE.reconstruct(variables, key, x, label=label), outputs, atol=1e-5)
+        np.testing.assert_allclose(STYLE.interpolate(variables, x, -x, 3, label=label)[:, 0], outputs, atol=1e-5)
+        loss, _ = loss_of(STYLE, "reconstruction", batch)
+        np.testing.assert_allclose(-loss, stats.norm.logpdf(x, outputs).sum(1).mean(), rtol=1e-5)
+        for name in ("discriminator", "regularizer"):
+            assert loss_of(STYLE, name, batch) == loss_of(PLAIN, name, batch)
+
+    def test_samples_of_a_class_have_its_outputs_and_the_whole_prior(self):
+        means = STYLE.sample(variables_of(STYLE), jax.random.key(0), 4_000, label=2, mean=True)
+        np.testing.assert_allclose(means.mean(0), LABEL_OUTPUTS[2], atol=0.15)
+        np.testing.assert_allclose(np.cov(means.T), DECODING.T @ DECODING, atol=0.35)
+
+    def test_the_discriminator_takes_them_with_the_prior_of_their_class(self, batch):
+        label = np.asarray(batch["label"])
+        angle = 2 * np.pi * label / 3
+        centres = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=-1) @ DIRECTION + LABEL_LOGITS[label] + 0.2
+        real = np.mean([expected_softplus(c, 0.1 * np.linalg.norm(DIRECTION), -1) for c in centres[:, 0]])
+        logits = np.asarray(batch["x"]) @ ENCODING @ DIRECTION + LABEL_LOGITS[label] + 0.2
+        loss, _ = loss_of(PLACED, "discriminator", repeated(batch, 2_000))
+        np.testing.assert_allclose(loss, real + softplus(logits).mean(), atol=0.01)
+        loss, _ = loss_of(PLACED, "regularizer", batch)
+        np.testing.assert_allclose(loss, softplus(-logits).mean(), rtol=1e-5)
+
+    def test_samples_come_from_the_place_of_their_class(self):
+        variables = variables_of(PLACED)
+        x = PLACED.sample(variables, jax.random.key(0), 200, label=1, mean=True)
+        centre = 3 * np.array([np.cos(2 * np.pi / 3), np.sin(2 * np.pi / 3)]) @ DECODING
+        np.testing.assert_allclose(x.mean(0), centre, atol=0.1)
+        of_all = PLACED.sample(variables, jax.random.key(1), 3_000, mean=True)  # no label: all petals
+        np.testing.assert_allclose(of_all.mean(0), 0.0, atol=0.3)
+
+    def test_codes_know_no_label(self, batch):
+        for which in (STYLE, PLACED):
+            code = which.encode(variables_of(which), batch["x"], label=batch["label"])
+            np.testing.assert_allclose(code, np.asarray(batch["x"]) @ ENCODING, atol=1e-5)
+
+
+class TestLatents:
+    """Codes, and draws of prior and posterior."""
+
+    def test_draws_of_the_posterior_have_its_moments(self, batch):
+        x = jnp.tile(batch["x"][:1], (20_000, 1))
+        mean = np.asarray(batch["x"][0]) @ ENCODING
+        z = NOISY.sample_posterior(variables_of(NOISY), jax.random.key(0), x)
+        np.testing.assert_allclose(z.mean(0), mean, atol=0.03)
+        np.testing.assert_allclose(np.cov(z.T), np.diag(np.exp(LOG_VAR)), atol=0.05)
+        np.testing.assert_allclose(NOISY.encode(variables_of(NOISY), x)[0], mean, atol=1e-5)
+
+    def test_a_deterministic_code_is_its_own_draw(self, batch):
+        variables, x = variables_of(PLAIN), batch["x"]
+        z = PLAIN.sample_posterior(variables, jax.random.key(0), x)
+        np.testing.assert_array_equal(z, PLAIN.encode(variables, x))
+        np.testing.assert_allclose(z, np.asarray(x) @ ENCODING, atol=1e-5)
+
+    def test_samples_are_decoded_draws_of_the_prior(self):
+        x = PLAIN.sample(variables_of(PLAIN), jax.random.key(0), 20_000)
+        np.testing.assert_allclose(np.cov(x.T), DECODING.T @ DECODING + np.eye(3), atol=0.2)
+        z = PLACED.sample_prior(variables_of(PLACED), jax.random.key(1), 3_000)
+        np.testing.assert_allclose(np.linalg.norm(z, axis=1).mean(), 3.0, atol=0.02)
+
+    def test_has_the_capabilities_that_it_can_keep(self):
+        assert isinstance(PLAIN, GenerativeModel)
+        for name in ("Encodes", "Decodes", "Reconstructs", "Interpolates", "LatentVariables", "Conditional"):
+            assert isinstance(PLAIN, getattr(capabilities, name))
+        for name in ("LogProb", "LogProbLowerBound", "LogProbEstimate", "Posterior"):
+            assert not isinstance(PLAIN, getattr(capabilities, name))
+
+
+class Traced:
+    """A network that may be traced but never run."""
+
+    def __init__(self, net):
+        self.net = net
+
+    def init(self, key, *args):
+        assert all(isinstance(arg, Tracer) for arg in args)
+        return self.net.init(key, *args)
+
+    def apply(self, variables, *args):
+        assert all(isinstance(arg, Tracer) for arg in args)
+        return self.net.apply(variables, *args)
+
+
+class TestErrors:
+    """One line with the value, the limit and the cure, before anything compiles."""
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"code": "random"}, "code is 'random', but must be 'deterministic' or 'gaussian'"),
+            (
+                {"label_to": "encoder", "num_classes": 3},
+                "label_to is 'encoder', but must be 'decoder', 'discriminator'",
+            ),
+            ({"gradient_penalty": -1.0}, "gradient_penalty is -1.0, but must be at least 0"),
+            ({"num_classes": 3}, "num_classes is 3 and label_to is None, but labels need both; give both"),
+            ({"label_to": "decoder"}, "num_classes is None and label_to is 'decoder', but labels need both"),
+            ({"num_classes": 0, "label_to": "decoder"}, "num_classes is 0, but must be at least 1"),
+            (
+                {"num_classes": 3, "label_to": "discriminator"},
+                r"num_classes is 3, but StandardNormal\(dim=2\) has None; give the discriminator a prior with as many",
+            ),
+            (
+                {"num_classes": 3, "label_to": "discriminator", "prior": SwissRoll(num_classes=4)},
+                r"num_classes is 3, but SwissRoll\(.*\) has 4; give the discriminator a prior",
+            ),
+        ],
+    )
+    def test_fields(self, changes, message):
+        with pytest.raises(ValueError, match=message):
+            model(**changes)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"encoder": nets.MLP((4,))},
+                r"encoder returned shape \(6, 4\), but a deterministic code of StandardNormal\(dim=2\) needs \(6, 2\): "
+                r"give its output the shape \(2,\)",
+            ),
+            ({"code": "gaussian"}, r"encoder returned shape \(6, 2\), but a gaussian code .* needs \(6, 4\)"),
+            (
+                {"likelihood": Gaussian()},
+                r"decoder returned shape \(6, 3\), but Gaussian\(.*\) for x of shape \(6, 3\) needs \(6, 6\)",
+            ),
+            (
+                {"discriminator": nets.MLP((2,))},
+                r"discriminator returned shape \(6, 2\), but one logit for each code needs \(6, 1\)",
+            ),
+        ],
+    )
+    def test_networks_that_do_not_fit(self, batch, changes, message):
+        which = model(**changes)
+        traced = {name: Traced(getattr(which, name)) for name in ("encoder", "decoder", "discriminator")}
+        with pytest.raises(ValueError, match=message):
+            model(**(changes | traced)).init(jax.random.key(0), batch)
+
+    def test_labels_and_data(self, batch):
+        variables = variables_of(STYLE)
+        with pytest.raises(ValueError, match="label is None, but this model has num_classes=3"):
+            STYLE.sample(variables, jax.random.key(0), 4)
+        with pytest.raises(ValueError, match="label is given, but this model has num_classes=None"):
+            PLAIN.decode(variables_of(PLAIN), jnp.zeros((1, 2)), label=0)
+        with pytest.raises(ValueError, match=r"the batch has \['x'\], but num_classes=3 needs 'label'"):
+            PLACED.init(jax.random.key(0), {"x": batch["x"]})
+        with pytest.raises(ValueError, match=r"x has shape \(6,\), but needs a batch axis and data axes"):
+            PLAIN.init(jax.random.key(0), {"x": batch["x"][:, 0]})
+
+
+def trained(which, batch_of, steps, *, rate):
+    """Train on fresh batches, ``batch_of(key)``, with rates that decay to zero; return the averaged variables."""
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5)
+    learner = gradient_learner(which, optimizer, ema_decay=0.99)
+
+    @jax.jit
+    def run(key):
+        init_key, first_key, data_key, step_keys = jax.random.split(key, 4)
+        train = learner.init(init_key, batch_of(first_key))
+
+        def body(train, i):
+            batch = batch_of(jax.random.fold_in(data_key, i))
+            return learner.step(train, jax.random.fold_in(step_keys, i), batch)[0], None
+
+        return jax.lax.scan(body, train, jnp.arange(steps))[0].variables
+
+    return run(jax.random.key(0))
+
+
+def plane(key, size=128, gap=0.0):
+    """Points spread evenly over a parallelogram in five dimensions, with a little noise; two classes, perhaps apart."""
+    place_key, noise_key = jax.random.split(key)
+    place = jax.random.uniform(place_key, (size, 2), minval=-2, maxval=2)
+    side = jnp.where(place[:, :1] > 0, 1.0, -1.0)
+    spanned = (place + gap / 2 * side) @ jnp.array([[1.0, 0.5, 0.0, -1.0, 0.3], [0.0, 1.0, -0.7, 0.5, 1.0]])
+    x = spanned + 0.1 * jax.random.normal(noise_key, (size, 5))
+    return {"x": x, "label": (side[:, 0] > 0).astype(jnp.int32)}
+
+
+def perceptrons(**changes):
+    width = 64
+    fields = {
+        "prior": StandardNormal(2),
+        "encoder": nets.MLP((width, width, 2)),
+        "decoder": nets.MLP((width, width, 5)),
+        "discriminator": nets.MLP((width, width, 1)),
+        "likelihood": Gaussian(log_scale=float(np.log(0.5))),
+        "gradient_penalty": 1.0,
+    }
+    return AdversarialAutoencoder(**(fields | changes))
+
+
+def reconstruction_error(which, variables, batch):
+    again = which.reconstruct(variables, jax.random.key(9), batch["x"])
+    return np.mean((again - batch["x"]) ** 2) / np.var(batch["x"], axis=0).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["deterministic", "gaussian"])
+def test_trained_codes_have_the_prior_and_keep_the_data(code):
+    """Codes of new data pass the two-sample test at 5 %, where the data themselves fail it in any linear view."""
+    which = perceptrons(code=code, encoder=nets.MLP((64, 64, 2 if code == "deterministic" else 4)))
+    variables = trained(which, plane, 6_000, rate=1e-3)
+    fresh = plane(jax.random.key(1), 1_000)
+    prior = which.prior.sample(jax.random.key(2), 1_000)
+    test = mmd_test(jax.random.key(3), prior, which.sample_posterior(variables, jax.random.key(4), fresh["x"]))
+    assert test["mmd2"] < test["threshold"]
+    assert reconstruction_error(which, variables, fresh) < 0.02
+    x = np.asarray(fresh["x"])
+    standardized = np.linalg.svd(x - x.mean(0), full_matrices=False)[0][:, :2] * np.sqrt(1_000)
+    linear = mmd_test(jax.random.key(5), prior, standardized)
+    assert linear["mmd2"] > linear["threshold"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "prior",
+    [
+        GaussianMixture(num_components=2, radius=2.0, radial_scale=0.5, tangential_scale=0.3),
+        SwissRoll(num_classes=2, radius=2.0, num_turns=1.0, scale=0.2),
+    ],
+    ids=["petals", "roll"],
+)
+def test_classes_are_trained_to_their_places(prior):
+    which = perceptrons(prior=prior, num_classes=2, label_to="discriminator")
+    apart = partial(plane, gap=1.0)  # an encoder is continuous, and takes what lies between two classes between them
+    variables = trained(which, apart, 6_000, rate=1e-3)
+    fresh = apart(jax.random.key(1), 1_000)
+    z = which.encode(variables, fresh["x"])
+    for label in range(2):
+        mine, drawn = z[fresh["label"] == label], prior.sample(jax.random.key(2 + label), 1_000, label)
+        np.testing.assert_allclose(mine.mean(0), drawn.mean(0), atol=0.15)
+        np.testing.assert_allclose(np.cov(mine.T), np.cov(drawn.T), atol=0.1)
+    assert reconstruction_error(which, variables, fresh) < 0.1
+
+
+def test_batch_statistics_move_with_their_own_part():
+    import flax.linen as nn
+
+    class Normalized(nn.Module):
+        features: int
+
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(self.features)(nn.BatchNorm(use_running_average=not train)(x))
+
+    which = model(encoder=Normalized(2), decoder=Normalized(3), discriminator=Normalized(1), likelihood=Bernoulli())
+    batch = {"x": jax.random.bernoulli(jax.random.key(0), 0.3, (8, 3)).astype(jnp.float32)}
+    params, state = which.init(jax.random.key(1), batch)
+    for objective in which.objectives():
+        _, (moved, _) = jax.jit(objective.loss)(params, state, jax.random.key(2), batch, jnp.int32(0))
+        changed = {part for part in state if not jax.tree.all(jax.tree.map(jnp.array_equal, state[part], moved[part]))}
+        assert changed == set(objective.wrt)

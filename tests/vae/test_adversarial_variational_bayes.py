@@ -1,0 +1,245 @@
+"""Adversarial variational Bayes where the optimal discriminator is known, and on a posterior that is no Gaussian.
+
+With a Gaussian encoder and T = log q − log r in closed form the estimate is the evidence lower bound. In two dimensions
+with |z| observed under noise, the posterior is a ring; its density, that of many draws and the best Gaussian's are all
+on one grid.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import optimize, stats
+
+from genjax import gradient_learner, nets, ops, vae
+from genjax.core import stream_key
+
+LOADINGS = np.array([[1.0, 0.8], [-0.5, 1.0], [1.0, -0.3]])
+OFFSET = np.array([0.2, -1.0, 0.5])
+SCALE = 0.5
+
+
+class Linear:
+    """Fixed maps that initialize and apply like a network; with parameters where these are given."""
+
+    def __init__(self, function, params=None):
+        self.function, self.params = function, params or {}
+
+    def init(self, key, *args):
+        return {"params": self.params}
+
+    def apply(self, variables, *args):
+        return self.function(variables["params"], *args)
+
+
+WEIGHT = np.float32(0.4 * LOADINGS)
+ENCODER = {"weight": jnp.asarray(WEIGHT), "log_scale": jnp.float32([-0.4, -0.9])}
+
+
+def posterior_of(params, x):
+    return (x - jnp.float32(OFFSET)[None]) @ params["weight"], params["log_scale"][None] + 0.1 * x[:, :1]
+
+
+def encode(params, x, noise):
+    mean, log_scale = posterior_of(params, x)
+    return mean + jnp.exp(log_scale) * noise
+
+
+def optimal_against_the_prior(params, latent, x):
+    """T* = log q(z | x) − log p(z)."""
+    mean, log_scale = posterior_of(ENCODER, x)
+    log_ratio = ops.gaussian_log_prob(latent, mean, 2 * log_scale) - ops.gaussian_log_prob(latent)
+    return jnp.sum(log_ratio, axis=-1, keepdims=True) + 0.0 * params["unused"]
+
+
+def guesses(params, latent, x):
+    """T* against the Gaussian of q's own moments, which q is."""
+    return jnp.zeros((len(x), 1)) + 0.0 * params["unused"]
+
+
+def model_of(adaptive_contrast):
+    discriminator = guesses if adaptive_contrast else optimal_against_the_prior
+    return vae.AVB(
+        latent_dim=2,
+        noise_dim=2,
+        encoder=Linear(encode, ENCODER),
+        decoder=Linear(
+            lambda params, z: z @ params["kernel"].T + params["bias"][None],
+            {"kernel": jnp.float32(LOADINGS), "bias": jnp.float32(OFFSET)},
+        ),
+        discriminator=Linear(discriminator, {"unused": jnp.zeros(())}),
+        likelihood=ops.Gaussian(log_scale=float(np.log(SCALE))),
+        adaptive_contrast=adaptive_contrast,
+        num_contrast_samples=400,
+    )
+
+
+@pytest.fixture(scope="module")
+def x():
+    return jnp.float32(np.random.default_rng(0).multivariate_normal(OFFSET, 2 * np.eye(3), size=8))
+
+
+def exact_elbo(params, x):
+    """Reconstruction and divergence of a Gaussian posterior under a linear decoder, in closed form."""
+    mean, log_scale = posterior_of(params, x)
+    residual = x - mean @ jnp.float32(LOADINGS.T) - jnp.float32(OFFSET)[None]
+    spread = jnp.exp(2 * log_scale) @ jnp.float32(np.sum(LOADINGS**2, axis=0))
+    log_likelihood = -0.5 * (jnp.sum(residual**2, -1) + spread) / SCALE**2 - 1.5 * np.log(2 * np.pi * SCALE**2)
+    return jnp.mean(log_likelihood - jnp.sum(ops.gaussian_kl(mean, 2 * log_scale), axis=-1))
+
+
+@pytest.mark.parametrize("adaptive_contrast", [False, True])
+def test_with_the_optimal_discriminator_it_is_the_evidence_lower_bound(x, adaptive_contrast):
+    model = model_of(adaptive_contrast)
+    variables = model.init(jax.random.key(0), {"x": x})
+    batch = {"x": jnp.tile(x, (500, 1))}
+
+    @jax.jit
+    def value_and_gradient(encoder, key):
+        def loss(encoder):
+            return model.elbo_loss(variables.params | {"encoder": encoder}, variables.state, key, batch, 0)[0]
+
+        return jax.value_and_grad(loss)(encoder)
+
+    loss, gradient = value_and_gradient(ENCODER, jax.random.key(1))
+    expected, exact = jax.value_and_grad(lambda params: -exact_elbo(params, x))(ENCODER)
+    np.testing.assert_allclose(loss, expected, atol=0.06)
+    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.12 + 0.01 * np.abs(theirs).max())
+
+
+def test_the_discriminator_of_equals_guesses(x):
+    model = model_of(adaptive_contrast=True)
+    variables = model.init(jax.random.key(0), {"x": x})
+    loss, (_, metrics) = jax.jit(model.discriminator_loss)(*variables, jax.random.key(1), {"x": x}, 0)
+    np.testing.assert_allclose(loss, 2 * np.log(2), rtol=1e-6)
+    assert metrics["accuracy"] == 0  # a logit of zero is on neither side
+
+
+def test_importance_weights_of_the_fitted_gaussian_give_log_p(x):
+    model = model_of(adaptive_contrast=True)
+    variables = model.init(jax.random.key(0), {"x": x})
+    estimate = jax.jit(model.log_prob_estimate, static_argnames=("num_samples", "num_moment_samples", "chunk_size"))
+    exact = stats.multivariate_normal.logpdf(x, OFFSET, LOADINGS @ LOADINGS.T + SCALE**2 * np.eye(3))
+    many = estimate(variables, jax.random.key(1), x, num_samples=20_000, chunk_size=2_000)
+    np.testing.assert_allclose(many, exact, atol=0.3)
+    np.testing.assert_allclose(np.exp(many - exact).mean(), 1.0, atol=0.03)
+    few = estimate(variables, jax.random.key(2), jnp.tile(x, (200, 1)), num_samples=2).mean()
+    assert few + 0.05 < exact.mean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim is 0, but must be at least 1"),
+        ({"noise_dim": 0}, "noise_dim is 0, but must be at least 1"),
+        ({"num_contrast_samples": 1}, "num_contrast_samples is 1, but must be at least 2"),
+    ],
+)
+def test_fields(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(model_of(adaptive_contrast=True), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": nets.MLP((3,))}, r"encoder returned shape \(4, 3\), but latent_dim=2 needs \(4, 2\)"),
+        ({"decoder": nets.MLP((6,))}, r"decoder returned shape \(4, 6\).* needs \(4, 5\)"),
+        ({"discriminator": nets.MLP((2,))}, r"discriminator returned shape \(4, 2\).* needs \(4, 1\)"),
+    ],
+)
+def test_networks_that_do_not_fit(changes, message):
+    networks = {"encoder": nets.MLP((2,)), "decoder": nets.MLP((5,)), "discriminator": nets.MLP((1,))} | changes
+    model = vae.AVB(latent_dim=2, noise_dim=3, likelihood=ops.Bernoulli(), **networks)
+    with pytest.raises(ValueError, match=message):
+        model.init(jax.random.key(0), {"x": jnp.zeros((4, 5))})
+
+
+NOISE, OBSERVED = 0.3, 1.5
+AXIS = np.linspace(-4.0, 4.0, 321)
+CELL = (AXIS[1] - AXIS[0]) ** 2
+GRID = np.stack(np.meshgrid(AXIS, AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def ring_posterior():
+    """Log p(z | x) at the observed x on the grid, normalized there."""
+    radius = np.linalg.norm(GRID, axis=-1)
+    log_joint = stats.norm.logpdf(OBSERVED, radius, NOISE) + stats.norm.logpdf(GRID).sum(-1)
+    return log_joint - np.log(np.sum(np.exp(log_joint)) * CELL)
+
+
+def divergence(log_q, log_p):
+    """KL(q ‖ p) of densities on the grid."""
+    q = np.exp(log_q)
+    return float(np.sum(q * (log_q - log_p)) * CELL)
+
+
+def best_gaussian(log_p):
+    """The least KL(q ‖ p) of any Gaussian, with any covariance."""
+
+    def log_q(parameters):
+        factor = np.array([[np.exp(parameters[2]), 0.0], [parameters[4], np.exp(parameters[3])]])
+        log_density = stats.multivariate_normal.logpdf(GRID, parameters[:2], factor @ factor.T)
+        return log_density - np.log(np.sum(np.exp(log_density)) * CELL)
+
+    starts = ([0.0, 0.0, 0.0, 0.0, 0.0], [1.4, 0.0, -1.2, 0.0, 0.0], [1.0, 1.0, -1.0, -1.0, 0.0])
+    found = [optimize.minimize(lambda p: divergence(log_q(p), log_p), start, method="Nelder-Mead") for start in starts]
+    return min(result.fun for result in found)
+
+
+def log_density_of(draws):
+    """Log-density of draws on the grid: a histogram smoothed a little, which can only raise the entropy."""
+    from scipy.ndimage import gaussian_filter
+
+    edges = np.append(AXIS, AXIS[-1] + AXIS[1] - AXIS[0]) - 0.5 * (AXIS[1] - AXIS[0])
+    counts, _, _ = np.histogram2d(*draws.T, bins=(edges, edges))
+    smooth = gaussian_filter(counts, sigma=2.0).ravel()
+    return np.log(np.maximum(smooth / smooth.sum() / CELL, 1e-30))
+
+
+def test_the_measure_of_divergence_is_right_for_a_known_gaussian():
+    draws = np.random.default_rng(0).normal([0.5, -0.3], [0.8, 0.6], size=(1_000_000, 2))
+    expected = 0.5 * (0.8**2 + 0.5**2 - 1) - np.log(0.8) + 0.5 * (0.6**2 + 0.3**2 - 1) - np.log(0.6)
+    measured = divergence(log_density_of(draws), stats.norm.logpdf(GRID).sum(-1))
+    np.testing.assert_allclose(measured, expected, atol=0.02)
+
+
+@pytest.mark.slow
+def test_the_posterior_on_a_ring_is_nearer_than_half_of_the_best_gaussian():
+    radius = Linear(
+        lambda params, z: jnp.linalg.norm(z, axis=-1, keepdims=True) + 0.0 * params["unused"], {"unused": jnp.zeros(())}
+    )
+    model = vae.AVB(
+        latent_dim=2,
+        noise_dim=4,
+        encoder=nets.MLP((128, 128, 2), activation=jax.nn.relu),
+        decoder=radius,
+        discriminator=nets.MLP((128, 128, 1), activation=jax.nn.relu),
+        likelihood=ops.Gaussian(log_scale=float(np.log(NOISE))),
+        num_contrast_samples=32,
+    )
+    steps, batch = 6_000, {"x": jnp.full((256, 1), OBSERVED)}
+    optimizers = {
+        "discriminator": optax.adam(optax.cosine_decay_schedule(1e-3, 4 * steps), b1=0.5),
+        "elbo": optax.adam(optax.cosine_decay_schedule(3e-4, steps), b1=0.5),
+    }
+    learner = gradient_learner(model, optimizers, schedule=("discriminator",) * 4 + ("elbo",), ema_decay=0.999)
+    batches = {"x": jnp.broadcast_to(batch["x"], (5, 256, 1))}
+
+    @jax.jit
+    def train(key):
+        state = learner.init(stream_key(key, "init"), batch)
+        keys = jax.random.split(stream_key(key, "train"), steps)
+        return jax.lax.scan(lambda state, key: learner.step(state, key, batches), state, keys)[0]
+
+    variables = train(jax.random.key(0)).variables
+    draws = np.float64(model.sample_posterior(variables, jax.random.key(1), jnp.full((1_000_000, 1), OBSERVED)))
+    log_p = ring_posterior()
+    reached, gaussian = divergence(log_density_of(draws), log_p), best_gaussian(log_p)
+    print(f"KL of the implicit posterior {reached:.3f}, of the best Gaussian {gaussian:.3f} nats")
+    assert gaussian > 0.5
+    assert reached < 0.5 * gaussian

@@ -33,7 +33,7 @@ from genjax.ops.kernels import mmd_squared
 
 LATENT_DIM, WIDTHS, NUM_FEATURES = 10, (64, 256, 256, 1024), 784
 BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
-NUM_EXAMPLES, BATCH_SIZE, LEARNING_RATE, NUM_STEPS = 4_000, 1_000, 1e-3, 5
+NUM_EXAMPLES, BATCH_SIZE, LEARNING_RATE, NUM_STEPS = 4_000, 1_000, 1e-3, 20
 Chunk = Callable[[], object]  # takes NUM_STEPS steps and waits for them
 
 
@@ -60,7 +60,7 @@ def genjax_step() -> Chunk:
 
 
 def genjax_loss() -> Chunk:
-    """The loss and its gradient with respect to the samples; data come at each step, so that no work on them is shared."""
+    """The loss and its gradient with respect to the samples; data come at each step, not once for all."""
     x, y = jnp.asarray(examples()[:BATCH_SIZE]), jnp.asarray(examples()[BATCH_SIZE : 2 * BATCH_SIZE])
 
     def step(y, x):

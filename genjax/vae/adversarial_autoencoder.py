@@ -13,7 +13,13 @@ takes three turns on a minibatch, with a discriminator A that gives one logit fo
     regularizer      min over q        E softplus(−A(z)),                            z ~ q(z | x)                (4)
 
 The best A of (3) is log p(z) − log q(z); where q(z) = p(z) it is zero, (3) is 2 log 2, and the discriminator is right
-half of the time. The encoder is either deterministic, where q(z) has the randomness of the data alone, or Gaussian,
+half of the time. Two players who only follow their gradients may circle around that point, or run away from it. With
+
+    γ/2 (E |∇A(z′)|² + E |∇A(z)|²)                                                                               (5)
+
+added to (3) they come to rest in it (Lars Mescheder, Andreas Geiger and Sebastian Nowozin 2018, arXiv:1801.04406).
+
+The encoder is either deterministic, where q(z) has the randomness of the data alone, or Gaussian,
 q(z | x) = N(m(x), diag v(x)) with z = m + √v ε.
 
 Labels y go to one of two places:
@@ -67,7 +73,7 @@ class AdversarialAutoencoder:
       discriminator: maps a code (B, D) to logits (B, 1) for coming from the prior.
       likelihood: p(x | outputs of the decoder).
       code: whether q(z | x) is a point or a Gaussian.
-      gradient_penalty: γ of (5).
+      gradient_penalty: γ of (5); 0 for the game of the paper.
       num_classes: None, or the number of labels. Batches then have ``"label"``, int32 (B,).
       label_to: which of the networks takes the one-hot label (B, num_classes) as its second argument; None for none of
         them, where there are no classes. With "discriminator", class k has the k-th class of the prior.
@@ -164,7 +170,7 @@ class AdversarialAutoencoder:
     def discriminator_loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Cross-entropy of telling codes from draws of the prior, 2 log 2 nats for guessing.
+        """Cross-entropy of telling codes from draws of the prior, 2 log 2 nats for guessing, and the penalty (5).
 
         The metric ``accuracy`` is the share of both, in equal parts, that it tells rightly.
         """
@@ -174,9 +180,11 @@ class AdversarialAutoencoder:
         variables = Variables(params, state)
         real = self.prior.sample(prior_key, len(x), self._prior_label(label))
         fake, _ = self._draw(variables, encoder_key, x, train=True)
-        real_logit, new_state, penalty = self._discriminate_real(variables, real_key, real, label)
-        fake_logit, new_state = self._discriminate(Variables(params, new_state), fake_key, fake, label)
+        real_logit, real_slope, new_state = self._discriminate_with_slope(variables, real_key, real, label)
+        variables = Variables(params, new_state)
+        fake_logit, fake_slope, new_state = self._discriminate_with_slope(variables, fake_key, fake, label)
         loss = jnp.mean(jax.nn.softplus(-real_logit)) + jnp.mean(jax.nn.softplus(fake_logit))  # equation 3
+        penalty = 0.5 * self.gradient_penalty * (real_slope + fake_slope)  # equation 5
         accuracy = 0.5 * (jnp.mean(real_logit > 0) + jnp.mean(fake_logit < 0))
         return loss + penalty, (new_state, {"accuracy": accuracy})
 
@@ -275,20 +283,20 @@ class AdversarialAutoencoder:
         logits, state = self._apply("discriminator", variables, latent, *given, key=key, train=True)
         return at_least_float32(logits)[:, 0], variables.state | {"discriminator": state}
 
-    def _discriminate_real(
+    def _discriminate_with_slope(
         self, variables: Variables, key: Array, latent: Array, label: Array | None
-    ) -> tuple[Array, PyTree, Array | float]:
-        """Logits and state as of ``_discriminate``, and the penalty (5) at draws of the prior."""
+    ) -> tuple[Array, Array | float, PyTree]:
+        """Logits (B,), mean squared norm of their gradients by the codes where it is penalized, and the new state."""
         if self.gradient_penalty == 0:
-            return *self._discriminate(variables, key, latent, label), 0.0
+            logits, state = self._discriminate(variables, key, latent, label)
+            return logits, 0.0, state
 
         def total(latent: Array) -> tuple[Array, tuple[Array, PyTree]]:
             logits, state = self._discriminate(variables, key, latent, label)
             return jnp.sum(logits), (logits, state)
 
         gradients, (logits, state) = jax.grad(total, has_aux=True)(latent)
-        penalty = 0.5 * self.gradient_penalty * jnp.mean(jnp.sum(gradients**2, axis=-1))  # equation 5
-        return logits, state, penalty
+        return logits, jnp.mean(jnp.sum(gradients**2, axis=-1)), state
 
     def _apply(
         self, part: str, variables: Variables, *args: Array, key: Array | None = None, train: bool = False

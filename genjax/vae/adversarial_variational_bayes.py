@@ -13,8 +13,9 @@ which a discriminator T estimates. Between q and any r(z | x) the T that minimiz
 and E_q ∇ T* = 0 for the encoder's parameters in T* itself, so that they count through z alone. Without adaptive
 contrast r = p and the last term is zero; but posteriors lie far from the prior, where T learns little. With it r(z | x)
 is the Gaussian of q's own mean m and variance v at x, and T, which sees (z − m) / √v against N(0, I), is left with what
-is not Gaussian about q. (3) holds for every r, so m and v are constants to the gradient; they come from draws of their
-own.
+is not Gaussian about q. (3) holds for every r, so m and v are constants to the gradient. They come from K draws of
+their own: a latent that counts among its moments cannot stray from them. As T does not see m and v, it knows (z − m) /
+√v by its mixture over them alone, and (3) is low by the information that they hold on it, about D / K nats.
 
 T is never exactly T*, so the estimate of (1) bounds nothing, and there is no ``log_prob_lower_bound`` here.
 ``log_prob_estimate`` does without T: it weighs draws of a Gaussian fitted to q, a proposal like any other.
@@ -147,7 +148,8 @@ class AVB:
         """Negative of the discriminator's estimate of (1), in nats per example, averaged over the batch.
 
         Returns:
-          The scalar, and the new state with metrics ``reconstruction`` and ``kl_estimate``, which bound nothing.
+          The scalar, and the new state with metrics ``elbo_estimate``, ``reconstruction`` and ``kl_estimate``, where
+          elbo_estimate = reconstruction - kl_estimate bounds nothing.
         """
         del step
         x, variables = batch["x"], Variables(params, state)
@@ -160,7 +162,8 @@ class AVB:
         kl = jnp.mean(logit + jnp.sum(log_ratio, axis=-1))  # Mescheder et al. (2017), eq. 13
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
         new_state = state | {"encoder": encoder_state, "decoder": decoder_state}
-        return kl - reconstruction, (new_state, {"reconstruction": reconstruction, "kl_estimate": kl})
+        metrics = {"elbo_estimate": reconstruction - kl, "reconstruction": reconstruction, "kl_estimate": kl}
+        return kl - reconstruction, (new_state, metrics)
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, mean: bool = False) -> Array:
         """Draw from the model.

@@ -115,14 +115,15 @@ class TestLosses:
         right = 0.5 * stats.norm.cdf(0.2 / np.linalg.norm(DIRECTION)) + 0.5 * (logits < 0).mean()
         np.testing.assert_allclose(metrics["accuracy"], right, atol=0.01)
 
-    def test_gradient_penalty_is_half_the_squared_slope_at_draws_of_the_prior(self, batch):
+    def test_gradient_penalty_is_half_the_squared_slopes_at_draws_and_codes(self, batch):
         """A linear discriminator has the same slope everywhere; one of z₁² / 2 has z₁, whose square is 1 on average."""
         plain, _ = loss_of(PLAIN, "discriminator", batch)
         penalized, _ = loss_of(model(gradient_penalty=0.6), "discriminator", batch)
-        np.testing.assert_allclose(penalized - plain, 0.3 * (DIRECTION**2).sum(), rtol=1e-5)
+        np.testing.assert_allclose(penalized - plain, 0.6 * (DIRECTION**2).sum(), rtol=1e-5)
         curved = [model(discriminator=HalfSquare(), gradient_penalty=gamma) for gamma in (0.0, 0.6)]
         plain, penalized = (loss_of(which, "discriminator", repeated(batch, 5_000))[0] for which in curved)
-        np.testing.assert_allclose(penalized - plain, 0.3, atol=0.01)
+        codes = np.asarray(batch["x"]) @ ENCODING
+        np.testing.assert_allclose(penalized - plain, 0.3 * (1 + np.mean(codes[:, 0] ** 2)), atol=0.01)
 
     @pytest.mark.parametrize("which", [PLAIN, NOISY], ids=["deterministic", "gaussian"])
     def test_regularizer_is_non_saturating(self, batch, which):

@@ -36,6 +36,7 @@ class Linear:
 
 
 WEIGHT = np.float32(0.4 * LOADINGS)
+NO_STATE = {part: {} for part in ("encoder", "decoder", "discriminator")}
 ENCODER = {"weight": jnp.asarray(WEIGHT), "log_scale": jnp.float32([-0.4, -0.9])}
 
 
@@ -109,6 +110,44 @@ def test_with_the_optimal_discriminator_it_is_the_evidence_lower_bound(x, adapti
     np.testing.assert_allclose(loss, expected, atol=0.06)
     for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(exact), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.12 + 0.01 * np.abs(theirs).max())
+
+
+def test_the_discriminator_learns_the_log_ratio(x):
+    """Its loss falls towards a = 1 and rises from there, for logits a T*."""
+    scaled = Linear(lambda params, z, x: params["a"] * optimal_against_the_prior({"unused": 0.0}, z, x))
+    model = dataclasses.replace(model_of(adaptive_contrast=False), discriminator=scaled)
+    encoder, batch = {"encoder": ENCODER}, {"x": jnp.tile(x, (2_000, 1))}
+
+    def loss(a):
+        return model.discriminator_loss(encoder | {"discriminator": {"a": a}}, NO_STATE, jax.random.key(1), batch, 0)[0]
+
+    slope = jax.jit(jax.vmap(jax.grad(loss)))(jnp.float32([0.5, 1.0, 2.0]))
+    assert slope[0] < -0.05 and slope[2] > 0.01
+    np.testing.assert_allclose(slope[1], 0.0, atol=0.005)
+
+
+def test_latents_are_standardized_by_moments_of_other_draws_which_are_constants(x):
+    """Then (z - m) / √v is √(1 + 1/n) times a Student t of n - 1 degrees of freedom, for a Gaussian q and n draws."""
+    n, squares = 12, Linear(lambda params, u, x: params["a"] * jnp.sum(u**2, axis=-1, keepdims=True))
+    model = dataclasses.replace(model_of(adaptive_contrast=True), discriminator=squares, num_contrast_samples=n)
+    decoder = {"kernel": jnp.float32(LOADINGS), "bias": jnp.float32(OFFSET)}
+    batch = {"x": jnp.tile(x, (2_000, 1))}
+
+    def loss_of(objective):
+        def loss(a, log_scale):
+            encoder = ENCODER | {"log_scale": log_scale}
+            params = {"encoder": encoder, "decoder": decoder, "discriminator": {"a": a}}
+            return objective(params, NO_STATE, jax.random.key(1), batch, 0)[0]
+
+        return loss
+
+    at = jnp.float32(0.0), ENCODER["log_scale"]
+    square = (1 + 1 / n) * (n - 1) / (n - 3)
+    slope = jax.jit(jax.grad(loss_of(model.elbo_loss)))
+    np.testing.assert_allclose(slope(*at), 2 * square, atol=0.1)  # of E[T], two dimensions
+    np.testing.assert_allclose(jax.jit(jax.grad(loss_of(model.discriminator_loss)))(*at), 1 - square, atol=0.05)
+    mixed = jax.jit(jax.jacfwd(jax.grad(loss_of(model.elbo_loss)), argnums=1))(*at)
+    np.testing.assert_allclose(mixed, 2 * (n - 1) / (n - 3), atol=0.15)  # zero, if m and v followed the encoder
 
 
 def test_the_discriminator_of_equals_guesses(x):

@@ -1,0 +1,104 @@
+"""Adversarial variational Bayes on scikit-learn's digits, 8 x 8 pixels of 17 levels.
+
+Command: genjax train experiments/avb_digits.py --seeds 3, then genjax evaluate RUN --likelihood-samples 1000
+Reached: test log-likelihood -83.60 ± 0.29 nats per example (importance-weighted estimate of 1,000 samples, 360 images;
+sd of seeds 0 to 2); 3 min 45 s for the three seeds on 2 CPU cores (AMD EPYC, jax 0.10.2) that did other work besides,
+2 min 41 s of it processor time. The recipe was chosen among twelve on the validation split, where it has -84.94 ± 0.44.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import Experiment, data, nets, ops, vae
+
+
+class ImplicitEncoder(nn.Module):
+    """Latents from data and noise, z = f(x, ε) + s(x) ε: any shape of posterior, and never a flat one at the start.
+
+    Attributes:
+      latent_dim: length of a latent; the first so many entries of the noise are those that are scaled.
+      hidden: width of two hidden layers.
+    """
+
+    latent_dim: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: jax.Array) -> jax.Array:
+        """Map (B, ...) and (B, noise_dim) to (B, latent_dim)."""
+        outputs = nets.MLP((self.hidden, self.hidden, 2 * self.latent_dim))(x, noise)
+        shift, log_scale = jnp.split(outputs, 2, axis=-1)
+        return shift + jnp.exp(log_scale) * noise[:, : self.latent_dim]
+
+
+class QuadraticDiscriminator(nn.Module):
+    """Logit T(x, z) = zᵀ A(x) z / D + f(z, x).
+
+    Between a Gaussian posterior and the one of its variances alone, the best logit is the first term: correlations
+    that differ from one x to the next, which f would have to learn as products of its arguments.
+
+    Attributes:
+      hidden: width of the two hidden layers of A and of f.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, latent: jax.Array, x: jax.Array) -> jax.Array:
+        """Map (B, D) and (B, ...) to (B, 1)."""
+        dim = latent.shape[-1]
+        form = nets.MLP((self.hidden, self.hidden), output_shape=(dim, dim), activation=nn.relu)(x)
+        quadratic = jnp.einsum("bi,bij,bj->b", latent, form, latent) / dim
+        return quadratic[:, None] + nets.MLP((self.hidden, self.hidden, 1), activation=nn.relu)(latent, x)
+
+
+def experiment(
+    latent_dim: int = 8,
+    noise_dim: int = 16,
+    hidden: int = 128,
+    learning_rate: float = 1e-3,
+    discriminator_learning_rate: float = 3e-3,
+    discriminator_turns: int = 3,
+    weight_decay: float = 0.1,
+    steps: int = 3_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      latent_dim: length of the latent vector.
+      noise_dim: length of the encoder's noise.
+      hidden: width of the two hidden layers of all networks.
+      learning_rate: of AdamW for encoder and decoder, where its cosine decay begins.
+      discriminator_learning_rate: of Adam for the discriminator, likewise.
+      discriminator_turns: steps of the discriminator for each one of encoder and decoder.
+      weight_decay: of AdamW.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    likelihood = ops.DiscretizedLogistic(levels=17)
+    rate = optax.cosine_decay_schedule(learning_rate, steps)
+    discriminator_rate = optax.cosine_decay_schedule(discriminator_learning_rate, steps * discriminator_turns)
+    return Experiment(
+        model=vae.AVB(
+            latent_dim=latent_dim,
+            noise_dim=noise_dim,
+            encoder=ImplicitEncoder(latent_dim, hidden),
+            decoder=nets.MLP((hidden, hidden), output_shape=(8, 8, likelihood.num_outputs)),
+            discriminator=QuadraticDiscriminator(hidden),
+            likelihood=likelihood,
+        ),
+        data=data.digits(),
+        preprocess=data.scale(levels=17),
+        optimizer={
+            "elbo": optax.adamw(rate, weight_decay=weight_decay),
+            "discriminator": optax.adam(discriminator_rate, b1=0.5),
+        },
+        schedule=("discriminator",) * discriminator_turns + ("elbo",),
+        ema_decay=0.999,
+        steps=steps,
+        batch_size=batch_size,
+        picture_arguments={"mean": True},
+    )

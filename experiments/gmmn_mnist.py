@@ -1,0 +1,41 @@
+"""Generative moment matching network, 10-64-256-256-1024-784, on MNIST in [0, 1].
+
+Command: genjax train experiments/gmmn_mnist.py, then genjax evaluate RUN --metrics parzen mmd2 --num-samples 10000
+Reached: Parzen log-likelihood 147.7 nats per example (10,000 samples, all 10,000 test images, standard error 1.7, window
+0.2 chosen on validation data), an estimate that ranks models wrongly; MMD² of pixels 3.4e-4, standard error 5e-5; seed 0;
+18 min of CPU time on 2 CPU cores (AMD EPYC, jax 0.10.2), 28 min beside other work there.
+"""
+
+import flax.linen as nn
+import optax
+
+from genjax import Experiment, data, moment_matching, nets
+
+
+def experiment(
+    latent_dim: int = 10,
+    learning_rate: float = 3e-3,
+    steps: int = 6_000,
+    batch_size: int = 1_000,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      latent_dim: length of the noise vector, uniform in [-1, 1].
+      learning_rate: of Adam, where its cosine decay to zero begins.
+      steps: number of training steps.
+      batch_size: examples in a minibatch, which are compared with as many samples.
+    """
+    return Experiment(
+        model=moment_matching.GMMN(
+            latent_dim=latent_dim,
+            generator=nets.MLP(
+                (64, 256, 256, 1024), output_shape=(28, 28, 1), activation=nn.relu, output_activation=nn.sigmoid
+            ),
+        ),
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.scale(levels=256),
+        optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+        steps=steps,
+        batch_size=batch_size,
+    )

@@ -1,9 +1,9 @@
 """Generative moment matching network, 10-64-256-256-1024-784, on MNIST in [0, 1].
 
 Command: genjax train experiments/gmmn_mnist.py, then genjax evaluate RUN --metrics parzen mmd2 --num-samples 10000
-Reached: Parzen log-likelihood 147.7 nats per example (10,000 samples, all 10,000 test images, standard error 1.7, window
-0.2 chosen on validation data), an estimate that ranks models wrongly; MMD² of pixels 3.4e-4, standard error 5e-5; seed 0;
-18 min of CPU time on 2 CPU cores (AMD EPYC, jax 0.10.2), 28 min beside other work there.
+Reached: Parzen log-likelihood 147.7 nats per example (10,000 samples, all 10,000 test images, standard error 1.7,
+window 0.2 chosen on validation data), an estimate that ranks models wrongly; MMD² of pixels 3.4e-4, standard error
+5e-5; seed 0; 18 min of CPU time on 2 CPU cores (AMD EPYC, jax 0.10.2), 28 min beside other work there.
 """
 
 import flax.linen as nn

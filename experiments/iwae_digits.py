@@ -2,8 +2,8 @@
 
 Command: genjax train experiments/iwae_digits.py --seeds 3, then genjax evaluate RUN
 Reached: test log-likelihood -81.67 ± 0.03 nats per example (importance-weighted estimate of 1,000 samples, 360 images;
-sd of seeds 0 to 2), lower bound of one sample -87.91 ± 0.33; 1 min 9 s of CPU time for the three seeds on 2 CPU cores (AMD
-EPYC, jax 0.10.2), 7 min 21 s beside other work there.
+sd of seeds 0 to 2), lower bound of one sample -87.91 ± 0.33; 1 min 9 s of CPU time for the three seeds on 2 CPU cores
+(AMD EPYC, jax 0.10.2), 7 min 21 s beside other work there.
 """
 
 import optax

@@ -1,0 +1,129 @@
+"""VQ-VAE of 7 x 7 codes, 512 in the codebook, on Fashion-MNIST.
+
+Command: genjax train experiments/vq_vae_fashion_mnist.py, then
+genjax evaluate RUN --metrics latents reconstruction
+Reached: all 512 codes used on the 10,000 test images, perplexity 293.8, mean squared error of pixels in [0, 1] 0.0062
+(22.5 dB); the prior's -219.8 nats per grid of training codes, uniform codes have -305.7; 59,000 training images, seed 0;
+about 8 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import optax
+
+from genjax import Experiment, data, gradient_learner, latent, ops, vae
+
+SIZE, PATCH = 28, 4
+GRID = (SIZE // PATCH, SIZE // PATCH)
+
+
+class Mixer(nn.Module):
+    """Residual layers within each position of a grid (B, H, W, C), and across positions for each channel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map (B, H, W, C) to the same shape."""
+        batch, height, width, channels = x.shape
+        x = x.reshape(batch, height * width, channels)
+        across = nn.LayerNorm()(x).swapaxes(1, 2)
+        across = nn.Dense(height * width)(nn.gelu(nn.Dense(2 * height * width)(across)))
+        x = x + across.swapaxes(1, 2)
+        within = nn.LayerNorm()(x)
+        x = x + nn.Dense(channels)(nn.gelu(nn.Dense(2 * channels)(within)))
+        return x.reshape(batch, height, width, channels)
+
+
+class PatchEncoder(nn.Module):
+    """Image (B, 28, 28, 1) to a vector for each of its patches, (B, 7, 7, features)."""
+
+    features: int
+    hidden: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map images to vectors."""
+        height, width = GRID
+        x = x.reshape(-1, height, PATCH, width, PATCH).swapaxes(2, 3).reshape(-1, height, width, PATCH * PATCH)
+        hidden = nn.Dense(self.hidden)(x)
+        for _ in range(self.num_layers):
+            hidden = Mixer()(hidden)
+        return nn.Dense(self.features)(hidden)
+
+
+class PatchDecoder(nn.Module):
+    """Codes (B, 7, 7, D) to an image (B, 28, 28, 1)."""
+
+    hidden: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        """Map codes to images."""
+        height, width = GRID
+        hidden = nn.Dense(self.hidden)(codes)
+        for _ in range(self.num_layers):
+            hidden = Mixer()(hidden)
+        patches = nn.Dense(PATCH * PATCH)(hidden).reshape(-1, height, width, PATCH, PATCH)
+        return patches.swapaxes(2, 3).reshape(-1, SIZE, SIZE, 1)
+
+
+def experiment(
+    num_codes: int = 512,
+    code_dim: int = 16,
+    hidden: int = 64,
+    num_layers: int = 1,
+    noise: float = 0.1,
+    commitment: float = 10.0,
+    decay: float = 0.95,
+    learning_rate: float = 4e-3,
+    steps: int = 3_000,
+    prior_steps: int = 1_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_codes: size of the codebook.
+      code_dim: length of a code.
+      hidden: channels of encoder and decoder.
+      num_layers: mixing layers of each.
+      noise: standard deviation of the Gaussian likelihood, on pixels in [0, 1].
+      commitment: weight of the encoder's distance from its codes, which has to hold against a likelihood whose gradient
+        grows as noise falls.
+      decay: of the moving averages of the codes. They follow an encoder that moves fast, which slower ones lose.
+      learning_rate: of Adam, at its peak; from there it decays to zero along a cosine.
+      steps: number of training steps of the autoencoder.
+      prior_steps: of the prior, independent categorical distributions of the codes; at most as many as ``steps``.
+      batch_size: examples in a minibatch.
+    """
+    autoencoder = vae.VQVAE(
+        encoder=PatchEncoder(code_dim, hidden, num_layers),
+        decoder=PatchDecoder(hidden, num_layers),
+        likelihood=ops.Gaussian(log_scale=math.log(noise)),
+        num_codes=num_codes,
+        code_dim=code_dim,
+        grid=GRID,
+        commitment=commitment,
+        decay=decay,
+        restart_below=0.05,
+    )
+    prior = vae.Categorical(num_categories=num_codes)
+    model = latent.LatentModel(autoencoder=autoencoder, prior=prior)
+    lengths = (steps, min(prior_steps, steps))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(200, steps // 10), steps)
+    return Experiment(
+        model=model,
+        data=data.tfds("fashion_mnist", validation=1_000),
+        preprocess=data.scale(),
+        stages=latent.two_stages(
+            model,
+            autoencoder=gradient_learner(autoencoder, optax.adam(schedule)),
+            prior=gradient_learner(prior, optax.adam(optax.cosine_decay_schedule(0.03, lengths[1]))),
+            steps=lengths,
+        ),
+        variables=model.finished,
+        batch_size=batch_size,
+    )

@@ -118,7 +118,10 @@ def test_evaluate_scores_samples_too(genjax, tiny_run):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--metrics", "fid"), "there is no metric 'fid'; use all or likelihood, reconstruction, frechet_distance"),
+        (
+            ("--metrics", "fid"),
+            "there is no metric 'fid'; use all or likelihood, reconstruction, latents, aggregated_posterior, frechet",
+        ),
         (("--split", "dev"), "split is 'dev', but 'random' has"),
         (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),
         (("--features", "inception:no.safetensors"), "there are no Inception weights at no.safetensors; download"),
@@ -161,7 +164,7 @@ def test_help_and_version(genjax):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "unknown command 'trian'; use one of train, sample, evaluate, list"),
+        (("trian",), "unknown command 'trian'; use one of train, sample, evaluate, latent, list"),
         (("train",), "FILE is missing"),
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),

@@ -1,0 +1,61 @@
+"""Adversarial autoencoder with a Gaussian encoder and an 8-D standard normal prior, on dynamically binarized MNIST.
+
+Command: genjax train experiments/aae_mnist.py, then
+genjax evaluate RUN --metrics aggregated_posterior reconstruction --split validation
+Reached: 1,000 codes of held-out images and 1,000 draws of the prior, unbiased MMD² -3.6e-4 to -1.5e-4 in four draws where
+the 5 % level is at 4.5e-4 (p = 0.71 to 0.97; of training images 0.43 to 0.95). Test images, of other writers, come close
+to the level: 0.2e-4 to 4.7e-4, p = 0.049, 0.173, 0.391 and 0.151. Squared error of test pixels 0.0467; 59,000 training
+images, seed 0; 9 min 37 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 10,000 steps: 0.0373, p = 0.027,
+0.879, 0.154 and 0.030.
+"""
+
+import flax.linen as nn
+import optax
+
+from genjax import Experiment, data, nets, ops, vae
+
+
+def experiment(
+    latent_dim: int = 8,
+    hidden: int = 500,
+    learning_rate: float = 1e-3,
+    gradient_penalty: float = 1.0,
+    steps: int = 20_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      latent_dim: length of the code.
+      hidden: width of the two hidden layers of all three networks.
+      learning_rate: of Adam for all three objectives, where its cosine decay to zero begins. The two of the game
+        average gradients over two steps and not over ten: each follows what the other does now.
+      gradient_penalty: of the discriminator, see the model.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+
+    decay = optax.cosine_decay_schedule(learning_rate, steps)
+
+    return Experiment(
+        model=vae.AdversarialAutoencoder(
+            prior=ops.StandardNormal(latent_dim),
+            encoder=nets.MLP((hidden, hidden, 2 * latent_dim), activation=nn.relu),
+            decoder=nets.MLP((hidden, hidden), output_shape=(28, 28, 1), activation=nn.relu),
+            discriminator=nets.MLP((hidden, hidden, 1), activation=nn.relu),
+            likelihood=ops.Bernoulli(),
+            code="gaussian",
+            gradient_penalty=gradient_penalty,
+        ),
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.dynamic_binarization(levels=256),
+        optimizer={
+            "reconstruction": optax.adam(decay),
+            "discriminator": optax.adam(decay, b1=0.5),
+            "regularizer": optax.adam(decay, b1=0.5),
+        },
+        ema_decay=0.999,
+        steps=steps,
+        batch_size=batch_size,
+        picture_arguments={"mean": True},
+    )

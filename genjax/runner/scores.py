@@ -230,7 +230,7 @@ def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
 
 
 _NO_FEATURES_OF_TEXT = "samples are text, which has no features here"
-PARZEN_BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 11), 4))
+PARZEN_BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
 MOST_VALIDATION = 1000  # examples that a bandwidth is chosen on
 METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "likelihood": _likelihood,

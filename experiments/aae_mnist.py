@@ -3,10 +3,10 @@
 Command: genjax train experiments/aae_mnist.py, then
 genjax evaluate RUN --metrics aggregated_posterior reconstruction --split validation
 Reached: 1,000 codes of held-out images and 1,000 draws of the prior, unbiased MMD² -3.6e-4 to -1.5e-4 in four draws
-where the 5 % level is at 4.5e-4 (p = 0.71 to 0.97; of training images 0.43 to 0.95). Test images, of other writers, come
-close to the level: 0.2e-4 to 4.7e-4, p = 0.049, 0.173, 0.391 and 0.151. Squared error of test pixels 0.0467; 59,000
-training images, seed 0; 9 min 37 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 10,000 steps: 0.0373,
-p = 0.027, 0.879, 0.154 and 0.030.
+where the 5 % level is at 4.5e-4 (p = 0.71 to 0.97; of training images 0.43 to 0.95). Test images, of other writers,
+come close to the level: 0.2e-4 to 4.7e-4, p = 0.049, 0.173, 0.391 and 0.151. Squared error of test pixels 0.0467;
+59,000 training images, seed 0; 9 min 37 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 10,000
+steps: 0.0373, p = 0.027, 0.879, 0.154 and 0.030.
 """
 
 import flax.linen as nn

@@ -4,7 +4,7 @@
 >>> from genjax import Experiment, train  # the runner
 """
 
-from genjax import data, latent, moment_matching, nets, ops, vae
+from genjax import data, flow, latent, moment_matching, nets, ops, vae
 from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, gradient_learner
 from genjax.runner import Experiment, Run, load_run, train
@@ -21,6 +21,7 @@ __all__ = [
     "TrainState",
     "Variables",
     "data",
+    "flow",
     "gradient_learner",
     "latent",
     "load_run",

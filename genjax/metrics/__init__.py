@@ -6,6 +6,9 @@ features and returns results with their protocols. ``python -m genjax.metrics RE
 samples of any tool.
 """
 
+from genjax.metrics.classification import label_log_posterior as label_log_posterior
+from genjax.metrics.classification import label_scores as label_scores
+from genjax.metrics.classification import no_label_posterior as no_label_posterior
 from genjax.metrics.classifier_test import classifier_two_sample_test as classifier_two_sample_test
 from genjax.metrics.compare import COMPARISONS as COMPARISONS
 from genjax.metrics.compare import compare as compare

@@ -1,7 +1,8 @@
-"""Small convolutional networks between images (B, H, W, C) and vectors, each stage halving or doubling the image."""
+"""Small convolutional networks: between images (B, H, W, C) and vectors, and from images to arrays over pixels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.core import Array
+from genjax.nets.mlp import scaled_init
 
 
 class ConvEncoder(nn.Module):
@@ -79,6 +81,56 @@ class ConvDecoder(nn.Module):
         for channels in (*self.features[1:], self.output_shape[2]):
             hidden = nn.ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(self.activation(hidden))
         return hidden
+
+
+class PixelNet(nn.Module):
+    """Image to an array over the same pixels: a convolution, residual blocks, and a last convolution.
+
+    Attributes:
+      features: channels inside.
+      num_blocks: residual blocks, each of a 3x3 and a 1x1 convolution behind activations.
+      output_shape: (H, W, ...) of one output; H and W are those of the image.
+      activation: before each convolution but the first.
+      output_scale: factor on the initial weights of the last layer; with 0 the outputs begin at 0.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    >>> import jax
+    >>> net = PixelNet(features=8, output_shape=(4, 4, 2, 3))
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 4, 4, 1)))[0].shape
+    (5, 4, 4, 2, 3)
+    """
+
+    features: int
+    num_blocks: int = 1
+    output_shape: Sequence[int] | None = None
+    activation: Callable[[Array], Array] = nn.relu
+    output_scale: float = 1.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Map (B, H, W, C) to (B, *output_shape); ``condition`` is (B, H, W, K), or (B, K) for all pixels alike.
+
+        Raises:
+          ValueError: where the image has not the height and width of ``output_shape``.
+        """
+        if x.ndim != 4 or self.output_shape is None or tuple(self.output_shape[:2]) != x.shape[1:3]:
+            raise ValueError(
+                f"PixelNet got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) to "
+                "output_shape=(H, W, ...); give it the image's own H and W"
+            )
+        if condition is not None:
+            if condition.ndim == 2:
+                condition = jnp.broadcast_to(condition[:, None, None], (*x.shape[:3], condition.shape[-1]))
+            x = jnp.concatenate([x, condition.astype(x.dtype)], axis=-1)
+        hidden = nn.Conv(self.features, (3, 3), dtype=self.dtype)(x)
+        for _ in range(self.num_blocks):
+            inner = nn.Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
+            hidden = hidden + nn.Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
+        initial = scaled_init(self.output_scale)
+        channels = math.prod(self.output_shape[2:])
+        outputs = nn.Conv(channels, (3, 3), kernel_init=initial, dtype=self.dtype)(self.activation(hidden))
+        return outputs.reshape(x.shape[0], *self.output_shape)
 
 
 def _check_halving(name: str, size: Sequence[int], num_stages: int) -> None:

@@ -21,6 +21,7 @@ class MLP(nn.Module):
         Without it the last entry of ``features`` is the linear layer and the output is (B, features[-1]).
       activation: between the layers.
       output_activation: after the last one, such as a sigmoid for data in [0, 1]; None for none.
+      output_scale: factor on the initial weights of the last layer; with 0 the outputs begin at 0.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
     >>> import jax
@@ -34,6 +35,7 @@ class MLP(nn.Module):
     output_shape: Sequence[int] | None = None
     activation: Callable[[Array], Array] = nn.gelu
     output_activation: Callable[[Array], Array] | None = None
+    output_scale: float = 1.0
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -56,5 +58,11 @@ class MLP(nn.Module):
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
         for width in widths[:-1]:
             hidden = self.activation(nn.Dense(width, dtype=self.dtype)(hidden))
-        outputs = nn.Dense(widths[-1], dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)
+        initial = scaled_init(self.output_scale)
+        outputs = nn.Dense(widths[-1], kernel_init=initial, dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)
         return outputs if self.output_activation is None else self.output_activation(outputs)
+
+
+def scaled_init(scale: float) -> Callable[..., Array]:
+    """Linen's initializer of kernels, times a factor."""
+    return lambda *args: scale * nn.initializers.lecun_normal()(*args)

@@ -6,9 +6,9 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-FAMILIES = ("vae", "moment_matching")
+FAMILIES = ("vae", "flow", "moment_matching")
 
 # The one attribute that makes each capability Protocol of ``genjax.core``.
 _CAPABILITIES = {
@@ -38,7 +38,8 @@ def catalogue(experiments: Path) -> list[dict[str, Any]]:
     for family in FAMILIES:
         package = importlib.import_module(f"genjax.{family}")
         for name, model in vars(package).items():
-            if not (inspect.isclass(model) and _is_model(model)):
+            kind = _kind(model)
+            if kind is None:
                 continue
             module = importlib.import_module(model.__module__)
             entries.append(
@@ -47,15 +48,18 @@ def catalogue(experiments: Path) -> list[dict[str, Any]]:
                     "model": name,
                     "file": f"{model.__module__.replace('.', '/')}.py",
                     "summary": (inspect.getdoc(module) or "").splitlines()[0],
-                    "capabilities": [c for c, attribute in _CAPABILITIES.items() if hasattr(model, attribute)],
+                    "capabilities": [c for c, attribute in _CAPABILITIES.items() if hasattr(kind, attribute)],
                     "experiments": [str(file) for file, models in used.items() if f"{family}.{name}" in models],
                 }
             )
     return entries
 
 
-def _is_model(candidate: type) -> bool:
-    return all(callable(getattr(candidate, name, None)) for name in ("init", "objectives", "sample"))
+def _kind(member: object) -> type | None:
+    """Return the class of a model: of a class itself, and of a function what it returns; None where it is no model."""
+    kind = get_type_hints(member).get("return") if inspect.isfunction(member) else member
+    methods = (getattr(kind, name, None) for name in ("init", "objectives", "sample"))
+    return kind if inspect.isclass(kind) and all(map(callable, methods)) else None
 
 
 def _models_used(file: Path) -> set[str]:

@@ -1,7 +1,8 @@
 """Every metric that a finished run can be scored with, by name; what it cannot have is "n/a", with the reason.
 
 Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``, latents for
-a posterior or a codebook. Those that compare samples ask for nothing but ``sample``.
+a posterior or a codebook, classification for an exact ``log_prob`` by class. Those that compare samples ask for nothing
+but ``sample``.
 """
 
 from __future__ import annotations
@@ -152,6 +153,40 @@ def _reconstruction_metric(evaluation: Evaluation) -> metrics.Reconstruction:
     return metrics.Reconstruction(data_range=1.0, window_size=window)
 
 
+def _classification(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Classify the split by Bayes' rule: share of labels that are the most probable, and nats that they are worth."""
+    del names
+    obstacle = metrics.no_label_posterior(evaluation.run.model)
+    if obstacle is not None:
+        return [unavailable("label_accuracy", obstacle)]
+    told = [_classified(evaluation, replica) for replica in evaluation.replicas]
+    return _joined(told)
+
+
+def _classified(evaluation: Evaluation, replica: int) -> list[Result]:
+    model: Any = evaluation.run.model
+    variables, name = evaluation.run.replica(replica), f"classification by seed {evaluation.run.seeds[replica]}"
+    posterior = jax.jit(metrics.label_log_posterior, static_argnums=0)
+    parts = [
+        metrics.label_scores(posterior(model, variables, batch["x"]), batch["label"])
+        for batch in evaluation.batches(evaluation.split, name)
+    ]
+    correct, nats = (np.concatenate(side) for side in zip(*parts, strict=True))
+    protocol = {
+        "guarantee": "exact",
+        "prior": f"{model.num_classes} equally likely classes",
+        "draws of preprocessing": 1,
+        "examples": len(nats),
+        "split": evaluation.split,
+    }
+    said = {"label_accuracy": (correct, {}), "label_cross_entropy": (nats, {"units": "nats per example"})}
+    results = []
+    for name, (scores, units) in said.items():
+        value, error = _mean(scores)
+        results.append(Result(name=name, value=value, standard_error=error, protocol=units | protocol))
+    return results
+
+
 def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Compare the features of samples with those of the split."""
     if evaluation.run.experiment.data.vocabulary is not None:
@@ -237,6 +272,7 @@ METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "reconstruction": _reconstruction,
     "latents": latents,
     "aggregated_posterior": aggregated_posterior,
+    "classification": _classification,
     **dict.fromkeys(metrics.COMPARISONS, _comparisons),
     "inception_score": _inception_score,
     "memorization": _memorization,

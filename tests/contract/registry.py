@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import latent, moment_matching, nets, ops, vae
+from genjax import flow, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
@@ -173,6 +173,41 @@ def _latent_model() -> latent.LatentModel:
     return latent.LatentModel(autoencoder=_vae(), prior=prior)
 
 
+def _nsf(**options) -> flow.Flow:
+    return flow.nsf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,), num_bins=4, **options)
+
+
+def _glow() -> flow.Flow:
+    return flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),), num_classes=3, backward="invert")
+
+
+def real_batch(key: Array) -> Batch:
+    """Vectors on the real line."""
+    return {"x": _correlated(key)}
+
+
+def grey_batch(key: Array) -> Batch:
+    """Images of 4 by 4 pixels and one channel in (0, 1), with a label of three classes."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.uniform(key_x, (NUM_EXAMPLES, 4, 4, 1))
+    return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
+
+
+def byte_batch(key: Array) -> Batch:
+    """Images of 4 by 4 pixels and one channel of 8 levels, with a label of three classes."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.randint(key_x, (NUM_EXAMPLES, 4, 4, 1), 0, 8).astype(jnp.uint8)
+    return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
+
+
+def _dequantized() -> flow.VariationalDequantization:
+    net = nets.PixelNet(features=4, num_blocks=0)
+    checkerboard = {"transformer": flow.Affine(), "net": net, "parts": "checkerboard"}
+    board = (flow.Coupling(**checkerboard, flip=flip) for flip in (False, True))
+    density = flow.real_nvp(shape=(4, 4, 1), num_layers=2, hidden=(8,), before=(flow.Logit(),), num_classes=3)
+    return flow.VariationalDequantization(flow=density, levels=8, dequantizer=flow.Chain(tuple(board)))
+
+
 def code_batch(key: Array) -> Batch:
     """Grids of two by three code indices of five codes."""
     return {"x": jax.random.randint(key, (NUM_EXAMPLES, 2, 3), 0, 5)}
@@ -201,6 +236,14 @@ CASES = (
     Case("categorical", lambda: vae.Categorical(num_categories=5), batch=code_batch),
     Case("gmmn", _gmmn, batch=unit_batch),
     Case("latent_model", _latent_model, batch=image_batch),
+    Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),
+    Case("real_nvp", lambda: flow.real_nvp(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("maf", lambda: flow.maf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("iaf", lambda: flow.iaf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("nsf_coupling", _nsf, batch=real_batch),
+    Case("nsf_autoregressive", lambda: _nsf(kind="autoregressive"), batch=real_batch),
+    Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
+    Case("variational_dequantization", _dequantized, batch=byte_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

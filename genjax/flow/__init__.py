@@ -1,0 +1,55 @@
+"""Normalizing flows: bijections, and the models built of them.
+
+A bijection maps data to noise and back, with its log-determinant; ``Chain``, ``Scan`` and ``Inverse`` make new ones of
+it, and ``Flow`` makes a density of it. The models of the literature are functions that return a ``Flow``.
+"""
+
+from genjax.flow.autoregressive import MaskedAutoregressive
+from genjax.flow.bijection import Bijection, Chain, Inverse, Reshape
+from genjax.flow.coupling import Coupling
+from genjax.flow.dequantization import VariationalDequantization
+from genjax.flow.elementwise import Elementwise, Logit
+from genjax.flow.glow import glow
+from genjax.flow.linear import ActNorm, InvertibleLinear, Permutation, Reverse
+from genjax.flow.maf import iaf, maf
+from genjax.flow.model import Flow, Logistic, Normal
+from genjax.flow.multiscale import MultiScale, Squeeze
+from genjax.flow.neural_spline_flow import nsf
+from genjax.flow.nice import nice
+from genjax.flow.real_nvp import real_nvp, real_nvp_image
+from genjax.flow.scan import Scan
+from genjax.flow.spline import RationalQuadraticSpline
+from genjax.flow.transformers import Additive, Affine, Transformer
+
+__all__ = [
+    "ActNorm",
+    "Additive",
+    "Affine",
+    "Bijection",
+    "Chain",
+    "Coupling",
+    "Elementwise",
+    "Flow",
+    "Inverse",
+    "InvertibleLinear",
+    "Logistic",
+    "Logit",
+    "MaskedAutoregressive",
+    "MultiScale",
+    "Normal",
+    "Permutation",
+    "RationalQuadraticSpline",
+    "Reshape",
+    "Reverse",
+    "Scan",
+    "Squeeze",
+    "Transformer",
+    "VariationalDequantization",
+    "glow",
+    "iaf",
+    "maf",
+    "nice",
+    "nsf",
+    "real_nvp",
+    "real_nvp_image",
+]

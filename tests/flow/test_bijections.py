@@ -1,0 +1,243 @@
+"""Every bijection: its inverse undoes it, its log-determinant is that of its Jacobian matrix, examples stay apart."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import flow
+from genjax.core import Variables
+from genjax.nets import MLP, PixelNet
+
+BATCH, DRAWS = 4, 3
+QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+MLP_NET, PIXEL_NET = MLP((6,)), PixelNet(features=4, num_blocks=0)
+SPLINE = flow.RationalQuadraticSpline(num_bins=3, bound=2.5)
+TINY = {"num_layers": 2, "hidden": (6,)}
+TINY_IMAGE = {"features": 4, "num_blocks": 0}
+
+
+@dataclass(frozen=True)
+class Case:
+    bijection: Any
+    shape: tuple[int, ...] = (4,)
+    context: int | None = None  # its length
+    unit: bool = False  # data in [0, 1], and not all of the real line
+    reverse: bool = False  # whether it differentiates in reverse mode alone
+
+
+def coupling(transformer, net=MLP_NET, **options):
+    return flow.Coupling(transformer=transformer, net=net, **options)
+
+
+def autoregressive(transformer, **options):
+    return flow.MaskedAutoregressive(transformer=transformer, features=(6, 5), activation=jnp.tanh, **options)
+
+
+ADDITIVE, AFFINE = flow.Additive(), flow.Affine()
+IMAGE = (4, 4, 1)
+SCALE = flow.Chain((flow.Squeeze(), coupling(AFFINE, PIXEL_NET)))
+PYRAMID = flow.MultiScale(shape=IMAGE, scales=(SCALE, SCALE), net=PIXEL_NET)
+PAIR = flow.Chain((flow.ActNorm(), coupling(SPLINE), coupling(SPLINE, flip=True)))
+MIXED = flow.Chain((flow.ActNorm(), flow.InvertibleLinear(), coupling(AFFINE)))
+REAL_NVP_IMAGE = flow.real_nvp_image(shape=IMAGE, num_scales=2, num_layers=2, before=(flow.Logit(),), **TINY_IMAGE)
+
+LAYERS = {
+    "coupling, additive": Case(coupling(ADDITIVE)),
+    "coupling, affine": Case(coupling(AFFINE)),
+    "coupling, affine, context": Case(coupling(AFFINE), context=3),
+    "coupling, spline, flip, context": Case(coupling(SPLINE, flip=True), context=3),
+    "coupling, spline, two dimensions": Case(coupling(SPLINE), (2,)),
+    "coupling, spline, channels": Case(coupling(SPLINE, PIXEL_NET, flip=True), (2, 2, 3)),
+    "coupling, additive, checkerboard": Case(coupling(ADDITIVE, PIXEL_NET, parts="checkerboard"), (2, 2, 1)),
+    "coupling, affine, checkerboard, context": Case(
+        coupling(AFFINE, PIXEL_NET, parts="checkerboard"), (3, 4, 1), context=3
+    ),
+    "coupling, spline, checkerboard, flip": Case(
+        coupling(SPLINE, PIXEL_NET, parts="checkerboard", flip=True), (2, 3, 2)
+    ),
+    "autoregressive, additive": Case(autoregressive(ADDITIVE)),
+    "autoregressive, affine": Case(autoregressive(AFFINE)),
+    "autoregressive, affine, context": Case(autoregressive(AFFINE), context=3),
+    "autoregressive, affine, jacobi": Case(autoregressive(AFFINE, inversion="jacobi")),
+    "autoregressive, spline": Case(autoregressive(SPLINE)),
+    "autoregressive, spline, jacobi, context": Case(autoregressive(SPLINE, inversion="jacobi"), context=3),
+    "autoregressive, spline, one dimension": Case(autoregressive(SPLINE), (1,)),
+    "inverse autoregressive, affine, context": Case(flow.Inverse(autoregressive(AFFINE)), context=3),
+    "inverse autoregressive, jacobi": Case(flow.Inverse(autoregressive(SPLINE, inversion="jacobi"))),
+    "elementwise, additive": Case(flow.Elementwise(ADDITIVE)),
+    "elementwise, affine, context": Case(flow.Elementwise(AFFINE), context=3),
+    "elementwise, spline, images": Case(flow.Elementwise(SPLINE), (2, 2, 2)),
+    "elementwise, spline, images, context": Case(flow.Elementwise(SPLINE), (2, 2, 2), context=3),
+    "actnorm": Case(flow.ActNorm()),
+    "actnorm, images": Case(flow.ActNorm(), IMAGE),
+    "linear, rotation": Case(flow.InvertibleLinear()),
+    "linear, identity, images": Case(flow.InvertibleLinear(start="identity"), (2, 3, 3)),
+    "permutation": Case(flow.Permutation()),
+    "permutation, images": Case(flow.Permutation(), (2, 2, 3)),
+    "reverse": Case(flow.Reverse()),
+    "squeeze": Case(flow.Squeeze(), (4, 2, 3)),
+    "reshape": Case(flow.Reshape((2, 3), (3, 2, 1)), (2, 3)),
+    "logit": Case(flow.Logit(), (2, 2), unit=True),
+    "logit, another interval": Case(flow.Logit(low=-1.0, high=2.0, alpha=0.01), unit=True),
+}
+STACKS = {
+    "multiscale": Case(flow.MultiScale(shape=(4, 8, 1), scales=(SCALE, SCALE)), (4, 8, 1)),
+    "multiscale, net, context": Case(PYRAMID, IMAGE, context=3),
+    "chain of nothing": Case(flow.Chain(())),
+    "chain": Case(flow.Chain((flow.Logit(), flow.Reshape((2, 2), (4,)), flow.ActNorm(), PAIR)), (2, 2), unit=True),
+    "inverse of a chain": Case(flow.Inverse(MIXED)),
+    "scan, context": Case(flow.Scan(PAIR, 2), context=3),
+    "scan, inverted on the way back": Case(flow.Scan(MIXED, 3, "invert", unroll=2), reverse=True),
+    "nice": Case(flow.nice(shape=(4,), **TINY).bijection, context=3),
+    "real_nvp": Case(flow.real_nvp(shape=(4,), **TINY).bijection, context=3),
+    "real_nvp_image": Case(REAL_NVP_IMAGE.bijection, IMAGE, unit=True),
+    "glow": Case(flow.glow(shape=IMAGE, num_steps=2, **TINY_IMAGE).bijection, IMAGE, context=3),
+    "maf": Case(flow.maf(shape=(4,), **TINY).bijection, context=3),
+    "iaf": Case(flow.iaf(shape=(4,), **TINY).bijection, context=3),
+    "nsf, coupling": Case(flow.nsf(shape=(4,), **TINY).bijection, context=3),
+    "nsf, autoregressive, images": Case(
+        flow.nsf(shape=(2, 2, 1), kind="autoregressive", **TINY).bijection, (2, 2, 1), context=3
+    ),
+}
+CASES = LAYERS | STACKS
+STILL = 1e-5  # fixed points are iterated in single precision's steps, whatever the precision
+# With large parameters the Jacobian matrices of stacks of layers are all but singular.
+LARGE = [
+    "coupling, additive",
+    "coupling, affine",
+    "coupling, spline, two dimensions",
+    "coupling, spline, checkerboard, flip",
+    "autoregressive, affine",
+    "autoregressive, affine, jacobi",
+    "autoregressive, spline",
+    "inverse autoregressive, jacobi",
+    "elementwise, spline, images",
+    "actnorm",
+    "linear, rotation",
+    "linear, identity, images",
+    "logit, another interval",
+]
+
+
+class Results:
+    """What a bijection does with data and with noise, for several draws of parameters moved at random."""
+
+    def __init__(self, case, dtype, scale):
+        rng = np.random.default_rng(0)
+
+        def normal(*shape):
+            return jnp.asarray(rng.normal(size=shape), dtype)
+
+        def data():
+            shape = (BATCH, *case.shape)
+            return jnp.asarray(rng.uniform(size=shape), dtype) if case.unit else 1.5 * normal(*shape)
+
+        self.x, mixed = data(), data()
+        mixed = mixed.at[0].set(self.x[0])
+        context = None if case.context is None else normal(BATCH, case.context)
+        # Constants are those of ``init``; parameters are drawn, as what ``init`` begins with is too simple.
+        example = (jax.random.key(0), *jax.tree.map(jnp.float32, (self.x, context)))
+        shapes = jax.eval_shape(case.bijection.init, *example).params
+        params = jax.tree.map(lambda p: scale * normal(DRAWS, *p.shape), shapes)
+        state = jax.jit(lambda *example: case.bijection.init(*example).state, compiler_options=QUICK)(*example)
+        state = jax.tree.map(lambda s: s.astype(dtype) if jnp.issubdtype(s.dtype, jnp.floating) else s, state)
+        own = Variables(params, state)
+
+        draws = Variables(0, None)
+        forward = functools.partial(forward_and_jacobian, case)
+        forward = jax.jit(jax.vmap(forward, (draws, None, None), axis_size=DRAWS), compiler_options=QUICK)
+        inverse = jax.jit(jax.vmap(case.bijection.inverse, (draws, 0, None), axis_size=DRAWS), compiler_options=QUICK)
+        self.y, self.log_det, self.jacobian = forward(own, self.x, context)
+        self.back, self.log_det_back = inverse(own, self.y, context)
+        mixed_y, mixed_log_det, _ = forward(own, mixed, context)
+        self.mixed = mixed_y[:, 0], mixed_log_det[:, 0]
+        self.mixed_back = inverse(own, mixed_y, context)[0][:, 0]
+        # From noise and back, one draw after the other as the forward program takes one batch for all.
+        self.noise = self.y if case.unit else jnp.broadcast_to(normal(*self.y.shape[1:])[None], self.y.shape)
+        there = inverse(own, self.noise, context)[0]
+        again = [forward(own, x, context)[0][i] for i, x in enumerate(there)]
+        self.noise_back = np.stack(again)
+
+
+def forward_and_jacobian(case, variables, x, context):
+    """Return y, its log-determinant and the Jacobian matrix (B, D, D) of every example."""
+    rows = x.reshape(len(x), -1)
+    basis = jnp.eye(rows.shape[1], dtype=x.dtype)
+
+    def run(rows):
+        return case.bijection.forward(variables, rows.reshape(x.shape), context)
+
+    def push(unit):
+        (y, log_det), (change, _) = jax.jvp(run, (rows,), (jnp.broadcast_to(unit[None], rows.shape),))
+        return y, log_det, change.reshape(rows.shape)
+
+    if not case.reverse:
+        return jax.vmap(push, out_axes=(None, None, 2))(basis)
+    (y, log_det), pull = jax.vjp(run, rows)
+    zero = jnp.zeros_like(log_det)
+    every = jnp.broadcast_to(basis[:, None], (len(basis), *rows.shape)).reshape(-1, *y.shape)
+    return y, log_det, jax.vmap(lambda weight: pull((weight, zero))[0], out_axes=1)(every)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def single(request):
+    return Results(CASES[request.param], jnp.float32, 0.3 if request.param in LAYERS else 0.15)
+
+
+def relative(value, right):
+    return np.abs(value - right) / (1 + np.abs(right))
+
+
+def test_the_inverse_undoes_it(single):
+    assert relative(single.back, single.x[None]).max() < 1e-5
+    assert relative(single.noise_back, single.noise).max() < 1e-5
+
+
+def test_log_determinants_are_those_of_the_jacobian_matrix(single):
+    np.testing.assert_allclose(single.log_det, np.linalg.slogdet(single.jacobian)[1], atol=1e-4)
+    np.testing.assert_allclose(single.log_det_back, -single.log_det, atol=1e-4)
+
+
+def test_examples_of_a_batch_stay_apart(single):
+    y, log_det = single.mixed
+    np.testing.assert_allclose(y, single.y[:, 0], atol=1e-5)
+    np.testing.assert_allclose(log_det, single.log_det[:, 0], atol=1e-5)
+    np.testing.assert_allclose(single.mixed_back, single.back[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_parameters_in_double_precision(name):
+    """Rounding errors grow by no more than the map itself stretches them."""
+    with jax.enable_x64(True):
+        double = jax.device_get(vars(Results(CASES[name], jnp.float64, 3.0)))
+    jacobian, y = double["jacobian"], double["y"]
+    stretched = np.linalg.norm(np.linalg.inv(jacobian), ord=2, axis=(-2, -1))
+    condition = np.maximum(np.linalg.cond(jacobian), stretched)
+    allowed = 1e-13 * (1 + np.abs(y).reshape(*condition.shape, -1).max(-1)) * condition + STILL * ("jacobi" in name)
+    error = relative(double["back"], double["x"][None]).reshape(*condition.shape, -1).max(-1)
+    assert (error <= allowed).all()
+    assert (np.abs(double["log_det"] + double["log_det_back"]) <= 100 * allowed).all()
+    np.testing.assert_allclose(double["log_det"], np.linalg.slogdet(jacobian)[1], atol=1e-9)
+
+
+def test_linear_bijections_begin_where_they_should():
+    """A rotation, a permutation, and data of mean 0 and variance 1."""
+    x = 3 * jax.random.normal(jax.random.key(0), (50, 2, 4)) + 1
+
+    def begun(bijection, data):
+        return bijection.forward(bijection.init(jax.random.key(1), x), data)[0]
+
+    begun = jax.jit(begun, static_argnums=0, compiler_options=QUICK)
+    rotation = begun(flow.InvertibleLinear(), jnp.eye(4))
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(4), atol=1e-6)
+    permutation = np.asarray(begun(flow.InvertibleLinear(start="identity"), jnp.eye(4)))
+    assert set(permutation.ravel()) == {0.0, 1.0}
+    np.testing.assert_array_equal(permutation @ permutation.T, np.eye(4))
+    y = np.asarray(begun(flow.ActNorm(), x))
+    np.testing.assert_allclose(y.mean((0, 1)), np.zeros(4), atol=1e-5)
+    np.testing.assert_allclose(y.std((0, 1)), np.ones(4), atol=1e-5)

@@ -1,0 +1,112 @@
+"""A flow's density, samples, codes and labels belong together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import flow
+from genjax.core import Variables
+
+MODELS = {
+    "nsf": flow.nsf(shape=(3,), num_layers=2, hidden=(8,), num_bins=4),
+    "maf": flow.maf(shape=(3,), num_layers=2, hidden=(8,)),
+    "iaf": flow.iaf(shape=(3,), num_layers=2, hidden=(8,)),
+    "labels": flow.real_nvp(shape=(3,), num_layers=2, hidden=(8,), num_classes=4),
+    "image": flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),)),
+}
+
+
+def perturbed(model, key, size=0.3):
+    data_key, init_key, key = jax.random.split(key, 3)
+    batch = {"x": jax.random.uniform(data_key, (16, *model.shape)), "label": jnp.arange(16) % 4}
+    variables = jax.jit(model.init)(init_key, batch)
+    leaves, tree = jax.tree.flatten(variables.params)
+    keys = jax.random.split(key, len(leaves))
+    moved = [leaf + size * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
+    return Variables(jax.tree.unflatten(tree, moved), variables.state)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def case(request):
+    model = MODELS[request.param]
+    label = {} if model.num_classes is None else {"label": jnp.arange(8) % 4}
+    return model, perturbed(model, jax.random.key(0), 0.1), label
+
+
+def test_samples_come_with_their_density(case):
+    model, variables, label = case
+    draw = jax.jit(lambda v, key: model.sample_and_log_prob(v, key, 8, **label))
+    x, log_prob = draw(variables, jax.random.key(1))
+    np.testing.assert_allclose(jax.jit(lambda v, x: model.log_prob(v, x, **label))(variables, x), log_prob, atol=2e-4)
+    alone = jax.jit(lambda v, key: model.sample(v, key, 8, **label))(variables, jax.random.key(1))
+    np.testing.assert_allclose(alone, x, atol=1e-5)
+
+
+def test_noise_goes_to_data_and_back(case):
+    model, variables, label = case
+    x = jax.jit(lambda v, key: model.sample(v, key, 8, **label))(variables, jax.random.key(1))
+    z = jax.jit(lambda v, x: model.encode(v, x, **label))(variables, x)
+    again = jax.jit(lambda v, z: model.decode(v, z, **label))(variables, z)
+    np.testing.assert_allclose(again, x, atol=1e-4)
+    assert z.size == x.size
+
+
+def test_a_lone_actnorm_is_the_gaussian_of_greatest_likelihood():
+    x = jax.random.normal(jax.random.key(0), (500, 3)) * jnp.array([0.1, 1.0, 7.0])[None] + 5.0
+    model = flow.Flow(shape=(3,), bijection=flow.ActNorm())
+    variables = model.init(jax.random.key(1), {"x": x})
+    deviation = np.asarray(x, np.float64).std(axis=0)
+    entropy = 0.5 * np.log(2 * np.pi * np.e * deviation**2).sum()
+    assert float(model.log_prob(variables, x).mean()) == pytest.approx(-entropy, abs=1e-4)
+    loss, (_, metrics) = model.loss(*variables, jax.random.key(2), {"x": x}, jnp.int32(0))
+    assert float(loss) == pytest.approx(entropy, abs=1e-4)
+    assert float(metrics["base"] + metrics["log_det"]) == pytest.approx(-entropy, abs=1e-4)
+
+
+@pytest.mark.parametrize(("base", "variance"), [(flow.Normal(), 1.0), (flow.Logistic(), np.pi**2 / 3)])
+def test_bases_are_densities_of_their_samples(base, variance):
+    grid = jnp.linspace(-40, 40, 200_001)
+    density = np.exp(np.asarray(base.log_prob(grid), np.float64))
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=1e-4)
+    assert np.trapezoid(density * grid**2, grid) == pytest.approx(variance, abs=1e-3)
+    assert float(base.sample(jax.random.key(0), (100_000,)).var()) == pytest.approx(variance, rel=0.03)
+
+
+def test_every_class_has_a_density_of_its_own():
+    model = MODELS["labels"]
+    variables = perturbed(model, jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (8, 3))
+    by_class = jnp.stack([model.log_prob(variables, x, label=k) for k in range(4)])
+    assert float(by_class.std(axis=0).min()) > 1e-3
+    mixed = model.log_prob(variables, x, label=jnp.arange(8) % 4)
+    np.testing.assert_allclose(mixed, by_class[jnp.arange(8) % 4, jnp.arange(8)], rtol=1e-5)
+
+
+def test_cold_noise_gives_the_most_typical_sample():
+    model = MODELS["maf"]
+    variables = perturbed(model, jax.random.key(0), 0.1)
+    cold = model.sample(variables, jax.random.key(1), 4, temperature=0.0)
+    np.testing.assert_allclose(cold, model.decode(variables, jnp.zeros((4, 3))), atol=1e-6)
+    with pytest.raises(ValueError, match="temperature is -1, but must be at least 0"):
+        model.sample(variables, jax.random.key(1), 4, temperature=-1)
+
+
+def test_interpolation_begins_and_ends_at_the_data():
+    model = MODELS["nsf"]
+    variables = perturbed(model, jax.random.key(0), 0.1)
+    x, y = jax.random.normal(jax.random.key(1), (2, 5, 3))
+    walk = model.interpolate(variables, x, y, 4)
+    assert walk.shape == (5, 4, 3)
+    np.testing.assert_allclose(walk[:, 0], x, atol=1e-4)
+    np.testing.assert_allclose(walk[:, -1], y, atol=1e-4)
+
+
+def test_every_model_starts_as_a_gaussian_fit():
+    """Networks begin at zero: before training only actnorm and permutations act, whatever the depth."""
+    x = jax.random.normal(jax.random.key(0), (256, 3)) * 2.0 + 1.0
+    for make in (flow.maf, flow.real_nvp, flow.nsf):
+        model = make(shape=(3,), num_layers=4, hidden=(8,))
+        variables = model.init(jax.random.key(1), {"x": x})
+        entropy = 0.5 * np.log(2 * np.pi * np.e * np.asarray(x).var(axis=0)).sum()
+        assert float(-model.log_prob(variables, x).mean()) == pytest.approx(entropy, abs=1e-3)

@@ -1,0 +1,102 @@
+"""Masks of MADE: outputs see what they may, all of it, and ``generate`` computes the same as the network itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.nets import MADE
+
+SIZES = [
+    (1, (1,)),
+    (2, (1,)),
+    (2, (5, 3)),
+    (3, (7, 4, 5)),
+    (5, (3, 2)),
+    (7, (10, 6, 23)),
+]
+
+
+def with_random_parameters(net, dim, condition):
+    """Variables whose every entry, biases as well, is far from zero."""
+    shapes = jax.eval_shape(
+        net.init, jax.random.key(0), jnp.zeros((1, dim)), None if condition is None else condition[:1]
+    )
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: jnp.float32(rng.normal(size=leaf.shape)), shapes)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("dim", "features"), SIZES)
+def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
+    net = MADE(features, num_outputs=2, activation=jnp.tanh)
+    x = jax.random.normal(jax.random.key(1), (20, dim)) / 2
+    condition = jnp.ones((20, 3)) if conditional else None
+    variables = with_random_parameters(net, dim, condition)
+
+    @jax.jit
+    @jax.vmap
+    def jacobians(row, *condition):
+        rows = [values[None] for values in (row, *condition)]
+        return jax.jacfwd(lambda *rows: net.apply(variables, *rows)[0], tuple(range(len(rows))))(*rows)
+
+    by_x, *by_condition = jax.device_get(jacobians(x, *([condition] if conditional else [])))
+    by_x = by_x[:, :, :, 0]
+    reached = np.abs(by_x).max(0)  # (P, outputs, inputs)
+    allowed = np.tri(dim, k=-1, dtype=bool)
+    assert (reached[:, ~allowed] == 0).all()
+    if min(features) >= dim:  # wide enough for units of every degree
+        assert (reached[:, allowed] > 0).all()
+    if conditional:
+        assert (np.abs(by_condition[0]).max(0) > 0).all()
+
+
+@pytest.mark.parametrize("features", [(1,), (4, 6)])
+def test_narrow_networks_use_all_their_units(features):
+    """No hidden unit is without a way to some output, however narrow the network is."""
+    net, dim = MADE(features), 5
+    variables = with_random_parameters(net, dim, jnp.zeros((1, 2)))
+    x, condition = jax.random.normal(jax.random.key(1), (3, dim)), jnp.ones((3, 2))
+    smooth = net.clone(activation=jnp.tanh)
+    gradient = jax.jit(jax.grad(lambda v: jnp.sum(smooth.apply(v, x, condition) ** 2)))(variables)
+    for layer in range(len(features)):
+        assert (gradient["params"][f"layer_{layer}"]["bias"] != 0).all()
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("dim", "features"), SIZES)
+def test_generate_equals_one_pass_for_each_dimension(dim, features, conditional):
+    net = MADE(features, num_outputs=2)
+    condition = jax.random.normal(jax.random.key(2), (4, 3, 2)) if conditional else None
+    variables = with_random_parameters(net, dim, condition)
+    noise = jax.random.normal(jax.random.key(3), (4, dim))
+
+    def next_value(index, outputs):
+        return jnp.tanh(outputs[:, 0]) + jax.nn.sigmoid(outputs[:, 1]) * noise[:, index]
+
+    @jax.jit
+    def both(variables):
+        x = jnp.zeros((4, dim))
+        for i in range(dim):
+            x = x.at[:, i].set(next_value(i, net.apply(variables, x, condition)[:, :, i]))
+        return net.generate(variables["params"], 4, dim, next_value, condition), x
+
+    np.testing.assert_allclose(*both(variables), atol=1e-5)
+
+
+def test_initial_weights_keep_the_variance_although_most_are_masked():
+    net = MADE((100, 100), activation=lambda x: x)
+    run = jax.jit(net.init_with_output)
+    outputs, _ = run(jax.random.key(0), jax.random.normal(jax.random.key(1), (500, 6)))
+    assert np.std(outputs[:, 0, 1:]) == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("fields", [{"features": ()}, {"features": (4, 0)}, {"features": (4,), "num_outputs": 0}])
+def test_refuses_empty_layers(fields):
+    with pytest.raises(ValueError, match="needs a hidden layer and every size at least 1; give it for example"):
+        MADE(**fields)
+
+
+def test_refuses_images():
+    with pytest.raises(ValueError, match=r"MADE got shape \(2, 4, 4, 1\), but takes vectors \(B, D\); flatten"):
+        jax.eval_shape(MADE((4,)).init, jax.random.key(0), jnp.zeros((2, 4, 4, 1)))

@@ -49,6 +49,7 @@ HEAVY = {
     "safetensors": "weights of other tools",
     "tqdm": "progress bars",
     "tyro": "the command line",
+    "diffrax": "differential equations",
 }
 
 

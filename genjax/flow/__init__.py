@@ -6,9 +6,11 @@ it, and ``Flow`` makes a density of it. The models of the literature are functio
 
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain, Inverse, Reshape
+from genjax.flow.continuous import Continuous, Solver
 from genjax.flow.coupling import Coupling
 from genjax.flow.dequantization import VariationalDequantization
 from genjax.flow.elementwise import Elementwise, Logit
+from genjax.flow.ffjord import FFJORD
 from genjax.flow.glow import glow
 from genjax.flow.linear import ActNorm, InvertibleLinear, Permutation, Reverse
 from genjax.flow.maf import iaf, maf
@@ -22,11 +24,13 @@ from genjax.flow.spline import RationalQuadraticSpline
 from genjax.flow.transformers import Additive, Affine, Transformer
 
 __all__ = [
+    "FFJORD",
     "ActNorm",
     "Additive",
     "Affine",
     "Bijection",
     "Chain",
+    "Continuous",
     "Coupling",
     "Elementwise",
     "Flow",
@@ -42,6 +46,7 @@ __all__ = [
     "Reshape",
     "Reverse",
     "Scan",
+    "Solver",
     "Squeeze",
     "Transformer",
     "VariationalDequantization",

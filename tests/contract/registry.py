@@ -181,6 +181,11 @@ def _glow() -> flow.Flow:
     return flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),), num_classes=3, backward="invert")
 
 
+def _ffjord() -> flow.FFJORD:
+    net = nets.MLP((8,), activation=jnp.tanh)
+    return flow.FFJORD(shape=(NUM_FEATURES,), net=net, kinetic_weight=0.1, jacobian_weight=0.1)
+
+
 def real_batch(key: Array) -> Batch:
     """Vectors on the real line."""
     return {"x": _correlated(key)}
@@ -243,6 +248,7 @@ CASES = (
     Case("nsf_coupling", _nsf, batch=real_batch),
     Case("nsf_autoregressive", lambda: _nsf(kind="autoregressive"), batch=real_batch),
     Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
+    Case("ffjord", _ffjord, batch=real_batch),
     Case("variational_dequantization", _dequantized, batch=byte_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(

@@ -1,0 +1,43 @@
+"""Class-conditional neural spline flow on scikit-learn's digits, which is also a classifier by Bayes' rule.
+
+Command: genjax train experiments/nsf_digits.py --seeds 3, then genjax evaluate RUN --metrics likelihood classification
+Reached: 96.2 ± 0.6 % of labels right by Bayes' rule, test log-density 94.54 ± 0.18 nats given the label, 1.956 ±
+0.004 bits per dimension (mean ± sd of seeds 0 to 2, 360 test images); 1 min 18 s for the three beside other work on 2
+CPU cores (AMD EPYC, jax 0.10.2). The recipe was chosen among seven on the validation split.
+"""
+
+import optax
+
+from genjax import Experiment, data, flow
+
+
+def experiment(
+    num_layers: int = 4,
+    hidden: int = 64,
+    num_bins: int = 8,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1.0,
+    steps: int = 2_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_layers: couplings.
+      hidden: width of the hidden layer of each coupling's network.
+      num_bins: of each spline.
+      learning_rate: of AdamW, where its cosine decay to zero begins.
+      weight_decay: of AdamW; a large one, as there are 1,257 images.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    return Experiment(
+        model=flow.nsf(shape=(8, 8, 1), num_layers=num_layers, hidden=(hidden,), num_bins=num_bins, num_classes=10),
+        data=data.digits(),
+        preprocess=data.dequantize(levels=17),
+        optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
+        ema_decay=0.995,
+        steps=steps,
+        batch_size=batch_size,
+    )

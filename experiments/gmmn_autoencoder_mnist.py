@@ -3,9 +3,9 @@
 Command: genjax train experiments/gmmn_autoencoder_mnist.py, then
 genjax evaluate RUN --metrics parzen mmd2 --num-samples 10000
 Reached: Parzen estimate 314.8 nats (standard error 2.0, bandwidth 0.1585; 281.9 at 0.1995, which the network in data
-space has), MMD² 0.0087 (standard error 0.0002); 59,000 training images, seed 0; 5 min 46 s beside other work on 2 CPU
-cores (AMD EPYC, jax 0.10.2). The length of the code was chosen on validation images: 303.2, 310.4, 299.3 and 225.3 nats
-with 6, 8, 10 and 32.
+space has), MMD² 0.0087 (standard error 0.0002); 59,000 training images, seed 0; 5 min 46 s beside other work on
+2 CPU cores (AMD EPYC, jax 0.10.2). The length of the code was chosen on validation images: 303.2, 310.4, 299.3 and
+225.3 nats with 6, 8, 10 and 32.
 """
 
 import flax.linen as nn

@@ -24,7 +24,8 @@ def test_experiment_trains_two_steps_and_samples(path):
         pytest.skip(f"data are not here: {missing}")
     run = train(experiment, progress=False)
     assert run.step == 2 * len(experiment.plan())
-    x = np.asarray(run.sample(jax.random.key(0), 3))
+    label = {"label": 0} if getattr(experiment.model, "num_classes", None) else {}
+    x = np.asarray(run.sample(jax.random.key(0), 3, **label))
     assert x.shape == (3, *experiment.data.spec()["x"].shape)
     assert np.isfinite(x).all()
 

@@ -1,8 +1,19 @@
 """Shared Flax Linen building blocks, and the two functions through which families touch a network."""
 
-from genjax.nets.conv import ConvDecoder, ConvEncoder, PixelNet
+from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
 from genjax.nets.made import MADE
 from genjax.nets.mlp import MLP
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
-__all__ = ["MADE", "MLP", "ConvDecoder", "ConvEncoder", "Net", "PixelNet", "apply_net", "init_net", "output_shape"]
+__all__ = [
+    "MADE",
+    "MLP",
+    "Conv",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Net",
+    "PixelNet",
+    "apply_net",
+    "init_net",
+    "output_shape",
+]

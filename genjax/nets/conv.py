@@ -9,8 +9,18 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax import ops
 from genjax.core import Array
 from genjax.nets.mlp import scaled_init
+
+
+class Conv(nn.Conv):
+    """Linen's convolution of images (B, H, W, C), with gradients that are quick inside compiled loops.
+
+    On CPUs those of ``nn.Conv`` are 10 to 30 times slower in the scanned steps of training; see ``ops.convolution``.
+    """
+
+    conv_general_dilated: Any = ops.conv_general_dilated
 
 
 class ConvEncoder(nn.Module):
@@ -39,7 +49,7 @@ class ConvEncoder(nn.Module):
             raise ValueError(f"ConvEncoder got shape {x.shape}, but takes images (B, H, W, C); use an MLP for vectors")
         _check_halving("ConvEncoder", x.shape[1:3], len(self.features))
         for width in self.features:
-            x = self.activation(nn.Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
+            x = self.activation(Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
         hidden = x.reshape(x.shape[0], -1)
         if condition is not None:
             hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
@@ -78,8 +88,9 @@ class ConvDecoder(nn.Module):
         height, width = (size // 2 ** len(self.features) for size in self.output_shape[:2])
         hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(latent)
         hidden = hidden.reshape(-1, height, width, self.features[0])
-        for channels in (*self.features[1:], self.output_shape[2]):
-            hidden = nn.ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(self.activation(hidden))
+        for channels in (*self.features[1:], self.output_shape[2]):  # "transposed": of the image with zeros between
+            layer = Conv(channels, (4, 4), input_dilation=2, padding=2, dtype=self.dtype)
+            hidden = layer(self.activation(hidden))
         return hidden
 
 
@@ -123,13 +134,13 @@ class PixelNet(nn.Module):
             if condition.ndim == 2:
                 condition = jnp.broadcast_to(condition[:, None, None], (*x.shape[:3], condition.shape[-1]))
             x = jnp.concatenate([x, condition.astype(x.dtype)], axis=-1)
-        hidden = nn.Conv(self.features, (3, 3), dtype=self.dtype)(x)
+        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(x)
         for _ in range(self.num_blocks):
-            inner = nn.Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
-            hidden = hidden + nn.Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
+            inner = Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
+            hidden = hidden + Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
         initial = scaled_init(self.output_scale)
         channels = math.prod(self.output_shape[2:])
-        outputs = nn.Conv(channels, (3, 3), kernel_init=initial, dtype=self.dtype)(self.activation(hidden))
+        outputs = Conv(channels, (3, 3), kernel_init=initial, dtype=self.dtype)(self.activation(hidden))
         return outputs.reshape(x.shape[0], *self.output_shape)
 
 

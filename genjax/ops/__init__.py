@@ -2,6 +2,7 @@
 
 from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least
+from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of
@@ -23,6 +24,7 @@ __all__ = [
     "bounded",
     "check_at_least",
     "condition",
+    "conv_general_dilated",
     "gaussian_kl",
     "gaussian_log_prob",
     "label_of",

@@ -54,7 +54,7 @@ def of_jax(conv: Any) -> Chunk:
     variables = net.init(jax.random.key(0), x)
 
     def step(variables, _):
-        gradient = jax.grad(lambda v: jnp.mean((net.apply(v, x) - 1) ** 2))(variables)
+        gradient = jax.grad(lambda v: jnp.mean((jnp.asarray(net.apply(v, x)) - 1) ** 2))(variables)
         return jax.tree.map(lambda p, g: p - RATE * g, variables, gradient), None
 
     run = jax.jit(lambda variables: jax.lax.scan(step, variables, length=NUM_STEPS)[0])

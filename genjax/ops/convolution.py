@@ -5,8 +5,8 @@ A convolution is linear in the image and in the kernel, and its gradients are co
     ∂L/∂x = ∂L/∂y ∗ w, flipped, its channels swapped,        ∂L/∂w = x ∗ ∂L/∂y, channels and examples swapped.     (1)
 
 JAX leaves the swaps to the layouts that a convolution names. On CPUs, XLA has quick kernels for one layout (images NHWC
-and kernels HWIO) and brings all others to it, but not within loops: there, in scanned layers or training steps, it falls
-back to kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every
+and kernels HWIO) and brings all others to it, but not within loops: there, in scanned layers or training steps, it
+falls back to kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every
 convolution has the quick layout from the start. The numbers are the same to the bit.
 """
 

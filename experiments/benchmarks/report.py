@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -27,11 +27,13 @@ class Row(NamedTuple):
     rival: str
 
 
-def arguments(description: str, *, repeats: int) -> argparse.Namespace:
-    """Parse the flags that every benchmark has: ``--json`` and ``--repeats``."""
+def arguments(description: str, *, repeats: int, **more: dict[str, Any]) -> argparse.Namespace:
+    """Parse the flags that every benchmark has, ``--json`` and ``--repeats``, and more of argparse by name."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one line of JSON a row")
-    parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each contestant")
+    parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each contestant, or seeds")
+    for name, settings in more.items():
+        parser.add_argument(f"--{name}", **settings)
     return parser.parse_args()
 
 

@@ -11,6 +11,7 @@ every random choice comes from a key, so that training can be repeated, and resu
 """
 
 from genjax.data import synthetic as synthetic
+from genjax.data.anomalies import anomalies as anomalies
 from genjax.data.arrays import arrays as arrays
 from genjax.data.arrays import npy as npy
 from genjax.data.arrays import npz as npz
@@ -32,5 +33,6 @@ from genjax.data.tfds_sets import tfds as tfds
 from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize
 from genjax.data.transforms import dynamic_binarization as dynamic_binarization
+from genjax.data.transforms import gaussian_noise as gaussian_noise
 from genjax.data.transforms import scale as scale
 from genjax.data.transforms import static_binarization as static_binarization

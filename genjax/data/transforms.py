@@ -10,8 +10,12 @@ With x an integer k in 0 … L - 1 (L = ``levels``) and independent randomness f
   continuous model is a lower bound on its log-mass, up to -ln w an element, where w = (high - low) / L is the width of
   a bin (Theis, van den Oord & Bethge, "A note on the evaluation of generative models", 2015, arXiv:1511.01844).
 
-All give float32. Randomness has 16 bits an element, which is what decides the cost on a CPU: a probability is exact to
-2^-17, and exactly 0 and 1 at the ends.
+and with any x and n standard normal
+
+* ``gaussian_noise``: x + scale · n, so that columns of few values have a density.
+
+All give float32. Randomness for integers has 16 bits an element, which is what decides the cost on a CPU: a probability
+is exact to 2^-17, and exactly 0 and 1 at the ends.
 """
 
 from __future__ import annotations
@@ -125,6 +129,21 @@ def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transf
         raise ValueError(f"low is {low} and high is {high}, but low must be below high")
     settings = (("levels", _checked(levels)), ("low", low), ("high", high))
     return Transform(_dequantize, settings, bin_width=(high - low) / levels)
+
+
+def gaussian_noise(scale: float) -> Transform:
+    """Add independent Gaussian noise of standard deviation ``scale`` to each element.
+
+    Raises:
+      ValueError: for a scale that is not positive and finite.
+    """
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale is {scale}, but must be positive and finite; 0.1 for standardized data")
+    return Transform(_gaussian_noise, (("scale", float(scale)),))
+
+
+def _gaussian_noise(key: Array, x: Array, *, scale: float) -> Array:
+    return x.astype(jnp.float32) + scale * jax.random.normal(key, x.shape)
 
 
 def _scale(key: Array, x: Array, *, levels: int, low: float, high: float) -> Array:

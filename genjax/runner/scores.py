@@ -1,8 +1,8 @@
 """Every metric that a finished run can be scored with, by name; what it cannot have is "n/a", with the reason.
 
 Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``, latents for
-a posterior or a codebook, classification for an exact ``log_prob`` by class. Those that compare samples ask for nothing
-but ``sample``.
+a posterior or a codebook, classification for an exact ``log_prob`` by class, detection for any log-likelihood and data
+with anomalies. Those that compare samples ask for nothing but ``sample``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from genjax.core import stream_key
 from genjax.metrics import Result, over_replicas, unavailable
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.latent_scores import aggregated_posterior, latents
-from genjax.runner.scorer import GUARANTEES, Scorer, is_conditional, likelihoods
+from genjax.runner.scorer import GUARANTEES, Scorer, batches, is_conditional, likelihoods
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -187,6 +187,52 @@ def _classified(evaluation: Evaluation, replica: int) -> list[Result]:
     return results
 
 
+def _detection(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Tell the split's anomalies, label 1, from its normal examples by their log-likelihood."""
+    del names
+    methods = likelihoods(evaluation.run.model)
+    obstacle = _no_detection(evaluation) if methods else f"{type(evaluation.run.model).__name__} has no log-likelihood"
+    if obstacle is not None:
+        return [unavailable("auroc", obstacle)]
+    draws = {"num_samples": evaluation.likelihood_samples} if methods[0] == "log_prob_estimate" else {}
+    label = _labels(evaluation, evaluation.split)
+    told = []
+    for scores in _scores(evaluation, methods[0], draws):
+        values = metrics.detection(metrics.likelihood_score(scores), label)
+        protocol = {
+            "score": f"-{methods[0]}",
+            "examples": len(label),
+            "prevalence": round(values["prevalence"], 4),
+            "split": evaluation.split,
+        }
+        results = [
+            Result(
+                name="auroc",
+                value=values["auroc"],
+                standard_error=values["auroc_standard_error"],
+                protocol=protocol | {"standard error": "DeLong"},
+            ),
+            Result(name="average_precision", value=values["average_precision"], protocol=protocol),
+        ]
+        told.append(results)
+    return _joined(told)
+
+
+def _no_detection(evaluation: Evaluation) -> str | None:
+    """Return why the data has no anomalies to detect; None where it has."""
+    if "label" not in evaluation.run.experiment.data.spec():
+        return "the data has no labels; anomalies are those with label 1"
+    if _labels(evaluation, "train").any():
+        return "the training split is not of label 0 alone, the normal examples; see data.anomalies"
+    present = set(_labels(evaluation, evaluation.split).tolist())
+    return None if present == {0, 1} else f"split {evaluation.split!r} has labels {sorted(present)}, not 0 and 1"
+
+
+def _labels(evaluation: Evaluation, split: str) -> np.ndarray:
+    source = evaluation.run.experiment.data.splits[split]
+    return np.concatenate([batch["label"][:valid] for batch, valid in batches(source, evaluation.batch_size)])
+
+
 def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Compare the features of samples with those of the split."""
     if evaluation.run.experiment.data.vocabulary is not None:
@@ -273,6 +319,7 @@ METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "latents": latents,
     "aggregated_posterior": aggregated_posterior,
     "classification": _classification,
+    "detection": _detection,
     **dict.fromkeys(metrics.COMPARISONS, _comparisons),
     "inception_score": _inception_score,
     "memorization": _memorization,

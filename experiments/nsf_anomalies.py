@@ -1,0 +1,69 @@
+"""Anomaly detection by the density of a neural spline flow, trained on normal rows alone.
+
+Command: genjax train experiments/nsf_anomalies.py --table TABLE.npz --seeds 5, then
+genjax evaluate RUN --metrics detection
+Reached: TODO
+"""
+
+from pathlib import Path
+
+import numpy as np
+import optax
+
+from genjax import Experiment, data, flow
+
+
+def read(table: str) -> data.Dataset:
+    """Read a table: an ``.npz`` file with ``X`` and ``y`` (1 for anomalies), or breast cancer, its anomalies malignant.
+
+    Raises:
+      FileNotFoundError: where there is no such file.
+    """
+    if table == "breast_cancer":
+        from sklearn.datasets import load_breast_cancer
+
+        x, benign = load_breast_cancer(return_X_y=True)
+        return data.anomalies(x, 1 - np.asarray(benign), name=table)
+    if not Path(table).is_file():
+        raise FileNotFoundError(f"no file {table}; give an .npz file with X and y, or breast_cancer")
+    with np.load(table, allow_pickle=False) as file:
+        return data.anomalies(file["X"], file["y"], name=Path(table).stem)
+
+
+def experiment(
+    table: str = "breast_cancer",
+    num_layers: int = 4,
+    hidden: int = 64,
+    num_bins: int = 8,
+    noise: float = 0.1,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1.0,
+    ema_decay: float = 0.995,
+    steps: int = 3_000,
+    batch_size: int = 256,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      table: an ``.npz`` file with ``X`` (N, D) and ``y`` (N,), 1 for anomalies; or breast_cancer.
+      num_layers: couplings.
+      hidden: width of the two hidden layers of each coupling's network.
+      num_bins: of each spline.
+      noise: standard deviation of what is added to the standardized columns, many of which have few values.
+      learning_rate: of AdamW, where its cosine decay to zero begins.
+      weight_decay: of AdamW.
+      ema_decay: of the average of the parameters, which is what is evaluated.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    rows = read(table)
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    return Experiment(
+        model=flow.nsf(shape=rows.spec()["x"].shape, num_layers=num_layers, hidden=(hidden, hidden), num_bins=num_bins),
+        data=rows,
+        preprocess=data.gaussian_noise(noise),
+        optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
+        ema_decay=ema_decay,
+        steps=steps,
+        batch_size=batch_size,
+    )

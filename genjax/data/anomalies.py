@@ -1,0 +1,55 @@
+"""Tables for anomaly detection: normal rows to learn from, and normal and anomalous rows to tell apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from genjax.data.dataset import Dataset
+from genjax.data.source import ArraySource
+from genjax.data.splitting import Size, spaced
+
+
+def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.4, name: str = "anomalies") -> Dataset:
+    """Divide a table so that models see normal rows alone before they are tested.
+
+    Normal rows are spread evenly over the splits; all anomalies join them in test. ``x`` is float32, standardized with
+    mean and standard deviation of the train split, without the columns that are constant there; ``label`` is 0 for
+    normal rows and 1 for anomalies.
+
+    Args:
+      x: the table, shape (N, D).
+      anomalous: shape (N,), 1 or True for anomalies.
+      validation: number or fraction of normal rows for validation.
+      test: number or fraction of normal rows for test.
+      name: what logs and reports call it.
+
+    Raises:
+      ValueError: for other shapes, no anomalies, labels other than 0 and 1, no test rows, or nothing but constants.
+
+    >>> table = np.random.default_rng(0).normal(size=(100, 3))
+    >>> data = anomalies(table, table[:, 0] > 2)
+    >>> {split: int(source.arrays["label"].sum()) for split, source in data.splits.items()}
+    {'train': 0, 'validation': 0, 'test': 2}
+    """
+    x, anomalous = np.asarray(x, np.float64), np.asarray(anomalous)
+    if x.ndim != 2 or anomalous.shape != x.shape[:1]:
+        raise ValueError(f"x has shape {x.shape} and anomalous {anomalous.shape}; give (N, D) and (N,)")
+    if not np.isin(anomalous, (0, 1)).all() or not anomalous.any():
+        raise ValueError(
+            f"anomalous holds {np.unique(anomalous)[:5]}, but must be 1 for anomalies, of which one or more"
+        )
+    normal = np.flatnonzero(anomalous == 0)
+    splits = {split: normal[rows] for split, rows in spaced(len(normal), validation, test).items()}
+    if "test" not in splits:
+        raise ValueError(f"test is {test}, but anomalies are told from normal rows that were held out; 0.4 for example")
+    splits["test"] = np.sort(np.concatenate([splits["test"], np.flatnonzero(anomalous)]))
+    mean, deviation = x[splits["train"]].mean(axis=0), x[splits["train"]].std(axis=0)
+    varying = deviation > 0
+    if not varying.any():
+        raise ValueError(f"x has {x.shape[1]} columns, all constant over normal rows; there is nothing to learn")
+    standardized = ((x - mean) / np.where(varying, deviation, 1.0))[:, varying].astype(np.float32)
+    arrays = {"x": standardized, "label": anomalous.astype(np.int32)}
+    sources = {split: ArraySource({k: a[rows] for k, a in arrays.items()}) for split, rows in splits.items()}
+    return Dataset(name=name, splits=sources, num_classes=2)

@@ -1,0 +1,79 @@
+"""Detection of anomalies by a run: the area under the curve of Gaussians is known in closed form."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from genjax import data
+from genjax.core import Variables
+from genjax.learners import Learner, TrainState
+from genjax.runner import Experiment, Run
+
+SHIFT = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponential:
+    """The density exp(-x) of positive numbers, so that the score of an example is x itself."""
+
+    def init(self, key, batch):
+        return Variables({"rate": jnp.float32(1)}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        return jax.random.exponential(key, (num_samples, 1))
+
+    def log_prob(self, variables, x):
+        return jnp.log(variables.params["rate"]) - variables.params["rate"] * x[:, 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A model without a likelihood."""
+
+    init, objectives, sample = Exponential.init, Exponential.objectives, Exponential.sample
+
+
+def run_of(model, entries=("x", "label")):
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split, (normal, anomalous) in {"train": (50, 0), "test": (3_000, 530)}.items():
+        x = 10 + np.concatenate([rng.normal(0, 1, normal), rng.normal(SHIFT, 1, anomalous)])
+        arrays = {"x": x[:, None].astype(np.float32), "label": np.repeat([0, 1], [normal, anomalous]).astype(np.int32)}
+        splits[split] = data.ArraySource({entry: arrays[entry] for entry in entries})
+    dataset = data.Dataset(name="shifted", splits=splits, num_classes=2 if "label" in entries else None)
+    nothing = Learner(init=lambda key, batch: TrainState(0, {}, {}, {}, None), step=lambda *_: (None, {}))
+    experiment = Experiment(model=model, data=dataset, learner=nothing, steps=1, batch_size=8)
+    variables = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), model.init(None, None))  # which ranks examples alike
+    return Run(experiment=experiment, variables=variables, seeds=(0, 1), step=1, rows=(), folder=None)
+
+
+def test_area_under_the_curve_of_two_gaussians():
+    results = run_of(Exponential()).evaluate(jax.random.key(0), metrics=("detection",))
+    area = results["auroc"]
+    assert area.replicas[0] == area.replicas[1]
+    assert abs(area.value - norm.cdf(SHIFT / 2**0.5)) < 4 * area.standard_error < 0.05
+    assert area.protocol["score"] == "-log_prob"
+    assert area.protocol["prevalence"] == round(530 / 3_530, 4)
+    assert 0.5 < results["average_precision"].value < 1
+
+
+@pytest.mark.parametrize(
+    ("run", "settings", "reason"),
+    [
+        (run_of(Sampler()), {}, "Sampler has no log-likelihood"),
+        (run_of(Exponential(), entries=("x",)), {}, "the data has no labels; anomalies are those with label 1"),
+        (run_of(Exponential()), {"split": "train"}, "split 'train' has labels [0], not 0 and 1"),
+    ],
+    ids=["no likelihood", "no labels", "no anomalies"],
+)
+def test_what_is_not_there_is_not_available(run, settings, reason):
+    result = run.evaluate(jax.random.key(0), metrics=("detection",), **settings)["auroc"]
+    assert result.value is None
+    assert result.reason == reason

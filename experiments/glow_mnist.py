@@ -11,14 +11,14 @@ from genjax import Experiment, data, flow
 
 def experiment(
     num_scales: int = 2,
-    num_steps: int = 4,
+    num_steps: int = 8,
     features: int = 32,
     num_blocks: int = 1,
-    alpha: float = 0.05,
+    alpha: float = 1e-6,
     learning_rate: float = 2e-3,
     clip_norm: float = 50.0,
     ema_decay: float = 0.999,
-    steps: int = 4_000,
+    steps: int = 6_000,
     batch_size: int = 64,
 ) -> Experiment:
     """Describe the run.
@@ -28,7 +28,7 @@ def experiment(
       num_steps: steps of flow at each scale.
       features: channels of the networks.
       num_blocks: residual blocks of the networks.
-      alpha: of the logit that data goes through first.
+      alpha: of the logit that data goes through first; a small one leaves the black and white ends their density.
       learning_rate: of Adam, where its cosine decay to zero begins.
       clip_norm: gradients of a larger norm are scaled down to it.
       ema_decay: of the average of the parameters, which is what is evaluated.

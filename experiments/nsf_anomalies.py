@@ -2,7 +2,12 @@
 
 Command: genjax train experiments/nsf_anomalies.py --table TABLE.npz --seeds 5, then
 genjax evaluate RUN --metrics detection
-Reached: TODO
+Reached: area under the ROC curve 0.967 ± 0.003 on breast cancer (isolation forest 0.954 ± 0.004, Gaussian 0.956); on
+four tables of ADBench (Songqiao Han et al. 2022, arXiv:2206.09426) 0.939 ± 0.001 on annthyroid (0.914 ± 0.015, 0.813),
+0.914 ± 0.009 on cardio (0.948 ± 0.013, 0.946), 0.985 ± 0.008 on pendigits (0.968 ± 0.011, 0.838), 0.998 ± 0.000 on
+satimage-2 (0.993 ± 0.002, 0.996); seeds 0 to 4, mean ± sd, one split of each table; about 2 min a table beside other
+work on 2 CPU cores (AMD EPYC, jax 0.10.2), by experiments/benchmarks/anomalies.py. The recipe was chosen among four by
+the log-likelihood of normal validation rows of annthyroid and cardio.
 """
 
 from pathlib import Path
@@ -54,7 +59,7 @@ def experiment(
       weight_decay: of AdamW.
       ema_decay: of the average of the parameters, which is what is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: examples in a minibatch; at most all of them.
     """
     rows = read(table)
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
@@ -65,5 +70,5 @@ def experiment(
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
         ema_decay=ema_decay,
         steps=steps,
-        batch_size=batch_size,
+        batch_size=min(batch_size, len(rows.splits["train"])),
     )

@@ -1,0 +1,54 @@
+"""RealNVP on MNIST, uniformly dequantized.
+
+Command: genjax train experiments/real_nvp_mnist.py, then genjax evaluate RUN --metrics likelihood
+Reached: TODO
+"""
+
+import optax
+
+from genjax import Experiment, data, flow
+
+
+def experiment(
+    num_scales: int = 3,
+    num_layers: int = 4,
+    features: int = 16,
+    num_blocks: int = 1,
+    alpha: float = 1e-6,
+    learning_rate: float = 2e-3,
+    clip_norm: float = 50.0,
+    ema_decay: float = 0.999,
+    steps: int = 4_000,
+    batch_size: int = 64,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_scales: each but the last halves the images.
+      num_layers: couplings along the checkerboard of each scale, and as many along the channels.
+      features: channels of the networks.
+      num_blocks: residual blocks of the networks.
+      alpha: of the logit that data goes through first; a small one leaves the black and white ends their density.
+      learning_rate: of Adam, where its cosine decay to zero begins.
+      clip_norm: gradients of a larger norm are scaled down to it.
+      ema_decay: of the average of the parameters, which is what is evaluated.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    return Experiment(
+        model=flow.real_nvp_image(
+            shape=(28, 28, 1),
+            num_scales=num_scales,
+            num_layers=num_layers,
+            features=features,
+            num_blocks=num_blocks,
+            before=(flow.Logit(alpha=alpha),),
+        ),
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.dequantize(levels=256),
+        optimizer=optax.chain(optax.clip_by_global_norm(clip_norm), adam),
+        ema_decay=ema_decay,
+        steps=steps,
+        batch_size=batch_size,
+    )

@@ -26,7 +26,8 @@ def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.
       name: what logs and reports call it.
 
     Raises:
-      ValueError: for other shapes, no anomalies, labels other than 0 and 1, no test rows, or nothing but constants.
+      ValueError: for other shapes, numbers that are not finite, no anomalies, labels other than 0 and 1, no test rows,
+        or nothing but constants.
 
     >>> table = np.random.default_rng(0).normal(size=(100, 3))
     >>> data = anomalies(table, table[:, 0] > 2)
@@ -40,13 +41,16 @@ def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.
         raise ValueError(
             f"anomalous holds {np.unique(anomalous)[:5]}, but must be 1 for anomalies, of which one or more"
         )
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise ValueError(f"x is {x[row, column]} in row {row}, column {column}; fill or drop what is missing")
     normal = np.flatnonzero(anomalous == 0)
     splits = {split: normal[rows] for split, rows in spaced(len(normal), validation, test).items()}
     if "test" not in splits:
         raise ValueError(f"test is {test}, but anomalies are told from normal rows that were held out; 0.4 for example")
     splits["test"] = np.sort(np.concatenate([splits["test"], np.flatnonzero(anomalous)]))
     mean, deviation = x[splits["train"]].mean(axis=0), x[splits["train"]].std(axis=0)
-    varying = deviation > 0
+    varying = np.ptp(x[splits["train"]], axis=0) > 0  # the deviation of a constant is not quite 0
     if not varying.any():
         raise ValueError(f"x has {x.shape[1]} columns, all constant over normal rows; there is nothing to learn")
     standardized = ((x - mean) / np.where(varying, deviation, 1.0))[:, varying].astype(np.float32)

@@ -78,11 +78,14 @@ class MaskedAutoregressive:
         if self.inversion == "jacobi":
             return self._jacobi(variables, y, context)
 
-        def next_value(index: Array, outputs: Array) -> Array:
-            row = jax.lax.dynamic_slice_in_dim(y, index, 1, axis=1)
-            return self.transformer.inverse(outputs[:, :, None], row)[0][:, 0]
+        empty, step = self._net.decoder(variables.params, len(y), y.shape[1], *given(context))
 
-        x = self._net.generate(variables.params, len(y), y.shape[1], next_value, context)
+        def dimension(carry: tuple[Any, Array], y: Array) -> tuple[tuple[Any, Array], Array]:
+            outputs, cache = step(*carry)
+            x = self.transformer.inverse(outputs[:, :, None], y[:, None])[0][:, 0]
+            return (cache, x), x
+
+        x = jax.lax.scan(dimension, (empty, jnp.zeros(len(y))), y.T)[1].T
         # One pass for the log-determinants of all dimensions, quicker than D pieces of it.
         _, log_derivative = self.transformer.forward(self._params(variables, x, context), x)
         return x, -sum_over_example(log_derivative)

@@ -95,8 +95,11 @@ class Inverse:
     bijection: Bijection
 
     def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; only for one that keeps the shape of ``x``."""
-        return self.bijection.init(key, x, context)
+        """See ``Bijection``; only for one that keeps the shape of ``x``.
+
+        Layers that begin with statistics of data begin as though ``x`` were their input, which it is not.
+        """
+        return jax.jit(self.bijection.init)(key, x, context)  # compiled, so that nothing is asked of its values
 
     def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""

@@ -199,7 +199,8 @@ class VelocityField:
 
     def __call__(self, params: PyTree, t: Array, x: Array, context: Array | None) -> Array:
         """Return v(x, t), float32 (B, ...)."""
-        outputs, _ = apply_net(self._net_for(x), params, {}, x, _conditions(t, x, context))
+        with jax.default_matmul_precision("float32"):  # rounding noise of TF32 makes solvers take tiny steps
+            outputs, _ = apply_net(self._net_for(x), params, {}, x, _conditions(t, x, context))
         return at_least_float32(outputs)
 
     def _net_for(self, x: Array) -> Any:

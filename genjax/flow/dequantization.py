@@ -50,7 +50,8 @@ class VariationalDequantization:
     """A flow as a model of integers, dequantized inside the model: its likelihoods are of masses, not of densities.
 
     Batches have integers as ``x`` and need no preprocessing. The flow sees data in [0, 1], so that it may begin with
-    ``Logit``; what mass it has beyond is no integer's, and the masses of all integers sum to 1 without it.
+    ``Logit``; what mass it has beyond is no integer's: masses sum to 1 less that, and samples there become the nearest
+    integer.
 
     Attributes:
       flow: p, a density of v, see (1). Labels are its own.

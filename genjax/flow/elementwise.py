@@ -25,7 +25,6 @@ from jax.core import Tracer
 
 from genjax.core import Array, Variables
 from genjax.flow.bijection import sum_over_example
-from genjax.flow.linear import along
 from genjax.flow.transformers import Transformer
 
 _NEXT_TO_0 = 2.0**-24  # 1 less this is the float32 number below 1
@@ -37,7 +36,7 @@ class Elementwise:
     """A transformer of each element with learned parameters.
 
     Attributes:
-      transformer: the map; it begins as the identity.
+      transformer: the map; it begins as the identity. An ``Affine`` one keeps its bound of scales, e² here.
     """
 
     transformer: Transformer
@@ -65,7 +64,7 @@ class Elementwise:
         bias = variables.params["bias"]
         if context is None:
             return jnp.broadcast_to(bias, (len(x), *bias.shape))
-        return along(bias, jnp.empty((1, *bias.shape))) + jnp.tensordot(
+        return bias[None] + jnp.tensordot(
             context.reshape(len(context), -1).astype(bias.dtype), variables.params["kernel"], axes=1
         )
 

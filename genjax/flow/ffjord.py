@@ -176,7 +176,8 @@ class FFJORD:
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Data of noise (B, *shape)."""
-        return self._travel(variables, latent, self._context(label, len(latent)), backwards=True).x
+        noise = checked(latent, self.shape)
+        return self._travel(variables, noise, self._context(label, len(noise)), backwards=True).x
 
     def interpolate(
         self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None

@@ -26,7 +26,7 @@ from jax.scipy.linalg import lu, solve_triangular
 from genjax.core import Array, Variables
 from genjax.flow.bijection import no_log_det
 
-_SMALLEST_DEVIATION = 1e-6  # a channel that varies less is constant, and is not scaled
+_SMALLEST_DEVIATION = 1e-6  # what is added to deviations
 
 
 @final
@@ -38,8 +38,8 @@ class ActNorm:
         """See ``Bijection``."""
         del key, context
         rows = x.reshape(-1, x.shape[-1])
-        deviation = jnp.std(rows, axis=0)
-        log_scale = jnp.where(deviation > _SMALLEST_DEVIATION, -jnp.log(deviation + _SMALLEST_DEVIATION), 0.0)
+        varies = jnp.max(rows, axis=0) > jnp.min(rows, axis=0)  # a constant, whose deviation rounds, is not scaled
+        log_scale = jnp.where(varies, -jnp.log(jnp.std(rows, axis=0) + _SMALLEST_DEVIATION), 0.0)
         return Variables({"shift": jnp.mean(rows, axis=0), "log_scale": log_scale}, {})
 
     def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
@@ -133,8 +133,9 @@ class InvertibleLinear:
         """See ``Bijection``."""
         del context
         lower, upper = self._factors(variables)
-        matrix = (lower @ upper)[variables.state["order"]]  # rows permuted: P L U
-        return x @ matrix.T, _everywhere(jnp.sum(variables.params["log_diagonal"]), x)
+        # In full precision, or on GPUs the matrix is not the one whose determinant is returned, and not what is solved.
+        matrix = jnp.matmul(lower, upper, precision="highest")[variables.state["order"]]  # rows permuted: P L U
+        return jnp.matmul(x, matrix.T, precision="highest"), _everywhere(jnp.sum(variables.params["log_diagonal"]), x)
 
     def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""

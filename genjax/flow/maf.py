@@ -68,7 +68,7 @@ def iaf(
     before: Sequence[Bijection] = (),
     num_classes: int | None = None,
 ) -> Flow:
-    """Return an inverse autoregressive flow; its arguments are those of ``maf``."""
+    """Return an inverse autoregressive flow; its arguments are those of ``maf``, but ``inversion``."""
     layer = MaskedAutoregressive(transformer=Affine(), features=tuple(hidden), activation=activation)
     steps = Scan(Chain((Inverse(layer), Reverse())), num_layers)
     bijection = Chain((*flat(shape, before), ActNorm(), steps, Elementwise(Affine())))

@@ -164,7 +164,8 @@ class Flow:
           Samples of shape (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
-        check_at_least("temperature", temperature, 0)
+        if not isinstance(temperature, Tracer):
+            check_at_least("temperature", temperature, 0)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
         return self.decode(variables, temperature * noise, label=label)
 
@@ -182,8 +183,13 @@ class Flow:
         return self._forward(variables, checked(x, self.shape), self._context(label, len(x)))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Data of noise."""
-        return self._inverse(variables, latent, self._context(label, len(latent)))[0]
+        """Data of noise (B, ...), of the shape that ``encode`` returns."""
+        shape = self._noise_shape(variables)
+        if latent.shape[1:] != shape:
+            raise ValueError(
+                f"latent has shape {latent.shape}, but the noise of this flow has {shape} after the batch axis"
+            )
+        return self._inverse(variables, at_least_float32(latent), self._context(label, len(latent)))[0]
 
     def interpolate(
         self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None

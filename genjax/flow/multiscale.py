@@ -81,8 +81,10 @@ class MultiScale:
         """See ``Bijection``.
 
         Raises:
-          ValueError: where channels that are to be halved are an odd number.
+          ValueError: for images of another shape, or where channels that are to be halved are an odd number.
         """
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"x has shape {x.shape}, but this MultiScale has shape={self.shape} after the batch axis")
         parts = []
         for i, scale in enumerate(self._scales):
             parts.append(scale.init(jax.random.fold_in(key, i), x, context))

@@ -1,11 +1,12 @@
 """NICE: non-linear independent components estimation.
 
-Additive couplings alternate the halves that they keep, and keep volumes; one learned scale for each dimension follows,
+Additive couplings alternate the halves that they keep, and keep volumes; a learned scale for each dimension does not,
 
-    log p(x) = Σ_i [log p_Z(z_i) + s_i],        z = exp(s) f(x).                                                 (1)
+    log p(x) = Σ_i [log p_Z(z_i) + s_i],        z = f(exp(s) x).                                                 (1)
 
 Laurent Dinh, David Krueger and Yoshua Bengio, 2015, arXiv:1410.8516. Dimensions are shuffled once, where the paper
-takes the even and the odd ones: neighbours then come to lie in different halves in either case.
+takes the even and the odd ones: neighbours then come to lie in different halves in either case. The scale is before the
+couplings, not after them, so that their networks see data of one size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import flax.linen as nn
 from genjax.flow.bijection import Bijection, Chain, Reshape
 from genjax.flow.coupling import Coupling
 from genjax.flow.elementwise import Elementwise
-from genjax.flow.linear import Permutation
+from genjax.flow.linear import ActNorm, Permutation
 from genjax.flow.model import Base, Flow, Logistic
 from genjax.flow.scan import Scan
 from genjax.flow.transformers import Additive, Affine
@@ -54,7 +55,7 @@ def nice(
         raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; give 2, 4, …")
     net = MLP(tuple(hidden), activation=activation, output_scale=0.0)
     pair = Chain(tuple(Coupling(transformer=Additive(), net=net, flip=flip) for flip in (False, True)))
-    layers = (*flat(shape, before), Permutation(), Scan(pair, num_layers // 2), Elementwise(Affine()))
+    layers = (*flat(shape, before), ActNorm(), Permutation(), Scan(pair, num_layers // 2), Elementwise(Affine()))
     return Flow(shape=tuple(shape), bijection=Chain(layers), base=base or Logistic(), num_classes=num_classes)
 
 

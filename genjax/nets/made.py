@@ -1,12 +1,14 @@
 """The masked autoencoder for distribution estimation (MADE): a network whose output i sees inputs before i alone.
 
-Inputs have degrees 1 … D, hidden units degrees m that rise evenly within each layer, and masks leave the connections
+Inputs have degrees 1 … D in the order of the dimensions, hidden units degrees m that rise evenly within each layer, and
+masks leave the connections
 
     input d → hidden m  where m ≥ d,      hidden m → hidden m′  where m′ ≥ m,      hidden m → output d  where d > m,
 
-so that output d depends on x_1 … x_{d−1}. All outputs take one pass. Conversely, where x itself is made from the
-outputs, dimension after dimension, the units of one degree are computed once, when all that they see is known: D small
-steps which together cost about one pass, and not D passes.
+so that the output of degree d depends on inputs of degrees 1 … d − 1: on all of them where every hidden layer has D
+units or more, and on some where degrees are missing. All outputs take one pass. Conversely, where x
+itself is made from the outputs, dimension after dimension, the units of one degree are computed once, when all that
+they see is known: D small steps which together cost about one pass, and not D passes.
 
 Mathieu Germain, Karol Gregor, Iain Murray and Hugo Larochelle, 2015, arXiv:1502.03509.
 """
@@ -14,7 +16,7 @@ Mathieu Germain, Karol Gregor, Iain Murray and Hugo Larochelle, 2015, arXiv:1502
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,7 +26,16 @@ from flax.linen.dtypes import promote_dtype
 
 from genjax.core import Array, PyTree
 
-NextValue = Callable[[Array, Array], Array]  # (index of a dimension, its outputs (B, P)) -> its values (B,)
+
+class MADECache(NamedTuple):
+    """What is known half-way: the number of steps done, x (B, D) so far, and the hidden units of each layer."""
+
+    index: Array
+    x: Array
+    hidden: list[Array]
+
+
+Step = Callable[[MADECache, Array], tuple[Array, MADECache]]
 
 
 class MADE(nn.Module):
@@ -58,40 +69,48 @@ class MADE(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, D) to (B, P, D); a ``condition`` (B, ...) reaches every output."""
+    def __call__(self, x: Array, condition: Array | None = None, order: Array | None = None) -> Array:
+        """Map (B, D) to (B, P, D).
+
+        Args:
+          x: vectors.
+          condition: (B, ...), reaches every output.
+          order: the dimensions from first to last, a permutation int32 (D,); None for 0 … D - 1.
+        """
         if x.ndim != 2:
             raise ValueError(
                 f"MADE got shape {x.shape}, but takes vectors (B, D); flatten them, in the order to be kept"
             )
         hidden = x
-        for i, mask in enumerate(self._masks(x.shape[1], condition is not None)[:-1]):
-            hidden = _Masked(mask, dtype=self.dtype, name=f"layer_{i}")(hidden)
+        masks = self._masks(x.shape[1], condition is not None, order)
+        for i, mask in enumerate(masks[:-1]):
+            hidden = _Masked(dtype=self.dtype, name=f"layer_{i}")(hidden, mask)
             if i == 0 and condition is not None:
                 flat = condition.reshape(len(condition), -1).astype(hidden.dtype)
                 hidden = hidden + nn.Dense(hidden.shape[-1], use_bias=False, dtype=self.dtype, name="condition")(flat)
             hidden = self.activation(hidden)
-        mask = self._masks(x.shape[1], condition is not None)[-1]
-        outputs = _Masked(mask, scale=self.output_scale, dtype=self.dtype, name="outputs")(hidden)
+        outputs = _Masked(scale=self.output_scale, dtype=self.dtype, name="outputs")(hidden, masks[-1])
         return outputs.reshape(len(x), self.num_outputs, x.shape[1])
 
-    def generate(
-        self, params: PyTree, num_rows: int, dim: int, next_value: NextValue, condition: Array | None = None
-    ) -> Array:
-        """Make x dimension by dimension, each from the outputs that those before it give.
+    def decoder(
+        self, params: PyTree, num_rows: int, dim: int, condition: Array | None = None, order: Array | None = None
+    ) -> tuple[MADECache, Step]:
+        """Return what makes x dimension by dimension, each from the outputs that those before it give.
 
         Args:
           params: of this network.
           num_rows: B.
           dim: D.
-          next_value: from the index of a dimension, int32 (), and its outputs (B, P), to its values (B,).
           condition: as the network takes it.
+          order: as the network takes it.
 
         Returns:
-          x, float32 (B, D).
+          The empty cache, and ``step(cache, values) -> (outputs, cache)``: from the values (B,) of the dimension last
+          stepped to, which the first step ignores, to the outputs (B, P) of the next one in order.
         """
-        masks = self._masks(dim, condition is not None)
+        masks = self._masks(dim, condition is not None, order)
         degrees = self._degrees(dim, condition is not None)
+        ranked = jnp.arange(dim) if order is None else order
         layers = [params[f"layer_{i}"] for i in range(len(degrees))]
         # Rows of the transposed kernels are the weights of one unit, next to each other in memory.
         kernels = [(layer["kernel"] * mask).T for layer, mask in zip(layers, masks[:-1], strict=True)]
@@ -103,57 +122,59 @@ class MADE(nn.Module):
         last = (params["outputs"]["kernel"] * masks[-1]).T.reshape(self.num_outputs, dim, width).swapaxes(0, 1)
         last_bias = params["outputs"]["bias"].reshape(self.num_outputs, dim).T
         # Units of degree d, in a window of one size for all d; what else is in it is right, or made right later.
-        starts = [np.searchsorted(degree, np.arange(dim)) for degree in degrees]
         windows = [int(np.bincount(degree, minlength=dim).max()) for degree in degrees]
-        starts = [np.minimum(s, len(m) - w) for s, m, w in zip(starts, degrees, windows, strict=True)]
+        starts = [
+            jnp.asarray(np.minimum(np.searchsorted(degree, np.arange(dim)), len(degree) - window))
+            for degree, window in zip(degrees, windows, strict=True)
+        ]
 
-        def dimension(carry: tuple[Array, list[Array]], now: tuple) -> tuple[tuple[Array, list[Array]], None]:
-            x, hidden = carry
-            index, begins, kernel, bias = now
-            below = x
-            for i, (begin, window) in enumerate(zip(begins, windows, strict=True)):
+        def step(cache: MADECache, values: Array) -> tuple[Array, MADECache]:
+            index, x, hidden = cache
+            values = jnp.where(index > 0, values, 0.0)  # of the dimension before; there is none before the first
+            x = jax.lax.dynamic_update_slice_in_dim(x, values[:, None], ranked[jnp.maximum(index - 1, 0)], axis=1)
+            below, layers = x, []
+            for i, window in enumerate(windows):
+                begin = starts[i][index]
                 rows = jax.lax.dynamic_slice_in_dim(kernels[i], begin, window)
                 offset = jax.lax.dynamic_slice_in_dim(offsets[i], begin, window, axis=1)
                 units = self.activation(below @ rows.T + offset)
-                hidden[i] = jax.lax.dynamic_update_slice_in_dim(hidden[i], units, begin, axis=1)
-                below = hidden[i]
-            value = next_value(index, below @ kernel.T + bias[None])
-            return (jax.lax.dynamic_update_slice_in_dim(x, value[:, None], index, axis=1), hidden), None
+                below = jax.lax.dynamic_update_slice_in_dim(hidden[i], units, begin, axis=1)
+                layers.append(below)
+            outputs = below @ last[ranked[index]].T + last_bias[ranked[index]][None]
+            return outputs, MADECache(index + 1, x, layers)
 
         empty = [jnp.zeros((num_rows, width)) for width in self.features]
-        sequence = (jnp.arange(dim), [jnp.asarray(s) for s in starts], last, last_bias)
-        (x, _), _ = jax.lax.scan(dimension, (jnp.zeros((num_rows, dim)), empty), sequence)
-        return x
+        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim)), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
         """Degree of every hidden unit, in rising order; degree 0 sees the condition alone, or nothing."""
         lowest = 0 if conditional or dim == 1 else 1
         return [lowest + np.arange(width) * (dim - lowest) // width for width in self.features]
 
-    def _masks(self, dim: int, conditional: bool) -> list[np.ndarray]:
+    def _masks(self, dim: int, conditional: bool, order: Array | None) -> list[Any]:
         """Of each layer, float32 (inputs, outputs)."""
         hidden = self._degrees(dim, conditional)
-        inputs = [np.arange(1, dim + 1), *hidden[:-1]]
-        masks = [below[:, None] <= above for below, above in zip(inputs, hidden, strict=True)]
-        outputs = np.tile(np.arange(1, dim + 1), self.num_outputs)
-        return [mask.astype(np.float32) for mask in (*masks, hidden[-1][:, None] < outputs)]
+        first = np.arange(1, dim + 1) if order is None else 1 + jnp.argsort(order)  # the degree of every dimension
+        inputs = [first, *hidden[:-1]]
+        masks = [below[:, None] <= above[None] for below, above in zip(inputs, hidden, strict=True)]
+        outputs = jnp.tile(first, self.num_outputs) if order is not None else np.tile(first, self.num_outputs)
+        return [mask.astype(np.float32) for mask in (*masks, hidden[-1][:, None] < outputs[None])]
 
 
 class _Masked(nn.Module):
-    """A dense layer with a constant mask on its kernel."""
+    """A dense layer with a mask on its kernel."""
 
-    mask: np.ndarray
     scale: float = 1.0
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", self._initial, self.mask.shape)
-        bias = self.param("bias", nn.initializers.zeros, self.mask.shape[1:])
-        x, kernel, bias = promote_dtype(x, kernel * self.mask, bias, dtype=self.dtype)
-        return x @ kernel + bias[None]
+    def __call__(self, x: Array, mask: Any) -> Array:
+        def initial(key: Array, shape: tuple[int, ...]) -> Array:
+            """Weights of variance 1 over the number of inputs that a unit keeps."""
+            kept = jnp.maximum(mask.sum(axis=0, keepdims=True), 1)
+            return self.scale * jax.random.normal(key, shape) / jnp.sqrt(kept)
 
-    def _initial(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Weights of variance 1 over the number of inputs that a unit keeps."""
-        kept = np.maximum(self.mask.sum(axis=0, keepdims=True), 1)
-        return self.scale * jax.random.normal(key, shape) / np.sqrt(kept)
+        kernel = self.param("kernel", initial, mask.shape)
+        bias = self.param("bias", nn.initializers.zeros, mask.shape[1:])
+        x, kernel, bias = promote_dtype(x, kernel * mask, bias, dtype=self.dtype)
+        return x @ kernel + bias[None]

@@ -7,7 +7,7 @@ A convolution is linear in the image and in the kernel, and its gradients are co
 JAX leaves the swaps to the layouts that a convolution names. On CPUs, XLA has quick kernels for one layout (images NHWC
 and kernels HWIO) and brings all others to it, but not within loops: there, in scanned layers or training steps, it
 falls back to kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every
-convolution has the quick layout from the start. The numbers are the same to the bit.
+convolution has the quick layout from the start. The numbers are the same, to rounding.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ with anomalies. Those that compare samples ask for nothing but ``sample``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -190,17 +190,20 @@ def _classified(evaluation: Evaluation, replica: int) -> list[Result]:
 def _detection(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Tell the split's anomalies, label 1, from its normal examples by their log-likelihood."""
     del names
-    methods = likelihoods(evaluation.run.model)
-    obstacle = _no_detection(evaluation) if methods else f"{type(evaluation.run.model).__name__} has no log-likelihood"
+    obstacle = _no_detection(evaluation)
     if obstacle is not None:
         return [unavailable("auroc", obstacle)]
+    methods = likelihoods(evaluation.run.model)
     draws = {"num_samples": evaluation.likelihood_samples} if methods[0] == "log_prob_estimate" else {}
-    label = _labels(evaluation, evaluation.split)
+    label = np.concatenate(list(_labels(evaluation, evaluation.split)))
     told = []
-    for scores in _scores(evaluation, methods[0], draws):
+    for seed, scores in zip(evaluation.run.seeds, _scores(evaluation, methods[0], draws), strict=True):
+        if np.isnan(scores).any():
+            return [unavailable("auroc", f"{np.isnan(scores).sum()} of {len(scores)} scores of seed {seed} are NaN")]
         values = metrics.detection(metrics.likelihood_score(scores), label)
         protocol = {
             "score": f"-{methods[0]}",
+            "draws of preprocessing": 1,
             "examples": len(label),
             "prevalence": round(values["prevalence"], 4),
             "split": evaluation.split,
@@ -219,18 +222,23 @@ def _detection(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
 
 
 def _no_detection(evaluation: Evaluation) -> str | None:
-    """Return why the data has no anomalies to detect; None where it has."""
-    if "label" not in evaluation.run.experiment.data.spec():
+    """Return why there are no anomalies to detect, or nothing to detect them by; None where there are."""
+    model, dataset = evaluation.run.model, evaluation.run.experiment.data
+    if not likelihoods(model):
+        return f"{type(model).__name__} has no log-likelihood"
+    if is_conditional(model):
+        return "the model is given the label, which is what is to be detected"
+    if "label" not in dataset.spec():
         return "the data has no labels; anomalies are those with label 1"
-    if _labels(evaluation, "train").any():
+    if any(label.any() for label in _labels(evaluation, "train")):
         return "the training split is not of label 0 alone, the normal examples; see data.anomalies"
-    present = set(_labels(evaluation, evaluation.split).tolist())
+    present = {int(y) for label in _labels(evaluation, evaluation.split) for y in np.unique(label)}
     return None if present == {0, 1} else f"split {evaluation.split!r} has labels {sorted(present)}, not 0 and 1"
 
 
-def _labels(evaluation: Evaluation, split: str) -> np.ndarray:
+def _labels(evaluation: Evaluation, split: str) -> Iterator[np.ndarray]:
     source = evaluation.run.experiment.data.splits[split]
-    return np.concatenate([batch["label"][:valid] for batch, valid in batches(source, evaluation.batch_size)])
+    return (batch["label"][:valid] for batch, valid in batches(source, evaluation.batch_size))
 
 
 def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:

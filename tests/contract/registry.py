@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import flow, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, flow, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
@@ -205,6 +205,11 @@ def byte_batch(key: Array) -> Batch:
     return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
 
 
+def level_batch(key: Array) -> Batch:
+    """The same, as int32."""
+    return jax.tree.map(lambda a: a.astype(jnp.int32), byte_batch(key))
+
+
 def _dequantized() -> flow.VariationalDequantization:
     net = nets.PixelNet(features=4, num_blocks=0)
     checkerboard = {"transformer": flow.Affine(), "net": net, "parts": "checkerboard"}
@@ -214,8 +219,15 @@ def _dequantized() -> flow.VariationalDequantization:
 
 
 def code_batch(key: Array) -> Batch:
-    """Grids of two by three code indices of five codes."""
-    return {"x": jax.random.randint(key, (NUM_EXAMPLES, 2, 3), 0, 5)}
+    """Grids of two by three code indices of five codes, with a label of three classes."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.randint(key_x, (NUM_EXAMPLES, 2, 3), 0, 5)
+    return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
+
+
+def _gated_pixel_cnn() -> autoregressive.PixelModel:
+    settings = {"num_layers": 2, "features": 4, "reach": 1}
+    return autoregressive.gated_pixel_cnn(shape=(4, 4, 1), levels=8, num_classes=3, **settings)
 
 
 CASES = (
@@ -250,6 +262,13 @@ CASES = (
     Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
     Case("ffjord", _ffjord, batch=real_batch),
     Case("variational_dequantization", _dequantized, batch=byte_batch),
+    Case("made", lambda: autoregressive.MADE(shape=(2, 3), levels=5, features=(8,)), batch=code_batch),
+    Case(
+        "made_of_several_orders",
+        lambda: autoregressive.MADE(shape=(2, 3), features=(8,), levels=5, orders=2, num_classes=3),
+        batch=code_batch,
+    ),
+    Case("gated_pixel_cnn", _gated_pixel_cnn, batch=level_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

@@ -6,7 +6,7 @@ import pytest
 from genjax import data
 
 rng = np.random.default_rng(0)
-NORMAL = np.concatenate([rng.normal(3, [1, 5], (1_000, 2)), np.full((1_000, 1), 7.0)], axis=1)
+NORMAL = np.concatenate([rng.normal(3, [1, 5], (1_000, 2)), np.full((1_000, 1), 5.7)], axis=1)
 ANOMALIES = rng.normal(20, 1, (50, 3))
 LABEL = np.repeat([0, 1], [1_000, 50])
 
@@ -37,7 +37,13 @@ def test_columns_are_standardized_by_training_rows_and_constant_ones_left_out():
         (NORMAL, np.zeros(1_000), {}, "must be 1 for anomalies, of which one or more"),
         (NORMAL, np.repeat([0, 2], 500), {}, "must be 1 for anomalies"),
         (NORMAL, LABEL[-1_000:], {"test": 0}, "test is 0, but anomalies are told from normal rows that were held out"),
-        (NORMAL[:, 2:], LABEL[-1_000:], {}, "x has 1 columns, all constant over normal rows"),
+        (NORMAL[:, 2:] + 0.1, LABEL[-1_000:], {}, "x has 1 columns, all constant over normal rows"),
+        (
+            np.where(np.arange(3_000).reshape(-1, 3) == 7, np.nan, NORMAL),
+            LABEL[-1_000:],
+            {},
+            "x is nan in row 2, column 1",
+        ),
     ],
 )
 def test_refuses_tables_that_show_nothing(x, label, settings, message):

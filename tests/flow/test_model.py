@@ -110,3 +110,30 @@ def test_every_model_starts_as_a_gaussian_fit():
         variables = model.init(jax.random.key(1), {"x": x})
         entropy = 0.5 * np.log(2 * np.pi * np.e * np.asarray(x).var(axis=0)).sum()
         assert float(-model.log_prob(variables, x).mean()) == pytest.approx(entropy, abs=1e-3)
+
+
+def test_constants_are_not_scaled_and_small_scales_are_no_limit():
+    x = jnp.stack([jnp.full(500, 1000.1), 0.5 + 1e-4 * jax.random.normal(jax.random.key(0), (500,))], axis=1)
+    log_scale = flow.ActNorm().init(jax.random.key(0), x).params["log_scale"]
+    np.testing.assert_allclose(log_scale, [0, -np.log(1e-4)], rtol=0.02)
+    model = flow.nice(shape=(2,), num_layers=2, hidden=(4,))
+    variables = model.init(jax.random.key(1), {"x": x[:, 1:] * jnp.ones((1, 2))})
+    assert float(jnp.mean(model.log_prob(variables, x[:, 1:] * jnp.ones((1, 2))))) > 10  # 2 (9.2 - 2.1) or so
+
+
+def test_a_squashing_layer_is_the_inverse_of_a_logit():
+    x = jnp.array([[-3.0, 3.0]])
+    sigmoid = flow.Inverse(flow.Logit(alpha=1e-6))
+    y, _ = sigmoid.forward(sigmoid.init(jax.random.key(0), x), x)
+    np.testing.assert_allclose(y, jax.nn.sigmoid(x), rtol=1e-4)
+
+
+def test_refuses_noise_of_another_shape():
+    model = flow.real_nvp(shape=(3,), num_layers=2, hidden=(4,))
+    variables = model.init(jax.random.key(0), {"x": jnp.eye(3)})
+    with pytest.raises(ValueError, match=r"latent has shape \(2, 5\), but the noise of this flow has \(3,\) after the"):
+        model.decode(variables, jnp.zeros((2, 5)))
+    with pytest.raises(ValueError, match=r"x has shape \(1, 4, 4, 1\), but this MultiScale has shape=\(8, 8, 1\)"):
+        flow.glow(shape=(8, 8, 1), num_steps=1, features=2).bijection.bijections[0].init(
+            jax.random.key(0), jnp.zeros((1, 4, 4, 1))
+        )

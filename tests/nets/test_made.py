@@ -1,4 +1,4 @@
-"""Masks of MADE: outputs see what they may, all of it, and ``generate`` computes the same as the network itself."""
+"""Masks of MADE: outputs see what they may, all of it, and its decoder computes the same as the network itself."""
 
 import jax
 import jax.numpy as jnp
@@ -63,23 +63,31 @@ def test_narrow_networks_use_all_their_units(features):
         assert (gradient["params"][f"layer_{layer}"]["bias"] != 0).all()
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("ordered", "conditional"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(("dim", "features"), SIZES)
-def test_generate_equals_one_pass_for_each_dimension(dim, features, conditional):
+def test_decoder_equals_one_pass_for_each_dimension(dim, features, conditional, ordered):
     net = MADE(features, num_outputs=2)
     condition = jax.random.normal(jax.random.key(2), (4, 3, 2)) if conditional else None
     variables = with_random_parameters(net, dim, condition)
     noise = jax.random.normal(jax.random.key(3), (4, dim))
+    order = jax.random.permutation(jax.random.key(4), dim) if ordered else None
 
-    def next_value(index, outputs):
+    def values(outputs, index):
         return jnp.tanh(outputs[:, 0]) + jax.nn.sigmoid(outputs[:, 1]) * noise[:, index]
 
     @jax.jit
     def both(variables):
+        in_turn = range(dim) if order is None else order
         x = jnp.zeros((4, dim))
-        for i in range(dim):
-            x = x.at[:, i].set(next_value(i, net.apply(variables, x, condition)[:, :, i]))
-        return net.generate(variables["params"], 4, dim, next_value, condition), x
+        for i in in_turn:
+            x = x.at[:, i].set(values(net.apply(variables, x, condition, order)[:, :, i], i))
+        cache, step = net.decoder(variables["params"], 4, dim, condition, order)
+        found, last = jnp.zeros((4, dim)), jnp.full(4, jnp.nan)  # the first step ignores it
+        for i in in_turn:
+            outputs, cache = step(cache, last)
+            last = values(outputs, i)
+            found = found.at[:, i].set(last)
+        return found, x
 
     np.testing.assert_allclose(*both(variables), atol=1e-5)
 

@@ -33,6 +33,19 @@ class Exponential:
         return jnp.log(variables.params["rate"]) - variables.params["rate"] * x[:, 0]
 
 
+class Diverged(Exponential):
+    """A model that training has broken."""
+
+    def log_prob(self, variables, x):
+        return jnp.where(x[:, 0] > 12, jnp.nan, 0.0)
+
+
+class ByClass(Exponential):
+    """A model that is told who is anomalous."""
+
+    num_classes = 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """A model without a likelihood."""
@@ -68,12 +81,19 @@ def test_area_under_the_curve_of_two_gaussians():
     ("run", "settings", "reason"),
     [
         (run_of(Sampler()), {}, "Sampler has no log-likelihood"),
+        (run_of(ByClass()), {}, "the model is given the label, which is what is to be detected"),
         (run_of(Exponential(), entries=("x",)), {}, "the data has no labels; anomalies are those with label 1"),
         (run_of(Exponential()), {"split": "train"}, "split 'train' has labels [0], not 0 and 1"),
     ],
-    ids=["no likelihood", "no labels", "no anomalies"],
+    ids=["no likelihood", "conditional", "no labels", "no anomalies"],
 )
 def test_what_is_not_there_is_not_available(run, settings, reason):
     result = run.evaluate(jax.random.key(0), metrics=("detection",), **settings)["auroc"]
     assert result.value is None
     assert result.reason == reason
+
+
+def test_scores_that_are_not_numbers_are_counted():
+    result = run_of(Diverged()).evaluate(jax.random.key(0), metrics=("detection",))["auroc"]
+    assert result.value is None
+    assert "of 3530 scores of seed 0 are NaN" in result.reason

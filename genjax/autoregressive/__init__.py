@@ -1,0 +1,11 @@
+"""Autoregressive models: one value after the other, each given those before it.
+
+Their likelihoods are exact, and ``decoding`` draws from all of them, one cached step after the other.
+"""
+
+from genjax.autoregressive.decoding import Sampling, generate
+from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
+from genjax.autoregressive.image import CausalNet, PixelModel
+from genjax.autoregressive.made import MADE
+
+__all__ = ["MADE", "CausalNet", "GatedPixelNet", "PixelModel", "Sampling", "gated_pixel_cnn", "generate"]

@@ -1,0 +1,121 @@
+"""Drawing tokens: the probabilities asked for, and known ones kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from genjax.autoregressive import Sampling, generate
+
+LOGITS = jnp.array([2.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("settings", "probs"),
+    [
+        ({}, [0.6285, 0.2312, 0.1402]),
+        ({"temperature": 0.5}, [0.8438, 0.1142, 0.0420]),
+        ({"temperature": 0.0}, [1, 0, 0]),
+        ({"temperature": 1e-30}, [1, 0, 0]),
+        ({"top_k": 2}, [0.7311, 0.2689, 0]),
+        ({"top_k": 9}, [0.6285, 0.2312, 0.1402]),
+        ({"top_p": 0.6}, [1, 0, 0]),
+        ({"top_p": 0.63}, [0.7311, 0.2689, 0]),
+        ({"min_p": 0.3}, [0.7311, 0.2689, 0]),  # exp(1 - 2) = 0.368, exp(0.5 - 2) = 0.223
+        ({"min_p": 1.0}, [1, 0, 0]),
+        ({"temperature": 2.0, "min_p": 0.5}, [0.6225, 0.3775, 0]),  # after the temperature: 0.607, 0.472
+    ],
+)
+def test_probabilities_and_frequencies(settings, probs):
+    sampling = Sampling(**settings)
+    np.testing.assert_allclose(jnp.exp(sampling.log_probs(LOGITS)), probs, atol=1e-4)
+    uniform = jax.random.uniform(jax.random.key(0), (100_000,))
+    drawn = sampling.draw(jnp.broadcast_to(LOGITS, (100_000, 3)), uniform)
+    frequencies = np.bincount(drawn, minlength=3) / 100_000
+    probs = np.array(probs)
+    assert (np.abs(frequencies - probs) <= 3 * np.sqrt(probs * (1 - probs) / 100_000) + 1e-4).all()
+    assert (frequencies[probs == 0] == 0).all()
+
+
+def test_ties_all_stay():
+    logits = jnp.array([1.0, 1.0, 1.0, 0.0])
+    for settings in ({"top_k": 2}, {"top_p": 0.1}, {"min_p": 1.0}):
+        np.testing.assert_allclose(jnp.exp(Sampling(**settings).log_probs(logits)), [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
+
+
+def test_no_impossible_token_is_drawn_at_the_ends_of_the_uniform_numbers():
+    logits = jnp.array([-jnp.inf, 0.0, -jnp.inf, 1.0, -jnp.inf])
+    uniform = jnp.array([0.0, 0.99999994])
+    assert Sampling().draw(jnp.stack([logits, logits]), uniform).tolist() == [1, 3]
+
+
+def counting(cache, token):
+    """A chain of Markov on three states that begins anywhere: it stays with probability one half."""
+    index, total = cache
+    stay = jnp.log(0.25) + jnp.log(2.0) * jax.nn.one_hot(token, 3)
+    return jnp.where(index == 0, 0.0, stay), (index + 1, total + token)
+
+
+def run(**settings):
+    settings = {"num_rows": 2_000, "length": 5} | settings
+    return generate(counting, (jnp.int32(0), jnp.zeros(settings["num_rows"], jnp.int32)), jax.random.key(0), **settings)
+
+
+def test_a_chain_has_its_transition_probabilities():
+    tokens = np.asarray(jax.jit(run)())
+    assert tokens.shape == (2_000, 5)
+    assert tokens.dtype == np.int32
+    stays = (tokens[:, 1:] == tokens[:, :-1]).sum()
+    assert stats.binomtest(int(stays), 8_000, 0.5).pvalue > 1e-3
+    assert stats.chisquare(np.bincount(tokens[:, 0])).pvalue > 1e-3
+
+
+def test_known_tokens_stay_and_what_follows_depends_on_them():
+    keep = jnp.array([True, False, True, False, False])
+    tokens = np.asarray(run(known=jnp.full((1, 5), 2), keep=keep))
+    assert (tokens[:, [0, 2]] == 2).all()
+    assert stats.binomtest(int((tokens[:, 1] == 2).sum()), 2_000, 0.5).pvalue > 1e-3
+    own = jnp.arange(2_000)[:, None] % 3 * jnp.ones((1, 5), jnp.int32)
+    assert (run(known=own, keep=jnp.broadcast_to(keep, (2_000, 5)))[:, 2] == own[:, 2]).all()
+
+
+def test_a_callback_sees_every_token_in_order():
+    seen = []
+    tokens = jax.jit(
+        lambda: run(num_rows=3, callback=lambda number, newest: seen.append((int(number), newest.tolist())))
+    )()
+    jax.block_until_ready(tokens)
+    jax.effects_barrier()
+    assert seen == [(i + 1, column.tolist()) for i, column in enumerate(np.asarray(tokens).T)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1.0}, "temperature is -1.0, but must be at least 0; 0 takes the most probable token"),
+        ({"top_k": 0}, "top_k is 0, but must be at least 1; None allows all tokens"),
+        ({"top_p": 0.0}, r"top_p is 0.0, but must be in \(0, 1\]; 1 allows all tokens"),
+        ({"top_p": 1.5}, r"top_p is 1.5, but must be in \(0, 1\]"),
+        ({"min_p": -0.1}, r"min_p is -0.1, but must be in \[0, 1\]; 0 allows all tokens"),
+    ],
+)
+def test_refuses_settings_beyond_their_limits(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"known": jnp.zeros((1, 5), jnp.int32)}, "known is given alone, but known tokens need both"),
+        ({"keep": jnp.ones(5, bool)}, "keep is given alone"),
+        ({"known": jnp.zeros((1, 4), jnp.int32), "keep": jnp.ones(5, bool)}, r"shape \(1, 4\), but must be integers"),
+        ({"known": jnp.zeros((1, 5)), "keep": jnp.ones(5, bool)}, "known has dtype float32"),
+        ({"known": jnp.zeros((1, 5), jnp.int32), "keep": jnp.ones(4, bool)}, r"shape \(4,\), but must be bool \(5,\)"),
+        ({"num_rows": 0}, "num_rows is 0, but must be at least 1"),
+    ],
+)
+def test_refuses_what_cannot_be_kept(settings, message):
+    with pytest.raises(ValueError, match=message):
+        run(**settings)

@@ -45,7 +45,7 @@ class Sampling:
       ValueError: for values beyond these limits.
 
     >>> logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
-    >>> jnp.exp(Sampling(top_p=0.7).log_probs(logits)).round(3).tolist()
+    >>> [round(p, 3) for p in jnp.exp(Sampling(top_p=0.7).log_probs(logits)).tolist()]
     [0.625, 0.375, 0.0, 0.0]
     """
 

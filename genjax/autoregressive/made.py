@@ -46,6 +46,8 @@ class MADE:
       orders: "natural", row by row; K ≥ 1 orders drawn at random by ``init``; or one order of your own, the flat
         indices of the dimensions from first to last.
       activation: after each hidden layer.
+      residual: whether hidden layers, of one width, add to the one below them, and inputs reach the outputs directly as
+        well.
       num_classes: None, or the number of labels; the one-hot label then reaches every conditional.
       dtype: what the network computes in.
 
@@ -59,7 +61,8 @@ class MADE:
     features: tuple[int, ...]
     levels: int = 2
     orders: Literal["natural"] | int | Sequence[int] = "natural"
-    activation: Any = nn.relu
+    activation: Any = nn.gelu
+    residual: bool = True
     num_classes: int | None = None
     dtype: Any = None
 
@@ -212,7 +215,7 @@ class MADE:
 
     @property
     def _net(self) -> nets.MADE:
-        return nets.MADE(self.features, self.levels - 1, self.activation, dtype=self.dtype)
+        return nets.MADE(self.features, self.levels - 1, self.activation, residual=self.residual, dtype=self.dtype)
 
     def _inputs(self, x: Array) -> Array:
         """Values in [0, 1]."""

@@ -46,6 +46,8 @@ class MADE(nn.Module):
       num_outputs: P.
       activation: after each hidden layer.
       output_scale: factor on the initial weights of the last layer; with 0 its outputs begin at 0.
+      residual: whether hidden layers, then of one width, add to the one below them, and inputs reach the outputs
+        directly as well.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
     >>> net = MADE((16,), num_outputs=2)
@@ -58,6 +60,7 @@ class MADE(nn.Module):
     num_outputs: int = 1
     activation: Callable[[Array], Array] = nn.relu
     output_scale: float = 1.0
+    residual: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -66,6 +69,8 @@ class MADE(nn.Module):
                 f"MADE has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
                 "layer and every size at least 1; give it for example features=(128, 128)"
             )
+        if self.residual and len(set(self.features)) > 1:
+            raise ValueError(f"features is {tuple(self.features)}, but residual layers are all of one width")
         super().__post_init__()
 
     @nn.compact
@@ -84,12 +89,18 @@ class MADE(nn.Module):
         hidden = x
         masks = self._masks(x.shape[1], condition is not None, order)
         for i, mask in enumerate(masks[:-1]):
-            hidden = _Masked(dtype=self.dtype, name=f"layer_{i}")(hidden, mask)
+            units = _Masked(dtype=self.dtype, name=f"layer_{i}")(hidden, mask)
             if i == 0 and condition is not None:
-                flat = condition.reshape(len(condition), -1).astype(hidden.dtype)
-                hidden = hidden + nn.Dense(hidden.shape[-1], use_bias=False, dtype=self.dtype, name="condition")(flat)
-            hidden = self.activation(hidden)
+                flat = condition.reshape(len(condition), -1).astype(units.dtype)
+                units = units + nn.Dense(units.shape[-1], use_bias=False, dtype=self.dtype, name="condition")(flat)
+            units = self.activation(units)
+            hidden = hidden + units if self.residual and i > 0 else units
         outputs = _Masked(scale=self.output_scale, dtype=self.dtype, name="outputs")(hidden, masks[-1])
+        if self.residual:
+            direct = self._direct_mask(x.shape[1], order)
+            outputs = outputs + _Masked(scale=self.output_scale, use_bias=False, dtype=self.dtype, name="direct")(
+                x, direct
+            )
         return outputs.reshape(len(x), self.num_outputs, x.shape[1])
 
     def decoder(
@@ -121,6 +132,9 @@ class MADE(nn.Module):
         width = self.features[-1]
         last = (params["outputs"]["kernel"] * masks[-1]).T.reshape(self.num_outputs, dim, width).swapaxes(0, 1)
         last_bias = params["outputs"]["bias"].reshape(self.num_outputs, dim).T
+        if self.residual:
+            direct = (params["direct"]["kernel"] * self._direct_mask(dim, order)).T
+            direct = direct.reshape(self.num_outputs, dim, dim).swapaxes(0, 1)
         # Units of degree d, in a window of one size for all d; what else is in it is right, or made right later.
         windows = [int(np.bincount(degree, minlength=dim).max()) for degree in degrees]
         starts = [
@@ -138,9 +152,13 @@ class MADE(nn.Module):
                 rows = jax.lax.dynamic_slice_in_dim(kernels[i], begin, window)
                 offset = jax.lax.dynamic_slice_in_dim(offsets[i], begin, window, axis=1)
                 units = self.activation(below @ rows.T + offset)
+                if self.residual and i > 0:
+                    units = units + jax.lax.dynamic_slice_in_dim(below, begin, window, axis=1)
                 below = jax.lax.dynamic_update_slice_in_dim(hidden[i], units, begin, axis=1)
                 layers.append(below)
             outputs = below @ last[ranked[index]].T + last_bias[ranked[index]][None]
+            if self.residual:
+                outputs = outputs + x @ direct[ranked[index]].T
             return outputs, MADECache(index + 1, x, layers)
 
         empty = [jnp.zeros((num_rows, width)) for width in self.features]
@@ -153,18 +171,28 @@ class MADE(nn.Module):
 
     def _masks(self, dim: int, conditional: bool, order: Array | None) -> list[Any]:
         """Of each layer, float32 (inputs, outputs)."""
-        hidden = self._degrees(dim, conditional)
-        first = np.arange(1, dim + 1) if order is None else 1 + jnp.argsort(order)  # the degree of every dimension
+        hidden, first = self._degrees(dim, conditional), _input_degrees(dim, order)
         inputs = [first, *hidden[:-1]]
         masks = [below[:, None] <= above[None] for below, above in zip(inputs, hidden, strict=True)]
         outputs = jnp.tile(first, self.num_outputs) if order is not None else np.tile(first, self.num_outputs)
         return [mask.astype(np.float32) for mask in (*masks, hidden[-1][:, None] < outputs[None])]
+
+    def _direct_mask(self, dim: int, order: Array | None) -> Any:
+        """Of inputs on outputs, float32 (D, P · D)."""
+        first = _input_degrees(dim, order)
+        return (first[:, None] < (np if order is None else jnp).tile(first, self.num_outputs)[None]).astype(np.float32)
+
+
+def _input_degrees(dim: int, order: Array | None) -> Any:
+    """Of every dimension, 1 … D."""
+    return np.arange(1, dim + 1) if order is None else 1 + jnp.argsort(order)
 
 
 class _Masked(nn.Module):
     """A dense layer with a mask on its kernel."""
 
     scale: float = 1.0
+    use_bias: bool = True
     dtype: Any = None
 
     @nn.compact
@@ -175,6 +203,6 @@ class _Masked(nn.Module):
             return self.scale * jax.random.normal(key, shape) / jnp.sqrt(kept)
 
         kernel = self.param("kernel", initial, mask.shape)
-        bias = self.param("bias", nn.initializers.zeros, mask.shape[1:])
+        bias = self.param("bias", nn.initializers.zeros, mask.shape[1:]) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel * mask, bias, dtype=self.dtype)
-        return x @ kernel + bias[None]
+        return x @ kernel if bias is None else x @ kernel + bias[None]

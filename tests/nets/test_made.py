@@ -64,9 +64,9 @@ def test_narrow_networks_use_all_their_units(features):
 
 
 @pytest.mark.parametrize(("ordered", "conditional"), [(False, False), (False, True), (True, True)])
-@pytest.mark.parametrize(("dim", "features"), SIZES)
+@pytest.mark.parametrize(("dim", "features"), [*SIZES, (5, (7, 7, 7))])
 def test_decoder_equals_one_pass_for_each_dimension(dim, features, conditional, ordered):
-    net = MADE(features, num_outputs=2)
+    net = MADE(features, num_outputs=2, residual=features == (7, 7, 7))
     condition = jax.random.normal(jax.random.key(2), (4, 3, 2)) if conditional else None
     variables = with_random_parameters(net, dim, condition)
     noise = jax.random.normal(jax.random.key(3), (4, dim))
@@ -103,6 +103,11 @@ def test_initial_weights_keep_the_variance_although_most_are_masked():
 def test_refuses_empty_layers(fields):
     with pytest.raises(ValueError, match="needs a hidden layer and every size at least 1; give it for example"):
         MADE(**fields)
+
+
+def test_refuses_residual_layers_of_several_widths():
+    with pytest.raises(ValueError, match=r"features is \(4, 6\), but residual layers are all of one width"):
+        MADE((4, 6), residual=True)
 
 
 def test_refuses_images():

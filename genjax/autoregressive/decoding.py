@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
-from genjax.ops import at_least_float32, check_at_least
+from genjax.ops import check_at_least, tempered_logits
 
 Step = Callable[[Any, Array], tuple[Array, Any]]
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
@@ -65,12 +65,9 @@ class Sampling:
 
     def log_probs(self, logits: Array) -> Array:
         """Return the log-probabilities that tokens are drawn with, (..., L); −∞ for those that are not."""
-        logits = at_least_float32(logits)
-        largest = jnp.max(logits, axis=-1, keepdims=True)
         if self.temperature == 0:
-            best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1])
-            return jnp.log(best)
-        logits = (logits - largest) / self.temperature  # no overflow as T → 0
+            return jnp.log(jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]))
+        logits = tempered_logits(logits, self.temperature)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = jax.lax.top_k(logits, self.top_k)[0][..., -1:]
             logits = jnp.where(logits >= least, logits, -jnp.inf)

@@ -21,7 +21,13 @@ from jax.core import Tracer
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import at_least_float32, check_at_least, condition, label_of
+from genjax.ops import (
+    at_least_float32,
+    check_at_least,
+    check_num_classes,
+    label_of,
+    one_hot_label,
+)
 
 
 class CausalNet(Protocol):
@@ -63,8 +69,7 @@ class PixelModel:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] != 1:
             raise ValueError(f"shape is {self.shape}, but must be (H, W, 1): images of one channel")
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_num_classes(self.num_classes)
 
     @property
     def discrete(self) -> bool:
@@ -83,8 +88,8 @@ class PixelModel:
           ValueError: for images of another shape, or values that are not 0 … L − 1.
         """
         x = checked_values(batch["x"], self.shape, self.levels)
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
-        return Variables({"net": self.net.init(key, self._inputs(x), *context)["params"]}, {})
+        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
+        return Variables({"net": self.net.init(key, self._inputs(x), context)["params"]}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
         """The one loss."""
@@ -100,14 +105,14 @@ class PixelModel:
         """
         del key, step
         x = checked_values(batch["x"], self.shape, self.levels)
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
         log_prob = jnp.mean(self._log_prob(params["net"], x, context))
         return -log_prob, (state, {"log_prob": log_prob})
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Exact log p(x), nats, (B,)."""
         x = checked_values(x, self.shape, self.levels)
-        return self._log_prob(variables.params["net"], x, condition(label, self.num_classes, len(x)))
+        return self._log_prob(variables.params["net"], x, one_hot_label(label, self.num_classes, len(x)))
 
     def sample(
         self,
@@ -144,10 +149,8 @@ class PixelModel:
         """
         check_at_least("num_samples", num_samples, 1)
         length = self.shape[0] * self.shape[1]
-        context = condition(label, self.num_classes, num_samples)
-        cache, step = self.net.decoder(
-            variables.params["net"], num_samples, self.shape[:2], context[0] if context else None
-        )
+        context = one_hot_label(label, self.num_classes, num_samples)
+        cache, step = self.net.decoder(variables.params["net"], num_samples, self.shape[:2], context)
         tokens = generate(
             lambda cache, token: step(cache, self._inputs(token)),
             cache,
@@ -164,10 +167,16 @@ class PixelModel:
         """Values in [0, 1]."""
         return x.astype(jnp.float32) / (self.levels - 1)
 
-    def _log_prob(self, params: PyTree, x: Array, context: Any) -> Array:
-        logits = at_least_float32(jnp.asarray(self.net.apply({"params": params}, self._inputs(x), *context)))
-        chosen = jnp.arange(self.levels, dtype=x.dtype)[None, None, None] == x
-        return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=(1, 2, 3))  # equation 1
+    def _log_prob(self, params: PyTree, x: Array, context: Array | None) -> Array:
+        logits = at_least_float32(jnp.asarray(self.net.apply({"params": params}, self._inputs(x), context)))
+        return log_mass(logits, x[..., 0], axis=3)  # equation 1
+
+
+def log_mass(logits: Array, x: Array, axis: int) -> Array:
+    """Return the log-masses of values x (B, ...), added up, (B,); ``logits`` have the L values along one axis more."""
+    chosen = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
+    each = jnp.where(chosen, jax.nn.log_softmax(logits, axis=axis), 0.0)
+    return jnp.sum(each.reshape(len(x), -1), axis=1)
 
 
 def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:

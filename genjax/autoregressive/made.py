@@ -27,9 +27,16 @@ import jax.numpy as jnp
 
 from genjax import nets
 from genjax.autoregressive.decoding import Callback, Sampling, generate
-from genjax.autoregressive.image import checked_values, known_tokens
+from genjax.autoregressive.image import checked_values, known_tokens, log_mass
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import at_least_float32, check_at_least, condition, label_of
+from genjax.ops import (
+    at_least_float32,
+    check_at_least,
+    check_num_classes,
+    check_shape,
+    label_of,
+    one_hot_label,
+)
 
 
 @final
@@ -67,8 +74,7 @@ class MADE:
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise ValueError(f"shape is {self.shape}, but every size must be at least 1; give (D,) for vectors")
+        check_shape(self.shape)
         check_at_least("levels", self.levels, 2)
         if isinstance(self.orders, int):
             check_at_least("orders", self.orders, 1, "; 'natural' for row by row")
@@ -79,8 +85,7 @@ class MADE:
                     f"0 … {self._dim - 1}"
                 )
             object.__setattr__(self, "orders", tuple(self.orders))
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_num_classes(self.num_classes)
 
     @property
     def discrete(self) -> bool:
@@ -95,9 +100,9 @@ class MADE:
         """
         key, orders_key = jax.random.split(key)
         x = self._flat(batch["x"])
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
         order = None if self._fixed else jnp.arange(self._dim)
-        params = self._net.init(key, self._inputs(x), context[0] if context else None, order)["params"]
+        params = self._net.init(key, self._inputs(x), context, order)["params"]
         if self._fixed:
             return Variables({"net": params}, {})
         keys = jax.random.split(orders_key, self.orders if isinstance(self.orders, int) else 1)
@@ -117,7 +122,7 @@ class MADE:
         """
         del step
         x = self._flat(batch["x"])
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
         order = self._fixed_order if self._fixed else jax.random.choice(key, state["orders"])
         log_prob = jnp.mean(self._log_prob(params["net"], x, context, order))
         return -log_prob, (state, {"log_prob": log_prob})
@@ -125,7 +130,7 @@ class MADE:
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Exact log p(x), nats, (B,): equation 1, or 2 for several orders."""
         x = self._flat(x)
-        context = condition(label, self.num_classes, len(x))
+        context = one_hot_label(label, self.num_classes, len(x))
         if self._fixed:
             return self._log_prob(variables.params["net"], x, context, self._fixed_order)
         orders = variables.state["orders"]
@@ -167,14 +172,12 @@ class MADE:
         """
         check_at_least("num_samples", num_samples, 1)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        context = condition(label, self.num_classes, num_samples)
+        context = one_hot_label(label, self.num_classes, num_samples)
         kept = known_tokens(known, keep, self.shape, self.levels)
 
         def draw(order: Array | None, key: Array) -> Array:
             in_order = (lambda a: a) if order is None else (lambda a: None if a is None else a[:, order])
-            cache, step = self._net.decoder(
-                variables.params["net"], num_samples, self._dim, context[0] if context else None, order
-            )
+            cache, step = self._net.decoder(variables.params["net"], num_samples, self._dim, context, order)
 
             def logits(cache: Any, token: Array) -> tuple[Array, Any]:
                 outputs, cache = step(cache, self._inputs(token))
@@ -221,11 +224,9 @@ class MADE:
         """Values in [0, 1]."""
         return x.astype(jnp.float32) / (self.levels - 1)
 
-    def _log_prob(self, params: PyTree, x: Array, context: Any, order: Array | None) -> Array:
-        outputs = self._net.apply({"params": params}, self._inputs(x), context[0] if context else None, order)
-        log_mass = jax.nn.log_softmax(_with_zero(jnp.asarray(outputs)), axis=1)  # (B, L, D)
-        chosen = x[:, None] == jnp.arange(self.levels, dtype=x.dtype)[None, :, None]
-        return jnp.sum(jnp.where(chosen, log_mass, 0.0), axis=(1, 2))  # equation 1
+    def _log_prob(self, params: PyTree, x: Array, context: Array | None, order: Array | None) -> Array:
+        outputs = self._net.apply({"params": params}, self._inputs(x), context, order)
+        return log_mass(_with_zero(jnp.asarray(outputs)), x, axis=1)  # equation 1
 
     def _flat(self, x: Array) -> Array:
         return checked_values(x, self.shape, self.levels).reshape(len(x), -1)

@@ -129,3 +129,9 @@ def check_stateless(net: Any, state: Any) -> None:
     """Refuse networks with batch statistics and the like, which would tie examples of a batch together."""
     if jax.tree.leaves(state):
         raise ValueError(f"net has the collections {sorted(state)}, but a flow's networks have params alone: {net!r}")
+
+
+def check_pairs(num_layers: int) -> None:
+    """Refuse an odd number of couplings, of which one half of the data would see fewer."""
+    if num_layers < 2 or num_layers % 2:
+        raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; give 2, 4, …")

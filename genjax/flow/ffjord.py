@@ -27,7 +27,15 @@ from genjax.flow.bijection import sum_over_example
 from genjax.flow.continuous import Journey, Solver, VelocityField
 from genjax.flow.coupling import check_template
 from genjax.flow.model import Normal, checked
-from genjax.ops import check_at_least, condition, label_of, linear_path, mean_log_weight
+from genjax.ops import (
+    check_at_least,
+    check_num_classes,
+    check_shape,
+    label_of,
+    linear_path,
+    mean_log_weight,
+    one_hot_label,
+)
 
 
 @final
@@ -64,8 +72,7 @@ class FFJORD:
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise ValueError(f"shape is {self.shape}, but every size must be at least 1; give (D,) for vectors")
+        check_shape(self.shape)
         if self.trace not in ("hutchinson", "exact"):
             raise ValueError(f"trace is {self.trace!r}, but must be 'hutchinson' or 'exact'")
         if self.noise not in ("rademacher", "gaussian"):
@@ -73,8 +80,7 @@ class FFJORD:
         check_template(self.net)
         check_at_least("kinetic_weight", self.kinetic_weight, 0)
         check_at_least("jacobian_weight", self.jacobian_weight, 0)
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_num_classes(self.num_classes)
 
     @property
     def discrete(self) -> bool:
@@ -202,8 +208,7 @@ class FFJORD:
         return jax.vmap(lambda key: draw(key, x.shape, x.dtype))(keys)
 
     def _context(self, label: Array | int | None, num_rows: int) -> Array | None:
-        given = condition(label, self.num_classes, num_rows)
-        return given[0] if given else None
+        return one_hot_label(label, self.num_classes, num_rows)
 
 
 def _base_log_prob(z: Array) -> Array:

@@ -27,7 +27,15 @@ from jax.core import Tracer
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, sum_over_example
-from genjax.ops import at_least_float32, check_at_least, condition, label_of, linear_path
+from genjax.ops import (
+    at_least_float32,
+    check_at_least,
+    check_num_classes,
+    check_shape,
+    label_of,
+    linear_path,
+    one_hot_label,
+)
 
 
 @runtime_checkable
@@ -97,10 +105,8 @@ class Flow:
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise ValueError(f"shape is {self.shape}, but every size must be at least 1; give (D,) for vectors")
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_shape(self.shape)
+        check_num_classes(self.num_classes)
 
     @property
     def discrete(self) -> bool:
@@ -212,8 +218,7 @@ class Flow:
         return jax.eval_shape(self._forward, variables, x, context)[0].shape[1:]
 
     def _context(self, label: Array | int | None, num_rows: int) -> Array | None:
-        given = condition(label, self.num_classes, num_rows)
-        return given[0] if given else None
+        return one_hot_label(label, self.num_classes, num_rows)
 
 
 def checked(x: Array, shape: tuple[int, ...]) -> Array:

@@ -18,7 +18,7 @@ from typing import Any
 import flax.linen as nn
 
 from genjax.flow.bijection import Bijection, Chain, Reshape
-from genjax.flow.coupling import Coupling
+from genjax.flow.coupling import Coupling, check_pairs
 from genjax.flow.elementwise import Elementwise
 from genjax.flow.linear import ActNorm, Permutation
 from genjax.flow.model import Base, Flow, Logistic
@@ -51,8 +51,7 @@ def nice(
     Raises:
       ValueError: for an odd number of layers.
     """
-    if num_layers < 2 or num_layers % 2:
-        raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; give 2, 4, …")
+    check_pairs(num_layers)
     net = MLP(tuple(hidden), activation=activation, output_scale=0.0)
     pair = Chain(tuple(Coupling(transformer=Additive(), net=net, flip=flip) for flip in (False, True)))
     layers = (*flat(shape, before), ActNorm(), Permutation(), Scan(pair, num_layers // 2), Elementwise(Affine()))

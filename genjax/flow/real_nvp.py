@@ -16,7 +16,7 @@ from typing import Any, Literal
 import flax.linen as nn
 
 from genjax.flow.bijection import Bijection, Chain
-from genjax.flow.coupling import Coupling
+from genjax.flow.coupling import Coupling, check_pairs
 from genjax.flow.elementwise import Elementwise
 from genjax.flow.linear import ActNorm, Permutation
 from genjax.flow.model import Flow
@@ -66,8 +66,7 @@ def coupling_pairs(
     Raises:
       ValueError: for an odd number of layers.
     """
-    if num_layers < 2 or num_layers % 2:
-        raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; give 2, 4, …")
+    check_pairs(num_layers)
     halves = tuple(Coupling(transformer=transformer, net=net, flip=flip) for flip in (False, True))
     return Scan(Chain((Permutation(), *halves)), num_layers // 2, backward)
 
@@ -100,8 +99,7 @@ def real_nvp_image(
       ValueError: for an odd number of layers, or fewer than two scales.
     """
     check_at_least("num_scales", num_scales, 2, "; use real_nvp for one scale")
-    if num_layers < 2 or num_layers % 2:
-        raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; give 2, 4, …")
+    check_pairs(num_layers)
     net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
 
     def couplings(parts: Literal["halves", "checkerboard"]) -> Scan:

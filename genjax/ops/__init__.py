@@ -1,15 +1,15 @@
 """Shared mathematics on arrays: likelihoods, divergences, importance weights, paths. No networks."""
 
 from genjax.ops.bounds import at_least_float32, bounded
-from genjax.ops.checks import check_at_least
+from genjax.ops.checks import check_at_least, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
-from genjax.ops.labels import condition, label_of
+from genjax.ops.labels import condition, label_of, one_hot_label
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from genjax.ops.paths import linear_path, spherical_path
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
-from genjax.ops.temperature import tempered_softmax
+from genjax.ops.temperature import tempered_logits, tempered_softmax
 
 __all__ = [
     "Bernoulli",
@@ -23,6 +23,8 @@ __all__ = [
     "at_least_float32",
     "bounded",
     "check_at_least",
+    "check_num_classes",
+    "check_shape",
     "condition",
     "conv_general_dilated",
     "gaussian_kl",
@@ -31,6 +33,8 @@ __all__ = [
     "linear_path",
     "log_mean_weight",
     "mean_log_weight",
+    "one_hot_label",
     "spherical_path",
+    "tempered_logits",
     "tempered_softmax",
 ]

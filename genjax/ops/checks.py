@@ -1,6 +1,8 @@
-"""The check of a model's settings that every family repeats."""
+"""The checks of a model's settings that every family repeats."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def check_at_least(name: str, value: float, limit: float, cure: str = "") -> None:
@@ -21,3 +23,15 @@ def check_at_least(name: str, value: float, limit: float, cure: str = "") -> Non
     """
     if not value >= limit:
         raise ValueError(f"{name} is {value}, but must be at least {limit}{cure}")
+
+
+def check_num_classes(num_classes: int | None) -> None:
+    """Refuse fewer than one class; None is an unconditional model."""
+    if num_classes is not None:
+        check_at_least("num_classes", num_classes, 1, "; use None for an unconditional model")
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Refuse a shape of one example that has no sizes, or one below 1."""
+    if not shape or min(shape) < 1:
+        raise ValueError(f"shape is {shape}, but every size must be at least 1; give (D,) for vectors")

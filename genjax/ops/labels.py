@@ -26,7 +26,17 @@ def label_of(batch: Batch, num_classes: int | None) -> Array | None:
 
 
 def condition(label: Array | int | None, num_classes: int | None, num_rows: int) -> Condition:
-    """Return the further arguments of a network: none, or the one-hot label (num_rows, num_classes).
+    """Return the further arguments of a network: none, or the one-hot label as ``one_hot_label`` has it.
+
+    >>> condition(1, 3, 2)[0].tolist(), condition(None, None, 2)
+    ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], ())
+    """
+    one_hot = one_hot_label(label, num_classes, num_rows)
+    return () if one_hot is None else (one_hot,)
+
+
+def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: int) -> Array | None:
+    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model.
 
     Args:
       label: int32 (num_rows,), one integer for all rows, or None for an unconditional model.
@@ -35,19 +45,16 @@ def condition(label: Array | int | None, num_classes: int | None, num_rows: int)
 
     Raises:
       ValueError: when the label is missing, not wanted, or not one of the classes.
-
-    >>> condition(1, 3, 2)[0].tolist(), condition(None, None, 2)
-    ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], ())
     """
     if num_classes is None:
         if label is not None:
             raise ValueError("label is given, but this model has num_classes=None; leave it out or set num_classes")
-        return ()
+        return None
     if label is None:
         raise ValueError(f"label is None, but this model has num_classes={num_classes}; give label=0, for example")
     if not isinstance(label, Tracer):
         _check_label(np.asarray(label), num_classes, num_rows)
-    return (jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes)),)
+    return jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes))
 
 
 def _check_label(label: np.ndarray, num_classes: int, num_rows: int) -> None:

@@ -31,6 +31,10 @@ def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
     """
     if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) > 0):
         raise ValueError(f"temperature is {temperature}, but must be positive; for the limit 0 take the argmax")
+    return jax.nn.softmax(tempered_logits(logits, temperature), axis=-1)
+
+
+def tempered_logits(logits: Array, temperature: float | Array) -> Array:
+    """Return (l − max l) / T for a positive T, of which the largest is 0; l / T alone may overflow."""
     logits = at_least_float32(logits)
-    largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    return jax.nn.softmax((logits - largest) / temperature, axis=-1)  # l / T alone may overflow
+    return (logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))) / temperature

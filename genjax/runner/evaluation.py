@@ -82,6 +82,11 @@ class Evaluation:
         """All devices."""
         return Placement()
 
+    @functools.cached_property
+    def log_likelihoods(self) -> dict[str, np.ndarray]:
+        """Nats of every example by the name of the method, (K, N) for K replicas, as far as metrics have asked."""
+        return {}
+
     @property
     def replicas(self) -> range:
         """Indices of the replicas."""

@@ -52,8 +52,8 @@ def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     units = metrics.likelihood_units(run.model, run.experiment.data, run.experiment.preprocess)
     found = []
     for method in methods:
-        draws = {"num_samples": evaluation.likelihood_samples} if method == "log_prob_estimate" else {}
-        scores = _scores(evaluation, method, draws)
+        draws = _draws(evaluation, method)
+        scores = _scores(evaluation, method)
         protocol = {"examples": scores.shape[-1], "split": evaluation.split} | draws
         told = [
             [
@@ -82,8 +82,19 @@ def _told(said: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> di
     }
 
 
-def _scores(evaluation: Evaluation, method: str, draws: Mapping[str, int]) -> np.ndarray:
-    """Return nats of every example, shape (K, N) for K replicas."""
+def _draws(evaluation: Evaluation, method: str) -> dict[str, int]:
+    """Return the arguments of a likelihood that is an estimate, and none of others."""
+    return {"num_samples": evaluation.likelihood_samples} if method == "log_prob_estimate" else {}
+
+
+def _scores(evaluation: Evaluation, method: str) -> np.ndarray:
+    """Return nats of every example, shape (K, N) for K replicas; computed once, for all metrics."""
+    if method not in evaluation.log_likelihoods:
+        evaluation.log_likelihoods[method] = _scored(evaluation, method)
+    return evaluation.log_likelihoods[method]
+
+
+def _scored(evaluation: Evaluation, method: str) -> np.ndarray:
     run, placement, seeds = evaluation.run, evaluation.placement, len(evaluation.run.seeds)
     scorer = Scorer(
         run.model,
@@ -92,7 +103,7 @@ def _scores(evaluation: Evaluation, method: str, draws: Mapping[str, int]) -> np
         placement=placement,
         num_seeds=seeds,
         batch_size=evaluation.batch_size,
-        arguments=draws,
+        arguments=_draws(evaluation, method),
     )
     # The key is the same for every replica and every method: all see the same binarization.
     stream = stream_key(evaluation.key, "evaluate")
@@ -193,16 +204,15 @@ def _detection(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     obstacle = _no_detection(evaluation)
     if obstacle is not None:
         return [unavailable("auroc", obstacle)]
-    methods = likelihoods(evaluation.run.model)
-    draws = {"num_samples": evaluation.likelihood_samples} if methods[0] == "log_prob_estimate" else {}
+    method = likelihoods(evaluation.run.model)[0]
     label = np.concatenate(list(_labels(evaluation, evaluation.split)))
     told = []
-    for seed, scores in zip(evaluation.run.seeds, _scores(evaluation, methods[0], draws), strict=True):
+    for seed, scores in zip(evaluation.run.seeds, _scores(evaluation, method), strict=True):
         if np.isnan(scores).any():
             return [unavailable("auroc", f"{np.isnan(scores).sum()} of {len(scores)} scores of seed {seed} are NaN")]
         values = metrics.detection(metrics.likelihood_score(scores), label)
         protocol = {
-            "score": f"-{methods[0]}",
+            "score": f"-{method}",
             "draws of preprocessing": 1,
             "examples": len(label),
             "prevalence": round(values["prevalence"], 4),

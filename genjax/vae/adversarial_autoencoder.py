@@ -45,6 +45,7 @@ from genjax.ops import (
     at_least_float32,
     bounded,
     check_at_least,
+    check_num_classes,
     condition,
     label_of,
     linear_path,
@@ -112,8 +113,7 @@ class AdversarialAutoencoder:
                 "give both, or neither"
             )
         check_at_least("gradient_penalty", self.gradient_penalty, 0)
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_num_classes(self.num_classes)
         if self.label_to == "discriminator" and self.prior.num_classes != self.num_classes:
             raise ValueError(
                 f"num_classes is {self.num_classes}, but {self.prior} has {self.prior.num_classes}; give the "

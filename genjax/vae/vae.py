@@ -30,6 +30,7 @@ from genjax.ops import (
     at_least_float32,
     bounded,
     check_at_least,
+    check_num_classes,
     condition,
     gaussian_kl,
     label_of,
@@ -80,8 +81,7 @@ class VAE:
         check_at_least("latent_dim", self.latent_dim, 1)
         check_at_least("beta", self.beta, 0)
         check_at_least("kl_warmup_steps", self.kl_warmup_steps, 0)
-        if self.num_classes is not None:
-            check_at_least("num_classes", self.num_classes, 1, "; use None for an unconditional model")
+        check_num_classes(self.num_classes)
 
     @property
     def discrete(self) -> bool:

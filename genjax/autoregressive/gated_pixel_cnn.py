@@ -27,28 +27,30 @@ from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.image import PixelModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv
-from genjax.ops import check_at_least
+from genjax.ops import Categorical, check_at_least
 
 
 def gated_pixel_cnn(
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     levels: int = 2,
     num_layers: int = 8,
     features: int = 64,
     reach: int = 2,
     num_classes: int | None = None,
+    embedding_dim: int | None = None,
     dtype: Any = None,
 ) -> PixelModel:
     """Return a gated PixelCNN.
 
     Args:
-      shape: (H, W, 1).
+      shape: (H, W, 1), or (H, W) of grids of codes.
       levels: number of values of a pixel.
       num_layers: of each stack.
       features: channels of each layer.
       reach: r, how many rows up and columns to either side one layer sees.
       num_classes: see ``PixelModel``.
+      embedding_dim: see ``PixelModel``.
       dtype: what the network computes in.
 
     >>> model = gated_pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
@@ -58,9 +60,14 @@ def gated_pixel_cnn(
     """
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
-    check_at_least("levels", levels, 2)
     net = GatedPixelNet(num_outputs=levels, num_layers=num_layers, features=features, reach=reach, dtype=dtype)
-    return PixelModel(shape=shape, net=net, num_classes=num_classes)
+    return PixelModel(
+        shape=shape,
+        net=net,
+        distribution=Categorical(levels),
+        num_classes=num_classes,
+        embedding_dim=embedding_dim,
+    )
 
 
 class GatedPixelNet(nn.Module):
@@ -82,7 +89,7 @@ class GatedPixelNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map pixels (B, H, W, 1) to logits (B, H, W, L); ``condition`` is (B, K)."""
+        """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         v = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
         h = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
         skip = 0.0
@@ -99,11 +106,12 @@ class GatedPixelNet(nn.Module):
         """See ``CausalNet``."""
         width, r = size[1], self.reach
         layers = [params[f"layer_{i}"] for i in range(self.num_layers)]
-        channels = [1] + [self.features] * (self.num_layers - 1)
+        inputs = params["layer_0"]["vertical"]["kernel"].shape[2]
+        channels = [inputs] + [self.features] * (self.num_layers - 1)
         given = [_linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
         empty = _Cache(
             index=jnp.int32(0),
-            row=jnp.zeros((num_rows, width)),
+            row=jnp.zeros((num_rows, width, inputs)),
             above=[jnp.zeros((num_rows, r, width, c)) for c in channels],
             linked=[jnp.zeros((num_rows, width, 2 * self.features)) for _ in layers],
             left=[jnp.zeros((num_rows, r, c)) for c in channels],
@@ -111,7 +119,7 @@ class GatedPixelNet(nn.Module):
 
         def next_row(cache: _Cache) -> _Cache:
             """Equation 1 for a whole row, from the finished one above it."""
-            v, above, linked = cache.row[:, :, None], [], []
+            v, above, linked = cache.row, [], []
             for layer, past, c in zip(layers, cache.above, given, strict=True):
                 rows = jnp.concatenate([past, v[:, None]], axis=1)  # i - r … i
                 both = jax.lax.conv_general_dilated(
@@ -126,10 +134,10 @@ class GatedPixelNet(nn.Module):
                 v = _gate(both + c)
             return cache._replace(above=above, linked=linked, left=[jnp.zeros_like(left) for left in cache.left])
 
-        def step(cache: _Cache, value: Array) -> tuple[Array, _Cache]:
+        def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
             column = cache.index % width
-            last = jnp.where(cache.index > 0, value, 0.0)[:, None]  # there is no pixel before the first
-            row = jax.lax.dynamic_update_slice_in_dim(cache.row, last, (cache.index - 1) % width, axis=1)
+            last = jnp.where(cache.index > 0, pixel, 0.0)  # there is no pixel before the first
+            row = jax.lax.dynamic_update_slice_in_dim(cache.row, last[:, None], (cache.index - 1) % width, axis=1)
             cache = jax.lax.cond(column == 0, next_row, lambda same: same, cache._replace(row=row))
             h, left, skip = jnp.where(column > 0, last, 0.0), [], 0.0
             for layer, past, linked in zip(layers, cache.left, cache.linked, strict=True):

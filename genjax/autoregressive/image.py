@@ -1,6 +1,6 @@
 """What autoregressive models of images share: a likelihood by pixels, and samples pixel by pixel.
 
-In raster order, rows from above and each from the left,
+In raster order, rows from above and each from the left, channel by channel within a pixel,
 
     log p(x) = Σ_i log p(x_i | x_1, …, x_{i−1}),                                                                  (1)
 
@@ -10,8 +10,10 @@ that is being drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, final
 
 import jax
@@ -21,32 +23,35 @@ from jax.core import Tracer
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.nets import apply_net, init_net
 from genjax.ops import (
-    at_least_float32,
+    PixelDistribution,
     check_at_least,
     check_num_classes,
+    condition,
     label_of,
     one_hot_label,
 )
+from genjax.ops.labels import Condition
 
 
 class CausalNet(Protocol):
-    """A Linen module that maps pixels in [0, 1], (B, H, W, 1), and a condition to logits of each, (B, H, W, L).
+    """A Linen module that maps pixels (B, H, W, D) and a condition to outputs of each pixel, (B, H, W, P).
 
-    Logits of a pixel depend on the pixels before it alone.
+    Outputs of a pixel depend on the pixels before it alone.
     """
 
     @property
     def num_outputs(self) -> int:
-        """L."""
+        """P."""
         ...
 
     def decoder(
         self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
     ) -> tuple[PyTree, Step]:
-        """Return an empty cache and ``step(cache, value) -> (logits, cache)``, in raster order.
+        """Return an empty cache and ``step(cache, pixel) -> (outputs, cache)``, in raster order.
 
-        Values are (B,), in [0, 1], of the pixel before, and ignored at the first one; logits are (B, L).
+        Pixels are (B, D), those before, and ignored at the first step; outputs are (B, P).
         """
         ...
 
@@ -54,22 +59,37 @@ class CausalNet(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PixelModel:
-    """An autoregressive model of images of one channel, whose pixels are integers 0 … L − 1.
+    """An autoregressive model of images, or of grids of codes, whose values are integers 0 … L − 1.
 
     Attributes:
-      shape: (H, W, 1).
-      net: the causal network; it says L.
+      shape: (H, W, C) of images, or (H, W) of grids.
+      net: the causal network.
+      distribution: of a pixel, from what the network puts out; it says L.
       num_classes: None, or the number of labels; the one-hot label is the network's condition.
+      embedding_dim: None where values are intensities, which reach the network as numbers in [0, 1]; otherwise the
+        length of the vectors, learned, that stand for values without an order, such as codes. Only for one channel.
+
+    Raises:
+      ValueError: when the network does not put out what the distribution takes.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     net: Any
+    distribution: PixelDistribution
     num_classes: int | None = None
+    embedding_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[2] != 1:
-            raise ValueError(f"shape is {self.shape}, but must be (H, W, 1): images of one channel")
+        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
+            raise ValueError(f"shape is {self.shape}, but must be (H, W, C) of images, or (H, W) of grids")
         check_num_classes(self.num_classes)
+        needed = self.distribution.num_outputs(self._channels)
+        if self.net.num_outputs != needed:
+            raise ValueError(f"net has num_outputs={self.net.num_outputs}, but {self.distribution} needs {needed}")
+        if self.embedding_dim is not None:
+            check_at_least("embedding_dim", self.embedding_dim, 1, "; None for intensities")
+            if self._channels != 1:
+                raise ValueError(f"embedding_dim is {self.embedding_dim}, but pixels of {self.shape} are no codes")
 
     @property
     def discrete(self) -> bool:
@@ -78,8 +98,8 @@ class PixelModel:
 
     @property
     def levels(self) -> int:
-        """L, number of values of a pixel."""
-        return self.net.num_outputs
+        """L, number of values of a channel."""
+        return self.distribution.levels
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for images like ``batch["x"]``.
@@ -87,13 +107,19 @@ class PixelModel:
         Raises:
           ValueError: for images of another shape, or values that are not 0 … L − 1.
         """
-        x = checked_values(batch["x"], self.shape, self.levels)
-        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
-        return Variables({"net": self.net.init(key, self._inputs(x), context)["params"]}, {})
+        x = self._pixels(batch["x"])
+        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        params = {}
+        if self.embedding_dim is not None:
+            key, embedding_key = jax.random.split(key)
+            params["embedding"] = jax.random.normal(embedding_key, (self.levels, self.embedding_dim))
+        net, _ = init_net(self.net, key, self._inputs(params, x), *context)
+        return Variables({"net": net, **params}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
         """The one loss."""
-        return (Objective(name="likelihood", wrt=("net",), loss=self.loss),)
+        wrt = ("net",) if self.embedding_dim is None else ("net", "embedding")
+        return (Objective(name="likelihood", wrt=wrt, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
@@ -103,16 +129,16 @@ class PixelModel:
         Returns:
           The scalar, and the state as it was with the metric ``log_prob``.
         """
-        del key, step
-        x = checked_values(batch["x"], self.shape, self.levels)
-        context = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
-        log_prob = jnp.mean(self._log_prob(params["net"], x, context))
+        del step
+        x = self._pixels(batch["x"])
+        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        log_prob = jnp.mean(self._log_prob(params, x, context, key=key, train=True))
         return -log_prob, (state, {"log_prob": log_prob})
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Exact log p(x), nats, (B,)."""
-        x = checked_values(x, self.shape, self.levels)
-        return self._log_prob(variables.params["net"], x, one_hot_label(label, self.num_classes, len(x)))
+        x = self._pixels(x)
+        return self._log_prob(variables.params, x, condition(label, self.num_classes, len(x)))
 
     def sample(
         self,
@@ -142,41 +168,74 @@ class PixelModel:
           min_p: least probability of a value that may be drawn, as a share of the greatest.
           known: pixels (N, *shape) or (1, *shape) to be kept where ``keep`` is true; see ``generate``.
           keep: bool, of the shape of one example or of all.
-          callback: see ``generate``.
+          callback: see ``generate``; tokens are the channels of pixels, one after the other.
 
         Returns:
           int32 (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
-        length = self.shape[0] * self.shape[1]
         context = one_hot_label(label, self.num_classes, num_samples)
-        cache, step = self.net.decoder(variables.params["net"], num_samples, self.shape[:2], context)
+        cache, step = self._decoder(variables.params, num_samples, context)
         tokens = generate(
-            lambda cache, token: step(cache, self._inputs(token)),
+            step,
             cache,
             key,
             num_rows=num_samples,
-            length=length,
+            length=math.prod(self.shape),
             sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
             **known_tokens(known, keep, self.shape, self.levels),
             callback=callback,
         )
         return tokens.reshape(num_samples, *self.shape)
 
-    def _inputs(self, x: Array) -> Array:
-        """Values in [0, 1]."""
+    @property
+    def _channels(self) -> int:
+        return self.shape[2] if len(self.shape) == 3 else 1
+
+    def _pixels(self, x: Array) -> Array:
+        """Checked values, (B, H, W, C)."""
+        x = checked_values(x, self.shape, self.levels)
+        return x if len(self.shape) == 3 else x[..., None]
+
+    def _inputs(self, params: PyTree, x: Array) -> Array:
+        """What the network sees of values (..., C)."""
+        if self.embedding_dim is not None:
+            return params["embedding"][x[..., 0].astype(jnp.int32)]
         return x.astype(jnp.float32) / (self.levels - 1)
 
-    def _log_prob(self, params: PyTree, x: Array, context: Array | None) -> Array:
-        logits = at_least_float32(jnp.asarray(self.net.apply({"params": params}, self._inputs(x), context)))
-        return log_mass(logits, x[..., 0], axis=3)  # equation 1
+    def _log_prob(
+        self, params: PyTree, x: Array, context: Condition, key: Array | None = None, train: bool = False
+    ) -> Array:
+        outputs, _ = apply_net(self.net, params["net"], {}, self._inputs(params, x), *context, key=key, train=train)
+        return self.distribution.log_prob(outputs, x)  # equation 1
 
+    def _decoder(self, params: PyTree, num_rows: int, context: Array | None) -> tuple[PyTree, Step]:
+        """Return a cache and ``step(cache, token) -> (logits, cache)``.
 
-def log_mass(logits: Array, x: Array, axis: int) -> Array:
-    """Return the log-masses of values x (B, ...), added up, (B,); ``logits`` have the L values along one axis more."""
-    chosen = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
-    each = jnp.where(chosen, jax.nn.log_softmax(logits, axis=axis), 0.0)
-    return jnp.sum(each.reshape(len(x), -1), axis=1)
+        The network steps at each pixel's first channel. The cache is the network's, its outputs for the pixel being
+        drawn, that pixel, and the number of the token.
+        """
+        channels = self._channels
+        net_cache, net_step = self.net.decoder(params["net"], num_rows, self.shape[:2], context)
+
+        def next_pixel(now: tuple[PyTree, Array], pixel: Array) -> tuple[PyTree, Array]:
+            outputs, net_cache = net_step(now[0], self._inputs(params, pixel))
+            return net_cache, outputs
+
+        def step(cache: Any, token: Array) -> tuple[Array, Any]:
+            now, pixel, number = cache
+            channel = number % channels
+            pixel = jax.lax.dynamic_update_slice_in_dim(pixel, token[:, None], (number - 1) % channels, axis=1)
+            if channels == 1:
+                now = next_pixel(now, pixel)
+            else:
+                now = jax.lax.cond(channel == 0, next_pixel, lambda now, _: now, now, pixel)
+            of_channel = [partial(self.distribution.logits, channel=c) for c in range(channels)]
+            return jax.lax.switch(channel, of_channel, now[1], pixel), (now, pixel, number + 1)
+
+        pixel = jnp.zeros((num_rows, channels), jnp.int32)
+        outputs = jax.eval_shape(net_step, net_cache, self._inputs(params, pixel))[0]
+        return ((net_cache, jnp.zeros(outputs.shape, outputs.dtype)), pixel, jnp.int32(0)), step
 
 
 def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:
@@ -199,6 +258,6 @@ def known_tokens(
     known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int
 ) -> Mapping[str, Array | None]:
     """Return known values and where to keep them as ``generate`` takes them, in raster order."""
-    length = int(np.prod(shape))
+    length = math.prod(shape)
     flat = None if known is None else checked_values(known, shape, levels).astype(jnp.int32).reshape(-1, length)
     return {"known": flat, "keep": None if keep is None else jnp.asarray(keep).reshape(-1, length)}

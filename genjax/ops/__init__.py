@@ -8,15 +8,19 @@ from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of, one_hot_label
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from genjax.ops.paths import linear_path, spherical_path
+from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, log_mass
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
 from genjax.ops.temperature import tempered_logits, tempered_softmax
 
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "DiscretizedLogistic",
     "Gaussian",
     "GaussianMixture",
     "Likelihood",
+    "LogisticMixture",
+    "PixelDistribution",
     "Prior",
     "StandardNormal",
     "SwissRoll",
@@ -31,6 +35,7 @@ __all__ = [
     "gaussian_log_prob",
     "label_of",
     "linear_path",
+    "log_mass",
     "log_mean_weight",
     "mean_log_weight",
     "one_hot_label",

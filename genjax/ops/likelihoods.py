@@ -180,14 +180,7 @@ class DiscretizedLogistic:
         """Log-mass in nats, shape (B,)."""
         location, inverse_scale = self._parameters(outputs)
         k = jnp.clip(jnp.round(x * (self.levels - 1)), 0, self.levels - 1)
-        above = (k + 0.5 - location) * inverse_scale
-        below = (k - 0.5 - location) * inverse_scale
-        # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}): three factors, none of which cancels.
-        first, last = k == 0, k == self.levels - 1
-        log_above = jnp.where(last, 0.0, jax.nn.log_sigmoid(above))
-        log_below = jnp.where(first, 0.0, jax.nn.log_sigmoid(-below))
-        log_width = jnp.where(first | last, 0.0, jnp.log(-jnp.expm1(-inverse_scale)))
-        return _sum_data(log_above + log_below + log_width)
+        return _sum_data(discretized_logistic(k, location, inverse_scale, self.levels))
 
     def mean(self, outputs: Array) -> Array:
         """Expected value of the discrete variable, in [0, 1]."""
@@ -204,6 +197,18 @@ class DiscretizedLogistic:
         location, inverse_scale = self._parameters(outputs)
         noise = jax.random.logistic(key, location.shape, location.dtype)
         return jnp.clip(jnp.round(location + noise / inverse_scale), 0, self.levels - 1) / (self.levels - 1)
+
+
+def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels: int) -> Array:
+    """Return the log-mass of k in 0 … levels − 1; location and inverse scale are in levels. All broadcast."""
+    above = (k + 0.5 - location) * inverse_scale
+    below = (k - 0.5 - location) * inverse_scale
+    # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}): three factors, none of which cancels.
+    first, last = k == 0, k == levels - 1
+    log_above = jnp.where(last, 0.0, jax.nn.log_sigmoid(above))
+    log_below = jnp.where(first, 0.0, jax.nn.log_sigmoid(-below))
+    log_width = jnp.where(first | last, 0.0, jnp.log(-jnp.expm1(-inverse_scale)))
+    return log_above + log_below + log_width
 
 
 def _location_and_log_scale(outputs: Array) -> tuple[Array, Array]:

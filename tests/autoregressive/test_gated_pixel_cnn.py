@@ -73,7 +73,7 @@ def test_cached_logits_are_those_of_the_whole_network(reach, num_classes):
         whole = model.net.apply({"params": params}, values, *context)
         cache, step = model.net.decoder(params, 6, (4, 5), *(context or (None,)))
         before = jnp.concatenate([jnp.full((6, 1), jnp.nan), values.reshape(6, -1)[:, :-1]], axis=1)
-        _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.T)
+        _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.T[..., None])
         return whole.reshape(6, 20, 7), stepped.swapaxes(0, 1)
 
     whole, stepped = both(variables.params["net"])
@@ -93,7 +93,8 @@ def test_an_image_is_completed_from_its_top():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shape": (3, 3, 3)}, r"shape is \(3, 3, 3\), but must be \(H, W, 1\): images of one channel"),
+        ({"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),
+        ({"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) of images, or \(H, W\) of grids"),
         ({"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         ({"reach": 0}, "reach is 0, but must be at least 1"),
         ({"levels": 1}, "levels is 1, but must be at least 2"),

@@ -1,0 +1,157 @@
+"""Distributions of a pixel of C channels, given what an autoregressive network makes of the pixels before it.
+
+Values are integers k = 0 … L − 1, and the channels of a pixel follow one another:
+
+    categorical        C = 1           p(k) = softmax(l)_k
+    logistic mixture   u = 2k/(L−1)−1  p(k_1, …, k_C) = Σ_m π_m Π_c p(k_c | m_c + Σ_{d<c} a_dc u_d, s_c)
+
+where p(· | m, s) is the discretized logistic distribution of ``likelihoods``, whose outermost values take all the mass
+beyond them, and each of the M components has its own locations m, log-scales s and coefficients a, in units of u (Tim
+Salimans, Andrej Karpathy, Xi Chen and Diederik Kingma 2017, arXiv:1701.05517, section 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.ops.bounds import at_least_float32, bounded
+from genjax.ops.checks import check_at_least
+from genjax.ops.likelihoods import discretized_logistic
+
+LOG_SCALE_BOUND = 7.0  # the paper's: e^−7 is a quarter of the distance of two of 256 levels
+
+
+class PixelDistribution(Protocol):
+    """A distribution over pixels (B, ..., C), from outputs (B, ..., P) of a network."""
+
+    @property
+    def levels(self) -> int:
+        """L."""
+        ...
+
+    def num_outputs(self, channels: int) -> int:
+        """P, for pixels of so many channels; ValueError where there can be no such pixels."""
+        ...
+
+    def log_prob(self, outputs: Array, x: Array) -> Array:
+        """Log-mass of x (B, ..., C) in nats, summed over all axes but the first, (B,)."""
+        ...
+
+    def logits(self, outputs: Array, x: Array, channel: int) -> Array:
+        """Logits (B, L) of a channel of pixels x (B, C), given its earlier channels; the others do not matter."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Categorical:
+    """A probability for every value of a pixel of one channel.
+
+    Attributes:
+      levels: L.
+
+    >>> Categorical(4).log_prob(jnp.zeros((1, 4)), jnp.array([[3]])).tolist()  # log ¼
+    [-1.3862943649291992]
+    """
+
+    levels: int
+
+    def __post_init__(self) -> None:
+        check_at_least("levels", self.levels, 2)
+
+    def num_outputs(self, channels: int) -> int:
+        """L logits."""
+        if channels != 1:
+            raise ValueError(
+                f"a pixel has {channels} channels, but Categorical takes one; LogisticMixture takes any number"
+            )
+        return self.levels
+
+    def log_prob(self, outputs: Array, x: Array) -> Array:
+        """Log-mass, nats, (B,)."""
+        return log_mass(at_least_float32(outputs), x[..., 0], axis=outputs.ndim - 1)
+
+    def logits(self, outputs: Array, x: Array, channel: int) -> Array:
+        """The outputs."""
+        del x, channel
+        return at_least_float32(outputs)
+
+
+@final
+@dataclass(frozen=True)
+class LogisticMixture:
+    """Mixture of discretized logistic distributions, whose channels depend on one another within a component.
+
+    Attributes:
+      levels: L, 256 for 8-bit images.
+      num_components: M.
+
+    >>> mixture = LogisticMixture(levels=4, num_components=2)
+    >>> outputs = jnp.linspace(-1, 1, mixture.num_outputs(1))[None]
+    >>> masses = jnp.exp(jax.vmap(lambda k: mixture.log_prob(outputs, k[None, None]))(jnp.arange(4)))
+    >>> round(masses.sum().item(), 5)
+    1.0
+    """
+
+    levels: int = 256
+    num_components: int = 10
+
+    def __post_init__(self) -> None:
+        check_at_least("levels", self.levels, 2)
+        check_at_least("num_components", self.num_components, 1)
+
+    def num_outputs(self, channels: int) -> int:
+        """Of each component a weight, C locations, C log-scales and C(C - 1)/2 coefficients."""
+        return self.num_components * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+    def log_prob(self, outputs: Array, x: Array) -> Array:
+        """Log-mass, nats, (B,)."""
+        each = self._joint(outputs, x, x.shape[-1])
+        log_prob = jax.nn.logsumexp(each, axis=-1)
+        return jnp.sum(log_prob.reshape(len(x), -1), axis=1)
+
+    def logits(self, outputs: Array, x: Array, channel: int) -> Array:
+        """Log-masses (B, L) of a channel's values along with those of the channels before it."""
+        location, inverse_scale = (a[:, None] for a in self._logistic(outputs, x, channel))
+        values = jnp.arange(self.levels, dtype=location.dtype)[:, None]
+        masses = discretized_logistic(values, location, inverse_scale, self.levels)  # (B, L, M)
+        return jax.nn.logsumexp(self._joint(outputs, x, channel)[:, None] + masses, axis=-1)
+
+    def _joint(self, outputs: Array, x: Array, num_channels: int) -> Array:
+        """Log-mass of the first channels along with each component, (B, ..., M)."""
+        joint = jax.nn.log_softmax(self._split(outputs, x.shape[-1])[0])
+        for channel in range(num_channels):
+            location, inverse_scale = self._logistic(outputs, x, channel)
+            value = x[..., channel, None].astype(location.dtype)
+            joint = joint + discretized_logistic(value, location, inverse_scale, self.levels)
+        return joint
+
+    def _logistic(self, outputs: Array, x: Array, channel: int) -> tuple[Array, Array]:
+        """Location and inverse scale of a channel, (B, ..., M) each, in levels."""
+        _, locations, log_scales, coefficients = self._split(outputs, x.shape[-1])
+        half = (self.levels - 1) / 2
+        location = locations[..., channel, :]
+        first = channel * (channel - 1) // 2
+        for before in range(channel):
+            u = x[..., before, None].astype(location.dtype) / half - 1
+            location = location + coefficients[..., first + before, :] * u
+        return (location + 1) * half, jnp.exp(-log_scales[..., channel, :]) / half
+
+    def _split(self, outputs: Array, channels: int) -> tuple[Array, Array, Array, Array]:
+        """Weights (B, ..., M), locations and log-scales (B, ..., C, M), coefficients (B, ..., C(C - 1)/2, M)."""
+        blocks = at_least_float32(outputs).reshape(*outputs.shape[:-1], -1, self.num_components)
+        weights, locations, log_scales, coefficients = jnp.split(blocks, [1, 1 + channels, 1 + 2 * channels], axis=-2)
+        log_scales = bounded(log_scales, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
+        return weights[..., 0, :], locations, log_scales, jnp.tanh(coefficients)
+
+
+def log_mass(logits: Array, x: Array, axis: int) -> Array:
+    """Return the log-masses of values x (B, ...), added up, (B,); ``logits`` have the L values along one axis more."""
+    chosen = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
+    each = jnp.where(chosen, jax.nn.log_softmax(logits, axis=axis), 0.0)
+    return jnp.sum(each.reshape(len(x), -1), axis=1)

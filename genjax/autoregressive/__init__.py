@@ -7,5 +7,19 @@ from genjax.autoregressive.decoding import Sampling, generate
 from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
 from genjax.autoregressive.image import CausalNet, PixelModel
 from genjax.autoregressive.made import MADE
+from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
+from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, pixel_cnn_pp
 
-__all__ = ["MADE", "CausalNet", "GatedPixelNet", "PixelModel", "Sampling", "gated_pixel_cnn", "generate"]
+__all__ = [
+    "MADE",
+    "CausalNet",
+    "GatedPixelNet",
+    "PixelCNNPPNet",
+    "PixelModel",
+    "PixelNet",
+    "Sampling",
+    "gated_pixel_cnn",
+    "generate",
+    "pixel_cnn",
+    "pixel_cnn_pp",
+]

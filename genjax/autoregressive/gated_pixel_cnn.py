@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.image import PixelModel
 from genjax.core import Array, PyTree
-from genjax.nets import Conv
+from genjax.nets import Conv, linear
 from genjax.ops import Categorical, check_at_least
 
 
@@ -108,7 +108,7 @@ class GatedPixelNet(nn.Module):
         layers = [params[f"layer_{i}"] for i in range(self.num_layers)]
         inputs = params["layer_0"]["vertical"]["kernel"].shape[2]
         channels = [inputs] + [self.features] * (self.num_layers - 1)
-        given = [_linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
+        given = [linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
         empty = _Cache(
             index=jnp.int32(0),
             row=jnp.zeros((num_rows, width, inputs)),
@@ -130,7 +130,7 @@ class GatedPixelNet(nn.Module):
                     dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 )[:, 0] + _bias(layer["vertical"])
                 above.append(rows[:, 1:])
-                linked.append(_linear(layer["link"], both) + c)
+                linked.append(linear(layer["link"], both) + c)
                 v = _gate(both + c)
             return cache._replace(above=above, linked=linked, left=[jnp.zeros_like(left) for left in cache.left])
 
@@ -148,10 +148,10 @@ class GatedPixelNet(nn.Module):
                 gated = _gate(both)
                 left.append(columns[:, 1:])
                 if "residual" in layer:
-                    h = _linear(layer["residual"], gated) + (0.0 if layer is layers[0] else h)
-                skip = skip + _linear(layer["skip"], gated)
-            hidden = nn.relu(_linear(params["head"], nn.relu(skip)))
-            return _linear(params["logits"], hidden), cache._replace(index=cache.index + 1, left=left)
+                    h = linear(layer["residual"], gated) + (0.0 if layer is layers[0] else h)
+                skip = skip + linear(layer["skip"], gated)
+            hidden = nn.relu(linear(params["head"], nn.relu(skip)))
+            return linear(params["logits"], hidden), cache._replace(index=cache.index + 1, left=left)
 
         return empty, step
 
@@ -199,11 +199,6 @@ class _Layer(nn.Module):
 def _gate(both: Array) -> Array:
     a, b = jnp.split(both, 2, axis=-1)
     return jnp.tanh(a) * jax.nn.sigmoid(b)
-
-
-def _linear(layer: PyTree, x: Array) -> Array:
-    product = x @ layer["kernel"]
-    return product + layer["bias"].reshape((1,) * (product.ndim - 1) + (-1,)) if "bias" in layer else product
 
 
 def _bias(layer: PyTree) -> Array:

@@ -1,13 +1,16 @@
 """Shared Flax Linen building blocks, and the two functions through which families touch a network."""
 
+from genjax.nets.causal import CausalCache, CausalConv, linear
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
 from genjax.nets.made import MADE
-from genjax.nets.mlp import MLP
+from genjax.nets.mlp import MLP, scaled_init
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [
     "MADE",
     "MLP",
+    "CausalCache",
+    "CausalConv",
     "Conv",
     "ConvDecoder",
     "ConvEncoder",
@@ -15,5 +18,7 @@ __all__ = [
     "PixelNet",
     "apply_net",
     "init_net",
+    "linear",
     "output_shape",
+    "scaled_init",
 ]

@@ -8,6 +8,9 @@ JAX leaves the swaps to the layouts that a convolution names. On CPUs, XLA has q
 and kernels HWIO) and brings all others to it, but not within loops: there, in scanned layers or training steps, it
 falls back to kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every
 convolution has the quick layout from the start. The numbers are the same, to rounding.
+
+Padding of more than a window less one makes that of ∂L/∂x in equation 1 negative, which XLA:CPU gets wrong: it reads
+beyond the array (seen in jax 0.10.2). What is in excess is therefore padded before.
 """
 
 from __future__ import annotations
@@ -37,12 +40,15 @@ def conv_general_dilated(
       dimension_numbers: must say "channels last" for the quick way.
       **settings: the other arguments of JAX's function.
     """
-    settings |= {"window_strides": window_strides, "padding": padding}
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     in_groups = settings.get("feature_group_count", 1) != 1 or settings.get("batch_group_count", 1) != 1
     n = lhs.ndim - 1  # the last dimension; as (batch, feature, *spatial) and (out, in, *window)
     if in_groups or numbers != _numbers(lhs=(0, n), rhs=(n, n - 1), out=(0, n), n=n):
-        return jax.lax.conv_general_dilated(lhs, rhs, dimension_numbers=dimension_numbers, **settings)
+        options = {"dimension_numbers": dimension_numbers, **settings}
+        return jax.lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
+    if not isinstance(padding, str) and set(settings.get("lhs_dilation") or (1,)) == {1}:
+        lhs, padding = _without_excess(lhs, rhs, padding, settings.get("rhs_dilation") or (1,) * (n - 1))
+    settings |= {"window_strides": window_strides, "padding": padding}
     convolve = functools.partial(jax.lax.conv_general_dilated, **settings)
 
     @jax.custom_jvp
@@ -59,6 +65,16 @@ def conv_general_dilated(
         return convolution(x, w), of_x + _front(of_w, n - 1)
 
     return convolution(lhs, rhs)
+
+
+def _without_excess(lhs: Array, rhs: Array, padding: Any, dilation: Any) -> tuple[Array, Any]:
+    """Return images that are padded with what is in excess of the windows less one, and the rest of the padding."""
+    most = [(size - 1) * step for size, step in zip(rhs.shape, dilation, strict=False)]
+    excess = [tuple(max(0, side - limit) for side in sides) for sides, limit in zip(padding, most, strict=True)]
+    rest = [tuple(min(side, limit) for side in sides) for sides, limit in zip(padding, most, strict=True)]
+    if any(map(any, excess)):
+        lhs = jax.numpy.pad(lhs, ((0, 0), *excess, (0, 0)))
+    return lhs, rest
 
 
 def _numbers(lhs: tuple[int, int], rhs: tuple[int, int], out: tuple[int, int], n: int) -> ConvDimensionNumbers:

@@ -116,11 +116,17 @@ class LogisticMixture:
         return jnp.sum(log_prob.reshape(len(x), -1), axis=1)
 
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
-        """Log-masses (B, L) of a channel's values along with those of the channels before it."""
+        """Log-masses (B, L) of a channel's values; −∞ below the least number there is."""
         location, inverse_scale = (a[:, None] for a in self._logistic(outputs, x, channel))
-        values = jnp.arange(self.levels, dtype=location.dtype)[:, None]
-        masses = discretized_logistic(values, location, inverse_scale, self.levels)  # (B, L, M)
-        return jax.nn.logsumexp(self._joint(outputs, x, channel)[:, None] + masses, axis=-1)
+        values = jnp.arange(self.levels, dtype=location.dtype)[None, :, None]
+        between = (values[:, 1:] - 0.5 - location) * inverse_scale
+        # The three factors of ``discretized_logistic``, quicker here than their logarithms.
+        up_to = jnp.pad(jax.nn.sigmoid(between), ((0, 0), (0, 1), (0, 0)), constant_values=1.0)
+        from_there = jnp.pad(jax.nn.sigmoid(-between), ((0, 0), (1, 0), (0, 0)), constant_values=1.0)
+        outermost = (values == 0) | (values == self.levels - 1)
+        masses = up_to * from_there * jnp.where(outermost, 1.0, -jnp.expm1(-inverse_scale))
+        given = jax.nn.softmax(self._joint(outputs, x, channel))  # of the components, by the channels before
+        return jnp.log(jnp.einsum("blm,bm->bl", masses, given))
 
     def _joint(self, outputs: Array, x: Array, num_channels: int) -> Array:
         """Log-mass of the first channels along with each component, (B, ..., M)."""

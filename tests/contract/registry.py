@@ -225,9 +225,8 @@ def code_batch(key: Array) -> Batch:
     return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
 
 
-def _gated_pixel_cnn() -> autoregressive.PixelModel:
-    settings = {"num_layers": 2, "features": 4, "reach": 1}
-    return autoregressive.gated_pixel_cnn(shape=(4, 4, 1), levels=8, num_classes=3, **settings)
+def _pixels(make: Callable[..., autoregressive.PixelModel], **options: Any) -> autoregressive.PixelModel:
+    return make(**{"shape": (4, 4, 1), "levels": 8, "features": 4} | options)
 
 
 CASES = (
@@ -268,7 +267,17 @@ CASES = (
         lambda: autoregressive.MADE(shape=(2, 3), features=(8,), levels=5, orders=2, num_classes=3),
         batch=code_batch,
     ),
-    Case("gated_pixel_cnn", _gated_pixel_cnn, batch=level_batch),
+    Case("pixel_cnn", lambda: _pixels(autoregressive.pixel_cnn, num_layers=2), batch=level_batch),
+    Case(
+        "gated_pixel_cnn",
+        lambda: _pixels(autoregressive.gated_pixel_cnn, num_layers=2, reach=1, num_classes=3, embedding_dim=3),
+        batch=level_batch,
+    ),
+    Case(
+        "pixel_cnn_pp",
+        lambda: _pixels(autoregressive.pixel_cnn_pp, num_blocks=1, num_resolutions=2, num_components=2, num_classes=3),
+        batch=level_batch,
+    ),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

@@ -49,6 +49,24 @@ def test_equals_jax_in_value_gradients_and_tangents(settings):
     )
 
 
+@pytest.mark.parametrize("window", [(1, 2), (2, 1), (2, 3)])
+def test_gradients_with_more_padding_than_the_window_reaches(window):
+    """Where those of JAX read beyond the array on CPUs."""
+    rng = np.random.default_rng(0)
+    x, w = jnp.float32(rng.normal(size=(3, 5, 6, 4))), jnp.float32(rng.normal(size=(*window, 4, 8)))
+    padding = ((3, 0), (2, 3))
+
+    def padded_by_hand(x, w):
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        return jnp.sum(jnp.sin(jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=LAST)))
+
+    def padded(x, w):
+        return jnp.sum(jnp.sin(conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=LAST)))
+
+    for ours, theirs in zip(jax.grad(padded, (0, 1))(x, w), jax.grad(padded_by_hand, (0, 1))(x, w), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_other_layouts_and_one_dimension():
     x, w = inputs(1)
     numbers = ("NCHW", "OIHW", "NCHW")

@@ -1,0 +1,145 @@
+"""PixelCNN: residual layers of convolutions that are masked to the pixels before.
+
+A convolution of kind A sees neither its own pixel nor those after it, one of kind B its own pixel as well:
+
+    (A_r ∗ x)_ij      rows i − r … i − 1, columns j − r … j + r;  row i, columns j − r … j − 1,                   (1)
+    (B_r ∗ h)_ij      rows i − r … i − 1, columns j − r … j + r;  row i, columns j − r … j.
+
+From pixels x,
+
+    h_0 = A_r ∗ x,     h_l = h_{l−1} + W_l ρ(B_1 ∗ ρ(V_l ρ(h_{l−1}))),     ρ(a) = max(a, 0),                      (2)
+
+and logits from h_L by two layers of 1 × 1. Going up a row a layer reaches one column to the right at most, so that
+pixels above, far to the right, are never seen: the blind spot, which the gated PixelCNN has not.
+
+An image is drawn row by row: what a row sees of the rows above it is one convolution of each layer, and a pixel costs
+the second parts of equation 1 alone.
+
+Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu, 2016, arXiv:1601.06759.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.autoregressive.decoding import Step
+from genjax.autoregressive.image import PixelModel
+from genjax.core import Array, PyTree
+from genjax.nets import CausalCache, CausalConv, linear
+from genjax.ops import Categorical, check_at_least
+
+
+def pixel_cnn(
+    *,
+    shape: tuple[int, ...],
+    levels: int = 2,
+    num_layers: int = 7,
+    features: int = 32,
+    reach: int = 3,
+    num_classes: int | None = None,
+    embedding_dim: int | None = None,
+    dtype: Any = None,
+) -> PixelModel:
+    """Return a PixelCNN.
+
+    Args:
+      shape: (H, W, 1), or (H, W) of grids of codes.
+      levels: number of values of a pixel.
+      num_layers: residual ones.
+      features: channels of the convolutions of kind B; there are twice as many between layers.
+      reach: r of the first convolution.
+      num_classes: see ``PixelModel``.
+      embedding_dim: see ``PixelModel``.
+      dtype: what the network computes in.
+
+    >>> model = pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
+    >>> model.sample(variables, jax.random.key(1), 2).shape
+    (2, 4, 4, 1)
+    """
+    for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
+        check_at_least(name, value, 1)
+    return PixelModel(
+        shape=shape,
+        net=PixelNet(num_outputs=levels, num_layers=num_layers, features=features, reach=reach, dtype=dtype),
+        distribution=Categorical(levels),
+        num_classes=num_classes,
+        embedding_dim=embedding_dim,
+    )
+
+
+class PixelNet(nn.Module):
+    """The network: equations 1 and 2; see ``CausalNet``.
+
+    Attributes:
+      num_outputs: L.
+      num_layers: residual ones.
+      features: channels of the convolutions of kind B.
+      reach: r of the first convolution.
+      dtype: what the layers compute in; None follows the input.
+    """
+
+    num_outputs: int
+    num_layers: int
+    features: int
+    reach: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
+        width, dtype = self.features, self.dtype
+        h = CausalConv(2 * width, self.reach, sees_itself=False, dtype=dtype, name="first")(x)
+        for i in range(self.num_layers):
+            inner = nn.relu(nn.Dense(width, dtype=dtype, name=f"in_{i}")(nn.relu(h)))
+            inner = CausalConv(width, 1, dtype=dtype, name=f"conv_{i}")(inner)
+            if condition is not None:
+                label = nn.Dense(width, use_bias=False, dtype=dtype, name=f"condition_{i}")(condition)
+                inner = inner + label[:, None, None]
+            h = h + nn.Dense(2 * width, dtype=dtype, name=f"out_{i}")(nn.relu(inner))
+        hidden = nn.relu(nn.Dense(2 * width, dtype=dtype, name="head")(nn.relu(h)))
+        return nn.Dense(self.num_outputs, dtype=dtype, name="logits")(hidden)
+
+    def decoder(
+        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+    ) -> tuple[_Cache, Step]:
+        """See ``CausalNet``."""
+        width, layers = size[1], range(self.num_layers)
+        label = [linear(params[f"condition_{i}"], condition) if condition is not None else 0.0 for i in layers]
+        empty = _Cache(
+            index=jnp.int32(0),
+            first=CausalCache.start(params["first"], num_rows, width),
+            convs=[CausalCache.start(params[f"conv_{i}"], num_rows, width) for i in layers],
+        )
+
+        def next_row(cache: _Cache) -> _Cache:
+            return cache._replace(
+                first=cache.first.next_row(params["first"]),
+                convs=[cache.convs[i].next_row(params[f"conv_{i}"]) for i in layers],
+            )
+
+        def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
+            column = cache.index % width
+            last = jnp.where(cache.index > 0, pixel, 0.0)  # there is no pixel before the first
+            cache = cache._replace(first=cache.first.put(last, (cache.index - 1) % width))
+            cache = jax.lax.cond(column == 0, next_row, lambda same: same, cache)
+            h, convs = cache.first.outputs(params["first"], column), []
+            for i in layers:
+                inner = nn.relu(linear(params[f"in_{i}"], nn.relu(h)))
+                convs.append(cache.convs[i].put(inner, column))
+                inner = convs[i].outputs(params[f"conv_{i}"], column) + label[i]
+                h = h + linear(params[f"out_{i}"], nn.relu(inner))  # equation 2
+            hidden = nn.relu(linear(params["head"], nn.relu(h)))
+            return linear(params["logits"], hidden), cache._replace(index=cache.index + 1, convs=convs)
+
+        return empty, step
+
+
+class _Cache(NamedTuple):
+    index: Array
+    first: CausalCache
+    convs: list[CausalCache]

@@ -8,12 +8,13 @@ seed 0; about 8 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 """
 
 import math
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import optax
 
-from genjax import Experiment, data, gradient_learner, latent, ops, vae
+from genjax import Experiment, autoregressive, data, gradient_learner, latent, ops, vae
 
 SIZE, PATCH = 28, 4
 GRID = (SIZE // PATCH, SIZE // PATCH)
@@ -79,8 +80,12 @@ def experiment(
     commitment: float = 10.0,
     decay: float = 0.95,
     learning_rate: float = 4e-3,
+    prior: Literal["gated_pixel_cnn", "categorical"] = "gated_pixel_cnn",
+    prior_layers: int = 6,
+    prior_features: int = 64,
+    prior_learning_rate: float = 2e-3,
     steps: int = 3_000,
-    prior_steps: int = 1_000,
+    prior_steps: int = 3_000,
     batch_size: int = 128,
 ) -> Experiment:
     """Describe the run.
@@ -95,8 +100,12 @@ def experiment(
         grows as noise falls.
       decay: of the moving averages of the codes. They follow an encoder that moves fast, which slower ones lose.
       learning_rate: of Adam, at its peak; from there it decays to zero along a cosine.
+      prior: of the codes: one after the other, or each independent of the others.
+      prior_layers: of the gated PixelCNN.
+      prior_features: channels of its layers.
+      prior_learning_rate: of Adam, where its cosine decay to zero begins.
       steps: number of training steps of the autoencoder.
-      prior_steps: of the prior, independent categorical distributions of the codes; at most as many as ``steps``.
+      prior_steps: of the prior; at most as many as ``steps``.
       batch_size: examples in a minibatch.
     """
     autoencoder = vae.VQVAE(
@@ -110,10 +119,16 @@ def experiment(
         decay=decay,
         restart_below=0.05,
     )
-    prior = vae.Categorical(num_categories=num_codes)
-    model = latent.LatentModel(autoencoder=autoencoder, prior=prior)
+    settings = {"num_layers": prior_layers, "features": prior_features, "embedding_dim": prior_features}
+    prior_model = (
+        vae.Categorical(num_categories=num_codes)
+        if prior == "categorical"
+        else autoregressive.gated_pixel_cnn(shape=GRID, levels=num_codes, **settings)
+    )
+    model = latent.LatentModel(autoencoder=autoencoder, prior=prior_model)
     lengths = (steps, min(prior_steps, steps))
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(200, steps // 10), steps)
+    decay = optax.cosine_decay_schedule(prior_learning_rate, lengths[1])
     return Experiment(
         model=model,
         data=data.tfds("fashion_mnist", validation=1_000),
@@ -121,7 +136,9 @@ def experiment(
         stages=latent.two_stages(
             model,
             autoencoder=gradient_learner(autoencoder, optax.adam(schedule)),
-            prior=gradient_learner(prior, optax.adam(optax.cosine_decay_schedule(0.03, lengths[1]))),
+            prior=gradient_learner(
+                prior_model, optax.adam(optax.cosine_decay_schedule(prior_learning_rate, lengths[1]))
+            ),
             steps=lengths,
         ),
         variables=model.finished,

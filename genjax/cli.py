@@ -8,13 +8,15 @@ Exit status: 0 for success, 1 when a run failed, 2 for what was refused before a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import math
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +171,26 @@ def _sample(arguments: list[str]) -> int:
     options, extra = _parse_sample(path, flags, experiment)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
-    x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra)
+    with _progress_of(experiment.model) as progress:
+        x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra, **progress)
+        x.block_until_ready()
     out = options.out or path / "samples" / f"seed_{seed}.png"
     _write_samples(np.asarray(x), experiment, out)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
     return 0
+
+
+@contextlib.contextmanager
+def _progress_of(model: Any) -> Iterator[dict[str, Any]]:
+    """Yield the callback of a model that draws one token after the other, behind a progress bar; nothing of others."""
+    from genjax.metrics.progress import bars
+
+    if "callback" not in inspect.signature(model.sample).parameters:
+        yield {}
+        return
+    with bars(unit="token") as progress:
+        done = progress("samples", math.prod(model.shape))
+        yield {"callback": lambda number, tokens: done(1)}
 
 
 def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[SampleOptions, dict[str, Any]]:

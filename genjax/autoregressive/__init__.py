@@ -9,6 +9,7 @@ from genjax.autoregressive.image import CausalNet, PixelModel
 from genjax.autoregressive.made import MADE
 from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
 from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, pixel_cnn_pp
+from genjax.autoregressive.pixel_rnn import PixelRNNNet, pixel_rnn
 
 __all__ = [
     "MADE",
@@ -17,9 +18,11 @@ __all__ = [
     "PixelCNNPPNet",
     "PixelModel",
     "PixelNet",
+    "PixelRNNNet",
     "Sampling",
     "gated_pixel_cnn",
     "generate",
     "pixel_cnn",
     "pixel_cnn_pp",
+    "pixel_rnn",
 ]

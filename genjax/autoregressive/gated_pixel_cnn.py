@@ -27,7 +27,7 @@ from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.image import PixelModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear
-from genjax.ops import Categorical, check_at_least
+from genjax.ops import Categorical, check_at_least, check_dropout
 
 
 def gated_pixel_cnn(
@@ -37,6 +37,7 @@ def gated_pixel_cnn(
     num_layers: int = 8,
     features: int = 64,
     reach: int = 2,
+    dropout: float = 0.0,
     num_classes: int | None = None,
     embedding_dim: int | None = None,
     dtype: Any = None,
@@ -49,6 +50,7 @@ def gated_pixel_cnn(
       num_layers: of each stack.
       features: channels of each layer.
       reach: r, how many rows up and columns to either side one layer sees.
+      dropout: share of the channels inside a layer that training leaves out, in [0, 1).
       num_classes: see ``PixelModel``.
       embedding_dim: see ``PixelModel``.
       dtype: what the network computes in.
@@ -60,7 +62,8 @@ def gated_pixel_cnn(
     """
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
-    net = GatedPixelNet(num_outputs=levels, num_layers=num_layers, features=features, reach=reach, dtype=dtype)
+    check_dropout(dropout)
+    net = GatedPixelNet(levels, num_layers, features, reach, dropout, dtype)
     return PixelModel(
         shape=shape,
         net=net,
@@ -78,6 +81,7 @@ class GatedPixelNet(nn.Module):
       num_layers: of each stack.
       features: channels of each layer.
       reach: r.
+      dropout: share of the channels inside a layer that training leaves out.
       dtype: what the layers compute in; None follows the input.
     """
 
@@ -85,17 +89,19 @@ class GatedPixelNet(nn.Module):
     num_layers: int
     features: int
     reach: int
+    dropout: float = 0.0
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+    def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         v = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
         h = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
         skip = 0.0
         for i in range(self.num_layers):
             settings = {"first": i == 0, "last": i == self.num_layers - 1, "dtype": self.dtype}
-            v, h, more = _Layer(self.features, self.reach, **settings, name=f"layer_{i}")(v, h, condition)
+            layer = _Layer(self.features, self.reach, self.dropout, **settings, name=f"layer_{i}")
+            v, h, more = layer(v, h, condition, train)
             skip = skip + more
         hidden = nn.relu(nn.Dense(self.features, dtype=self.dtype, name="head")(nn.relu(skip)))
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="logits")(hidden)
@@ -175,12 +181,13 @@ class _Layer(nn.Module):
 
     features: int
     reach: int
+    dropout: float
     first: bool  # there is no h of as many channels to add to
     last: bool  # nothing comes after h and v
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, v: Array, h: Array, condition: Array | None) -> tuple[Array, Array, Array]:
+    def __call__(self, v: Array, h: Array, condition: Array | None, train: bool) -> tuple[Array, Array, Array]:
         r, both = self.reach, 2 * self.features
         vertical = Conv(both, (r + 1, 2 * r + 1), padding=((r, 0), (r, r)), dtype=self.dtype, name="vertical")(v)
         horizontal = Conv(both, (1, r + 1), padding=((0, 0), (r, 0)), dtype=self.dtype, name="horizontal")(h)
@@ -188,7 +195,7 @@ class _Layer(nn.Module):
         if condition is not None:
             c = nn.Dense(both, use_bias=False, dtype=self.dtype, name="condition")(condition)[:, None, None]
             vertical, horizontal = vertical + c, horizontal + c
-        gated = _gate(horizontal)
+        gated = nn.Dropout(self.dropout, deterministic=not train)(_gate(horizontal))
         skip = nn.Dense(self.features, dtype=self.dtype, name="skip")(gated)
         if self.last:
             return v, h, skip

@@ -30,7 +30,7 @@ from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.image import PixelModel
 from genjax.core import Array, PyTree
 from genjax.nets import CausalCache, CausalConv, linear
-from genjax.ops import Categorical, check_at_least
+from genjax.ops import Categorical, check_at_least, check_dropout
 
 
 def pixel_cnn(
@@ -40,6 +40,7 @@ def pixel_cnn(
     num_layers: int = 7,
     features: int = 32,
     reach: int = 3,
+    dropout: float = 0.0,
     num_classes: int | None = None,
     embedding_dim: int | None = None,
     dtype: Any = None,
@@ -52,6 +53,7 @@ def pixel_cnn(
       num_layers: residual ones.
       features: channels of the convolutions of kind B; there are twice as many between layers.
       reach: r of the first convolution.
+      dropout: share of the channels inside a layer that training leaves out, in [0, 1).
       num_classes: see ``PixelModel``.
       embedding_dim: see ``PixelModel``.
       dtype: what the network computes in.
@@ -63,9 +65,10 @@ def pixel_cnn(
     """
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
+    check_dropout(dropout)
     return PixelModel(
         shape=shape,
-        net=PixelNet(num_outputs=levels, num_layers=num_layers, features=features, reach=reach, dtype=dtype),
+        net=PixelNet(levels, num_layers, features, reach, dropout, dtype),
         distribution=Categorical(levels),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
@@ -80,6 +83,7 @@ class PixelNet(nn.Module):
       num_layers: residual ones.
       features: channels of the convolutions of kind B.
       reach: r of the first convolution.
+      dropout: share of the channels inside a layer that training leaves out.
       dtype: what the layers compute in; None follows the input.
     """
 
@@ -87,10 +91,11 @@ class PixelNet(nn.Module):
     num_layers: int
     features: int
     reach: int
+    dropout: float = 0.0
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+    def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         width, dtype = self.features, self.dtype
         h = CausalConv(2 * width, self.reach, sees_itself=False, dtype=dtype, name="first")(x)
@@ -100,7 +105,8 @@ class PixelNet(nn.Module):
             if condition is not None:
                 label = nn.Dense(width, use_bias=False, dtype=dtype, name=f"condition_{i}")(condition)
                 inner = inner + label[:, None, None]
-            h = h + nn.Dense(2 * width, dtype=dtype, name=f"out_{i}")(nn.relu(inner))
+            inner = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(inner))
+            h = h + nn.Dense(2 * width, dtype=dtype, name=f"out_{i}")(inner)
         hidden = nn.relu(nn.Dense(2 * width, dtype=dtype, name="head")(nn.relu(h)))
         return nn.Dense(self.num_outputs, dtype=dtype, name="logits")(hidden)
 

@@ -31,7 +31,7 @@ from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.image import PixelModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
-from genjax.ops import LogisticMixture, check_at_least
+from genjax.ops import LogisticMixture, check_at_least, check_dropout
 
 
 def pixel_cnn_pp(
@@ -66,8 +66,7 @@ def pixel_cnn_pp(
     """
     for name, value in {"num_resolutions": num_resolutions, "num_blocks": num_blocks, "features": features}.items():
         check_at_least(name, value, 1)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}, but must be in [0, 1)")
+    check_dropout(dropout)
     divisor = 2 ** (num_resolutions - 1)
     if any(side % divisor for side in shape[:2]):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Shared mathematics on arrays: likelihoods, divergences, importance weights, paths. No networks."""
 
 from genjax.ops.bounds import at_least_float32, bounded
-from genjax.ops.checks import check_at_least, check_num_classes, check_shape
+from genjax.ops.checks import check_at_least, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
@@ -27,6 +27,7 @@ __all__ = [
     "at_least_float32",
     "bounded",
     "check_at_least",
+    "check_dropout",
     "check_num_classes",
     "check_shape",
     "condition",

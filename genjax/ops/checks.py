@@ -31,6 +31,12 @@ def check_num_classes(num_classes: int | None) -> None:
         check_at_least("num_classes", num_classes, 1, "; use None for an unconditional model")
 
 
+def check_dropout(dropout: float) -> None:
+    """Refuse a share of channels to leave out that is not in [0, 1)."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}, but must be in [0, 1); 0 leaves nothing out")
+
+
 def check_shape(shape: Sequence[int]) -> None:
     """Refuse a shape of one example that has no sizes, or one below 1."""
     if not shape or min(shape) < 1:

@@ -169,18 +169,20 @@ def test_channels_are_completed_from_others():
     assert x[..., 1].std(axis=0).min() > 0
 
 
-def test_training_leaves_channels_out_and_nothing_else_does():
-    x = jnp.zeros((2, 2, 4, 1), jnp.int32)
-    variables = moved(plus_plus(), x, 0.3)
+@pytest.mark.parametrize("make", [plain, gated, plus_plus])
+def test_training_leaves_channels_out_and_nothing_else_does(make):
+    shape = (2, 4, 1)
+    x = jnp.zeros((2, *shape), jnp.int32)
+    variables = moved(make(shape=shape), x, 0.3)
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
     def loss(model, key):
         return model.loss(*variables, key, {"x": x}, jnp.int32(0))[0]
 
-    some, others = (loss(plus_plus(dropout=0.5), jax.random.key(i)) for i in range(2))
+    some, others = (loss(make(shape=shape, dropout=0.5), jax.random.key(i)) for i in range(2))
     assert some != others
-    log_prob = jax.jit(plus_plus(dropout=0.5).log_prob, compiler_options=QUICK)(variables, x)
-    np.testing.assert_allclose(loss(plus_plus(dropout=0.0), jax.random.key(0)), -log_prob.mean(), rtol=1e-6)
+    log_prob = jax.jit(make(shape=shape, dropout=0.5).log_prob, compiler_options=QUICK)(variables, x)
+    np.testing.assert_allclose(loss(make(shape=shape, dropout=0.0), jax.random.key(0)), -log_prob.mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,7 @@ def test_training_leaves_channels_out_and_nothing_else_does():
     [
         (gated, {"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),
         (gated, {"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) of images, or \(H, W\) of grids"),
+        (gated, {"dropout": -0.1}, r"dropout is -0.1, but must be in \[0, 1\)"),
         (gated, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"reach": 0}, "reach is 0, but must be at least 1"),

@@ -278,6 +278,16 @@ CASES = (
         lambda: _pixels(autoregressive.pixel_cnn_pp, num_blocks=1, num_resolutions=2, num_components=2, num_classes=3),
         batch=level_batch,
     ),
+    Case(
+        "row_lstm",
+        lambda: _pixels(autoregressive.pixel_rnn, kind="row", num_layers=1, head_features=4, num_classes=3),
+        batch=level_batch,
+    ),
+    Case(
+        "diagonal_bilstm",
+        lambda: _pixels(autoregressive.pixel_rnn, kind="diagonal", num_layers=2, head_features=4, dropout=0.1),
+        batch=level_batch,
+    ),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

@@ -85,7 +85,7 @@ def experiment(
     prior_features: int = 64,
     prior_learning_rate: float = 2e-3,
     steps: int = 3_000,
-    prior_steps: int = 3_000,
+    prior_steps: int = 1_500,
     batch_size: int = 128,
 ) -> Experiment:
     """Describe the run.
@@ -119,7 +119,7 @@ def experiment(
         decay=decay,
         restart_below=0.05,
     )
-    settings = {"num_layers": prior_layers, "features": prior_features, "embedding_dim": prior_features}
+    settings = {"num_layers": prior_layers, "features": prior_features, "embedding_dim": prior_features, "reach": 1}
     prior_model = (
         vae.Categorical(num_categories=num_codes)
         if prior == "categorical"

@@ -173,7 +173,6 @@ def _sample(arguments: list[str]) -> int:
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _progress_of(experiment.model) as progress:
         x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra, **progress)
-        x.block_until_ready()
     out = options.out or path / "samples" / f"seed_{seed}.png"
     _write_samples(np.asarray(x), experiment, out)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
@@ -183,6 +182,8 @@ def _sample(arguments: list[str]) -> int:
 @contextlib.contextmanager
 def _progress_of(model: Any) -> Iterator[dict[str, Any]]:
     """Yield the callback of a model that draws one token after the other, behind a progress bar; nothing of others."""
+    import jax
+
     from genjax.metrics.progress import bars
 
     if "callback" not in inspect.signature(model.sample).parameters:
@@ -191,6 +192,7 @@ def _progress_of(model: Any) -> Iterator[dict[str, Any]]:
     with bars(unit="token") as progress:
         done = progress("samples", math.prod(model.shape))
         yield {"callback": lambda number, tokens: done(1)}
+        jax.effects_barrier()  # the last tokens may still be on their way
 
 
 def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[SampleOptions, dict[str, Any]]:

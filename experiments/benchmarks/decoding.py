@@ -135,6 +135,7 @@ def main() -> None:
     options = arguments(__doc__ or "", repeats=3)
     targets = {("gated PixelCNN", "recomputed"): ">= 30", ("gated PixelCNN", "torch"): ">= 20"}
     targets |= {("PixelCNN++", "recomputed"): ">= 50"}
+    rows = []
     for name, model in MODELS.items():
         contestants = of_model(model, pixels=4 if name == "PixelCNN++" else SIZE)
         if name == "gated PixelCNN" and importlib.util.find_spec("torch") is not None:
@@ -144,7 +145,8 @@ def main() -> None:
             times = f"{rival}, {milliseconds(seconds[rival])}; {milliseconds(seconds['cached'])}"
             row = f"{IMAGES} images by {name}: {rival} / cached"
             target = targets.get((name, rival), "stated")
-            print_rows(Row(row, ratio(seconds, rival, "cached"), target, times), as_json=options.json)
+            rows.append(Row(row, ratio(seconds, rival, "cached"), target, times))
+    print_rows(*rows, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax import autoregressive, cli, vae
 from genjax.runner import load_run
 
 from .conftest import TINY
@@ -264,3 +266,14 @@ def test_non_finite_loss_exits_with_1(genjax, tmp_path):
     assert status == 1
     assert "at step" in err.splitlines()[-1]
     assert "lower the learning rate" in err.splitlines()[-1]
+
+
+def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
+    model = autoregressive.MADE(shape=(3, 4), features=(4,))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 3, 4), jnp.int32)})
+    with cli._progress_of(model) as extra:
+        model.sample(variables, jax.random.key(1), 2, **extra)
+    assert "samples: 100%" in (shown := capsys.readouterr().err)
+    assert "12/12" in shown
+    with cli._progress_of(vae.Categorical(num_categories=2)) as extra:
+        assert extra == {}

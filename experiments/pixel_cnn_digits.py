@@ -1,0 +1,53 @@
+"""PixelCNN, gated PixelCNN and PixelCNN++ on scikit-learn's digits, 8 x 8 pixels of 17 levels.
+
+Command: genjax train experiments/pixel_cnn_digits.py --seeds 3, then genjax evaluate RUN
+Reached: TODO
+"""
+
+from typing import Literal
+
+import optax
+
+from genjax import Experiment, autoregressive, data
+
+
+def experiment(
+    model: Literal["pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp"] = "gated_pixel_cnn",
+    features: int = 32,
+    num_layers: int = 4,
+    dropout: float = 0.3,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1.0,
+    ema_decay: float = 0.995,
+    steps: int = 1_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run. With 1,257 training images it needs all of its regularization.
+
+    Args:
+      model: which of the three.
+      features: channels of a layer.
+      num_layers: of PixelCNN and gated PixelCNN; PixelCNN++ has two resolutions and a block at each.
+      dropout: share of channels that training leaves out.
+      learning_rate: of AdamW, where its cosine decay to zero begins.
+      weight_decay: of AdamW.
+      ema_decay: of the average of the parameters, which is what is evaluated.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    common = {"shape": (8, 8, 1), "levels": 17, "features": features, "dropout": dropout}
+    if model == "pixel_cnn":
+        pixels = autoregressive.pixel_cnn(**common, num_layers=num_layers)
+    elif model == "gated_pixel_cnn":
+        pixels = autoregressive.gated_pixel_cnn(**common, num_layers=num_layers)
+    else:
+        pixels = autoregressive.pixel_cnn_pp(**common, num_resolutions=2, num_blocks=1, num_components=5)
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    return Experiment(
+        model=pixels,
+        data=data.digits(),
+        optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
+        ema_decay=ema_decay,
+        steps=steps,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,57 @@
+"""PixelRNN on scikit-learn's digits, 8 x 8 pixels of 17 levels.
+
+Command: genjax train experiments/pixel_rnn_digits.py --seeds 3, then genjax evaluate RUN
+Reached: TODO
+"""
+
+from typing import Literal
+
+import optax
+
+from genjax import Experiment, autoregressive, data
+
+
+def experiment(
+    kind: Literal["row", "diagonal"] = "diagonal",
+    num_layers: int = 3,
+    features: int = 32,
+    reach: int = 2,
+    dropout: float = 0.3,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.5,
+    ema_decay: float = 0.995,
+    steps: int = 1_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run. With 1,257 training images it needs all of its regularization.
+
+    Args:
+      kind: "row" for the Row LSTM, or "diagonal" for the Diagonal BiLSTM.
+      num_layers: of LSTMs.
+      features: channels of each LSTM's state.
+      reach: of the first convolution.
+      dropout: share of channels that training leaves out.
+      learning_rate: of AdamW, where its cosine decay to zero begins.
+      weight_decay: of AdamW.
+      ema_decay: of the average of the parameters, which is what is evaluated.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    return Experiment(
+        model=autoregressive.pixel_rnn(
+            shape=(8, 8, 1),
+            levels=17,
+            kind=kind,
+            num_layers=num_layers,
+            features=features,
+            head_features=2 * features,
+            reach=reach,
+            dropout=dropout,
+        ),
+        data=data.digits(),
+        optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
+        ema_decay=ema_decay,
+        steps=steps,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,50 @@
+"""PixelRNN on dynamically binarized MNIST.
+
+Command: genjax train experiments/pixel_rnn_mnist.py, then genjax evaluate RUN
+Reached: TODO
+"""
+
+from typing import Literal
+
+import optax
+
+from genjax import Experiment, autoregressive, data
+
+
+def experiment(
+    kind: Literal["row", "diagonal"] = "diagonal",
+    num_layers: int = 3,
+    features: int = 16,
+    reach: int = 3,
+    dropout: float = 0.0,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-4,
+    ema_decay: float = 0.995,
+    steps: int = 2_000,
+    batch_size: int = 64,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      kind: "row" for the Row LSTM, or "diagonal" for the Diagonal BiLSTM.
+      num_layers: of LSTMs.
+      features: channels of each LSTM's state.
+      reach: of the first convolution.
+      dropout: share of channels that training leaves out.
+      learning_rate: of AdamW, where its cosine decay to zero begins.
+      weight_decay: of AdamW.
+      ema_decay: of the average of the parameters, which is what is evaluated.
+      steps: number of training steps.
+      batch_size: examples in a minibatch.
+    """
+    settings = {"kind": kind, "num_layers": num_layers, "features": features, "reach": reach, "dropout": dropout}
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    return Experiment(
+        model=autoregressive.pixel_rnn(shape=(28, 28, 1), head_features=2 * features, **settings),
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.dynamic_binarization(),
+        optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
+        ema_decay=ema_decay,
+        steps=steps,
+        batch_size=batch_size,
+    )

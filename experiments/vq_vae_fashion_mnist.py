@@ -1,10 +1,12 @@
-"""VQ-VAE of 7 x 7 codes, 512 in the codebook, on Fashion-MNIST.
+"""VQ-VAE of 7 x 7 codes, 512 in the codebook, on Fashion-MNIST, and a gated PixelCNN as the prior of its codes.
 
 Command: genjax train experiments/vq_vae_fashion_mnist.py, then
-genjax evaluate RUN --metrics latents reconstruction
-Reached: all 512 codes used on the 10,000 test images, perplexity 293.8, mean squared error of pixels in [0, 1] 0.0062
-(22.5 dB); the prior's -219.8 nats per grid of training codes, uniform codes have -305.7; 59,000 training images,
-seed 0; about 8 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+genjax evaluate RUN --metrics frechet_distance latents reconstruction --features classifier:fashion_mnist
+Reached: Fréchet distance of 10,000 samples to the test images 13.05, on features of the project's classifier; 121.4 with
+--prior categorical, independent codes, and 185.1 before the prior is trained, with uniform codes. All 512 codes used on
+the 10,000 test images, perplexity 293.8, mean squared error of pixels in [0, 1] 0.0062 (22.5 dB); 122 nats per grid of
+training codes, 220 for independent ones and 305.7 for uniform ones; 59,000 training images, seed 0; 20 min beside other
+work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 """
 
 import math
@@ -142,5 +144,6 @@ def experiment(
             steps=lengths,
         ),
         variables=model.finished,
+        display=lambda x: jax.numpy.clip(x, 0, 1),  # means of a Gaussian go a little beyond
         batch_size=batch_size,
     )

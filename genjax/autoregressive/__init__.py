@@ -5,6 +5,7 @@ Their likelihoods are exact, and ``decoding`` draws from all of them, one cached
 
 from genjax.autoregressive.decoding import Sampling, generate
 from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
+from genjax.autoregressive.gpt import GPT
 from genjax.autoregressive.image import CausalNet, PixelModel
 from genjax.autoregressive.made import MADE
 from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
@@ -12,6 +13,7 @@ from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, pixel_cnn_pp
 from genjax.autoregressive.pixel_rnn import PixelRNNNet, pixel_rnn
 
 __all__ = [
+    "GPT",
     "MADE",
     "CausalNet",
     "GatedPixelNet",

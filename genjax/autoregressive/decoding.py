@@ -6,12 +6,13 @@ gives its conditionals as a step
     step(cache, token) -> (logits, cache)
 
 from the token drawn last (ignored at the first step) to the logits of the next one, with what the network has computed
-so far in a cache of fixed shape: a step costs what is new, and not the whole network. ``generate`` scans it.
+so far in a cache of fixed shape: a step costs what is new, and not the whole network. ``generate`` repeats it.
 
 Logits may be sharpened and cut off before a token is drawn. In this order, as is usual: temperature T, p ∝ exp(l / T);
 the k most probable tokens; the least set of the most probable tokens whose mass reaches p (Ari Holtzman et al. 2020,
 arXiv:1904.09751); tokens of at least m times the probability of the most probable one (Nguyen Minh et al. 2024,
-arXiv:2407.01082).
+arXiv:2407.01082). Before all that, tokens that are there already may be made less probable: positive logits are divided
+by a penalty and negative ones multiplied by it (after Nitish Shirish Keskar et al. 2019, arXiv:1909.05858).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Sampling:
       top_k: how many of the most probable tokens may be drawn; None for all.
       top_p: mass of the most probable tokens that may be drawn, in (0, 1]; the one that reaches it is among them.
       min_p: least probability that may be drawn, as a share of the greatest one, in [0, 1].
+      repetition_penalty: at least 1, which is none, for tokens that the sequence has already.
 
     Raises:
       ValueError: for values beyond these limits.
@@ -53,6 +55,7 @@ class Sampling:
     top_k: int | None = None
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         check_at_least("temperature", self.temperature, 0, "; 0 takes the most probable token")
@@ -62,6 +65,12 @@ class Sampling:
             raise ValueError(f"top_p is {self.top_p}, but must be in (0, 1]; 1 allows all tokens")
         if not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p is {self.min_p}, but must be in [0, 1]; 0 allows all tokens")
+        check_at_least("repetition_penalty", self.repetition_penalty, 1, ", which is none")
+
+    def penalized(self, logits: Array, seen: Array) -> Array:
+        """Return logits (..., L) after the penalty for tokens that were seen, bool (..., L)."""
+        lowered = jnp.where(logits > 0, logits / self.repetition_penalty, logits * self.repetition_penalty)
+        return jnp.where(seen, lowered, logits)
 
     def log_probs(self, logits: Array) -> Array:
         """Return the log-probabilities that tokens are drawn with, (..., L); −∞ for those that are not."""
@@ -103,6 +112,7 @@ def generate(
     sampling: Sampling | None = None,
     known: Array | None = None,
     keep: Array | None = None,
+    stop: int | None = None,
     callback: Callback | None = None,
 ) -> Array:
     """Draw sequences of tokens.
@@ -117,6 +127,7 @@ def generate(
       known: tokens (B, D) or (1, D) to be kept where ``keep`` is true. Draws after them depend on them. Where they are
         a prefix, the rest is drawn from its conditional distribution; draws before known tokens do not know them.
       keep: bool (D,) or (B, D).
+      stop: the token that ends a sequence, which it then is filled up with; drawing ends with the last sequence.
       callback: called on the host after each token, in order, with the number of tokens so far and the newest ones.
 
     Returns:
@@ -129,17 +140,33 @@ def generate(
     sampling = sampling or Sampling()
     known, keep = _checked(known, keep, num_rows, length)
     uniforms = jax.random.uniform(key, (length, num_rows))  # in bulk, which is cheaper
+    tokens = jnp.full((length, num_rows), 0 if stop is None else stop, jnp.int32)
+    penalized = sampling.repetition_penalty != 1
+    num_tokens = jax.eval_shape(step, cache, tokens[0])[0].shape[-1]
+    seen = jnp.zeros((num_rows, num_tokens if penalized else 0), bool)
+    ended = jnp.zeros(num_rows, bool)
 
-    def token(carry: tuple[PyTree, Array], now: tuple[Array, ...]) -> tuple[tuple[PyTree, Array], Array]:
-        number, uniform, known, keep = now
-        logits, cache = step(*carry)
-        drawn = jnp.where(keep, known, sampling.draw(logits, uniform))
+    def unfinished(carry: tuple[Array, ...]) -> Array:
+        return (carry[0] < length) & ~jnp.all(carry[-1])
+
+    def token(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        number, cache, last, tokens, seen, ended = carry
+        logits, cache = step(cache, last)
+        if penalized:
+            logits = sampling.penalized(logits, seen)
+        drawn = sampling.draw(logits, uniforms[number])
+        drawn = jnp.where(keep[:, number], known[:, number], drawn)
+        if stop is not None:
+            drawn = jnp.where(ended, stop, drawn)
+            ended = ended | (drawn == stop)
+        if penalized:
+            seen = seen | jax.nn.one_hot(drawn, num_tokens, dtype=bool)
         if callback is not None:
             jax.debug.callback(callback, number + 1, drawn, ordered=True)
-        return (cache, drawn), drawn
+        return number + 1, cache, drawn, tokens.at[number].set(drawn), seen, ended
 
-    start = (cache, jnp.zeros(num_rows, jnp.int32))
-    return jax.lax.scan(token, start, (jnp.arange(length), uniforms, known.T, keep.T))[1].T
+    start = (jnp.int32(0), cache, jnp.zeros(num_rows, jnp.int32), tokens, seen, ended)
+    return jax.lax.while_loop(unfinished, token, start)[3].T
 
 
 def _checked(known: Array | None, keep: Array | None, num_rows: int, length: int) -> tuple[Array, Array]:

@@ -11,7 +11,6 @@ that is being drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, final
@@ -254,9 +253,7 @@ def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:
     return x
 
 
-def known_tokens(
-    known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int
-) -> Mapping[str, Array | None]:
+def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int) -> dict[str, Any]:
     """Return known values and where to keep them as ``generate`` takes them, in raster order."""
     length = math.prod(shape)
     flat = None if known is None else checked_values(known, shape, levels).astype(jnp.int32).reshape(-1, length)

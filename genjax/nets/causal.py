@@ -93,6 +93,8 @@ class CausalCache(NamedTuple):
 
 
 def linear(params: PyTree, x: Array) -> Array:
-    """Apply the parameters of ``nn.Dense`` to x (..., C)."""
-    product = x @ params["kernel"]
-    return product + params["bias"].reshape((1,) * (product.ndim - 1) + (-1,)) if "bias" in params else product
+    """Apply the parameters of ``nn.Dense`` to x (..., C), in its dtype."""
+    product = x @ params["kernel"].astype(x.dtype)
+    if "bias" not in params:
+        return product
+    return product + params["bias"].astype(x.dtype).reshape((1,) * (product.ndim - 1) + (-1,))

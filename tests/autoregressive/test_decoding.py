@@ -119,3 +119,35 @@ def test_refuses_settings_beyond_their_limits(settings, message):
 def test_refuses_what_cannot_be_kept(settings, message):
     with pytest.raises(ValueError, match=message):
         run(**settings)
+
+
+def test_sequences_are_filled_up_after_their_end_and_drawing_ends_with_the_last():
+    steps = []
+
+    def watch(number, tokens):
+        steps.append((int(number), tokens.tolist()))
+
+    def step(cache, token):
+        """Row 0 draws 1, 1, 2 and row 1 draws 2 at once, the end."""
+        wanted = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
+        return 1e3 * jax.nn.one_hot(wanted, 3), cache + 1
+
+    drawn = generate(step, jnp.int32(0), jax.random.key(0), num_rows=2, length=6, stop=2, callback=watch)
+    jax.effects_barrier()
+    assert drawn.tolist() == [[1, 1, 2, 2, 2, 2], [2] * 6]
+    assert [number for number, _ in steps] == [1, 2, 3]
+
+
+def test_repetition_penalty_lowers_what_is_there_already():
+    sampling = Sampling(repetition_penalty=2.0)
+    seen = jnp.array([True, True, False])
+    assert sampling.penalized(jnp.array([3.0, -1.0, 2.0]), seen).tolist() == [1.5, -2.0, 2.0]
+
+    def step(cache, token):
+        return jnp.broadcast_to(jnp.array([3.0, 2.0, 1.6]), (1, 3)), cache
+
+    drawn = generate(step, (), jax.random.key(0), num_rows=1, length=4, sampling=Sampling(temperature=0.0))
+    assert drawn.tolist() == [[0, 0, 0, 0]]
+    penalized = Sampling(temperature=0.0, repetition_penalty=2.0)
+    drawn = generate(step, (), jax.random.key(0), num_rows=1, length=4, sampling=penalized)
+    assert drawn.tolist() == [[0, 1, 2, 0]]

@@ -229,6 +229,15 @@ def _pixels(make: Callable[..., autoregressive.PixelModel], **options: Any) -> a
     return make(**{"shape": (4, 4, 1), "levels": 8, "features": 4} | options)
 
 
+def token_batch(key: Array) -> Batch:
+    """Sequences of tokens 0 to 4."""
+    return {"x": jax.random.randint(key, (NUM_EXAMPLES, 6), 0, 5)}
+
+
+def _gpt(**options: Any) -> autoregressive.GPT:
+    return autoregressive.GPT(num_tokens=5, length=6, num_layers=2, num_heads=2, features=8, **options)
+
+
 CASES = (
     Case("vae", _vae, batch=image_batch),
     Case("conditional_vae", lambda: _vae(num_classes=3, kl_warmup_steps=10), batch=image_batch),
@@ -288,6 +297,8 @@ CASES = (
         lambda: _pixels(autoregressive.pixel_rnn, kind="diagonal", num_layers=2, head_features=4, dropout=0.1),
         batch=level_batch,
     ),
+    Case("gpt", lambda: _gpt(dropout=0.1), batch=token_batch),
+    Case("gpt_modern", lambda: _gpt(positions="rotary", qk_norm=True, use_bias=False, stop=0), batch=token_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

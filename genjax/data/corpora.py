@@ -14,9 +14,15 @@ from genjax.data.splitting import Size, last
 
 
 def text(
-    path: str | Path, *, length: int = 256, symbols: str = "bytes", validation: Size = 0.1, test: Size = 0
+    path: str | Path,
+    *,
+    length: int = 256,
+    stride: int | None = None,
+    symbols: str = "bytes",
+    validation: Size = 0.1,
+    test: Size = 0,
 ) -> Dataset:
-    """Read a UTF-8 text file, plain or ``.gz``, as windows of ``length`` symbols that do not overlap.
+    """Read a UTF-8 text file, plain or ``.gz``, as windows of ``length`` symbols.
 
     ``x`` has shape (length,): uint8, or int32 where there are more than 256 characters. ``levels`` is the size of the
     vocabulary: 256 for bytes; for characters those of the whole text, sorted, kept in ``Dataset.vocabulary``. What
@@ -25,6 +31,8 @@ def text(
     Args:
       path: the file.
       length: symbols in one window.
+      stride: symbols from the start of one training window to that of the next; None for ``length``, so that they do
+        not overlap. Those for validation and test never do.
       symbols: "bytes" or "characters".
       validation: number or fraction of windows for validation, the last ones before those for test.
       test: number or fraction of windows for test, the last ones of the text.
@@ -44,22 +52,33 @@ def text(
         codes, vocabulary = _characters(path, content)
     x = windows(codes, length, str(path))
     splits = {name: ArraySource({"x": x[indices]}) for name, indices in last(len(x), validation, test).items()}
+    if stride is not None:
+        training = codes[: len(splits["train"]) * length]
+        splits["train"] = ArraySource({"x": windows(training, length, str(path), stride)})
     levels = 256 if vocabulary is None else len(vocabulary)
     return Dataset(name=path.name.split(".")[0], splits=splits, levels=levels, vocabulary=vocabulary)
 
 
-def windows(codes: np.ndarray, length: int, name: str) -> np.ndarray:
+def windows(codes: np.ndarray, length: int, name: str, stride: int | None = None) -> np.ndarray:
     """Cut a sequence of shape (N,) into windows of shape (N // length, length).
 
+    Where a stride is given, windows begin at its multiples and may overlap; they share the memory of the sequence.
+
     Raises:
-      ValueError: when the sequence is shorter than one window.
+      ValueError: when the sequence is shorter than one window, or the stride is below 1.
 
     >>> windows(np.arange(7), 3, "numbers").tolist()
     [[0, 1, 2], [3, 4, 5]]
+    >>> windows(np.arange(7), 3, "numbers", stride=2).tolist()
+    [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     """
     if not 1 <= length <= len(codes):
         raise ValueError(f"length is {length}, but {name} has {len(codes)} symbols; give 1 … {len(codes)}")
-    return codes[: len(codes) // length * length].reshape(-1, length)
+    if stride is None:
+        return codes[: len(codes) // length * length].reshape(-1, length)
+    if stride < 1:
+        raise ValueError(f"stride is {stride}, but windows begin at least 1 symbol after another")
+    return np.lib.stride_tricks.sliding_window_view(codes, length)[::stride]
 
 
 def _content(path: Path) -> bytes:

@@ -26,6 +26,7 @@ def tfds(
     data_dir: str | Path | None = None,
     size: tuple[int, int] | None = None,
     length: int = 256,
+    stride: int | None = None,
 ) -> Dataset:
     """Read a prepared TFDS set.
 
@@ -40,6 +41,7 @@ def tfds(
       data_dir: folder of prepared sets; None is ``$TFDS_DATA_DIR``, or else TFDS's own default.
       size: (H, W) of all images, see ``decode_image``; needed where a set's images differ in size.
       length: bytes in one example of text.
+      stride: of the training windows of a text, as in ``text``.
 
     Raises:
       ValueError: when TFDS knows no such set, or it has neither image nor text.
@@ -52,7 +54,7 @@ def tfds(
     if "image" in features:
         splits, levels = _image_splits(name, builder, size), 256
     elif "text" in features:
-        splits, levels = _text_splits(builder, length), 256
+        splits, levels = _text_splits(builder, length, stride), 256
     else:
         raise ValueError(
             f"{name!r} has features {sorted(features)}, neither 'image' nor 'text'; read it by "
@@ -157,13 +159,14 @@ def _materialize_cached(builder: Any, split: str, size: tuple[int, int] | None, 
     return cached(key, lambda: materialize(source))
 
 
-def _text_splits(builder: Any, length: int) -> dict[str, Source]:
+def _text_splits(builder: Any, length: int, stride: int | None) -> dict[str, Source]:
     if length < 1:
         raise ValueError(f"length is {length}, but an example holds at least 1 byte")
     sources = {split: builder.as_data_source(split=split) for split in _known_splits(builder)}
     if len(sources["train"]) == 1:
         texts = {split: np.frombuffer(records[0]["text"], np.uint8) for split, records in sources.items()}
-        return {split: ArraySource({"x": windows(text, length, split)}) for split, text in texts.items()}
+        strides = {"train": stride}
+        return {split: ArraySource({"x": windows(t, length, split, strides.get(split))}) for split, t in texts.items()}
     labelled = _has_classes(builder)
 
     def transform(record: Record) -> Record:

@@ -221,6 +221,17 @@ def test_text(tmp_path):
     assert "".join(characters.vocabulary[i] for i in row) == "Grüße, Welt! "
 
 
+def test_training_windows_of_a_text_may_overlap(tmp_path):
+    (tmp_path / "digits.txt").write_text("0123456789" * 3)
+    read = data.text(tmp_path / "digits.txt", length=5, stride=1, validation=2)
+    train, validation = (read.splits[name] for name in ("train", "validation"))
+    texts = [bytes(row).decode() for row in train.take(np.arange(len(train)))["x"]]
+    assert texts == [("0123456789" * 3)[i : i + 5] for i in range(16)]  # none reaches into validation
+    assert [bytes(row).decode() for row in validation.take(np.arange(2))["x"]] == ["01234", "56789"]
+    with pytest.raises(ValueError, match="stride is 0, but windows begin at least 1 symbol after another"):
+        data.text(tmp_path / "digits.txt", length=5, stride=0)
+
+
 def test_bad_text(tmp_path):
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
     (tmp_path / "broken.txt.gz").write_bytes(b"not gzip")

@@ -46,6 +46,7 @@ def experiment(
     return Experiment(
         model=pixels,
         data=data.digits(),
+        display=lambda x: x / 16,
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
         ema_decay=ema_decay,
         steps=steps,

@@ -50,6 +50,7 @@ def experiment(
             dropout=dropout,
         ),
         data=data.digits(),
+        display=lambda x: x / 16,
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),
         ema_decay=ema_decay,
         steps=steps,

@@ -171,26 +171,36 @@ def _sample(arguments: list[str]) -> int:
     options, extra = _parse_sample(path, flags, experiment)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
-    with _progress_of(experiment.model) as progress:
+    # One device is enough, and callbacks in order have no more.
+    run = dataclasses.replace(run, variables=jax.device_put(run.variables, jax.local_devices()[0]))
+    with _progress_of(experiment, options.num_samples) as progress:
         x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra, **progress)
-    out = options.out or path / "samples" / f"seed_{seed}.png"
+    suffix = "png" if experiment.data.tokenizer is None else "txt"
+    out = options.out or path / "samples" / f"seed_{seed}.{suffix}"
     _write_samples(np.asarray(x), experiment, out)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
     return 0
 
 
 @contextlib.contextmanager
-def _progress_of(model: Any) -> Iterator[dict[str, Any]]:
-    """Yield the callback of a model that draws one token after the other, behind a progress bar; nothing of others."""
+def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
+    """Yield a callback for models that draw one token after the other: a single text as it grows, or a progress bar."""
     import jax
 
     from genjax.metrics.progress import bars
+    from genjax.runner.texts import writer
 
+    model, tokenizer = experiment.model, experiment.data.tokenizer
     if "callback" not in inspect.signature(model.sample).parameters:
         yield {}
         return
+    if tokenizer is not None and num_samples == 1:
+        yield {"callback": writer(tokenizer, sys.stdout, getattr(model, "stop", None))}
+        jax.effects_barrier()
+        print()
+        return
     with bars(unit="token") as progress:
-        done = progress("samples", math.prod(model.shape))
+        done = progress("samples", math.prod(experiment.data.spec()["x"].shape))
         yield {"callback": lambda number, tokens: done(1)}
         jax.effects_barrier()  # the last tokens may still be on their way
 
@@ -200,18 +210,35 @@ def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[Sample
     extra, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
     if options.num_samples < 1:
         raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
-    if options.out is not None and options.out.suffix not in (".png", ".npz", ".npy"):
-        raise ValueError(f"--out is {options.out}, but it must end in .png, .npz or .npy")
-    return options, {name: value for name, value in dataclasses.asdict(extra).items() if value is not None}
+    endings = (".png" if experiment.data.tokenizer is None else ".txt", ".npz", ".npy")
+    if options.out is not None and options.out.suffix not in endings:
+        raise ValueError(f"--out is {options.out}, but it must end in {', '.join(endings[:2])} or {endings[2]}")
+    extra = {name: value for name, value in dataclasses.asdict(extra).items() if value is not None}
+    return options, extra | _prompt(experiment, options.prompt)
+
+
+def _prompt(experiment: Any, prompt: str | None) -> dict[str, Any]:
+    """Return the argument ``prompt`` of a model of texts, or nothing."""
+    if prompt is None:
+        return {}
+    if experiment.data.tokenizer is None or "prompt" not in inspect.signature(experiment.model.sample).parameters:
+        raise ValueError(
+            f"--prompt is {prompt!r}, but {type(experiment.model).__name__} on {experiment.data.name!r} takes none; "
+            "leave it out"
+        )
+    return {"prompt": experiment.data.tokenizer.encode(prompt)}
 
 
 def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     import numpy as np
 
     from genjax.runner.pictures import sample_picture, save_picture
+    from genjax.runner.texts import write_texts
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npz":
+    if out.suffix == ".txt":
+        write_texts(out, experiment.data.tokenizer, x, getattr(experiment.model, "stop", None))
+    elif out.suffix == ".npz":
         np.savez(out, x=x)
     elif out.suffix == ".npy":
         np.save(out, x)

@@ -30,6 +30,9 @@ from genjax.data.source import Source as Source
 from genjax.data.source import materialize as materialize
 from genjax.data.streaming import stream as stream
 from genjax.data.tfds_sets import tfds as tfds
+from genjax.data.tokenizers import Bytes as Bytes
+from genjax.data.tokenizers import Characters as Characters
+from genjax.data.tokenizers import Tokenizer as Tokenizer
 from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize
 from genjax.data.transforms import dynamic_binarization as dynamic_binarization

@@ -11,6 +11,7 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.source import ArraySource
 from genjax.data.splitting import Size, last
+from genjax.data.tokenizers import Bytes, Characters
 
 
 def text(
@@ -25,7 +26,7 @@ def text(
     """Read a UTF-8 text file, plain or ``.gz``, as windows of ``length`` symbols.
 
     ``x`` has shape (length,): uint8, or int32 where there are more than 256 characters. ``levels`` is the size of the
-    vocabulary: 256 for bytes; for characters those of the whole text, sorted, kept in ``Dataset.vocabulary``. What
+    vocabulary: 256 for bytes; for characters those of the whole text, sorted, see ``Dataset.tokenizer``. What
     remains after the last whole window is left out.
 
     Args:
@@ -45,18 +46,18 @@ def text(
         raise ValueError(f"symbols is {symbols!r}; give 'bytes' or 'characters'")
     path = Path(path)
     content = _content(path)
-    vocabulary = None
+    tokenizer = Bytes()
     if symbols == "bytes":
         codes = np.frombuffer(content, np.uint8)
     else:
-        codes, vocabulary = _characters(path, content)
+        codes, tokenizer = _characters(path, content)
     x = windows(codes, length, str(path))
     splits = {name: ArraySource({"x": x[indices]}) for name, indices in last(len(x), validation, test).items()}
     if stride is not None:
         training = codes[: len(splits["train"]) * length]
         splits["train"] = ArraySource({"x": windows(training, length, str(path), stride)})
-    levels = 256 if vocabulary is None else len(vocabulary)
-    return Dataset(name=path.name.split(".")[0], splits=splits, levels=levels, vocabulary=vocabulary)
+    name = path.name.split(".")[0]
+    return Dataset(name=name, splits=splits, levels=tokenizer.num_tokens, tokenizer=tokenizer)
 
 
 def windows(codes: np.ndarray, length: int, name: str, stride: int | None = None) -> np.ndarray:
@@ -92,7 +93,7 @@ def _content(path: Path) -> bytes:
         raise ValueError(f"cannot decompress {path} ({error}); repair it or rename it") from None
 
 
-def _characters(path: Path, content: bytes) -> tuple[np.ndarray, str]:
+def _characters(path: Path, content: bytes) -> tuple[np.ndarray, Characters]:
     try:
         points = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), np.uint32)
     except UnicodeDecodeError as error:
@@ -101,4 +102,4 @@ def _characters(path: Path, content: bytes) -> tuple[np.ndarray, str]:
         ) from None
     vocabulary, codes = np.unique(points, return_inverse=True)
     narrow = np.uint8 if len(vocabulary) <= 256 else np.int32
-    return codes.astype(narrow), "".join(map(chr, vocabulary))
+    return codes.astype(narrow), Characters("".join(map(chr, vocabulary)))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from genjax.data.source import ArraySource, RecordSource, Source
+from genjax.data.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,7 +27,7 @@ class Dataset:
       levels: number of values of an integer ``x``, which are 0 … levels - 1: grey levels (256, for digits 17), the
         size of a text's vocabulary. None for continuous data.
       num_classes: number of classes, where ``label`` is in 0 … num_classes - 1; None where there are no labels.
-      vocabulary: the character that each value of ``x`` stands for, for texts read by characters; None otherwise.
+      tokenizer: of texts, whose tokens are the values of ``x``; None otherwise.
 
     Raises:
       ValueError: when "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
@@ -38,7 +39,7 @@ class Dataset:
     splits: Mapping[str, Source]
     levels: int | None = None
     num_classes: int | None = None
-    vocabulary: str | None = None
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))

@@ -17,6 +17,7 @@ from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.images import check_image_settings, decode_image
 from genjax.data.source import SMALL_BYTES, ArraySource, Record, RecordSource, Source, materialize, num_bytes
 from genjax.data.splitting import split_source
+from genjax.data.tokenizers import Bytes
 
 
 def tfds(
@@ -51,10 +52,11 @@ def tfds(
     builder = _builder(name, data_dir)
     _check_prepared(name, builder, data_dir)
     features = builder.info.features
+    tokenizer = None
     if "image" in features:
-        splits, levels = _image_splits(name, builder, size), 256
+        splits = _image_splits(name, builder, size)
     elif "text" in features:
-        splits, levels = _text_splits(builder, length, stride), 256
+        splits, tokenizer = _text_splits(builder, length, stride), Bytes()
     else:
         raise ValueError(
             f"{name!r} has features {sorted(features)}, neither 'image' nor 'text'; read it by "
@@ -63,7 +65,7 @@ def tfds(
     if validation:
         splits = _hold_out(name, splits, validation)
     num_classes = features["label"].num_classes if "label" in splits["train"].spec else None
-    return Dataset(name=name, splits=splits, levels=levels, num_classes=num_classes)
+    return Dataset(name=name, splits=splits, levels=256, num_classes=num_classes, tokenizer=tokenizer)
 
 
 def tfds_names() -> list[str]:

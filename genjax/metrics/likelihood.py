@@ -28,7 +28,7 @@ import numpy as np
 
 from genjax.capabilities import Discrete
 from genjax.core import Array
-from genjax.data import Dataset
+from genjax.data import Characters, Dataset
 from genjax.data.transforms import Preprocess, bin_width
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
@@ -176,7 +176,7 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess) ->
 
     Args:
       model: says whether it is ``genjax.capabilities.Discrete``.
-      dataset: has the levels and, where a dimension is a character, the vocabulary; bytes have bits per dimension.
+      dataset: has the levels, and of texts the tokenizer; bytes have bits per dimension.
       preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed.
     """
     batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec().items()}
@@ -186,5 +186,5 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess) ->
         discrete=model.discrete if isinstance(model, Discrete) else None,
         levels=dataset.levels,
         bin_width=bin_width(preprocess),
-        text=dataset.vocabulary is not None,
+        text=isinstance(dataset.tokenizer, Characters),
     )

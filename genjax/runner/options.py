@@ -36,7 +36,9 @@ class SampleOptions:
 
     Attributes:
       num_samples: how many samples.
-      out: .png for a picture, .npz or .npy for the numbers; a picture in the run folder when not given.
+      out: .png for a picture, .txt for texts, .npz or .npy for the numbers; a picture, or texts, in the run folder when
+        not given.
+      prompt: what texts begin with.
       seed: of the draws; a fresh one when not given, and printed.
       checkpoint: last, best (by the held-out metric), or a step.
       replica: of which replica, for a run of several seeds.
@@ -44,6 +46,7 @@ class SampleOptions:
 
     num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     out: Path | None = None
+    prompt: str | None = None
     seed: int | None = None
     checkpoint: str = "last"
     replica: int = 0

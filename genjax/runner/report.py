@@ -17,6 +17,8 @@ import numpy as np
 from genjax.runner.logs import EACH, FILE_NAME, Row, format_value, metric_names, replace_file
 from genjax.runner.pictures import curves_picture, save_picture, vectors_picture
 
+MOST_TEXT = 2_000  # characters of samples that are texts
+
 _HIGHER_IS_BETTER = (
     "log_prob",
     "elbo",
@@ -52,7 +54,8 @@ def write_report(
       environment: versions and devices; may be nested.
       rows: as ``MetricLog.rows`` has them.
       results: final numbers by name: a number, K of them for K seeds, or anything with a short ``str``.
-      samples: path of the picture of samples, relative to the folder; None, or a file that is not there, leaves it out.
+      samples: path of the picture or text of samples, relative to the folder; None, or a file that is not there, leaves
+        it out.
       wall_clock_s: seconds that training took.
       seeds: of the replicas.
 
@@ -148,7 +151,10 @@ def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
     parts = []
     for name, path in there.items():
         relative = os.path.relpath(folder / path, folder) if Path(path).is_absolute() else path
-        parts += [f"## {name.capitalize()}", f"![{name}]({quote(Path(relative).as_posix())})"]
+        shown = f"![{name}]({quote(Path(relative).as_posix())})"
+        if Path(path).suffix == ".txt":
+            shown = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MOST_TEXT]}\n````"
+        parts += [f"## {name.capitalize()}", shown]
     return parts
 
 

@@ -253,7 +253,7 @@ def _labels(evaluation: Evaluation, split: str) -> Iterator[np.ndarray]:
 
 def _comparisons(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Compare the features of samples with those of the split."""
-    if evaluation.run.experiment.data.vocabulary is not None:
+    if evaluation.run.experiment.data.tokenizer is not None:
         return [unavailable(name, _NO_FEATURES_OF_TEXT) for name in names]
     told = [
         metrics.compare(
@@ -293,7 +293,7 @@ def _memorization(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     (name,) = names
     if evaluation.split == "train":
         return [unavailable(name, "split is train, but memorization is told by data held out; use another split")]
-    if evaluation.run.experiment.data.vocabulary is not None:
+    if evaluation.run.experiment.data.tokenizer is not None:
         return [unavailable(name, _NO_FEATURES_OF_TEXT)]
     train, held_out = evaluation.split_features("train").features, evaluation.reference.features
     told = []
@@ -313,7 +313,7 @@ def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     splits = evaluation.run.experiment.data.splits
     if "validation" not in splits or evaluation.split == "validation":
         return [unavailable(name, "the bandwidth is chosen on a validation split, which must not be the one scored")]
-    if evaluation.run.experiment.data.vocabulary is not None:
+    if evaluation.run.experiment.data.tokenizer is not None:
         return [unavailable(name, _NO_FEATURES_OF_TEXT)]
     validation, test = evaluation.split_features("validation").features, evaluation.reference.features
     told = []

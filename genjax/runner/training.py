@@ -28,8 +28,10 @@ from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
 from genjax.runner.scorer import Scorer, is_conditional, likelihoods, replica
+from genjax.runner.texts import write_texts
 
 NUM_PICTURED = 64
+SAMPLES = ("samples.png", "samples.txt")
 
 
 def train(
@@ -284,13 +286,17 @@ class _Training:
             log.write_vectors(offset + step, vectors)
 
     def _picture(self, step: int, state: TrainState) -> None:
-        """Draw samples of the first replica and keep them as a picture."""
+        """Draw samples of the first replica and keep them as a picture, or texts as a text."""
         if self._folder is None:
             return
         variables = self._variables(state)
         key = step_key(root_keys(self._seeds[:1], "pictures"), step)
         x, labels = draw(self._sample, self._experiment, variables, key, NUM_PICTURED, len(self._seeds))
-        if self._placement.is_writer:
+        tokenizer = self._experiment.data.tokenizer
+        if self._placement.is_writer and tokenizer is not None:
+            for path in (self._folder / "samples" / f"step_{step:08d}.txt", self._folder / "samples.txt"):
+                write_texts(path, tokenizer, x, getattr(self._experiment.model, "stop", None))
+        elif self._placement.is_writer:
             # A conditional model's classes come in turn: as many columns make each column one class.
             columns = None if labels is None else max(labels) + 1
             picture = sample_picture(x, columns=columns, labels=labels)
@@ -321,7 +327,7 @@ class _Training:
             environment=environment(),
             rows=list(run.rows),
             results=self._results,
-            samples="samples.png" if (self._folder / "samples.png").exists() else None,
+            samples=next((name for name in SAMPLES if (self._folder / name).exists()), None),
             wall_clock_s=seconds,
             seeds=self._seeds,
         )

@@ -215,10 +215,11 @@ def test_text(tmp_path):
     joined = b"".join(bytes(row) for source in read.splits.values() for row in source.arrays["x"])
     assert joined == content.encode()[: 9 * 16]
     characters = data.load(tmp_path / "greeting.txt.gz", length=13, symbols="characters", validation=0.2)
-    assert characters.vocabulary == "".join(sorted(set(content)))
-    assert characters.levels == len(characters.vocabulary)
+    assert read.tokenizer == data.Bytes()
+    assert characters.tokenizer == data.Characters("".join(sorted(set(content))))
+    assert characters.levels == characters.tokenizer.num_tokens
     row = characters.splits["validation"].arrays["x"][0]
-    assert "".join(characters.vocabulary[i] for i in row) == "Grüße, Welt! "
+    assert characters.tokenizer.decode(row) == "Grüße, Welt! "
 
 
 def test_training_windows_of_a_text_may_overlap(tmp_path):

@@ -1,5 +1,6 @@
 """The command line: what it writes, and what it refuses with one line and exit status 2."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from genjax import autoregressive, cli, vae
+from genjax import Experiment, autoregressive, cli, data, vae
 from genjax.runner import load_run
 
 from .conftest import TINY
@@ -269,11 +271,54 @@ def test_non_finite_loss_exits_with_1(genjax, tmp_path):
 
 
 def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
-    model = autoregressive.MADE(shape=(3, 4), features=(4,))
-    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 3, 4), jnp.int32)})
-    with cli._progress_of(model) as extra:
+    model = autoregressive.MADE(shape=(8, 8, 1), features=(4,))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 8, 8, 1), jnp.int32)})
+    experiment = Experiment(model=model, data=data.digits(), optimizer=optax.sgd(1.0), steps=1)
+    with cli._progress_of(experiment, 2) as extra:
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
-    assert "12/12" in shown
-    with cli._progress_of(vae.Categorical(num_categories=2)) as extra:
+    assert "64/64" in shown
+    with cli._progress_of(dataclasses.replace(experiment, model=vae.Categorical(num_categories=2)), 2) as extra:
         assert extra == {}
+
+
+@pytest.fixture
+def text_run(genjax, tmp_path):
+    (tmp_path / "verse.txt").write_text("to be or not to be. " * 60)
+    (tmp_path / "verse.py").write_text(
+        f"""
+import optax
+from genjax import Experiment, autoregressive, data
+
+def experiment(steps: int = 3) -> Experiment:
+    text = data.text({str(tmp_path / "verse.txt")!r}, length=12, stride=1, symbols="characters")
+    size = {{"num_layers": 1, "num_heads": 1, "features": 4}}
+    model = autoregressive.GPT(num_tokens=text.levels, length=12, **size)
+    return Experiment(model=model, data=text, optimizer=optax.adam(1e-2), steps=steps, batch_size=8)
+"""
+    )
+    status, _, err = genjax("train", tmp_path / "verse.py", "--workdir", tmp_path / "run")
+    assert status == 0, err
+    return tmp_path / "run"
+
+
+def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run, tmp_path):
+    assert len((text_run / "samples.txt").read_text().splitlines()) == 64
+    assert "````text" in (text_run / "report.md").read_text()
+    status, out, err = genjax("sample", text_run, "-n", "1", "--prompt", "not ", "--out", tmp_path / "one.txt")
+    assert status == 0, err
+    written = (tmp_path / "one.txt").read_text()
+    assert (len(written), written[:4]) == (13, "not ")
+    assert out.startswith(written)  # streamed
+    status, _, err = genjax("sample", text_run, "-n", "3", "--temperature", "0.5", "--out", tmp_path / "three.txt")
+    assert status == 0, err
+    assert "12/12" in err
+    assert len((tmp_path / "three.txt").read_text().splitlines()) == 3
+    assert "'N' is none of the 8 characters" in refused(genjax, "sample", text_run, "--prompt", "Not")
+    status, _, err = genjax("sample", text_run, "--prompt", "t" * 13)
+    assert (status, "prompt has 13 tokens, but length=12 is the most; shorten it" in err) == (2, True)
+    assert "must end in .txt, .npz or .npy" in refused(genjax, "sample", text_run, "--out", "x.png")
+
+
+def test_refuses_a_prompt_for_what_is_no_text(genjax, tiny_run):
+    assert "takes none; leave it out" in refused(genjax, "sample", tiny_run, "--prompt", "To be")

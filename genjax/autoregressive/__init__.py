@@ -6,6 +6,7 @@ Their likelihoods are exact, and ``decoding`` draws from all of them, one cached
 from genjax.autoregressive.decoding import Sampling, generate
 from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
 from genjax.autoregressive.gpt import GPT
+from genjax.autoregressive.gpt2 import load_gpt2, save_gpt2
 from genjax.autoregressive.image import CausalNet, PixelModel
 from genjax.autoregressive.made import MADE
 from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
@@ -24,7 +25,9 @@ __all__ = [
     "Sampling",
     "gated_pixel_cnn",
     "generate",
+    "load_gpt2",
     "pixel_cnn",
     "pixel_cnn_pp",
     "pixel_rnn",
+    "save_gpt2",
 ]

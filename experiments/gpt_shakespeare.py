@@ -1,0 +1,81 @@
+"""GPT on the bytes of tiny Shakespeare, at nanoGPT's setting for CPUs.
+
+Command: genjax train experiments/gpt_shakespeare.py, then genjax evaluate RUN --split validation
+Reached: TODO
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from genjax import Experiment, autoregressive, data
+
+
+def squared_relu(a: jax.Array) -> jax.Array:
+    """ReLU² (David So et al. 2021, arXiv:2109.08668)."""
+    return jnp.square(jax.nn.relu(a))
+
+
+def experiment(
+    num_layers: int = 4,
+    num_heads: int = 4,
+    features: int = 128,
+    length: int = 64,
+    dropout: float = 0.0,
+    muon_learning_rate: float = 2e-2,
+    learning_rate: float = 4e-3,
+    warmup_steps: int = 100,
+    steps: int = 2_000,
+    batch_size: int = 12,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_layers: of attention and perceptron each.
+      num_heads: of attention.
+      features: channels between layers.
+      length: bytes in a window.
+      dropout: share of channels that training leaves out.
+      muon_learning_rate: of Muon, which moves the matrices of layers, at its peak; from there it decays to zero along a
+        cosine.
+      learning_rate: of Adam, which moves all else, likewise.
+      warmup_steps: until the peaks.
+      steps: number of training steps.
+      batch_size: windows in a minibatch.
+    """
+    model = autoregressive.GPT(
+        num_tokens=256,
+        length=length,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        features=features,
+        positions="rotary",
+        activation=squared_relu,
+        qk_norm=True,
+        use_bias=False,
+        dropout=dropout,
+    )
+    peaks = (muon_learning_rate, learning_rate)
+    muon, adam = (optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps) for peak in peaks)
+    optimizer = contrib.muon(
+        muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers
+    )
+    return Experiment(
+        model=model,
+        data=data.tfds("tiny_shakespeare", length=length, stride=1),
+        optimizer=optimizer,
+        steps=steps,
+        batch_size=batch_size,
+    )
+
+
+def matrices_of_layers(params: Any) -> Any:
+    """Return which axes of which parameters are those of a matrix: of the layers' kernels, (layers, in, out)."""
+
+    def axes(path: tuple[Any, ...], _: jax.Array) -> contrib.MuonDimensionNumbers | None:
+        return contrib.MuonDimensionNumbers(1, 2) if path[-1].key == "kernel" else None
+
+    return jax.tree_util.tree_map_with_path(axes, params)

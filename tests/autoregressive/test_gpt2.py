@@ -1,0 +1,70 @@
+"""GPT-2's weights: read, written, refused, and the same logits as in the transformers library."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from genjax.autoregressive import GPT, load_gpt2, save_gpt2
+
+
+def small():
+    model = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, stop=10)
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 9), jnp.int32)})
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a + 0.3 * jnp.float32(rng.normal(size=a.shape)), variables.params)
+    params["net"]["start"] = params["net"]["embedding"][10]
+    return model, variables._replace(params=params)
+
+
+def test_weights_come_back_as_they_were_written(tmp_path):
+    model, variables = small()
+    save_gpt2(tmp_path / "model.safetensors", model, variables)
+    again, read = load_gpt2(tmp_path / "model.safetensors", num_heads=2)
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, read, variables)
+
+
+def test_refuses_what_is_no_gpt2(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load_gpt2(tmp_path / "none.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        load_gpt2(tmp_path / "broken.safetensors")
+    model, variables = small()
+    save_gpt2(tmp_path / "model.safetensors", model, variables)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["h.1.mlp.c_fc.bias"]
+    save_file(weights, tmp_path / "less.safetensors")
+    with pytest.raises(ValueError, match=r"has no weights h\.1\.mlp\.c_fc\.bias, so it is no GPT-2"):
+        load_gpt2(tmp_path / "less.safetensors")
+    other = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, positions="rotary")
+    with pytest.raises(ValueError, match="is no GPT-2, which has positions='learned'"):
+        save_gpt2(tmp_path / "other.safetensors", other, variables)
+
+
+@pytest.mark.peers
+def test_log_probabilities_are_those_of_transformers(tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=50, n_positions=16, n_embd=24, n_layer=3, n_head=3, bos_token_id=49, eos_token_id=49
+    )
+    torch.manual_seed(0)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    weights = {name: value.numpy() for name, value in theirs.state_dict().items() if name != "lm_head.weight"}
+    save_file(weights, tmp_path / "model.safetensors")
+    model, variables = load_gpt2(tmp_path / "model.safetensors", num_heads=3)
+    x = np.random.default_rng(0).integers(0, 49, (4, 15))
+    with torch.no_grad():
+        logits = theirs(torch.tensor(np.concatenate([np.full((4, 1), 49), x[:, :-1]], axis=1))).logits
+    log_prob = torch.log_softmax(logits, -1).gather(2, torch.tensor(x)[..., None])[..., 0].sum(1)
+    np.testing.assert_allclose(model.log_prob(variables, jnp.asarray(x)), log_prob, rtol=1e-4)
+
+    cache, step = model._decoder(variables.params["net"], 4, 15)
+    before = np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    _, ours = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], cache, jnp.asarray(before.T))
+    np.testing.assert_allclose(ours.swapaxes(0, 1), logits, rtol=1e-4, atol=1e-4)

@@ -1,7 +1,13 @@
 """GPT on the bytes of tiny Shakespeare, at nanoGPT's setting for CPUs.
 
-Command: genjax train experiments/gpt_shakespeare.py, then genjax evaluate RUN --split validation
-Reached: TODO
+Command: genjax train experiments/gpt_shakespeare.py, then genjax evaluate RUN --split validation (and test)
+Reached: 1.567 nats per byte on the validation split and 1.682 on the test split, exact, in windows of 64 bytes that do
+not overlap and begin without context; 1.624 on both, the last tenth of the text, where nanoGPT reports 1.88. 820,480
+parameters, 1.5 million tokens seen, seed 0; 11 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+On the validation split in as many steps: 1.877 with nanoGPT's layers and AdamW at 1e-3; 1.666 with rotary positions,
+ReLU², QK-norm and AdamW at 4e-3; the rest is Muon's. It was chosen among these three.
+With --num-layers 6 --num-heads 6 --features 384 --length 256 --dropout 0.2 --steps 5000 --batch-size 64 it is a recipe
+for accelerators, not yet run on one.
 """
 
 from typing import Any

@@ -1,7 +1,10 @@
 """PixelCNN, gated PixelCNN and PixelCNN++ on scikit-learn's digits, 8 x 8 pixels of 17 levels.
 
-Command: genjax train experiments/pixel_cnn_digits.py --seeds 3, then genjax evaluate RUN
-Reached: TODO
+Command: genjax train experiments/pixel_cnn_digits.py --seed 0, then genjax evaluate RUN (and seeds 1 and 2)
+Reached: 1.767 ± 0.003 bits per dimension, 78.37 ± 0.13 nats, by the gated PixelCNN; 1.842 ± 0.001, 81.70 ± 0.03 by
+PixelCNN (--model pixel_cnn); 1.730 ± 0.002, 76.74 ± 0.09 by PixelCNN++ (--model pixel_cnn_pp --dropout 0.5); all exact,
+360 test images, mean and sd of seeds 0 to 2. A run took 2 to 4 min beside other work, of PixelCNN++ 8 to 12 min, on
+2 CPU cores (AMD EPYC, jax 0.10.2). Dropout and weight decay were chosen on validation among five of the gated one.
 """
 
 from typing import Literal

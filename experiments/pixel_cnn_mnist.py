@@ -1,7 +1,11 @@
 """Gated PixelCNN on dynamically binarized MNIST.
 
 Command: genjax train experiments/pixel_cnn_mnist.py, then genjax evaluate RUN
-Reached: TODO
+Reached: 92.21 nats of negative log-mass (standard error 0.20), exact, 10,000 test images, 59,000 training images,
+seed 0; about 40 min beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2). It is a small network that sees six
+rows; on a CPU experiments/made_mnist.py is the better one.
+With --num-layers 12 --features 128 --reach 2 --dropout 0.1 --steps 100000 --batch-size 256 it is a recipe for
+accelerators, not yet run on one.
 """
 
 import optax

@@ -1,7 +1,10 @@
 """PixelRNN on dynamically binarized MNIST.
 
 Command: genjax train experiments/pixel_rnn_mnist.py, then genjax evaluate RUN
-Reached: TODO
+Reached: 93.21 nats of negative log-mass (standard error 0.21), exact, 10,000 test images, 59,000 training images, by
+the Row LSTM, seed 0; 11 min beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2).
+With --kind diagonal --num-layers 7 --features 16 --dropout 0.1 --steps 100000 --batch-size 256 it is a recipe for
+accelerators, not yet run on one.
 """
 
 from typing import Literal
@@ -12,15 +15,15 @@ from genjax import Experiment, autoregressive, data
 
 
 def experiment(
-    kind: Literal["row", "diagonal"] = "diagonal",
-    num_layers: int = 3,
+    kind: Literal["row", "diagonal"] = "row",
+    num_layers: int = 2,
     features: int = 16,
     reach: int = 3,
     dropout: float = 0.0,
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-4,
     ema_decay: float = 0.995,
-    steps: int = 2_000,
+    steps: int = 1_000,
     batch_size: int = 64,
 ) -> Experiment:
     """Describe the run.

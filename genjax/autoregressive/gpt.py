@@ -136,6 +136,11 @@ class GPT:
         x = checked_tokens(x, self.num_tokens, self.length)
         return jnp.sum(self._each(variables.params["net"], x), axis=1)
 
+    def logits(self, variables: Variables, x: Array) -> Array:
+        """Logits (B, T, V) of tokens (B, T), each from those before it."""
+        x = checked_tokens(x, self.num_tokens, self.length)
+        return at_least_float32(_forward(self, variables.params["net"], x, None))
+
     def sample(
         self,
         variables: Variables,

@@ -2,8 +2,8 @@
 
 Command: genjax train experiments/pixel_rnn_digits.py --seed 0, then genjax evaluate RUN (and seeds 1 and 2)
 Reached: 1.727 ± 0.002 bits per dimension, 76.63 ± 0.10 nats, by the Diagonal BiLSTM; 1.750 ± 0.002, 77.63 ± 0.07 by the
-Row LSTM (--kind row); all exact, 360 test images, mean and sd of seeds 0 to 2. A run took 10 to 14 min, of the Row LSTM
-4 to 5 min, beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2).
+Row LSTM (--kind row); all exact, 360 test images, mean and sd of seeds 0 to 2. A run took 10 to 14 min beside three
+others on 2 CPU cores (AMD EPYC, jax 0.10.2), of the Row LSTM 4 to 5.
 """
 
 from typing import Literal

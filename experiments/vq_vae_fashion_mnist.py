@@ -130,7 +130,7 @@ def experiment(
     model = latent.LatentModel(autoencoder=autoencoder, prior=prior_model)
     lengths = (steps, min(prior_steps, steps))
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(200, steps // 10), steps)
-    decay = optax.cosine_decay_schedule(prior_learning_rate, lengths[1])
+    prior_schedule = optax.cosine_decay_schedule(prior_learning_rate, lengths[1])
     return Experiment(
         model=model,
         data=data.tfds("fashion_mnist", validation=1_000),

@@ -138,9 +138,7 @@ def experiment(
         stages=latent.two_stages(
             model,
             autoencoder=gradient_learner(autoencoder, optax.adam(schedule)),
-            prior=gradient_learner(
-                prior_model, optax.adam(optax.cosine_decay_schedule(prior_learning_rate, lengths[1]))
-            ),
+            prior=gradient_learner(prior_model, optax.adam(prior_schedule)),
             steps=lengths,
         ),
         variables=model.finished,

@@ -171,8 +171,6 @@ def _sample(arguments: list[str]) -> int:
     options, extra = _parse_sample(path, flags, experiment)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
-    # One device is enough, and callbacks in order have no more.
-    run = dataclasses.replace(run, variables=jax.device_put(run.variables, jax.local_devices()[0]))
     with _progress_of(experiment, options.num_samples) as progress:
         x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra, **progress)
     suffix = "png" if experiment.data.tokenizer is None else "txt"

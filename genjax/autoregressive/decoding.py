@@ -128,7 +128,8 @@ def generate(
         a prefix, the rest is drawn from its conditional distribution; draws before known tokens do not know them.
       keep: bool (D,) or (B, D).
       stop: the token that ends a sequence, which it then is filled up with; drawing ends with the last sequence.
-      callback: called on the host after each token, in order, with the number of tokens so far and the newest ones.
+      callback: called on the host after each token, in order, with the number of tokens so far and the newest ones;
+        only where all arrays are on one device.
 
     Returns:
       Tokens, int32 (B, D).

@@ -59,11 +59,15 @@ class Run:
           key: typed key.
           num_samples: how many.
           replica: of which replica.
-          **arguments: keyword arguments of the model's own ``sample``.
+          **arguments: keyword arguments of the model's own ``sample``. A callback has its calls in order, which takes
+            one device: it draws on the first.
         """
+        variables = self.replica(replica)
+        if "callback" in arguments:
+            variables = jax.device_put(variables, jax.local_devices()[0])
         arrays = {name: value for name, value in arguments.items() if isinstance(value, jax.Array | np.ndarray)}
         settings = tuple(sorted((name, value) for name, value in arguments.items() if name not in arrays))
-        return _compiled_sample(self.model, num_samples, settings)(self.replica(replica), key, arrays)
+        return _compiled_sample(self.model, num_samples, settings)(variables, key, arrays)
 
     def evaluate(
         self,

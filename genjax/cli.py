@@ -186,14 +186,14 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
     import jax
 
     from genjax.metrics.progress import bars
-    from genjax.runner.texts import writer
+    from genjax.runner.texts import stop_of, writer
 
     model, tokenizer = experiment.model, experiment.data.tokenizer
     if "callback" not in inspect.signature(model.sample).parameters:
         yield {}
         return
     if tokenizer is not None and num_samples == 1:
-        yield {"callback": writer(tokenizer, sys.stdout, getattr(model, "stop", None))}
+        yield {"callback": writer(tokenizer, sys.stdout, stop_of(model))}
         jax.effects_barrier()
         print()
         return
@@ -231,11 +231,11 @@ def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     import numpy as np
 
     from genjax.runner.pictures import sample_picture, save_picture
-    from genjax.runner.texts import write_texts
+    from genjax.runner.texts import stop_of, write_texts
 
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".txt":
-        write_texts(out, experiment.data.tokenizer, x, getattr(experiment.model, "stop", None))
+        write_texts(out, experiment.data.tokenizer, x, stop_of(experiment.model))
     elif out.suffix == ".npz":
         np.savez(out, x=x)
     elif out.suffix == ".npy":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ if len(getattr(os, "sched_getaffinity", lambda _: ())(0)) > 2:  # before jax sta
 
 import jax
 import jax.numpy as jnp
-from report import Row, arguments, interleaved, milliseconds, print_rows, ratio
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, timed
 
 from genjax import autoregressive, nets
 
@@ -117,17 +116,6 @@ def of_torch() -> Callable[[], float]:
                 x[:, 0, 0, column] = torch.multinomial(probs, 1)[:, 0].float()
 
     return timed(row, SIZE)
-
-
-def timed(run: Callable[[], object], times: float) -> Callable[[], float]:
-    """Return a contestant that reports seconds, so many times over."""
-
-    def seconds() -> float:
-        started = time.perf_counter()
-        run()
-        return times * (time.perf_counter() - started)
-
-    return seconds
 
 
 def main() -> None:

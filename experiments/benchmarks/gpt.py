@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from report import Row, arguments, interleaved, milliseconds, print_rows, ratio
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, timed
 
 from genjax import autoregressive, gradient_learner
 
@@ -155,17 +154,6 @@ def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
         "with a cache": timed(with_cache, 1),
         "as nanoGPT draws": timed(as_nanogpt, 1),
     }
-
-
-def timed(run: Callable[[], object], times: float) -> Callable[[], float]:
-    """Return a contestant that reports seconds, so many times over."""
-
-    def seconds() -> float:
-        started = time.perf_counter()
-        run()
-        return times * (time.perf_counter() - started)
-
-    return seconds
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Shared Flax Linen building blocks, and the two functions through which families touch a network."""
 
-from genjax.nets.causal import CausalCache, CausalConv, linear
+from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
 from genjax.nets.made import MADE
-from genjax.nets.mlp import MLP, scaled_init
+from genjax.nets.mlp import MLP, linear, scaled_init
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [

@@ -90,11 +90,3 @@ class CausalCache(NamedTuple):
         window = jax.lax.dynamic_slice_in_dim(self.row, column, columns, axis=1).reshape(-1, columns * channels)
         above = jax.lax.dynamic_index_in_dim(self.above, column, axis=1, keepdims=False)
         return above + window @ params["left"]["kernel"].reshape(-1, features) + params["bias"][None]
-
-
-def linear(params: PyTree, x: Array) -> Array:
-    """Apply the parameters of ``nn.Dense`` to x (..., C), in its dtype."""
-    product = x @ params["kernel"].astype(x.dtype)
-    if "bias" not in params:
-        return product
-    return product + params["bias"].astype(x.dtype).reshape((1,) * (product.ndim - 1) + (-1,))

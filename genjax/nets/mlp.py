@@ -1,4 +1,4 @@
-"""The multilayer perceptron."""
+"""The multilayer perceptron, and a dense layer from its parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.core import Array
+from genjax.core import Array, PyTree
 
 
 class MLP(nn.Module):
@@ -66,3 +66,11 @@ class MLP(nn.Module):
 def scaled_init(scale: float) -> Callable[..., Array]:
     """Linen's initializer of kernels, times a factor."""
     return lambda *args: scale * nn.initializers.lecun_normal()(*args)
+
+
+def linear(params: PyTree, x: Array) -> Array:
+    """Apply the parameters of ``nn.Dense`` to x (..., C), in its dtype."""
+    product = x @ params["kernel"].astype(x.dtype)
+    if "bias" not in params:
+        return product
+    return product + params["bias"].astype(x.dtype).reshape((1,) * (product.ndim - 1) + (-1,))

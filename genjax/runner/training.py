@@ -28,7 +28,7 @@ from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
 from genjax.runner.scorer import Scorer, is_conditional, likelihoods, replica
-from genjax.runner.texts import write_texts
+from genjax.runner.texts import stop_of, write_texts
 
 NUM_PICTURED = 64
 SAMPLES = ("samples.png", "samples.txt")
@@ -295,7 +295,7 @@ class _Training:
         tokenizer = self._experiment.data.tokenizer
         if self._placement.is_writer and tokenizer is not None:
             for path in (self._folder / "samples" / f"step_{step:08d}.txt", self._folder / "samples.txt"):
-                write_texts(path, tokenizer, x, getattr(self._experiment.model, "stop", None))
+                write_texts(path, tokenizer, x, stop_of(self._experiment.model))
         elif self._placement.is_writer:
             # A conditional model's classes come in turn: as many columns make each column one class.
             columns = None if labels is None else max(labels) + 1

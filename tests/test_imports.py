@@ -50,6 +50,7 @@ HEAVY = {
     "tqdm": "progress bars",
     "tyro": "the command line",
     "diffrax": "differential equations",
+    "tokenizers": "byte-pair encoding",
 }
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from genjax.data import audio, images
 from genjax.data.arrays import npy, npz
 from genjax.data.bundled import TABLES, bundled, digits
-from genjax.data.corpora import text
+from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
 from genjax.data.folders import contains
+from genjax.data.line_sets import lines
 from genjax.data.synthetic import DENSITIES
 from genjax.data.synthetic import dataset as synthetic_dataset
 from genjax.data.tfds_sets import base_name, near_names, tfds, tfds_names
@@ -23,16 +24,17 @@ _BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".wav
 
 def names() -> list[str]:
     """Return the names of the data sets that need no network and no files."""
-    return ["digits", *TABLES, *DENSITIES]
+    return ["digits", *TABLES, *DENSITIES, "stdlib"]
 
 
 def load(name_or_path: str | Path, **settings: Any) -> Dataset:
     """Open a data set by name or path.
 
     Args:
-      name_or_path: "digits"; a bundled table ("iris", ...); a density ("gaussians_25", ..., which needs ``key=``); the
-        path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file or of a folder of images or wav files; or
-        the name of a TFDS set, which "tfds:" may precede where another of these has the same name.
+      name_or_path: "digits"; a bundled table ("iris", ...); a density ("gaussians_25", ..., which needs ``key=``);
+        "stdlib"; the path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file or of a folder of images or
+        wav files, with "lines:" before that of a text whose lines are the examples; or the name of a TFDS set, which
+        "tfds:" may precede where another of these has the same name.
       **settings: keyword arguments of the function that reads it.
 
     Raises:
@@ -55,12 +57,16 @@ def load(name_or_path: str | Path, **settings: Any) -> Dataset:
 def _opener(name: str) -> Callable[..., Dataset]:
     if name == "digits":
         return digits
+    if name == "stdlib":
+        return stdlib
     if name in TABLES:
         return partial(bundled, name)
     if name in DENSITIES:
         return partial(synthetic_dataset, DENSITIES[name])
     if name.startswith("tfds:"):
         return partial(tfds, name.removeprefix("tfds:"))
+    if name.startswith("lines:"):
+        return partial(lines, name.removeprefix("lines:"))
     path = Path(name)
     if path.is_dir() or path.suffix in _BY_SUFFIX:
         return _path_opener(path)

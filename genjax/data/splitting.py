@@ -26,10 +26,15 @@ def stratified(label: np.ndarray) -> dict[str, np.ndarray]:
 
 def last(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
     """Return indices of a split in the order of examples: train, then validation, then test."""
+    return {name: np.arange(part.start, part.stop) for name, part in last_slices(size, validation, test).items()}
+
+
+def last_slices(size: int, validation: Size, test: Size) -> dict[str, slice]:
+    """Return what ``last`` does as slices, for what is too long to be indexed one by one."""
     num_validation, num_test = _counts(size, validation, test)
-    num_train = size - num_validation - num_test
-    indices = np.split(np.arange(size), [num_train, num_train + num_validation])
-    return _non_empty(dict(zip(("train", "validation", "test"), indices, strict=True)))
+    ends = (0, size - num_validation - num_test, size - num_test, size)
+    parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("train", "validation", "test"))}
+    return {name: part for name, part in parts.items() if part.start < part.stop}
 
 
 def spaced(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
@@ -62,10 +67,8 @@ def _counts(size: int, validation: Size, test: Size) -> tuple[int, int]:
     for name, value in (("validation", validation), ("test", test)):
         whole = isinstance(value, int | np.integer)
         if value < 0 or (not whole and value >= 1):
-            raise ValueError(f"{name} is {value}; give a number of examples, or a fraction in (0, 1)")
+            raise ValueError(f"{name} is {value}; give a number, or a fraction in (0, 1)")
         counts.append(int(value) if whole else round(size * value))
     if sum(counts) >= size:
-        raise ValueError(
-            f"validation and test take {counts[0]} + {counts[1]} examples, but there are {size}; leave some for train"
-        )
+        raise ValueError(f"validation and test take {counts[0]} + {counts[1]} of {size}; leave some for train")
     return counts[0], counts[1]

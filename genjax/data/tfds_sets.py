@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genjax.data.cache import cached, fingerprint
-from genjax.data.corpora import windows
+from genjax.data.corpora import windowed
 from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.images import check_image_settings, decode_image
 from genjax.data.source import SMALL_BYTES, ArraySource, Record, RecordSource, Source, materialize, num_bytes
-from genjax.data.splitting import split_source
+from genjax.data.splitting import last_slices, split_source
+from genjax.data.tokenization import Choice, check_choice, readable
 from genjax.data.tokenizers import Bytes
 
 
@@ -26,46 +27,55 @@ def tfds(
     validation: int = 0,
     data_dir: str | Path | None = None,
     size: tuple[int, int] | None = None,
+    tokenizer: Choice = "bytes",
+    num_tokens: int | None = None,
     length: int = 256,
     stride: int | None = None,
 ) -> Dataset:
     """Read a prepared TFDS set.
 
     The feature "image" becomes ``x``, uint8 (H, W, C), and the class "label" ``label``, int32. Where there is no image,
-    the feature "text" becomes ``x``, uint8 (length,): a split of a single record is a text that is cut into windows,
-    otherwise each record is one example, cut or padded with zero bytes. Other features are left out. Images that take
-    at most 512 MiB decoded are read into memory (and kept decoded in the user's cache folder); others are streamed.
+    the feature "text" becomes ``x`` (length,): splits of a single record are texts that are cut into windows of tokens,
+    as by ``text``; otherwise each record is one example, its bytes cut or padded with zeros. Other features are left
+    out. Images that take at most 512 MiB decoded are read into memory (and kept decoded in the user's cache folder);
+    others are streamed.
 
     Args:
       name: as TFDS spells it: ``name``, ``name/config`` or ``name:version``.
-      validation: number of examples, the last of train, that become the validation split.
+      validation: number of examples, the last of train, that become the validation split; of a text that is cut into
+        windows, number of characters (of bytes, where these are the tokens).
       data_dir: folder of prepared sets; None is ``$TFDS_DATA_DIR``, or else TFDS's own default.
       size: (H, W) of all images, see ``decode_image``; needed where a set's images differ in size.
-      length: bytes in one example of text.
+      tokenizer: of a text, as in ``text``.
+      num_tokens: as in ``text``.
+      length: tokens in one example of text.
       stride: of the training windows of a text, as in ``text``.
 
     Raises:
       ValueError: when TFDS knows no such set, or it has neither image nor text.
       FileNotFoundError: when the set is not prepared here; the message is the command that prepares it.
     """
+    check_choice(tokenizer, num_tokens)
     data_dir = os.environ.get("TFDS_DATA_DIR") if data_dir is None else str(data_dir)
     builder = _builder(name, data_dir)
     _check_prepared(name, builder, data_dir)
     features = builder.info.features
-    tokenizer = None
     if "image" in features:
-        splits = _image_splits(name, builder, size)
+        splits, codec = _image_splits(name, builder, size), None
     elif "text" in features:
-        splits, tokenizer = _text_splits(builder, length, stride), Bytes()
+        sources = {split: builder.as_data_source(split=split) for split in _known_splits(builder)}
+        if len(sources["train"]) == 1:
+            parts = {split: readable(records[0]["text"], tokenizer, name) for split, records in sources.items()}
+            return windowed(name, _hold_out(name, parts, validation), tokenizer, num_tokens, length, stride)
+        splits, codec = _text_splits(name, sources, tokenizer, length, _has_classes(builder)), Bytes()
     else:
         raise ValueError(
             f"{name!r} has features {sorted(features)}, neither 'image' nor 'text'; read it by "
             "tensorflow_datasets.data_source and wrap that in genjax.data.RecordSource"
         )
-    if validation:
-        splits = _hold_out(name, splits, validation)
+    splits = _hold_out(name, splits, validation)
     num_classes = features["label"].num_classes if "label" in splits["train"].spec else None
-    return Dataset(name=name, splits=splits, levels=256, num_classes=num_classes, tokenizer=tokenizer)
+    return Dataset(name=name, splits=splits, levels=256, num_classes=num_classes, tokenizer=codec)
 
 
 def tfds_names() -> list[str]:
@@ -161,15 +171,13 @@ def _materialize_cached(builder: Any, split: str, size: tuple[int, int] | None, 
     return cached(key, lambda: materialize(source))
 
 
-def _text_splits(builder: Any, length: int, stride: int | None) -> dict[str, Source]:
+def _text_splits(
+    name: str, sources: Mapping[str, Any], tokenizer: Choice, length: int, labelled: bool
+) -> dict[str, Source]:
+    if tokenizer not in ("bytes", Bytes()):
+        raise ValueError(f"tokenizer is {tokenizer!r}, but the records of {name!r} are read as bytes; leave it out")
     if length < 1:
         raise ValueError(f"length is {length}, but an example holds at least 1 byte")
-    sources = {split: builder.as_data_source(split=split) for split in _known_splits(builder)}
-    if len(sources["train"]) == 1:
-        texts = {split: np.frombuffer(records[0]["text"], np.uint8) for split, records in sources.items()}
-        strides = {"train": stride}
-        return {split: ArraySource({"x": windows(t, length, split, strides.get(split))}) for split, t in texts.items()}
-    labelled = _has_classes(builder)
 
     def transform(record: Record) -> Record:
         codes = np.frombuffer(record["text"][:length], np.uint8)
@@ -185,7 +193,15 @@ def _has_classes(builder: Any) -> bool:
     return "label" in features and getattr(features["label"], "num_classes", None) is not None
 
 
-def _hold_out(name: str, splits: dict[str, Source], validation: int) -> dict[str, Source]:
+def _hold_out(name: str, splits: dict[str, Any], validation: int) -> dict[str, Any]:
+    """Make the last examples of train, or characters of a text, the validation split."""
+    if not validation:
+        return splits
     if "validation" in splits:
         raise ValueError(f"{name!r} has a validation split of its own; leave validation={validation} out")
-    return split_source(splits["train"], validation, 0) | {k: s for k, s in splits.items() if k != "train"}
+    train = splits["train"]
+    if isinstance(train, bytes | str):
+        held_out = {split: train[part] for split, part in last_slices(len(train), validation, 0).items()}
+    else:
+        held_out = split_source(train, validation, 0)
+    return splits | held_out

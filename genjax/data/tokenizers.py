@@ -18,13 +18,27 @@ class Tokenizer(Protocol):
         """V."""
         ...
 
+    @property
+    def num_bytes(self) -> np.ndarray:
+        """How many bytes of UTF-8 each token stands for, int32 (V,)."""
+        ...
+
     def encode(self, text: str) -> np.ndarray:
         """Return the tokens of a text, int32 (N,)."""
         ...
 
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
-        """Return the text of tokens (N,)."""
+        """Return the text of tokens (N,); ValueError where one is none of the V."""
         ...
+
+
+def checked_tokens(tokens: Iterable[int] | np.ndarray, num_tokens: int) -> np.ndarray:
+    """Return tokens as an array, of which all are in 0 … V − 1."""
+    array = np.asarray(tokens if isinstance(tokens, np.ndarray) else list(tokens))
+    outside = array[(array < 0) | (array >= num_tokens)]
+    if outside.size:
+        raise ValueError(f"tokens holds {outside[0]}, but the vocabulary is 0 … {num_tokens - 1}")
+    return array
 
 
 @final
@@ -43,13 +57,18 @@ class Bytes:
         """256."""
         return 256
 
+    @property
+    def num_bytes(self) -> np.ndarray:
+        """One of each."""
+        return np.ones(256, np.int32)
+
     def encode(self, text: str) -> np.ndarray:
         """Return the bytes of a text."""
         return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
 
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
         """Return the text of bytes."""
-        return bytes(np.asarray(tokens, np.uint8)).decode("utf-8", errors="replace")
+        return checked_tokens(tokens, 256).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
 
 @final
@@ -78,16 +97,28 @@ class Characters:
         """V, the number of characters."""
         return len(self.vocabulary)
 
+    @property
+    def num_bytes(self) -> np.ndarray:
+        """Between one and four of each character."""
+        return np.array([len(character.encode("utf-8", "surrogatepass")) for character in self.vocabulary], np.int32)
+
     def encode(self, text: str) -> np.ndarray:
         """Return the tokens of a text; ValueError where it has other characters."""
-        number = {character: token for token, character in enumerate(self.vocabulary)}
-        other = next((character for character in text if character not in number), None)
-        if other is not None:
+        known, points = _points(self.vocabulary), _points(text)
+        ranks = np.argsort(known)
+        tokens = ranks[np.searchsorted(known, points, sorter=ranks).clip(max=len(known) - 1)]
+        others = np.flatnonzero(known[tokens] != points)
+        if others.size:
             raise ValueError(
-                f"{other!r} is none of the {self.num_tokens} characters of the vocabulary, {self.vocabulary!r}"
+                f"{text[others[0]]!r} is none of the {self.num_tokens} characters of the vocabulary, "
+                f"{self.vocabulary!r}"
             )
-        return np.array([number[character] for character in text], np.int32)
+        return tokens.astype(np.int32)
 
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
         """Return the text of tokens."""
-        return "".join(self.vocabulary[token] for token in np.asarray(tokens).tolist())
+        return "".join(self.vocabulary[token] for token in checked_tokens(tokens, self.num_tokens).tolist())
+
+
+def _points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

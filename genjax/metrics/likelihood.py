@@ -1,13 +1,18 @@
-"""Units of log-likelihood: nats, bits per dimension, perplexity, bits per character, and which of them a run may claim.
+"""Units of log-likelihood: nats, bits per dimension, byte or character, perplexity, and which of them a run may claim.
 
 With log p(x) in nats and D dimensions, all of them on discrete values,
 
     bits per dimension = −log₂ p(x) / D,        perplexity = p(x)^(−1/D),
 
-the first called bits per character where the dimensions are the characters of a text. A model with a density has such
-numbers only for integers k spread evenly over bins of width w, of which it is the bound
+the first called bits per character where the dimensions are the characters of a text. Texts, and the tokens of which
+they are made, may differ in length: with n_i tokens, bytes or characters of text x_i up to its end,
 
-    log P(k) = log ∫_bin p(x) dx ≥ E_x[log p(x)] + D log w                                                      (1)
+    bits per byte = −Σ_i log₂ p(x_i) / Σ_i n_i,        perplexity = exp(−Σ_i log p(x_i) / Σ_i n_i),               (1)
+
+of which bits per byte can be compared between tokenizers. A model with a density has such numbers only for integers k
+spread evenly over bins of width w, of which it is the bound
+
+    log P(k) = log ∫_bin p(x) dx ≥ E_x[log p(x)] + D log w                                                      (2)
 
 (Lucas Theis, Aäron van den Oord and Matthias Bethge, 2016, arXiv:1511.01844). It does not depend on the scale of
 the data: x → ax takes D log a off the density and gives it back by the width. A density of data on discrete values that
@@ -19,6 +24,7 @@ Means and standard errors over examples stream with ``genjax.metrics.metric.Mean
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
@@ -28,7 +34,7 @@ import numpy as np
 
 from genjax.capabilities import Discrete
 from genjax.core import Array
-from genjax.data import Characters, Dataset
+from genjax.data import Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
@@ -61,7 +67,7 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
     _check_at_least_one("num_dims", num_dims)
     if bin_width is not None and not 0 < bin_width < math.inf:
         raise ValueError(f"bin_width is {bin_width}, but must be positive; use None for a log-mass of discrete values")
-    return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 1, divided by −D log 2
+    return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 2, divided by −D log 2
 
 
 def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
@@ -111,14 +117,15 @@ class LikelihoodUnits:
       discrete: whether they are log-masses; None where the model does not say.
       levels: number of values of the integers that the data is; None for continuous data.
       bin_width: width over which each integer was spread, see ``bits_per_dim``; None where it was not.
-      text: whether a dimension is a character.
+      text: how many each text has up to its end, float64 (N,): of "byte", "token" and, where these are characters, of
+        "character"; None where the data is no text.
     """
 
     num_dims: int
     discrete: bool | None
     levels: int | None = None
     bin_width: float | None = None
-    text: bool = False
+    text: Mapping[str, np.ndarray] | None = None
 
     @property
     def obstacle(self) -> str | None:
@@ -138,53 +145,85 @@ class LikelihoodUnits:
             )
         return None
 
-    def convert(self, mean: float, standard_error: float, guarantee: str) -> dict[str, dict[str, Any]]:
-        """Tell a mean log-likelihood in every unit.
+    def convert(self, log_likelihoods: np.ndarray, guarantee: str) -> dict[str, dict[str, Any]]:
+        """Tell log-likelihoods in every unit.
 
         Args:
-          mean: over examples, in nats.
-          standard_error: of the mean.
+          log_likelihoods: of the examples, in nats, shape (N,).
           guarantee: "exact", "lower bound" or "estimate".
 
         Returns:
-          ``nats`` and, for texts, ``bits_per_character`` and ``perplexity``, for all else ``bits_per_dim``: each with
-          ``value``, ``standard_error`` and ``guarantee``, which for what falls as the likelihood rises may be "upper
-          bound"; or with a ``value`` of None and the ``reason``.
+          ``nats``, their mean, and, for texts, ``bits_per_byte``, for those of characters ``bits_per_character``, and
+          ``perplexity``, for all else ``bits_per_dim``: each with ``value``, ``standard_error`` and ``guarantee``,
+          which for what falls as the likelihood rises may be "upper bound"; or with a ``value`` of None and the
+          ``reason``.
 
         Raises:
           ValueError: for another guarantee.
         """
         if guarantee not in _FALLING:
             raise ValueError(f"guarantee is {guarantee!r}, but must be one of {', '.join(_FALLING)}")
-        units = {"nats": {"value": mean, "standard_error": standard_error, "guarantee": guarantee}}
-        names = ("bits_per_character", "perplexity") if self.text else ("bits_per_dim",)
-        if self.obstacle is not None:
-            return units | {name: {"value": None, "reason": self.obstacle} for name in names}
-        bits = bits_per_dim(mean, self.num_dims, bin_width=self.bin_width)
-        error = standard_error / (self.num_dims * math.log(2))
+        mean, error = _per(log_likelihoods, 1)
+        units: dict[str, dict[str, Any]] = {"nats": {"value": mean, "standard_error": error, "guarantee": guarantee}}
         falling = _FALLING["lower bound" if guarantee == "exact" and not self.discrete else guarantee]
-        units[names[0]] = {"value": bits, "standard_error": error, "guarantee": falling}
-        if self.text:
-            tokens = float(perplexity(mean, self.num_dims))
-            error = tokens * standard_error / self.num_dims  # to first order
-            units["perplexity"] = {"value": tokens, "standard_error": error, "guarantee": falling}
+        for symbol, count in ({"dim": self.num_dims} if self.text is None else self.text).items():
+            name = "perplexity" if symbol == "token" else f"bits_per_{symbol}"
+            if self.obstacle is not None:
+                units[name] = {"value": None, "reason": self.obstacle}
+                continue
+            nats, error = _per(log_likelihoods, count)
+            if symbol == "token":
+                value = float(perplexity(nats, 1))
+                error *= value  # to first order
+            else:
+                value = bits_per_dim(nats, 1, bin_width=self.bin_width)
+                error /= math.log(2)
+            units[name] = {"value": value, "standard_error": error, "guarantee": falling}
         return units
 
 
-def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess) -> LikelihoodUnits:
+def _per(nats: np.ndarray, counts: np.ndarray | int) -> tuple[float, float]:
+    """Return Σ nats / Σ counts, as in equation 1, and its standard error to first order; infinite nats have none."""
+    nats = np.asarray(nats, np.float64)
+    counts = np.broadcast_to(np.asarray(counts, np.float64), nats.shape)
+    ratio, average = nats.mean() / counts.mean(), counts.mean()
+    finite = nats.size > 1 and np.isfinite(nats).all()
+    spread = (nats - ratio * counts).std(ddof=1) if finite else math.nan  # of what the ratio does not explain
+    return float(ratio), float(spread / math.sqrt(nats.size) / average)
+
+
+def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, split: str = "train") -> LikelihoodUnits:
     """Find out what log-likelihoods of a model on a data set are numbers of.
 
     Args:
-      model: says whether it is ``genjax.capabilities.Discrete``.
-      dataset: has the levels, and of texts the tokenizer; bytes have bits per dimension.
-      preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed.
+      model: says whether it is ``genjax.capabilities.Discrete``; its ``stop``, if it has one, ends texts.
+      dataset: has the levels, and of texts the tokenizer.
+      preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed. Texts whose shape
+        it changes count as dimensions.
+      split: of which the likelihoods are; texts are counted there.
     """
-    batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec().items()}
+    batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec(split).items()}
     x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
+    text = None
+    if dataset.tokenizer is not None and x.shape == batch["x"].shape:
+        text = _counts(dataset.tokenizer, dataset.splits[split], getattr(model, "stop", None))
     return LikelihoodUnits(
         num_dims=math.prod(x.shape[1:]),
         discrete=model.discrete if isinstance(model, Discrete) else None,
         levels=dataset.levels,
         bin_width=bin_width(preprocess),
-        text=isinstance(dataset.tokenizer, Characters),
+        text=text,
     )
+
+
+def _counts(tokenizer: Tokenizer, source: Source, stop: int | None) -> dict[str, np.ndarray]:
+    """Count each text up to its end, which is scored too."""
+    found = []
+    for start in range(0, len(source), 4096):
+        x = source.take(np.arange(start, min(start + 4096, len(source))))["x"]
+        ends = x == stop
+        inside = np.cumsum(ends, axis=1) - ends == 0
+        found.append((np.sum(tokenizer.num_bytes[x], axis=1, where=inside), inside.sum(axis=1)))
+    num_bytes, num_tokens = (np.concatenate(part).astype(np.float64) for part in zip(*found, strict=True))
+    characters = {"character": num_tokens} if isinstance(tokenizer, Characters) else {}
+    return {"byte": num_bytes, **characters, "token": num_tokens}

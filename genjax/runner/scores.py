@@ -49,7 +49,7 @@ def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     methods = likelihoods(run.model)
     if not methods:
         return [unavailable("log_prob", f"{type(run.model).__name__} has none of {', '.join(GUARANTEES)}")]
-    units = metrics.likelihood_units(run.model, run.experiment.data, run.experiment.preprocess)
+    units = metrics.likelihood_units(run.model, run.experiment.data, run.experiment.preprocess, evaluation.split)
     found = []
     for method in methods:
         draws = _draws(evaluation, method)
@@ -58,7 +58,7 @@ def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
         told = [
             [
                 Result(name=method if unit == "nats" else f"{method}/{unit}", **_told(said, unit, protocol))
-                for unit, said in units.convert(*_mean(row), GUARANTEES[method][1]).items()
+                for unit, said in units.convert(row, GUARANTEES[method][1]).items()
             ]
             for row in scores
         ]

@@ -64,8 +64,8 @@ def test_arrays():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"validation": 10}, r"take 10 \+ 0 examples, but there are 10; leave some for train"),
-        ({"validation": 0.5, "test": 0.5}, r"take 5 \+ 5 examples"),
+        ({"validation": 10}, r"take 10 \+ 0 of 10; leave some for train"),
+        ({"validation": 0.5, "test": 0.5}, r"take 5 \+ 5 of 10"),
         ({"test": -1}, "test is -1"),
         ({"validation": 1.5}, "validation is 1.5"),
         ({"label": np.zeros(9, int)}, "'x': 10, 'label': 9"),
@@ -210,11 +210,12 @@ def test_text(tmp_path):
     content = "Grüße, Welt! " * 10
     (tmp_path / "greeting.txt").write_text(content, encoding="utf-8")
     (tmp_path / "greeting.txt.gz").write_bytes(gzip.compress(content.encode()))
-    read = data.text(tmp_path / "greeting.txt", length=16, validation=2)
+    read = data.text(tmp_path / "greeting.txt", length=16, validation=32)
     assert (read.levels, sizes(read), read.spec()["x"].dtype) == (256, {"train": 7, "validation": 2}, np.uint8)
-    joined = b"".join(bytes(row) for source in read.splits.values() for row in source.arrays["x"])
-    assert joined == content.encode()[: 9 * 16]
-    characters = data.load(tmp_path / "greeting.txt.gz", length=13, symbols="characters", validation=0.2)
+    train, validation = (b"".join(bytes(row) for row in read.splits[name].arrays["x"]) for name in read.splits)
+    assert train == content.encode()[: 7 * 16]
+    assert validation == content.encode()[-32:]
+    characters = data.load(tmp_path / "greeting.txt.gz", length=13, tokenizer="characters", validation=0.2)
     assert read.tokenizer == data.Bytes()
     assert characters.tokenizer == data.Characters("".join(sorted(set(content))))
     assert characters.levels == characters.tokenizer.num_tokens
@@ -224,12 +225,12 @@ def test_text(tmp_path):
 
 def test_training_windows_of_a_text_may_overlap(tmp_path):
     (tmp_path / "digits.txt").write_text("0123456789" * 3)
-    read = data.text(tmp_path / "digits.txt", length=5, stride=1, validation=2)
+    read = data.text(tmp_path / "digits.txt", length=5, stride=1, validation=10)
     train, validation = (read.splits[name] for name in ("train", "validation"))
     texts = [bytes(row).decode() for row in train.take(np.arange(len(train)))["x"]]
     assert texts == [("0123456789" * 3)[i : i + 5] for i in range(16)]  # none reaches into validation
     assert [bytes(row).decode() for row in validation.take(np.arange(2))["x"]] == ["01234", "56789"]
-    with pytest.raises(ValueError, match="stride is 0, but windows begin at least 1 symbol after another"):
+    with pytest.raises(ValueError, match="stride is 0, but windows begin at least 1 token after another"):
         data.text(tmp_path / "digits.txt", length=5, stride=0)
 
 
@@ -237,11 +238,11 @@ def test_bad_text(tmp_path):
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
     (tmp_path / "broken.txt.gz").write_bytes(b"not gzip")
     with pytest.raises(ValueError, match="not UTF-8 at byte 2; convert it"):
-        data.text(tmp_path / "latin.txt", length=2, symbols="characters")
-    with pytest.raises(ValueError, match=r"length is 6, but .* has 5 symbols; give 1 … 5"):
+        data.text(tmp_path / "latin.txt", length=2, tokenizer="characters")
+    with pytest.raises(ValueError, match=r"length is 6, but .* has 5 tokens; give 1 … 5"):
         data.text(tmp_path / "latin.txt", length=6)
-    with pytest.raises(ValueError, match="symbols is 'words'"):
-        data.text(tmp_path / "latin.txt", symbols="words")
+    with pytest.raises(ValueError, match="tokenizer is 'words'"):
+        data.text(tmp_path / "latin.txt", tokenizer="words")
     with pytest.raises(ValueError, match=r"cannot decompress .*broken\.txt\.gz"):
         data.text(tmp_path / "broken.txt.gz")
 

@@ -84,11 +84,17 @@ def check_streamed(read, streamed):
 
 
 def test_tiny_shakespeare():
-    text = data.load("tfds:tiny_shakespeare", data_dir=data_dir("tiny_shakespeare"), length=100)
+    folder = data_dir("tiny_shakespeare")
+    text = data.load("tfds:tiny_shakespeare", data_dir=folder, length=100)
     assert set(text.splits) == {"train", "validation", "test"}
     assert (text.levels, text.num_classes, text.spec()["x"].shape) == (256, None, (100,))
     assert bytes(text.splits["train"].arrays["x"][0]).startswith(b"First Citizen:\nBefore we proceed any further")
     assert len(text.splits["train"]) == 1_003_854 // 100
+    characters = data.tfds("tiny_shakespeare", data_dir=folder, length=100, tokenizer="characters")
+    assert characters.levels == 65
+    for split in text.splits:
+        one, same = (read.tokenizer.decode(read.splits[split].arrays["x"][3]) for read in (text, characters))
+        assert one == same
 
 
 def test_unprepared_set(tmp_path):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import data, nets, ops, vae
+from genjax import autoregressive, data, nets, ops, vae
 from genjax.metrics.likelihood import (
     LikelihoodUnits,
     bits_per_character,
@@ -18,7 +18,13 @@ from genjax.metrics.likelihood import (
 )
 
 IMAGES = data.arrays(np.zeros((4, 2, 3, 1), np.uint8), name="images")
+LETTERS = {name: np.array([50.0, 50.0]) for name in ("byte", "character", "token")}
 WIDTHS = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "counts": (0.0, 256.0), "odd": (-0.3, 2.4)}
+
+
+def likelihoods(mean, standard_error):
+    """Return two that have this mean and this standard error."""
+    return np.array([mean - standard_error, mean + standard_error])
 
 
 class TestConversions:
@@ -77,28 +83,53 @@ class TestLikelihoodUnits:
         units = LikelihoodUnits(num_dims=10, discrete=True, levels=256)
         expected = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
         for guarantee, falling in expected.items():
-            told = units.convert(-20 * math.log(2), math.log(2), guarantee)
+            told = units.convert(likelihoods(-20 * math.log(2), math.log(2)), guarantee)
             assert set(told) == {"nats", "bits_per_dim"}
             nats, bits = told["nats"], told["bits_per_dim"]
-            assert nats == {"value": -20 * math.log(2), "standard_error": math.log(2), "guarantee": guarantee}
+            error = pytest.approx(math.log(2))
+            assert nats == {"value": -20 * math.log(2), "standard_error": error, "guarantee": guarantee}
             assert bits == {"value": pytest.approx(2), "standard_error": pytest.approx(0.1), "guarantee": falling}
 
     def test_an_exact_density_bounds_the_bits_of_what_was_dequantized(self):
-        told = LikelihoodUnits(num_dims=4, discrete=False, levels=256, bin_width=1 / 256).convert(0.0, 0.1, "exact")
+        units = LikelihoodUnits(num_dims=4, discrete=False, levels=256, bin_width=1 / 256)
+        told = units.convert(likelihoods(0.0, 0.1), "exact")
         assert told["nats"]["guarantee"] == "exact"
         assert told["bits_per_dim"]["value"] == 8
         assert told["bits_per_dim"]["guarantee"] == "upper bound"
 
     def test_texts_have_characters(self):
-        units = LikelihoodUnits(num_dims=50, discrete=True, levels=27, text=True)
-        told = units.convert(-50 * math.log(4), 0.5, "exact")
-        assert set(told) == {"nats", "bits_per_character", "perplexity"}
+        units = LikelihoodUnits(num_dims=50, discrete=True, levels=27, text=LETTERS)
+        told = units.convert(likelihoods(-50 * math.log(4), 0.5), "exact")
+        assert set(told) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
         assert told["bits_per_character"]["value"] == pytest.approx(2)
         assert told["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
         # A standard error moves the number as far as a change of the mean by as much does.
         for name in ("bits_per_character", "perplexity"):
-            moved = units.convert(-50 * math.log(4) - 0.005, 0.5, "exact")[name]["value"] - told[name]["value"]
-            assert 100 * moved == pytest.approx(told[name]["standard_error"], rel=1e-3)
+            moved = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
+            assert 100 * (moved - told[name]["value"]) == pytest.approx(told[name]["standard_error"], rel=1e-3)
+
+    def test_bits_per_byte_are_those_of_all_texts_over_all_their_bytes(self):
+        num_bytes = np.array([1.0, 7.0, 4.0])
+        units = LikelihoodUnits(
+            num_dims=9, discrete=True, levels=600, text={"byte": num_bytes, "token": np.array([1.0, 2.0, 3.0])}
+        )
+        fair = units.convert(-num_bytes * math.log(8), "exact")
+        assert set(fair) == {"nats", "bits_per_byte", "perplexity"}
+        assert fair["bits_per_byte"]["value"] == pytest.approx(3)
+        assert fair["bits_per_byte"]["standard_error"] == pytest.approx(0, abs=1e-12)  # however the lengths vary
+        assert fair["nats"]["standard_error"] > 1
+        assert fair["perplexity"]["value"] == pytest.approx(8 ** (12 / 6), rel=1e-5)
+
+    def test_the_error_of_bits_per_byte_is_their_spread_over_data_sets(self):
+        draw = np.random.default_rng(0)
+        values, errors = [], []
+        for _ in range(400):
+            num_bytes = draw.integers(1, 30, 100).astype(float)
+            units = LikelihoodUnits(num_dims=9, discrete=True, levels=6, text={"byte": num_bytes})
+            told = units.convert(-num_bytes * 1.5 - draw.normal(size=100), "exact")["bits_per_byte"]
+            values.append(told["value"])
+            errors.append(told["standard_error"])
+        assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
     @pytest.mark.parametrize(
         ("units", "reason"),
@@ -110,17 +141,17 @@ class TestLikelihoodUnits:
             ({"discrete": False, "levels": 17}, r"unbounded; end the preprocessing with data.dequantize\(levels=17\)"),
         ],
     )
-    @pytest.mark.parametrize("text", [False, True])
+    @pytest.mark.parametrize("text", [None, LETTERS])
     def test_what_has_no_bits_says_why(self, units, reason, text):
-        told = LikelihoodUnits(num_dims=3, text=text, **units).convert(-1.0, 0.1, "exact")
-        assert told.pop("nats") == {"value": -1.0, "standard_error": 0.1, "guarantee": "exact"}
+        told = LikelihoodUnits(num_dims=3, text=text, **units).convert(likelihoods(-1.0, 0.1), "exact")
+        assert told.pop("nats") == {"value": -1.0, "standard_error": pytest.approx(0.1), "guarantee": "exact"}
         for unit in told.values():
             assert unit["value"] is None
             assert re.search(reason, unit["reason"])
 
     def test_guarantees_are_those_of_log_likelihoods(self):
         with pytest.raises(ValueError, match="guarantee is 'upper bound', but must be one of exact, lower bound"):
-            LikelihoodUnits(num_dims=3, discrete=True, levels=2).convert(-1.0, 0.1, "upper bound")
+            LikelihoodUnits(num_dims=3, discrete=True, levels=2).convert(np.zeros(2), "upper bound")
 
 
 def model(likelihood):
@@ -157,9 +188,30 @@ class TestOfRuns:
 
     def test_texts_tables_and_models_that_do_not_say(self, tmp_path):
         (tmp_path / "letters.txt").write_text("abcabcab" * 40)
-        letters = data.text(tmp_path / "letters.txt", length=8, symbols="characters")
+        letters = data.text(tmp_path / "letters.txt", length=8, tokenizer="characters")
         units = likelihood_units(object(), letters, lambda key, batch: batch)
-        assert units == LikelihoodUnits(num_dims=8, discrete=None, levels=3, text=True)
+        assert (units.num_dims, units.discrete, units.levels) == (8, None, 3)
+        assert units.text is not None
+        assert {name: set(counts) for name, counts in units.text.items()} == {k: {8.0} for k in LETTERS}
+        # What the preprocessing cuts is no longer the text that was counted.
+        units = likelihood_units(object(), letters, lambda key, batch: {"x": batch["x"][:, :4]})
+        assert (units.num_dims, units.text) == (4, None)
         table = data.arrays(np.zeros((4, 5), np.float32), name="table")
         units = likelihood_units(model(ops.Gaussian()), table, lambda key, batch: batch)
         assert units == LikelihoodUnits(num_dims=5, discrete=False)
+
+    def test_texts_are_counted_up_to_their_end_and_it_too(self, tmp_path):
+        (tmp_path / "names.txt").write_text("éa\nb\nbbbb\nb\n", encoding="utf-8")
+        names = data.lines(tmp_path / "names.txt", validation=1)
+        assert [names.splits["validation"].arrays["x"][0].tolist()] == [[2, 2, 2, 2, 0]]
+        ending = autoregressive.GPT(
+            num_tokens=4, length=5, num_layers=1, num_heads=1, features=4, stop=data.end_of_line(names)
+        )
+        for split, num_bytes, num_tokens in (("train", [4, 2, 2], [3, 2, 2]), ("validation", [5], [5])):
+            text = likelihood_units(ending, names, lambda key, batch: batch, split).text
+            assert text is not None
+            assert (text["byte"].tolist(), text["token"].tolist()) == (num_bytes, num_tokens)
+            assert text["character"].tolist() == num_tokens
+        endless = likelihood_units(object(), names, lambda key, batch: batch).text
+        assert endless is not None
+        assert endless["token"].tolist() == [5, 5, 5]

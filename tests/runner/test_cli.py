@@ -291,7 +291,7 @@ import optax
 from genjax import Experiment, autoregressive, data
 
 def experiment(steps: int = 3) -> Experiment:
-    text = data.text({str(tmp_path / "verse.txt")!r}, length=12, stride=1, symbols="characters")
+    text = data.text({str(tmp_path / "verse.txt")!r}, length=12, stride=1, tokenizer="characters")
     size = {{"num_layers": 1, "num_heads": 1, "features": 4}}
     model = autoregressive.GPT(num_tokens=text.levels, length=12, **size)
     return Experiment(model=model, data=text, optimizer=optax.adam(1e-2), steps=steps, batch_size=8)

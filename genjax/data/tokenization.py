@@ -1,0 +1,78 @@
+"""From texts to tokens: which tokenizer, and what it makes of the texts.
+
+Texts whose bytes are the tokens stay bytes, so that they need not be UTF-8 and nothing of them is lost; all others are
+decoded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genjax.data.bpe import BPE
+from genjax.data.tokenizers import Bytes, Characters, Tokenizer
+
+Choice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer
+Text = bytes | str
+CHOICES = ("bytes", "characters", "bpe")
+
+
+def check_choice(choice: Choice, num_tokens: int | None) -> None:
+    """Raise ValueError for a tokenizer that there is not, or a number of tokens that is missing or of no use."""
+    if choice not in CHOICES and not isinstance(choice, Tokenizer):
+        raise ValueError(f"tokenizer is {choice!r}; give {', '.join(map(repr, CHOICES))} or a data.Tokenizer")
+    if choice == "bpe" and num_tokens is None:
+        raise ValueError("tokenizer is 'bpe', but num_tokens is missing; give it, at least 256")
+    if choice != "bpe" and num_tokens is not None:
+        raise ValueError(f"num_tokens is {num_tokens}, but only tokenizer='bpe' is learned; leave it out")
+
+
+def read(path: Path) -> bytes:
+    """Return what is in a file, plain or ``.gz``."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; check the path")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"cannot decompress {path} ({error}); repair it or rename it") from None
+    if not content:
+        raise ValueError(f"{path} is empty; there is nothing to learn from")
+    return content
+
+
+def readable(content: bytes, choice: Choice, name: str) -> Text:
+    """Return bytes where these are the tokens, and text otherwise; ValueError where it is not UTF-8."""
+    if choice == "bytes" or isinstance(choice, Bytes):
+        return content
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{name} is not UTF-8 at byte {error.start}; convert it, or read it by tokenizer='bytes'"
+        ) from None
+
+
+def tokenizer_of(choice: Choice, num_tokens: int | None, texts: Mapping[str, Sequence[Any]]) -> Tokenizer:
+    """Return the tokenizer of ``readable`` texts by split: "bpe" is learned from "train" alone, "characters" of all."""
+    if isinstance(choice, Tokenizer):
+        return choice
+    if choice == "bytes":
+        return Bytes()
+    if choice == "characters":
+        return Characters("".join(sorted(set().union(*chain.from_iterable(texts.values())))))
+    assert num_tokens is not None
+    return BPE.train(texts["train"], num_tokens=num_tokens)
+
+
+def encode(tokenizer: Tokenizer, text: Text) -> np.ndarray:
+    """Return the tokens of a text (N,): uint8, or int32 where there are more than 256."""
+    tokens = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else tokenizer.encode(text)
+    return tokens.astype(np.uint8 if tokenizer.num_tokens <= 256 else np.int32, copy=False)

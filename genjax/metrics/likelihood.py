@@ -9,8 +9,9 @@ they are made, may differ in length: with n_i tokens, bytes or characters of tex
 
     bits per byte = −Σ_i log₂ p(x_i) / Σ_i n_i,        perplexity = exp(−Σ_i log p(x_i) / Σ_i n_i),               (1)
 
-of which bits per byte can be compared between tokenizers. A model with a density has such numbers only for integers k
-spread evenly over bins of width w, of which it is the bound
+of which bits per byte can be compared between tokenizers. Where many sequences of tokens spell a text, that of the
+tokenizer has only a part of the text's mass, and bits per byte are an upper bound. A model with a density has such
+numbers only for integers k spread evenly over bins of width w, of which it is the bound
 
     log P(k) = log ∫_bin p(x) dx ≥ E_x[log p(x)] + D log w                                                      (2)
 
@@ -34,7 +35,7 @@ import numpy as np
 
 from genjax.capabilities import Discrete
 from genjax.core import Array
-from genjax.data import Characters, Dataset, Source, Tokenizer
+from genjax.data import Bytes, Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
@@ -119,6 +120,7 @@ class LikelihoodUnits:
       bin_width: width over which each integer was spread, see ``bits_per_dim``; None where it was not.
       text: how many each text has up to its end, float64 (N,): of "byte", "token" and, where these are characters, of
         "character"; None where the data is no text.
+      one_spelling: whether no two sequences of tokens are the same text, as with bytes and characters.
     """
 
     num_dims: int
@@ -126,6 +128,7 @@ class LikelihoodUnits:
     levels: int | None = None
     bin_width: float | None = None
     text: Mapping[str, np.ndarray] | None = None
+    one_spelling: bool = True
 
     @property
     def obstacle(self) -> str | None:
@@ -165,7 +168,6 @@ class LikelihoodUnits:
             raise ValueError(f"guarantee is {guarantee!r}, but must be one of {', '.join(_FALLING)}")
         mean, error = _per(log_likelihoods, 1)
         units: dict[str, dict[str, Any]] = {"nats": {"value": mean, "standard_error": error, "guarantee": guarantee}}
-        falling = _FALLING["lower bound" if guarantee == "exact" and not self.discrete else guarantee]
         for symbol, count in ({"dim": self.num_dims} if self.text is None else self.text).items():
             name = "perplexity" if symbol == "token" else f"bits_per_{symbol}"
             if self.obstacle is not None:
@@ -178,6 +180,8 @@ class LikelihoodUnits:
             else:
                 value = bits_per_dim(nats, 1, bin_width=self.bin_width)
                 error /= math.log(2)
+            exact = self.discrete and (self.one_spelling or symbol != "byte")
+            falling = _FALLING[guarantee if exact or guarantee != "exact" else "lower bound"]
             units[name] = {"value": value, "standard_error": error, "guarantee": falling}
         return units
 
@@ -213,6 +217,7 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, sp
         levels=dataset.levels,
         bin_width=bin_width(preprocess),
         text=text,
+        one_spelling=dataset.tokenizer is None or isinstance(dataset.tokenizer, Bytes | Characters),
     )
 
 

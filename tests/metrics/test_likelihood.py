@@ -120,6 +120,16 @@ class TestLikelihoodUnits:
         assert fair["nats"]["standard_error"] > 1
         assert fair["perplexity"]["value"] == pytest.approx(8 ** (12 / 6), rel=1e-5)
 
+    def test_pieces_spell_a_text_in_many_ways_of_which_one_is_scored(self):
+        """With the tokens a, b and ab all equally likely, "ab" has 1/3 as one token, and 1/9 more as two."""
+        counts = {"byte": np.array([2.0, 2.0]), "token": np.array([1.0, 1.0])}
+        units = LikelihoodUnits(num_dims=1, discrete=True, levels=3, text=counts, one_spelling=False)
+        told = units.convert(np.log([1 / 3, 1 / 3]), "exact")
+        assert told["bits_per_byte"]["value"] > -math.log2(1 / 3 + 1 / 9) / 2
+        assert [told[name]["guarantee"] for name in told] == ["exact", "upper bound", "exact"]
+        told = units.convert(np.log([1 / 3, 1 / 3]), "estimate")
+        assert {unit["guarantee"] for unit in told.values()} == {"estimate"}
+
     def test_the_error_of_bits_per_byte_is_their_spread_over_data_sets(self):
         draw = np.random.default_rng(0)
         values, errors = [], []
@@ -215,3 +225,13 @@ class TestOfRuns:
         endless = likelihood_units(object(), names, lambda key, batch: batch).text
         assert endless is not None
         assert endless["token"].tolist() == [5, 5, 5]
+
+    def test_pieces_have_bytes_but_no_characters(self, tmp_path):
+        content = "naïve banana, naïve bandana; " * 20
+        (tmp_path / "fruit.txt").write_text(content, encoding="utf-8")
+        fruit = data.text(tmp_path / "fruit.txt", length=1, tokenizer="bpe", num_tokens=262, validation=0)
+        units = likelihood_units(object(), fruit, lambda key, batch: batch)
+        assert units.text is not None
+        assert set(units.text) == {"byte", "token"}
+        assert units.text["byte"].sum() == len(content.encode()) > units.text["token"].sum()
+        assert not units.one_spelling

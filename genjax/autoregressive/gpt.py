@@ -59,6 +59,7 @@ class GPT:
       use_bias: of linear maps and norms.
       dropout: share of the channels that training leaves out of the embedding and of what layers add, in [0, 1).
       remat: whether gradients compute layers again, in place of keeping what is inside them.
+      unroll: layers in one turn of the loop over them; more run faster, above all on CPUs, and compile longer.
       stop: the token that ends sequences; None where all have T tokens.
       dtype: what the network computes in.
 
@@ -80,11 +81,12 @@ class GPT:
     use_bias: bool = True
     dropout: float = 0.0
     remat: bool = False
+    unroll: int = 4
     stop: int | None = None
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        sizes = ("num_tokens", "length", "num_layers", "num_heads", "features")
+        sizes = ("num_tokens", "length", "num_layers", "num_heads", "features", "unroll")
         for name in sizes:
             check_at_least(name, getattr(self, name), 1)
         check_dropout(self.dropout)
@@ -293,7 +295,8 @@ def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     if key is not None and model.dropout > 0:
         first, others = jax.random.split(key)
         h, keys = _dropped(model, h, first), jax.random.split(others, model.num_layers)
-    h, _ = jax.lax.scan(jax.checkpoint(layer) if model.remat else layer, h, (params["layers"], keys))
+    layer_or_again = jax.checkpoint(layer) if model.remat else layer
+    h, _ = jax.lax.scan(layer_or_again, h, (params["layers"], keys), unroll=min(model.unroll, model.num_layers))
     return _logits(model, params, h)
 
 

@@ -10,19 +10,12 @@ With --num-layers 6 --num-heads 6 --features 384 --length 256 --dropout 0.2 --st
 for accelerators, not yet run on one.
 """
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import optax
 from optax import contrib
 
 from genjax import Experiment, autoregressive, data
-
-
-def squared_relu(a: jax.Array) -> jax.Array:
-    """ReLU² (David So et al. 2021, arXiv:2109.08668)."""
-    return jnp.square(jax.nn.relu(a))
+from genjax.learners import matrices_of_layers
+from genjax.nets import squared_relu
 
 
 def experiment(
@@ -76,12 +69,3 @@ def experiment(
         steps=steps,
         batch_size=batch_size,
     )
-
-
-def matrices_of_layers(params: Any) -> Any:
-    """Return which axes of which parameters are those of a matrix: of the layers' kernels, (layers, in, out)."""
-
-    def axes(path: tuple[Any, ...], _: jax.Array) -> contrib.MuonDimensionNumbers | None:
-        return contrib.MuonDimensionNumbers(1, 2) if path[-1].key == "kernel" else None
-
-    return jax.tree_util.tree_map_with_path(axes, params)

@@ -173,8 +173,7 @@ def _sample(arguments: list[str]) -> int:
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _progress_of(experiment, options.num_samples) as progress:
         x = run.sample(jax.random.key(seed), options.num_samples, replica=options.replica, **extra, **progress)
-    suffix = "png" if experiment.data.tokenizer is None else "txt"
-    out = options.out or path / "samples" / f"seed_{seed}.{suffix}"
+    out = options.out or path / "samples" / f"seed_{seed}{_sample_ending(experiment)}"
     _write_samples(np.asarray(x), experiment, out)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
     return 0
@@ -208,9 +207,7 @@ def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[Sample
     extra, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
     if options.num_samples < 1:
         raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
-    endings = (".png" if experiment.data.tokenizer is None else ".txt", ".npz", ".npy")
-    if options.out is not None and options.out.suffix not in endings:
-        raise ValueError(f"--out is {options.out}, but it must end in {', '.join(endings[:2])} or {endings[2]}")
+    _check_out(options, experiment)
     extra = {name: value for name, value in dataclasses.asdict(extra).items() if value is not None}
     return options, extra | _prompt(experiment, options.prompt)
 
@@ -227,12 +224,36 @@ def _prompt(experiment: Any, prompt: str | None) -> dict[str, Any]:
     return {"prompt": experiment.data.tokenizer.encode(prompt)}
 
 
+def _sample_ending(experiment: Any) -> str:
+    """Of a picture, of texts, or of a folder of sounds."""
+    data = experiment.data
+    return ".txt" if data.tokenizer is not None else ".png" if data.sound is None else ""
+
+
+def _check_out(options: SampleOptions, experiment: Any) -> None:
+    sound = experiment.data.sound
+    endings = [".txt"] if experiment.data.tokenizer is not None else [".png"]
+    endings += [".npz", ".npy", *([] if sound is None else [sound.suffix, ""])]
+    if options.out is None:
+        return
+    if options.out.suffix not in endings:
+        told = [ending or "nothing, for a folder" for ending in endings]
+        raise ValueError(f"--out is {options.out}, but it must end in {', '.join(told[:-1])} or {told[-1]}")
+    if sound is not None and options.out.suffix == sound.suffix and options.num_samples > 1:
+        raise ValueError(
+            f"--out is {options.out}, but {options.num_samples} samples take a folder; leave {sound.suffix} out, or "
+            "draw one by -n 1"
+        )
+
+
 def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     import numpy as np
 
+    from genjax.data.sounds import save_sounds
     from genjax.runner.pictures import sample_picture, save_picture
     from genjax.runner.texts import stop_of, write_texts
 
+    sound = experiment.data.sound
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".txt":
         write_texts(out, experiment.data.tokenizer, x, stop_of(experiment.model))
@@ -240,9 +261,12 @@ def _write_samples(x: Any, experiment: Any, out: Path) -> None:
         np.savez(out, x=x)
     elif out.suffix == ".npy":
         np.save(out, x)
+    elif out.suffix == ".png":
+        save_picture(out, sample_picture(experiment.shown(x)))
+    elif out.suffix:
+        sound.save(out, x[0])
     else:
-        shown = x if experiment.display is None else np.asarray(experiment.display(x))
-        save_picture(out, sample_picture(shown))
+        save_sounds(out, sound, x)
 
 
 def _evaluate(arguments: list[str]) -> int:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, PyTree, TrainState, Variables
 
@@ -168,6 +169,23 @@ def _turns(schedule: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tup
         what = f"names {unknown[0]!r}" if unknown else f"never names {unused[0]!r}"
         raise ValueError(f"schedule {what}, but the model's objectives are {sorted(names)}; name each at least once")
     return [(name, len(list(group))) for name, group in itertools.groupby(schedule)]
+
+
+def matrices_of_layers(params: PyTree) -> PyTree:
+    """Tell ``optax.contrib.muon`` which axes of which parameters are those of a matrix.
+
+    They are those of kernels that layers share, (layers, in, out); all other parameters are Adam's.
+
+    >>> params = {"layers": {"kernel": jnp.zeros((4, 2, 3)), "scale": jnp.zeros((4, 2))}, "kernel": jnp.zeros((2, 3))}
+    >>> matrices_of_layers(params)
+    {'kernel': None, 'layers': {'kernel': MuonDimensionNumbers(reduction_axis=1, output_axis=2), 'scale': None}}
+    """
+
+    def axes(path: jax.tree_util.KeyPath, param: Array) -> contrib.MuonDimensionNumbers | None:
+        stacked = path[-1] == jax.tree_util.DictKey("kernel") and param.ndim == 3
+        return contrib.MuonDimensionNumbers(1, 2) if stacked else None
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 @dataclass(frozen=True, kw_only=True)

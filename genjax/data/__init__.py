@@ -15,10 +15,12 @@ from genjax.data.anomalies import anomalies as anomalies
 from genjax.data.arrays import arrays as arrays
 from genjax.data.arrays import npy as npy
 from genjax.data.arrays import npz as npz
+from genjax.data.audio import clips as clips
 from genjax.data.audio import wav as wav
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits
+from genjax.data.chorales import chorales as chorales
 from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
 from genjax.data.dataset import Dataset as Dataset
@@ -28,6 +30,9 @@ from genjax.data.line_sets import lines as lines
 from genjax.data.loading import load as load
 from genjax.data.loading import names as names
 from genjax.data.order import order as order
+from genjax.data.sounds import Sound as Sound
+from genjax.data.sounds import Voices as Voices
+from genjax.data.sounds import Waveform as Waveform
 from genjax.data.source import ArraySource as ArraySource
 from genjax.data.source import RecordSource as RecordSource
 from genjax.data.source import Source as Source

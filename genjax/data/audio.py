@@ -1,29 +1,43 @@
-"""Sound in 16-bit wav files, cut into windows of equal length."""
+"""Sound in 16-bit wav files, or end to end in an npz file, cut into windows of equal length."""
 
 from __future__ import annotations
 
 import wave
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from genjax.data.dataset import Dataset
 from genjax.data.folders import Files, find_splits
+from genjax.data.sounds import Encoding, Waveform
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, last
+from genjax.data.splitting import Size, last, spaced
 
 SUFFIXES = (".wav",)
 
 
-def wav(path: str | Path, *, length: int, validation: Size = 0, test: Size = 0) -> Dataset:
+def wav(
+    path: str | Path,
+    *,
+    length: int,
+    encoding: Encoding = "float",
+    levels: int | None = None,
+    validation: Size = 0,
+    test: Size = 0,
+) -> Dataset:
     """Read a wav file, or a folder of them whose subfolders are classes, as windows that do not overlap.
 
-    ``x`` is float32 of shape (length,): the 16-bit sample divided by 2^15, in [-1, 1), channels averaged. Clips shorter
-    than ``length`` are padded with silence; of longer ones what remains after the last whole window is left out.
+    ``x`` has shape (length,): the 16-bit sample divided by 2^15, in [-1, 1), channels averaged, float32 or encoded as
+    integers. Clips shorter than ``length`` are padded with silence; of longer ones what remains after the last whole
+    window is left out.
 
     Args:
       path: file or folder; folders ``train``, ``validation`` and ``test`` at its top are splits.
       length: samples in one window.
+      encoding: "float"; "mu_law" or "linear" for integers, see ``Waveform``.
+      levels: how many integers; None for the encoding's own.
       validation: number or fraction for validation: of a folder's files, evenly spaced over the sorted files; of a
         single file's windows, the last ones before those for test.
       test: the same for test.
@@ -32,31 +46,129 @@ def wav(path: str | Path, *, length: int, validation: Size = 0, test: Size = 0) 
       FileNotFoundError: when there is no such file or folder.
       ValueError: when a file is not 16-bit PCM or sampling rates differ.
     """
-    if length < 1:
-        raise ValueError(f"length is {length}, but a window holds at least 1 sample")
+    _check_length(length)
     path = Path(path)
     if path.is_dir():
-        splits = find_splits(path, SUFFIXES, validation, test)
-        rate = _read(splits["train"].paths[0])[1]
-        sources = {name: _source(files, length, rate, splits["train"].paths[0]) for name, files in splits.items()}
-        return Dataset(name=path.name, splits=sources, num_classes=len(splits["train"].classes) or None)
+        files = find_splits(path, SUFFIXES, validation, test)
+        first = files["train"].paths[0]
+        sound = Waveform(_read(first)[1], encoding, levels)
+        sources = {split: _source(its, length, sound, first) for split, its in files.items()}
+        return _dataset(path.name, sources, sound, len(files["train"].classes) or None)
     if not path.is_file():
         raise FileNotFoundError(f"no file or folder {path}; check the path")
-    x = _windows(_read(path)[0], length)
+    samples, sample_rate = _read(path)
+    sound = Waveform(sample_rate, encoding, levels)
+    x = sound.encode(_windows(samples, length))
     parts = last(len(x), validation, test)
-    return Dataset(name=path.stem, splits={name: ArraySource({"x": x[i]}) for name, i in parts.items()})
+    return _dataset(path.stem, {name: ArraySource({"x": x[i]}) for name, i in parts.items()}, sound, None)
 
 
-def _source(files: Files, length: int, rate: int, first: Path) -> ArraySource:
-    clips = []
+def clips(
+    path: str | Path,
+    *,
+    sample_rate: int,
+    length: int,
+    label: str | Sequence[str] = (),
+    encoding: Encoding = "float",
+    levels: int | None = None,
+    only_starts: bool = False,
+    validation: Size = 0,
+    test: Size = 0,
+) -> Dataset:
+    """Read clips from an npz file: ``audio``, int16 (N,), all of them end to end, and ``length`` of each, int (M,).
+
+    ``x`` is as ``wav`` has it, windows of clips.
+
+    Args:
+      path: the file.
+      sample_rate: samples in a second.
+      length: samples in one window.
+      label: entry, or entries, int (M,), that say the class of each clip. Several make a class of each combination,
+        that of the last one varying fastest.
+      encoding: see ``wav``.
+      levels: see ``wav``.
+      only_starts: whether to take the first window of each clip alone.
+      validation: number or fraction of clips for validation, evenly spaced.
+      test: the same for test.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when entries are missing or do not fit together.
+    """
+    _check_length(length)
+    path = Path(path)
+    names = (label,) if isinstance(label, str) else tuple(label)
+    entries = _entries(path, ("audio", "length", *names))
+    sound = Waveform(sample_rate, encoding, levels)
+    lengths = entries["length"]
+    if entries["audio"].dtype != np.int16 or lengths.sum() != len(entries["audio"]):
+        raise ValueError(
+            f"audio of {path} is {entries['audio'].dtype}[{len(entries['audio'])}], but must be int16, as many as the "
+            f"sum of length, {lengths.sum()}"
+        )
+    ends = np.cumsum(lengths)
+    samples = entries["audio"].astype(np.float32) / 2**15
+    cut = [_windows(samples[end - its : end], length) for its, end in zip(lengths, ends, strict=True)]
+    cut = [sound.encode(clip[:1] if only_starts else clip) for clip in cut]
+    classes, num_classes = _classes(path, {name: entries[name] for name in names}, len(lengths))
+    sources = {}
+    for split, chosen in spaced(len(cut), validation, test).items():
+        arrays = {"x": np.concatenate([cut[i] for i in chosen])}
+        if classes is not None:
+            arrays["label"] = np.repeat(classes[chosen], [len(cut[i]) for i in chosen])
+        sources[split] = ArraySource(arrays)
+    return _dataset(path.stem, sources, sound, num_classes)
+
+
+def _dataset(name: str, sources: Mapping[str, ArraySource], sound: Waveform, num_classes: int | None) -> Dataset:
+    return Dataset(name=name, splits=sources, levels=sound.levels, num_classes=num_classes, sound=sound)
+
+
+def _check_length(length: int) -> None:
+    if length < 1:
+        raise ValueError(f"length is {length}, but a window holds at least 1 sample")
+
+
+def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray | None, int | None]:
+    """Return the class of each clip, int64 (M,), and their number; None where there are no labels."""
+    if not labels:
+        return None, None
+    for name, values in labels.items():
+        if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
+            raise ValueError(
+                f"{name} of {path} is {values.dtype}{list(values.shape)}, but labels are integers of shape ({count},), "
+                "none of them negative"
+            )
+    sizes = tuple(int(values.max()) + 1 for values in labels.values())
+    combined = np.ravel_multi_index([values.astype(np.int64) for values in labels.values()], sizes)
+    return np.asarray(combined), int(np.prod(sizes))
+
+
+def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; check the path")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files]
+            if missing:
+                raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")
+            return {name: file[name] for name in names}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+
+
+def _source(files: Files, length: int, sound: Waveform, first: Path) -> ArraySource:
+    windows = []
     for path in files.paths:
         samples, its_rate = _read(path)
-        if its_rate != rate:
-            raise ValueError(f"{path} has {its_rate} samples a second, but {first} has {rate}; resample one of them")
-        clips.append(_windows(samples, length))
-    arrays = {"x": np.concatenate(clips)}
+        if its_rate != sound.sample_rate:
+            raise ValueError(
+                f"{path} has {its_rate} samples a second, but {first} has {sound.sample_rate}; resample one of them"
+            )
+        windows.append(sound.encode(_windows(samples, length)))
+    arrays = {"x": np.concatenate(windows)}
     if files.label is not None:
-        arrays["label"] = np.repeat(files.label, [len(clip) for clip in clips])
+        arrays["label"] = np.repeat(files.label, [len(clip) for clip in windows])
     return ArraySource(arrays)
 
 

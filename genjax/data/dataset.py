@@ -10,6 +10,7 @@ from typing import final
 import jax
 import numpy as np
 
+from genjax.data.sounds import Sound
 from genjax.data.source import ArraySource, RecordSource, Source
 from genjax.data.tokenizers import Tokenizer
 
@@ -28,6 +29,7 @@ class Dataset:
         size of a text's vocabulary. None for continuous data.
       num_classes: number of classes, where ``label`` is in 0 … num_classes - 1; None where there are no labels.
       tokenizer: of texts, whose tokens are the values of ``x``; None otherwise.
+      sound: how examples of sound or music are heard; None otherwise.
 
     Raises:
       ValueError: when "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
@@ -40,6 +42,7 @@ class Dataset:
     levels: int | None = None
     num_classes: int | None = None
     tokenizer: Tokenizer | None = None
+    sound: Sound | None = None
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))

@@ -11,6 +11,7 @@ from typing import Any
 from genjax.data import audio, images
 from genjax.data.arrays import npy, npz
 from genjax.data.bundled import TABLES, bundled, digits
+from genjax.data.chorales import chorales
 from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
 from genjax.data.folders import contains
@@ -20,6 +21,13 @@ from genjax.data.synthetic import dataset as synthetic_dataset
 from genjax.data.tfds_sets import base_name, near_names, tfds, tfds_names
 
 _BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".wav": audio.wav, ".txt": text, ".gz": text}
+
+_BY_PREFIX: dict[str, Callable[..., Dataset]] = {
+    "tfds:": tfds,
+    "lines:": lines,
+    "clips:": audio.clips,
+    "chorales:": chorales,
+}
 
 
 def names() -> list[str]:
@@ -33,8 +41,9 @@ def load(name_or_path: str | Path, **settings: Any) -> Dataset:
     Args:
       name_or_path: "digits"; a bundled table ("iris", ...); a density ("gaussians_25", ..., which needs ``key=``);
         "stdlib"; the path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file or of a folder of images or
-        wav files, with "lines:" before that of a text whose lines are the examples; or the name of a TFDS set, which
-        "tfds:" may precede where another of these has the same name.
+        wav files, with "lines:", "clips:" or "chorales:" before that of a file which ``lines``, ``clips`` or
+        ``chorales`` reads; or the name of a TFDS set, which "tfds:" may precede where another of these has the same
+        name.
       **settings: keyword arguments of the function that reads it.
 
     Raises:
@@ -63,10 +72,9 @@ def _opener(name: str) -> Callable[..., Dataset]:
         return partial(bundled, name)
     if name in DENSITIES:
         return partial(synthetic_dataset, DENSITIES[name])
-    if name.startswith("tfds:"):
-        return partial(tfds, name.removeprefix("tfds:"))
-    if name.startswith("lines:"):
-        return partial(lines, name.removeprefix("lines:"))
+    for prefix, opener in _BY_PREFIX.items():
+        if name.startswith(prefix):
+            return partial(opener, name.removeprefix(prefix))
     path = Path(name)
     if path.is_dir() or path.suffix in _BY_SUFFIX:
         return _path_opener(path)

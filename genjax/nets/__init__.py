@@ -3,7 +3,7 @@
 from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
 from genjax.nets.made import MADE
-from genjax.nets.mlp import MLP, linear, scaled_init
+from genjax.nets.mlp import MLP, linear, scaled_init, squared_relu
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "linear",
     "output_shape",
     "scaled_init",
+    "squared_relu",
 ]

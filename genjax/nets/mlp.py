@@ -1,4 +1,4 @@
-"""The multilayer perceptron, and a dense layer from its parameters."""
+"""The multilayer perceptron, an activation that Flax lacks, and a dense layer from its parameters."""
 
 from __future__ import annotations
 
@@ -66,6 +66,11 @@ class MLP(nn.Module):
 def scaled_init(scale: float) -> Callable[..., Array]:
     """Linen's initializer of kernels, times a factor."""
     return lambda *args: scale * nn.initializers.lecun_normal()(*args)
+
+
+def squared_relu(x: Array) -> Array:
+    """ReLU² (David So et al. 2021, arXiv:2109.08668)."""
+    return jnp.square(nn.relu(x))
 
 
 def linear(params: PyTree, x: Array) -> Array:

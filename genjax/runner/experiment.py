@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
+
 from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
@@ -49,7 +51,7 @@ class Experiment:
       keep_checkpoints: how many of the newest checkpoints stay, beside the best one.
       picture_arguments: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
-      display: from samples to what pictures show (images in [0, 1]); None shows them as they are.
+      display: from samples to what pictures show (images in [0, 1]); None shows them as they are, and sounds drawn.
     """
 
     model: GenerativeModel
@@ -116,6 +118,12 @@ class Experiment:
         if self.variables is not None:
             return self.variables(finished)
         return finished[self.plan()[-1].name]
+
+    def shown(self, x: PyTree) -> Any:
+        """Return samples as pictures show them."""
+        if self.display is not None:
+            return np.asarray(self.display(x))
+        return np.asarray(x) if self.data.sound is None else self.data.sound.draw(np.asarray(x))
 
     def interval(self, name: str, steps: int) -> int:
         """Return the steps between two evaluations, pictures or checkpoints: as given, or a tenth of the stage."""

@@ -4,7 +4,7 @@
 arguments.json       its arguments, the seed and the number of seeds
 environment.json     versions, devices, command
 metrics.jsonl        one row of numbers a line; the same as TensorBoard events in tensorboard/
-samples/             pictures of samples along the way
+samples/             pictures, texts or sounds of samples along the way
 checkpoints/         one folder a checkpoint, a folder of those for each stage when there are several
 results.json         final numbers
 report.md            one page: numbers, curves, samples

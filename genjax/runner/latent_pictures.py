@@ -5,7 +5,7 @@ All are drawn from the first replica and from held-out examples, and shown as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -123,5 +123,4 @@ def _attributes(model: Any, run: Run, x: Array, labels: np.ndarray, steps: int) 
 
 
 def _picture(run: Run, x: Array, columns: int) -> np.ndarray:
-    display: Callable[[Any], Any] | None = run.experiment.display
-    return sample_picture(np.asarray(x if display is None else display(x)), columns=columns)
+    return sample_picture(run.experiment.shown(x), columns=columns)

@@ -36,8 +36,8 @@ class SampleOptions:
 
     Attributes:
       num_samples: how many samples.
-      out: .png for a picture, .txt for texts, .npz or .npy for the numbers; a picture, or texts, in the run folder when
-        not given.
+      out: .png for a picture, .txt for texts, .wav or .mid for one sound, a folder for several, .npz or .npy for the
+        numbers; a picture, or texts, or sounds, in the run folder when not given.
       prompt: what texts begin with.
       seed: of the draws; a fresh one when not given, and printed.
       checkpoint: last, best (by the held-out metric), or a step.

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from genjax.core import Batch, TrainState, step_key
+from genjax.data.sounds import save_sounds
 from genjax.learners import Stage
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.collapse import CollapseAlarm, watchable
@@ -30,7 +31,7 @@ from genjax.runner.run import Run
 from genjax.runner.scorer import Scorer, is_conditional, likelihoods, replica
 from genjax.runner.texts import stop_of, write_texts
 
-NUM_PICTURED = 64
+NUM_PICTURED, NUM_HEARD = 64, 16
 SAMPLES = ("samples.png", "samples.txt")
 
 
@@ -286,22 +287,26 @@ class _Training:
             log.write_vectors(offset + step, vectors)
 
     def _picture(self, step: int, state: TrainState) -> None:
-        """Draw samples of the first replica and keep them as a picture, or texts as a text."""
+        """Draw samples of the first replica and keep them as a picture, or a text, and sounds to be heard."""
         if self._folder is None:
             return
         variables = self._variables(state)
         key = step_key(root_keys(self._seeds[:1], "pictures"), step)
         x, labels = draw(self._sample, self._experiment, variables, key, NUM_PICTURED, len(self._seeds))
-        tokenizer = self._experiment.data.tokenizer
-        if self._placement.is_writer and tokenizer is not None:
+        if not self._placement.is_writer:
+            return
+        tokenizer, sound = self._experiment.data.tokenizer, self._experiment.data.sound
+        if tokenizer is not None:
             for path in (self._folder / "samples" / f"step_{step:08d}.txt", self._folder / "samples.txt"):
                 write_texts(path, tokenizer, x, stop_of(self._experiment.model))
-        elif self._placement.is_writer:
-            # A conditional model's classes come in turn: as many columns make each column one class.
-            columns = None if labels is None else max(labels) + 1
-            picture = sample_picture(x, columns=columns, labels=labels)
-            save_picture(self._folder / "samples" / f"step_{step:08d}.png", picture)
-            save_picture(self._folder / "samples.png", picture)
+            return
+        # A conditional model's classes come in turn: as many columns make each column one class.
+        columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
+        picture = sample_picture(self._experiment.shown(x), columns=columns, labels=labels)
+        for path in (self._folder / "samples" / f"step_{step:08d}.png", self._folder / "samples.png"):
+            save_picture(path, picture)
+        if sound is not None:
+            save_sounds(self._folder / "samples" / f"step_{step:08d}", sound, x[:NUM_HEARD])
 
     def _how_to_resume(self) -> str:
         if self._folder is None:
@@ -345,6 +350,4 @@ def draw(
         x = sample(variables, key, count, label=jax.numpy.asarray(labels, jax.numpy.int32))
     else:
         x = sample(variables, key, count)
-    if experiment.display is not None:
-        x = experiment.display(x)
     return np.asarray(x), None if labels is None else labels.tolist()

@@ -1,0 +1,63 @@
+"""GPT on Bach's chorales in four voices, on a grid of sixteenth notes.
+
+Command: genjax train experiments/gpt_chorales.py, then genjax evaluate RUN --split test
+"""
+
+import optax
+from optax import contrib
+
+from genjax import Experiment, autoregressive, data
+from genjax.learners import matrices_of_layers
+from genjax.nets import squared_relu
+
+
+def experiment(
+    path: str = "../shared/data/jsb-chorales-16th.json.gz",
+    length: int = 64,
+    stride: int = 4,
+    num_layers: int = 4,
+    num_heads: int = 4,
+    features: int = 128,
+    dropout: float = 0.2,
+    muon_learning_rate: float = 1e-2,
+    learning_rate: float = 2e-3,
+    warmup_steps: int = 100,
+    steps: int = 2_000,
+    batch_size: int = 16,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      path: of the chorales; see ``data.chorales``.
+      length: steps in a window, of four tokens each; 16 are a bar.
+      stride: steps from the start of one training window to that of the next.
+      num_layers: of attention and perceptron each.
+      num_heads: of attention.
+      features: channels between layers.
+      dropout: share of channels that training leaves out.
+      muon_learning_rate: of Muon, which moves the matrices of layers, at its peak; from there it decays to zero along a
+        cosine.
+      learning_rate: of Adam, which moves all else, likewise.
+      warmup_steps: until the peaks.
+      steps: number of training steps.
+      batch_size: windows in a minibatch.
+    """
+    dataset = data.chorales(path, length=length, stride=stride, all_keys=True)
+    assert dataset.levels is not None
+    model = autoregressive.GPT(
+        num_tokens=dataset.levels,
+        length=dataset.spec()["x"].shape[0],
+        num_layers=num_layers,
+        num_heads=num_heads,
+        features=features,
+        activation=squared_relu,
+        qk_norm=True,
+        use_bias=False,
+        dropout=dropout,
+    )
+    peaks = (muon_learning_rate, learning_rate)
+    muon, adam = (optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps) for peak in peaks)
+    optimizer = contrib.muon(
+        muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers
+    )
+    return Experiment(model=model, data=dataset, optimizer=optimizer, steps=steps, batch_size=batch_size)

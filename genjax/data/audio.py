@@ -148,7 +148,7 @@ def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; check the path")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")

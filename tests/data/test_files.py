@@ -1,7 +1,6 @@
 """Arrays and files: what is written is what is read, and bad files are named."""
 
 import gzip
-import wave
 
 import numpy as np
 import pytest
@@ -245,39 +244,3 @@ def test_bad_text(tmp_path):
         data.text(tmp_path / "latin.txt", tokenizer="words")
     with pytest.raises(ValueError, match=r"cannot decompress .*broken\.txt\.gz"):
         data.text(tmp_path / "broken.txt.gz")
-
-
-def write_wav(path, samples, rate=8000, width=2, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setparams((channels, width, rate, 0, "NONE", ""))
-        file.writeframes(np.asarray(samples, f"<i{width}" if width > 1 else np.uint8).tobytes())
-
-
-def test_wav(tmp_path):
-    write_wav(tmp_path / "one.wav", [0, 16384, -32768, 32767, 5, 6, 7])
-    one = data.wav(tmp_path / "one.wav", length=2, validation=1)
-    np.testing.assert_array_equal(one.splits["train"].arrays["x"], [[0, 0.5], [-1, 32767 / 32768]])
-    np.testing.assert_array_equal(one.splits["validation"].arrays["x"] * 32768, [[5, 6]])
-    write_wav(tmp_path / "digits" / "zero" / "a.wav", np.arange(7))
-    write_wav(tmp_path / "digits" / "one" / "b.wav", [[2, 4], [10, 20]], channels=2)
-    folder = data.load(tmp_path / "digits", length=3)
-    train = folder.splits["train"].arrays
-    np.testing.assert_array_equal(train["x"] * 32768, [[3, 15, 0], [0, 1, 2], [3, 4, 5]])
-    np.testing.assert_array_equal(train["label"], [0, 1, 1])
-    assert folder.num_classes == 2
-
-
-def test_bad_wav(tmp_path):
-    write_wav(tmp_path / "a.wav", np.zeros(9))
-    write_wav(tmp_path / "b.wav", np.zeros(9), rate=16000)
-    with pytest.raises(ValueError, match=r"b\.wav has 16000 samples a second, but .*a\.wav has 8000"):
-        data.wav(tmp_path, length=3)
-    write_wav(tmp_path / "eight.wav", np.zeros(9), width=1)
-    with pytest.raises(ValueError, match=r"eight\.wav has 8-bit samples; convert it to 16-bit PCM"):
-        data.wav(tmp_path / "eight.wav", length=3)
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(ValueError, match=r"cannot read .*broken\.wav"):
-        data.wav(tmp_path / "broken.wav", length=3)
-    with pytest.raises(ValueError, match="length is 0"):
-        data.wav(tmp_path / "a.wav", length=0)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import textwrap
 from pathlib import Path
 
 import jax
@@ -322,3 +323,31 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
 
 def test_refuses_a_prompt_for_what_is_no_text(genjax, tiny_run):
     assert "takes none; leave it out" in refused(genjax, "sample", tiny_run, "--prompt", "To be")
+
+
+def test_sounds_are_written_to_be_heard_and_seen(genjax, tmp_path):
+    (tmp_path / "tune.json").write_text('{"train": [[[60, 64], [62], [67, 60], [60]]]}')
+    (tmp_path / "tune.py").write_text(
+        textwrap.dedent(f"""
+        import optax
+        from genjax import Experiment, autoregressive, data
+
+        def experiment(steps: int = 2) -> Experiment:
+            tune = data.chorales({str(tmp_path / "tune.json")!r}, length=2, num_voices=2)
+            size = dict(num_layers=1, num_heads=1, features=8)
+            model = autoregressive.GPT(num_tokens=tune.levels, length=4, **size)
+            return Experiment(model=model, data=tune, optimizer=optax.adam(1e-2), steps=steps, batch_size=2)
+        """)
+    )
+    run = tmp_path / "run"
+    status, _, err = genjax("train", tmp_path / "tune.py", "--workdir", run)
+    assert status == 0, err
+    assert len(list((run / "samples").glob("step_*/*.mid"))) == 16
+    assert (run / "samples.png").exists() and "samples.png" in (run / "report.md").read_text()
+    assert genjax("sample", run, "-n", "3", "--seed", "5")[0] == 0
+    assert sorted(path.name for path in (run / "samples" / "seed_5").iterdir()) == ["00.mid", "01.mid", "02.mid"]
+    for name in ("one.mid", "one.png"):
+        assert genjax("sample", run, "-n", "1", "--out", tmp_path / name)[0] == 0
+        assert (tmp_path / name).stat().st_size
+    assert "3 samples take a folder" in refused(genjax, "sample", run, "-n", "3", "--out", "tune.mid")
+    assert "must end in .png, .npz, .npy, .mid or nothing" in refused(genjax, "sample", run, "--out", "tune.wav")

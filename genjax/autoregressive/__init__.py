@@ -7,22 +7,24 @@ from genjax.autoregressive.decoding import Sampling, generate
 from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
 from genjax.autoregressive.gpt import GPT
 from genjax.autoregressive.gpt2 import load_gpt2, save_gpt2
-from genjax.autoregressive.image import CausalNet, PixelModel
 from genjax.autoregressive.made import MADE
+from genjax.autoregressive.model import CausalModel, CausalNet
 from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
 from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, pixel_cnn_pp
 from genjax.autoregressive.pixel_rnn import PixelRNNNet, pixel_rnn
+from genjax.autoregressive.wavenet import WaveNetNet, wavenet
 
 __all__ = [
     "GPT",
     "MADE",
+    "CausalModel",
     "CausalNet",
     "GatedPixelNet",
     "PixelCNNPPNet",
-    "PixelModel",
     "PixelNet",
     "PixelRNNNet",
     "Sampling",
+    "WaveNetNet",
     "gated_pixel_cnn",
     "generate",
     "load_gpt2",
@@ -30,4 +32,5 @@ __all__ = [
     "pixel_cnn_pp",
     "pixel_rnn",
     "save_gpt2",
+    "wavenet",
 ]

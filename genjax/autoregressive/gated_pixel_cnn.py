@@ -17,14 +17,14 @@ arXiv:1606.05328.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.image import PixelModel
+from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear
 from genjax.ops import Categorical, check_at_least, check_dropout
@@ -41,7 +41,7 @@ def gated_pixel_cnn(
     num_classes: int | None = None,
     embedding_dim: int | None = None,
     dtype: Any = None,
-) -> PixelModel:
+) -> CausalModel:
     """Return a gated PixelCNN.
 
     Args:
@@ -51,8 +51,8 @@ def gated_pixel_cnn(
       features: channels of each layer.
       reach: r, how many rows up and columns to either side one layer sees.
       dropout: share of the channels inside a layer that training leaves out, in [0, 1).
-      num_classes: see ``PixelModel``.
-      embedding_dim: see ``PixelModel``.
+      num_classes: see ``CausalModel``.
+      embedding_dim: see ``CausalModel``.
       dtype: what the network computes in.
 
     >>> model = gated_pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
@@ -64,7 +64,7 @@ def gated_pixel_cnn(
         check_at_least(name, value, 1)
     check_dropout(dropout)
     net = GatedPixelNet(levels, num_layers, features, reach, dropout, dtype)
-    return PixelModel(
+    return CausalModel(
         shape=shape,
         net=net,
         distribution=Categorical(levels),
@@ -85,6 +85,7 @@ class GatedPixelNet(nn.Module):
       dtype: what the layers compute in; None follows the input.
     """
 
+    num_axes: ClassVar[int] = 2
     num_outputs: int
     num_layers: int
     features: int
@@ -107,7 +108,7 @@ class GatedPixelNet(nn.Module):
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="logits")(hidden)
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, r = size[1], self.reach

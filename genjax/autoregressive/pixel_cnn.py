@@ -20,14 +20,14 @@ Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu, 2016, arXiv:1601.06
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.image import PixelModel
+from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import CausalCache, CausalConv, linear
 from genjax.ops import Categorical, check_at_least, check_dropout
@@ -44,7 +44,7 @@ def pixel_cnn(
     num_classes: int | None = None,
     embedding_dim: int | None = None,
     dtype: Any = None,
-) -> PixelModel:
+) -> CausalModel:
     """Return a PixelCNN.
 
     Args:
@@ -54,8 +54,8 @@ def pixel_cnn(
       features: channels of the convolutions of kind B; there are twice as many between layers.
       reach: r of the first convolution.
       dropout: share of the channels inside a layer that training leaves out, in [0, 1).
-      num_classes: see ``PixelModel``.
-      embedding_dim: see ``PixelModel``.
+      num_classes: see ``CausalModel``.
+      embedding_dim: see ``CausalModel``.
       dtype: what the network computes in.
 
     >>> model = pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
@@ -66,7 +66,7 @@ def pixel_cnn(
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    return PixelModel(
+    return CausalModel(
         shape=shape,
         net=PixelNet(levels, num_layers, features, reach, dropout, dtype),
         distribution=Categorical(levels),
@@ -87,6 +87,7 @@ class PixelNet(nn.Module):
       dtype: what the layers compute in; None follows the input.
     """
 
+    num_axes: ClassVar[int] = 2
     num_outputs: int
     num_layers: int
     features: int
@@ -111,7 +112,7 @@ class PixelNet(nn.Module):
         return nn.Dense(self.num_outputs, dtype=dtype, name="logits")(hidden)
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, layers = size[1], range(self.num_layers)

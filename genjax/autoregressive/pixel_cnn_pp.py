@@ -21,14 +21,14 @@ linear maps of one entry to 2 × 2, and weights are not normalized; in both it d
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.image import PixelModel
+from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.ops import LogisticMixture, check_at_least, check_dropout
@@ -45,7 +45,7 @@ def pixel_cnn_pp(
     dropout: float = 0.5,
     num_classes: int | None = None,
     dtype: Any = None,
-) -> PixelModel:
+) -> CausalModel:
     """Return a PixelCNN++.
 
     Args:
@@ -56,7 +56,7 @@ def pixel_cnn_pp(
       num_blocks: N, on the way in, and back.
       features: channels of the streams.
       dropout: share of the channels inside a block that training leaves out, in [0, 1).
-      num_classes: see ``PixelModel``.
+      num_classes: see ``CausalModel``.
       dtype: what the network computes in.
 
     >>> model = pixel_cnn_pp(shape=(4, 4, 3), num_resolutions=2, num_blocks=1, features=4, num_components=2)
@@ -82,7 +82,7 @@ def pixel_cnn_pp(
         dropout=dropout,
         dtype=dtype,
     )
-    return PixelModel(shape=shape, net=net, distribution=distribution, num_classes=num_classes)
+    return CausalModel(shape=shape, net=net, distribution=distribution, num_classes=num_classes)
 
 
 class PixelCNNPPNet(nn.Module):
@@ -97,6 +97,7 @@ class PixelCNNPPNet(nn.Module):
       dtype: what the layers compute in; None follows the input.
     """
 
+    num_axes: ClassVar[int] = 2
     num_outputs: int
     num_resolutions: int
     num_blocks: int
@@ -117,7 +118,7 @@ class PixelCNNPPNet(nn.Module):
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="outputs")(nn.elu(h))
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, channels = size[1], params["u_first"]["kernel"].shape[2]

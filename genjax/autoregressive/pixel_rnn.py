@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.image import PixelModel
+from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import CausalCache, CausalConv, Conv, linear
 from genjax.ops import Categorical, at_least_float32, check_at_least, check_dropout
@@ -55,7 +55,7 @@ def pixel_rnn(
     num_classes: int | None = None,
     embedding_dim: int | None = None,
     dtype: Any = None,
-) -> PixelModel:
+) -> CausalModel:
     """Return a PixelRNN.
 
     Args:
@@ -67,8 +67,8 @@ def pixel_rnn(
       head_features: channels of the two layers before the logits.
       reach: r of the first convolution, how many rows up and columns to either side it sees; 3 in the paper.
       dropout: share of the channels of h that training leaves out between layers, in [0, 1).
-      num_classes: see ``PixelModel``.
-      embedding_dim: see ``PixelModel``.
+      num_classes: see ``CausalModel``.
+      embedding_dim: see ``CausalModel``.
       dtype: what the network computes in; states are kept in float32 at least.
 
     Raises:
@@ -90,7 +90,7 @@ def pixel_rnn(
     for name, value in sizes.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    return PixelModel(
+    return CausalModel(
         shape=shape,
         net=PixelRNNNet(num_outputs=levels, kind=kind, **sizes, dropout=dropout, dtype=dtype),
         distribution=Categorical(levels),
@@ -113,6 +113,7 @@ class PixelRNNNet(nn.Module):
       dtype: what the layers compute in; None follows the input.
     """
 
+    num_axes: ClassVar[int] = 2
     num_outputs: int
     kind: Literal["row", "diagonal"]
     num_layers: int
@@ -136,7 +137,7 @@ class PixelRNNNet(nn.Module):
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="logits")(nn.relu(u))
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, kind, numbers = size[1], _LAYERS[self.kind], range(self.num_layers)

@@ -90,14 +90,13 @@ def _score_fn(
     model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
 ) -> Callable[[Variables, Array, Batch], Array]:
     bound = getattr(model, method)
-    conditional = is_conditional(model)
+    names = ["label"] * is_conditional(model) + ["local"] * (getattr(model, "local_dim", None) is not None)
 
     def score(variables: Variables, key: Array, batch: Batch) -> Array:
         preprocess_key, method_key = jax.random.split(key)
         batch = preprocess(preprocess_key, batch)
         keyed = (variables,) if method == "log_prob" else (variables, method_key)
-        label = {"label": batch["label"]} if conditional else {}
-        return bound(*keyed, batch["x"], **arguments, **label)
+        return bound(*keyed, batch["x"], **arguments, **{name: batch[name] for name in names})
 
     return score
 

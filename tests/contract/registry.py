@@ -83,11 +83,14 @@ def _correlated(key: Array) -> Array:
     return 2 * common + jax.random.normal(key_own, (NUM_EXAMPLES, NUM_FEATURES))
 
 
-def label_option(model: object, num_examples: int) -> dict[str, Array]:
-    """``{"label": ...}`` where the model is conditional, and nothing where it is not."""
+def label_option(model: Any, num_examples: int) -> dict[str, Array]:
+    """``{"label": ..., "local": ...}`` where the model wants them, and nothing where it does not."""
+    options = {}
     if is_conditional(model):
-        return {"label": jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes}
-    return {}
+        options["label"] = jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes
+    if getattr(model, "local_dim", None) is not None:
+        options["local"] = jnp.linspace(-1, 1, num_examples * 2 * model.local_dim).reshape(num_examples, 2, -1)
+    return options
 
 
 def _gan() -> gan.GAN:
@@ -225,7 +228,7 @@ def code_batch(key: Array) -> Batch:
     return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
 
 
-def _pixels(make: Callable[..., autoregressive.PixelModel], **options: Any) -> autoregressive.PixelModel:
+def _pixels(make: Callable[..., autoregressive.CausalModel], **options: Any) -> autoregressive.CausalModel:
     return make(**{"shape": (4, 4, 1), "levels": 8, "features": 4} | options)
 
 
@@ -236,6 +239,17 @@ def token_batch(key: Array) -> Batch:
 
 def _gpt(**options: Any) -> autoregressive.GPT:
     return autoregressive.GPT(num_tokens=5, length=6, num_layers=2, num_heads=2, features=8, **options)
+
+
+def spoken_batch(key: Array) -> Batch:
+    """The same with a label of three classes, and with two numbers for each half."""
+    key_x, key_y, key_local = jax.random.split(key, 3)
+    label = jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)
+    return {**token_batch(key_x), "label": label, "local": jax.random.normal(key_local, (NUM_EXAMPLES, 2, 2))}
+
+
+def _wavenet(**options: Any) -> autoregressive.CausalModel:
+    return autoregressive.wavenet(shape=(6,), levels=5, num_layers=2, features=4, skip_features=4, **options)
 
 
 CASES = (
@@ -299,6 +313,12 @@ CASES = (
     ),
     Case("gpt", lambda: _gpt(dropout=0.1), batch=token_batch),
     Case("gpt_modern", lambda: _gpt(positions="rotary", qk_norm=True, use_bias=False, stop=0), batch=token_batch),
+    Case("wavenet", lambda: _wavenet(dropout=0.1), batch=token_batch),
+    Case(
+        "conditional_wavenet",
+        lambda: _wavenet(num_classes=3, local_dim=2, num_components=2),
+        batch=spoken_batch,
+    ),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "two_player_game",

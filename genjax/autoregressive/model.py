@@ -1,11 +1,13 @@
-"""What autoregressive models of images share: a likelihood by pixels, and samples pixel by pixel.
+"""What autoregressive models of images and of sequences share: an exact likelihood, and samples value by value.
 
-In raster order, rows from above and each from the left, channel by channel within a pixel,
+In order, which in images is rows from above and each from the left, channel by channel within a pixel,
 
-    log p(x) = Σ_i log p(x_i | x_1, …, x_{i−1}),                                                                  (1)
+    log p(x | c) = Σ_i log p(x_i | x_1, …, x_{i−1}, c),                                                           (1)
 
-where one pass of a causal network gives all conditionals of an image that is there, and its decoder those of an image
-that is being drawn.
+where one pass of a causal network gives all conditionals of data that is there, and its decoder those of data that is
+being drawn. The condition c is a label, the same for all of x, or numbers for each part of a sequence, or both.
+
+Sequences are images of one axis: their pixels have one channel, and positions (T,) in place of rows and columns (H, W).
 """
 
 from __future__ import annotations
@@ -29,16 +31,21 @@ from genjax.ops import (
     check_num_classes,
     condition,
     label_of,
-    one_hot_label,
 )
 from genjax.ops.labels import Condition
 
 
 class CausalNet(Protocol):
-    """A Linen module that maps pixels (B, H, W, D) and a condition to outputs of each pixel, (B, H, W, P).
+    """A Linen module that maps pixels (B, *positions, D) and a condition to outputs of each pixel, (B, *positions, P).
 
-    Outputs of a pixel depend on the pixels before it alone.
+    Outputs of a pixel depend on the pixels before it, and on the condition: (B, K), or (B, F, K) of sequences in F
+    parts of equal length.
     """
+
+    @property
+    def num_axes(self) -> int:
+        """How many there are of positions: 1 for sequences (T,), 2 for images (H, W)."""
+        ...
 
     @property
     def num_outputs(self) -> int:
@@ -46,9 +53,9 @@ class CausalNet(Protocol):
         ...
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, int], condition: Array | None
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[PyTree, Step]:
-        """Return an empty cache and ``step(cache, pixel) -> (outputs, cache)``, in raster order.
+        """Return an empty cache and ``step(cache, pixel) -> (outputs, cache)``, in order, for positions of a size.
 
         Pixels are (B, D), those before, and ignored at the first step; outputs are (B, P).
         """
@@ -57,31 +64,39 @@ class CausalNet(Protocol):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PixelModel:
-    """An autoregressive model of images, or of grids of codes, whose values are integers 0 … L − 1.
+class CausalModel:
+    """An autoregressive model of images, grids of codes, or sequences, whose values are integers 0 … L − 1.
 
     Attributes:
-      shape: (H, W, C) of images, or (H, W) of grids.
+      shape: (H, W, C) of images, (H, W) of grids, or (T,) of sequences.
       net: the causal network.
       distribution: of a pixel, from what the network puts out; it says L.
       num_classes: None, or the number of labels; the one-hot label is the network's condition.
+      local_dim: None, or K where a sequence has a condition for each of its parts: floats (B, F, K), in batches under
+        ``"local"``, whose F frames stand for T / F positions each. A one-hot label follows them in every frame.
       embedding_dim: None where values are intensities, which reach the network as numbers in [0, 1]; otherwise the
         length of the vectors, learned, that stand for values without an order, such as codes. Only for one channel.
 
     Raises:
-      ValueError: when the network does not put out what the distribution takes.
+      ValueError: for a shape that the network does not take, and when it does not put out what the distribution takes.
     """
 
     shape: tuple[int, ...]
     net: Any
     distribution: PixelDistribution
     num_classes: int | None = None
+    local_dim: int | None = None
     embedding_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.shape) not in (2, 3) or min(self.shape) < 1:
-            raise ValueError(f"shape is {self.shape}, but must be (H, W, C) of images, or (H, W) of grids")
+        allowed = {1: "(T,) of sequences", 2: "(H, W, C) of images, or (H, W) of grids"}[self.net.num_axes]
+        if not 1 <= len(self.shape) <= 3 or len(self.shape[:2]) != self.net.num_axes or min(self.shape) < 1:
+            raise ValueError(f"shape is {self.shape}, but must be {allowed}")
         check_num_classes(self.num_classes)
+        if self.local_dim is not None:
+            check_at_least("local_dim", self.local_dim, 1, "; None for no local condition")
+            if len(self.shape) != 1:
+                raise ValueError(f"local_dim is {self.local_dim}, but {self.shape} is no shape (T,) of sequences")
         needed = self.distribution.num_outputs(self._channels)
         if self.net.num_outputs != needed:
             raise ValueError(f"net has num_outputs={self.net.num_outputs}, but {self.distribution} needs {needed}")
@@ -101,13 +116,13 @@ class PixelModel:
         return self.distribution.levels
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for images like ``batch["x"]``.
+        """Make the variables for data like ``batch["x"]``.
 
         Raises:
-          ValueError: for images of another shape, or values that are not 0 … L − 1.
+          ValueError: for data of another shape, values that are not 0 … L − 1, and conditions that do not fit.
         """
         x = self._pixels(batch["x"])
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        context = self._context(*self._conditions(batch), len(x))
         params = {}
         if self.embedding_dim is not None:
             key, embedding_key = jax.random.split(key)
@@ -130,14 +145,16 @@ class PixelModel:
         """
         del step
         x = self._pixels(batch["x"])
-        context = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        context = self._context(*self._conditions(batch), len(x))
         log_prob = jnp.mean(self._log_prob(params, x, context, key=key, train=True))
         return -log_prob, (state, {"log_prob": log_prob})
 
-    def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Exact log p(x), nats, (B,)."""
+    def log_prob(
+        self, variables: Variables, x: Array, *, label: Array | int | None = None, local: Array | None = None
+    ) -> Array:
+        """Exact log p(x | label, local), nats, (B,)."""
         x = self._pixels(x)
-        return self._log_prob(variables.params, x, condition(label, self.num_classes, len(x)))
+        return self._log_prob(variables.params, x, self._context(label, local, len(x)))
 
     def sample(
         self,
@@ -146,6 +163,7 @@ class PixelModel:
         num_samples: int,
         *,
         label: Array | int | None = None,
+        local: Array | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float = 1.0,
@@ -154,13 +172,14 @@ class PixelModel:
         keep: Array | None = None,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw images pixel by pixel; a pixel costs what is new in the network, and not a pass of it.
+        """Draw pixel by pixel; a pixel costs what is new in the network, and not a pass of it.
 
         Args:
           variables: what ``init`` or training returned.
           key: a typed key.
           num_samples: N.
           label: class of all samples, or int32 (N,) for each; only for conditional models.
+          local: floats (N, F, local_dim), or (1, F, local_dim) for all samples; only for models with ``local_dim``.
           temperature: see ``Sampling``, as are ``top_k``, ``top_p`` and ``min_p``.
           top_k: how many of the most probable values may be drawn.
           top_p: mass of the most probable values that may be drawn.
@@ -173,8 +192,8 @@ class PixelModel:
           int32 (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
-        context = one_hot_label(label, self.num_classes, num_samples)
-        cache, step = self._decoder(variables.params, num_samples, context)
+        context = self._context(label, local, num_samples)
+        cache, step = self._decoder(variables.params, num_samples, *(context or (None,)))
         tokens = generate(
             step,
             cache,
@@ -192,9 +211,29 @@ class PixelModel:
         return self.shape[2] if len(self.shape) == 3 else 1
 
     def _pixels(self, x: Array) -> Array:
-        """Checked values, (B, H, W, C)."""
+        """Checked values, (B, *positions, C)."""
         x = checked_values(x, self.shape, self.levels)
         return x if len(self.shape) == 3 else x[..., None]
+
+    def _conditions(self, batch: Batch) -> tuple[Array | None, Array | None]:
+        """A batch's labels and local conditions, where this model wants them."""
+        label = label_of(batch, self.num_classes)
+        if self.local_dim is None:
+            return label, None
+        if "local" not in batch:
+            raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
+        return label, batch["local"]
+
+    def _context(self, label: Array | int | None, local: Array | None, num_rows: int) -> Condition:
+        """The network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""
+        of_all = condition(label, self.num_classes, num_rows)
+        if self.local_dim is None:
+            if local is not None:
+                raise ValueError("local is given, but this model has local_dim=None; leave it out or set local_dim")
+            return of_all
+        local = checked_frames(local, self.local_dim, self.shape[0], num_rows)
+        repeated = [jnp.broadcast_to(one[:, None], (*local.shape[:2], one.shape[1])) for one in of_all]
+        return (jnp.concatenate([local, *repeated], axis=-1),)
 
     def _inputs(self, params: PyTree, x: Array) -> Array:
         """What the network sees of values (..., C)."""
@@ -251,6 +290,23 @@ def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:
                 "dequantization out, or set levels"
             )
     return x
+
+
+def checked_frames(local: Array | None, local_dim: int, length: int, num_rows: int) -> Array:
+    """Return local conditions (num_rows, F, local_dim); refuse other shapes, and F that does not divide the length."""
+    wanted = f"floats ({num_rows}, F, {local_dim})"
+    if local is None:
+        raise ValueError(f"local is None, but this model has local_dim={local_dim}; give {wanted}")
+    local = jnp.asarray(local)
+    if local.ndim != 3 or local.shape[0] not in (1, num_rows) or local.shape[2] != local_dim:
+        raise ValueError(f"local has shape {local.shape}, but must be {wanted}, or (1, F, {local_dim}) for all")
+    frames = local.shape[1]
+    if frames < 1 or length % frames:
+        raise ValueError(
+            f"local has {frames} frames, but their number must divide the length {length}; resample them, or cut x so "
+            "that every frame stands for as many positions"
+        )
+    return jnp.broadcast_to(local.astype(jnp.float32), (num_rows, *local.shape[1:]))
 
 
 def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int) -> dict[str, Any]:

@@ -1,0 +1,231 @@
+"""WaveNet: stacks of convolutions of two taps, each further apart than the last, over a sequence.
+
+From a sequence x, shifted by one position, h_1 = K x_{t−1}, with zeros before the start. Layer l of dilation d has
+
+    (a, b) = W_0 h_{l,t−d} + W_1 h_{l,t} + V c_t + e,         g_{l,t} = tanh(a) σ(b),                             (1)
+    h_{l+1,t} = h_{l,t} + R g_{l,t} + r,                                                                          (2)
+
+and outputs are a perceptron of Σ_l (S g_{l,t} + s). Dilations are 1, 2, 4, …, 2^{n−1} in each of m stacks, so that
+
+    outputs at t depend on x_{t−1}, …, x_{t−r},        r = 1 + m (2^n − 1).                                       (3)
+
+The condition c is a label, and the same everywhere, or comes as frames that stand for equally many positions each.
+Outputs are logits of the values, where they are few (codes of the µ-law), or parameters of a mixture of discretized
+logistic distributions, where they are many (samples of 16 bits).
+
+To draw a sequence, each layer keeps its last inputs in a ring of d + 1 slots. Slot t mod (d + 1) takes h_{l,t}, and the
+one after it holds the oldest, h_{l,t−d}; d slots would do if one was read before it is written, but then XLA copies the
+ring at each step. A position costs one product with each matrix, whatever r is (Tom Le Paine et al. 2016,
+arXiv:1611.09482).
+
+Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, Nal Kalchbrenner, Andrew
+Senior and Koray Kavukcuoglu, 2016, arXiv:1609.03499. The first convolution has one tap and not two, and V no taps of
+its own between frames; the mixture is that of Aäron van den Oord et al. 2017, arXiv:1711.10433.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.autoregressive.decoding import Step
+from genjax.autoregressive.model import CausalModel
+from genjax.core import Array, PyTree
+from genjax.nets import linear
+from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropout
+
+
+def wavenet(
+    *,
+    shape: tuple[int],
+    levels: int = 256,
+    num_components: int | None = None,
+    num_layers: int = 10,
+    num_stacks: int = 1,
+    features: int = 32,
+    skip_features: int = 64,
+    dropout: float = 0.0,
+    num_classes: int | None = None,
+    local_dim: int | None = None,
+    embedding_dim: int | None = None,
+    dtype: Any = None,
+) -> CausalModel:
+    """Return a WaveNet.
+
+    Variables do not depend on the length: ``dataclasses.replace(model, shape=(16_000,))`` scores and draws longer
+    sequences with what was learned from short ones.
+
+    Many levels are for likelihoods. A mixture scores a value at the same cost whatever their number, but drawing is by
+    the probabilities of all: with 10 components, 65,536 levels take 3.5 ms a sample on two cores, 256 levels 0.03 ms.
+    Where sound is to be heard soon, take 256 levels of the µ-law.
+
+    Args:
+      shape: (T,), the length of the sequences, best above ``model.net.receptive_field``.
+      levels: L, number of values: 256 of 8-bit µ-law, 65,536 of 16-bit samples.
+      num_components: None for a probability of each value; otherwise of a mixture of discretized logistic
+        distributions, which is right for many levels; their scales are at least e^−7 of half the range.
+      num_layers: n of each stack, with dilations 1, 2, 4, …, 2^(n − 1).
+      num_stacks: m.
+      features: channels of h and g.
+      skip_features: channels of the sum over layers.
+      dropout: share of the channels of g that training leaves out, in [0, 1).
+      num_classes: see ``CausalModel``.
+      local_dim: see ``CausalModel``.
+      embedding_dim: see ``CausalModel``.
+      dtype: what the network computes in.
+
+    Raises:
+      ValueError: for another shape, and sizes below 1.
+
+    >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, levels=16)
+    >>> model.net.receptive_field, model.net.dilations
+    (8, (1, 2, 4))
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 8), jnp.int32)})
+    >>> model.sample(variables, jax.random.key(1), 2).shape
+    (2, 8)
+    """
+    sizes: dict[str, Any] = {
+        "num_layers": num_layers,
+        "num_stacks": num_stacks,
+        "features": features,
+        "skip_features": skip_features,
+    }
+    for name, value in sizes.items():
+        check_at_least(name, value, 1)
+    check_dropout(dropout)
+    distribution = Categorical(levels) if num_components is None else LogisticMixture(levels, num_components)
+    return CausalModel(
+        shape=shape,
+        net=WaveNetNet(num_outputs=distribution.num_outputs(1), **sizes, dropout=dropout, dtype=dtype),
+        distribution=distribution,
+        num_classes=num_classes,
+        local_dim=local_dim,
+        embedding_dim=embedding_dim,
+    )
+
+
+class WaveNetNet(nn.Module):
+    """The network: equations 1 to 3; see ``CausalNet``.
+
+    Attributes:
+      num_outputs: P.
+      num_layers: of each stack.
+      num_stacks: m.
+      features: channels of h and g.
+      skip_features: channels of the sum over layers.
+      dropout: share of the channels of g that training leaves out.
+      dtype: what the layers compute in; None follows the input.
+    """
+
+    num_axes: ClassVar[int] = 1
+    num_outputs: int
+    num_layers: int
+    num_stacks: int
+    features: int
+    skip_features: int
+    dropout: float = 0.0
+    dtype: Any = None
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of all layers."""
+        return tuple(2**i for i in range(self.num_layers)) * self.num_stacks
+
+    @property
+    def receptive_field(self) -> int:
+        """r, how many positions before its own outputs depend on."""
+        return 1 + sum(self.dilations)
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map positions (B, T, D) to outputs (B, T, P); ``condition`` is (B, K) or (B, F, K)."""
+        h, skip = nn.Dense(self.features, dtype=self.dtype, name="first")(_shifted(x, 1)), 0.0
+        for i, dilation in enumerate(self.dilations):
+            residual = self.features if i < len(self.dilations) - 1 else 0
+            sizes = (dilation, self.features, residual, self.skip_features)
+            h, more = _Layer(*sizes, self.dropout, self.dtype, name=f"layer_{i}")(h, condition, train)
+            skip = skip + more
+        hidden = nn.relu(nn.Dense(self.skip_features, dtype=self.dtype, name="head")(nn.relu(skip)))
+        return nn.Dense(self.num_outputs, dtype=self.dtype, name="outputs")(hidden)
+
+    def decoder(
+        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+    ) -> tuple[_Cache, Step]:
+        """See ``CausalNet``."""
+        layers = [params[f"layer_{i}"] for i in range(len(self.dilations))]
+        given = None  # V c of all layers, for each frame
+        if condition is not None:
+            of_layers = [linear(layer["condition"], _frames(condition)) for layer in layers]
+            given = jnp.stack(of_layers, axis=2).swapaxes(0, 1)
+        empty = _Cache(
+            index=jnp.int32(0),
+            rings=[jnp.zeros((d + 1, num_rows, self.features)) for d in self.dilations],
+        )
+
+        def step(cache: _Cache, before: Array) -> tuple[Array, _Cache]:
+            t, rings, skip = cache.index, [], 0.0
+            h = linear(params["first"], jnp.where(t > 0, before, 0.0))  # there is nothing before the first
+            c = None if given is None else given[t // (size[0] // len(given))]
+            for i, (layer, old) in enumerate(zip(layers, cache.rings, strict=True)):
+                ring = old.at[t % len(old)].set(h)
+                taps = jnp.concatenate([ring[(t + 1) % len(ring)], h], axis=-1)
+                both = linear(layer["taps"], taps)
+                gated = _gate(both if c is None else both + c[:, i])
+                rings.append(ring)
+                outputs = linear(layer["outputs"], gated)
+                skip = skip + outputs[:, -self.skip_features :]
+                if i < len(layers) - 1:
+                    h = h + outputs[:, : self.features]
+            hidden = nn.relu(linear(params["head"], nn.relu(skip)))
+            return linear(params["outputs"], hidden), _Cache(t + 1, rings)
+
+        return empty, step
+
+
+class _Cache(NamedTuple):
+    """The position to be drawn, and of each layer its last inputs, (d + 1, B, features)."""
+
+    index: Array
+    rings: list[Array]
+
+
+class _Layer(nn.Module):
+    """Equations 1 and 2, and what the layer adds to the sum."""
+
+    dilation: int
+    features: int
+    residual_features: int  # none where no layer follows
+    skip_features: int
+    dropout: float
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, h: Array, condition: Array | None, train: bool) -> tuple[Array, Array]:
+        taps = jnp.concatenate([_shifted(h, self.dilation), h], axis=-1)  # one product: convolutions are slow on CPUs
+        both = nn.Dense(2 * self.features, dtype=self.dtype, name="taps")(taps)
+        if condition is not None:
+            frames = _frames(condition)
+            c = nn.Dense(2 * self.features, use_bias=False, dtype=self.dtype, name="condition")(frames)[:, :, None]
+            both = (both.reshape(len(h), frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
+        gated = nn.Dropout(self.dropout, deterministic=not train)(_gate(both))
+        outputs = nn.Dense(self.residual_features + self.skip_features, dtype=self.dtype, name="outputs")(gated)
+        residual, skip = jnp.split(outputs, [self.residual_features], axis=-1)
+        return h + residual if self.residual_features else h, skip
+
+
+def _frames(condition: Array) -> Array:
+    """Return (B, F, K); a condition (B, K) is that of one frame."""
+    return condition if condition.ndim == 3 else condition[:, None]
+
+
+def _shifted(x: Array, by: int) -> Array:
+    """Return what was so many positions before, zero before the start, (B, T, C)."""
+    return jnp.pad(x, ((0, 0), (by, 0), (0, 0)))[:, : x.shape[1]]
+
+
+def _gate(both: Array) -> Array:
+    a, b = jnp.split(both, 2, axis=-1)
+    return jnp.tanh(a) * jax.nn.sigmoid(b)

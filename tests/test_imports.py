@@ -51,6 +51,7 @@ HEAVY = {
     "tyro": "the command line",
     "diffrax": "differential equations",
     "tokenizers": "byte-pair encoding",
+    "rdkit": "molecules",
 }
 
 

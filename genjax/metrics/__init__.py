@@ -55,6 +55,9 @@ from genjax.metrics.metric import TwoSample as TwoSample
 from genjax.metrics.modes import GaussianModes as GaussianModes
 from genjax.metrics.modes import StackedModes as StackedModes
 from genjax.metrics.modes import channel_classes as channel_classes
+from genjax.metrics.molecules import canonical_smiles as canonical_smiles
+from genjax.metrics.molecules import molecule_statistics as molecule_statistics
+from genjax.metrics.molecules import rdkit_version as rdkit_version
 from genjax.metrics.neighbours import neighbour_radii as neighbour_radii
 from genjax.metrics.neighbours import precision_recall_density_coverage as precision_recall_density_coverage
 from genjax.metrics.parzen import parzen_bandwidth as parzen_bandwidth

@@ -69,7 +69,11 @@ def scaled_init(scale: float) -> Callable[..., Array]:
 
 
 def squared_relu(x: Array) -> Array:
-    """ReLU² (David So et al. 2021, arXiv:2109.08668)."""
+    """ReLU² (David So et al. 2021, arXiv:2109.08668).
+
+    >>> squared_relu(jnp.array([-2.0, 3.0])).tolist()
+    [0.0, 9.0]
+    """
     return jnp.square(nn.relu(x))
 
 

@@ -2,7 +2,7 @@
 
 Metrics ask for capabilities: likelihoods for ``log_prob`` and its kin, reconstruction for ``reconstruct``, latents for
 a posterior or a codebook, classification for an exact ``log_prob`` by class, detection for any log-likelihood and data
-with anomalies. Those that compare samples ask for nothing but ``sample``.
+with anomalies, molecules for texts that are some. Those that compare samples ask for nothing but ``sample``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from genjax.core import stream_key
 from genjax.metrics import Result, over_replicas, unavailable
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.latent_scores import aggregated_posterior, latents
+from genjax.runner.molecule_scores import molecules
 from genjax.runner.scorer import GUARANTEES, Scorer, batches, is_conditional, likelihoods
 
 
@@ -342,4 +343,5 @@ METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "inception_score": _inception_score,
     "memorization": _memorization,
     "parzen": _parzen,
+    "molecules": molecules,
 }

@@ -20,7 +20,7 @@ from genjax.core import Array, Batch, stream_key
 from genjax.metrics import FeatureNetwork, Outputs, extract, pixels
 from genjax.metrics.progress import Progress, silent
 from genjax.runner.placement import Placement
-from genjax.runner.scorer import batches, is_conditional
+from genjax.runner.scorer import batches, conditions
 
 if TYPE_CHECKING:
     from genjax.runner.run import Run
@@ -112,14 +112,14 @@ class Evaluation:
     def samples(self, replica: int) -> Iterator[Array]:
         """Yield batches of samples of one replica, with a progress bar. All replicas see the same keys."""
         size = min(self.batch_size, self.count)
-        labels = self._labels()
+        told = self._conditions()
         done = self.progress(f"samples of seed {self.run.seeds[replica]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
             rows = np.minimum(np.arange(start, start + size), self.count - 1)  # one shape is compiled
-            label = {} if labels is None else {"label": jnp.asarray(labels[rows])}
+            given = {name: jnp.asarray(values[rows]) for name, values in told.items()}
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)
-            yield self.run.sample(key, size, replica=replica, **(label | dict(self.arguments)))[:valid]
+            yield self.run.sample(key, size, replica=replica, **(given | dict(self.arguments)))[:valid]
             done(valid)
 
     def shown(self, x: Array) -> Array:
@@ -145,12 +145,14 @@ class Evaluation:
     def _features(self, side: Iterator[Array], count: int) -> Outputs:
         return extract(self.network, map(self.shown, side) if self.network.wants_images else side, count)
 
-    def _labels(self) -> np.ndarray | None:
-        """Labels for a conditional model, as common as in the split: those of its examples, in random order."""
-        if not is_conditional(self.run.model) or "label" in self.arguments:
-            return None
+    def _conditions(self) -> dict[str, np.ndarray]:
+        """Labels and the like, as common as in the split: those of its examples, in random order."""
+        names = [name for name in conditions(self.run.model) if name not in self.arguments]
+        if not names:
+            return {}
         rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        return np.asarray(self.source.take(rows)["label"], np.int32)
+        examples = self.source.take(rows)
+        return {name: np.asarray(examples[name], {"label": np.int32}.get(name)) for name in names}
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _score_fn(
     model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
 ) -> Callable[[Variables, Array, Batch], Array]:
     bound = getattr(model, method)
-    names = ["label"] * is_conditional(model) + ["local"] * (getattr(model, "local_dim", None) is not None)
+    names = conditions(model)
 
     def score(variables: Variables, key: Array, batch: Batch) -> Array:
         preprocess_key, method_key = jax.random.split(key)
@@ -99,6 +99,12 @@ def _score_fn(
         return bound(*keyed, batch["x"], **arguments, **{name: batch[name] for name in names})
 
     return score
+
+
+def conditions(model: core.GenerativeModel) -> tuple[str, ...]:
+    """Return the entries of a batch that a model's likelihoods and samples are conditioned on."""
+    local = getattr(model, "local_dim", None) is not None
+    return ("label",) * is_conditional(model) + ("local",) * local
 
 
 def is_conditional(model: core.GenerativeModel) -> bool:

@@ -28,7 +28,7 @@ from genjax.runner.pictures import sample_picture, save_picture
 from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
-from genjax.runner.scorer import Scorer, is_conditional, likelihoods, replica
+from genjax.runner.scorer import Scorer, conditions, likelihoods, replica
 from genjax.runner.texts import stop_of, write_texts
 
 NUM_PICTURED, NUM_HEARD = 64, 16
@@ -341,13 +341,21 @@ class _Training:
 def draw(
     sample: Any, experiment: Experiment, variables: Any, key: jax.Array, count: int, num_seeds: int
 ) -> tuple[np.ndarray, Sequence[int] | None]:
-    """Draw samples of the first replica for a picture: of all classes in turn where the model has them."""
+    """Draw samples of the first replica for a picture: of all classes in turn where the model has them.
+
+    Local conditions are those of the first training examples, and labels theirs.
+    """
     if num_seeds > 1:
         variables = replica(variables, 0)
-    labels = None
-    if is_conditional(experiment.model):
-        labels = np.arange(count) % experiment.model.num_classes  # pyright: ignore[reportAttributeAccessIssue]
-        x = sample(variables, key, count, label=jax.numpy.asarray(labels, jax.numpy.int32))
-    else:
-        x = sample(variables, key, count)
-    return np.asarray(x), None if labels is None else labels.tolist()
+    model, names = experiment.model, conditions(experiment.model)
+    given = {}
+    if "local" in names:
+        source = experiment.data.splits["train"]
+        examples = source.take(np.arange(count) % len(source))
+        given = {name: np.asarray(examples[name]) for name in names}
+    elif "label" in names:
+        given = {"label": np.arange(count) % model.num_classes}  # pyright: ignore[reportAttributeAccessIssue]
+    if "label" in given:
+        given["label"] = given["label"].astype(np.int32)
+    x = sample(variables, key, count, **{name: jax.numpy.asarray(values) for name, values in given.items()})
+    return np.asarray(x), given["label"].tolist() if "label" in given else None

@@ -7,13 +7,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.stats import norm
 
-from genjax import data
+from genjax import autoregressive, data
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
-from genjax.runner import Experiment, Run
+from genjax.runner import Experiment, Run, train
 
 DIM = 3
 
@@ -167,3 +168,18 @@ def test_everything_at_once_is_each_by_itself():
         run.evaluate(jax.random.key(3), metrics=["fid"])
     with pytest.raises(ValueError, match="there is no metric ''"):
         run.evaluate(jax.random.key(3), metrics=[])
+
+
+def test_local_conditions_reach_pictures_scores_and_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    local = rng.normal(size=(12, 2, 1)).astype(np.float32)
+    source = data.ArraySource({"x": rng.integers(0, 4, (12, 8)), "local": local})
+    model = autoregressive.wavenet(shape=(8,), levels=4, num_layers=1, features=2, skip_features=2, local_dim=1)
+    dataset = data.Dataset(name="frames", splits={"train": source, "test": source}, levels=4)
+    experiment = Experiment(model=model, data=dataset, optimizer=optax.adam(1e-2), steps=1, batch_size=4)
+    run = train(experiment, workdir=tmp_path / "run", progress=False)
+    assert (tmp_path / "run" / "samples.png").exists()
+    results = run.evaluate(jax.random.key(1), metrics=("likelihood", "mmd2"))
+    exact = jnp.mean(model.log_prob(run.variables, source.arrays["x"], local=local))
+    assert results["log_prob"].value == pytest.approx(float(exact), rel=1e-5)
+    assert np.isfinite(results["mmd2"].value)

@@ -36,7 +36,7 @@ from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
 from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, scored
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
-from genjax.ops import at_least_float32, check_at_least, check_dropout
+from genjax.ops import at_least_float32, causal_attention, check_at_least, check_dropout
 
 ROTARY_BASE = 10_000.0
 
@@ -285,11 +285,8 @@ def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
     h = _placed(model, params, h, positions)
 
-    def attention(q: Array, k: Array, v: Array) -> Array:
-        return jax.nn.dot_product_attention(q, k, v, is_causal=True)
-
     def layer(h: Array, own: tuple[PyTree, Array | None]) -> tuple[Array, None]:
-        return _layer(model, own[0], h, positions, attention, own[1]), None
+        return _layer(model, own[0], h, positions, causal_attention, own[1]), None
 
     keys = None
     if key is not None and model.dropout > 0:

@@ -1,5 +1,6 @@
 """Shared mathematics on arrays: likelihoods, divergences, importance weights, paths. No networks."""
 
+from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
@@ -26,6 +27,7 @@ __all__ = [
     "SwissRoll",
     "at_least_float32",
     "bounded",
+    "causal_attention",
     "check_at_least",
     "check_dropout",
     "check_num_classes",

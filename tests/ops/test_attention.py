@@ -1,0 +1,36 @@
+"""Attention of CPUs is that of jax.nn, its gradients too."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.ops import causal_attention
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-6), (jnp.bfloat16, 3e-2)])
+def test_is_that_of_jax(dtype, tolerance):
+    keys = jax.random.split(jax.random.key(0), 4)
+    q, k, v = (3.0 * jax.random.normal(key, (2, 5, 3, 4)).astype(dtype) for key in keys[:3])
+    weight = jax.random.normal(keys[3], (2, 5, 3, 4))
+
+    def outputs_and_gradients(attention):
+        def weighted(q, k, v):
+            return jnp.sum(weight * attention(q, k, v))
+
+        return attention(q, k, v), jax.grad(weighted, (0, 1, 2))(q, k, v)
+
+    ours = jax.jit(lambda: outputs_and_gradients(causal_attention))()
+    theirs = jax.jit(lambda: outputs_and_gradients(partial(jax.nn.dot_product_attention, is_causal=True)))()
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == dtype
+        scale = np.abs(np.asarray(b, np.float32)).max()
+        np.testing.assert_allclose(np.asarray(a, np.float32), np.asarray(b, np.float32), atol=tolerance * scale)
+
+
+def test_great_logits_stay_finite():
+    q = jnp.full((1, 3, 1, 2), 1e4)
+    gradient = jax.grad(lambda q: jnp.sum(causal_attention(q, q, q)))(q)
+    assert jnp.isfinite(causal_attention(q, q, q)).all() and jnp.isfinite(gradient).all()

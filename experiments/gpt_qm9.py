@@ -1,0 +1,67 @@
+"""GPT on the SMILES of QM9, 133,885 molecules of at most nine atoms of C, N, O and F, and hydrogen.
+
+Command: genjax train experiments/gpt_qm9.py, then genjax evaluate RUN --metrics likelihood molecules -n 10000
+Reached: 98.15 ± 0.13 % of 10,000 samples are valid, at temperature 1 and with no filter; 96.5 % of these are distinct,
+and 33.4 % of the distinct ones are not in the training split (RDKit 2026.09.1). On the test split 12.582 ± 0.010 nats
+per molecule, exact. 790,144 parameters, 2.4 passes over the data, seed 0; 14 min of CPU time, beside other work on
+2 CPU cores (AMD EPYC, jax 0.10.2).
+QM9 is what an enumeration of such molecules holds (Raghunathan Ramakrishnan et al. 2014), so that novelty is no merit
+by itself: of the distinct valid samples 15.2 % are in the splits held out, a fifth of QM9, and 18.3 % not in QM9.
+"""
+
+from pathlib import Path
+
+import optax
+from optax import contrib
+
+from genjax import Experiment, autoregressive, data
+from genjax.learners import matrices_of_layers
+from genjax.nets import squared_relu
+
+
+def experiment(
+    path: Path = Path("../shared/data/qm9_smiles.txt.gz"),
+    num_layers: int = 4,
+    num_heads: int = 4,
+    features: int = 128,
+    muon_learning_rate: float = 2e-2,
+    learning_rate: float = 4e-3,
+    warmup_steps: int = 100,
+    steps: int = 2_000,
+    batch_size: int = 128,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      path: of a text file with one SMILES in each line, plain or .gz.
+      num_layers: of attention and perceptron each.
+      num_heads: of attention.
+      features: channels between layers.
+      muon_learning_rate: of Muon, which moves the matrices of layers, at its peak; from there it decays to zero along a
+        cosine.
+      learning_rate: of Adam, which moves all else, likewise.
+      warmup_steps: until the peaks.
+      steps: number of training steps.
+      batch_size: molecules in a minibatch.
+    """
+    molecules = data.lines(path, validation=0.1, test=0.1)
+    assert molecules.levels is not None  # a text has as many as it has characters
+    (length,) = molecules.spec()["x"].shape
+    model = autoregressive.GPT(
+        num_tokens=molecules.levels,
+        length=length,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        features=features,
+        positions="rotary",
+        activation=squared_relu,
+        qk_norm=True,
+        use_bias=False,
+        stop=data.end_of_line(molecules),
+    )
+    peaks = (muon_learning_rate, learning_rate)
+    muon, adam = (optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps) for peak in peaks)
+    optimizer = contrib.muon(
+        muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers
+    )
+    return Experiment(model=model, data=molecules, optimizer=optimizer, steps=steps, batch_size=batch_size)

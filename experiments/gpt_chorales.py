@@ -22,7 +22,7 @@ def experiment(
     muon_learning_rate: float = 1e-2,
     learning_rate: float = 2e-3,
     warmup_steps: int = 100,
-    steps: int = 2_000,
+    steps: int = 1_500,
     batch_size: int = 16,
 ) -> Experiment:
     """Describe the run.

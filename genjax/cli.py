@@ -62,7 +62,7 @@ def _guarded(arguments: list[str]) -> int:
         return 130
     except (NonFiniteError, CheckpointError) as failure:
         return _fail(failure, 1)
-    except (ValueError, FileNotFoundError, NotADirectoryError) as refused:
+    except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as refused:  # the last of extras
         return _fail(refused, 2)
     except OSError as failure:
         return _fail(failure, 1)

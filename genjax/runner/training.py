@@ -219,7 +219,15 @@ class _Training:
             write_folder(
                 self._folder.path, self._source, seed=self._seeds[0], seeds=len(self._seeds), resume=self._resume
             )
+            self._save_data()
         self._placement.barrier("run folder")
+
+    def _save_data(self) -> None:
+        """Keep some training examples that sound beside the samples; what cannot be written is told before training."""
+        data = self._experiment.data
+        if self._folder is not None and data.sound is not None:
+            examples = data.splits["train"].take(np.arange(min(NUM_HEARD, len(data.splits["train"]))))
+            save_sounds(self._folder / "samples" / "data", data.sound, np.asarray(examples["x"]))
 
     @property
     def _writable_folder(self) -> Path | None:

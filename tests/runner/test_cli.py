@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 
@@ -325,7 +326,7 @@ def test_refuses_a_prompt_for_what_is_no_text(genjax, tiny_run):
     assert "takes none; leave it out" in refused(genjax, "sample", tiny_run, "--prompt", "To be")
 
 
-def test_sounds_are_written_to_be_heard_and_seen(genjax, tmp_path):
+def write_tune(tmp_path):
     (tmp_path / "tune.json").write_text('{"train": [[[60, 64], [62], [67, 60], [60]]]}')
     (tmp_path / "tune.py").write_text(
         textwrap.dedent(f"""
@@ -339,10 +340,15 @@ def test_sounds_are_written_to_be_heard_and_seen(genjax, tmp_path):
             return Experiment(model=model, data=tune, optimizer=optax.adam(1e-2), steps=steps, batch_size=2)
         """)
     )
-    run = tmp_path / "run"
+    return tmp_path / "run"
+
+
+def test_sounds_are_written_to_be_heard_and_seen(genjax, tmp_path):
+    run = write_tune(tmp_path)
     status, _, err = genjax("train", tmp_path / "tune.py", "--workdir", run)
     assert status == 0, err
     assert len(list((run / "samples").glob("step_*/*.mid"))) == 16
+    assert sorted(path.name for path in (run / "samples" / "data").iterdir()) == ["00.mid", "01.mid"]
     assert (run / "samples.png").exists() and "samples.png" in (run / "report.md").read_text()
     assert genjax("sample", run, "-n", "3", "--seed", "5")[0] == 0
     assert sorted(path.name for path in (run / "samples" / "seed_5").iterdir()) == ["00.mid", "01.mid", "02.mid"]
@@ -351,3 +357,11 @@ def test_sounds_are_written_to_be_heard_and_seen(genjax, tmp_path):
         assert (tmp_path / name).stat().st_size
     assert "3 samples take a folder" in refused(genjax, "sample", run, "-n", "3", "--out", "tune.mid")
     assert "must end in .png, .npz, .npy, .mid or nothing" in refused(genjax, "sample", run, "--out", "tune.wav")
+
+
+def test_a_missing_extra_is_told_before_training(genjax, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mido", None)
+    run = write_tune(tmp_path)
+    status, _, err = genjax("train", tmp_path / "tune.py", "--workdir", run)
+    assert status == 2 and 'error: MIDI files need mido; pip install "genjax-models[music]"' in err
+    assert not list((run / "samples").glob("step_*"))

@@ -1,6 +1,10 @@
 """GPT on Bach's chorales in four voices, on a grid of sixteenth notes.
 
 Command: genjax train experiments/gpt_chorales.py, then genjax evaluate RUN --split test
+Reached: 2.486 ± 0.028 nats per step of four voices on the test split, exact, in windows of 64 steps that do not overlap
+and begin without context (159.1 nats per window). 827,904 parameters, trained in all twelve keys, seed 0; 21 min beside
+other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+A chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
 """
 
 import optax

@@ -1,6 +1,11 @@
 """WaveNet on spoken digits, by digit and speaker: 8-bit µ-law at 8 kHz, half a second of each clip.
 
 Command: genjax train experiments/wavenet_spoken_digits.py, then genjax evaluate RUN --split test
+Reached: 3.475 ± 0.077 bits per sample on the test split, exact, a tenth of the clips by the same six speakers. That is
+over windows of 4,096 samples, of which 19.5 % is the silence after a clip's end; if clips pay for it, 4.319 per sample
+of theirs. 136,064 parameters, 4.7 passes over the data, seed 0; 29 min beside other work on 2 CPU cores (AMD EPYC, jax
+0.10.2), of which a step takes 0.25 s where there is none.
+To hear a "five" of the first speaker: genjax sample RUN -n 3 --label 30 (6 times the digit, and the speaker).
 """
 
 import optax

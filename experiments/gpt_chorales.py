@@ -7,6 +7,8 @@ other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 A chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
 """
 
+from pathlib import Path
+
 import optax
 from optax import contrib
 
@@ -16,7 +18,7 @@ from genjax.nets import squared_relu
 
 
 def experiment(
-    path: str = "../shared/data/jsb-chorales-16th.json.gz",
+    path: Path = Path("../shared/data/jsb-chorales-16th.json.gz"),
     length: int = 64,
     stride: int = 4,
     num_layers: int = 4,

@@ -8,13 +8,15 @@ of theirs. 136,064 parameters, 4.7 passes over the data, seed 0; 29 min beside o
 To hear a "five" of the first speaker: genjax sample RUN -n 3 --label 30 (6 times the digit, and the speaker).
 """
 
+from pathlib import Path
+
 import optax
 
 from genjax import Experiment, autoregressive, data
 
 
 def experiment(
-    path: str = "../shared/data/spoken_digits_8khz.npz",
+    path: Path = Path("../shared/data/spoken_digits_8khz.npz"),
     length: int = 4_096,
     num_layers: int = 10,
     num_stacks: int = 1,

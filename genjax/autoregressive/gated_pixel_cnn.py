@@ -118,10 +118,10 @@ class GatedPixelNet(nn.Module):
         given = [linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
         empty = _Cache(
             index=jnp.int32(0),
-            row=jnp.zeros((num_rows, width, inputs)),
-            above=[jnp.zeros((num_rows, r, width, c)) for c in channels],
-            linked=[jnp.zeros((num_rows, width, 2 * self.features)) for _ in layers],
-            left=[jnp.zeros((num_rows, r, c)) for c in channels],
+            row=jnp.zeros((num_rows, width, inputs), jnp.float32),
+            above=[jnp.zeros((num_rows, r, width, c), jnp.float32) for c in channels],
+            linked=[jnp.zeros((num_rows, width, 2 * self.features), jnp.float32) for _ in layers],
+            left=[jnp.zeros((num_rows, r, c), jnp.float32) for c in channels],
         )
 
         def next_row(cache: _Cache) -> _Cache:

@@ -211,17 +211,19 @@ class GPT:
         dtype = self.dtype or jnp.float32
         empty = _Cache(jnp.int32(0), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
+        zero = jnp.int32(0)  # beside other indices of 32 bits, also where JAX has 64
+
         def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
             position = cache.position
             before = jnp.where(position > 0, params["embedding"][token], params["start"][None])
             h = _placed(self, params, before[:, None], position[None])
-            lengths = jnp.full(num_rows, position + 1)
+            lengths = jnp.full(num_rows, position + 1, jnp.int32)
 
             def layer(carry: tuple[Array, Array, Array], own: tuple[Array, PyTree]) -> tuple[Any, None]:
                 (h, *kept), (index, layer) = carry, own
 
                 def attention(q: Array, *new: Array) -> Array:
-                    at = (index, 0, position, 0, 0)
+                    at = (index, zero, position, zero, zero)
                     kept[:] = [jax.lax.dynamic_update_slice(a, b[None], at) for a, b in zip(kept, new, strict=True)]
                     k, v = (jax.lax.dynamic_index_in_dim(a, index, keepdims=False) for a in kept)
                     return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths)
@@ -229,7 +231,7 @@ class GPT:
                 h = _layer(self, layer, h, position[None], attention)
                 return (h, *kept), None
 
-            layers = (jnp.arange(self.num_layers), params["layers"])
+            layers = (jnp.arange(self.num_layers, dtype=jnp.int32), params["layers"])
             (h, keys, values), _ = jax.lax.scan(layer, (h, cache.keys, cache.values), layers)
             return _logits(self, params, h)[:, 0], _Cache(position + 1, keys, values)
 
@@ -247,15 +249,16 @@ class _Cache(NamedTuple):
 def _parameters(model: GPT, key: Array) -> PyTree:
     """Return parameters, those of all layers in one array each; what layers add begins small."""
     width, num_layers = model.features, model.num_layers
-    normal = nn.initializers.normal(0.02)
+    normal = nn.initializers.normal(0.02, jnp.float32)
     keys = iter(jax.random.split(key, 8))
 
     def dense(fan_in: int, fan_out: int, scale: float = 1.0) -> PyTree:
         kernel = {"kernel": scale * normal(next(keys), (num_layers, fan_in, fan_out))}
-        return kernel | ({"bias": jnp.zeros((num_layers, fan_out))} if model.use_bias else {})
+        return kernel | ({"bias": jnp.zeros((num_layers, fan_out), jnp.float32)} if model.use_bias else {})
 
     def norm(*layers: int) -> PyTree:
-        return {"scale": jnp.ones((*layers, width))} | ({"bias": jnp.zeros((*layers, width))} if model.use_bias else {})
+        scale = {"scale": jnp.ones((*layers, width), jnp.float32)}
+        return scale | ({"bias": jnp.zeros((*layers, width), jnp.float32)} if model.use_bias else {})
 
     added = (2 * num_layers) ** -0.5
     params = {

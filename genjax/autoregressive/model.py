@@ -126,7 +126,7 @@ class CausalModel:
         params = {}
         if self.embedding_dim is not None:
             key, embedding_key = jax.random.split(key)
-            params["embedding"] = jax.random.normal(embedding_key, (self.levels, self.embedding_dim))
+            params["embedding"] = jax.random.normal(embedding_key, (self.levels, self.embedding_dim), jnp.float32)
         net, _ = init_net(self.net, key, self._inputs(params, x), *context)
         return Variables({"net": net, **params}, {})
 

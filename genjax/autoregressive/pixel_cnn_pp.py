@@ -26,12 +26,15 @@ from typing import Any, ClassVar, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.ops import LogisticMixture, check_at_least, check_dropout
+
+ZERO = np.int32(0)  # an index beside others of 32 bits, also where JAX has 64
 
 
 def pixel_cnn_pp(
@@ -145,7 +148,7 @@ class PixelCNNPPNet(nn.Module):
 
         def first(index: Array) -> _Cache:
             """The cache as the first pixel leaves it, which begins as nothing."""
-            line = jnp.zeros((num_rows, width, channels))
+            line = jnp.zeros((num_rows, width, channels), jnp.float32)
             cache = next_row(_Cache(index, line, line, {}, {}), index)
             return next_pixel(cache, line[:, 0], index, index)[1]
 
@@ -362,8 +365,8 @@ class _Pixel(_Steps):
 
     def enter(self, name: str, x: Array) -> None:
         row, column = self.place
-        before = self.cache.get(name, jnp.zeros((len(x), 2, 1 + self.width, x.shape[1])))
-        self.cache[name] = jax.lax.dynamic_update_slice(before, x[:, None, None], (0, row % 2, 1 + column, 0))
+        before = self.cache.get(name, jnp.zeros((len(x), 2, 1 + self.width, x.shape[1]), x.dtype))
+        self.cache[name] = jax.lax.dynamic_update_slice(before, x[:, None, None], (ZERO, row % 2, 1 + column, ZERO))
 
     def seen(self, name: str, stride: int = 1) -> Array:
         del stride
@@ -375,12 +378,12 @@ class _Pixel(_Steps):
 
     def rise(self, x: Array) -> None:
         x = x.reshape(len(x), 1, 2, 2, x.shape[1] // 4)
-        before = self.cache.get("raised", jnp.zeros((len(x), self.width // 2, *x.shape[2:])))
+        before = self.cache.get("raised", jnp.zeros((len(x), self.width // 2, *x.shape[2:]), x.dtype))
         self.cache["raised"] = jax.lax.dynamic_update_slice_in_dim(before, x, self.place[1] // 2, axis=1)
 
     def raised(self) -> Array:
         row, column = self.place
-        at = (0, column // 2, row % 2, column % 2, 0)
+        at = (ZERO, column // 2, row % 2, column % 2, ZERO)
         x = self.cache["raised"]
         return jax.lax.dynamic_slice(x, at, (len(x), 1, 1, 1, x.shape[-1])).reshape(len(x), -1)
 

@@ -146,7 +146,7 @@ class PixelRNNNet(nn.Module):
         layers, residuals = (jax.tree.map(lambda *a: jnp.stack(a), *parts) for parts in (each, residuals))
 
         def zeros(channels: int) -> Array:
-            return jnp.zeros((self.num_layers, num_rows, width, channels))
+            return jnp.zeros((self.num_layers, num_rows, width, channels), jnp.float32)
 
         empty = _Cache(
             index=jnp.int32(0),
@@ -218,7 +218,9 @@ class _RowLSTM(nn.Module):
         del x
         gates = Conv(4 * self.features, (1, 2), padding=((0, 0), (1, 0)), dtype=self.dtype, name="input")(u)
         gates = _add_label(gates, condition)
-        kernel = self.param("state", nn.initializers.lecun_normal(), (3 * self.features, 4 * self.features))
+        kernel = self.param(
+            "state", nn.initializers.lecun_normal(), (3 * self.features, 4 * self.features), jnp.float32
+        )
         return _sweep(gates, kernel, 1, _beside)
 
     @staticmethod
@@ -248,7 +250,7 @@ class _DiagonalBiLSTM(nn.Module):
         """Map u (B, H, W, 2 features) and pixels (B, H, W, D) to h and h̃ of equation 5, added up."""
         gates = _add_label(nn.Dense(8 * self.features, dtype=self.dtype, name="input")(u), condition)
         initial = nn.initializers.lecun_normal(batch_axis=0)
-        kernels = self.param("state", initial, (2, 2 * self.features, 4 * self.features))
+        kernels = self.param("state", initial, (2, 2 * self.features, 4 * self.features), jnp.float32)
         gates, other = jnp.split(gates, 2, axis=-1)
         other = other + nn.Dense(4 * self.features, use_bias=False, dtype=self.dtype, name="pixel")(x)
         hidden, other = jax.vmap(_diagonals)(jnp.stack([gates, jnp.flip(other, axis=2)]), kernels)

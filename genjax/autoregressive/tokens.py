@@ -46,7 +46,7 @@ def scored(x: Array, stop: int | None) -> Array:
     [[1.0, 1.0, 0.0, 0.0]]
     """
     if stop is None:
-        return jnp.ones(x.shape)
+        return jnp.ones(x.shape, jnp.float32)
     ends = (x == stop).astype(jnp.int32)
     return (jnp.cumsum(ends, axis=1) - ends == 0).astype(jnp.float32)
 

@@ -162,7 +162,7 @@ class WaveNetNet(nn.Module):
             given = jnp.stack(of_layers, axis=2).swapaxes(0, 1)
         empty = _Cache(
             index=jnp.int32(0),
-            rings=[jnp.zeros((d + 1, num_rows, self.features)) for d in self.dilations],
+            rings=[jnp.zeros((d + 1, num_rows, self.features), jnp.float32) for d in self.dilations],
         )
 
         def step(cache: _Cache, before: Array) -> tuple[Array, _Cache]:

@@ -42,7 +42,7 @@ class CausalConv(nn.Module):
         r, settings = self.reach, {"use_bias": False, "dtype": self.dtype}
         above = Conv(self.features, (r, 2 * r + 1), padding=((r, 0), (r, r)), name="above", **settings)(x)
         left = Conv(self.features, (1, r + self.sees_itself), padding=((0, 0), (r, 0)), name="left", **settings)(x)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         # The last row above is that of a row below the image; so is the last column where a pixel is not to see itself.
         return above[:, :-1] + left[:, :, : x.shape[2]] + bias.astype(left.dtype)[None, None, None]
 
@@ -65,9 +65,9 @@ class CausalCache(NamedTuple):
         """Return the cache before the first pixel."""
         reach, _, channels, features = params["above"]["kernel"].shape
         return cls(
-            rows=jnp.zeros((num_rows, reach, width, channels)),
-            row=jnp.zeros((num_rows, reach + width, channels)),
-            above=jnp.zeros((num_rows, width, features)),
+            rows=jnp.zeros((num_rows, reach, width, channels), jnp.float32),
+            row=jnp.zeros((num_rows, reach + width, channels), jnp.float32),
+            above=jnp.zeros((num_rows, width, features), jnp.float32),
         )
 
     def next_row(self, params: PyTree) -> CausalCache:

@@ -161,8 +161,8 @@ class MADE(nn.Module):
                 outputs = outputs + x @ direct[ranked[index]].T
             return outputs, MADECache(index + 1, x, layers)
 
-        empty = [jnp.zeros((num_rows, width)) for width in self.features]
-        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim)), empty), step
+        empty = [jnp.zeros((num_rows, width), jnp.float32) for width in self.features]
+        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim), jnp.float32), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
         """Degree of every hidden unit, in rising order; degree 0 sees the condition alone, or nothing."""
@@ -200,9 +200,9 @@ class _Masked(nn.Module):
         def initial(key: Array, shape: tuple[int, ...]) -> Array:
             """Weights of variance 1 over the number of inputs that a unit keeps."""
             kept = jnp.maximum(mask.sum(axis=0, keepdims=True), 1)
-            return self.scale * jax.random.normal(key, shape) / jnp.sqrt(kept)
+            return self.scale * jax.random.normal(key, shape, jnp.float32) / jnp.sqrt(jnp.float32(kept))
 
         kernel = self.param("kernel", initial, mask.shape)
-        bias = self.param("bias", nn.initializers.zeros, mask.shape[1:]) if self.use_bias else None
+        bias = self.param("bias", nn.initializers.zeros, mask.shape[1:], jnp.float32) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel * mask, bias, dtype=self.dtype)
         return x @ kernel if bias is None else x @ kernel + bias[None]

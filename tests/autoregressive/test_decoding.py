@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from genjax import autoregressive
 from genjax.autoregressive import Sampling, generate
 
 LOGITS = jnp.array([2.0, 1.0, 0.5])
@@ -151,3 +152,34 @@ def test_repetition_penalty_lowers_what_is_there_already():
     penalized = Sampling(temperature=0.0, repetition_penalty=2.0)
     drawn = generate(step, (), jax.random.key(0), num_rows=1, length=4, sampling=penalized)
     assert drawn.tolist() == [[0, 1, 2, 0]]
+
+
+IMAGE = {"shape": (4, 4, 1), "levels": 3, "features": 4}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        autoregressive.MADE(shape=(4,), levels=3, features=(8,)),
+        autoregressive.pixel_cnn(**IMAGE, num_layers=1, embedding_dim=2),
+        autoregressive.gated_pixel_cnn(**IMAGE, num_layers=1),
+        autoregressive.pixel_cnn_pp(**IMAGE, num_resolutions=2, num_blocks=1, num_components=2),
+        autoregressive.pixel_rnn(**IMAGE, kind="row", num_layers=1),
+        autoregressive.pixel_rnn(**IMAGE, kind="diagonal", num_layers=1),
+        autoregressive.wavenet(shape=(6,), levels=3, num_layers=2, features=4),
+        autoregressive.GPT(num_tokens=3, length=6, num_layers=1, num_heads=1, features=4),
+    ],
+    ids=lambda model: type(getattr(model, "net", model)).__name__,
+)
+def test_draws_where_jax_has_64_bits(model):
+    shape = (6,) if isinstance(model, autoregressive.GPT) else model.shape
+
+    def draw(key):
+        init_key, sample_key = jax.random.split(key)
+        variables = model.init(init_key, {"x": jnp.zeros((1, *shape), jnp.int32)})
+        return variables, model.sample(variables, sample_key, 2)
+
+    with jax.enable_x64(True):
+        variables, x = jax.eval_shape(draw, jax.random.key(0))
+    assert x.dtype == jnp.int32
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}

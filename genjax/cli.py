@@ -249,8 +249,8 @@ def _check_out(options: SampleOptions, experiment: Any) -> None:
 def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     import numpy as np
 
-    from genjax.data.sounds import save_sounds
     from genjax.runner.pictures import sample_picture, save_picture
+    from genjax.runner.sounds import save_sounds
     from genjax.runner.texts import stop_of, write_texts
 
     sound = experiment.data.sound

@@ -182,13 +182,6 @@ class Voices:
         return rolls
 
 
-def save_sounds(folder: Path, sound: Sound, x: np.ndarray) -> None:
-    """Write examples (N, T) into a folder, ``00.wav`` and so on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, example in enumerate(x):
-        sound.save(folder / f"{number:02d}{sound.suffix}", example)
-
-
 def _notes(pitches: np.ndarray) -> list[tuple[int, int, int]]:
     """Return first step, step after the last, and pitch of the notes of a voice."""
     changes = np.flatnonzero(np.diff(pitches)) + 1

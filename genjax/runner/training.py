@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from genjax.core import Batch, TrainState, step_key
-from genjax.data.sounds import save_sounds
 from genjax.learners import Stage
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.collapse import CollapseAlarm, watchable
@@ -29,6 +28,7 @@ from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
 from genjax.runner.scorer import Scorer, conditions, likelihoods, replica
+from genjax.runner.sounds import save_sounds
 from genjax.runner.texts import stop_of, write_texts
 
 NUM_PICTURED, NUM_HEARD = 64, 16

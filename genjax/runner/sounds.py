@@ -1,0 +1,16 @@
+"""Samples of models of sounds, as files to hear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from genjax.data import Sound
+
+
+def save_sounds(folder: Path, sound: Sound, x: np.ndarray) -> None:
+    """Write examples (N, T) into a folder, ``00.wav`` and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, example in enumerate(x):
+        sound.save(folder / f"{number:02d}{sound.suffix}", example)

@@ -1,0 +1,26 @@
+"""Generative adversarial networks: a generator, and a discriminator that tells its samples from data."""
+
+from genjax.gan.losses import (
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticAverage,
+    Wasserstein,
+)
+from genjax.gan.penalties import R1, GradientPenalty, Penalty, gradient_norms
+
+__all__ = [
+    "R1",
+    "AdversarialLoss",
+    "GradientPenalty",
+    "Hinge",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Penalty",
+    "RelativisticAverage",
+    "Wasserstein",
+    "gradient_norms",
+]

@@ -1,0 +1,76 @@
+"""Penalties of discriminators whose gradients are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import gan
+
+SHAPE = (6, 3, 2)
+X = jax.random.normal(jax.random.key(0), SHAPE)
+FAKE = jax.random.normal(jax.random.key(1), SHAPE)
+WEIGHTS = jax.random.normal(jax.random.key(2), SHAPE[1:])
+
+
+def linear(x):
+    """Its gradient is WEIGHTS everywhere."""
+    return jnp.sum(x * WEIGHTS[None], axis=(1, 2))
+
+
+def quadratic(x):
+    """Its gradient is x."""
+    return 0.5 * jnp.sum(jnp.square(x), axis=(1, 2))
+
+
+def test_a_linear_critic_has_one_gradient_for_all_examples():
+    norm = np.linalg.norm(WEIGHTS)
+    np.testing.assert_allclose(gan.gradient_norms(linear, X), np.full(6, norm), rtol=1e-6)
+    for target in (0.0, 1.0, 5.0):
+        penalty = gan.GradientPenalty(weight=10.0, target=target)(linear, X, FAKE, jax.random.key(3))
+        assert float(penalty) == pytest.approx(10 * (norm - target) ** 2, rel=1e-5)
+        one_sided = gan.GradientPenalty(target=target, one_sided=True)(linear, X, FAKE, jax.random.key(3))
+        assert float(one_sided) == pytest.approx(10 * max(norm - target, 0) ** 2, rel=1e-5)
+    assert float(gan.R1(weight=3.0)(linear, X, FAKE, jax.random.key(3))) == pytest.approx(1.5 * norm**2, rel=1e-5)
+
+
+def test_each_pair_has_a_point_of_its_own_between_them():
+    """With opposite ends ±e the gradient of the quadratic is (2u − 1) e, whose norm tells u."""
+    ends = jnp.zeros(SHAPE).at[:, 0, 0].set(1.0)
+    seen = []
+
+    def watched(x):
+        seen.append(x)
+        return quadratic(x)
+
+    penalty = gan.GradientPenalty(weight=1.0, target=0.0)(watched, ends, -ends, jax.random.key(4))
+    points = jax.random.uniform(jax.random.key(4), (6, 1, 1))[:, 0, 0] * 2 - 1
+    assert float(penalty) == pytest.approx(float(jnp.mean(points**2)), rel=1e-5)
+    assert len(np.unique(np.round(points, 6))) == 6
+    assert len(seen) == 1  # one pass
+
+
+def test_r1_is_of_data_alone():
+    squares = np.sum(np.square(X), axis=(1, 2))
+    for fake in (FAKE, jnp.full(SHAPE, jnp.nan)):
+        assert float(gan.R1()(quadratic, X, fake, jax.random.key(5))) == pytest.approx(squares.mean() / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [gan.GradientPenalty(), gan.R1()], ids=lambda p: type(p).__name__)
+def test_gradients_are_finite_where_a_discriminator_is_flat(penalty):
+    def value(scale):
+        return penalty(lambda x: scale * linear(x), X, FAKE, jax.random.key(6))
+
+    assert jnp.isfinite(jax.grad(value)(0.0))
+    norm = np.linalg.norm(WEIGHTS)
+    expected = {"GradientPenalty": 2 * 10 * (2 * norm - 1) * norm, "R1": 2 * norm**2}[type(penalty).__name__]
+    assert float(jax.grad(value)(2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="weight is -1"):
+        gan.R1(weight=-1)
+    with pytest.raises(ValueError, match="every is 0"):
+        gan.GradientPenalty(every=0)
+    with pytest.raises(ValueError, match=r"real has shape \(6, 3, 2\), but fake \(5, 3, 2\)"):
+        gan.GradientPenalty()(linear, X, FAKE[:5], jax.random.key(7))

@@ -71,9 +71,7 @@ class GradientPenalty:
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array) -> Array:
         """Return the penalty of points between data and samples, as many of one as of the other."""
         if real.shape != fake.shape:
-            raise ValueError(
-                f"real has shape {real.shape}, but fake {fake.shape}; pairs need as many of one as of both"
-            )
+            raise ValueError(f"real has shape {real.shape}, but fake {fake.shape}; make them pairs")
         share = jax.random.uniform(key, (len(real), *[1] * (real.ndim - 1)), real.dtype)
         above = gradient_norms(discriminate, share * real + (1 - share) * fake) - self.target
         return self.weight * jnp.mean(jnp.square(jax.nn.relu(above) if self.one_sided else above))

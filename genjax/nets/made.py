@@ -161,8 +161,8 @@ class MADE(nn.Module):
                 outputs = outputs + x @ direct[ranked[index]].T
             return outputs, MADECache(index + 1, x, layers)
 
-        empty = [jnp.zeros((num_rows, width), jnp.float32) for width in self.features]
-        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim), jnp.float32), empty), step
+        empty = [jnp.zeros((num_rows, width), last.dtype) for width in self.features]
+        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim), last.dtype), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
         """Degree of every hidden unit, in rising order; degree 0 sees the condition alone, or nothing."""

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+REST = 0.5  # seconds
+
 
 class Row(NamedTuple):
     """One measured ratio.
@@ -41,11 +43,13 @@ def arguments(description: str, *, repeats: int, **more: dict[str, Any]) -> argp
 def interleaved(contestants: Mapping[str, Callable[[], float]], *, repeats: int) -> dict[str, list[float]]:
     """Run contestants in turn, so that drift of the machine meets all alike, and return the seconds that each reports.
 
-    A first turn, which compiles, is not counted.
+    A first turn, which compiles, is not counted. Between two there is a rest, since the threads of OpenMP spin for 0.2 s
+    after their work and would slow the next one down.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
         for name, run in contestants.items():
+            time.sleep(REST)
             took = run()
             if turn:
                 seconds[name].append(took)

@@ -43,8 +43,8 @@ def arguments(description: str, *, repeats: int, **more: dict[str, Any]) -> argp
 def interleaved(contestants: Mapping[str, Callable[[], float]], *, repeats: int) -> dict[str, list[float]]:
     """Run contestants in turn, so that drift of the machine meets all alike, and return the seconds that each reports.
 
-    A first turn, which compiles, is not counted. Between two there is a rest: OpenMP's threads spin for 0.2 s after their
-    work, which slows the next one down.
+    A first turn, which compiles, is not counted. Between two there is a rest, since OpenMP's threads spin for 0.2 s
+    after their work and slow the next one down.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):

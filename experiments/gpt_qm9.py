@@ -11,11 +11,8 @@ by itself: of the distinct valid samples 15.2 % are in the splits held out, a fi
 
 from pathlib import Path
 
-import optax
-from optax import contrib
-
 from genjax import Experiment, autoregressive, data
-from genjax.learners import matrices_of_layers
+from genjax.learners import muon_and_adam
 from genjax.nets import squared_relu
 
 
@@ -59,9 +56,5 @@ def experiment(
         use_bias=False,
         stop=data.end_of_line(molecules),
     )
-    peaks = (muon_learning_rate, learning_rate)
-    muon, adam = (optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps) for peak in peaks)
-    optimizer = contrib.muon(
-        muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers
-    )
+    optimizer = muon_and_adam(muon_learning_rate, learning_rate, warmup_steps=warmup_steps, steps=steps)
     return Experiment(model=model, data=molecules, optimizer=optimizer, steps=steps, batch_size=batch_size)

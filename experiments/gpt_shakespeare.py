@@ -12,11 +12,8 @@ With --num-layers 6 --num-heads 6 --features 384 --length 256 --dropout 0.2 --st
 for accelerators, not yet run on one.
 """
 
-import optax
-from optax import contrib
-
 from genjax import Experiment, autoregressive, data
-from genjax.learners import matrices_of_layers
+from genjax.learners import muon_and_adam
 
 
 def experiment(
@@ -57,11 +54,7 @@ def experiment(
         use_bias=False,
         dropout=dropout,
     )
-    peaks = (muon_learning_rate, learning_rate)
-    muon, adam = (optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps) for peak in peaks)
-    optimizer = contrib.muon(
-        muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers
-    )
+    optimizer = muon_and_adam(muon_learning_rate, learning_rate, warmup_steps=warmup_steps, steps=steps)
     return Experiment(
         model=model,
         data=data.tfds("tiny_shakespeare", length=length, stride=1),

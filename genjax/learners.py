@@ -171,6 +171,24 @@ def _turns(schedule: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tup
     return [(name, len(list(group))) for name, group in itertools.groupby(schedule)]
 
 
+def muon_and_adam(
+    muon_learning_rate: float, adam_learning_rate: float, *, warmup_steps: int, steps: int
+) -> optax.GradientTransformation:
+    """Return Muon for the matrices of layers, see ``matrices_of_layers``, and Adam (β₂ = 0.99) for all else.
+
+    Args:
+      muon_learning_rate: of Muon at its peak, after which it decays to zero along a cosine.
+      adam_learning_rate: of Adam, likewise.
+      warmup_steps: until the peaks, at most half of all.
+      steps: of training.
+    """
+    muon, adam = (
+        optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps)
+        for peak in (muon_learning_rate, adam_learning_rate)
+    )
+    return contrib.muon(muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers)
+
+
 def matrices_of_layers(params: PyTree) -> PyTree:
     """Tell ``optax.contrib.muon`` which axes of which parameters are those of a matrix.
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, timed
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, steps_of, timed
 
 from genjax import autoregressive, gradient_learner
 
@@ -34,23 +34,6 @@ def model_of(length: int) -> autoregressive.GPT:
     """GPT as PyTorch has it below: GELU, layers without bias."""
     sizes: dict[str, Any] = {"num_layers": LAYERS, "num_heads": HEADS, "features": FEATURES}
     return autoregressive.GPT(num_tokens=TOKENS, length=length, use_bias=False, **sizes)
-
-
-def training_of_genjax(data: np.ndarray) -> Callable[[], float]:
-    """Seconds of a step."""
-    learner = gradient_learner(model_of(WINDOW), optax.adamw(1e-3))
-    state = jax.jit(learner.init)(jax.random.key(0), {"x": jnp.asarray(data[0])})
-
-    @jax.jit
-    def chunk(state: Any, x: jax.Array) -> Any:
-        def step(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-            state, metrics = learner.step(state, now[0], {"x": now[1]})
-            return state, metrics["loss"]
-
-        return jax.lax.scan(step, state, (jax.random.split(jax.random.key(1), STEPS), x))
-
-    x = jnp.asarray(data)
-    return timed(lambda: jax.block_until_ready(chunk(state, x)), 1 / STEPS)
 
 
 def drawing_of_genjax() -> dict[str, Callable[[], float]]:
@@ -160,7 +143,8 @@ def main() -> None:
     """Measure and print."""
     options = arguments(__doc__ or "", repeats=7)
     data = np.random.default_rng(0).integers(0, TOKENS, (STEPS, BATCH, WINDOW)).astype(np.int32)
-    training, drawing = {"genjax": training_of_genjax(data)}, drawing_of_genjax()
+    learner = gradient_learner(model_of(WINDOW), optax.adamw(1e-3))
+    training, drawing = {"genjax": steps_of(learner, data)}, drawing_of_genjax()
     if importlib.util.find_spec("torch") is not None:
         theirs = of_torch(data)
         training["torch"] = theirs.pop("train")

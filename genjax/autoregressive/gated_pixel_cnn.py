@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
-from genjax.nets import Conv, linear
+from genjax.nets import Conv, gated_tanh, linear
 from genjax.ops import Categorical, check_at_least, check_dropout
 
 
@@ -138,7 +138,7 @@ class GatedPixelNet(nn.Module):
                 )[:, 0] + _bias(layer["vertical"])
                 above.append(rows[:, 1:])
                 linked.append(linear(layer["link"], both) + c)
-                v = _gate(both + c)
+                v = gated_tanh(both + c)
             return cache._replace(above=above, linked=linked, left=[jnp.zeros_like(left) for left in cache.left])
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
@@ -152,7 +152,7 @@ class GatedPixelNet(nn.Module):
                 kernel = layer["horizontal"]["kernel"][0]
                 both = columns.reshape(num_rows, -1) @ kernel.reshape(-1, kernel.shape[-1])  # equation 2
                 both += _bias(layer["horizontal"])[0] + jax.lax.dynamic_index_in_dim(linked, column, 1, keepdims=False)
-                gated = _gate(both)
+                gated = gated_tanh(both)
                 left.append(columns[:, 1:])
                 if "residual" in layer:
                     h = linear(layer["residual"], gated) + (0.0 if layer is layers[0] else h)
@@ -196,17 +196,12 @@ class _Layer(nn.Module):
         if condition is not None:
             c = nn.Dense(both, use_bias=False, dtype=self.dtype, name="condition")(condition)[:, None, None]
             vertical, horizontal = vertical + c, horizontal + c
-        gated = nn.Dropout(self.dropout, deterministic=not train)(_gate(horizontal))
+        gated = nn.Dropout(self.dropout, deterministic=not train)(gated_tanh(horizontal))
         skip = nn.Dense(self.features, dtype=self.dtype, name="skip")(gated)
         if self.last:
             return v, h, skip
         residual = nn.Dense(self.features, dtype=self.dtype, name="residual")(gated)
-        return _gate(vertical), residual if self.first else h + residual, skip
-
-
-def _gate(both: Array) -> Array:
-    a, b = jnp.split(both, 2, axis=-1)
-    return jnp.tanh(a) * jax.nn.sigmoid(b)
+        return gated_tanh(vertical), residual if self.first else h + residual, skip
 
 
 def _bias(layer: PyTree) -> Array:

@@ -28,13 +28,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Step
 from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
-from genjax.nets import linear
+from genjax.nets import gated_tanh, linear
 from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropout
 
 
@@ -80,6 +79,7 @@ def wavenet(
     Raises:
       ValueError: for another shape, and sizes below 1.
 
+    >>> import jax
     >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, levels=16)
     >>> model.net.receptive_field, model.net.dilations
     (8, (1, 2, 4))
@@ -173,7 +173,7 @@ class WaveNetNet(nn.Module):
                 ring = old.at[t % len(old)].set(h)
                 taps = jnp.concatenate([ring[(t + 1) % len(ring)], h], axis=-1)
                 both = linear(layer["taps"], taps)
-                gated = _gate(both if c is None else both + c[:, i])
+                gated = gated_tanh(both if c is None else both + c[:, i])
                 rings.append(ring)
                 outputs = linear(layer["outputs"], gated)
                 skip = skip + outputs[:, -self.skip_features :]
@@ -210,7 +210,7 @@ class _Layer(nn.Module):
             frames = _frames(condition)
             c = nn.Dense(2 * self.features, use_bias=False, dtype=self.dtype, name="condition")(frames)[:, :, None]
             both = (both.reshape(len(h), frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
-        gated = nn.Dropout(self.dropout, deterministic=not train)(_gate(both))
+        gated = nn.Dropout(self.dropout, deterministic=not train)(gated_tanh(both))
         outputs = nn.Dense(self.residual_features + self.skip_features, dtype=self.dtype, name="outputs")(gated)
         residual, skip = jnp.split(outputs, [self.residual_features], axis=-1)
         return h + residual if self.residual_features else h, skip
@@ -224,8 +224,3 @@ def _frames(condition: Array) -> Array:
 def _shifted(x: Array, by: int) -> Array:
     """Return what was so many positions before, zero before the start, (B, T, C)."""
     return jnp.pad(x, ((0, 0), (by, 0), (0, 0)))[:, : x.shape[1]]
-
-
-def _gate(both: Array) -> Array:
-    a, b = jnp.split(both, 2, axis=-1)
-    return jnp.tanh(a) * jax.nn.sigmoid(b)

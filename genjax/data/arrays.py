@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.files import existing, opened_npz
 from genjax.data.source import ArraySource, Source
 from genjax.data.splitting import Size, split_source
 
@@ -54,7 +54,7 @@ def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int |
     """
     path = Path(path)
     try:
-        x = np.load(_existing(path), allow_pickle=False)
+        x = np.load(existing(path), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -86,11 +86,8 @@ def npz(
       ValueError: when an entry is missing or holds objects (pickled objects are never read).
     """
     path = Path(path)
-    try:
-        with zipfile.ZipFile(_existing(path)), np.load(path, allow_pickle=False) as file:
-            splits = _npz_splits(path, file, x, label)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+    with opened_npz(path) as file:
+        splits = _npz_splits(path, file, x, label)
     if len(splits) == 1:
         splits = split_source(splits["train"], validation, test)
     elif validation or test:
@@ -125,12 +122,6 @@ def _entry(path: Path, file: Any, key: str) -> np.ndarray:
         return file[key]
     except ValueError as error:
         raise ValueError(f"{key!r} of {path} is no plain array ({error}); save it as numbers") from None
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; check the path")
-    return path
 
 
 def _source(x: np.ndarray, label: Any) -> ArraySource:

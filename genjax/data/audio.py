@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import wave
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.files import opened_npz
 from genjax.data.folders import Files, find_splits
 from genjax.data.sounds import Encoding, Waveform
 from genjax.data.source import ArraySource
@@ -145,16 +145,11 @@ def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[
 
 
 def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; check the path")
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")
-            return {name: file[name] for name in names}
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+    with opened_npz(path) as file:
+        missing = [name for name in names if name not in file.files]
+        if missing:
+            raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")
+        return {name: file[name] for name in names}
 
 
 def _source(files: Files, length: int, sound: Waveform, first: Path) -> ArraySource:

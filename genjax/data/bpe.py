@@ -19,6 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
+from genjax.data.files import existing
 from genjax.data.tokenizers import checked_tokens
 
 NUM_BYTES = 256
@@ -94,9 +95,7 @@ class BPE:
     @staticmethod
     def load(path: str | Path) -> BPE:
         """Read a ``tokenizer.json``, of ``save`` or of GPT-2 and its like; FileNotFoundError where there is none."""
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no file {path}; check the path")
+        path = existing(Path(path))
         try:
             return BPE(path.read_text(encoding="utf-8"))
         except ValueError as error:

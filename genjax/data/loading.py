@@ -14,6 +14,7 @@ from genjax.data.bundled import TABLES, bundled, digits
 from genjax.data.chorales import chorales
 from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
+from genjax.data.files import existing
 from genjax.data.folders import contains
 from genjax.data.line_sets import lines
 from genjax.data.synthetic import DENSITIES
@@ -92,6 +93,4 @@ def _path_opener(path: Path) -> Callable[..., Dataset]:
         if contains(path, audio.SUFFIXES):
             return partial(audio.wav, path)
         return partial(images.image_folder, path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; check the path")
-    return partial(_BY_SUFFIX[path.suffix], path)
+    return partial(_BY_SUFFIX[path.suffix], existing(path))

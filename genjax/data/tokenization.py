@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.bpe import BPE
+from genjax.data.files import existing
 from genjax.data.tokenizers import Bytes, Characters, Tokenizer
 
 Choice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer
@@ -35,9 +36,7 @@ def check_choice(choice: Choice, num_tokens: int | None) -> None:
 
 def read(path: Path) -> bytes:
     """Return what is in a file, plain or ``.gz``."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; check the path")
-    content = path.read_bytes()
+    content = existing(path).read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)

@@ -3,7 +3,7 @@
 from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
 from genjax.nets.made import MADE
-from genjax.nets.mlp import MLP, linear, scaled_init, squared_relu
+from genjax.nets.mlp import MLP, gated_tanh, linear, scaled_init, squared_relu
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Net",
     "PixelNet",
     "apply_net",
+    "gated_tanh",
     "init_net",
     "linear",
     "output_shape",

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, an activation that Flax lacks, and a dense layer from its parameters."""
+"""The multilayer perceptron, activations that Flax lacks, and a dense layer from its parameters."""
 
 from __future__ import annotations
 
@@ -75,6 +75,12 @@ def squared_relu(x: Array) -> Array:
     [0.0, 9.0]
     """
     return jnp.square(nn.relu(x))
+
+
+def gated_tanh(both: Array) -> Array:
+    """Return tanh(a) σ(b), (..., C), of halves (..., 2 C) (Aäron van den Oord et al. 2016, arXiv:1606.05328)."""
+    a, b = jnp.split(both, 2, axis=-1)
+    return jnp.tanh(a) * nn.sigmoid(b)
 
 
 def linear(params: PyTree, x: Array) -> Array:

@@ -20,7 +20,7 @@ from genjax.core import Array, Batch, stream_key
 from genjax.metrics import FeatureNetwork, Outputs, extract, pixels
 from genjax.metrics.progress import Progress, silent
 from genjax.runner.placement import Placement
-from genjax.runner.scorer import batches, conditions
+from genjax.runner.scorer import batches, conditions, conditions_in
 
 if TYPE_CHECKING:
     from genjax.runner.run import Run
@@ -151,8 +151,7 @@ class Evaluation:
         if not names:
             return {}
         rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        examples = self.source.take(rows)
-        return {name: np.asarray(examples[name], {"label": np.int32}.get(name)) for name in names}
+        return conditions_in(self.source.take(rows), names)
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import jax
@@ -105,6 +105,11 @@ def conditions(model: core.GenerativeModel) -> tuple[str, ...]:
     """Return the entries of a batch that a model's likelihoods and samples are conditioned on."""
     local = getattr(model, "local_dim", None) is not None
     return ("label",) * is_conditional(model) + ("local",) * local
+
+
+def conditions_in(examples: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return those entries of examples as ``sample`` takes them: labels are int32."""
+    return {name: np.asarray(examples[name], np.int32 if name == "label" else None) for name in names}
 
 
 def is_conditional(model: core.GenerativeModel) -> bool:

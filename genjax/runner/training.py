@@ -27,7 +27,7 @@ from genjax.runner.pictures import sample_picture, save_picture
 from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
-from genjax.runner.scorer import Scorer, conditions, likelihoods, replica
+from genjax.runner.scorer import Scorer, conditions, conditions_in, likelihoods, replica
 from genjax.runner.sounds import save_sounds
 from genjax.runner.texts import stop_of, write_texts
 
@@ -356,14 +356,12 @@ def draw(
     if num_seeds > 1:
         variables = replica(variables, 0)
     model, names = experiment.model, conditions(experiment.model)
-    given = {}
+    examples = {}
     if "local" in names:
         source = experiment.data.splits["train"]
         examples = source.take(np.arange(count) % len(source))
-        given = {name: np.asarray(examples[name]) for name in names}
     elif "label" in names:
-        given = {"label": np.arange(count) % model.num_classes}  # pyright: ignore[reportAttributeAccessIssue]
-    if "label" in given:
-        given["label"] = given["label"].astype(np.int32)
+        examples = {"label": np.arange(count) % model.num_classes}  # pyright: ignore[reportAttributeAccessIssue]
+    given = conditions_in(examples, names)
     x = sample(variables, key, count, **{name: jax.numpy.asarray(values) for name, values in given.items()})
     return np.asarray(x), given["label"].tolist() if "label" in given else None

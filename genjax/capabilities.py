@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from genjax.core import Array, Variables
+from genjax.core import Array, Batch, Metrics, Variables
 
 
 @runtime_checkable
@@ -98,3 +98,10 @@ class Conditional(Protocol):
 
     @property
     def num_classes(self) -> int | None: ...
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """Tells from a batch of data how a game between networks goes on; see ``genjax.gan.diagnosis``."""
+
+    def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics: ...

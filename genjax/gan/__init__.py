@@ -9,9 +9,11 @@ from genjax.gan.losses import (
     RelativisticAverage,
     Wasserstein,
 )
+from genjax.gan.model import GAN
 from genjax.gan.penalties import R1, GradientPenalty, Penalty, gradient_norms
 
 __all__ = [
+    "GAN",
     "R1",
     "AdversarialLoss",
     "GradientPenalty",

@@ -11,4 +11,6 @@ from genjax.runner.loading import load_run as load_run
 from genjax.runner.loop import Interrupted as Interrupted
 from genjax.runner.loop import NonFiniteError as NonFiniteError
 from genjax.runner.run import Run as Run
+from genjax.runner.sample_scores import SampleScore as SampleScore
+from genjax.runner.sample_scores import frechet_score as frechet_score
 from genjax.runner.training import train as train

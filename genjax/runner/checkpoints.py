@@ -32,21 +32,32 @@ class Checkpoints:
     Args:
       folder: where they lie, one folder a step.
       keep: how many of the newest stay, beside the best one.
-      metric: name of the held-out metric, higher is better, that decides which is the best; None for no best.
+      metric: name of the held-out metric that decides which is the best; None for no best.
+      lower_is_better: what is better in it.
       read_only: never write or delete anything.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 3, metric: str | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 3,
+        metric: str | None = None,
+        lower_is_better: bool = False,
+        read_only: bool = False,
+    ) -> None:
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
         logging.getLogger("absl").addFilter(_not_orbax)
         self._ocp = ocp
         self._folder = folder.absolute()
-        self._metric = metric
+        self._metric, self._sign = metric, -1 if lower_is_better else 1
         kept: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
         if metric is not None:
-            best = policy.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+            best = policy.BestN(
+                get_metric_fn=lambda m: self._sign * m[metric], n=1, keep_checkpoints_without_metrics=False
+            )
             kept.append(best)
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -71,7 +82,7 @@ class Checkpoints:
         # Orbax reads the buffers while training goes on and donates them: give it its own.
         state = jax.tree.map(jnp.copy, state)
         best_by = self._metric if self._metric in metrics else None
-        facts = {"checksum": int(checksum(state)), "metrics": dict(metrics), "best_by": best_by}
+        facts = {"checksum": int(checksum(state)), "metrics": dict(metrics), "best_by": best_by, "sign": self._sign}
         with self._writing():
             self._manager.save(
                 step,
@@ -119,8 +130,12 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """Return the step of the checkpoint with the best held-out metric, or None where none was measured."""
-        measured = {step: self._facts(step).get("best_by") for step in self.steps()}
-        scores = {step: self.metrics(step)[name] for step, name in measured.items() if name}
+        measured = {step: self._facts(step) for step in self.steps()}
+        scores = {
+            step: facts.get("sign", 1) * facts["metrics"][facts["best_by"]]
+            for step, facts in measured.items()
+            if facts.get("best_by")
+        }
         return max(scores, key=lambda step: scores[step]) if scores else None
 
     def metrics(self, step: int) -> dict[str, float]:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import jax
 import numpy as np
 
+from genjax import capabilities
 from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
+from genjax.runner.sample_scores import SampleScore
 
 Transform = Callable[[Array, Batch], Batch]
 SINGLE_STAGE = "model"
@@ -43,7 +46,8 @@ class Experiment:
       ema_decay: decay of the parameters' moving average, see ``gradient_learner``.
       learner: a hand-written learner, for what is not gradient descent.
       stages: the stages of a method that trains in several.
-      variables: from the finished variables of all stages, by name, to the model's; the last stage's when None.
+      variables: from the finished variables of all stages, by name ("model" where there is one), of one replica to the
+        model's; the last stage's when None.
       log_every: steps in one compiled dispatch, and between two rows of metrics.
       evaluate_every: steps between evaluations on the validation split; None for about ten in a run.
       sample_every: steps between pictures of samples; None for about ten in a run.
@@ -51,6 +55,7 @@ class Experiment:
       keep_checkpoints: how many of the newest checkpoints stay, beside the best one.
       picture_arguments: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
+      sample_score: a number of samples that decides which checkpoint is the best, before any likelihood; None for none.
       display: from samples to what pictures show (images in [0, 1]); None shows them as they are, and sounds drawn.
     """
 
@@ -71,6 +76,7 @@ class Experiment:
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
     picture_arguments: Mapping[str, Any] = field(default_factory=dict)
+    sample_score: SampleScore | None = None
     display: Callable[[PyTree], PyTree] | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +106,17 @@ class Experiment:
                 f"batch_size is {self.batch_size}, but the training split of {self.data.name!r} has {size} examples; "
                 f"use a batch_size of at most {size}"
             )
+        self._check_classes()
         self.plan()
+
+    def _check_classes(self) -> None:
+        """Refuse labels that the model does not have: compiled code would take them for none."""
+        known = self.model.num_classes if isinstance(self.model, capabilities.Conditional) else None
+        if known is not None and self.data.num_classes is not None and self.data.num_classes > known:
+            raise ValueError(
+                f"the model has num_classes={known}, but labels of {self.data.name!r} are 0 to "
+                f"{self.data.num_classes - 1}; use num_classes={self.data.num_classes}"
+            )
 
     def plan(self) -> tuple[Stage, ...]:
         """Return the stages that training runs through; one named "model" unless ``stages`` says otherwise."""
@@ -113,10 +129,10 @@ class Experiment:
         assert self.steps is not None
         return (Stage(name=SINGLE_STAGE, learner=lambda _: learner, batch=lambda _: unchanged, steps=self.steps),)
 
-    def model_variables(self, finished: Frozen) -> Variables:
-        """Return the model's variables from those of the finished stages."""
+    def model_variables(self, finished: Frozen, num_seeds: int = 1) -> Variables:
+        """Return the model's variables from those of the finished stages, all with replicas first for several seeds."""
         if self.variables is not None:
-            return self.variables(finished)
+            return (self.variables if num_seeds == 1 else jax.vmap(self.variables))(finished)
         return finished[self.plan()[-1].name]
 
     def shown(self, x: PyTree) -> Any:

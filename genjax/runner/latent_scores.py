@@ -13,7 +13,7 @@ from genjax import capabilities, core
 from genjax.core import Array, Variables, stream_key
 from genjax.latent import LatentModel
 from genjax.metrics import Result, codebook_usage, gaussian_usage, mmd_test, over_replicas, unavailable
-from genjax.runner.collapse import watchable
+from genjax.runner.collapse import has_latents
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.scorer import is_conditional
 
@@ -24,7 +24,7 @@ def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Encode the split: active units and divergence of Gaussian posteriors, usage and perplexity of a codebook."""
     (name,) = names
     model: Any = _autoencoder(evaluation.run.model)
-    if not watchable(model):
+    if not has_latents(model):
         return [unavailable(name, f"{type(model).__name__} has neither a Gaussian posterior nor a codebook")]
     told = [_usage(evaluation, model, replica) for replica in evaluation.replicas]
     return [over_replicas(same) for same in zip(*told, strict=True)]

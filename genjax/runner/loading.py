@@ -103,7 +103,7 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
 
     return Run(
         experiment=experiment,
-        variables=experiment.model_variables(finished),
+        variables=experiment.model_variables(finished, len(seeds)),
         seeds=seeds,
         step=step,
         rows=tuple(read_rows(folder.path)),

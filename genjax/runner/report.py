@@ -28,6 +28,8 @@ _HIGHER_IS_BETTER = (
     "inception_score",
     "precision",
     "recall",
+    "modes_captured",
+    "high_quality_share",
 )
 
 
@@ -103,7 +105,7 @@ def _summary(rows: list[Row]) -> Iterator[tuple[str, ...]]:
     for name in metric_names(rows):
         with_name = [row for row in rows if row.get(name) is not None]
         if with_name:
-            best = _best(with_name, name) if name.startswith("validation/") else ""
+            best = _best(with_name, name) if name.startswith(("validation/", "samples/")) else ""
             yield name, _row_value(with_name[-1], name), best
 
 

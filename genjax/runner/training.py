@@ -27,6 +27,7 @@ from genjax.runner.pictures import sample_picture, save_picture
 from genjax.runner.placement import Placement
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
+from genjax.runner.sample_scores import SampleScore
 from genjax.runner.scorer import Scorer, conditions, conditions_in, likelihoods, replica
 from genjax.runner.sounds import save_sounds
 from genjax.runner.texts import stop_of, write_texts
@@ -119,6 +120,7 @@ class _Training:
         model = experiment.model
         self._method = next((m for m in likelihoods(model) if m != "log_prob_estimate"), None)
         self._metric = f"validation/{self._method}" if self._method and "validation" in experiment.data.splits else None
+        self._score = experiment.sample_score
         pictured = functools.partial(model.sample, **experiment.picture_arguments)
         self._sample = jax.jit(pictured, static_argnums=2, out_shardings=placement.replicated)
         self._scorer: Scorer | None = None
@@ -151,7 +153,7 @@ class _Training:
         assert self._log is not None
         run = Run(
             experiment=self._experiment,
-            variables=self._experiment.model_variables(self._finished),
+            variables=self._experiment.model_variables(self._finished, len(self._seeds)),
             seeds=self._seeds,
             step=offset,
             rows=tuple(self._log.rows),
@@ -238,9 +240,13 @@ class _Training:
         if self._folder is None:
             yield None
             return
-        metric = self._metric if stage is self._plan[-1] else None
-        folder = self._folder.checkpoints(stage.name)
-        checkpoints = Checkpoints(folder, keep=self._experiment.keep_checkpoints, metric=metric)
+        metric = self._metric if self._score is None else self._score.label
+        checkpoints = Checkpoints(
+            self._folder.checkpoints(stage.name),
+            keep=self._experiment.keep_checkpoints,
+            metric=metric if stage is self._plan[-1] else None,
+            lower_is_better=self._score is not None and self._score.lower_is_better,
+        )
         try:
             yield checkpoints
         except BaseException:
@@ -251,12 +257,24 @@ class _Training:
         checkpoints.close()
 
     def _variables(self, state: TrainState) -> Any:
-        return self._experiment.model_variables({**self._finished, self._plan[-1].name: state.variables})
+        finished = {**self._finished, self._plan[-1].name: state.variables}
+        return self._experiment.model_variables(finished, len(self._seeds))
 
     def _evaluate(self, log: MetricLog, step: int, state: TrainState) -> dict[str, np.ndarray]:
-        """Score the validation split, each time with the same draws, so that steps compare."""
-        if self._metric is None or self._method is None:
-            return {}
+        """Score the validation split and samples, each time with the same draws, so that steps compare."""
+        results: dict[str, np.ndarray] = {}
+        if self._metric is not None and self._method is not None:
+            results[self._metric] = self._validate(state)
+        if self._score is not None:
+            results[self._score.label] = self._score_samples(self._score, state)
+        if results:
+            log.write(step, results)
+        self._results |= results
+        return results
+
+    def _validate(self, state: TrainState) -> np.ndarray:
+        """Return the mean log-likelihood of the validation split, or its bound, () or (K,)."""
+        assert self._method is not None
         if self._scorer is None:
             self._scorer = Scorer(
                 self._experiment.model,
@@ -267,10 +285,15 @@ class _Training:
             )
         keys = root_keys(self._seeds, "validation")
         scores = self._scorer(self._variables(state), keys, self._experiment.data.splits["validation"])
-        results = {self._metric: scores.mean(axis=-1)}
-        log.write(step, results)
-        self._results |= results
-        return results
+        return scores.mean(axis=-1)
+
+    def _score_samples(self, score: SampleScore, state: TrainState) -> np.ndarray:
+        """Return what samples score, () or (K,)."""
+        model, variables = self._experiment.model, self._variables(state)
+        keys = root_keys(self._seeds, "sample score")
+        if len(self._seeds) == 1:
+            return score.of(model, variables, keys)
+        return np.stack([score.of(model, replica(variables, i), key) for i, key in enumerate(keys)])
 
     def _alarm(self, stage: Stage) -> CollapseAlarm | None:
         """Return what watches the codes of the model that a stage trains, where it has any."""

@@ -38,6 +38,26 @@ def test_refused_with_value_limit_and_cure(changes, message):
         make(**changes)
 
 
+def test_labels_that_the_model_does_not_have_are_refused():
+    class Classes:
+        num_classes = 3
+
+        def objectives(self):
+            return ()
+
+    labels = np.arange(20) % 4
+    with pytest.raises(ValueError, match=r"num_classes=3, but labels of 'four' are 0 to 3; use num_classes=4"):
+        make(model=Classes(), data=data.arrays(np.zeros((20, 2)), label=labels, name="four"))
+    make(model=Classes(), data=data.arrays(np.zeros((20, 2)), label=labels % 3, name="three"))
+
+
+def test_variables_of_several_replicas_are_made_for_each_of_its_own():
+    means = make(variables=lambda finished: finished["model"].mean(keepdims=True))
+    several = means.model_variables({"model": np.arange(6.0).reshape(2, 3)}, 2)
+    np.testing.assert_array_equal(several, [[1.0], [4.0]])
+    np.testing.assert_array_equal(means.model_variables({"model": np.arange(3.0)}), [1.0])
+
+
 def test_intervals_default_to_tenths_in_whole_dispatches():
     experiment = make(log_every=30)
     assert experiment.interval("evaluate_every", 1000) == 90

@@ -1,0 +1,59 @@
+"""The batch statistics of a network: whether there are any, and standing ones.
+
+A batch normalization keeps moving averages of mean and variance. A pass over a batch with statistics s moves them as
+
+    a ← m a + (1 − m) s,                                                                                         (1)
+
+from zero to (1 − m) s, with the derivative m.
+
+Standing statistics are the mean of s over many batches for one set of parameters (Andrew Brock, Jeff Donahue and Karen
+Simonyan 2019, arXiv:1809.11096).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import Array, PyTree
+
+_AVERAGES = ("mean", "var")  # as Linen names them; spectral norms lie in the same collection
+
+
+def has_batch_statistics(state: PyTree) -> bool:
+    """Return whether a network's state has moving averages of batch statistics.
+
+    >>> has_batch_statistics({"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}})
+    True
+    >>> has_batch_statistics({"batch_stats": {"SpectralNorm_0": {"Dense_0/kernel/sigma": jnp.ones(())}}})
+    False
+    """
+    return any(_is_average(path) for path, _ in jax.tree_util.tree_leaves_with_path(state))
+
+
+def standing_statistics(moved: Callable[[PyTree, Array], PyTree], state: PyTree, keys: Array) -> PyTree:
+    """Return a network's state with standing statistics in place of moving averages.
+
+    Args:
+      moved: ``(state, key) -> state`` after a pass over a batch of the key.
+      state: of the network; what is not a batch statistic stays.
+      keys: one for each batch, (N,).
+    """
+
+    def started(value: Array) -> PyTree:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, a: jnp.full_like(a, value) if _is_average(path) else a, state
+        )
+
+    def statistics(key: Array) -> PyTree:
+        moved_from_zero, momentum = jax.jvp(lambda a: moved(started(a), key), (jnp.zeros(()),), (jnp.ones(()),))
+        return jax.tree.map(lambda a, m: a / (1 - m), moved_from_zero, momentum)  # equation 1
+
+    means = jax.tree.map(lambda s: jnp.mean(s, axis=0), jax.lax.map(statistics, keys))
+    return jax.tree_util.tree_map_with_path(lambda path, old, mean: mean if _is_average(path) else old, state, means)
+
+
+def _is_average(path: jax.tree_util.KeyPath) -> bool:
+    return jax.tree_util.keystr(path[-1:], simple=True) in _AVERAGES

@@ -1,0 +1,87 @@
+"""Numbers that samples get while a model trains, for models without a likelihood to choose the best checkpoint by."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import capabilities
+from genjax.core import Array, GenerativeModel, Variables
+from genjax.data import Source
+from genjax.metrics import FeatureNetwork, extract, frechet_distance, moments
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleScore:
+    """A number of samples, logged at every evaluation as ``samples/NAME``; the best checkpoint by it is kept.
+
+    Attributes:
+      name: of the number.
+      score: from samples (num_samples, ...), as the model draws them, to the number.
+      num_samples: drawn each time, with the same key, of all classes in turn.
+      lower_is_better: as it is for distances.
+
+    Raises:
+      ValueError: for fewer samples than one.
+
+    >>> SampleScore(name="mean", score=lambda x: x.mean(), num_samples=100).label
+    'samples/mean'
+    """
+
+    name: str
+    score: Callable[[Array], Any]
+    num_samples: int = 1_000
+    lower_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples is {self.num_samples}, but a score needs samples; use 1000, for example")
+
+    @property
+    def label(self) -> str:
+        """What logs and checkpoints call it."""
+        return f"samples/{self.name}"
+
+    def of(self, model: GenerativeModel, variables: Variables, key: Array) -> np.ndarray:
+        """Return the number for samples of a model, ()."""
+        label = None
+        if isinstance(model, capabilities.Conditional) and model.num_classes is not None:
+            label = jnp.arange(self.num_samples) % model.num_classes
+        return np.asarray(self.score(_drawn(model, self.num_samples, variables, key, label)), np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _drawn(model: Any, num_samples: int, variables: Variables, key: Array, label: Array | None) -> Array:
+    return model.sample(variables, key, num_samples, **({} if label is None else {"label": label}))
+
+
+def frechet_score(
+    network: FeatureNetwork,
+    source: Source,
+    *,
+    num_samples: int = 1_000,
+    display: Callable[[Any], Any] | None = None,
+) -> SampleScore:
+    """Return the Fréchet distance of samples from data, on the features of a network, as a score.
+
+    Args:
+      network: for example ``metrics.feature_network("classifier:digits")``.
+      source: the data, all of it.
+      num_samples: see ``SampleScore``.
+      display: from samples to what the network takes, images in [0, 1]; None where they are so already.
+    """
+    x = source.take(np.arange(len(source)))["x"]
+    reference = moments(extract(network, [x], len(x)).features)
+
+    def score(samples: Array) -> Any:
+        shown = samples if display is None else display(samples)
+        return frechet_distance(reference, moments(extract(network, [shown], num_samples).features))["frechet_distance"]
+
+    return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)

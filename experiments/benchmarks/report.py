@@ -76,9 +76,8 @@ def steps_of(learner: Any, data: Any) -> Callable[[], float]:
 
     @jax.jit
     def chunk(state: Any, x: jax.Array) -> Any:
-        def step(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-            state, metrics = learner.step(state, now[0], {"x": now[1]})
-            return state, metrics["loss"]
+        def step(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
+            return learner.step(state, now[0], {"x": now[1]})
 
         return jax.lax.scan(step, state, (jax.random.split(jax.random.key(1), len(x)), x))
 

@@ -37,6 +37,7 @@ from genjax.data.source import ArraySource as ArraySource
 from genjax.data.source import RecordSource as RecordSource
 from genjax.data.source import Source as Source
 from genjax.data.source import materialize as materialize
+from genjax.data.stacking import stacked as stacked
 from genjax.data.streaming import stream as stream
 from genjax.data.tfds_sets import tfds as tfds
 from genjax.data.tokenizers import Bytes as Bytes

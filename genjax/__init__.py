@@ -6,7 +6,7 @@
 
 from genjax import autoregressive, data, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
-from genjax.learners import Stage, gradient_learner
+from genjax.learners import Stage, clip_params, gradient_learner
 from genjax.runner import Experiment, Run, load_run, train
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "TrainState",
     "Variables",
     "autoregressive",
+    "clip_params",
     "data",
     "flow",
     "gan",

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from genjax.core import Objective, Variables
-from genjax.learners import gradient_learner
+from genjax.learners import clip_params, gradient_learner
 
 KEY = jax.random.key(0)
 
@@ -212,6 +212,24 @@ class TestOptimizers:
         assert float(state.params["a"]) == 2
 
 
+class TestClippedParameters:
+    def test_a_step_ends_in_the_box_where_clipping_by_hand_ends(self):
+        params = {"w": jnp.linspace(-0.02, 0.02, 9), "b": {"c": jnp.float32(0.004)}}
+        grads = {"w": jnp.linspace(-2.0, 3.0, 9) ** 3, "b": {"c": jnp.float32(-0.5)}}
+        optimizer = optax.chain(optax.sgd(0.001), clip_params(0.01))
+        updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+        moved = optax.apply_updates(params, updates)
+        by_hand = jax.tree.map(lambda p, g: np.clip(p - 0.001 * g, -0.01, 0.01), params, grads)
+        chex.assert_trees_all_close(moved, by_hand, atol=1e-8)
+        assert 0 < np.sum(np.abs(by_hand["w"]) == np.float32(0.01)) < 9  # some are clipped, and some are not
+
+    def test_only_the_player_that_is_clipped_stays_in_its_box(self):
+        optimizers = {"min": optax.sgd(1.0), "max": optax.chain(optax.sgd(1.0), clip_params(0.5))}
+        states, _ = follow(gradient_learner(BILINEAR, optimizers), [1.0, 1.0, 1.0])
+        # a <- a - b, then b <- b + a clipped to half: only the first b is not.
+        assert [pair(s) for s in states] == [(1, 2), (-1, 0.5), (-1.5, -0.5), (-1, -0.5)]
+
+
 class TestAverage:
     def test_its_decay_warms_up_to_the_one_given(self):
         # With rate 1 the parameter jumps onto x. The decay is 1/10 at step 0, and then 1/8 as given (not 2/11).
@@ -283,6 +301,16 @@ class TestErrors:
         same = dataclasses.replace(QUADRATIC, objectives_=2 * QUADRATIC.objectives_)
         with pytest.raises(ValueError, match=r"objectives are named \['only', 'only'\]; give each a name of its own"):
             gradient_learner(same, optax.sgd(1.0))
+
+    @pytest.mark.parametrize("limit", [0.0, -0.01, float("nan")])
+    def test_a_box_without_room(self, limit):
+        with pytest.raises(ValueError, match=rf"limit is {limit}, but must be above 0; the paper's is 0.01"):
+            clip_params(limit)
+
+    def test_nothing_to_clip(self):
+        optimizer = clip_params(0.01)
+        with pytest.raises(ValueError, match=r"no params to clip; call update\(updates, state, params\)"):
+            optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
 
     def test_a_batch_without_a_minibatch_for_every_turn(self):
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max", "max"))

@@ -1,5 +1,6 @@
 """Generative adversarial networks: a generator, and a discriminator that tells its samples from data."""
 
+from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.losses import (
     AdversarialLoss,
     Hinge,
@@ -10,12 +11,15 @@ from genjax.gan.losses import (
     Wasserstein,
 )
 from genjax.gan.model import GAN
-from genjax.gan.penalties import R1, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.penalties import R1, Consistency, GradientPenalty, Penalty, gradient_norms
 
 __all__ = [
     "GAN",
     "R1",
     "AdversarialLoss",
+    "Augment",
+    "Consistency",
+    "DifferentiableAugmentation",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",

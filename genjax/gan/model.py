@@ -29,7 +29,6 @@ Ian Goodfellow et al. 2014, arXiv:1406.2661.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
@@ -37,14 +36,13 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.gan.augmentation import Augment
 from genjax.gan.diagnosis import diagnosis
 from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, apply_net, init_net, output_shape
 from genjax.ops import at_least_float32, check_at_least, check_num_classes, condition, label_of
-
-Augment = Callable[[Array, Array], Array]
 
 
 class Judgement(NamedTuple):

@@ -1,13 +1,16 @@
-"""Penalties on the gradients of a discriminator D in its inputs, which keep it from being steep.
+"""Penalties that keep a discriminator D from being steep: on its gradients in its inputs, or on its changes with them.
 
     gradient penalty    E (‖∇D(x̂)‖ − t)²,     x̂ = u x + (1 − u) x̃,  u uniform on [0, 1), one for each pair           (1)
     R1                  ½ E ‖∇D(x)‖²                                                                              (2)
+    consistency         E (D(T(x)) − D(x))²,   and where it is balanced the same of x̃                             (3)
 
 for data x and samples x̃, norms over all entries of an example. The first is for a critic of ``Wasserstein``, whose
 gradients have norm t = 1 where it is at its best (Ishaan Gulrajani et al. 2017, arXiv:1704.00028); the second lets
 training converge where data and samples lie on sets without volume (Lars Mescheder, Andreas Geiger and Sebastian
-Nowozin 2018, arXiv:1801.04406). A penalty that is taken every n-th step alone, n times as strong, costs little (Tero
-Karras et al. 2020, arXiv:1912.04958).
+Nowozin 2018, arXiv:1801.04406); the third has no gradient in it, but a random augmentation T that D should not mind
+(Han Zhang, Zizhao Zhang, Augustus Odena and Honglak Lee 2020, arXiv:1910.12027; balanced, Zhengli Zhao et al. 2021,
+arXiv:2002.04724). A penalty that is taken every n-th step alone, n times as strong, costs little (Tero Karras et al.
+2020, arXiv:1912.04958).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
+from genjax.gan.augmentation import Augment
 from genjax.ops import check_at_least
 
 Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output from its own input alone
@@ -101,6 +105,48 @@ class R1:
         """Return the penalty of data; samples and key do not matter."""
         del fake, key
         return self.weight / 2 * jnp.mean(_squared_norms(discriminate, real))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """Equation 3, times a weight for data and another for samples.
+
+    Attributes:
+      augment: T, hashable; ``DifferentiableAugmentation`` for one.
+      weight: of data; the papers' is 10.
+      fake_weight: of samples; 10 in the second paper, and 0 asks nothing of them.
+      every: see ``Penalty``.
+
+    Raises:
+      ValueError: for a negative weight, or ``every`` below 1.
+
+    >>> penalty = Consistency(augment=lambda key, x: x + 1)
+    >>> x = jnp.ones((3, 2))
+    >>> penalty(lambda x: x @ jnp.array([3.0, 4.0]), x, -x, jax.random.key(0)).item()  # 10 (3 + 4)²
+    490.0
+    """
+
+    augment: Augment
+    weight: float = 10.0
+    fake_weight: float = 0.0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_at_least("weight", self.weight, 0)
+        check_at_least("fake_weight", self.fake_weight, 0)
+        check_at_least("every", self.every, 1)
+
+    def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array) -> Array:
+        """Return the penalty of data, and of samples where they have a weight."""
+        real_key, fake_key = jax.random.split(key)
+        penalty = self.weight * self._mean_change(discriminate, real, real_key)
+        if self.fake_weight == 0:
+            return penalty
+        return penalty + self.fake_weight * self._mean_change(discriminate, fake, fake_key)
+
+    def _mean_change(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
+        return jnp.mean(jnp.square(discriminate(self.augment(key, x)) - discriminate(x)))
 
 
 def gradient_norms(discriminate: Discriminate, x: Array) -> Array:

@@ -11,6 +11,7 @@ SHAPE = (6, 3, 2)
 X = jax.random.normal(jax.random.key(0), SHAPE)
 FAKE = jax.random.normal(jax.random.key(1), SHAPE)
 WEIGHTS = jax.random.normal(jax.random.key(2), SHAPE[1:])
+SHIFT = jax.random.normal(jax.random.key(9), SHAPE[1:])
 
 
 def linear(x):
@@ -56,6 +57,36 @@ def test_r1_is_of_data_alone():
         assert float(gan.R1()(quadratic, X, fake, jax.random.key(5))) == pytest.approx(squares.mean() / 2, rel=1e-6)
 
 
+def test_consistency_of_a_linear_critic_is_the_square_of_what_the_shift_adds():
+    def shift(key, x):
+        return x + SHIFT[None]
+
+    square = float(jnp.sum(WEIGHTS * SHIFT)) ** 2
+    without = gan.Consistency(augment=shift, weight=3.0)
+    assert hash(without) == hash(gan.Consistency(augment=shift, weight=3.0))
+    assert float(without(linear, X, jnp.full(SHAPE, jnp.nan), jax.random.key(7))) == pytest.approx(3 * square, rel=1e-4)
+    balanced = gan.Consistency(augment=shift, weight=3.0, fake_weight=0.5)
+    assert float(balanced(linear, X, FAKE[:4], jax.random.key(7))) == pytest.approx(3.5 * square, rel=1e-4)
+    # Both outputs are pulled: the square of a scaled critic grows by its scale twice.
+    slope = jax.grad(lambda scale: without(lambda x: scale * linear(x), X, FAKE, jax.random.key(7)))(2.0)
+    assert float(slope) == pytest.approx(2 * 2 * 3 * square, rel=1e-4)
+
+
+def test_consistency_draws_for_data_and_for_samples():
+    """With D(x) = x the change is the draw itself."""
+    drawn = []
+
+    def shift(key, x):
+        drawn.append(jax.random.normal(key, x.shape))
+        return x + drawn[-1]
+
+    penalty = gan.Consistency(augment=shift, weight=1.0, fake_weight=100.0)
+    value = penalty(lambda x: x, jnp.zeros(3), jnp.ones(3), jax.random.key(8))
+    data, samples = drawn
+    assert float(value) == pytest.approx(float(jnp.mean(data**2) + 100 * jnp.mean(samples**2)), rel=1e-4)
+    assert not np.any(np.isclose(data, samples))
+
+
 @pytest.mark.parametrize("penalty", [gan.GradientPenalty(), gan.R1()], ids=lambda p: type(p).__name__)
 def test_gradients_are_finite_where_a_discriminator_is_flat(penalty):
     def value(scale):
@@ -72,5 +103,7 @@ def test_bad_input():
         gan.R1(weight=-1)
     with pytest.raises(ValueError, match="every is 0"):
         gan.GradientPenalty(every=0)
+    with pytest.raises(ValueError, match="fake_weight is -1"):
+        gan.Consistency(augment=gan.DifferentiableAugmentation(), fake_weight=-1)
     with pytest.raises(ValueError, match=r"real has shape \(6, 3, 2\), but fake \(5, 3, 2\)"):
         gan.GradientPenalty()(linear, X, FAKE[:5], jax.random.key(7))

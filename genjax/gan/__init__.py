@@ -1,6 +1,9 @@
 """Generative adversarial networks: a generator, and a discriminator that tells its samples from data."""
 
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
+from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
+from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
+from genjax.gan.ends import DiscriminatorHead
 from genjax.gan.losses import (
     AdversarialLoss,
     Hinge,
@@ -10,23 +13,34 @@ from genjax.gan.losses import (
     RelativisticAverage,
     Wasserstein,
 )
+from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.model import GAN
 from genjax.gan.penalties import R1, Consistency, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
     "GAN",
     "R1",
     "AdversarialLoss",
     "Augment",
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "Consistency",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DifferentiableAugmentation",
+    "DiscriminatorHead",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
+    "MLPDiscriminator",
+    "MLPGenerator",
     "Minimax",
     "NonSaturating",
     "Penalty",
     "RelativisticAverage",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
     "Wasserstein",
     "gradient_norms",
 ]

@@ -1,9 +1,11 @@
 """Shared Flax Linen building blocks, and the two functions through which families touch a network."""
 
+from genjax.nets.attention import SelfAttention2D
 from genjax.nets.causal import CausalCache, CausalConv
-from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet
+from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images
 from genjax.nets.made import MADE
-from genjax.nets.mlp import MLP, gated_tanh, linear, scaled_init, squared_relu
+from genjax.nets.mlp import MLP, gated_tanh, join, linear, scaled_init, squared_relu
+from genjax.nets.normalization import ConditionalBatchNorm, apply_layer, apply_norm
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [
@@ -11,14 +13,21 @@ __all__ = [
     "MLP",
     "CausalCache",
     "CausalConv",
+    "ConditionalBatchNorm",
     "Conv",
     "ConvDecoder",
     "ConvEncoder",
     "Net",
     "PixelNet",
+    "SelfAttention2D",
+    "apply_layer",
     "apply_net",
+    "apply_norm",
+    "check_images",
+    "check_output_images",
     "gated_tanh",
     "init_net",
+    "join",
     "linear",
     "output_shape",
     "scaled_init",

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from genjax import ops
 from genjax.core import Array
-from genjax.nets.mlp import scaled_init
+from genjax.nets.mlp import join, scaled_init
 
 
 class Conv(nn.Conv):
@@ -45,14 +44,10 @@ class ConvEncoder(nn.Module):
         Raises:
           ValueError: where H or W cannot be halved once per stage.
         """
-        if x.ndim != 4:
-            raise ValueError(f"ConvEncoder got shape {x.shape}, but takes images (B, H, W, C); use an MLP for vectors")
-        _check_halving("ConvEncoder", x.shape[1:3], len(self.features))
+        check_images("ConvEncoder", x.shape, len(self.features))
         for width in self.features:
             x = self.activation(Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
-        hidden = x.reshape(x.shape[0], -1)
-        if condition is not None:
-            hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
+        hidden = join(x.reshape(x.shape[0], -1), condition)
         return nn.Dense(self.output_features, dtype=self.dtype)(hidden)
 
 
@@ -72,21 +67,14 @@ class ConvDecoder(nn.Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        if not self.features or len(self.output_shape) != 3:
-            raise ValueError(
-                f"ConvDecoder has features={tuple(self.features)} and output_shape={tuple(self.output_shape)}, but "
-                "needs at least one stage and (H, W, C); give for example features=(32, 16), output_shape=(28, 28, 1)"
-            )
-        _check_halving("ConvDecoder", tuple(self.output_shape[:2]), len(self.features))
+        check_output_images("ConvDecoder", self.output_shape, self.features)
         super().__post_init__()
 
     @nn.compact
     def __call__(self, latent: Array, condition: Array | None = None) -> Array:
         """Map (B, D) to (B, H, W, C); ``condition`` (B, K) joins the latent vector."""
-        if condition is not None:
-            latent = jnp.concatenate([latent, condition.astype(latent.dtype)], axis=-1)
         height, width = (size // 2 ** len(self.features) for size in self.output_shape[:2])
-        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(latent)
+        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(join(latent, condition))
         hidden = hidden.reshape(-1, height, width, self.features[0])
         for channels in (*self.features[1:], self.output_shape[2]):  # "transposed": of the image with zeros between
             layer = Conv(channels, (4, 4), input_dilation=2, padding=2, dtype=self.dtype)
@@ -105,7 +93,7 @@ class PixelNet(nn.Module):
       output_scale: factor on the initial weights of the last layer; with 0 the outputs begin at 0.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
-    >>> import jax
+    >>> import jax, jax.numpy as jnp
     >>> net = PixelNet(features=8, output_shape=(4, 4, 2, 3))
     >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 4, 4, 1)))[0].shape
     (5, 4, 4, 2, 3)
@@ -130,11 +118,7 @@ class PixelNet(nn.Module):
                 f"PixelNet got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) to "
                 "output_shape=(H, W, ...); give it the image's own H and W"
             )
-        if condition is not None:
-            if condition.ndim == 2:
-                condition = jnp.broadcast_to(condition[:, None, None], (*x.shape[:3], condition.shape[-1]))
-            x = jnp.concatenate([x, condition.astype(x.dtype)], axis=-1)
-        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(x)
+        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(join(x, condition))
         for _ in range(self.num_blocks):
             inner = Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
             hidden = hidden + Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
@@ -144,11 +128,32 @@ class PixelNet(nn.Module):
         return outputs.reshape(x.shape[0], *self.output_shape)
 
 
-def _check_halving(name: str, size: Sequence[int], num_stages: int) -> None:
-    divisor = 2**num_stages
-    if any(side % divisor for side in size):
+def check_images(name: str, shape: Sequence[int], num_halvings: int) -> None:
+    """Refuse inputs of a network that are no images (B, H, W, C), or cannot be halved so often.
+
+    Raises:
+      ValueError: with the cure.
+    """
+    if len(shape) != 4:
+        raise ValueError(f"{name} got shape {tuple(shape)}, but takes images (B, H, W, C); use an MLP for vectors")
+    divisor = 2**num_halvings
+    if any(side % divisor for side in shape[1:3]):
         raise ValueError(
-            f"{name} halves the image {num_stages} times, but {size[0]}x{size[1]} is not divisible by {divisor}; "
-            f"pad or resize it to {-(-size[0] // divisor) * divisor}x{-(-size[1] // divisor) * divisor}, "
+            f"{name} halves the image {num_halvings} times, but {shape[1]}x{shape[2]} is not divisible by {divisor}; "
+            f"pad or resize it to {-(-shape[1] // divisor) * divisor}x{-(-shape[2] // divisor) * divisor}, "
             "or give fewer features"
         )
+
+
+def check_output_images(name: str, output_shape: Sequence[int], features: Sequence[int]) -> None:
+    """Refuse outputs of a network that are no images (H, W, C), or that its stages, of features, cannot double to.
+
+    Raises:
+      ValueError: with the cure.
+    """
+    if not features or len(output_shape) != 3:
+        raise ValueError(
+            f"{name} has features={tuple(features)} and output_shape={tuple(output_shape)}, but "
+            "needs at least one stage and (H, W, C); give for example features=(32, 16), output_shape=(28, 28, 1)"
+        )
+    check_images(name, (1, *output_shape), len(features))

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, activations that Flax lacks, and a dense layer from its parameters."""
+"""The multilayer perceptron, how conditions join inputs, activations that Flax lacks, and a dense layer's function."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ class MLP(nn.Module):
         """Map (B, ...) to (B, *output_shape); ``condition`` (B, ...) joins the input, both flattened."""
         hidden = x.reshape(x.shape[0], -1)
         if condition is not None:
-            condition = condition.reshape(condition.shape[0], -1)
-            hidden = jnp.concatenate([hidden, condition.astype(hidden.dtype)], axis=-1)
+            hidden = join(hidden, condition.reshape(condition.shape[0], -1))
         shape = self.output_shape or self.features[-1:]
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
         for width in widths[:-1]:
@@ -61,6 +60,20 @@ class MLP(nn.Module):
         initial = scaled_init(self.output_scale)
         outputs = nn.Dense(widths[-1], kernel_init=initial, dtype=self.dtype)(hidden).reshape(x.shape[0], *shape)
         return outputs if self.output_activation is None else self.output_activation(outputs)
+
+
+def join(x: Array, condition: Array | None) -> Array:
+    """Append to the channels of x (B, ..., C) a condition (B, ..., K), or (B, K) for all places alike; None for none.
+
+    >>> join(jnp.zeros((1, 2, 2)), jnp.array([[3.0]])).tolist()
+    [[[0.0, 0.0, 3.0], [0.0, 0.0, 3.0]]]
+    """
+    if condition is None:
+        return x
+    if condition.ndim == 2:
+        condition = condition.reshape(len(x), *[1] * (x.ndim - 2), condition.shape[-1])
+        condition = jnp.broadcast_to(condition, (*x.shape[:-1], condition.shape[-1]))
+    return jnp.concatenate([x, condition.astype(x.dtype)], axis=-1)
 
 
 def scaled_init(scale: float) -> Callable[..., Array]:

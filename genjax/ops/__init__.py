@@ -2,7 +2,7 @@
 
 from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, bounded
-from genjax.ops.checks import check_at_least, check_dropout, check_num_classes, check_shape
+from genjax.ops.checks import check_at_least, check_choice, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
@@ -29,6 +29,7 @@ __all__ = [
     "bounded",
     "causal_attention",
     "check_at_least",
+    "check_choice",
     "check_dropout",
     "check_num_classes",
     "check_shape",

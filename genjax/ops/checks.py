@@ -25,6 +25,21 @@ def check_at_least(name: str, value: float, limit: float, cure: str = "") -> Non
         raise ValueError(f"{name} is {value}, but must be at least {limit}{cure}")
 
 
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+      ValueError: with all of them.
+
+    >>> check_choice("conditioning", "sum", ("projection", "concatenation"))
+    Traceback (most recent call last):
+    ValueError: conditioning is 'sum', but must be 'projection' or 'concatenation'
+    """
+    if value not in choices:
+        *most, last = map(repr, choices)
+        raise ValueError(f"{name} is {value!r}, but must be {', '.join(most)} or {last}")
+
+
 def check_num_classes(num_classes: int | None) -> None:
     """Refuse fewer than one class; None is an unconditional model."""
     if num_classes is not None:

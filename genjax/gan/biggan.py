@@ -1,0 +1,103 @@
+"""BigGAN: residual networks in which noise reaches every block of the generator.
+
+The noise is split, z = (z_0, z_1, ..., z_n). The first part makes the first pixels; every other one, with the label y,
+one-hot, makes the gains and biases of batch normalization in its block (equation 2 of ``genjax.nets.normalization``):
+
+    b_i(h) = (1 + G_i c_i) (h − μ) / s + B_i c_i,        c_i = (z_i, E y),                                        (1)
+
+with one embedding E for all blocks. In both networks all weights begin orthogonal, and all but E are divided by their
+largest singular values. Blocks, attention and the projection discriminator are those of ``genjax.gan.resnet``.
+
+Andrew Brock, Jeff Donahue and Karen Simonyan, 2019, arXiv:1809.11096, appendix B. Differences from the paper: the sizes
+are free, attention has the eighth part of the channels for its values as for its keys, at all pixels, and there is no
+orthogonal regularization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.gan.ends import check_generator, check_noise
+from genjax.gan.resnet import Norm, ResNetDiscriminator, ResNetGenerator, check_resnet_generator
+from genjax.nets import ConditionalBatchNorm, join
+
+ORTHOGONAL = nn.initializers.orthogonal()
+
+
+class BigGANGenerator(nn.Module):
+    """Noise to images by blocks with the noise in their normalization.
+
+    Attributes:
+      features: channels of the blocks; each doubles height and width.
+      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
+      embedding_dim: length of E y.
+      attention_at: height of the pixels that attend to each other, one of H, H / 2, ...; None for no attention.
+      output_activation: after the last convolution, with images in [-1, 1]; None for none.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for an image that is not divisible, or attention where no block ends.
+
+    >>> import jax
+    >>> net = BigGANGenerator((8, 8), output_shape=(28, 28, 1), embedding_dim=4, attention_at=14)
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((2, 6)), jnp.eye(2, 10))[0].shape
+    (2, 28, 28, 1)
+    """
+
+    features: Sequence[int]
+    output_shape: Sequence[int]
+    embedding_dim: int = 128
+    attention_at: int | None = None
+    output_activation: Callable[[Array], Array] | None = nn.tanh
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_resnet_generator("BigGANGenerator", self.features, self.output_shape, self.attention_at)
+        check_generator((*self.features, self.embedding_dim), "batch")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map noise (B, L) to images (B, H, W, C); ``condition`` is (B, K).
+
+        Raises:
+          ValueError: where the noise has not a number for the first pixels and for each block.
+        """
+        check_noise(z.shape, least=len(self.features) + 1)
+        first, *parts = jnp.array_split(z, len(self.features) + 1, axis=1)
+        if condition is not None:
+            settings: dict[str, Any] = {"kernel_init": ORTHOGONAL, "dtype": self.dtype, "name": "embedding"}
+            embedded = nn.Dense(self.embedding_dim, use_bias=False, **settings)(condition.astype(z.dtype))
+            parts = [join(part, embedded) for part in parts]
+
+        def norm(part: Array) -> Norm:
+            settings: dict[str, Any] = {"spectral": True, "kernel_init": ORTHOGONAL, "dtype": self.dtype}
+            return lambda x: ConditionalBatchNorm(**settings)(x, part, train)  # of the block that calls it
+
+        blocks = ResNetGenerator(
+            self.features,
+            self.output_shape,
+            spectral=True,
+            attention_at=self.attention_at,
+            output_activation=self.output_activation,
+            kernel_init=ORTHOGONAL,
+            dtype=self.dtype,
+        )
+        return blocks.generate(first, [norm(part) for part in parts], train)
+
+
+class BigGANDiscriminator(ResNetDiscriminator):
+    """Images to outputs: ``ResNetDiscriminator``, whose fields it has, with weights that begin orthogonal.
+
+    >>> import jax
+    >>> net = BigGANDiscriminator((8, 8, 8), attention_at=14)
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)), jnp.eye(2, 10))[0].shape
+    (2, 1)
+    """
+
+    kernel_init: Callable[..., Array] = ORTHOGONAL

@@ -1,0 +1,108 @@
+"""Generator and discriminator of dense layers, for points and other vectors."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+
+from genjax.core import Array
+from genjax.gan.ends import (
+    Conditioning,
+    DiscriminatorHead,
+    Normalization,
+    check_discriminator,
+    check_generator,
+    leaky_relu,
+)
+from genjax.nets import apply_layer, apply_norm, join
+
+
+class MLPGenerator(nn.Module):
+    """Noise to data by dense layers.
+
+    Attributes:
+      features: widths of the hidden layers.
+      output_shape: of one example.
+      normalization: "batch", of the hidden layers, or None.
+      activation: after each hidden layer.
+      output_activation: after the last one, such as ``nn.tanh`` for data in [-1, 1]; None for none.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for a normalization that it does not have.
+
+    >>> import jax, jax.numpy as jnp
+    >>> net = MLPGenerator((8, 8), output_shape=(2,), normalization="batch")
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 3)))[0].shape
+    (5, 2)
+    """
+
+    features: Sequence[int]
+    output_shape: Sequence[int]
+    normalization: Literal["batch"] | None = None
+    activation: Callable[[Array], Array] = nn.relu
+    output_activation: Callable[[Array], Array] | None = None
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_generator(self.features, self.normalization)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map noise (B, L) to (B, *output_shape); ``condition`` (B, K) joins the noise."""
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        hidden = join(z, condition)
+        for width in self.features:
+            hidden = dense(width, use_bias=self.normalization is None)(hidden)
+            hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
+        outputs = dense(math.prod(self.output_shape))(hidden).reshape(len(z), *self.output_shape)
+        return outputs if self.output_activation is None else self.output_activation(outputs)
+
+
+class MLPDiscriminator(nn.Module):
+    """Data to outputs by dense layers, which with spectral normalization are 1-Lipschitz in the data.
+
+    Attributes:
+      features: widths of the hidden layers.
+      num_outputs: of each example.
+      normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps examples apart), "batch" or None.
+      conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
+      activation: after each hidden layer.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for a normalization or conditioning that it does not have, and for sizes below 1.
+
+    >>> import jax, jax.numpy as jnp
+    >>> net = MLPDiscriminator((8, 8), normalization="spectral")
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 2)), jnp.eye(5, 3))[0].shape
+    (5, 1)
+    """
+
+    features: Sequence[int]
+    num_outputs: int = 1
+    normalization: Normalization | None = None
+    conditioning: Conditioning = "projection"
+    activation: Callable[[Array], Array] = leaky_relu
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map data (B, ...), flattened, to (B, num_outputs); ``condition`` is (B, K)."""
+        spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
+        hidden = join(x.reshape(len(x), -1), condition if concatenates else None)
+        for width in self.features:
+            dense = nn.Dense(width, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)
+            hidden = apply_layer(dense, hidden, spectral=spectral, train=train)
+            hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
+        head = DiscriminatorHead(self.num_outputs, spectral, dtype=self.dtype)
+        return head(hidden, None if concatenates else condition, train)

@@ -1,0 +1,267 @@
+"""Residual networks with spectral normalization: SN-GAN, with its projection discriminator and with self-attention.
+
+A block of the generator doubles height and width by U, which repeats pixels; one of the discriminator may halve them by
+P, which takes means of 2x2 pixels. With 3x3 convolutions K, 1x1 convolutions S and batch normalization b, whose gains
+and biases are those of a class, they are
+
+    h ← K₂ ∗ relu b(K₁ ∗ U relu b(h)) + U(S ∗ h),                                                                (1)
+    h ← P(K₂ ∗ relu(K₁ ∗ relu h)) + S ∗ P(h),                                                                    (2)
+
+where the first block of the discriminator has no activation in front, and blocks that change neither size nor channels
+have the identity for S. The discriminator's outputs come from the sum of its last features over all pixels, and its
+weights are divided by their largest singular values.
+
+Takeru Miyato, Toshiki Kataoka, Masanori Koyama and Yuichi Yoshida 2018, arXiv:1802.05957, appendix B; classes as in
+Miyato and Koyama 2018, arXiv:1802.05637; attention and a normalized generator as in Han Zhang et al. 2019,
+arXiv:1805.08318. S exchanges with U and P, and comes where there are fewer pixels. A difference from the paper is that
+K₁ of the discriminator has as many outputs as the block (as in arXiv:1809.11096), not as its inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.gan.ends import (
+    Conditioning,
+    DiscriminatorHead,
+    Normalization,
+    check_discriminator,
+    check_generator,
+    first_pixels,
+)
+from genjax.nets import Conv, SelfAttention2D, apply_layer, apply_norm, check_images, check_output_images, join
+from genjax.ops import check_choice
+
+Layer = Callable[[nn.Module, Array], Array]  # applies a layer
+Norm = Callable[[Array], Array]  # normalizes features, with parameters of the block that calls it
+
+XAVIER = nn.initializers.xavier_uniform()
+
+
+class ResNetGenerator(nn.Module):
+    """Noise to images by blocks of equation 1.
+
+    Attributes:
+      features: channels of the blocks; each doubles height and width.
+      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
+      normalization: "batch", by which a class has its say, or None, where it joins the noise.
+      spectral: whether the convolutions and the dense layer are spectrally normalized.
+      attention_at: height of the pixels that attend to each other, one of H, H / 2, ...; None for no attention.
+      output_activation: after the last convolution, with images in [-1, 1]; None for none.
+      kernel_init: initial weights.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for an image that is not divisible, a normalization that it does not have, or attention where no block
+        ends.
+
+    >>> import jax
+    >>> net = ResNetGenerator((8, 8), output_shape=(28, 28, 1), attention_at=14)
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((2, 3)), jnp.eye(2, 10))[0].shape
+    (2, 28, 28, 1)
+    """
+
+    features: Sequence[int]
+    output_shape: Sequence[int]
+    normalization: Literal["batch"] | None = "batch"
+    spectral: bool = False
+    attention_at: int | None = None
+    output_activation: Callable[[Array], Array] | None = nn.tanh
+    kernel_init: Callable[..., Array] = XAVIER
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_resnet_generator("ResNetGenerator", self.features, self.output_shape, self.attention_at)
+        check_generator(self.features, self.normalization)
+        super().__post_init__()
+
+    def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map noise (B, L) to images (B, H, W, C); ``condition`` is (B, K)."""
+        if self.normalization is None:
+            z, condition = join(z, condition), None
+        norm = functools.partial(
+            apply_norm, kind=self.normalization, condition=condition, train=train, dtype=self.dtype
+        )
+        return self.generate(z, [norm] * len(self.features), train)
+
+    @nn.compact
+    def generate(self, z: Array, norms: Sequence[Norm], train: bool) -> Array:
+        """Map noise to images through blocks that have normalizations of their own, one for each."""
+        settings: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        layer = functools.partial(apply_layer, spectral=self.spectral, train=train)
+        normalized = self.normalization is not None
+        hidden = first_pixels(z, self.features, self.output_shape, normalized=normalized, layer=layer, **settings)
+        for features, norm in zip(self.features, norms, strict=True):
+            hidden = UpBlock(features, use_bias=not normalized, **settings)(hidden, layer, norm)
+            if hidden.shape[1] == self.attention_at:
+                hidden = SelfAttention2D(self.spectral, **settings)(hidden, train)
+        hidden = nn.relu(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
+        outputs = layer(Conv(self.output_shape[2], (3, 3), **settings), hidden)
+        return outputs if self.output_activation is None else self.output_activation(outputs)
+
+
+class ResNetDiscriminator(nn.Module):
+    """Images to outputs by blocks of equation 2.
+
+    Attributes:
+      features: channels of the blocks.
+      num_outputs: of each image.
+      num_downsamplings: how many blocks, from the first one, halve height and width.
+      normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps images apart), "batch" or None;
+        the first block and the last layer have none but the spectral one.
+      conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
+      attention_at: height of the pixels that attend to each other, behind the first block that ends there; None for no
+        attention.
+      kernel_init: initial weights.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for a normalization or conditioning that it does not have, and for sizes out of range.
+
+    >>> import jax
+    >>> net = ResNetDiscriminator((8, 8, 8), attention_at=7)
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)), jnp.eye(2, 10))[0].shape
+    (2, 1)
+    """
+
+    features: Sequence[int]
+    num_outputs: int = 1
+    num_downsamplings: int = 2
+    normalization: Normalization | None = "spectral"
+    conditioning: Conditioning = "projection"
+    attention_at: int | None = None
+    kernel_init: Callable[..., Array] = XAVIER
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
+        if not 0 <= self.num_downsamplings <= len(self.features):
+            raise ValueError(
+                f"num_downsamplings is {self.num_downsamplings}, but must be between 0 and the number of blocks, "
+                f"{len(self.features)}; give more features"
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K).
+
+        Raises:
+          ValueError: where H or W cannot be halved so often, and for attention where no block ends.
+        """
+        check_images(type(self).__name__, x.shape, self.num_downsamplings)
+        heights = [x.shape[1] // 2 ** min(i + 1, self.num_downsamplings) for i in range(len(self.features))]
+        check_choice("attention_at", self.attention_at, (*dict.fromkeys(heights), None))
+        spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
+        settings: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+        layer = functools.partial(apply_layer, spectral=spectral, train=train)
+        hidden = join(x, condition if concatenates else None)
+        for i, features in enumerate(self.features):
+            kind = self.normalization if i > 0 else None
+            norm = functools.partial(apply_norm, kind=kind, train=train, dtype=self.dtype)
+            block = DownBlock(
+                features,
+                downsamples=i < self.num_downsamplings,
+                activates_input=i > 0,
+                use_bias=kind in ("spectral", None),
+                **settings,
+            )
+            hidden = block(hidden, layer, norm)
+            if self.attention_at is not None and i == heights.index(self.attention_at):
+                hidden = SelfAttention2D(spectral, **settings)(hidden, train)
+        pooled = jnp.sum(nn.relu(hidden), axis=(1, 2))
+        head = DiscriminatorHead(self.num_outputs, spectral, **settings)
+        return head(pooled, None if concatenates else condition, train)
+
+
+class UpBlock(nn.Module):
+    """Equation 1, from (B, H, W, C) to (B, 2H, 2W, features).
+
+    Attributes:
+      features: channels of the outputs.
+      use_bias: whether convolutions have biases; batch statistics at the end of the network take all of them away.
+      kernel_init: initial weights.
+      dtype: what it computes in; None follows the input.
+    """
+
+    features: int
+    use_bias: bool
+    kernel_init: Callable[..., Array]
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, layer: Layer, norm: Norm) -> Array:
+        """Double the image, with this way to apply layers, and b."""
+        conv = functools.partial(
+            Conv, self.features, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype
+        )
+        hidden = layer(conv((3, 3)), upsampled(nn.relu(norm(x))))
+        hidden = layer(conv((3, 3)), nn.relu(norm(hidden)))
+        return hidden + upsampled(layer(conv((1, 1)), x))
+
+
+class DownBlock(nn.Module):
+    """Equation 2, from (B, H, W, C) to (B, H/2, W/2, features), or to the same height and width.
+
+    Attributes:
+      features: channels of the outputs.
+      downsamples: whether height and width are halved.
+      activates_input: whether there is an activation in front.
+      use_bias: whether the first convolution has a bias.
+      kernel_init: initial weights.
+      dtype: what it computes in; None follows the input.
+    """
+
+    features: int
+    downsamples: bool
+    activates_input: bool
+    use_bias: bool
+    kernel_init: Callable[..., Array]
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, layer: Layer, norm: Norm) -> Array:
+        """Transform the image, with this way to apply layers, and a normalization in front of activations."""
+        conv = functools.partial(Conv, self.features, kernel_init=self.kernel_init, dtype=self.dtype)
+        pool = downsampled if self.downsamples else lambda x: x
+        hidden = nn.relu(norm(x)) if self.activates_input else x
+        hidden = layer(conv((3, 3), use_bias=self.use_bias), hidden)
+        hidden = layer(conv((3, 3)), nn.relu(norm(hidden)))
+        changes = self.downsamples or x.shape[-1] != self.features
+        return pool(hidden) + (layer(conv((1, 1)), pool(x)) if changes else x)
+
+
+def upsampled(x: Array) -> Array:
+    """Repeat every pixel of (B, H, W, C) twice in both directions.
+
+    >>> upsampled(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    batch, height, width, channels = x.shape
+    fourfold = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return fourfold.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def downsampled(x: Array) -> Array:
+    """Return the means of 2x2 pixels of (B, H, W, C).
+
+    >>> downsampled(jnp.arange(8.0).reshape(1, 2, 4, 1))[0, :, :, 0].tolist()
+    [[2.5, 4.5]]
+    """
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def check_resnet_generator(
+    name: str, features: Sequence[int], output_shape: Sequence[int], attention_at: int | None
+) -> None:
+    """Refuse sizes of a generator of blocks that double the image, and attention where no block ends."""
+    check_output_images(name, output_shape, features)
+    heights = [output_shape[0] // 2**i for i in reversed(range(len(features)))]
+    check_choice("attention_at", attention_at, (*heights, None))

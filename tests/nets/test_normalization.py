@@ -1,0 +1,120 @@
+"""Spectral and conditional batch normalization against numpy."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.nets import ConditionalBatchNorm, Conv, apply_layer, apply_net, apply_norm, init_net
+
+QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
+SHAPE = (6, 3, 5, 4)
+X = 3 * jax.random.normal(jax.random.key(0), SHAPE) + jnp.arange(4.0)[None, None, None]
+LABELS = np.array([0, 2, 1, 1, 2, 0])
+
+
+class Spectral(nn.Module):
+    """One layer."""
+
+    layer: nn.Module
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return apply_layer(self.layer.copy(), x, spectral=True, train=train)
+
+
+@pytest.mark.parametrize("layer", [nn.Dense(3), Conv(3, (3, 3))], ids=["dense", "convolution"])
+def test_a_step_of_power_iteration_divides_the_weights(layer):
+    """And nothing else: the bias stays, the state moves in training alone, and gradients see σ at fixed u and v."""
+    x = X if isinstance(layer, Conv) else X[:, 0, 0]
+    net = Spectral(layer)
+    params, state = init_net(net, jax.random.key(1), x)
+    params = jax.tree.map(lambda p: p * 2 + 0.25, params)
+    (layer_params,), (statistics,) = params.values(), state["batch_stats"].values()
+    kernel, bias = layer_params["kernel"], layer_params["bias"]
+    (u,) = (np.float64(value) for name, value in statistics.items() if name.endswith("/u"))
+    matrix = np.float64(kernel).reshape(-1, 3)
+    v = u @ matrix.T / np.linalg.norm(u @ matrix.T)
+    new_u = v @ matrix / np.linalg.norm(v @ matrix)
+    sigma = (v @ matrix @ new_u.T).item()
+
+    def expected(kernel):  # W / (v W u), with v and u constants
+        weights = kernel / jnp.sum(jnp.float32(v.T @ new_u) * kernel.reshape(-1, 3))
+        return layer.apply({"params": {"kernel": weights, "bias": bias}}, x)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def program(params, state):
+        y, kept = apply_net(net, params, state, x)
+        gradient = jax.grad(lambda p: jnp.sum(jnp.sin(apply_net(net, p, state, x)[0])))(params)
+        by_hand = jax.grad(lambda k: jnp.sum(jnp.sin(expected(k))))(kernel)
+        return y, kept, apply_net(net, params, state, x, train=True), gradient, expected(kernel), by_hand
+
+    y, kept, (same, moved), gradient, y_by_hand, gradient_by_hand = program(params, state)
+    np.testing.assert_allclose(y, y_by_hand, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(same, y, rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, kept, state)
+    (statistics,) = moved["batch_stats"].values()
+    found = {name.rpartition("/")[2]: value for name, value in statistics.items()}
+    np.testing.assert_allclose(found["u"], new_u, atol=1e-6)
+    np.testing.assert_allclose(found["sigma"], sigma, rtol=1e-6)
+    (gradient,) = gradient.values()
+    np.testing.assert_allclose(gradient["kernel"], gradient_by_hand, rtol=1e-3, atol=1e-4)
+
+
+def test_without_normalization_a_layer_is_itself():
+    layer = nn.Dense(3, parent=None)
+    variables = layer.init(jax.random.key(0), X)
+    bound = layer.bind(variables)
+    np.testing.assert_array_equal(apply_layer(bound, X, spectral=False, train=True), layer.apply(variables, X))
+
+
+@pytest.mark.parametrize("spectral", [False, True], ids=["by_class", "spectral"])
+def test_gains_and_biases_are_those_of_the_class(spectral):
+    net = ConditionalBatchNorm(spectral=spectral, kernel_init=nn.initializers.normal(1.0))
+    label = jax.nn.one_hot(LABELS, 3)
+    params, state = init_net(net, jax.random.key(2), X, label)
+    y, moved = jax.jit(lambda p, s: apply_net(net, p, s, X, label, train=True))(params, state)
+    x = np.float64(X)
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    kernels = {name: np.float64(params[name]["kernel"]) for name in ("gain", "bias")}
+    statistics = moved["batch_stats"]
+    if spectral:
+        sigmas = {name: value for entry in statistics.values() for name, value in entry.items() if "sigma" in name}
+        kernels = {name: kernel / np.float64(sigmas[f"{name}/kernel/sigma"]) for name, kernel in kernels.items()}
+    gain, bias = (kernels[name][LABELS][:, None, None] for name in ("gain", "bias"))
+    np.testing.assert_allclose(y, (1 + gain) * (x - mean) / np.sqrt(var + 1e-5) + bias, rtol=1e-4, atol=1e-4)
+    (running,) = (entry for name, entry in statistics.items() if "BatchNorm" in name)
+    np.testing.assert_allclose(running["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(running["var"], 0.9 + 0.1 * var, rtol=1e-5)
+
+
+def test_classes_begin_alike():
+    net = ConditionalBatchNorm()
+    params, state = init_net(net, jax.random.key(0), X, jax.nn.one_hot(LABELS, 3))
+    y = apply_net(net, params, state, X, jax.nn.one_hot(LABELS, 3))[0]
+    np.testing.assert_allclose(y, X, rtol=1e-4)  # the running mean is 0, the variance 1
+    unconditional, _ = init_net(net, jax.random.key(0), X)
+    assert {p.shape for p in jax.tree.leaves(unconditional)} == {(4,)}
+
+
+class Normalized(nn.Module):
+    """One normalization."""
+
+    kind: str | None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return apply_norm(x, self.kind, train=train)
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "spectral", None])
+def test_normalizations_of_features(kind):
+    net = Normalized(kind)
+    y = apply_net(net, *init_net(net, jax.random.key(0), X), X, train=True)[0]
+    x, axes = np.float64(X), {"batch": (0, 1, 2), "layer": (1, 2, 3)}.get(kind)
+    if axes is not None:
+        x = (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
+    np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-4)

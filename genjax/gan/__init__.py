@@ -10,12 +10,13 @@ from genjax.gan.losses import (
     LeastSquares,
     Minimax,
     NonSaturating,
+    Relativistic,
     RelativisticAverage,
     Wasserstein,
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.model import GAN
-from genjax.gan.penalties import R1, Consistency, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.penalties import R1, Consistency, Fading, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "DCGANGenerator",
     "DifferentiableAugmentation",
     "DiscriminatorHead",
+    "Fading",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
@@ -38,6 +40,7 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Penalty",
+    "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",

@@ -9,14 +9,17 @@ Let data have the density p and samples q. Losses are means over a batch, where 
     Wasserstein           f − r                          −f               −W₁(p, q), among 1-Lipschitz outputs    (4)
     hinge                 h(−r) + h(f)                   −f               2 − 2 TV(p, q)                          (5)
     relativistic average  ζ(f̄ − r) + ζ(f − r̄)            ζ(r̄ − f) + ζ(r − f̄)                                       (6)
+    relativistic          ζ(f − r)                       ζ(r − f)         log 2 for p = q, and less else            (7)
 
 JS is the Jensen–Shannon divergence in nats, TV the total variation ½ ∫ |p − q|, W₁ the distance of optimal transport,
 the integral of (3) Pearson's χ² of 2q from p + q, and bars are means over the batch. So the discriminator's loss tells
-a divergence: the true one where the discriminator is at its best, and otherwise less.
+a divergence: the true one where the discriminator is at its best, and otherwise less. (7) takes data and samples in
+pairs: every sample is to look as real as some example does, so that those of one mode cannot stand for all (Ruoyu Sun,
+Tiantian Fang and Alexander Schwing 2020, arXiv:2011.04926).
 
 (1, 2) Ian Goodfellow et al. 2014, arXiv:1406.2661. (3) Xudong Mao et al. 2017, arXiv:1611.04076, with labels −1 and 1
 and a generator that aims at 0. (4) Martin Arjovsky, Soumith Chintala and Léon Bottou 2017, arXiv:1701.07875. (5) Jae
-Hyun Lim and Jong Chul Ye 2017, arXiv:1705.02894; Takeru Miyato et al. 2018, arXiv:1802.05957. (6) Alexia
+Hyun Lim and Jong Chul Ye 2017, arXiv:1705.02894; Takeru Miyato et al. 2018, arXiv:1802.05957. (6, 7) Alexia
 Jolicoeur-Martineau 2019, arXiv:1807.00734.
 """
 
@@ -168,3 +171,21 @@ class RelativisticAverage:
     def divergence(self, loss: Array) -> Array:
         """Half of what the loss is below 2 log 2, nats, at most log 2; zero for equal densities."""
         return math.log(2) - loss / 2
+
+
+@final
+@dataclass(frozen=True)
+class Relativistic:
+    """Equation 7: whether an example looks more real than a sample does, and the other way round."""
+
+    def discriminator(self, real: Array, fake: Array) -> Array:
+        """Cross-entropy of telling which of a pair is real, nats."""
+        return jnp.mean(softplus(fake - real))
+
+    def generator(self, real: Array, fake: Array) -> Array:
+        """The same with the parts exchanged; data take part in it."""
+        return self.discriminator(fake, real)
+
+    def divergence(self, loss: Array) -> Array:
+        """What the loss is below log 2, nats, at most log 2; zero for equal densities."""
+        return math.log(2) - loss

@@ -357,7 +357,7 @@ class GAN:
 
         total = jnp.float32(0)
         for penalty, penalty_key in zip(self.penalties, jax.random.split(key, len(self.penalties)), strict=True):
-            value = functools.partial(penalty, discriminate, real[0], fake[0], penalty_key)
+            value = functools.partial(penalty, discriminate, real[0], fake[0], penalty_key, step)
             if penalty.every == 1:
                 total += value()
             else:

@@ -14,7 +14,7 @@ import numpy as np
 from genjax import capabilities
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Source
-from genjax.metrics import FeatureNetwork, extract, frechet_distance, moments
+from genjax.metrics import FeatureNetwork, MomentsState, extract, feature_network, frechet_distance, moments
 
 
 @final
@@ -63,7 +63,7 @@ def _drawn(model: Any, num_samples: int, variables: Variables, key: Array, label
 
 
 def frechet_score(
-    network: FeatureNetwork,
+    features: str,
     source: Source,
     *,
     num_samples: int = 1_000,
@@ -72,16 +72,21 @@ def frechet_score(
     """Return the Fréchet distance of samples from data, on the features of a network, as a score.
 
     Args:
-      network: for example ``metrics.feature_network("classifier:digits")``.
+      features: of which network, as ``metrics.feature_network`` has it: "classifier:digits", for example. It is made
+        when it is needed.
       source: the data, all of it.
       num_samples: see ``SampleScore``.
       display: from samples to what the network takes, images in [0, 1]; None where they are so already.
     """
-    x = source.take(np.arange(len(source)))["x"]
-    reference = moments(extract(network, [x], len(x)).features)
 
-    def score(samples: Array) -> Any:
+    @functools.cache
+    def reference() -> tuple[FeatureNetwork, MomentsState]:
+        network, x = feature_network(features), source.take(np.arange(len(source)))["x"]
+        return network, moments(extract(network, [x], len(x)).features)
+
+    def score(samples: Array) -> Array:
+        network, of_data = reference()
         shown = samples if display is None else display(samples)
-        return frechet_distance(reference, moments(extract(network, [shown], num_samples).features))["frechet_distance"]
+        return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))["frechet_distance"]
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)

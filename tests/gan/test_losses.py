@@ -136,3 +136,16 @@ def test_huge_outputs_stay_finite():
         for player in (loss.discriminator, loss.generator):
             value, gradients = jax.value_and_grad(player, argnums=(0, 1))(huge, -huge)
             assert jnp.isfinite(value) and all(jnp.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_the_relativistic_loss_sees_pairs_and_is_least_log_2_for_equal_densities():
+    loss = gan.Relativistic()
+    real, fake = jnp.array([3.0, -1.0]), jnp.array([1.0, 2.0])
+    by_hand = np.mean(np.log1p(np.exp(np.asarray(fake - real))))
+    assert float(loss.discriminator(real, fake)) == pytest.approx(by_hand, rel=1e-6)
+    assert float(loss.generator(fake, real)) == pytest.approx(by_hand, rel=1e-6)
+    # Of independent draws from one density, no outputs are better than constant ones.
+    x, y = jax.random.normal(jax.random.key(0), (2, 5000))
+    assert float(loss.divergence(loss.discriminator(0 * x, 0 * y))) == pytest.approx(0, abs=1e-6)
+    for outputs in (jnp.tanh, jnp.square, jnp.sin):
+        assert float(loss.divergence(loss.discriminator(outputs(x), outputs(y)))) < 0

@@ -10,6 +10,7 @@ from genjax import gan
 SHAPE = (6, 3, 2)
 X = jax.random.normal(jax.random.key(0), SHAPE)
 FAKE = jax.random.normal(jax.random.key(1), SHAPE)
+STEP = jnp.int32(0)
 WEIGHTS = jax.random.normal(jax.random.key(2), SHAPE[1:])
 SHIFT = jax.random.normal(jax.random.key(9), SHAPE[1:])
 
@@ -28,11 +29,11 @@ def test_a_linear_critic_has_one_gradient_for_all_examples():
     norm = np.linalg.norm(WEIGHTS)
     np.testing.assert_allclose(gan.gradient_norms(linear, X), np.full(6, norm), rtol=1e-6)
     for target in (0.0, 1.0, 5.0):
-        penalty = gan.GradientPenalty(weight=10.0, target=target)(linear, X, FAKE, jax.random.key(3))
+        penalty = gan.GradientPenalty(weight=10.0, target=target)(linear, X, FAKE, jax.random.key(3), STEP)
         assert float(penalty) == pytest.approx(10 * (norm - target) ** 2, rel=1e-5)
-        one_sided = gan.GradientPenalty(target=target, one_sided=True)(linear, X, FAKE, jax.random.key(3))
+        one_sided = gan.GradientPenalty(target=target, one_sided=True)(linear, X, FAKE, jax.random.key(3), STEP)
         assert float(one_sided) == pytest.approx(10 * max(norm - target, 0) ** 2, rel=1e-5)
-    assert float(gan.R1(weight=3.0)(linear, X, FAKE, jax.random.key(3))) == pytest.approx(1.5 * norm**2, rel=1e-5)
+    assert float(gan.R1(weight=3.0)(linear, X, FAKE, jax.random.key(3), STEP)) == pytest.approx(1.5 * norm**2, rel=1e-5)
 
 
 def test_each_pair_has_a_point_of_its_own_between_them():
@@ -44,17 +45,25 @@ def test_each_pair_has_a_point_of_its_own_between_them():
         seen.append(x)
         return quadratic(x)
 
-    penalty = gan.GradientPenalty(weight=1.0, target=0.0)(watched, ends, -ends, jax.random.key(4))
+    penalty = gan.GradientPenalty(weight=1.0, target=0.0)(watched, ends, -ends, jax.random.key(4), STEP)
     points = jax.random.uniform(jax.random.key(4), (6, 1, 1))[:, 0, 0] * 2 - 1
     assert float(penalty) == pytest.approx(float(jnp.mean(points**2)), rel=1e-5)
     assert len(np.unique(np.round(points, 6))) == 6
     assert len(seen) == 1  # one pass
 
 
+def test_r2_is_the_same_of_samples():
+    squares = [np.sum(np.square(x), axis=(1, 2)).mean() for x in (X, FAKE)]
+    both = gan.R1(weight=2.0, fake_weight=3.0)(quadratic, X, FAKE, jax.random.key(5), STEP)
+    assert float(both) == pytest.approx(squares[0] + 1.5 * squares[1], rel=1e-6)
+
+
 def test_r1_is_of_data_alone():
     squares = np.sum(np.square(X), axis=(1, 2))
     for fake in (FAKE, jnp.full(SHAPE, jnp.nan)):
-        assert float(gan.R1()(quadratic, X, fake, jax.random.key(5))) == pytest.approx(squares.mean() / 2, rel=1e-6)
+        assert float(gan.R1()(quadratic, X, fake, jax.random.key(5), STEP)) == pytest.approx(
+            squares.mean() / 2, rel=1e-6
+        )
 
 
 def test_consistency_of_a_linear_critic_is_the_square_of_what_the_shift_adds():
@@ -64,11 +73,13 @@ def test_consistency_of_a_linear_critic_is_the_square_of_what_the_shift_adds():
     square = float(jnp.sum(WEIGHTS * SHIFT)) ** 2
     without = gan.Consistency(augment=shift, weight=3.0)
     assert hash(without) == hash(gan.Consistency(augment=shift, weight=3.0))
-    assert float(without(linear, X, jnp.full(SHAPE, jnp.nan), jax.random.key(7))) == pytest.approx(3 * square, rel=1e-4)
+    assert float(without(linear, X, jnp.full(SHAPE, jnp.nan), jax.random.key(7), STEP)) == pytest.approx(
+        3 * square, rel=1e-4
+    )
     balanced = gan.Consistency(augment=shift, weight=3.0, fake_weight=0.5)
-    assert float(balanced(linear, X, FAKE[:4], jax.random.key(7))) == pytest.approx(3.5 * square, rel=1e-4)
+    assert float(balanced(linear, X, FAKE[:4], jax.random.key(7), STEP)) == pytest.approx(3.5 * square, rel=1e-4)
     # Both outputs are pulled: the square of a scaled critic grows by its scale twice.
-    slope = jax.grad(lambda scale: without(lambda x: scale * linear(x), X, FAKE, jax.random.key(7)))(2.0)
+    slope = jax.grad(lambda scale: without(lambda x: scale * linear(x), X, FAKE, jax.random.key(7), STEP))(2.0)
     assert float(slope) == pytest.approx(2 * 2 * 3 * square, rel=1e-4)
 
 
@@ -81,7 +92,7 @@ def test_consistency_draws_for_data_and_for_samples():
         return x + drawn[-1]
 
     penalty = gan.Consistency(augment=shift, weight=1.0, fake_weight=100.0)
-    value = penalty(lambda x: x, jnp.zeros(3), jnp.ones(3), jax.random.key(8))
+    value = penalty(lambda x: x, jnp.zeros(3), jnp.ones(3), jax.random.key(8), STEP)
     data, samples = drawn
     assert float(value) == pytest.approx(float(jnp.mean(data**2) + 100 * jnp.mean(samples**2)), rel=1e-4)
     assert not np.any(np.isclose(data, samples))
@@ -90,7 +101,7 @@ def test_consistency_draws_for_data_and_for_samples():
 @pytest.mark.parametrize("penalty", [gan.GradientPenalty(), gan.R1()], ids=lambda p: type(p).__name__)
 def test_gradients_are_finite_where_a_discriminator_is_flat(penalty):
     def value(scale):
-        return penalty(lambda x: scale * linear(x), X, FAKE, jax.random.key(6))
+        return penalty(lambda x: scale * linear(x), X, FAKE, jax.random.key(6), STEP)
 
     assert jnp.isfinite(jax.grad(value)(0.0))
     norm = np.linalg.norm(WEIGHTS)
@@ -106,4 +117,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="fake_weight is -1"):
         gan.Consistency(augment=gan.DifferentiableAugmentation(), fake_weight=-1)
     with pytest.raises(ValueError, match=r"real has shape \(6, 3, 2\), but fake \(5, 3, 2\)"):
-        gan.GradientPenalty()(linear, X, FAKE[:5], jax.random.key(7))
+        gan.GradientPenalty()(linear, X, FAKE[:5], jax.random.key(7), STEP)

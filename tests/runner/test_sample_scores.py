@@ -78,7 +78,7 @@ def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
 
 def test_the_frechet_distance_is_that_of_the_features():
     source = data.arrays(X).splits["train"]
-    score = frechet_score(metrics.pixels(), source, num_samples=500, display=lambda x: x + 1)
+    score = frechet_score("pixels", source, num_samples=500, display=lambda x: x + 1)
     samples = jax.random.normal(jax.random.key(0), (500, 2))
     expected = metrics.frechet_distance_of(X, np.asarray(samples) + 1)["frechet_distance"]
     assert float(score.score(samples)) == pytest.approx(float(expected), rel=1e-5)

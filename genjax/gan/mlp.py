@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.gan.ends import (
@@ -19,6 +20,7 @@ from genjax.gan.ends import (
     leaky_relu,
 )
 from genjax.nets import apply_layer, apply_norm, join
+from genjax.ops import check_at_least
 
 
 class MLPGenerator(nn.Module):
@@ -65,13 +67,15 @@ class MLPGenerator(nn.Module):
 
 
 class MLPDiscriminator(nn.Module):
-    """Data to outputs by dense layers, which with spectral normalization are 1-Lipschitz in the data.
+    """Data to outputs by dense layers, 1-Lipschitz in the data with spectral normalization and no Fourier features.
 
     Attributes:
       features: widths of the hidden layers.
       num_outputs: of each example.
       normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps examples apart), "batch" or None.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
+      fourier_features: number of frequencies w, learned from N(0, I) on, whose sin ⟨w, x⟩ and cos ⟨w, x⟩ join the data,
+        so that structure is seen that is fine beside its width (Matthew Tancik et al. 2020, arXiv:2006.10739).
       activation: after each hidden layer.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
@@ -88,18 +92,25 @@ class MLPDiscriminator(nn.Module):
     num_outputs: int = 1
     normalization: Normalization | None = None
     conditioning: Conditioning = "projection"
+    fourier_features: int = 0
     activation: Callable[[Array], Array] = leaky_relu
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
+        check_at_least("fourier_features", self.fourier_features, 0)
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map data (B, ...), flattened, to (B, num_outputs); ``condition`` is (B, K)."""
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
-        hidden = join(x.reshape(len(x), -1), condition if concatenates else None)
+        hidden = x.reshape(len(x), -1)
+        if self.fourier_features:
+            settings: dict[str, Any] = {"use_bias": False, "dtype": self.dtype, "name": "frequencies"}
+            angle = nn.Dense(self.fourier_features, kernel_init=nn.initializers.normal(1.0), **settings)(hidden)
+            hidden = jnp.concatenate([hidden, jnp.sin(angle), jnp.cos(angle)], axis=-1)
+        hidden = join(hidden, condition if concatenates else None)
         for width in self.features:
             dense = nn.Dense(width, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)
             hidden = apply_layer(dense, hidden, spectral=spectral, train=train)

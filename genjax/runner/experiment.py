@@ -55,7 +55,7 @@ class Experiment:
       keep_checkpoints: how many of the newest checkpoints stay, beside the best one.
       picture_arguments: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
-      sample_score: a number of samples that decides which checkpoint is the best, before any likelihood; None for none.
+      sample_score: numbers of samples, one of which decides which checkpoint is the best, before any likelihood.
       display: from samples to what pictures show (images in [0, 1]); None shows them as they are, and sounds drawn.
     """
 

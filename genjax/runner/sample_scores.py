@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,23 +20,23 @@ from genjax.metrics import FeatureNetwork, MomentsState, extract, feature_networ
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScore:
-    """A number of samples, logged at every evaluation as ``samples/NAME``; the best checkpoint by it is kept.
+    """Numbers of samples, logged at every evaluation as ``samples/NAME``; the best checkpoint by one of them is kept.
 
     Attributes:
-      name: of the number.
-      score: from samples (num_samples, ...), as the model draws them, to the number.
+      name: of the number that decides.
+      score: from samples (num_samples, ...), as the model draws them, to numbers by name.
       num_samples: drawn each time, with the same key, of all classes in turn.
       lower_is_better: as it is for distances.
 
     Raises:
       ValueError: for fewer samples than one.
 
-    >>> SampleScore(name="mean", score=lambda x: x.mean(), num_samples=100).label
+    >>> SampleScore(name="mean", score=lambda x: {"mean": x.mean(), "deviation": x.std()}, num_samples=100).label
     'samples/mean'
     """
 
     name: str
-    score: Callable[[Array], Any]
+    score: Callable[[Array], Mapping[str, Any]]
     num_samples: int = 1_000
     lower_is_better: bool = False
 
@@ -49,12 +49,15 @@ class SampleScore:
         """What logs and checkpoints call it."""
         return f"samples/{self.name}"
 
-    def of(self, model: GenerativeModel, variables: Variables, key: Array) -> np.ndarray:
-        """Return the number for samples of a model, ()."""
+    def of(self, model: GenerativeModel, variables: Variables, key: Array) -> dict[str, np.ndarray]:
+        """Return the numbers of samples of a model, each (), by their names in logs."""
         label = None
         if isinstance(model, capabilities.Conditional) and model.num_classes is not None:
             label = jnp.arange(self.num_samples) % model.num_classes
-        return np.asarray(self.score(_drawn(model, self.num_samples, variables, key, label)), np.float64)
+        values = self.score(_drawn(model, self.num_samples, variables, key, label))
+        if self.name not in values:
+            raise ValueError(f"the score named {self.name!r} has {sorted(values)}; name one of these")
+        return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -84,9 +87,9 @@ def frechet_score(
         network, x = feature_network(features), source.take(np.arange(len(source)))["x"]
         return network, moments(extract(network, [x], len(x)).features)
 
-    def score(samples: Array) -> Array:
+    def score(samples: Array) -> Mapping[str, Array]:
         network, of_data = reference()
         shown = samples if display is None else display(samples)
-        return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))["frechet_distance"]
+        return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)

@@ -266,7 +266,7 @@ class _Training:
         if self._metric is not None and self._method is not None:
             results[self._metric] = self._validate(state)
         if self._score is not None:
-            results[self._score.label] = self._score_samples(self._score, state)
+            results |= self._score_samples(self._score, state)
         if results:
             log.write(step, results)
         self._results |= results
@@ -287,13 +287,14 @@ class _Training:
         scores = self._scorer(self._variables(state), keys, self._experiment.data.splits["validation"])
         return scores.mean(axis=-1)
 
-    def _score_samples(self, score: SampleScore, state: TrainState) -> np.ndarray:
-        """Return what samples score, () or (K,)."""
+    def _score_samples(self, score: SampleScore, state: TrainState) -> dict[str, np.ndarray]:
+        """Return what samples score, each () or (K,), by name."""
         model, variables = self._experiment.model, self._variables(state)
         keys = root_keys(self._seeds, "sample score")
         if len(self._seeds) == 1:
             return score.of(model, variables, keys)
-        return np.stack([score.of(model, replica(variables, i), key) for i, key in enumerate(keys)])
+        told = [score.of(model, replica(variables, i), key) for i, key in enumerate(keys)]
+        return jax.tree.map(lambda *values: np.stack(values), *told)
 
     def _alarm(self, stage: Stage) -> CollapseAlarm | None:
         """Return what watches the codes of the model that a stage trains, where it has any."""

@@ -30,8 +30,8 @@ def experiment(score, model=MODEL, dataset=None):
 
 
 def spread(x):
-    """A number that training moves."""
-    return jnp.std(x)
+    """Numbers that training moves."""
+    return {"spread": jnp.std(x), "mean": jnp.mean(x)}
 
 
 @pytest.mark.parametrize(("lower", "choose"), [(False, max), (True, min)])
@@ -42,6 +42,7 @@ def test_the_best_checkpoint_stays_beside_the_last(tmp_path, lower, choose, seed
     run = train(made, workdir=tmp_path / "run", progress=False, seed=3, seeds=seeds)
     told = {row["step"]: row["samples/spread"] for row in read_rows(tmp_path / "run") if "samples/spread" in row}
     assert sorted(told) == list(range(1, 5))
+    assert any("samples/mean" in row for row in read_rows(tmp_path / "run"))
     best = choose(told, key=lambda step: told[step])
     assert load_run(tmp_path / "run", checkpoint="best", experiment=made).step == best
     assert load_run(tmp_path / "run", experiment=made).step == run.step == 4
@@ -69,9 +70,9 @@ def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
 
     model = gan.GAN(latent_dim=2, generator=Echo(), discriminator=nets.MLP((1,)), num_classes=3)
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X), "label": jnp.zeros(64, jnp.int32)})
-    score = SampleScore(name="none", score=lambda x: seen.append(np.asarray(x)) or 0.0, num_samples=7)
+    score = SampleScore(name="none", score=lambda x: seen.append(np.asarray(x)) or {"none": 0.0}, num_samples=7)
     for _ in range(2):
-        assert score.of(model, variables, jax.random.key(1)) == 0
+        assert score.of(model, variables, jax.random.key(1)) == {"samples/none": 0}
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[0][:, 1], [0, 1, 2, 0, 1, 2, 0])
 
@@ -81,11 +82,14 @@ def test_the_frechet_distance_is_that_of_the_features():
     score = frechet_score("pixels", source, num_samples=500, display=lambda x: x + 1)
     samples = jax.random.normal(jax.random.key(0), (500, 2))
     expected = metrics.frechet_distance_of(X, np.asarray(samples) + 1)["frechet_distance"]
-    assert float(score.score(samples)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(score.score(samples)["frechet_distance"]) == pytest.approx(float(expected), rel=1e-5)
     assert score.lower_is_better
     assert score.label == "samples/frechet_distance"
 
 
-def test_a_score_needs_samples():
+def test_a_score_needs_samples_and_the_number_that_decides():
+    variables = MODEL.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    with pytest.raises(ValueError, match=r"named 'width' has \['mean', 'spread'\]"):
+        SampleScore(name="width", score=spread).of(MODEL, variables, jax.random.key(1))
     with pytest.raises(ValueError, match="num_samples is 0"):
         SampleScore(name="spread", score=spread, num_samples=0)

@@ -13,4 +13,5 @@ from genjax.runner.loop import NonFiniteError as NonFiniteError
 from genjax.runner.run import Run as Run
 from genjax.runner.sample_scores import SampleScore as SampleScore
 from genjax.runner.sample_scores import frechet_score as frechet_score
+from genjax.runner.sample_scores import modes_score as modes_score
 from genjax.runner.training import train as train

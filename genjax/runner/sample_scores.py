@@ -14,7 +14,18 @@ import numpy as np
 from genjax import capabilities
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Source
-from genjax.metrics import FeatureNetwork, MomentsState, extract, feature_network, frechet_distance, moments
+from genjax.metrics import (
+    FeatureNetwork,
+    MomentsState,
+    StackedModes,
+    channel_classes,
+    extract,
+    feature_network,
+    frechet_distance,
+    moments,
+)
+
+CLASSIFIED_AT_ONCE = 1_000  # stacks
 
 
 @final
@@ -93,3 +104,33 @@ def frechet_score(
         return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)
+
+
+def modes_score(
+    features: str,
+    *,
+    num_channels: int,
+    num_classes: int = 10,
+    num_samples: int = 26_000,
+    display: Callable[[Any], Any] | None = None,
+) -> SampleScore:
+    """Return how many combinations of classes samples of stacked images have, as a score; see ``metrics.StackedModes``.
+
+    Args:
+      features: a network that classifies the single channels, as for ``frechet_score``.
+      num_channels: images in a stack.
+      num_classes: of each.
+      num_samples: see ``SampleScore``; the literature's for the 1,000 modes of three digits is 26,000.
+      display: as for ``frechet_score``.
+    """
+    metric = StackedModes(num_classes=num_classes, num_channels=num_channels)
+    network = functools.cache(lambda: feature_network(features))
+
+    def score(samples: Array) -> Mapping[str, Array]:
+        state = metric.init()
+        for start in range(0, len(samples), CLASSIFIED_AT_ONCE):
+            part = samples[start : start + CLASSIFIED_AT_ONCE]
+            state = metric.update(state, channel_classes(network(), part if display is None else display(part)))
+        return metric.compute(state)
+
+    return SampleScore(name="modes_captured", score=score, num_samples=num_samples)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from genjax import data, gan, metrics, nets
-from genjax.runner import Experiment, SampleScore, frechet_score, load_run, train
+from genjax.runner import Experiment, SampleScore, frechet_score, load_run, modes_score, train
 from genjax.runner.logs import read_rows
 
 X = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
@@ -93,3 +93,15 @@ def test_a_score_needs_samples_and_the_number_that_decides():
         SampleScore(name="width", score=spread).of(MODEL, variables, jax.random.key(1))
     with pytest.raises(ValueError, match="num_samples is 0"):
         SampleScore(name="spread", score=spread, num_samples=0)
+
+
+def test_modes_are_counted_by_class_in_each_channel():
+    """Real digits of known classes: all pairs of 0 to 3, read by the classifier."""
+    digits = data.digits().splits["train"]
+    examples = digits.take(np.arange(len(digits)))
+    firsts = [examples["x"][examples["label"] == label][0] / 16 for label in range(4)]
+    stacks = np.stack([np.concatenate([a, b], axis=-1) for a in firsts for b in firsts])
+    score = modes_score("classifier:digits", num_channels=2, num_samples=16, display=lambda x: x - 1)
+    told = score.score(jnp.asarray(stacks, jnp.float32) + 1)
+    assert int(told["modes_captured"]) == 16
+    assert float(told["kl_to_uniform"]) == pytest.approx(np.log(100 / 16), rel=1e-5)

@@ -5,7 +5,7 @@ from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images
 from genjax.nets.made import MADE
 from genjax.nets.mlp import MLP, gated_tanh, join, linear, scaled_init, squared_relu
-from genjax.nets.normalization import ConditionalBatchNorm, apply_layer, apply_norm
+from genjax.nets.normalization import ConditionalBatchNorm, SpectralNorm, apply_layer, apply_norm
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Net",
     "PixelNet",
     "SelfAttention2D",
+    "SpectralNorm",
     "apply_layer",
     "apply_net",
     "apply_norm",

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, how conditions join inputs, activations that Flax lacks, and a dense layer's function."""
+"""The multilayer perceptron, how conditions join inputs, activations that Flax lacks, a dense layer as a function."""
 
 from __future__ import annotations
 

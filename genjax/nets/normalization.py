@@ -3,7 +3,7 @@
 Spectral normalization divides a matrix W by an estimate of its largest singular value; of a kernel (..., C, F) the
 matrix has a column for each of F outputs. A step of power iteration from the u that is kept gives it at each pass:
 
-    W / σ,        v = u Wᵀ / ‖u Wᵀ‖,     u ← v W / ‖v W‖,     σ = v W uᵀ,                                        (1)
+    W / σ,        v = W u / ‖W u‖,     u ← Wᵀ v / ‖Wᵀ v‖,     σ = vᵀ W u,                                        (1)
 
 with gradients through σ at fixed u and v. Once u has converged a dense layer is 1-Lipschitz (Takeru Miyato, Toshiki
 Kataoka, Masanori Koyama and Yuichi Yoshida 2018, arXiv:1802.05957).
@@ -22,25 +22,64 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-from genjax.core import Array
+from genjax.core import Array, PyTree
+
+
+class SpectralNorm(nn.Module):
+    """Equation 1 for the kernel of a layer, whose bias stays as it is.
+
+    Flax has a module of this name, whose ``init`` returns weights that are divided by σ, and which keeps σ as well.
+    Nothing reads that, so compiled steps drop it from their arguments and do not donate it.
+
+    Weights of zero make u zero for good: a layer that is to begin at zero is none to be normalized.
+
+    Attributes:
+      layer: ``nn.Dense`` or a convolution.
+    """
+
+    layer: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Apply the layer, after a step of power iteration whose u is kept, in "batch_stats", where ``train`` is on."""
+        initializing = self.is_initializing()
+
+        def start(size: int) -> Array:
+            return _unit(jax.random.normal(self.make_rng("params"), (size,)))
+
+        def normalized(variables: PyTree) -> PyTree:
+            kernel = variables["params"]["kernel"]
+            matrix = kernel.reshape(-1, kernel.shape[-1])
+            kept = self.variable("batch_stats", "u", start, matrix.shape[1])
+            if initializing:
+                return variables  # which Flax then takes for the initial ones
+            v = jax.lax.stop_gradient(_unit(matrix @ kept.value))
+            u = jax.lax.stop_gradient(_unit(v @ matrix))
+            sigma = v @ matrix @ u
+            if train:
+                kept.value = u
+            return {"params": {**variables["params"], "kernel": kernel / jnp.where(sigma > 0, sigma, 1.0)}}
+
+        return nn.map_variables(lambda layer: layer(x), "params", normalized, init=initializing)(self.layer)
+
+
+def _unit(x: Array) -> Array:
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x)) + 1e-12)
 
 
 def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> Array:
     """Apply a layer inside a compact method, with weights as in equation 1 or as they are.
 
-    What ``nn.SpectralNorm`` does that one may not expect: without ``train`` too, σ is that of one more step from u,
-    which then is not kept, and the σ in the state is for reading alone. ``init`` returns weights that are divided by
-    their first σ, so that an initializer's scale does not matter. And weights of zero make u zero for good, after
-    which nothing is normalized: a layer that begins at zero is none to be normalized.
-
     Args:
-      layer: ``nn.Dense`` or a convolution; its bias stays as it is.
+      layer: ``nn.Dense`` or a convolution.
       x: its input.
       spectral: whether its weights are normalized.
-      train: whether the new u is kept, in the collection ``"batch_stats"``.
+      train: see ``SpectralNorm``.
     """
-    return nn.SpectralNorm(layer)(x, update_stats=train) if spectral else layer(x)
+    return SpectralNorm(layer, name=f"spectral_{layer.name}")(x, train) if spectral else layer(x)
 
 
 def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, train: bool, dtype: Any = None) -> Array:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import autoregressive, flow, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
-from tests.contract.models import belief_net, gan, restricted_boltzmann
+from tests.contract.models import belief_net, restricted_boltzmann
 
 NUM_EXAMPLES = 8
 NUM_FEATURES = 6
@@ -93,8 +93,23 @@ def label_option(model: Any, num_examples: int) -> dict[str, Array]:
     return options
 
 
-def _gan() -> gan.GAN:
-    return gan.GAN(generator=gan.Generator(NUM_FEATURES), discriminator=gan.Discriminator())
+def _gan(**options) -> gan.GAN:
+    fields = {
+        "latent_dim": 3,
+        "generator": gan.MLPGenerator((8,), output_shape=(NUM_FEATURES,), normalization="batch"),
+        "discriminator": gan.MLPDiscriminator((8,), normalization="spectral"),
+    }
+    return gan.GAN(**(fields | options))
+
+
+def _image_gan(**options) -> gan.GAN:
+    return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
+
+
+def _biggan() -> gan.GAN:
+    generator = gan.BigGANGenerator((4,), (4, 4, 1), embedding_dim=2, attention_at=4)
+    discriminator = gan.BigGANDiscriminator((4,), num_downsamplings=1)
+    return _gan(latent_dim=4, generator=generator, discriminator=discriminator, num_classes=3)
 
 
 def _vae(**options) -> vae.VAE:
@@ -319,14 +334,45 @@ CASES = (
         lambda: _wavenet(num_classes=3, local_dim=2, num_components=2),
         batch=spoken_batch,
     ),
-    # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
-        "two_player_game",
+        "gan",
         _gan,
         batch=unit_batch,
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
         schedule=("discriminator", "discriminator", "generator"),
     ),
+    Case(
+        "gan_with_penalties",
+        lambda: _gan(
+            discriminator=gan.MLPDiscriminator((8,), fourier_features=2),
+            adversarial_loss=gan.LeastSquares(),
+            penalties=(
+                gan.Fading(penalty=gan.R1(weight=0.1, fake_weight=0.1), final=0.1, steps=10),
+                gan.GradientPenalty(weight=0.1, every=2),
+            ),
+            pack=2,
+        ),
+        batch=unit_batch,
+        moves={"generator": ("generator",)},
+    ),
+    Case(
+        "gan_with_auxiliary_classifier",
+        lambda: _image_gan(
+            discriminator=gan.DCGANDiscriminator((4, 4), num_outputs=4),
+            augment=gan.DifferentiableAugmentation(),
+            auxiliary_weight=1.0,
+        ),
+        batch=grey_batch,
+        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
+    ),
+    Case(
+        "biggan",
+        _biggan,
+        batch=grey_batch,
+        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
+        optimizers=optax.adam(5e-2, eps=1e-3),  # attention begins at zero, and has gradients when it has moved
+    ),
+    # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "persistent_chains",
         lambda: restricted_boltzmann.RestrictedBoltzmann(num_visible=NUM_FEATURES, num_hidden=4),

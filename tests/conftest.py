@@ -20,8 +20,14 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# The files that take longest: begun first, so that no worker is left with one when the others have finished.
+LONGEST = ("tests/test_notebooks.py", "tests/contract/test_models.py", "tests/test_experiments.py")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave the tests marked ``slow`` out unless ``-m`` asks for them."""
+    """Begin with the longest files, and leave the tests marked ``slow`` out unless ``-m`` asks for them."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.split("::")[0], len(LONGEST)))
     if "slow" in (config.getoption("-m") or ""):
         return
     skip = pytest.mark.skip(reason="slow: run with -m slow")

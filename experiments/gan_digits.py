@@ -1,11 +1,14 @@
 """Conditional GANs on scikit-learn's digits, 8 x 8 pixels of 17 levels: DCGAN, SN-GAN and BigGAN, or dense layers.
 
-Command: genjax train experiments/gan_digits.py --architecture sngan --seeds 3, then
+Command: genjax train experiments/gan_digits.py --seeds 3, then
 genjax evaluate RUN --metrics frechet_distance --features classifier:digits --num-samples 10000
-Reached: pending 0.0; 0 s on 2 CPU cores, seed
+Reached: Fréchet distance of 10,000 samples from the 360 test images, on features of the project's classifier, 6.05 ±
+0.22 with DCGAN (sd of seeds 0 to 2); 3 min 26 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2) for the three
+seeds. Of one seed each, with --architecture biggan 11.9 (5 min), sngan 18.1 (4 min), and mlp with --steps 3000 8.57
+(40 s).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import optax
@@ -16,27 +19,23 @@ from genjax.runner import frechet_score
 SHAPE = (8, 8, 1)
 
 
-def players(architecture: str, width: int) -> dict:
+def players(architecture: str, width: int) -> dict[str, Any]:
     """Return the fields of the model that are its two networks."""
     match architecture:
         case "mlp":
-            generator = gan.MLPGenerator(
-                (4 * width, 4 * width), SHAPE, normalization="batch", output_activation=jax.nn.tanh
-            )
-            return {"generator": generator, "discriminator": gan.MLPDiscriminator((4 * width, 4 * width))}
+            units = (4 * width, 4 * width)
+            generator = gan.MLPGenerator(units, SHAPE, normalization="batch", output_activation=jax.nn.tanh)
+            discriminator = gan.MLPDiscriminator(units)
         case "dcgan":
             generator = gan.DCGANGenerator((2 * width, width), SHAPE)
-            return {"generator": generator, "discriminator": gan.DCGANDiscriminator((width, 2 * width))}
+            discriminator = gan.DCGANDiscriminator((width, 2 * width))
         case "sngan":
             generator = gan.ResNetGenerator((width, width), SHAPE)
-            return {
-                "generator": generator,
-                "discriminator": gan.ResNetDiscriminator((width, width), num_downsamplings=1),
-            }
+            discriminator = gan.ResNetDiscriminator((width, width), num_downsamplings=1)
         case _:
             generator = gan.BigGANGenerator((width, width), SHAPE, embedding_dim=width, attention_at=4)
             discriminator = gan.BigGANDiscriminator((width, width), num_downsamplings=1, attention_at=4)
-            return {"generator": generator, "discriminator": discriminator}
+    return {"generator": generator, "discriminator": discriminator}
 
 
 def shown(x: jax.Array) -> jax.Array:
@@ -45,12 +44,12 @@ def shown(x: jax.Array) -> jax.Array:
 
 
 def experiment(
-    architecture: Literal["mlp", "dcgan", "sngan", "biggan"] = "sngan",
+    architecture: Literal["mlp", "dcgan", "sngan", "biggan"] = "dcgan",
     width: int = 32,
     latent_dim: int = 32,
     learning_rate: float = 2e-4,
-    critic_turns: int = 2,
-    steps: int = 3_000,
+    discriminator_turns: int = 2,
+    steps: int = 2_000,
     batch_size: int = 64,
 ) -> Experiment:
     """Describe the run.
@@ -61,7 +60,7 @@ def experiment(
       width: channels of the blocks, a quarter of the units of dense layers.
       latent_dim: length of the noise vector.
       learning_rate: of Adam.
-      critic_turns: turns of the discriminator for one of the generator; DCGAN's are one.
+      discriminator_turns: for each of the generator, with spectral normalization; one without.
       steps: number of training steps.
       batch_size: examples in a minibatch.
     """
@@ -78,7 +77,7 @@ def experiment(
         data=digits,
         preprocess=data.scale(levels=17, low=-1.0),
         optimizer=optax.adam(learning_rate, b1=0.0 if hinge else 0.5, b2=0.9 if hinge else 0.999),
-        schedule=("discriminator",) * (critic_turns if hinge else 1) + ("generator",),
+        schedule=("discriminator",) * (discriminator_turns if hinge else 1) + ("generator",),
         ema_decay=0.999,
         # Averaged parameters need batch statistics of their own.
         variables=lambda finished: model.standing_statistics(finished["model"], jax.random.key(0)),

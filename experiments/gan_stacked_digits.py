@@ -1,7 +1,9 @@
 """GAN on two digits stacked in the channels of an image, 100 modes: relativistic pairs with R1 and R2, dense layers.
 
 Command: genjax train experiments/gan_stacked_digits.py --seeds 3
-Reached: pending 0.0; 0 s on 2 CPU cores, seed
+Reached: all 100 modes with 26,000 samples, as the project's classifier reads them, KL of their shares from uniform
+0.012 ± 0.001 nats (sd of seeds 0 to 2); 2 min 16 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2) for the
+three seeds. All 100 are there after a tenth of the steps.
 """
 
 import jax

@@ -106,12 +106,6 @@ def _image_gan(**options) -> gan.GAN:
     return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
 
 
-def _biggan() -> gan.GAN:
-    generator = gan.BigGANGenerator((4,), (4, 4, 1), embedding_dim=2, attention_at=4)
-    discriminator = gan.BigGANDiscriminator((4,), num_downsamplings=1)
-    return _gan(latent_dim=4, generator=generator, discriminator=discriminator, num_classes=3)
-
-
 def _vae(**options) -> vae.VAE:
     shape = (4, 4, 1)
     return vae.VAE(
@@ -364,13 +358,6 @@ CASES = (
         ),
         batch=grey_batch,
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
-    ),
-    Case(
-        "biggan",
-        _biggan,
-        batch=grey_batch,
-        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
-        optimizers=optax.adam(5e-2, eps=1e-3),  # attention begins at zero, and has gradients when it has moved
     ),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(

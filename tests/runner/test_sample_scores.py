@@ -34,8 +34,7 @@ def spread(x):
     return {"spread": jnp.std(x), "mean": jnp.mean(x)}
 
 
-@pytest.mark.parametrize(("lower", "choose"), [(False, max), (True, min)])
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(("lower", "choose", "seeds"), [(False, max, 1), (True, min, 2)])
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path, lower, choose, seeds):
     score = SampleScore(name="spread", score=spread, num_samples=50, lower_is_better=lower)
     made = experiment(score)

@@ -35,7 +35,7 @@ from genjax.metrics import GaussianModes
 
 RING = synthetic.GaussianRing()
 LATENT_DIM, WIDTHS, BATCH, LEARNING_RATE, CLIP, NUM_SAMPLES = 16, (128, 128), 128, 1e-3, 0.1, 10_000
-METRIC = GaussianModes(modes=RING.modes, scale=RING.scale)
+METRIC = GaussianModes(modes=RING.modes.tolist(), scale=RING.scale)
 OBJECTIVES: Mapping[str, gan.AdversarialLoss] = {
     "minimax": gan.Minimax(),
     "non-saturating": gan.NonSaturating(),

@@ -75,6 +75,7 @@ METHODS = {
     capabilities.Reconstructs: {"reconstruct"},
     capabilities.Interpolates: {"interpolate"},
     capabilities.Conditional: {"num_classes"},
+    capabilities.Diagnoses: {"diagnose"},
 }
 
 

@@ -6,7 +6,7 @@ it, and ``Flow`` makes a density of it. The models of the literature are functio
 
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain, Inverse, Reshape
-from genjax.flow.continuous import Continuous, Solver
+from genjax.flow.continuous import Continuous
 from genjax.flow.coupling import Coupling
 from genjax.flow.dequantization import VariationalDequantization
 from genjax.flow.elementwise import Elementwise, Logit
@@ -46,7 +46,6 @@ __all__ = [
     "Reshape",
     "Reverse",
     "Scan",
-    "Solver",
     "Squeeze",
     "Transformer",
     "VariationalDequantization",

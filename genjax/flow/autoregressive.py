@@ -26,11 +26,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import sum_over_example
 from genjax.flow.coupling import given
 from genjax.flow.transformers import Transformer
 from genjax.nets import MADE, apply_net, init_net
-from genjax.ops import at_least_float32
+from genjax.ops import at_least_float32, sum_over_example
 
 _STILL = 1e-6  # times 1 + |x|: an iteration that moves no element further has converged
 

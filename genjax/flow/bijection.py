@@ -160,11 +160,6 @@ def no_log_det(x: Array) -> Array:
     return jnp.zeros(len(x), jnp.promote_types(x.dtype, jnp.float32))
 
 
-def sum_over_example(values: Array) -> Array:
-    """Add up all but the batch axis, (B, ...) to (B,)."""
-    return jnp.sum(values.reshape(len(values), -1), axis=-1)
-
-
 def joined(parts: Sequence[Variables]) -> Variables:
     """Return the variables of several bijections as those of one."""
     return Variables({str(i): v.params for i, v in enumerate(parts)}, {str(i): v.state for i, v in enumerate(parts)})

@@ -22,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import sum_over_example
 from genjax.flow.transformers import Transformer
 from genjax.nets import apply_net, init_net
-from genjax.ops import at_least_float32
+from genjax.ops import at_least_float32, sum_over_example
 
 
 @final

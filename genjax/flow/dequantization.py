@@ -34,9 +34,9 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.bijection import Bijection, Chain, sum_over_example
+from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.model import Flow, Logistic
-from genjax.ops import label_of, log_mean_weight, mean_log_weight
+from genjax.ops import label_of, log_mean_weight, mean_log_weight, sum_over_example
 from genjax.ops.importance import LogWeights
 
 FLOW, DEQUANTIZER = "flow", "dequantizer"

@@ -24,8 +24,8 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import sum_over_example
 from genjax.flow.transformers import Transformer
+from genjax.ops import sum_over_example
 
 _NEXT_TO_0 = 2.0**-24  # 1 less this is the float32 number below 1
 

@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.bijection import sum_over_example
-from genjax.flow.continuous import Journey, Solver, VelocityField
+from genjax.flow.continuous import Journey, VelocityField
 from genjax.flow.coupling import check_template
 from genjax.flow.model import Normal, checked
 from genjax.ops import (
+    Solver,
     check_at_least,
     check_num_classes,
     check_shape,
@@ -35,6 +35,7 @@ from genjax.ops import (
     linear_path,
     mean_log_weight,
     one_hot_label,
+    sum_over_example,
 )
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.bijection import Bijection, sum_over_example
+from genjax.flow.bijection import Bijection
 from genjax.ops import (
     at_least_float32,
     check_at_least,
@@ -35,6 +35,7 @@ from genjax.ops import (
     label_of,
     linear_path,
     one_hot_label,
+    sum_over_example,
 )
 
 

@@ -1,13 +1,15 @@
-"""Shared mathematics on arrays: likelihoods, divergences, importance weights, paths. No networks."""
+"""Shared mathematics on arrays: likelihoods, divergences, importance weights, differential equations. No networks."""
 
 from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least, check_choice, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
+from genjax.ops.examples import sum_over_example
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of, one_hot_label
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from genjax.ops.ode import Rates, Solver
 from genjax.ops.paths import linear_path, spherical_path
 from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, log_mass
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
@@ -23,6 +25,8 @@ __all__ = [
     "LogisticMixture",
     "PixelDistribution",
     "Prior",
+    "Rates",
+    "Solver",
     "StandardNormal",
     "SwissRoll",
     "at_least_float32",
@@ -44,6 +48,7 @@ __all__ = [
     "mean_log_weight",
     "one_hot_label",
     "spherical_path",
+    "sum_over_example",
     "tempered_logits",
     "tempered_softmax",
 ]

@@ -12,9 +12,10 @@ from scipy.linalg import expm
 
 from genjax.core import Variables
 from genjax.flow.bijection import Bijection
-from genjax.flow.continuous import Continuous, Solver
+from genjax.flow.continuous import Continuous
 from genjax.flow.ffjord import FFJORD
 from genjax.nets import MLP
+from genjax.ops import Solver
 
 RNG = np.random.default_rng(0)
 A = np.float32(RNG.normal(size=(3, 3)) * 0.6)

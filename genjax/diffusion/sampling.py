@@ -1,0 +1,122 @@
+"""Sampling: from noise to data, level by level, in one ``scan``.
+
+A sampler is a rule for one step of a grid: from x_t at one level to x_s at the next, with less noise. It sees the
+denoiser as a function, so that guidance, thresholds and exact answers take the place of a network as they like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import Array, PyTree
+from genjax.diffusion.parametrization import Prediction
+from genjax.diffusion.process import Level, NoiseProcess
+
+Denoise = Callable[[Array, Array], Prediction]  # (x_t (N, ...), t ()) -> x₀ and ε, (N, ...) each
+
+
+class Step(NamedTuple):
+    """What a sampler makes of a step.
+
+    Attributes:
+      x: x_s, (N, ...).
+      memory: what it wants to know at the next step.
+      data: what the denoiser says of x₀ at x_t, (N, ...).
+    """
+
+    x: Array
+    memory: PyTree
+    data: Array
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A rule for one step."""
+
+    @property
+    def evaluations(self) -> int:
+        """How often a step calls the denoiser; the last one to data once."""
+        ...
+
+    def memory(self, x: Array) -> PyTree:
+        """Return what there is to remember before the first step."""
+        ...
+
+    def step(
+        self,
+        process: NoiseProcess,
+        denoise: Denoise,
+        here: Level,
+        there: Level,
+        key: Array,
+        x: Array,
+        memory: PyTree,
+    ) -> Step:
+        """Go from one level to the next, both scalars; σ is positive at both."""
+        ...
+
+
+class Moment(NamedTuple):
+    """What may be seen of a way while it is gone: the level, x_t before the step, and the denoiser's x₀."""
+
+    here: Level
+    x: Array
+    data: Array
+
+
+def walk(
+    sampler: Sampler,
+    process: NoiseProcess,
+    denoise: Denoise,
+    levels: Level,
+    key: Array,
+    x: Array,
+    *,
+    observe: Callable[[Moment], PyTree] | None = None,
+    constrain: Callable[[Array, Level, Array], Array] | None = None,
+) -> tuple[Array, PyTree]:
+    """Take all steps of a grid.
+
+    Args:
+      sampler: the rule.
+      process: the noise process.
+      denoise: the denoiser.
+      levels: of the grid, (num_steps + 1,) each; see ``grid.levels``.
+      key: a typed key.
+      x: at the first level, (N, ...).
+      observe: what to keep of every step, such as ``lambda moment: moment.data``; None for nothing.
+      constrain: ``(key, level, x) -> x`` after every step, for what is known of x.
+
+    Returns:
+      x at the last level, and what was observed, stacked, (num_steps, ...).
+    """
+    here, there = (jax.tree.map(lambda a, s=s: a[s], levels) for s in (slice(None, -1), slice(1, None)))
+
+    def body(carry: tuple[Array, PyTree], inputs: tuple[Level, Level, Array]) -> tuple[tuple[Array, PyTree], PyTree]:
+        x, memory = carry
+        here, there, key = inputs
+        step_key, constrain_key = jax.random.split(key)
+        done = there.sigma == 0
+        # A level with half the noise stands in for data, so that no step divides by 0, in gradients neither.
+        nearer = Level(here.t, here.alpha, 0.5 * here.sigma, here.log_snr + 2 * math.log(2))
+        level = jax.tree.map(lambda a, b: jnp.where(done, a, b), nearer, there)
+        step = sampler.step(process, denoise, here, level, step_key, x, memory)
+        x_next = jnp.where(done, step.data, step.x)
+        if constrain is not None:
+            x_next = constrain(constrain_key, there, x_next)
+        return (x_next, step.memory), None if observe is None else observe(Moment(here, x, step.data))
+
+    keys = jax.random.split(key, len(levels.t) - 1)
+    (x, _), observed = jax.lax.scan(body, (x, sampler.memory(x)), (here, there, keys))
+    return x, observed
+
+
+def no_memory(x: Array) -> Any:
+    """Of samplers that remember nothing."""
+    del x
+    return ()

@@ -4,7 +4,7 @@
 >>> from genjax import Experiment, train  # the runner
 """
 
-from genjax import autoregressive, data, flow, gan, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, clip_params, gradient_learner
 from genjax.runner import Experiment, Run, load_run, train
@@ -23,6 +23,7 @@ __all__ = [
     "autoregressive",
     "clip_params",
     "data",
+    "diffusion",
     "flow",
     "gan",
     "gradient_learner",

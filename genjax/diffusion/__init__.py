@@ -3,6 +3,7 @@
 from genjax.diffusion.ancestral import DDIM, Ancestral
 from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
+from genjax.diffusion.model import Diffusion
 from genjax.diffusion.ode import Churn, Euler, EulerMaruyama, Heun, PredictorCorrector, ProbabilityFlow
 from genjax.diffusion.parametrization import (
     Data,
@@ -29,6 +30,20 @@ from genjax.diffusion.process import (
     level,
 )
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
+from genjax.diffusion.weighting import (
+    DiscreteTimes,
+    Errors,
+    LogitNormal,
+    LogNormal,
+    MinSNR,
+    Output,
+    Simple,
+    TimeDistribution,
+    UniformLogSNR,
+    UniformTimes,
+    VariationalBound,
+    Weighting,
+)
 
 __all__ = [
     "DDIM",
@@ -40,7 +55,10 @@ __all__ = [
     "DPMSolverPP",
     "Data",
     "Denoise",
+    "Diffusion",
+    "DiscreteTimes",
     "DiscreteVariancePreserving",
+    "Errors",
     "Euler",
     "EulerMaruyama",
     "Flow",
@@ -49,10 +67,14 @@ __all__ = [
     "Karras",
     "Level",
     "LinearPath",
+    "LogNormal",
     "LogSNR",
+    "LogitNormal",
+    "MinSNR",
     "Moment",
     "Noise",
     "NoiseProcess",
+    "Output",
     "Parametrization",
     "Preconditioned",
     "Prediction",
@@ -60,12 +82,18 @@ __all__ = [
     "ProbabilityFlow",
     "Sampler",
     "Score",
+    "Simple",
     "SubVariancePreserving",
+    "TimeDistribution",
     "Times",
     "Uniform",
+    "UniformLogSNR",
+    "UniformTimes",
     "VarianceExploding",
     "VariancePreserving",
+    "VariationalBound",
     "Velocity",
+    "Weighting",
     "check_process",
     "convert",
     "level",

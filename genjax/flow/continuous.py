@@ -5,10 +5,7 @@ A network gives a velocity v at every place and time. Data x(0) = x moves along 
     dx/dt = v(x, t),        d/dt log |det ∂x(t)/∂x(0)| = tr ∂v/∂x,                                                (1)
 
 and the inverse integrates from t = 1 back to 0. No part of the network has to be invertible. The trace takes D products
-of the Jacobian matrix with the unit vectors e_i; random directions ε with E[ε εᵀ] = I estimate it, without bias, by one
-(Michael Hutchinson, 1990):
-
-    tr J = Σ_i e_iᵀ J e_i = E[εᵀ J ε],        ‖J‖²_F = Σ_i ‖J e_i‖² = E[‖J ε‖²].                                  (2)
+of the Jacobian matrix, or one with a random direction for an unbiased estimate (``genjax.ops.divergence``).
 
 The solver is an explicit Runge–Kutta method of order 5, with steps as long as a tolerance lets them be. All examples of
 a batch take the same steps, so that products with the weights, and the gradients of these, are those of whole batches.
@@ -22,7 +19,6 @@ Jesse Bettencourt, Ilya Sutskever and David Duvenaud, 2019, arXiv:1810.01367.
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
 
@@ -33,7 +29,7 @@ from jax.core import Tracer
 from genjax.core import Array, PyTree, Variables
 from genjax.flow.coupling import check_stateless, check_template
 from genjax.nets import apply_net, init_net, output_shape
-from genjax.ops import Solver, at_least_float32, sum_over_example
+from genjax.ops import Solver, at_least_float32, divergence, sum_over_example
 
 
 class Journey(NamedTuple):
@@ -141,26 +137,20 @@ def _travel(
 ) -> tuple[Journey, Array]:
     traced = exact or directions is not None
     num_directions = 1 if directions is None else len(directions)
-    size = math.prod(x.shape[1:])
 
     def rates(t: Array, state: PyTree, args: PyTree) -> PyTree:
         (x, *_), _ = state
         params, context, directions = args
 
-        def push(direction: Array) -> tuple[Array, Array]:
-            return jax.jvp(lambda x: velocity(params, t, x, context), (x,), (jnp.broadcast_to(direction, x.shape),))
+        def v(x: Array) -> Array:
+            return velocity(params, t, x, context)
 
         if not traced:
-            v = velocity(params, t, x, context)
-            return (v,), (sum_over_example(jnp.square(v)),)
-        if exact:
-            directions = jnp.eye(size).reshape(size, 1, *x.shape[1:])
-        v, pushed = jax.vmap(push, out_axes=(None, 0))(directions)  # v, and ∂v/∂x · ε for all ε
-        traces = jax.vmap(sum_over_example)(pushed * directions)  # equation 2
-        squares = jax.vmap(sum_over_example)(jnp.square(pushed))
-        log_det = jnp.sum(traces, axis=0)[:, None] if exact else traces.T
-        jacobian = jnp.sum(squares, axis=0) if exact else jnp.mean(squares, axis=0)
-        return (v, log_det), (sum_over_example(jnp.square(v)), jacobian)
+            velocities = v(x)
+            return (velocities,), (sum_over_example(jnp.square(velocities)),)
+        along = divergence(v, x, directions)
+        kinetic = sum_over_example(jnp.square(along.value))
+        return (along.value, along.trace), (kinetic, jnp.mean(along.squares, axis=1))
 
     none = jnp.zeros(len(x))
     log_det = jnp.zeros((len(x), num_directions))

@@ -25,12 +25,13 @@ import jax.numpy as jnp
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Journey, VelocityField
 from genjax.flow.coupling import check_template
-from genjax.flow.model import Normal, checked
+from genjax.flow.model import Normal
 from genjax.ops import (
     Solver,
     check_at_least,
     check_num_classes,
     check_shape,
+    checked_examples,
     label_of,
     linear_path,
     mean_log_weight,
@@ -94,7 +95,7 @@ class FFJORD:
         Raises:
           ValueError: for data of another shape, integers or NaN, or a network that does not fit them.
         """
-        x = checked(batch["x"], self.shape)
+        x = checked_examples(batch["x"], self.shape)
         context = self._context(label_of(batch, self.num_classes), len(x))
         return Variables({"velocity": self._velocity.init(key, x, context)}, {})
 
@@ -113,7 +114,7 @@ class FFJORD:
           ``num_steps`` that the solver took. Where it ran out of steps, they are NaN and gradients zero.
         """
         del step
-        x = checked(batch["x"], self.shape)
+        x = checked_examples(batch["x"], self.shape)
         context = self._context(label_of(batch, self.num_classes), len(x))
         journey = self._travel(Variables(params, state), x, context, trace=self._trace(key[None], x))
         metrics = {
@@ -149,7 +150,7 @@ class FFJORD:
           label: class of all examples, or int32 (B,) for each; only for conditional models.
           chunk_size: directions at once; memory grows with it.
         """
-        x, context = checked(x, self.shape), self._context(label, len(x))
+        x, context = checked_examples(x, self.shape), self._context(label, len(x))
 
         def log_probs(keys: Array) -> Array:
             journey = self._travel(variables, x, context, trace=self._trace(keys, x))
@@ -179,11 +180,11 @@ class FFJORD:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Noise that data flow to, (B, *shape)."""
-        return self._travel(variables, checked(x, self.shape), self._context(label, len(x))).x
+        return self._travel(variables, checked_examples(x, self.shape), self._context(label, len(x))).x
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Data of noise (B, *shape)."""
-        noise = checked(latent, self.shape)
+        noise = checked_examples(latent, self.shape)
         return self._travel(variables, noise, self._context(label, len(noise)), backwards=True).x
 
     def interpolate(

@@ -22,7 +22,6 @@ from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
@@ -32,6 +31,7 @@ from genjax.ops import (
     check_at_least,
     check_num_classes,
     check_shape,
+    checked_examples,
     label_of,
     linear_path,
     one_hot_label,
@@ -120,7 +120,7 @@ class Flow:
         Raises:
           ValueError: for data of another shape, integers, or values that are not finite or beyond a bounded support.
         """
-        x = checked(batch["x"], self.shape)
+        x = checked_examples(batch["x"], self.shape)
         parts = self.bijection.init(key, x, self._context(label_of(batch, self.num_classes), len(x)))
         return Variables({"bijection": parts.params}, {"bijection": parts.state})
 
@@ -139,14 +139,14 @@ class Flow:
         """
         del key, step
         context = self._context(label_of(batch, self.num_classes), len(batch["x"]))
-        z, log_det = self._forward(Variables(params, state), checked(batch["x"], self.shape), context)
+        z, log_det = self._forward(Variables(params, state), checked_examples(batch["x"], self.shape), context)
         base = jnp.mean(sum_over_example(self.base.log_prob(z)))
         log_det = jnp.mean(log_det)
         return -(base + log_det), (state, {"log_prob": base + log_det, "base": base, "log_det": log_det})
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Exact log p(x), nats, (B,); −∞ beyond a bounded support."""
-        z, log_det = self._forward(variables, checked(x, self.shape), self._context(label, len(x)))
+        z, log_det = self._forward(variables, checked_examples(x, self.shape), self._context(label, len(x)))
         return sum_over_example(self.base.log_prob(z)) + log_det  # equation 1
 
     def sample(
@@ -187,7 +187,7 @@ class Flow:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Noise that data comes from, (B, ...), of as many elements as data."""
-        return self._forward(variables, checked(x, self.shape), self._context(label, len(x)))[0]
+        return self._forward(variables, checked_examples(x, self.shape), self._context(label, len(x)))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Data of noise (B, ...), of the shape that ``encode`` returns."""
@@ -220,26 +220,6 @@ class Flow:
 
     def _context(self, label: Array | int | None, num_rows: int) -> Array | None:
         return one_hot_label(label, self.num_classes, num_rows)
-
-
-def checked(x: Array, shape: tuple[int, ...]) -> Array:
-    """Return data, in float32 at least.
-
-    Raises:
-      ValueError: for another shape than (B, *shape), integers, and, where values are known, for what is not finite.
-    """
-    if x.shape[1:] != tuple(shape):
-        raise ValueError(f"x has shape {x.shape}, but this flow has shape={shape} after the batch axis")
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(
-            f"x has dtype {x.dtype}, but a density is of real numbers; end the preprocessing with data.dequantize"
-        )
-    if not isinstance(x, Tracer):
-        wrong = np.argwhere(~np.isfinite(np.asarray(x)))
-        if len(wrong):
-            where = tuple(wrong[0].tolist())
-            raise ValueError(f"x is {x[where]} at {where}, but data must be finite; drop or fill such examples")
-    return at_least_float32(x)
 
 
 def _bijection_part(variables: Variables) -> Variables:

@@ -4,7 +4,8 @@ from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least, check_choice, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
-from genjax.ops.examples import sum_over_example
+from genjax.ops.divergence import Divergence, divergence
+from genjax.ops.examples import checked_examples, sum_over_example
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of, one_hot_label
@@ -19,6 +20,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",
+    "Divergence",
     "Gaussian",
     "GaussianMixture",
     "Likelihood",
@@ -37,8 +39,10 @@ __all__ = [
     "check_dropout",
     "check_num_classes",
     "check_shape",
+    "checked_examples",
     "condition",
     "conv_general_dilated",
+    "divergence",
     "gaussian_kl",
     "gaussian_log_prob",
     "label_of",

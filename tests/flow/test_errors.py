@@ -111,8 +111,8 @@ def test_one_dimension_is_for_autoregressive_flows():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((3, 3), np.float32), r"x has shape \(3, 3\), but this flow has shape=\(2,\) after the batch axis"),
-        (np.zeros((3, 2), np.uint8), "x has dtype uint8, but a density is of real numbers; .* data.dequantize"),
+        (np.zeros((3, 3), np.float32), r"x has shape \(3, 3\), but this model has shape=\(2,\) after the batch axis"),
+        (np.zeros((3, 2), np.uint8), "x has dtype uint8, but this model is of real numbers; .* data.dequantize"),
         (
             np.float32([[0, 1], [np.nan, 1]]),
             r"x is nan at \(1, 0\), but data must be finite; drop or fill such examples",

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.gan.ends import (
@@ -19,7 +18,7 @@ from genjax.gan.ends import (
     check_generator,
     leaky_relu,
 )
-from genjax.nets import apply_layer, apply_norm, join
+from genjax.nets import FourierFeatures, apply_layer, apply_norm, join
 from genjax.ops import check_at_least
 
 
@@ -74,8 +73,8 @@ class MLPDiscriminator(nn.Module):
       num_outputs: of each example.
       normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps examples apart), "batch" or None.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      fourier_features: number of frequencies w, learned from N(0, I) on, whose sin ⟨w, x⟩ and cos ⟨w, x⟩ join the data,
-        so that structure is seen that is fine beside its width (Matthew Tancik et al. 2020, arXiv:2006.10739).
+      fourier_features: number of frequencies whose sines and cosines join the data, so that structure is seen that is
+        fine beside its width; see ``FourierFeatures``.
       activation: after each hidden layer.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
@@ -107,9 +106,7 @@ class MLPDiscriminator(nn.Module):
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
         hidden = x.reshape(len(x), -1)
         if self.fourier_features:
-            settings: dict[str, Any] = {"use_bias": False, "dtype": self.dtype, "name": "frequencies"}
-            angle = nn.Dense(self.fourier_features, kernel_init=nn.initializers.normal(1.0), **settings)(hidden)
-            hidden = jnp.concatenate([hidden, jnp.sin(angle), jnp.cos(angle)], axis=-1)
+            hidden = FourierFeatures(self.fourier_features, dtype=self.dtype, name="frequencies")(hidden)
         hidden = join(hidden, condition if concatenates else None)
         for width in self.features:
             dense = nn.Dense(width, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)

@@ -3,10 +3,16 @@
 from genjax.nets.attention import SelfAttention2D
 from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images
+from genjax.nets.denoising_mlp import DenoisingMLP
+from genjax.nets.dit import DiT
+from genjax.nets.fourier import FourierFeatures
+from genjax.nets.group_norm import GroupNorm
+from genjax.nets.levels import LevelEmbedding
 from genjax.nets.made import MADE
 from genjax.nets.mlp import MLP, gated_tanh, join, linear, scaled_init, squared_relu
 from genjax.nets.normalization import ConditionalBatchNorm, SpectralNorm, apply_layer, apply_norm
 from genjax.nets.seam import Net, apply_net, init_net, output_shape
+from genjax.nets.unet import UNet
 
 __all__ = [
     "MADE",
@@ -17,10 +23,16 @@ __all__ = [
     "Conv",
     "ConvDecoder",
     "ConvEncoder",
+    "DenoisingMLP",
+    "DiT",
+    "FourierFeatures",
+    "GroupNorm",
+    "LevelEmbedding",
     "Net",
     "PixelNet",
     "SelfAttention2D",
     "SpectralNorm",
+    "UNet",
     "apply_layer",
     "apply_net",
     "apply_norm",

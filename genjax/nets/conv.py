@@ -128,8 +128,14 @@ class PixelNet(nn.Module):
         return outputs.reshape(x.shape[0], *self.output_shape)
 
 
-def check_images(name: str, shape: Sequence[int], num_halvings: int) -> None:
+def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str = "features") -> None:
     """Refuse inputs of a network that are no images (B, H, W, C), or cannot be halved so often.
+
+    Args:
+      name: of the network.
+      shape: of the inputs.
+      num_halvings: how often.
+      stages: the setting of which the network has as many as halvings.
 
     Raises:
       ValueError: with the cure.
@@ -141,7 +147,7 @@ def check_images(name: str, shape: Sequence[int], num_halvings: int) -> None:
         raise ValueError(
             f"{name} halves the image {num_halvings} times, but {shape[1]}x{shape[2]} is not divisible by {divisor}; "
             f"pad or resize it to {-(-shape[1] // divisor) * divisor}x{-(-shape[2] // divisor) * divisor}, "
-            "or give fewer features"
+            f"or give fewer {stages}"
         )
 
 

@@ -1,0 +1,80 @@
+"""A perceptron that knows the level of noise, for points and other short vectors.
+
+Layers of equal widths are residual, and each has gains and biases that are linear in the embedding e of level and
+condition (``LevelEmbedding``):
+
+    h ← φ(x),        u = (1 + G e) ⊙ (W h + b) + B e,        h ← ρ(u),  or  h + ρ(u) where the widths are equal,   (1)
+
+with Fourier features φ (``FourierFeatures``), since the score of a density whose modes are narrow beside their
+distances varies fast: near a mode of standard deviation s by 1/s over the distance s. The gains and biases are those
+of Ethan Perez et al. 2018, arXiv:1709.07871.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.nets.fourier import FourierFeatures
+from genjax.nets.levels import LevelEmbedding
+from genjax.nets.mlp import scaled_init
+from genjax.ops import check_at_least
+
+
+class DenoisingMLP(nn.Module):
+    """Equation 1, and a linear layer.
+
+    Attributes:
+      features: widths of the layers.
+      embedding_features: length of e.
+      fourier_features: number of frequencies; 0 for none, φ(x) = x.
+      fourier_scale: their standard deviation: about one over the distance, beside the data's own deviation, of what is
+        to be told apart.
+      activation: ρ.
+      output_scale: factor on the initial weights of the last layer; with 0 the network predicts 0 at first.
+      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+
+    Raises:
+      ValueError: for no layers, or sizes below 1.
+
+    >>> import jax
+    >>> net = DenoisingMLP((16, 16))
+    >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 2)), jnp.zeros(5), jnp.eye(5, 3))[0].shape
+    (5, 2)
+    """
+
+    features: Sequence[int]
+    embedding_features: int = 128
+    fourier_features: int = 64
+    fourier_scale: float = 4.0
+    activation: Callable[[Array], Array] = nn.silu
+    output_scale: float = 0.0
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_at_least("the number of features", len(self.features), 1, "; (256,) * 3 is usual")
+        check_at_least("the smallest of features", min(self.features), 1)
+        check_at_least("fourier_features", self.fourier_features, 0)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
+        """Map x (B, ...), at levels (B,) of noise and under a condition (B, K), to the same shape."""
+        del train
+        embedding = LevelEmbedding(self.embedding_features, activation=self.activation, dtype=self.dtype)
+        embedded = self.activation(embedding(level, condition))
+        hidden = x.reshape(len(x), -1)
+        if self.fourier_features:
+            settings: dict[str, Any] = {"dtype": self.dtype, "name": "frequencies"}
+            hidden = FourierFeatures(self.fourier_features, self.fourier_scale, **settings)(hidden)
+        for width in self.features:
+            gain, bias = jnp.split(nn.Dense(2 * width, dtype=self.dtype)(embedded), 2, axis=-1)
+            added = self.activation((1 + gain) * nn.Dense(width, dtype=self.dtype)(hidden) + bias)  # equation 1
+            hidden = hidden + added if hidden.shape[-1] == width else added
+        initial = scaled_init(self.output_scale)
+        return nn.Dense(math.prod(x.shape[1:]), kernel_init=initial, dtype=self.dtype)(hidden).reshape(x.shape)

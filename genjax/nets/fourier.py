@@ -1,0 +1,40 @@
+"""Random Fourier features, by which networks see structure that is fine beside the width of the data.
+
+    φ(x) = (x, sin W x, cos W x),        rows of W from N(0, s² I) at first.                                      (1)
+
+Dense layers learn slowly what varies fast in their inputs; of φ(x) they learn it about as fast as what varies slowly,
+down to distances of about 1/s. Matthew Tancik et al. 2020, arXiv:2006.10739, where W is not learned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from genjax.core import Array
+
+
+class FourierFeatures(nn.Module):
+    """Equation 1, with W learned.
+
+    Attributes:
+      num_features: rows of W.
+      scale: s.
+      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+    """
+
+    num_features: int
+    scale: float = 1.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map (B, D) to (B, D + 2 num_features)."""
+        initial = nn.initializers.normal(self.scale)
+        kernel = self.param("kernel", initial, (x.shape[-1], self.num_features), jnp.float32)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        angle = x @ kernel
+        return jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)], axis=-1)  # equation 1

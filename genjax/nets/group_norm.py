@@ -1,0 +1,82 @@
+"""Group normalization, whose gains and biases may come of something else that a network knows.
+
+With mean μ and variance s² over all pixels and the channels of a group of one example,
+
+    y = (1 + a) ⊙ (γ ⊙ (x − μ) / √(s² + ε) + β) + b,                                                             (1)
+
+with learned γ and β of each channel, and a and b of each channel and example, 0 where there are none.
+
+Yuxin Wu and Kaiming He 2018, arXiv:1803.08494; a and b as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.ops import at_least_float32, check_at_least
+
+
+class GroupNorm(nn.Module):
+    """Equation 1.
+
+    Attributes:
+      num_groups: of channels that are neighbours.
+      epsilon: ε.
+      dtype: of what is returned; None follows the input. Statistics and parameters are float32 in any case.
+
+    Raises:
+      ValueError: for no groups.
+    """
+
+    num_groups: int
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_at_least("num_groups", self.num_groups, 1)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, gain: Array | None = None, bias: Array | None = None) -> Array:
+        """Map (B, ..., C) to the same shape; ``gain`` and ``bias``, a and b, are (B, C).
+
+        Raises:
+          ValueError: where C is no multiple of the number of groups.
+        """
+        channels = x.shape[-1]
+        check_divisible("GroupNorm", channels, "num_groups", self.num_groups)
+        factor = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)[None]
+        offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)[None]
+        dtype = self.dtype or x.dtype
+        x = at_least_float32(x)
+        mean, square = (self._of_groups(moment) for moment in (x, jnp.square(x)))
+        # Statistics, parameters, a and b are of examples and channels: x itself is met by one product and one sum.
+        factor = factor * jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
+        offset = offset - factor * mean
+        if gain is not None:
+            factor, offset = factor * (1 + gain), offset * (1 + gain)
+        if bias is not None:
+            offset = offset + bias
+        shape = (len(x), *[1] * (x.ndim - 2), channels)
+        return (x * factor.reshape(shape) + offset.reshape(shape)).astype(dtype)  # equation 1
+
+    def _of_groups(self, x: Array) -> Array:
+        """Means over groups, (B, C), the same for channels of one group."""
+        means = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+        groups = jnp.mean(means.reshape(len(x), self.num_groups, -1), axis=2)
+        return jnp.repeat(groups, x.shape[-1] // self.num_groups, axis=1)
+
+
+def check_divisible(name: str, channels: int, of: str, parts: int) -> None:
+    """Refuse channels that cannot be shared out to so many parts.
+
+    Raises:
+      ValueError: with the cure.
+    """
+    if channels % parts:
+        raise ValueError(f"{name} has {channels} channels, but {of}={parts}; make the first a multiple of the second")

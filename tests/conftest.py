@@ -1,10 +1,17 @@
 """Strict settings for every test: two virtual devices, no silent rank promotion, no reused key."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
-# Before jax is imported: sharded code must meet more than one device in every test.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Before jax is imported: sharded code must meet more than one device in every test. Most of the tests' time is the
+# compiler's, and the other two flags halve it; XLA ends a process where it does not know one, hence the version.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=2"
+    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    * version("jaxlib").startswith("0.10."),
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -34,3 +41,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compile with few optimizations: for tiny programs, whose tests spend all their time in the compiler."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

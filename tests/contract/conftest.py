@@ -1,6 +1,5 @@
 """One compiled training run per case, shared by all the tests that look at it."""
 
-import jax
 import pytest
 
 from tests.contract.registry import CASES, Case
@@ -8,12 +7,8 @@ from tests.contract.training import Run
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compile with few optimizations: these programs are tiny, and their tests spend all their time in the compiler."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def quick(quick_compilation):
+    """All cases are tiny."""
 
 
 # The mark keeps the tests of one case on one worker, so that each case compiles once (pytest -n 2 --dist loadgroup).

@@ -24,12 +24,7 @@ X = np.float32(RNG.normal(size=(5, 3)))
 NET = MLP((8,), activation=jnp.tanh)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Linear(nn.Module):

@@ -7,14 +7,7 @@ import pytest
 
 from genjax.ops import quantization
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compile with few optimizations: these programs are tiny, and their tests spend all their time in the compiler."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def distances(codes, vectors):

@@ -35,13 +35,7 @@ def make(**changes):
 MODELS = {name: make(codebook=name) for name in ("ema", "loss")}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compile with few optimizations: these programs are tiny, and their tests spend all their time in the compiler."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

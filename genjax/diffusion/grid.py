@@ -22,6 +22,8 @@ from genjax.core import Array
 from genjax.diffusion.process import Level, NoiseProcess, level
 from genjax.ops import check_at_least
 
+FINITE_LOG_SNR = 12.0  # stands for infinity
+
 
 class Grid(Protocol):
     """Where a sampler evaluates the denoiser."""
@@ -49,7 +51,7 @@ class Uniform:
 @final
 @dataclass(frozen=True)
 class LogSNR:
-    """Log-SNRs in equal steps: for a process where they are finite."""
+    """Log-SNRs in equal steps, from and to ±12 where they are infinite."""
 
     def times(self, process: NoiseProcess, num_times: int) -> Array:
         """See ``Grid``."""
@@ -60,7 +62,7 @@ class LogSNR:
 @final
 @dataclass(frozen=True)
 class Karras:
-    """The ρ-th roots of σ/α in equal steps.
+    """The ρ-th roots of σ/α in equal steps, with ends as of ``LogSNR``.
 
     Attributes:
       rho: ρ; the more, the shorter the steps near the data.
@@ -131,15 +133,11 @@ def levels(process: NoiseProcess, grid: Grid, num_steps: int, *, to_data: bool =
 
 
 def _log_snrs(process: NoiseProcess) -> tuple[float, float]:
-    """λ at the end and the start of a process."""
+    """λ at the end and the start of a process, or what stands for it where it is infinite."""
     with jax.ensure_compile_time_eval():
         lowest, highest = (float(process.log_snr(jnp.float32(t))) for t in (process.end, process.start))
-    if not math.isfinite(lowest - highest):
-        raise ValueError(
-            f"{type(process).__name__} has log-SNRs from {highest} to {lowest}, but this grid needs finite ones: keep "
-            "start and end of the process off the times where alpha or sigma is 0, or use Uniform()"
-        )
-    return lowest, highest
+    bound = FINITE_LOG_SNR
+    return -bound if math.isinf(lowest) else lowest, bound if math.isinf(highest) else highest
 
 
 def _line(first: Array | float, last: Array | float, num_times: int) -> Array:

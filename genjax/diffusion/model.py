@@ -29,7 +29,7 @@ from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
 from genjax.diffusion.ancestral import DDIM
 from genjax.diffusion.dpm_solver import DPMSolverPP
-from genjax.diffusion.grid import Grid, Uniform, levels
+from genjax.diffusion.grid import Grid, LogSNR, levels
 from genjax.diffusion.guidance import classifier_free, thresholded
 from genjax.diffusion.parametrization import Parametrization, Prediction, Velocity, level_for
 from genjax.diffusion.process import Cosine, Level, NoiseProcess, check_process
@@ -87,7 +87,7 @@ class Diffusion:
     weighting: Weighting = field(default_factory=Output)
     times: TimeDistribution = field(default_factory=UniformTimes)
     sampler: Sampler = field(default_factory=DPMSolverPP)
-    grid: Grid = field(default_factory=Uniform)
+    grid: Grid = field(default_factory=LogSNR)
     num_steps: int = 50
     num_classes: int | None = None
     label_dropout: float = 0.1

@@ -306,8 +306,8 @@ class Cosine:
       end: likewise.
     """
 
-    log_snr_max: float = 15.0
-    log_snr_min: float = -15.0
+    log_snr_max: float = 12.0
+    log_snr_min: float = -10.0
     shift: float = 0.0
     start: float = 0.0
     end: float = 1.0
@@ -316,7 +316,7 @@ class Cosine:
         if not self.log_snr_min < self.log_snr_max:
             raise ValueError(
                 f"log_snr_min is {self.log_snr_min} and log_snr_max is {self.log_snr_max}, but the signal must fade: "
-                "use -15 and 15, for example"
+                "use -10 and 12, for example"
             )
 
     def alpha(self, t: Array) -> Array:

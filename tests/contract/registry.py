@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import autoregressive, flow, gan, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
@@ -198,6 +198,24 @@ def _ffjord() -> flow.FFJORD:
     return flow.FFJORD(shape=(NUM_FEATURES,), net=net, kinetic_weight=0.1, jacobian_weight=0.1)
 
 
+def _diffusion() -> diffusion.Diffusion:
+    net = nets.DenoisingMLP((8, 8), embedding_features=8, fourier_features=4, output_scale=1.0)
+    return diffusion.Diffusion(
+        shape=(NUM_FEATURES,),
+        net=net,
+        process=diffusion.EDM(),
+        parametrization=diffusion.Preconditioned(),
+        times=diffusion.LogNormal(),
+        grid=diffusion.Karras(),
+        num_steps=3,
+    )
+
+
+def _conditional_diffusion() -> diffusion.Diffusion:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return diffusion.Diffusion(shape=(4, 4, 1), net=net, num_classes=3, sampler=diffusion.Ancestral(), num_steps=3)
+
+
 def real_batch(key: Array) -> Batch:
     """Vectors on the real line."""
     return {"x": _correlated(key)}
@@ -359,6 +377,8 @@ CASES = (
         batch=grey_batch,
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
+    Case("diffusion", _diffusion, batch=real_batch),
+    Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
     # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
     Case(
         "persistent_chains",

@@ -270,7 +270,7 @@ class Diffusion:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int = 1,
+        num_samples: int = 8,
         *,
         label: Array | int | None = None,
         num_steps: int | None = None,

@@ -49,6 +49,11 @@ class DDIM:
         """See ``Sampler``."""
         return 1
 
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return False
+
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
         return no_memory(x)
@@ -85,6 +90,11 @@ class Ancestral:
     def evaluations(self) -> int:
         """See ``Sampler``."""
         return 1
+
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return False
 
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""

@@ -109,7 +109,7 @@ class Times:
         """
         if num_times != len(self.values):
             raise ValueError(f"the grid has {len(self.values)} times, but {num_times} are needed; set num_steps so")
-        return jnp.asarray(self.values, jnp.float32)
+        return jnp.asarray(self.values, float)
 
 
 def levels(process: NoiseProcess, grid: Grid, num_steps: int, *, to_data: bool = True) -> Level:
@@ -125,23 +125,25 @@ def levels(process: NoiseProcess, grid: Grid, num_steps: int, *, to_data: bool =
       ValueError: for no steps, or log-SNRs of the grid that do not rise.
     """
     check_at_least("num_steps", num_steps, 1, "; few-step samplers take 10 to 50, DDPM 1,000")
-    if not to_data:
-        return level(process, grid.times(process, num_steps + 1))
-    noisy = level(process, grid.times(process, num_steps))
-    data = Level(t=jnp.zeros(1), alpha=jnp.ones(1), sigma=jnp.zeros(1), log_snr=jnp.full(1, jnp.inf))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), noisy, data)
+    # Known numbers in compiled functions too, so that what samplers ask of them can be checked.
+    with jax.ensure_compile_time_eval():
+        if not to_data:
+            return level(process, grid.times(process, num_steps + 1))
+        noisy = level(process, grid.times(process, num_steps))
+        data = Level(t=jnp.zeros(1), alpha=jnp.ones(1), sigma=jnp.zeros(1), log_snr=jnp.full(1, jnp.inf))
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), noisy, data)
 
 
 def _log_snrs(process: NoiseProcess) -> tuple[float, float]:
     """λ at the end and the start of a process, or what stands for it where it is infinite."""
     with jax.ensure_compile_time_eval():
-        lowest, highest = (float(process.log_snr(jnp.float32(t))) for t in (process.end, process.start))
+        lowest, highest = (float(process.log_snr(jnp.asarray(t, float))) for t in (process.end, process.start))
     bound = FINITE_LOG_SNR
     return -bound if math.isinf(lowest) else lowest, bound if math.isinf(highest) else highest
 
 
 def _line(first: Array | float, last: Array | float, num_times: int) -> Array:
-    return jnp.linspace(first, last, num_times, dtype=jnp.float32) if num_times > 1 else jnp.full(1, first, jnp.float32)
+    return jnp.linspace(first, last, num_times) if num_times > 1 else jnp.full(1, first, float)
 
 
 def _ends_kept(process: NoiseProcess, times: Array) -> Array:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrization import Prediction
-from genjax.diffusion.process import Level, NoiseProcess, level, rates
+from genjax.diffusion.process import Level, NoiseProcess, conditional_variance, level, rates
 from genjax.diffusion.sampling import Denoise, Step, no_memory
 from genjax.ops import Solver, check_at_least
 
@@ -58,7 +58,8 @@ class Churn:
         gamma = jnp.where((ratio >= self.sigma_min) & (ratio <= self.sigma_max), self.gamma, 0.0)
         t = process.time(here.log_snr - 2 * jnp.log1p(gamma))
         there = level(process, jnp.where(gamma > 0, t, here.t))
-        added = there.alpha * ratio * jnp.sqrt(jnp.square(1 + gamma) - 1) * self.scale
+        # Of the level as it is: a process of discrete steps has none beyond its end.
+        added = self.scale * jnp.sqrt(jnp.maximum(conditional_variance(there, here), 0.0))
         x = there.alpha / here.alpha * x + added * jax.random.normal(key, x.shape, x.dtype)
         return there, x
 
@@ -84,6 +85,11 @@ class Euler:
     def evaluations(self) -> int:
         """See ``Sampler``."""
         return 1
+
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return self.churn is not None
 
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
@@ -115,6 +121,11 @@ class Heun:
     def evaluations(self) -> int:
         """See ``Sampler``."""
         return 2
+
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return self.churn is not None
 
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
@@ -150,6 +161,11 @@ class ProbabilityFlow:
         """The least: a step of order 5, and the level's own."""
         return 7
 
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return False
+
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
         return no_memory(x)
@@ -180,6 +196,11 @@ class EulerMaruyama:
         """See ``Sampler``."""
         return 1
 
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return True
+
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
         return no_memory(x)
@@ -202,9 +223,10 @@ class PredictorCorrector:
 
         x ← x + δ ∇ log q(x) + √(2δ) z,        δ = 2 (r σ)²,                                                      (3)
 
-    which keep the density that x_t should have, and mend what it is not. Where there is no predictor, x_t is taken over
-    as it is: annealed Langevin dynamics (Yang Song and Stefano Ermon 2019, arXiv:1907.05600). The step is Yang Song et
-    al.'s (2021, arXiv:2011.13456, algorithm 4), with the mean norms of z and the score in place of those of a batch.
+    which keep the density that x_t should have, and mend what it is not. Where there is no predictor, x_t/α_t is taken
+    over as it is: annealed Langevin dynamics (Yang Song and Stefano Ermon 2019, arXiv:1907.05600). Then the process
+    must have α > 0 at its end, and each of many levels takes tens of steps until its noise has left. The step is Yang
+    Song et al.'s (2021, arXiv:2011.13456, algorithm 4), with the mean norms of z and the score in place of a batch's.
 
     Attributes:
       predictor: a sampler, or None.
@@ -225,6 +247,11 @@ class PredictorCorrector:
     def evaluations(self) -> int:
         """See ``Sampler``."""
         return self.num_corrections + (1 if self.predictor is None else self.predictor.evaluations)
+
+    @property
+    def needs_signal(self) -> bool:
+        """See ``Sampler``."""
+        return self.predictor is None or self.predictor.needs_signal
 
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""

@@ -206,10 +206,9 @@ class SubVariancePreserving:
         return twice - 2 * jnp.log(-jnp.expm1(twice))
 
     def time(self, log_snr: Array) -> Array:
-        """The inverse of ``log_snr``: α solves α² + α e^{−λ/2} = 1."""
+        """The inverse of ``log_snr``: 1/α − α = e^{−λ/2}, so that −log α is an inverse hyperbolic sine."""
         ratio = jnp.exp(-0.5 * log_snr)  # σ / α
-        log_alpha = math.log(2.0) - jnp.log(ratio + jnp.sqrt(jnp.square(ratio) + 4))
-        return _time_of_log_alpha(self, log_alpha)
+        return _time_of_log_alpha(self, -jnp.arcsinh(0.5 * ratio))
 
 
 @final
@@ -464,11 +463,11 @@ class DiscreteVariancePreserving:
 
     def time(self, log_snr: Array) -> Array:
         """The inverse of ``log_snr``."""
-        times, log_alphas = (jnp.asarray(table, jnp.float32) for table in self._tables)
+        times, log_alphas = (jnp.asarray(table, float) for table in self._tables)
         return jnp.interp(-0.5 * jax.nn.log_sigmoid(log_snr), -log_alphas, times)
 
     def _log_alpha(self, t: Array) -> Array:
-        times, log_alphas = (jnp.asarray(table, jnp.float32) for table in self._tables)
+        times, log_alphas = (jnp.asarray(table, float) for table in self._tables)
         return jnp.interp(t, times, log_alphas)
 
     @property

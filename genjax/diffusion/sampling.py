@@ -12,11 +12,14 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrization import Prediction
 from genjax.diffusion.process import Level, NoiseProcess
 
+LEAST = -1e6  # a log-SNR that stands in for −∞: no signal, and no infinite differences
 Denoise = Callable[[Array, Array], Prediction]  # (x_t (N, ...), t ()) -> x₀ and ε, (N, ...) each
 
 
@@ -41,6 +44,11 @@ class Sampler(Protocol):
     @property
     def evaluations(self) -> int:
         """How often a step calls the denoiser; the last one to data once."""
+        ...
+
+    @property
+    def needs_signal(self) -> bool:
+        """Whether a step divides by α, so that it cannot begin where that is 0."""
         ...
 
     def memory(self, x: Array) -> PyTree:
@@ -94,7 +102,11 @@ def walk(
 
     Returns:
       x at the last level, and what was observed, stacked, (num_steps, ...).
+
+    Raises:
+      ValueError: for a sampler that needs a signal where a level has none.
     """
+    _check_signal(sampler, process, levels)
     here, there = (jax.tree.map(lambda a, s=s: a[s], levels) for s in (slice(None, -1), slice(1, None)))
 
     def body(carry: tuple[Array, PyTree], inputs: tuple[Level, Level, Array]) -> tuple[tuple[Array, PyTree], PyTree]:
@@ -103,9 +115,10 @@ def walk(
         step_key, constrain_key = jax.random.split(key)
         done = there.sigma == 0
         # A level with half the noise stands in for data, so that no step divides by 0, in gradients neither.
-        nearer = Level(here.t, here.alpha, 0.5 * here.sigma, here.log_snr + 2 * math.log(2))
-        level = jax.tree.map(lambda a, b: jnp.where(done, a, b), nearer, there)
-        step = sampler.step(process, denoise, here, level, step_key, x, memory)
+        begin = here._replace(log_snr=jnp.maximum(here.log_snr, LEAST))
+        nearer = Level(here.t, here.alpha, 0.5 * here.sigma, begin.log_snr + 2 * math.log(2))
+        end = jax.tree.map(lambda a, b: jnp.where(done, a, b), nearer, there)
+        step = sampler.step(process, denoise, begin, end, step_key, x, memory)
         x_next = jnp.where(done, step.data, step.x)
         if constrain is not None:
             x_next = constrain(constrain_key, there, x_next)
@@ -120,3 +133,16 @@ def no_memory(x: Array) -> Any:
     """Of samplers that remember nothing."""
     del x
     return ()
+
+
+def _check_signal(sampler: Sampler, process: NoiseProcess, levels: Level) -> None:
+    if not sampler.needs_signal or isinstance(levels.alpha, Tracer):
+        return
+    t, alpha = np.asarray(levels.t), np.asarray(levels.alpha)
+    lost = np.flatnonzero(~(alpha > 0))
+    if lost.size:
+        raise ValueError(
+            f"alpha of {type(process).__name__} is 0 at t = {t[lost[0]]:.4g}, but {type(sampler).__name__} divides by "
+            "it: let the process end earlier, with end=0.999 for example, or use DDIM(), DPMSolverPP(), or Euler() or "
+            "Heun() without churn"
+        )

@@ -39,11 +39,9 @@ def moment_error(step, process, grid, num_steps):
     ("sampler", "order", "process", "grid"),
     [
         (diffusion.DDIM(), 1, VP, LOG_SNR),
-        (diffusion.DDIM(), 1, EDM, KARRAS),
         (diffusion.DPMSolverPP(1), 1, LINEAR, UNIFORM),
         (diffusion.DPMSolverPP(2), 2, VP, LOG_SNR),
         (diffusion.DPMSolverPP(2), 2, EDM, KARRAS),
-        (diffusion.DPMSolver2(), 2, VP, LOG_SNR),
         (diffusion.DPMSolver2(), 2, LINEAR, LOG_SNR),
         (diffusion.Euler(), 1, VP, UNIFORM),
         (diffusion.Euler(), 1, EDM, KARRAS),
@@ -63,7 +61,6 @@ def test_order_of_the_flow(sampler, order, process, grid):
     ("process", "grid"),
     [
         (diffusion.VariancePreserving(start=0.05), LOG_SNR),
-        (diffusion.Cosine(log_snr_max=3.0, log_snr_min=-8.0), LOG_SNR),
         (diffusion.EDM(start=0.1), KARRAS),
     ],
     ids=str,
@@ -83,7 +80,6 @@ def test_order_3(process, grid):
         (diffusion.Ancestral("upper"), 1, VP),
         (diffusion.Ancestral("upper"), 1, EDM),
         (diffusion.DPMSolverPP(1, stochastic=True), 1, LINEAR),
-        (diffusion.DPMSolverPP(2, stochastic=True), 2, VP),
         (diffusion.DPMSolverPP(2, stochastic=True), 2, LINEAR),
         (diffusion.EulerMaruyama(), 1, VP),
         (diffusion.EulerMaruyama(), 1, EDM),
@@ -97,9 +93,7 @@ def test_weak_order(sampler, order, process):
     assert abs(exact.order(errors) - order) < 0.2, errors
 
 
-@pytest.mark.parametrize(
-    ("sampler", "order", "process"), [(diffusion.Euler, 1, EDM), (diffusion.Heun, 2, EDM), (diffusion.Heun, 2, VP)]
-)
+@pytest.mark.parametrize(("sampler", "order", "process"), [(diffusion.Euler, 1, EDM), (diffusion.Heun, 2, EDM)])
 def test_weak_order_with_churn(sampler, order, process):
     """The noise of all steps together is the same however many they are: γ is S_churn over their number."""
     errors = []

@@ -22,10 +22,8 @@ KINDS = [
 NAMES = [type(kind).__name__ for kind in KINDS]
 PROCESSES = [
     diffusion.VariancePreserving(),
-    diffusion.SubVariancePreserving(),
     diffusion.EDM(),
     diffusion.LinearPath(end=0.999),
-    diffusion.DiscreteVariancePreserving(num_steps=100),
 ]
 RNG = np.random.default_rng(0)
 DATA, NOISE = SCALE * RNG.normal(size=(9, 3)), RNG.normal(size=(9, 3))

@@ -11,15 +11,9 @@ from genjax import diffusion
 from tests.diffusion import exact
 
 PATH = diffusion.LinearPath(end=0.999)
-PROCESSES = [
-    diffusion.VariancePreserving(),
-    diffusion.SubVariancePreserving(start=0.01),
-    diffusion.VarianceExploding(),
-    diffusion.EDM(start=0.02),
-    diffusion.Cosine(log_snr_max=10.0, log_snr_min=-10.0),
-    PATH,
-    diffusion.DiscreteVariancePreserving(),
-]
+SUB_VP = diffusion.SubVariancePreserving(start=0.01)
+COSINE = diffusion.Cosine(log_snr_max=10.0, log_snr_min=-10.0)
+DISCRETE = diffusion.DiscreteVariancePreserving()
 VP, EDM = diffusion.VariancePreserving(start=0.02), diffusion.EDM(start=0.05)
 POINTS = np.float32([[-1.0, -1.0], [1.0, -0.5], [0.2, 1.1]])
 
@@ -33,39 +27,52 @@ def start(process, count, key=0):
     return jax.random.normal(jax.random.key(key), (count, 2)) * process.sigma(jnp.float32(process.end))
 
 
-@pytest.mark.parametrize("process", PROCESSES, ids=repr)
 class TestGaussianData:
-    """Every process, with a sampler of the flow in log-SNR, one in time, and a random one."""
+    """Processes that convergence is not measured for, with samplers of equations in log-SNR and in time."""
 
-    def test_the_flow(self, process):
+    @pytest.mark.parametrize(
+        ("sampler", "process", "grid", "tolerance"),
+        [
+            (diffusion.DPMSolverPP(2), SUB_VP, diffusion.LogSNR(), 5e-3),
+            (diffusion.DPMSolver2(), COSINE, diffusion.LogSNR(), 5e-3),
+            (diffusion.DPMSolverPP(3), DISCRETE, diffusion.Karras(), 5e-3),
+            (diffusion.Heun(), SUB_VP, diffusion.Karras(), 1e-2),
+            (diffusion.Heun(), diffusion.VarianceExploding(), diffusion.Karras(), 1e-2),
+            (diffusion.Heun(), PATH, diffusion.Karras(), 1e-2),
+        ],
+        ids=str,
+    )
+    def test_the_flow(self, sampler, process, grid, tolerance):
         units = jnp.concatenate([jnp.zeros((1, 2)), jnp.eye(2)])
-        for sampler, grid, num_steps, tolerance in (
-            (diffusion.DPMSolverPP(2), diffusion.LogSNR(), 80, 5e-3),
-            (diffusion.Heun(), diffusion.Karras(), 80, 1e-2),
-        ):
-            levels = diffusion.levels(process, grid, num_steps, to_data=False)
-            out, _ = travel(sampler, process, exact.gaussian(process), levels, units)
-            matrix, offset = exact.flow(levels)
-            np.testing.assert_allclose(out[0], offset, atol=tolerance)
-            np.testing.assert_allclose((out[1:] - out[0]).T, matrix, atol=tolerance)
+        levels = diffusion.levels(process, grid, 80, to_data=False)
+        out, _ = travel(sampler, process, exact.gaussian(process), levels, units)
+        matrix, offset = exact.flow(levels)
+        np.testing.assert_allclose(out[0], offset, atol=tolerance)
+        np.testing.assert_allclose((out[1:] - out[0]).T, matrix, atol=tolerance)
 
-    def test_the_moments(self, process):
+    @pytest.mark.parametrize(
+        ("sampler", "process"),
+        [
+            (diffusion.DPMSolverPP(2, stochastic=True), SUB_VP),
+            (diffusion.EulerMaruyama(), diffusion.VarianceExploding()),
+            (diffusion.DPMSolverPP(2, stochastic=True), COSINE),
+            (diffusion.EulerMaruyama(), DISCRETE),
+        ],
+        ids=str,
+    )
+    def test_the_moments(self, sampler, process):
         levels = diffusion.levels(process, diffusion.LogSNR(), 80, to_data=False)
-        own = exact.Affine(diffusion.DPMSolverPP(2, stochastic=True), process, 80).moments(levels)
+        own = exact.Affine(sampler, process, 80).moments(levels)
         right = exact.marginal(np.float64(levels.alpha)[-1], np.float64(levels.sigma)[-1])
         for value, expected in zip(own, right, strict=True):
-            np.testing.assert_allclose(value, expected, atol=2e-2)
+            np.testing.assert_allclose(value, expected, atol=4e-2)
 
 
 @pytest.mark.parametrize(
     ("sampler", "tolerance"),
     [
         (diffusion.DDIM(), 0.06),
-        (diffusion.DPMSolverPP(1), 0.06),
-        (diffusion.DPMSolverPP(2), 2e-3),
         (diffusion.DPMSolverPP(3), 1e-3),
-        (diffusion.DPMSolver2(), 2e-3),
-        (diffusion.Euler(), 0.05),
         (diffusion.Heun(), 2e-3),
         (diffusion.ProbabilityFlow(), 1e-4),
     ],
@@ -92,7 +99,7 @@ class TestRandomSamplers:
         np.testing.assert_array_equal(one, other)
         assert not np.allclose(one, travel(diffusion.DDIM(), VP, exact.gaussian(VP), levels, x)[0], atol=0.01)
 
-    @pytest.mark.parametrize("process", [VP, EDM, PATH], ids=repr)
+    @pytest.mark.parametrize("process", [VP, EDM], ids=repr)
     def test_variances_of_ancestral_steps(self, process):
         """The lower one is right where all data are one point, the upper one where they are N(0, I)."""
         levels = diffusion.levels(process, diffusion.LogSNR(), 4, to_data=False)
@@ -123,7 +130,7 @@ class TestRandomSamplers:
         _, moved = diffusion.Churn(0.3, scale=1.5)(EDM, here, jax.random.key(0), x)
         np.testing.assert_allclose(np.std(moved), 1.5 * 2 * np.sqrt(1.3**2 - 1), rtol=0.02)
 
-    @pytest.mark.parametrize("process", [VP, PATH, diffusion.DiscreteVariancePreserving()], ids=repr)
+    @pytest.mark.parametrize("process", [VP, DISCRETE], ids=repr)
     def test_churn_keeps_the_distribution(self, process):
         """Of x at a level with more noise; at the end of discrete steps there is none, and nothing is added."""
         for t in (0.5, process.end):
@@ -158,9 +165,7 @@ class TestRandomSamplers:
         [
             (diffusion.PredictorCorrector(diffusion.DDIM()), VP, 60),
             (diffusion.PredictorCorrector(diffusion.Ancestral("upper"), 2), EDM, 60),
-            (diffusion.PredictorCorrector(diffusion.DPMSolverPP(2)), PATH, 40),
-            (diffusion.PredictorCorrector(num_corrections=30), EDM, 60),
-            (diffusion.PredictorCorrector(num_corrections=30), VP, 60),
+            (diffusion.PredictorCorrector(num_corrections=60), VP, 160),
             (diffusion.Heun(diffusion.Churn(0.1)), VP, 60),
         ],
         ids=str,
@@ -203,10 +208,8 @@ def test_finite_data_are_found(sampler):
 
 
 ALL = [
-    diffusion.DDIM(),
     diffusion.DDIM(1.0),
     diffusion.Ancestral("upper"),
-    diffusion.DPMSolverPP(2),
     diffusion.DPMSolverPP(3),
     diffusion.DPMSolverPP(2, stochastic=True),
     diffusion.Euler(),
@@ -225,8 +228,12 @@ NEEDY = [
 
 
 class TestNoSignal:
-    @pytest.mark.parametrize("sampler", ALL, ids=str)
-    @pytest.mark.parametrize("num_steps", [1, 3])
+    @pytest.mark.parametrize(
+        ("sampler", "num_steps"),
+        [(sampler, 1) for sampler in ALL]
+        + [(sampler, 4) for sampler in (diffusion.DDIM(1.0), diffusion.DPMSolverPP(2), diffusion.DPMSolverPP(3))],
+        ids=str,
+    )
     def test_samples_and_gradients_are_finite(self, sampler, num_steps):
         """Also where the first step begins at α = 0, and is the last one."""
         process = diffusion.LinearPath()
@@ -338,7 +345,9 @@ class TestWalk:
         assert len(traces) == 1
 
     @pytest.mark.parametrize(
-        "sampler", [s for s in (*ALL, *NEEDY) if not isinstance(s, diffusion.ProbabilityFlow)], ids=str
+        "sampler",
+        [diffusion.DDIM(), diffusion.DPMSolver2(), diffusion.Heun(), diffusion.PredictorCorrector(num_corrections=3)],
+        ids=str,
     )
     def test_evaluations(self, sampler):
         """As often as a sampler says."""

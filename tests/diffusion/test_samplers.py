@@ -172,7 +172,7 @@ class TestRandomSamplers:
     )
     def test_gaussian_data(self, sampler, process, num_steps):
         levels = diffusion.levels(process, diffusion.Karras(), num_steps, to_data=False)
-        count = 4000
+        count = 2000
         out, _ = travel(sampler, process, exact.gaussian(process), levels, start(process, count))
         mean, covariance = exact.marginal(float(levels.alpha[-1]), float(levels.sigma[-1]))
         # Five standard errors, and what steps of a finite size leave.

@@ -16,18 +16,15 @@ from genjax.diffusion.parametrization import (
     Velocity,
     convert,
 )
-from genjax.diffusion.process import (
+from genjax.diffusion.process import Level, NoiseProcess, check_process, level
+from genjax.diffusion.processes import (
     EDM,
     Cosine,
     DiscreteVariancePreserving,
-    Level,
     LinearPath,
-    NoiseProcess,
     SubVariancePreserving,
     VarianceExploding,
     VariancePreserving,
-    check_process,
-    level,
 )
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
 from genjax.diffusion.weighting import (

@@ -22,12 +22,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array
 from genjax.diffusion.parametrization import Prediction, per_example
 from genjax.diffusion.process import NoiseProcess, level
 from genjax.diffusion.sampling import Denoise
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, one_hot_label
 
 LabelledDenoise = Callable[[Array, Array, Array], Prediction]  # x_t (N, ...), t () and labels (N,) -> x₀ and ε
 
@@ -105,3 +106,34 @@ def thresholded(denoise: Denoise, process: NoiseProcess, percentile: float = 99.
         return Prediction(data, (x - here.alpha * data) / here.sigma)
 
     return kept
+
+
+def check_guidance(
+    weight: float,
+    interval: tuple[float, float] | None,
+    label: Array | int | None,
+    num_classes: int | None,
+    label_dropout: float,
+) -> None:
+    """Refuse guidance that a model cannot give, and labels that it has not.
+
+    Raises:
+      ValueError: for a negative weight, a label that is missing or not wanted or not one of the classes, a model that
+        was not trained for guidance, or an interval that is none.
+    """
+    check_at_least("guidance", weight, 0, "; 1 is none")
+    if label is not None:
+        one_hot_label(label, num_classes, np.size(label))
+    if weight != 1.0:
+        if label is None:
+            raise ValueError(
+                f"guidance is {weight}, but there is no label to guide to (label is None, num_classes is "
+                f"{num_classes}); train with num_classes and give a label, or leave guidance at 1"
+            )
+        if label_dropout == 0:
+            raise ValueError(
+                f"guidance is {weight}, but this model was trained with label_dropout=0 and does not know data without "
+                "labels; train with 0.1, or leave guidance at 1"
+            )
+    if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
+        raise ValueError(f"guidance_interval is {interval}, but must be two rising noise levels in [0, 1]")

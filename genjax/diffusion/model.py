@@ -30,9 +30,10 @@ from genjax.diffusion import likelihood
 from genjax.diffusion.ancestral import DDIM
 from genjax.diffusion.dpm_solver import DPMSolverPP
 from genjax.diffusion.grid import Grid, LogSNR, levels
-from genjax.diffusion.guidance import classifier_free, thresholded
+from genjax.diffusion.guidance import check_guidance, classifier_free, thresholded
 from genjax.diffusion.parametrization import Parametrization, Prediction, Velocity, level_for
-from genjax.diffusion.process import Cosine, Level, NoiseProcess, check_process
+from genjax.diffusion.process import Level, NoiseProcess, check_process
+from genjax.diffusion.processes import Cosine
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
 from genjax.diffusion.weighting import Errors, Output, TimeDistribution, UniformTimes, Weighting, stratified
 from genjax.nets import apply_net, init_net, output_shape
@@ -154,14 +155,7 @@ class Diffusion:
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
         return loss, (state | {PART: moved}, {"output_error": jnp.mean(errors.output) / errors.size})
 
-    def predict(
-        self,
-        variables: Variables,
-        x: Array,
-        t: Array,
-        *,
-        label: Array | int | None = None,
-    ) -> Prediction:
+    def predict(self, variables: Variables, x: Array, t: Array, *, label: Array | int | None = None) -> Prediction:
         """Say what in x_t are data and what is noise.
 
         Args:
@@ -198,7 +192,7 @@ class Diffusion:
         Raises:
           ValueError: for guidance that the model cannot give.
         """
-        self._check_guidance(label, guidance, guidance_interval)
+        check_guidance(guidance, guidance_interval, label, self.num_classes, self.label_dropout)
         if guidance == 1.0:
             denoise: Denoise = functools.partial(self.predict, variables, label=label)
         else:
@@ -343,13 +337,7 @@ class Diffusion:
         return self._deterministic(variables, steps.sigma[0] * checked_examples(latent, self.shape), label, steps)
 
     def interpolate(
-        self,
-        variables: Variables,
-        x: Array,
-        y: Array,
-        num_steps: int,
-        *,
-        label: Array | int | None = None,
+        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
     ) -> Array:
         """Decode the arc between the noise of x and that of y (B, ...), to (B, num_steps, ...)."""
         start, end = (self.encode(variables, side, label=label) for side in (x, y))
@@ -401,19 +389,3 @@ class Diffusion:
         if label is None or self.num_classes is None:
             return label
         return jnp.where(jax.random.bernoulli(key, self.label_dropout, label.shape), self.num_classes, label)
-
-    def _check_guidance(self, label: Array | int | None, guidance: float, interval: tuple[float, float] | None) -> None:
-        check_at_least("guidance", guidance, 0, "; 1 is none")
-        if guidance != 1.0:
-            if self.num_classes is None or label is None:
-                raise ValueError(
-                    f"guidance is {guidance}, but there is no label to guide to (label is {label}, num_classes is "
-                    f"{self.num_classes}); train with num_classes and give a label, or leave guidance at 1"
-                )
-            if self.label_dropout == 0:
-                raise ValueError(
-                    f"guidance is {guidance}, but this model was trained with label_dropout=0 and does not know data "
-                    "without labels; train with 0.1, or leave guidance at 1"
-                )
-        if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
-            raise ValueError(f"guidance_interval is {interval}, but must be two rising noise levels in [0, 1]")

@@ -124,9 +124,18 @@ class TestErrors:
     @pytest.mark.parametrize(
         "process", [diffusion.LinearPath(), diffusion.VariancePreserving(start=0.0)], ids=["alpha = 0", "sigma = 0"]
     )
-    def test_infinite_log_snrs(self, grid, process):
-        with pytest.raises(ValueError, match=r"this grid needs finite ones: keep start and end .* or use Uniform\(\)"):
-            diffusion.levels(process, grid, 4)
+    def test_infinite_log_snrs_have_a_stand_in(self, grid, process):
+        """The ends are kept; what lies between is where it would be with ends at ±12."""
+        levels = diffusion.levels(process, grid, 5, to_data=False)
+        assert levels.t[0] == process.end and levels.t[-1] == process.start
+        ends = [float(process.log_snr(jnp.float32(t))) for t in (process.end, process.start)]
+        first, last = (12 * np.sign(end) if np.isinf(end) else end for end in ends)
+        if isinstance(grid, diffusion.Karras):
+            first, last = (np.exp(-0.5 * log_snr / grid.rho) for log_snr in (first, last))
+            inner = -2 * grid.rho * np.log(np.linspace(first, last, 6)[1:-1])
+        else:
+            inner = np.linspace(first, last, 6)[1:-1]
+        np.testing.assert_allclose(levels.log_snr[1:-1], inner, atol=2e-3)
 
     def test_rho(self):
         with pytest.raises(ValueError, match=r"rho is 0.5"):

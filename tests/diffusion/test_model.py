@@ -279,7 +279,7 @@ class TestErrors:
         for options, message in (
             ({"guidance": 2.0, "guidance_interval": (0.8, 0.2)}, r"guidance_interval is \(0.8, 0.2\)"),
             ({"num_steps": 0}, "num_steps is 0, but must be at least 1"),
-            ({"label": 3}, "label is 3"),
+            ({"label": 2}, r"label is 2, but must be in 0, \.\.\., 1"),
             ({"guidance": -1.0}, "guidance is -1.0, but must be at least 0"),
         ):
             with pytest.raises(ValueError, match=message):

@@ -154,7 +154,7 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: Array, embedded: Array, train: bool = False) -> Array:
         """Map (B, H, W, C) and embeddings (B, E) to (B, H, W, features)."""
         conv = functools.partial(Conv, self.features, (3, 3), dtype=self.dtype)
-        norm = functools.partial(GroupNorm, self.num_groups, dtype=self.dtype)
+        norm: Callable[[], Any] = functools.partial(GroupNorm, self.num_groups, dtype=self.dtype)
         h = conv()(self.activation(norm()(x)))
         parts = 2 if self.modulation == "film" else 1
         *gain, bias = jnp.split(nn.Dense(parts * self.features, name="modulation")(embedded), parts, axis=-1)

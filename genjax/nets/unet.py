@@ -163,7 +163,11 @@ class ResidualBlock(nn.Module):
         dropout: Any = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
         h = dropout(self.activation(h))
         h = conv(kernel_init=scaled_init(self.output_scale))(h)
-        return h + (x if x.shape[-1] == self.features else Conv(self.features, (1, 1), dtype=self.dtype)(x))
+        if x.shape[-1] == self.features:
+            return h + x
+        # S is a product of matrices, whose gradient is quicker on CPUs than that of a convolution.
+        skipped = nn.Dense(self.features, dtype=self.dtype, name="skip")(x.reshape(-1, x.shape[-1]))
+        return h + skipped.reshape(h.shape)
 
 
 class AttentionBlock(nn.Module):

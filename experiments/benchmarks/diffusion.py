@@ -3,8 +3,8 @@
     python experiments/benchmarks/diffusion.py [--json]
 
 Images of 28 x 28 x 1, 32 channels times 1, 2 and 2, two blocks at each height and no attention, in the same process on
-two threads, in turns. (Where other work runs, ``taskset -c 0`` before the command is fairer: on one thread, as PyTorch's
-threads wait for each other in every operation.) Training: predicting the noise at random times, Adam, batches of 32;
+two threads, in turns. (Where other work runs, ``taskset -c 0`` before the command is fairer: one thread, as PyTorch's
+wait for each other in every operation.) Training: predicting the noise at random times, Adam, batches of 32;
 genjax runs its steps as one ``lax.scan`` in a compiled function, PyTorch one after the other, with the fused Adam.
 Sampling: 16 images in 50 steps of DDIM; one compiled program against the loop with ``DDIMScheduler``. PyTorch has its
 images channels last, with which its forward pass is quicker by a tenth and its training step as quick.
@@ -43,7 +43,7 @@ Contestants = dict[str, Callable[[], float]]
 
 def noise_of(params: Any, x: jax.Array, t: jax.Array) -> jax.Array:
     """The network's ε at times (B,)."""
-    return NET.apply({"params": params}, x, (20 - jnp.clip(PROCESS.log_snr(t), -20, 20)) / 40)
+    return nets.apply_net(NET, params, {}, x, (20 - jnp.clip(PROCESS.log_snr(t), -20, 20)) / 40)[0]
 
 
 def loss_of(params: Any, key: jax.Array, x: jax.Array) -> jax.Array:
@@ -103,11 +103,13 @@ def of_torch(data: np.ndarray) -> tuple[Contestants, int]:
 
     settings: dict[str, Any] = {"in_channels": SHAPE[2], "out_channels": SHAPE[2], "add_attention": False}
     settings |= {"down_block_types": ("DownBlock2D",) * len(widths), "up_block_types": ("UpBlock2D",) * len(widths)}
-    net = UNet2DModel(
+    unet: Any = UNet2DModel
+    net = unet(
         sample_size=SHAPE[0], layers_per_block=BLOCKS, block_out_channels=widths, norm_num_groups=GROUPS, **settings
     ).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, fused=True)
-    process, sampler = DDPMScheduler(), DDIMScheduler(clip_sample=False)
+    process: Any = DDPMScheduler()
+    sampler: Any = DDIMScheduler(clip_sample=False)
     sampler.set_timesteps(SAMPLER_STEPS)
 
     def train() -> None:

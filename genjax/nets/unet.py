@@ -154,10 +154,11 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: Array, embedded: Array, train: bool = False) -> Array:
         """Map (B, H, W, C) and embeddings (B, E) to (B, H, W, features)."""
         conv = functools.partial(Conv, self.features, (3, 3), dtype=self.dtype)
-        norm: Callable[[], Any] = functools.partial(GroupNorm, self.num_groups, dtype=self.dtype)
+        norm: Any = functools.partial(GroupNorm, self.num_groups, dtype=self.dtype)
         h = conv()(self.activation(norm()(x)))
         parts = 2 if self.modulation == "film" else 1
-        *gain, bias = jnp.split(nn.Dense(parts * self.features, name="modulation")(embedded), parts, axis=-1)
+        vectors = nn.Dense(parts * self.features, name="modulation")(embedded)
+        *gain, bias = jnp.split(vectors, parts, axis=-1)
         # Equation 2 or 1.
         h = norm()(h, *gain, bias) if gain else norm()(h + bias[:, None, None].astype(h.dtype))
         dropout: Any = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)

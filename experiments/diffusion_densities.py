@@ -22,8 +22,8 @@ def scores_against(density: Any) -> SampleScore:
 
     def score(x: jax.Array) -> dict[str, Any]:
         test = metrics.mmd_test(jax.random.key(2), reference, x[:NUM_COMPARED])
-        told = {name: test[name] for name in ("mmd2", "threshold", "p_value")}
-        return told if modes is None else told | modes.compute(modes.update(modes.init(), x))
+        told: dict[str, Any] = {name: test[name] for name in ("mmd2", "threshold", "p_value")}
+        return told if modes is None else {**told, **modes.compute(modes.update(modes.init(), x))}
 
     return SampleScore(name="mmd2", score=score, num_samples=10_000, lower_is_better=True)
 

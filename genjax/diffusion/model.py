@@ -193,7 +193,7 @@ class Diffusion:
           ValueError: for guidance that the model cannot give.
         """
         check_guidance(guidance, guidance_interval, label, self.num_classes, self.label_dropout)
-        if guidance == 1.0:
+        if guidance == 1.0 or label is None or self.num_classes is None:
             denoise: Denoise = functools.partial(self.predict, variables, label=label)
         else:
             active = None if guidance_interval is None else functools.partial(self._within, guidance_interval)

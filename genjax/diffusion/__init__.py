@@ -3,6 +3,7 @@
 from genjax.diffusion.ancestral import DDIM, Ancestral
 from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
+from genjax.diffusion.guidance import by_classifier, classifier_free, thresholded
 from genjax.diffusion.model import Diffusion
 from genjax.diffusion.ode import Churn, Euler, EulerMaruyama, Heun, PredictorCorrector, ProbabilityFlow
 from genjax.diffusion.parametrization import (
@@ -91,9 +92,12 @@ __all__ = [
     "VariationalBound",
     "Velocity",
     "Weighting",
+    "by_classifier",
     "check_process",
+    "classifier_free",
     "convert",
     "level",
     "levels",
+    "thresholded",
     "walk",
 ]

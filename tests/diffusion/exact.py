@@ -21,15 +21,16 @@ COVARIANCE = np.array([[0.64, 0.24], [0.24, 0.25]])
 VARIANCES, AXES = np.linalg.eigh(COVARIANCE)  # s², Q
 
 
-def gaussian(process):
+def gaussian(process, mean=MEAN, covariance=COVARIANCE):
     """The denoiser of N(μ, S)."""
+    eigen = np.linalg.eigh(covariance)
 
     def denoise(x, t):
         alpha, sigma = process.alpha(t), process.sigma(t)
-        axes, mean = jnp.asarray(AXES, x.dtype), jnp.asarray(MEAN, x.dtype)[None]
-        inverse = 1 / (alpha**2 * jnp.asarray(VARIANCES, x.dtype) + sigma**2)
-        centred = ((x - alpha * mean) @ axes) * inverse[None]
-        data = mean + alpha * (centred * jnp.asarray(VARIANCES, x.dtype)[None]) @ axes.T
+        variances, axes, center = (jnp.asarray(part, x.dtype) for part in (*eigen, mean[None]))
+        inverse = 1 / (alpha**2 * variances + sigma**2)
+        centred = ((x - alpha * center) @ axes) * inverse[None]
+        data = center + alpha * (centred * variances[None]) @ axes.T
         return diffusion.Prediction(data, sigma * centred @ axes.T)
 
     return denoise

@@ -2,6 +2,7 @@
 
 from genjax.diffusion.ancestral import DDIM, Ancestral
 from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
+from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
 from genjax.diffusion.guidance import by_classifier, classifier_free, thresholded
 from genjax.diffusion.model import Diffusion
@@ -96,6 +97,8 @@ __all__ = [
     "check_process",
     "classifier_free",
     "convert",
+    "edit",
+    "inpaint",
     "level",
     "levels",
     "thresholded",

@@ -27,10 +27,10 @@ def gaussian(process, mean=MEAN, covariance=COVARIANCE):
 
     def denoise(x, t):
         alpha, sigma = process.alpha(t), process.sigma(t)
-        variances, axes, center = (jnp.asarray(part, x.dtype) for part in (*eigen, mean[None]))
+        variances, axes, center = (jnp.asarray(part, x.dtype) for part in (eigen[0][None], eigen[1], mean[None]))
         inverse = 1 / (alpha**2 * variances + sigma**2)
-        centred = ((x - alpha * center) @ axes) * inverse[None]
-        data = center + alpha * (centred * variances[None]) @ axes.T
+        centred = ((x - alpha * center) @ axes) * inverse
+        data = center + alpha * (centred * variances) @ axes.T
         return diffusion.Prediction(data, sigma * centred @ axes.T)
 
     return denoise

@@ -1,6 +1,7 @@
 """Diffusion models: a noise process, a denoiser, a sampler."""
 
 from genjax.diffusion.ancestral import DDIM, Ancestral
+from genjax.diffusion.coupling import Coupling, SinkhornCoupling
 from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
@@ -28,6 +29,7 @@ from genjax.diffusion.processes import (
     VarianceExploding,
     VariancePreserving,
 )
+from genjax.diffusion.reflow import pairs
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
 from genjax.diffusion.weighting import (
     DiscreteTimes,
@@ -50,6 +52,7 @@ __all__ = [
     "Ancestral",
     "Churn",
     "Cosine",
+    "Coupling",
     "DPMSolver2",
     "DPMSolverPP",
     "Data",
@@ -82,6 +85,7 @@ __all__ = [
     "Sampler",
     "Score",
     "Simple",
+    "SinkhornCoupling",
     "SubVariancePreserving",
     "TimeDistribution",
     "Times",
@@ -101,6 +105,7 @@ __all__ = [
     "inpaint",
     "level",
     "levels",
+    "pairs",
     "thresholded",
     "walk",
 ]

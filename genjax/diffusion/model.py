@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
 from genjax.diffusion.ancestral import DDIM
+from genjax.diffusion.coupling import Coupling, draw_noise
 from genjax.diffusion.dpm_solver import DPMSolverPP
 from genjax.diffusion.grid import Grid, LogSNR, levels
 from genjax.diffusion.guidance import check_guidance, classifier_free, thresholded
@@ -68,6 +69,7 @@ class Diffusion:
       parametrization: what the network says.
       weighting: loss of an example at a time.
       times: where training looks.
+      coupling: which noise belongs to which data in training; None for independent ones.
       sampler: how samples are drawn, unless ``sample`` is told otherwise.
       grid: at which levels, likewise.
       num_steps: in how many steps, likewise.
@@ -87,6 +89,7 @@ class Diffusion:
     parametrization: Parametrization = field(default_factory=Velocity)
     weighting: Weighting = field(default_factory=Output)
     times: TimeDistribution = field(default_factory=UniformTimes)
+    coupling: Coupling | None = None
     sampler: Sampler = field(default_factory=DPMSolverPP)
     grid: Grid = field(default_factory=LogSNR)
     num_steps: int = 50
@@ -141,7 +144,7 @@ class Diffusion:
         x = checked_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key = jax.random.split(key, 4)
         t = self.times.quantile(self.process, stratified(time_key, len(x)))
-        noise = batch["noise"] if "noise" in batch else jax.random.normal(noise_key, x.shape, x.dtype)
+        noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
         label = self._dropped(label_key, label_of(batch, self.num_classes))
         here = level_for(self.process, t, x)
         noisy = here.alpha * x + here.sigma * noise

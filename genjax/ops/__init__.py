@@ -15,6 +15,7 @@ from genjax.ops.paths import linear_path, spherical_path
 from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, log_mass
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
 from genjax.ops.temperature import tempered_logits, tempered_softmax
+from genjax.ops.transport import sinkhorn
 
 __all__ = [
     "Bernoulli",
@@ -51,6 +52,7 @@ __all__ = [
     "log_mean_weight",
     "mean_log_weight",
     "one_hot_label",
+    "sinkhorn",
     "spherical_path",
     "sum_over_example",
     "tempered_logits",

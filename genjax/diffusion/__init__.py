@@ -31,6 +31,7 @@ from genjax.diffusion.processes import (
 )
 from genjax.diffusion.reflow import pairs
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
+from genjax.diffusion.score_matching import Denoising, ScoreMatching, Sliced
 from genjax.diffusion.weighting import (
     DiscreteTimes,
     Errors,
@@ -57,6 +58,7 @@ __all__ = [
     "DPMSolverPP",
     "Data",
     "Denoise",
+    "Denoising",
     "Diffusion",
     "DiscreteTimes",
     "DiscreteVariancePreserving",
@@ -84,8 +86,10 @@ __all__ = [
     "ProbabilityFlow",
     "Sampler",
     "Score",
+    "ScoreMatching",
     "Simple",
     "SinkhornCoupling",
+    "Sliced",
     "SubVariancePreserving",
     "TimeDistribution",
     "Times",

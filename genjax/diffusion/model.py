@@ -36,7 +36,8 @@ from genjax.diffusion.parametrization import Parametrization, Prediction, Veloci
 from genjax.diffusion.process import Level, NoiseProcess, check_process
 from genjax.diffusion.processes import Cosine
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
-from genjax.diffusion.weighting import Errors, Output, TimeDistribution, UniformTimes, Weighting, stratified
+from genjax.diffusion.score_matching import Denoising, ScoreMatching
+from genjax.diffusion.weighting import Output, TimeDistribution, UniformTimes, Weighting, stratified
 from genjax.nets import apply_net, init_net, output_shape
 from genjax.ops import (
     Solver,
@@ -49,7 +50,6 @@ from genjax.ops import (
     mean_log_weight,
     one_hot_label,
     spherical_path,
-    sum_over_example,
 )
 
 PART = "denoiser"
@@ -69,6 +69,7 @@ class Diffusion:
       parametrization: what the network says.
       weighting: loss of an example at a time.
       times: where training looks.
+      score_matching: how errors are known in training.
       coupling: which noise belongs to which data in training; None for independent ones.
       sampler: how samples are drawn, unless ``sample`` is told otherwise.
       grid: at which levels, likewise.
@@ -89,6 +90,7 @@ class Diffusion:
     parametrization: Parametrization = field(default_factory=Velocity)
     weighting: Weighting = field(default_factory=Output)
     times: TimeDistribution = field(default_factory=UniformTimes)
+    score_matching: ScoreMatching = field(default_factory=Denoising)
     coupling: Coupling | None = None
     sampler: Sampler = field(default_factory=DPMSolverPP)
     grid: Grid = field(default_factory=LogSNR)
@@ -142,18 +144,13 @@ class Diffusion:
         """
         del step
         x = checked_examples(batch["x"], self.shape)
-        time_key, noise_key, label_key, dropout_key = jax.random.split(key, 4)
+        time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
         t = self.times.quantile(self.process, stratified(time_key, len(x)))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
         label = self._dropped(label_key, label_of(batch, self.num_classes))
-        here = level_for(self.process, t, x)
-        noisy = here.alpha * x + here.sigma * noise
-        output, moved = self._output(Variables(params, state), noisy, t, label, key=dropout_key, train=True)
-        predicted, truth = self.parametrization.predict(self.process, t, noisy, output), Prediction(x, noise)
-        target = self.parametrization.target(self.process, t, truth)
-        errors = Errors(
-            *(sum_over_example(jnp.square(a - b)) for a, b in (*zip(predicted, truth, strict=True), (output, target))),
-            size=x[0].size,
+        says = functools.partial(self._output, Variables(params, state), t=t, label=label, key=dropout_key, train=True)
+        errors, moved = self.score_matching.errors(
+            self.process, self.parametrization, says, direction_key, t, Prediction(x, noise)
         )
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
         return loss, (state | {PART: moved}, {"output_error": jnp.mean(errors.output) / errors.size})

@@ -1,0 +1,137 @@
+"""Sliced score matching: on Gaussian data, against the integrals that it stands for."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import diffusion
+from tests.diffusion import exact
+
+PROCESS = diffusion.VariancePreserving()
+NUM = 200_000
+FACTOR = np.linalg.cholesky(exact.COVARIANCE)
+
+
+def truth(key):
+    data_key, noise_key = jax.random.split(key)
+    data = exact.MEAN[None] + jax.random.normal(data_key, (NUM, 2)) @ FACTOR.T
+    return diffusion.Prediction(data.astype(jnp.float32), jax.random.normal(noise_key, (NUM, 2)))
+
+
+@functools.partial(jax.jit, static_argnames=("matching", "parametrization"))
+def errors(matching, key, t, scale, shift, parametrization=diffusion.Noise()):  # noqa: B008
+    """Mean errors at one time of ε̂ = scale · the exact one + shift, said by a parametrization."""
+
+    def says(x):
+        predicted = exact.gaussian(PROCESS)(x, t)
+        noise = scale * predicted.noise + shift[None]
+        data = (x - PROCESS.sigma(t) * noise) / PROCESS.alpha(t)
+        return parametrization.target(PROCESS, t, diffusion.Prediction(data, noise)), jnp.float32(7.0)
+
+    truth_key, own_key = jax.random.split(key)
+    found, state = matching.errors(PROCESS, parametrization, says, own_key, jnp.full(NUM, t), truth(truth_key))
+    return jax.tree.map(jnp.mean, found), state
+
+
+def inverse(t):
+    """That of the covariance of x_t."""
+    _, covariance = exact.marginal(float(PROCESS.alpha(t)), float(PROCESS.sigma(t)))
+    return np.linalg.inv(covariance)
+
+
+@pytest.mark.parametrize("num_directions", [1, 3])
+def test_the_exact_score_has_minus_half_its_mean_square(num_directions):
+    """By parts: E[vᵀ (∂s/∂x) v + ½ ‖s‖²] = −½ E‖s‖², the trace of −½ of the inverse covariance."""
+    t = jnp.float32(0.3)
+    found, _ = errors(diffusion.Sliced(num_directions), jax.random.key(0), t, 1.0, jnp.zeros(2))
+    objective = (float(found.noise) - 2) / (2 * float(PROCESS.sigma(t)) ** 2)
+    np.testing.assert_allclose(objective, -0.5 * np.trace(inverse(t)), rtol=0.01)
+
+
+def test_the_gradient_vanishes_at_the_exact_score_alone():
+    t = jnp.float32(0.3)
+
+    @jax.jit
+    @jax.grad
+    def gradient(settings, key):
+        return errors(diffusion.Sliced(), key, t, *settings)[0].noise
+
+    at_exact, moved = (
+        gradient((jnp.float32(scale), jnp.full(2, shift)), jax.random.key(1))
+        for scale, shift in ((1.0, 0.0), (1.5, 0.2))
+    )
+    np.testing.assert_allclose(at_exact[0], 0.0, atol=0.02)
+    np.testing.assert_allclose(at_exact[1], 0.0, atol=0.02)
+    # Of E‖(scale − 1) ε̂ + shift‖², with E‖ε̂‖² = σ² tr Σ⁻¹.
+    square = float(PROCESS.sigma(t)) ** 2 * np.trace(inverse(t))
+    np.testing.assert_allclose(moved[0], 2 * 0.5 * square, rtol=0.03)
+    np.testing.assert_allclose(moved[1], 2 * 0.2, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "parametrization", [diffusion.Noise(), diffusion.Velocity(), diffusion.Score(), diffusion.Preconditioned(0.7)]
+)
+def test_all_errors_have_the_expectation_of_denoising(parametrization):
+    t, shift = jnp.float32(0.4), jnp.array([0.3, -0.6])
+    for scale in (1.0, 0.5):
+        sliced, denoising = (
+            errors(matching, jax.random.key(2), t, scale, shift, parametrization)
+            for matching in (diffusion.Sliced(), diffusion.Denoising())
+        )
+        assert sliced[0].size == denoising[0].size == 2
+        for own, right in zip(sliced[0][:3], denoising[0][:3], strict=True):
+            np.testing.assert_allclose(own, right, rtol=0.03)
+        assert sliced[1] == denoising[1] == 7.0  # the network's state
+
+
+def test_more_directions_have_less_variance():
+    """Between directions of ±1 only what is off the diagonal varies: 2 Σ_{i≠j} J_ij² over their number."""
+    t, noise = jnp.float32(0.3), jnp.zeros((4_000, 2))
+    same = diffusion.Prediction(jnp.ones((4_000, 2)), noise)
+    jacobian = float(PROCESS.sigma(t)) * inverse(t)
+    for num in (1, 4):
+        found, _ = jax.jit(
+            lambda key, num=num: diffusion.Sliced(num).errors(
+                PROCESS,
+                diffusion.Noise(),
+                lambda x: (exact.gaussian(PROCESS)(x, t).noise, ()),
+                key,
+                jnp.full(4_000, t),
+                same,
+            )
+        )(jax.random.key(3))
+        expected = (2 * float(PROCESS.sigma(t))) ** 2 * (2 * jacobian[0, 1]) ** 2 / num
+        np.testing.assert_allclose(np.asarray(found.noise).var(), expected, rtol=0.1)
+
+
+class Line:
+    """A network that says w x."""
+
+    def init(self, key, x, level):
+        return {"params": {"w": jnp.full((), 0.3)}}
+
+    def apply(self, variables, x, level):
+        return variables["params"]["w"] * x
+
+
+def test_models_learn_by_it():
+    """Both losses and their gradients have one expectation over times too, for the weighting that is asked for."""
+    for weighting in (diffusion.Simple(), diffusion.MinSNR(2.0)):
+        values = []
+        for matching in (diffusion.Denoising(), diffusion.Sliced()):
+            model = diffusion.Diffusion(
+                shape=(2,), net=Line(), process=PROCESS, weighting=weighting, score_matching=matching
+            )
+            variables = model.init(jax.random.key(4), {"x": jnp.zeros((2, 2))})
+            loss = jax.jit(jax.value_and_grad(model.loss, has_aux=True))
+            (value, _), gradient = loss(*variables, jax.random.key(5), {"x": truth(jax.random.key(6)).data}, 0)
+            values.append((value, gradient["denoiser"]["w"]))
+        np.testing.assert_allclose(values[1], values[0], rtol=0.03, atol=0.01)
+
+
+def test_no_directions():
+    with pytest.raises(ValueError, match="num_directions is 0, but must be at least 1"):
+        diffusion.Sliced(0)

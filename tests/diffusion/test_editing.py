@@ -99,6 +99,18 @@ class TestInpaint:
         np.testing.assert_allclose(out.mean(axis=0), exact.MEAN, atol=4 * 0.8 / NUM**0.5)
         np.testing.assert_allclose(np.cov(out.T), exact.COVARIANCE, atol=0.04)
 
+    def test_the_step_to_data_is_not_repeated(self, variables):
+        """Data are then means given the first level, S α² (α² S + σ²)⁻¹ S wide; means of those would be less so."""
+        process = diffusion.VariancePreserving(start=0.05)
+        model = dataclasses.replace(MODEL, process=process)
+        options = {"resamplings": 8, "sampler": diffusion.Heun(), "num_steps": 12}
+        draw = jax.jit(lambda key, x: diffusion.inpaint(model, variables, key, x, jnp.zeros(2, bool), **options))
+        alpha, sigma = (float(f(jnp.float32(process.start))) for f in (process.alpha, process.sigma))
+        _, covariance = exact.marginal(alpha, sigma)
+        expected = alpha**2 * exact.COVARIANCE @ np.linalg.inv(covariance) @ exact.COVARIANCE
+        x = np.asarray(draw(jax.random.key(12), jnp.zeros((NUM, 2))))
+        np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(x.T)), np.linalg.eigvalsh(expected), rtol=0.12)
+
     @pytest.mark.parametrize(
         ("known", "options", "message"),
         [

@@ -1,4 +1,12 @@
-"""Class-conditional diffusion on scikit-learn's digits, 8 x 8 pixels of 17 levels, with classifier-free guidance."""
+"""Class-conditional diffusion on scikit-learn's digits, 8 x 8 pixels of 17 levels, with classifier-free guidance.
+
+Command: genjax train experiments/diffusion_digits.py, then
+genjax evaluate RUN --metrics frechet_distance precision_recall --features classifier:digits --num-samples 10000
+Reached: Fréchet distance of 10,000 samples (20 steps, no guidance) from the 360 test images, on features of the
+project's classifier, 2.89, precision 0.974 and recall 0.967 (seed 0); 8 min 51 s beside other work on 2 CPU cores (AMD
+EPYC, jax 0.10.2). The classifier, right on 98.6 % of the test images, finds the class that was asked for in 98.3 % of
+2,000 samples, and in all of them with guidance 1.5, 2 or 3.
+"""
 
 from typing import Literal
 
@@ -22,7 +30,7 @@ def experiment(
     learning_rate: float = 2e-3,
     ema_decay: float = 0.999,
     num_sampling_steps: int = 20,
-    steps: int = 3_000,
+    steps: int = 2_000,
     batch_size: int = 64,
 ) -> Experiment:
     """Describe the run.

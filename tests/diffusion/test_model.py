@@ -186,16 +186,15 @@ class TestWays:
     def test_codes_are_the_noise_of_gaussian_data(self, model, variables):
         """The exact way maps each coordinate by its standard deviation."""
         x = draw(jax.random.key(14), 100)
-        noise = model.encode(variables, x, num_steps=400)
-        np.testing.assert_allclose(noise, (x - MEAN) / DEVIATION, atol=0.05)
-        np.testing.assert_allclose(model.decode(variables, noise, num_steps=400), x, atol=0.05)
+        noise = model.encode(variables, x, num_steps=50)
+        np.testing.assert_allclose(noise, (x - MEAN) / DEVIATION, atol=0.02)
+        np.testing.assert_allclose(model.decode(variables, noise, num_steps=50), x, atol=2e-3)
 
     def test_interpolation_begins_and_ends_with_its_ends(self, model, variables):
         x, y = draw(jax.random.key(15), 4), draw(jax.random.key(16), 4)
         path = jax.jit(model.interpolate, static_argnums=3)(variables, x, y, 3)
-        for end, place in ((x, 0), (y, 2)):
-            there_and_back = model.decode(variables, model.encode(variables, end))
-            np.testing.assert_allclose(path[:, place], there_and_back, atol=1e-4)
+        np.testing.assert_allclose(path[:, 0], x, atol=2e-3)
+        np.testing.assert_allclose(path[:, 2], y, atol=2e-3)
 
     def test_the_score_is_the_gradient_of_the_log_density(self, model, variables):
         x, t = draw(jax.random.key(17), 8), jnp.float32(0.4)

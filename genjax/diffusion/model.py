@@ -122,9 +122,7 @@ class Diffusion:
         arguments = (x, jnp.zeros(len(x)), *self._conditions(label_of(batch, self.num_classes), len(x)))
         returned = output_shape(self.net, key, *arguments)
         if returned != x.shape:
-            raise ValueError(
-                f"net returned shape {returned}, but must return that of x, {x.shape}: change its last layer"
-            )
+            raise ValueError(f"net returned shape {returned}, but must return x's, {x.shape}: change its last layer")
         params, state = init_net(self.net, key, *arguments)
         return Variables({PART: params}, {PART: state})
 
@@ -365,8 +363,6 @@ class Diffusion:
         """Return how noisy x_t is as the network is told, from 0 for data to 1 for noise: linear in the log-SNR."""
         log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
         return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
-
-    # The parts of the equations above.
 
     def _output(
         self,

@@ -296,5 +296,5 @@ class TestErrors:
                 return x[:, :1]
 
         model = diffusion.Diffusion(shape=(2,), net=Halves())
-        with pytest.raises(ValueError, match=r"net returned shape \(2, 1\), but must return that of x"):
+        with pytest.raises(ValueError, match=r"net returned shape \(2, 1\), but must return x's"):
             model.init(jax.random.key(74), {"x": jnp.zeros((2, 2))})

@@ -56,7 +56,9 @@ def experiment(
     }
     model = diffusion.Diffusion(
         shape=(8, 8, 1),
-        net=nets.UNet(width, multipliers=(1, 2), num_blocks=1, attention_at=(4,), dropout=dropout),
+        net=nets.UNet(
+            width, multipliers=(1, 2), num_blocks=1, attention_at=(4,), dropout=dropout, num_groups=min(8, width)
+        ),
         num_classes=10,
         num_steps=num_sampling_steps,
         **fields[model_name],

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.process import Level, NoiseProcess, conditional_variance
-from genjax.diffusion.sampling import Denoise, Step, no_memory
+from genjax.diffusion.sampling import Denoise, Sampler, Step
 from genjax.ops import check_choice
 
 
 @final
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Sampler):
     """Equation 1 with a share of the noise: 0 for none, 1 for ancestral sampling.
 
     Attributes:
@@ -43,20 +43,6 @@ class DDIM:
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta is {self.eta}, but must be in [0, 1]; 0 is deterministic, 1 is ancestral")
-
-    @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 1
-
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return False
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
@@ -74,7 +60,7 @@ class DDIM:
 
 @final
 @dataclass(frozen=True)
-class Ancestral:
+class Ancestral(Sampler):
     """Equation 1 with all of the noise: DDPM.
 
     Attributes:
@@ -85,20 +71,6 @@ class Ancestral:
 
     def __post_init__(self) -> None:
         check_choice("variance", self.variance, ("lower", "upper"))
-
-    @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 1
-
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return False
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree

@@ -35,13 +35,13 @@ import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.process import Level, NoiseProcess, level
-from genjax.diffusion.sampling import Denoise, Step, no_memory
+from genjax.diffusion.sampling import Denoise, Sampler, Step
 from genjax.ops import check_choice
 
 
 @final
 @dataclass(frozen=True)
-class DPMSolver2:
+class DPMSolver2(Sampler):
     """Order 2 with two evaluations a step. The process must have α > 0 at its end."""
 
     @property
@@ -53,10 +53,6 @@ class DPMSolver2:
     def needs_signal(self) -> bool:
         """See ``Sampler``."""
         return True
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
@@ -88,7 +84,7 @@ class Past(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class DPMSolverPP:
+class DPMSolverPP(Sampler):
     """Multistep DPM-Solver++, with one evaluation a step; the first steps are of lower orders.
 
     Attributes:
@@ -103,16 +99,6 @@ class DPMSolverPP:
         check_choice("order", self.order, (1, 2, 3))
         if self.stochastic and self.order == 3:
             raise ValueError("order is 3, but the stochastic equation has 1 and 2; use order=2")
-
-    @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 1
-
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return False
 
     def memory(self, x: Array) -> Past:
         """See ``Sampler``."""

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrization import Prediction
 from genjax.diffusion.process import Level, NoiseProcess, conditional_variance, level, rates
-from genjax.diffusion.sampling import Denoise, Step, no_memory
+from genjax.diffusion.sampling import Denoise, Sampler, Step
 from genjax.ops import Solver, check_at_least
 
 
@@ -72,7 +72,7 @@ def slope(process: NoiseProcess, t: Array, prediction: Prediction) -> Array:
 
 @final
 @dataclass(frozen=True)
-class Euler:
+class Euler(Sampler):
     """Euler's method: order 1.
 
     Attributes:
@@ -82,18 +82,9 @@ class Euler:
     churn: Churn | None = None
 
     @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 1
-
-    @property
     def needs_signal(self) -> bool:
         """See ``Sampler``."""
         return self.churn is not None
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
@@ -108,7 +99,7 @@ class Euler:
 
 @final
 @dataclass(frozen=True)
-class Heun:
+class Heun(Sampler):
     """Heun's method: order 2, with two evaluations a step.
 
     Attributes:
@@ -127,10 +118,6 @@ class Heun:
         """See ``Sampler``."""
         return self.churn is not None
 
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
-
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
     ) -> Step:
@@ -145,7 +132,7 @@ class Heun:
 
 @final
 @dataclass(frozen=True)
-class ProbabilityFlow:
+class ProbabilityFlow(Sampler):
     """Equation 1 solved to a tolerance between the levels of the grid, by as many evaluations as it takes.
 
     A grid of two steps is enough: from end to start, and from there to data.
@@ -160,15 +147,6 @@ class ProbabilityFlow:
     def evaluations(self) -> int:
         """The least: a step of order 5, and the level's own."""
         return 7
-
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return False
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
@@ -188,22 +166,13 @@ class ProbabilityFlow:
 
 @final
 @dataclass(frozen=True)
-class EulerMaruyama:
+class EulerMaruyama(Sampler):
     """Equation 2 by the Euler–Maruyama method: weak order 1. The process must have α > 0 at its end."""
-
-    @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 1
 
     @property
     def needs_signal(self) -> bool:
         """See ``Sampler``."""
         return True
-
-    def memory(self, x: Array) -> PyTree:
-        """See ``Sampler``."""
-        return no_memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree
@@ -218,7 +187,7 @@ class EulerMaruyama:
 
 @final
 @dataclass(frozen=True)
-class PredictorCorrector:
+class PredictorCorrector(Sampler):
     """Langevin steps at every level, then a step of another sampler to the next one.
 
         x ← x + δ ∇ log q(x) + √(2δ) z,        δ = 2 (r σ)²,                                                      (3)
@@ -234,7 +203,7 @@ class PredictorCorrector:
       snr: r; 0.16 in the paper.
     """
 
-    predictor: PyTree = None
+    predictor: Sampler | None = None
     num_corrections: int = 1
     snr: float = 0.16
 
@@ -255,7 +224,7 @@ class PredictorCorrector:
 
     def memory(self, x: Array) -> PyTree:
         """See ``Sampler``."""
-        return no_memory(x) if self.predictor is None else self.predictor.memory(x)
+        return super().memory(x) if self.predictor is None else self.predictor.memory(x)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, here: Level, there: Level, key: Array, x: Array, memory: PyTree

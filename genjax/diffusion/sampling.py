@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,21 +40,22 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A rule for one step."""
+    """A rule for one step. Those that inherit it call the denoiser once, need no signal and remember nothing."""
 
     @property
     def evaluations(self) -> int:
         """How often a step calls the denoiser; the last one to data once."""
-        ...
+        return 1
 
     @property
     def needs_signal(self) -> bool:
         """Whether a step divides by α, so that it cannot begin where that is 0."""
-        ...
+        return False
 
     def memory(self, x: Array) -> PyTree:
         """Return what there is to remember before the first step."""
-        ...
+        del x
+        return ()
 
     def step(
         self,
@@ -145,12 +146,6 @@ def walk(
     keys = jax.random.split(key, len(levels.t) - 1)
     (x, _), observed = jax.lax.scan(body, (x, sampler.memory(x)), (here, there, keys))
     return x, observed
-
-
-def no_memory(x: Array) -> Any:
-    """Of samplers that remember nothing."""
-    del x
-    return ()
 
 
 def _check_repeats(sampler: Sampler, repeats: int, x: Array) -> None:

@@ -35,7 +35,7 @@ import numpy as np
 
 from genjax.core import Array, Variables
 from genjax.diffusion.ancestral import Ancestral
-from genjax.diffusion.grid import Grid, levels
+from genjax.diffusion.grid import Grid
 from genjax.diffusion.model import Diffusion
 from genjax.diffusion.process import Level
 from genjax.diffusion.sampling import Sampler, walk
@@ -76,7 +76,7 @@ def edit(
     if not 0 < strength <= 1:
         raise ValueError(f"strength is {strength}, but must be in (0, 1]: 1 forgets x, next to 0 leaves it as it is")
     x, denoise = checked_examples(x, model.shape), model.denoiser(variables, **guidance)
-    steps = levels(model.process, grid or model.grid, model.num_steps if num_steps is None else num_steps)
+    steps = model.levels(num_steps, grid)
     num_all = len(steps.t) - 1
     first = num_all - max(1, round(strength * num_all))
     steps = jax.tree.map(lambda a: a[first:], steps)
@@ -121,7 +121,7 @@ def inpaint(
     check_at_least("resamplings", resamplings, 1)
     known = _checked_mask(known, x)
     x, denoise = checked_examples(jnp.where(known, x, 0), model.shape), model.denoiser(variables, **guidance)
-    steps = levels(model.process, grid or model.grid, model.num_steps if num_steps is None else num_steps)
+    steps = model.levels(num_steps, grid)
 
     def constrain(key: Array, here: Level, drawn: Array) -> Array:
         noise = jax.random.normal(key, x.shape, x.dtype)

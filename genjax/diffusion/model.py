@@ -33,7 +33,7 @@ from genjax.diffusion.grid import Grid, LogSNR, levels
 from genjax.diffusion.guidance import check_guidance, classifier_free, thresholded
 from genjax.diffusion.ode import Heun
 from genjax.diffusion.parametrization import Parametrization, Prediction, Velocity, level_for
-from genjax.diffusion.process import NoiseProcess, check_process
+from genjax.diffusion.process import Level, NoiseProcess, check_process
 from genjax.diffusion.processes import Cosine
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
@@ -46,9 +46,9 @@ from genjax.ops import (
     check_num_classes,
     check_shape,
     checked_examples,
+    condition,
     label_of,
     mean_log_weight,
-    one_hot_label,
     spherical_path,
 )
 
@@ -148,9 +148,8 @@ class Diffusion:
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
         label = self._dropped(label_key, label_of(batch, self.num_classes))
         says = functools.partial(self._output, Variables(params, state), t=t, label=label, key=dropout_key, train=True)
-        errors, moved = self.score_matching.errors(
-            self.process, self.parametrization, says, direction_key, t, Prediction(x, noise)
-        )
+        truth = Prediction(x, noise)
+        errors, moved = self.score_matching.errors(self.process, self.parametrization, says, direction_key, t, truth)
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
         return loss, (state | {PART: moved}, {"output_error": jnp.mean(errors.output) / errors.size})
 
@@ -254,7 +253,7 @@ class Diffusion:
         check_at_least("num_samples", num_samples, 1)
         noise_key, walk_key = jax.random.split(key)
         denoise = self.denoiser(variables, **guidance)
-        steps = levels(self.process, grid or self.grid, self.num_steps if num_steps is None else num_steps)
+        steps = self.levels(num_steps, grid)
         x = steps.sigma[0] * jax.random.normal(noise_key, (num_samples, *self.shape))
         return walk(sampler or self.sampler, self.process, denoise, steps, walk_key, x, observe=observe)
 
@@ -278,7 +277,7 @@ class Diffusion:
           label: see ``predict``.
           num_steps: of ``Ancestral`` sampling on the model's grid; None for the bound of infinitely many.
         """
-        steps = None if num_steps is None else levels(self.process, self.grid, num_steps)
+        steps = None if num_steps is None else self.levels(num_steps)
         predict = functools.partial(self.predict, variables, label=label)
         return likelihood.bound(self.process, predict, key, checked_examples(x, self.shape), num_samples, steps)
 
@@ -330,7 +329,7 @@ class Diffusion:
         ``decode`` leads back but for errors of the steps: with N they are of order 1/N² for Heun's method, and 1/N for
         ``DDIM()``, the inversion that is in use elsewhere.
         """
-        steps = levels(self.process, self.grid, self.num_steps if num_steps is None else num_steps, to_data=False)
+        steps = self.levels(num_steps, to_data=False)
         upwards = jax.tree.map(lambda a: a[::-1], steps)
         start = upwards.alpha[0] * checked_examples(x, self.shape)
         denoise, unused = self.denoiser(variables, label=label), jax.random.key(0)
@@ -346,7 +345,7 @@ class Diffusion:
         sampler: Sampler = HEUN,
     ) -> Array:
         """Data of noise (B, *shape) of unit variance; see ``encode``."""
-        steps = levels(self.process, self.grid, self.num_steps if num_steps is None else num_steps)
+        steps = self.levels(num_steps)
         start = steps.sigma[0] * checked_examples(latent, self.shape)
         denoise, unused = self.denoiser(variables, label=label), jax.random.key(0)
         return walk(sampler, self.process, denoise, steps, unused, start)[0]
@@ -358,6 +357,11 @@ class Diffusion:
         start, end = (self.encode(variables, side, label=label) for side in (x, y))
         arc = spherical_path(start, end, num_steps)
         return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(arc)
+
+    def levels(self, num_steps: int | None = None, grid: Grid | None = None, *, to_data: bool = True) -> Level:
+        """Return the levels of a grid, by default the model's own, in as many steps as the model's, or others."""
+        steps = self.num_steps if num_steps is None else num_steps
+        return levels(self.process, grid or self.grid, steps, to_data=to_data)
 
     def noise_level(self, t: Array) -> Array:
         """Return how noisy x_t is as the network is told, from 0 for data to 1 for noise: linear in the log-SNR."""
@@ -387,11 +391,8 @@ class Diffusion:
     def _conditions(self, label: Array | int | None, num_rows: int) -> tuple[Array, ...]:
         """The one-hot label, of one class more than there are, for none; nothing for models without classes."""
         if self.num_classes is None:
-            one_hot_label(label, None, num_rows)  # refuses a label
-            return ()
-        label = self.num_classes if label is None else label
-        one_hot = one_hot_label(label, self.num_classes + 1, num_rows)
-        return () if one_hot is None else (one_hot,)
+            return condition(label, None, num_rows)
+        return condition(self.num_classes if label is None else label, self.num_classes + 1, num_rows)
 
     def _dropped(self, key: Array, label: Array | None) -> Array | None:
         if label is None or self.num_classes is None:

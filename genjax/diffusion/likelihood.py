@@ -37,10 +37,11 @@ from genjax.core import Array, PyTree
 from genjax.diffusion.ode import slope
 from genjax.diffusion.parametrization import Prediction, level_for
 from genjax.diffusion.process import Level, NoiseProcess, level
-from genjax.ops import Solver, check_at_least, divergence, sum_over_example
+from genjax.diffusion.weighting import UniformLogSNR
+from genjax.ops import Solver, check_at_least, divergence, gaussian_log_prob, sum_over_example
 
 Predict = Callable[[Array, Array], Prediction]  # x_t (B, ...) and t () or (B,) -> x₀ and ε
-LEAST_LOG_SNR = -20.0  # where the bound's way ends for processes that have no signal left at all
+TIMES = UniformLogSNR()  # of the bound: where nothing is left of the data, it ends short of that
 
 
 def bound(
@@ -62,8 +63,10 @@ def bound(
     check_at_least("num_samples", num_samples, 1)
     offset_key, noise_key = jax.random.split(key)
     offset = jax.random.uniform(offset_key, (len(x),))
-    ends = level(process, jnp.asarray([process.start, _end(process)], x.dtype)) if steps is None else _ends(steps)
-    first, last = (jax.tree.map(lambda a, i=i: a[i], ends) for i in range(2))
+    if steps is None:
+        first, last = (level(process, TIMES.quantile(process, jnp.asarray(u, x.dtype))) for u in (0.0, 1.0))
+    else:
+        first, last = (jax.tree.map(lambda a, i=i: a[i], steps) for i in (-2, 0))
 
     def noisy(key: Array, t: Array) -> tuple[Array, Array]:
         """Return the squared errors of x₀ and ε, (B,), at times (B,), without what they have of chance alone."""
@@ -82,8 +85,7 @@ def bound(
         path_key, first_key = jax.random.split(key)
         u = jnp.mod(offset + number / num_samples, 1.0)
         if steps is None:
-            t = process.time(first.log_snr + (last.log_snr - first.log_snr) * u)
-            _, error = noisy(path_key, jnp.clip(t, process.start, process.end))
+            _, error = noisy(path_key, TIMES.quantile(process, u))
             loss = 0.5 * (first.log_snr - last.log_snr) * error  # equation 2
         else:
             loss = _steps_loss(steps, u, lambda t: noisy(path_key, t))
@@ -122,7 +124,7 @@ def flow_log_prob(process: NoiseProcess, predict: Predict, solver: Solver, x: Ar
     log_det = jnp.zeros((len(x), 1 if directions is None else len(directions)), x.dtype)
     state = ((start.alpha * x, log_det), nothing)
     ((noise, log_det), _), reached, _ = solver.solve(change, start.t, end.t, state, directions)
-    prior = -0.5 * jnp.square(noise / end.sigma) - jnp.log(end.sigma) - 0.5 * math.log(2 * math.pi)
+    prior = gaussian_log_prob(noise, log_var=2 * jnp.log(end.sigma))
     log_prob = sum_over_example(prior)[:, None] + log_det + x[0].size * jnp.log(start.alpha)  # equation 3
     return jnp.where(reached, log_prob, jnp.nan)
 
@@ -137,16 +139,5 @@ def _steps_loss(steps: Level, u: Array, errors: Callable[[Array], tuple[Array, A
     data_error, noise_error = errors(here.t)
     # In units of the noise where there is little of it, in units of the data where there is much.
     by_noise = jnp.expm1(there.log_snr - jnp.maximum(here.log_snr, 0.0)) * noise_error
-    by_data = (jnp.exp(jnp.minimum(there.log_snr, LEAST_LOG_SNR * -1)) - jnp.exp(here.log_snr)) * data_error
+    by_data = (jnp.exp(there.log_snr) - jnp.exp(here.log_snr)) * data_error
     return 0.5 * num_terms * jnp.where(here.log_snr > 0, by_noise, by_data)  # equation 1
-
-
-def _ends(steps: Level) -> Level:
-    """The first level, with the least noise, and the last."""
-    return jax.tree.map(lambda a: jnp.stack([a[-2], a[0]]), steps)
-
-
-def _end(process: NoiseProcess) -> Array:
-    """The time where the bound of infinitely many steps ends."""
-    lowest = jnp.maximum(process.log_snr(jnp.float32(process.end)), LEAST_LOG_SNR)
-    return jnp.minimum(process.time(lowest), process.end)

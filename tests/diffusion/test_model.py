@@ -9,6 +9,7 @@ import pytest
 
 from genjax import diffusion
 from genjax.core import Variables
+from genjax.diffusion import likelihood
 
 MEAN = np.array([[0.5, -1.0]])
 DEVIATION = np.array([[0.8, 0.3]])
@@ -245,6 +246,18 @@ class TestLikelihood:
         many = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (4_000, 2))
         values = np.asarray(bound(variables, jax.random.key(61), many, num_samples=16, num_steps=num_steps))
         assert abs(values.mean() - expected) < 4 * values.std() / 4_000**0.5 + 1e-3
+
+    def test_the_bound_of_a_long_step_counts_all_of_it(self):
+        """Of a denoiser that knows nothing, one step to next to no noise costs ½ SNR ‖x‖², and so does the last."""
+        process = diffusion.VarianceExploding(sigma_min=1e-5)
+        steps = diffusion.levels(process, diffusion.LogSNR(), 2)
+
+        def ignorant(x, t):
+            return diffusion.Prediction(jnp.zeros_like(x), x / process.sigma(t)[:, None])
+
+        bound = jax.jit(lambda key, x: likelihood.bound(process, ignorant, key, x, 4, steps))
+        values = bound(jax.random.key(62), jnp.ones((50_000, 2)))
+        np.testing.assert_allclose(values.mean(), -2.0 * np.exp(float(process.log_snr(0.0))), rtol=0.01)
 
 
 class TestErrors:

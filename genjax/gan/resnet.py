@@ -35,7 +35,16 @@ from genjax.gan.ends import (
     check_generator,
     first_pixels,
 )
-from genjax.nets import Conv, SelfAttention2D, apply_layer, apply_norm, check_images, check_output_images, join
+from genjax.nets import (
+    Conv,
+    SelfAttention2D,
+    apply_layer,
+    apply_norm,
+    check_images,
+    check_output_images,
+    join,
+    upsampled,
+)
 from genjax.ops import check_choice
 
 Layer = Callable[[nn.Module, Array], Array]  # applies a layer
@@ -235,17 +244,6 @@ class DownBlock(nn.Module):
         hidden = layer(conv((3, 3)), nn.relu(norm(hidden)))
         changes = self.downsamples or x.shape[-1] != self.features
         return pool(hidden) + (layer(conv((1, 1)), pool(x)) if changes else x)
-
-
-def upsampled(x: Array) -> Array:
-    """Repeat every pixel of (B, H, W, C) twice in both directions.
-
-    >>> upsampled(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
-    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
-    """
-    batch, height, width, channels = x.shape
-    fourfold = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
-    return fourfold.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def downsampled(x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from genjax.nets.attention import SelfAttention2D
 from genjax.nets.causal import CausalCache, CausalConv
-from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images
+from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images, upsampled
 from genjax.nets.denoising_mlp import DenoisingMLP
 from genjax.nets.dit import DiT
 from genjax.nets.fourier import FourierFeatures
@@ -45,4 +45,5 @@ __all__ = [
     "output_shape",
     "scaled_init",
     "squared_relu",
+    "upsampled",
 ]

@@ -1,4 +1,4 @@
-"""Self-attention over the pixels of an image.
+"""Self-attention: over the pixels of an image, and of tokens by several heads.
 
     o_i = Σ_j softmax_j(q_i · k_j) v_j,        y_i = x_i + γ W_o o_i,                                             (1)
 
@@ -60,3 +60,21 @@ class SelfAttention2D(nn.Module):
         attended = jax.nn.dot_product_attention(q, k, v, scale=1.0).reshape(batch, height, width, inner)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         return x + gamma.astype(x.dtype) * layer(matrix(channels, name="output"), attended)
+
+
+def attended_by_heads(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
+    """Let the tokens of each example attend to each other, by several heads, inside a compact method.
+
+    Args:
+      rows: tokens of all examples, (B N, F): products are of matrices, see ``nets.linear``.
+      num_tokens: N.
+      num_heads: which share the F channels out.
+      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+
+    Returns:
+      What the heads found, side by side, (B N, F), for a matrix of the caller's to mix.
+    """
+    features = rows.shape[-1]
+    qkv = nn.Dense(3 * features, dtype=dtype, name="query_key_value")(rows)
+    qkv = qkv.reshape(-1, num_tokens, 3, num_heads, features // num_heads)
+    return jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3))).reshape(-1, features)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from genjax import ops
 from genjax.core import Array
@@ -126,6 +127,17 @@ class PixelNet(nn.Module):
         channels = math.prod(self.output_shape[2:])
         outputs = Conv(channels, (3, 3), kernel_init=initial, dtype=self.dtype)(self.activation(hidden))
         return outputs.reshape(x.shape[0], *self.output_shape)
+
+
+def upsampled(x: Array) -> Array:
+    """Repeat every pixel of (B, H, W, C) twice in both directions.
+
+    >>> upsampled(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    batch, height, width, channels = x.shape
+    fourfold = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return fourfold.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str = "features") -> None:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
+from genjax.nets.attention import attended_by_heads
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -112,14 +113,13 @@ class DiTLayer(nn.Module):
     @nn.compact
     def __call__(self, h: Array, embedded: Array) -> tuple[Array, None]:
         """Map tokens (B, N, F) and embeddings (B, E) to tokens; the second result is for ``scan``."""
-        batch, num_tokens, features = h.shape
+        _, num_tokens, features = h.shape
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         initial = scaled_init(self.output_scale)
         a_1, b_1, g_1, a_2, b_2, g_2 = modulations(embedded, 6 * features, 6, initial)
         # Products are of matrices: see ``nets.linear``.
         rows = modulated(h, a_1, b_1).reshape(-1, features)
-        qkv = dense(3 * features, name="query_key_value")(rows).reshape(batch, num_tokens, 3, self.num_heads, -1)
-        attended = jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3))).reshape(-1, features)
+        attended = attended_by_heads(rows, num_tokens, self.num_heads, self.dtype)
         h = h + g_1.astype(h.dtype) * dense(features, name="attended")(attended).reshape(h.shape)  # equation 1
         rows = modulated(h, a_2, b_2).reshape(-1, features)
         inner = self.activation(dense(int(self.mlp_ratio * features), name="up")(rows))

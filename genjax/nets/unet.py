@@ -25,11 +25,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.nets.conv import Conv, check_images
+from genjax.nets.attention import attended_by_heads
+from genjax.nets.conv import Conv, check_images, upsampled
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -59,6 +59,7 @@ class UNet(nn.Module):
     Raises:
       ValueError: for sizes below 1, or features that are no multiple of the groups or heads.
 
+    >>> import jax
     >>> net = UNet(features=8, num_blocks=1, attention_at=(7,))
     >>> x, level = jnp.zeros((2, 28, 28, 1)), jnp.zeros(2)
     >>> outputs, _ = jax.eval_shape(net.init_with_output, jax.random.key(0), x, level, jnp.eye(2, 10))
@@ -126,7 +127,7 @@ class UNet(nn.Module):
             for _ in range(self.num_blocks + 1):
                 h = block(jnp.concatenate([h, seen.pop()], axis=-1), width)
             if i > 0:
-                h = conv(width)(jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2))
+                h = conv(width)(upsampled(h))
         h = self.activation(GroupNorm(self.num_groups, dtype=self.dtype)(h))
         return conv(x.shape[-1], kernel_init=scaled_init(self.output_scale))(h)
 
@@ -186,11 +187,10 @@ class AttentionBlock(nn.Module):
         Raises:
           ValueError: where C is no multiple of the number of heads.
         """
-        batch, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         check_divisible("attention", channels, "num_heads", self.num_heads)
-        dense = functools.partial(nn.Dense, dtype=self.dtype)
         rows = GroupNorm(self.num_groups, dtype=self.dtype)(x).reshape(-1, channels)
-        qkv = dense(3 * channels, name="query_key_value")(rows).reshape(batch, height * width, 3, self.num_heads, -1)
-        attended = jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3)))
-        outputs = dense(channels, kernel_init=scaled_init(self.output_scale), name="output")
-        return x + outputs(attended.reshape(-1, channels)).reshape(x.shape)
+        attended = attended_by_heads(rows, height * width, self.num_heads, self.dtype)
+        initial = scaled_init(self.output_scale)
+        outputs = nn.Dense(channels, kernel_init=initial, dtype=self.dtype, name="output")
+        return x + outputs(attended).reshape(x.shape)

@@ -28,68 +28,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, timed
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, steps_of, timed
 
-from genjax import diffusion, nets
+from genjax import Variables, diffusion, gradient_learner, nets
 
 SHAPE, FEATURES, MULTIPLIERS, BLOCKS, GROUPS = (28, 28, 1), 32, (1, 2, 2), 2, 8
 BATCH, STEPS, SAMPLES, SAMPLER_STEPS, LEARNING_RATE = 32, 4, 16, 50, 1e-4
 
-PROCESS = diffusion.DiscreteVariancePreserving()
-NET = nets.UNet(FEATURES, MULTIPLIERS, BLOCKS, num_groups=GROUPS, modulation="shift")
-ADAM = optax.adam(LEARNING_RATE)
+MODEL = diffusion.Diffusion(
+    shape=SHAPE,
+    net=nets.UNet(FEATURES, MULTIPLIERS, BLOCKS, num_groups=GROUPS, modulation="shift"),
+    process=diffusion.DiscreteVariancePreserving(),
+    parametrization=diffusion.Noise(),
+    times=diffusion.DiscreteTimes(),
+    sampler=diffusion.DDIM(),
+    grid=diffusion.Uniform(),
+    num_steps=SAMPLER_STEPS,
+)
 Contestants = dict[str, Callable[[], float]]
-
-
-def noise_of(params: Any, x: jax.Array, t: jax.Array) -> jax.Array:
-    """The network's ε at times (B,)."""
-    return nets.apply_net(NET, params, {}, x, (20 - jnp.clip(PROCESS.log_snr(t), -20, 20)) / 40)[0]
-
-
-def loss_of(params: Any, key: jax.Array, x: jax.Array) -> jax.Array:
-    """Mean square error of ε at random times."""
-    of_time, of_noise = jax.random.split(key)
-    t = jax.random.randint(of_time, x.shape[:1], 1, PROCESS.num_steps + 1) / PROCESS.num_steps
-    here, noise = diffusion.level(PROCESS, t[:, None, None, None]), jax.random.normal(of_noise, x.shape)
-    return jnp.mean(jnp.square(noise_of(params, here.alpha * x + here.sigma * noise, t) - noise))
 
 
 def of_genjax(data: np.ndarray) -> tuple[Contestants, int]:
     """Seconds of training steps, of loss and gradient alone, of samples and of the denoiser; number of parameters."""
-    x = jnp.asarray(data)
-    params = jax.jit(NET.init)(jax.random.key(0), x[0], jnp.zeros(BATCH))["params"]
-    keys = jax.random.split(jax.random.key(1), STEPS)
+    x, keys = jnp.asarray(data), jax.random.split(jax.random.key(1), STEPS)
+    variables = jax.jit(MODEL.init)(jax.random.key(0), {"x": x[0]})
 
     @jax.jit
-    def train(params: Any, x: jax.Array) -> Any:
-        def step(carry: Any, now: Any) -> Any:
-            params, state = carry
-            updates, state = ADAM.update(jax.grad(loss_of)(params, *now), state)
-            return (optax.apply_updates(params, updates), state), None
+    def bare(variables: Variables, key: jax.Array, x: jax.Array) -> Any:
+        return jax.value_and_grad(MODEL.loss, has_aux=True)(*variables, key, {"x": x}, jnp.int32(0))
 
-        return jax.lax.scan(step, (params, ADAM.init(params)), (keys, x))[0]
-
-    bare = jax.jit(jax.value_and_grad(loss_of))
-
-    def denoise(params: Any, x: jax.Array, t: jax.Array) -> diffusion.Prediction:
-        return diffusion.Noise().predict(PROCESS, t, x, noise_of(params, x, jnp.broadcast_to(t, x.shape[:1])))
-
-    @jax.jit
-    def sample(params: Any, key: jax.Array) -> jax.Array:
-        first, key = jax.random.split(key)
-        levels = diffusion.levels(PROCESS, diffusion.Uniform(), SAMPLER_STEPS)
-        start = jax.random.normal(first, (SAMPLES, *SHAPE))
-        return diffusion.walk(diffusion.DDIM(), PROCESS, functools.partial(denoise, params), levels, key, start)[0]
-
-    call = jax.jit(denoise)
-    wait = jax.block_until_ready
+    sample = jax.jit(functools.partial(MODEL.sample, num_samples=SAMPLES))
+    call, wait = jax.jit(MODEL.predict), jax.block_until_ready
     contestants = {
-        "training": timed(lambda: wait(train(params, x)), 1 / STEPS),
-        "bare": timed(lambda: [wait(bare(params, *now)) for now in zip(keys, x, strict=True)], 1 / STEPS),
-        "sampling": timed(lambda: wait(sample(params, jax.random.key(2))), 1),
-        "denoiser": timed(lambda: [wait(call(params, x[0, :SAMPLES], 0.5)) for _ in range(SAMPLER_STEPS)], 1),
+        "training": steps_of(gradient_learner(MODEL, optax.adam(LEARNING_RATE)), data),
+        "bare": timed(lambda: [wait(bare(variables, *now)) for now in zip(keys, x, strict=True)], 1 / STEPS),
+        "sampling": timed(lambda: wait(sample(variables, jax.random.key(2))), 1),
+        "denoiser": timed(lambda: [wait(call(variables, x[0, :SAMPLES], 0.5)) for _ in range(SAMPLER_STEPS)], 1),
     }
-    return contestants, sum(leaf.size for leaf in jax.tree.leaves(params))
+    return contestants, sum(leaf.size for leaf in jax.tree.leaves(variables.params))
 
 
 def of_torch(data: np.ndarray) -> tuple[Contestants, int]:

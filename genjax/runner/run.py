@@ -10,12 +10,14 @@ from typing import Any, final
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.metrics import FeatureNetwork, Result, pixels
 from genjax.metrics.progress import Progress, silent
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.experiment import Experiment
+from genjax.runner.placement import Placement
 from genjax.runner.scorer import replica
 from genjax.runner.scores import check_names, evaluate
 
@@ -60,14 +62,19 @@ class Run:
           num_samples: how many.
           replica: of which replica.
           **arguments: keyword arguments of the model's own ``sample``. A callback has its calls in order, which takes
-            one device: it draws on the first.
+            one device: it draws on the first. All else is drawn on all devices of one process, where they can share
+            the samples evenly.
         """
-        variables = self.replica(replica)
-        if "callback" in arguments:
-            variables = jax.device_put(variables, jax.local_devices()[0])
+        variables, sharding = self.replica(replica), None
         arrays = {name: value for name, value in arguments.items() if isinstance(value, jax.Array | np.ndarray)}
         settings = tuple(sorted((name, value) for name, value in arguments.items() if name not in arrays))
-        return _compiled_sample(self.model, num_samples, settings)(variables, key, arrays)
+        if "callback" in arguments:
+            variables = jax.device_put(variables, jax.local_devices()[0])
+        elif jax.process_count() == 1 < jax.device_count() and num_samples % jax.device_count() == 0:
+            placement = Placement()
+            variables, key, arrays = placement.replicate((variables, key, arrays))
+            sharding = placement.split(axis=0)
+        return _compiled_sample(self.model, num_samples, settings, sharding)(variables, key, arrays)
 
     def evaluate(
         self,
@@ -121,7 +128,12 @@ class Run:
 
 @functools.lru_cache(maxsize=32)
 def _compiled_sample(
-    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...]
+    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...], sharding: NamedSharding | None
 ) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
-    """Return ``sample`` compiled once for each number of samples and each setting."""
-    return jax.jit(lambda variables, key, arrays: model.sample(variables, key, num_samples, **dict(settings), **arrays))
+    """Return ``sample`` compiled once for each number of samples, each setting and each place of the samples."""
+    options: dict[str, Any] = {} if sharding is None else {"out_shardings": sharding}
+
+    def sample(variables: Variables, key: Array, arrays: Mapping[str, Any]) -> Array:
+        return model.sample(variables, key, num_samples, **dict(settings), **arrays)
+
+    return jax.jit(sample, **options)

@@ -16,7 +16,7 @@ import pytest
 from genjax import Experiment, autoregressive, cli, data, vae
 from genjax.runner import load_run
 
-from .conftest import TINY
+from .conftest import ROOT, TINY
 
 BROKEN = {
     "no_experiment": ("x = 1\n", "defines no function experiment"),
@@ -155,6 +155,9 @@ def test_list_names_models_capabilities_and_experiments(genjax):
     assert "log_prob" not in vae["capabilities"]
     assert vae["experiments"] == [str(TINY)]
     assert "vae.VAE" in genjax("list")[1]
+    rooms = {path.parent.name for path in (ROOT / "genjax").glob("*/__init__.py")}
+    families = rooms - {"data", "latent", "metrics", "nets", "ops", "runner"}
+    assert {entry["family"] for entry in json.loads(out)} == families
 
 
 def test_help_and_version(genjax):

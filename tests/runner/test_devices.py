@@ -47,6 +47,19 @@ def test_many_devices_give_the_same_losses(tmp_path, one_device, devices):
     assert_same_curve(folder, one_device)
 
 
+@pytest.mark.parametrize("num_samples", [6, 7])
+def test_many_devices_draw_the_same_samples(tmp_path, tiny_run, num_samples):
+    """Two share six evenly; seven are drawn on one."""
+    files = {devices: tmp_path / f"{devices}.npy" for devices in (1, 2)}
+    for devices, file in files.items():
+        command = ("sample", tiny_run, "-n", num_samples, "--mean", "--out", file)
+        status, _, err = finish(start(*command, devices=devices))
+        assert status == 0, err
+    one, two = (np.load(file) for file in files.values())
+    assert one.shape == (num_samples, 4, 4, 1)
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
 def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
     folder = tmp_path / "run"
     with socket.socket() as free:

@@ -145,6 +145,12 @@ class Evaluation:
     def _features(self, side: Iterator[Array], count: int) -> Outputs:
         return extract(self.network, map(self.shown, side) if self.network.wants_images else side, count)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels that samples are asked to have, int32 (``count``,); of models with classes alone."""
+        asked = self.arguments.get("label", self._conditions().get("label"))
+        return np.broadcast_to(np.asarray(asked, np.int32), (self.count,))
+
     def _conditions(self) -> dict[str, np.ndarray]:
         """Labels and the like, as common as in the split: those of its examples, in random order."""
         names = [name for name in conditions(self.run.model) if name not in self.arguments]

@@ -289,6 +289,29 @@ def _inception_score(evaluation: Evaluation, names: Sequence[str]) -> list[Resul
     return _joined(told)
 
 
+def _class_accuracy(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+    """Ask the classifier that the features are from whether samples are of the class that was asked for."""
+    (name,), model = names, evaluation.run.model
+    if not (isinstance(model, capabilities.Conditional) and is_conditional(model)):
+        return [unavailable(name, f"{type(model).__name__} has no classes to ask for")]
+    classes, asked = evaluation.reference.logits, evaluation.labels
+    if classes is None or classes.shape[-1] != model.num_classes:
+        return [unavailable(name, f"{evaluation.network.name} has not the model's classes; use classifier:DATASET")]
+    of_data = np.concatenate(list(_labels(evaluation, evaluation.split)))
+    protocol = evaluation.protocol | {"guarantee": "estimate by a classifier"}
+    protocol |= {f"accuracy on {evaluation.split}": round(_right(evaluation.reference, of_data).mean(), 4)}
+    told = []
+    for generated in evaluation.generated:
+        value, error = _mean(_right(generated, asked))
+        told.append([Result(name=name, value=value, standard_error=error, protocol=protocol)])
+    return _joined(told)
+
+
+def _right(outputs: metrics.Outputs, label: np.ndarray) -> np.ndarray:
+    assert outputs.logits is not None
+    return np.argmax(np.asarray(outputs.logits), axis=-1) == label
+
+
 def _memorization(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Ask whether samples lie nearer to the training data than held-out data does."""
     (name,) = names
@@ -341,6 +364,7 @@ METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "detection": _detection,
     **dict.fromkeys(metrics.COMPARISONS, _comparisons),
     "inception_score": _inception_score,
+    "class_accuracy": _class_accuracy,
     "memorization": _memorization,
     "parzen": _parzen,
     "molecules": molecules,

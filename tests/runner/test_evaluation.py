@@ -11,7 +11,7 @@ import optax
 import pytest
 from scipy.stats import norm
 
-from genjax import autoregressive, data
+from genjax import autoregressive, data, metrics
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run, train
@@ -120,6 +120,33 @@ def test_a_conditional_model_draws_the_classes_of_the_data():
     one_class = run.evaluate(jax.random.key(0), **settings, label=1)["frechet_distance"]
     assert one_class.value > 100
     assert one_class.protocol["label"] == 1
+
+
+def test_a_classifier_says_whether_samples_are_of_the_class_that_was_asked_for():
+    """Of N(0, 100 I) and N(10, 100 I), the best classifier finds Φ(√3/2) = 0.807; of narrow ones all."""
+
+    def says(variables, x):
+        del variables
+        return metrics.Outputs(x, jnp.stack([jnp.zeros(len(x)), x.sum(axis=1) - 15], axis=1))
+
+    best = metrics.FeatureNetwork(name="best", hash=None, variables={}, apply=says, wants_images=False)
+    run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
+    settings = {"metrics": ["class_accuracy"], "network": best, "num_samples": 2_000}
+    wide = run.evaluate(jax.random.key(0), **settings, scale=10.0)["class_accuracy"]
+    np.testing.assert_allclose(wide.value, norm.cdf(0.75**0.5), atol=4 * wide.standard_error)
+    np.testing.assert_allclose(wide.standard_error, (0.807 * 0.193 / 2_000) ** 0.5, rtol=0.05)
+    assert wide.protocol["accuracy on test"] == 1.0
+    one_class = run.evaluate(jax.random.key(0), **settings, label=1)["class_accuracy"]
+    assert (one_class.value, one_class.protocol["label"]) == (1.0, 1)
+
+
+def test_class_accuracy_wants_classes_on_both_sides():
+    asked = {"metrics": ["class_accuracy"], "num_samples": 10}
+    result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), **asked)["class_accuracy"]
+    assert result.reason == "Gaussian has no classes to ask for"
+    run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
+    result = run.evaluate(jax.random.key(0), **asked)["class_accuracy"]
+    assert result.reason == "pixels has not the model's classes; use classifier:DATASET"
 
 
 def test_sample_arguments_reach_the_model_and_the_protocol():

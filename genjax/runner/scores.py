@@ -44,12 +44,11 @@ def evaluate(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Result]:
 
 
 def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
-    """Score the split with every log-likelihood that the model has, in every unit that the data allows."""
-    del names
-    run = evaluation.run
-    methods = likelihoods(run.model)
+    """Score the split with the log-likelihoods that were asked for and the model has, in every unit of the data's."""
+    run, asked = evaluation.run, GUARANTEES if "likelihood" in names else names
+    methods = [method for method in likelihoods(run.model) if method in asked]
     if not methods:
-        return [unavailable("log_prob", f"{type(run.model).__name__} has none of {', '.join(GUARANTEES)}")]
+        return [unavailable(next(iter(asked)), f"{type(run.model).__name__} has none of {', '.join(asked)}")]
     units = metrics.likelihood_units(run.model, run.experiment.data, run.experiment.preprocess, evaluation.split)
     found = []
     for method in methods:
@@ -357,6 +356,7 @@ PARZEN_BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0
 MOST_VALIDATION = 1000  # examples that a bandwidth is chosen on
 METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {
     "likelihood": _likelihood,
+    **dict.fromkeys(GUARANTEES, _likelihood),
     "reconstruction": _reconstruction,
     "latents": latents,
     "aggregated_posterior": aggregated_posterior,

@@ -90,6 +90,23 @@ def test_what_a_model_lacks_is_not_available():
     assert results["log_prob"].value is results["mse"].value is None
 
 
+def test_one_likelihood_may_be_asked_for_alone():
+    @dataclasses.dataclass(frozen=True)
+    class Both(Density):
+        def log_prob_lower_bound(self, variables, key, x):
+            del key
+            return self.log_prob(variables, x) - 1
+
+    run = run_of(Both(), (0.5,))
+    bound = run.evaluate(jax.random.key(0), metrics=["log_prob_lower_bound"])
+    assert bound.keys() == {"log_prob_lower_bound", "log_prob_lower_bound/bits_per_dim"}
+    both = run.evaluate(jax.random.key(0), metrics=["likelihood", "log_prob_lower_bound"])
+    assert bound.keys() < both.keys() == {name for name in both if name.startswith("log_prob")}
+    assert both["log_prob"].value == pytest.approx(both["log_prob_lower_bound"].value + 1, rel=1e-5)
+    lacking = run.evaluate(jax.random.key(0), metrics=["log_prob_estimate"])["log_prob_estimate"]
+    assert lacking.reason == "Both has none of log_prob_estimate"
+
+
 def test_samples_are_compared_with_the_split():
     """N(1, I) against N(0, I): the Fréchet distance is 3 and precision counts the overlap, up to sampling."""
     results = run_of(Gaussian(), (1.0,)).evaluate(

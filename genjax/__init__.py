@@ -4,7 +4,7 @@
 >>> from genjax import Experiment, train  # the runner
 """
 
-from genjax import autoregressive, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, boltzmann, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, clip_params, gradient_learner
 from genjax.runner import Experiment, Run, load_run, train
@@ -21,6 +21,7 @@ __all__ = [
     "TrainState",
     "Variables",
     "autoregressive",
+    "boltzmann",
     "clip_params",
     "data",
     "diffusion",

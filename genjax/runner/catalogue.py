@@ -8,7 +8,7 @@ import inspect
 from pathlib import Path
 from typing import Any, get_type_hints
 
-FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "moment_matching")
+FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "moment_matching")
 
 # The one attribute that makes each capability Protocol of ``genjax.core``.
 _CAPABILITIES = {

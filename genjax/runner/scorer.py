@@ -21,8 +21,12 @@ GUARANTEES: Mapping[str, tuple[type, str]] = {
 
 
 def likelihoods(model: core.GenerativeModel) -> list[str]:
-    """Return the names of the log-likelihood methods that a model has, the strongest guarantee first."""
-    return [name for name, (protocol, _) in GUARANTEES.items() if isinstance(model, protocol)]
+    """Return the names of the log-likelihood methods that a model has, the strongest guarantee first.
+
+    A model whose exact one takes too long in this size says so: its attribute ``tractable`` is False.
+    """
+    names = [name for name, (protocol, _) in GUARANTEES.items() if isinstance(model, protocol)]
+    return [name for name in names if name != "log_prob" or getattr(model, "tractable", True)]
 
 
 @final

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import autoregressive, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
+from genjax import autoregressive, boltzmann, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 from genjax.runner.scorer import is_conditional
-from tests.contract.models import belief_net, restricted_boltzmann
+from tests.contract.models import belief_net
 
 NUM_EXAMPLES = 8
 NUM_FEATURES = 6
@@ -70,6 +70,11 @@ def binary_batch(key: Array) -> Batch:
     return {"x": (_correlated(key) > 0).astype(jnp.float32)}
 
 
+def integer_batch(key: Array) -> Batch:
+    """Vectors in {0, 1, 2}."""
+    return {"x": jnp.digitize(_correlated(key), jnp.array([-1.0, 1.0])).astype(jnp.int32)}
+
+
 def image_batch(key: Array) -> Batch:
     """Binary images of 4 by 4 pixels and one channel, with a label of three classes."""
     key_x, key_y = jax.random.split(key)
@@ -104,6 +109,11 @@ def _gan(**options) -> gan.GAN:
 
 def _image_gan(**options) -> gan.GAN:
     return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
+
+
+def _rbm(**options) -> boltzmann.RBM:
+    fields = {"shape": (NUM_FEATURES,), "num_hidden": 4, "negative_phase": boltzmann.Persistent(4)}
+    return boltzmann.RBM(**(fields | options))
 
 
 def _vae(**options) -> vae.VAE:
@@ -379,12 +389,23 @@ CASES = (
     ),
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
-    # Small models of very different kinds, kept beside these tests to prove the contract on hard cases.
+    Case("rbm", _rbm, batch=binary_batch, moves={"likelihood": ("negative",)}),
     Case(
-        "persistent_chains",
-        lambda: restricted_boltzmann.RestrictedBoltzmann(num_visible=NUM_FEATURES, num_hidden=4),
+        "rbm_by_contrastive_divergence",
+        lambda: _rbm(negative_phase=boltzmann.ContrastiveDivergence(2), centred=False, sparsity=0.2, weight_decay=1e-3),
         batch=binary_batch,
-        moves={"likelihood": ("chains",)},
+    ),
+    Case(
+        "rbm_of_gaussian_units",
+        lambda: _rbm(negative_phase=boltzmann.FastWeights(4), units=boltzmann.Gaussian()),
+        batch=real_batch,
+        moves={"likelihood": ("negative",)},
+    ),
+    Case(
+        "rbm_of_softmax_units",
+        lambda: _rbm(negative_phase=boltzmann.ParallelTempering(4, 3), units=boltzmann.Softmax(3)),
+        batch=integer_batch,
+        moves={"likelihood": ("negative",)},
     ),
 )
 

@@ -73,11 +73,11 @@ def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
     # With these weights the first layer's hidden units copy its first four visible ones, all but surely.
     copy = {
         "weights": 40.0 * jnp.eye(NUM_FEATURES, 4),
-        "visible": jnp.zeros(NUM_FEATURES),
-        "hidden": jnp.full(4, -20.0),
+        "visible_bias": jnp.zeros(NUM_FEATURES),
+        "hidden_bias": jnp.zeros(4),
     }
     _, second = belief_net.stages(NUM_FEATURES, 4, 3)
-    frozen = {"layer1": Variables({"rbm": copy}, {"chains": jnp.zeros((1, NUM_FEATURES))})}
+    frozen = {"layer1": Variables({"rbm": copy}, {"offset": jnp.full(NUM_FEATURES, 0.5)})}
     data = binary_batch(jax.random.key(0))
     codes = jax.jit(second.batch(frozen))(jax.random.key(1), data)
     np.testing.assert_array_equal(codes["x"], data["x"][:, :4])

@@ -107,6 +107,15 @@ def test_one_likelihood_may_be_asked_for_alone():
     assert lacking.reason == "Both has none of log_prob_estimate"
 
 
+def test_an_exact_likelihood_that_takes_too_long_is_not_asked_for():
+    @dataclasses.dataclass(frozen=True)
+    class Large(Density):
+        tractable: bool = False
+
+    results = run_of(Large(), (0.5,)).evaluate(jax.random.key(0))
+    assert results["log_prob"].reason == "Large has none of log_prob, log_prob_lower_bound, log_prob_estimate"
+
+
 def test_samples_are_compared_with_the_split():
     """N(1, I) against N(0, I): the Fréchet distance is 3 and precision counts the overlap, up to sampling."""
     results = run_of(Gaussian(), (1.0,)).evaluate(

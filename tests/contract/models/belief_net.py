@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.boltzmann import RBM, Persistent
 from genjax.core import Array, Batch
 from genjax.learners import Frozen, Stage, gradient_learner
-from tests.contract.models.restricted_boltzmann import RestrictedBoltzmann
 
 
 def stages(*sizes: int, steps: int = 4) -> tuple[Stage, ...]:
     """One stage for each pair of neighbouring layer sizes, ``layer1``, ``layer2``, ..."""
-    machines = [RestrictedBoltzmann(num_visible=v, num_hidden=h) for v, h in itertools.pairwise(sizes)]
+    machines = [RBM(shape=(v,), num_hidden=h, negative_phase=Persistent(4)) for v, h in itertools.pairwise(sizes)]
     return tuple(
         Stage(
             name=f"layer{i + 1}",
@@ -33,7 +33,7 @@ def stages(*sizes: int, steps: int = 4) -> tuple[Stage, ...]:
     )
 
 
-def _upward(frozen: Frozen, below: tuple[RestrictedBoltzmann, ...]):
+def _upward(frozen: Frozen, below: tuple[RBM, ...]):
     def hidden(key: Array, batch: Batch) -> Batch:
         x = batch["x"]
         for i, machine in enumerate(below):

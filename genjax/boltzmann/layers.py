@@ -1,0 +1,170 @@
+"""Two layers that are joined by weights: the mathematics that all Boltzmann machines here share.
+
+Visible units v with their measure m (``units``) and binary hidden units h have, at an inverse temperature β, the joint
+density
+
+    p(v, h) ∝ m(v) exp((1 − β) a·v + β (vᵀ W h + b·v + c·h)),                                                     (1)
+
+which at β = 1 is the machine itself, and at β = 0 independent units of biases a, the base rates. Given one layer the
+units of the other are independent, with inputs
+
+    of v: (1 − β) a + β (W h + b),        of h: β (Wᵀ v + c),                                                     (2)
+
+and either can be summed out:
+
+    log p(v) = log m(v) + ((1 − β) a + β b)·v + Σⱼ softplus(β (Wᵀ v + c)ⱼ) − log Z,                               (3)
+    log p(h) = β c·h + log ∫ of units of the inputs in (2) − log Z.                                               (4)
+
+Paul Smolensky 1986, "Information processing in dynamical systems: foundations of harmony theory"; path of
+temperatures: Ruslan Salakhutdinov and Iain Murray 2008, "On the quantitative analysis of deep belief networks".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.boltzmann.units import Binary, Units
+from genjax.core import Array
+from genjax.ops import sum_over_example
+
+HIDDEN = Binary()
+MOST_ENUMERATED = 25  # binary units, whose states are all added up
+BLOCK = 12  # units whose states are in memory together
+
+
+class Layers(NamedTuple):
+    """Parameters of the joint density.
+
+    Attributes:
+      weights: W, (N, H).
+      visible_bias: b, (N,).
+      hidden_bias: c, (H,).
+    """
+
+    weights: Array
+    visible_bias: Array
+    hidden_bias: Array
+
+
+class Path(NamedTuple):
+    """Equation 1: a machine at one temperature.
+
+    Attributes:
+      layers: at β = 1.
+      base: a, (N,).
+      beta: β, in [0, 1].
+    """
+
+    layers: Layers
+    base: Array
+    beta: Array | float = 1.0
+
+
+def machine(layers: Layers) -> Path:
+    """Return the machine itself, at β = 1."""
+    return Path(layers, jnp.zeros_like(layers.visible_bias))
+
+
+def hidden_inputs(path: Path, v: Array) -> Array:
+    """Return equation 2, (B, H), for v (B, N)."""
+    return path.beta * (v @ path.layers.weights + path.layers.hidden_bias[None])
+
+
+def visible_inputs(path: Path, h: Array) -> Array:
+    """Return equation 2, (B, N), for h (B, H)."""
+    inputs = h @ path.layers.weights.T + path.layers.visible_bias[None]
+    return (1 - path.beta) * path.base[None] + path.beta * inputs
+
+
+def log_of_visible(units: Units, path: Path, v: Array) -> Array:
+    """Return equation 3 but for log Z, (B,): the negative free energy."""
+    bias = (1 - path.beta) * path.base + path.beta * path.layers.visible_bias
+    return units.log_measure(v) + v @ bias + HIDDEN.log_partition(hidden_inputs(path, v))
+
+
+def log_of_hidden(units: Units, path: Path, h: Array) -> Array:
+    """Return equation 4 but for log Z, (B,)."""
+    return path.beta * (h @ path.layers.hidden_bias) + units.log_partition(visible_inputs(path, h))
+
+
+def log_partition_of_base(units: Units, layers: Layers, base: Array) -> Array:
+    """Return log Z at β = 0."""
+    return units.log_partition(base[None])[0] + len(layers.hidden_bias) * math.log(2)
+
+
+def sweep(units: Units, path: Path, key: Array, v: Array) -> Array:
+    """Draw hidden units given v (B, N), then visible ones given these: one sweep of Gibbs sampling."""
+    hidden_key, visible_key = jax.random.split(key)
+    h = HIDDEN.sample(hidden_key, hidden_inputs(path, v))
+    return units.sample(visible_key, visible_inputs(path, h))
+
+
+def sweeps(units: Units, path: Path, key: Array, v: Array, num_steps: int) -> Array:
+    """Take several sweeps."""
+    keys = jax.random.split(key, num_steps)
+    return jax.lax.scan(lambda v, key: (sweep(units, path, key, v), None), v, keys)[0]
+
+
+def log_partition(units: Units, layers: Layers) -> Array:
+    """Return log Z exactly, by adding up all states of the smaller of two binary layers, or of the hidden one.
+
+    Raises:
+      ValueError: for more than 25 units.
+    """
+    path, (num_visible, num_hidden) = machine(layers), layers.weights.shape
+    size = num_enumerated(units, num_visible, num_hidden)
+    by_visible = size < num_hidden
+    if size > MOST_ENUMERATED:
+        raise ValueError(
+            f"exact likelihoods add up 2^{size} states, but 2^{MOST_ENUMERATED} are the limit; "
+            "use log_prob_estimate, or boltzmann.annealed_importance for an interval"
+        )
+    log_prob = log_of_visible if by_visible else log_of_hidden
+    within = min(size, BLOCK)
+    lower = states(within)
+
+    def add(total: Array, block: Array) -> tuple[Array, None]:
+        upper = _bits(jnp.full(len(lower), block), size - within)
+        all_of_block = jnp.concatenate([lower, upper], axis=1)
+        return jnp.logaddexp(total, jax.nn.logsumexp(log_prob(units, path, all_of_block))), None
+
+    start = jnp.asarray(-jnp.inf, layers.weights.dtype)
+    return jax.lax.scan(add, start, jnp.arange(2 ** (size - within)))[0]
+
+
+def num_enumerated(units: Units, num_visible: int, num_hidden: int) -> int:
+    """Return of how many binary units all states are added up: those of the smaller layer, if it is binary."""
+    return min(num_visible, num_hidden) if isinstance(units, Binary) else num_hidden
+
+
+def states(num_units: int) -> Array:
+    """Return all states of binary units, (2^N, N).
+
+    >>> states(2).tolist()
+    [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    """
+    return _bits(jnp.arange(2**num_units), num_units)
+
+
+def sample_exactly(units: Units, layers: Layers, key: Array, num_samples: int) -> Array:
+    """Draw visible units (B, N), by drawing from all states of the hidden ones, of which there are few."""
+    hidden_key, visible_key = jax.random.split(key)
+    path, every = machine(layers), states(len(layers.hidden_bias))
+    chosen = jax.random.categorical(hidden_key, log_of_hidden(units, path, every), shape=(num_samples,))
+    return units.sample(visible_key, visible_inputs(path, every[chosen]))
+
+
+def reconstruction_error(units: Units, layers: Layers, v: Array) -> Array:
+    """Return the mean squared error of v by the means of hidden units and then of visible ones, (B,)."""
+    path = machine(layers)
+    back = units.mean(visible_inputs(path, HIDDEN.mean(hidden_inputs(path, v))))
+    return sum_over_example(jnp.square(back - v)) / v.shape[1]
+
+
+def _bits(numbers: Array, num_bits: int) -> Array:
+    """Return the binary digits of integers (M,), the least first, as float32 (M, num_bits)."""
+    return ((numbers[:, None] >> jnp.arange(num_bits)[None]) & 1).astype(jnp.float32)

@@ -1,0 +1,239 @@
+"""The restricted Boltzmann machine.
+
+Visible units v of a kind of their own (``units``) and binary hidden units h, without connections within a layer:
+
+    p(v, h) = m(v) exp(vᵀ W h + b·v + c·h) / Z,        F(v) = −log m(v) − b·v − Σⱼ log(1 + exp(Wᵀ v + c)ⱼ),         (1)
+    log p(v) = −F(v) − log Z,        −∇ log p(v) = ∇F(v) − E_{v' ~ p} ∇F(v').                                     (2)
+
+The last expectation is what training needs samples for (``negative_phase``); the loss is the difference of mean free
+energies of data and samples, whose gradient is that of (2) while its value tells little. What tells of the likelihood
+is log Z: exact where one layer has at most 25 binary units, else by annealed importance sampling (``annealing``).
+Reconstruction errors do not: they may well fall while the likelihood does.
+
+With offsets μ and λ of the units, energies are (v − μ)ᵀ W (h − λ) + b̃·(v − μ) + c̃·(h − λ): the same machines, with
+
+    b = b̃ − W λ,        c = c̃ − Wᵀ μ,                                                                             (3)
+
+but gradients of b̃, c̃ and W that do not go along with each other, and a data set and its negative that are learned
+equally well. μ are the means of the first minibatch, λ = ½.
+
+Paul Smolensky 1986, "Information processing in dynamical systems: foundations of harmony theory"; Geoffrey Hinton 2010,
+"A practical guide to training restricted Boltzmann machines"; equation 3: Grégoire Montavon and Klaus-Robert Müller
+2012, "Deep Boltzmann machines and the centering trick".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import final
+
+import jax
+import jax.numpy as jnp
+
+from genjax.boltzmann import layers as joint
+from genjax.boltzmann.annealing import LogPartition, annealed_importance
+from genjax.boltzmann.layers import HIDDEN, Layers, machine
+from genjax.boltzmann.negative_phase import NegativePhase, Persistent
+from genjax.boltzmann.units import Binary, Units
+from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.ops import check_at_least, check_shape
+
+PART = "rbm"
+INITIAL_SCALE = 0.01  # of weights: Hinton (2010), section 8
+HIDDEN_OFFSET = 0.5
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RBM:
+    """Restricted Boltzmann machine.
+
+    Attributes:
+      shape: of one example, without the batch axis.
+      num_hidden: H.
+      units: kind of the visible units.
+      negative_phase: where the samples come from that it unlearns.
+      centred: whether the parameters are those of equation 3.
+      sparsity: what the mean of each hidden unit over a minibatch is drawn to, in (0, 1); None for no such loss.
+      sparsity_weight: of the squared difference from it, summed over hidden units (Honglak Lee, Chaitanya Ekanadham and
+        Andrew Ng 2007, "Sparse deep belief net model for visual area V2").
+      weight_decay: of ½ Σ W².
+
+    >>> model = RBM(shape=(4,), num_hidden=3)
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
+    >>> model.log_prob(variables, jnp.zeros((2, 4))).shape
+    (2,)
+    """
+
+    shape: tuple[int, ...]
+    num_hidden: int
+    units: Units = field(default_factory=Binary)
+    negative_phase: NegativePhase = field(default_factory=Persistent)
+    centred: bool = True
+    sparsity: float | None = None
+    sparsity_weight: float = 0.1
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape)
+        check_at_least("num_hidden", self.num_hidden, 1)
+        check_at_least("sparsity_weight", self.sparsity_weight, 0)
+        check_at_least("weight_decay", self.weight_decay, 0)
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
+            raise ValueError(f"sparsity is {self.sparsity}, but must be in (0, 1); 0.1 is usual, None is without")
+
+    @property
+    def discrete(self) -> bool:
+        """Whether log-likelihoods are log-masses."""
+        return self.units.discrete
+
+    @property
+    def tractable(self) -> bool:
+        """Whether ``log_prob`` can add up all states of the smaller layer."""
+        size = joint.num_enumerated(self.units, math.prod(self.shape), self.num_hidden)
+        return size <= joint.MOST_ENUMERATED
+
+    def init(self, key: Array, batch: Batch) -> Variables:
+        """Make the variables: small weights, hidden biases of 0, visible ones that fit the means of ``batch["x"]``.
+
+        Raises:
+          ValueError: for data of another shape, or that the units cannot be.
+        """
+        weights_key, memory_key = jax.random.split(key)
+        v = self.units.encode(batch["x"], self.shape)
+        base = self.units.bias(v)
+        params = {
+            "weights": INITIAL_SCALE * jax.random.normal(weights_key, (v.shape[1], self.num_hidden)),
+            "visible_bias": base,
+            "hidden_bias": jnp.zeros(self.num_hidden),
+        }
+        offset = jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(base)
+        state = {"base": jnp.array(base), "offset": offset}  # a copy: learners donate their buffers
+        layers = self.layers(Variables({PART: params}, state))
+        return Variables(
+            {PART: params}, {**state, "negative": self.negative_phase.init(self.units, layers, base, memory_key)}
+        )
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """The one loss."""
+        return (Objective(name="likelihood", wrt=(PART,), loss=self.loss),)
+
+    def loss(
+        self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
+    ) -> tuple[Array, tuple[PyTree, Metrics]]:
+        """Difference of mean free energies of data and samples, whose gradient is equation 2, and penalties.
+
+        Returns:
+          The scalar, and the new state with the metrics ``free_energy_gap``, the difference alone, and
+          ``reconstruction_error``, the mean squared error of data by the means of hidden units.
+        """
+        del step
+        layers = self.layers(Variables(params, state))
+        fixed = jax.lax.stop_gradient(layers)
+        v = self.units.encode(batch["x"], self.shape)
+        samples, memory = self.negative_phase.draw(self.units, fixed, state["base"], key, v, state["negative"])
+        log_prob = lambda v: jnp.mean(joint.log_of_visible(self.units, machine(layers), v))  # noqa: E731
+        gap = log_prob(jax.lax.stop_gradient(samples)) - log_prob(v)  # equation 2
+        loss = gap + 0.5 * self.weight_decay * jnp.sum(jnp.square(layers.weights))
+        if self.sparsity is not None:
+            activity = jnp.mean(HIDDEN.mean(joint.hidden_inputs(machine(layers), v)), axis=0)
+            loss += self.sparsity_weight * jnp.sum(jnp.square(activity - self.sparsity))
+        error = jnp.mean(joint.reconstruction_error(self.units, fixed, v))
+        return loss, (state | {"negative": memory}, {"free_energy_gap": gap, "reconstruction_error": error})
+
+    def layers(self, variables: Variables) -> Layers:
+        """Return W, b and c of equation 1."""
+        weights, visible, hidden = (variables.params[PART][name] for name in ("weights", "visible_bias", "hidden_bias"))
+        if not self.centred:
+            return Layers(weights, visible, hidden)
+        shift = HIDDEN_OFFSET * jnp.sum(weights, axis=1)
+        return Layers(weights, visible - shift, hidden - variables.state["offset"] @ weights)  # equation 3
+
+    def free_energy(self, variables: Variables, x: Array) -> Array:
+        """Return F of equation 1, (B,), for x (B, *shape)."""
+        v = self.units.encode(x, self.shape)
+        return -joint.log_of_visible(self.units, machine(self.layers(variables)), v)
+
+    def log_prob(self, variables: Variables, x: Array) -> Array:
+        """Return log p(x), nats, (B,): exactly, by adding up all states of the smaller layer.
+
+        Raises:
+          ValueError: where that has more than 25 binary units.
+        """
+        return -self.free_energy(variables, x) - joint.log_partition(self.units, self.layers(variables))
+
+    def log_prob_estimate(
+        self, variables: Variables, key: Array, x: Array, num_samples: int, *, num_temperatures: int = 10_000
+    ) -> Array:
+        """Return log p(x), nats, (B,), with log Z by annealed importance sampling: on average a little too high.
+
+        Args:
+          variables: what ``init`` or training returned.
+          key: typed key.
+          x: (B, *shape).
+          num_samples: particles.
+          num_temperatures: between independent units and the machine.
+        """
+        found = self.log_partition_estimate(variables, key, num_samples, num_temperatures=num_temperatures)
+        return -self.free_energy(variables, x) - found.value
+
+    def log_partition_estimate(
+        self,
+        variables: Variables,
+        key: Array,
+        num_samples: int,
+        *,
+        num_temperatures: int = 10_000,
+        backwards_from: Array | None = None,
+    ) -> LogPartition:
+        """Return log Z with its interval; see ``genjax.boltzmann.annealing``.
+
+        Args:
+          variables: what ``init`` or training returned.
+          key: typed key.
+          num_samples: particles.
+          num_temperatures: between independent units and the machine.
+          backwards_from: samples (P, *shape) that are carried from the machine to independent units, for the other end
+            of a bracket; None for the usual direction.
+        """
+        options = {"num_particles": num_samples, "num_temperatures": num_temperatures}
+        v = None if backwards_from is None else self.units.encode(backwards_from, self.shape)
+        base, layers = variables.state["base"], self.layers(variables)
+        return annealed_importance(self.units, layers, base, key, **options, backwards_from=v)
+
+    def sample(
+        self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
+    ) -> Array:
+        """Draw from the model by Gibbs sampling, from independent units of the data's means.
+
+        Args:
+          variables: what ``init`` or training returned.
+          key: typed key.
+          num_samples: number of chains, of which each gives one sample, N.
+          num_steps: sweeps; a machine with separate modes takes many.
+          mean: whether to return means of the visible units at last, which look smoother.
+
+        Returns:
+          Samples (N, *shape).
+        """
+        check_at_least("num_samples", num_samples, 1)
+        check_at_least("num_steps", num_steps, 1)
+        start_key, walk_key, last_key = jax.random.split(key, 3)
+        base, path = variables.state["base"], machine(self.layers(variables))
+        v = self.units.sample(start_key, jnp.broadcast_to(base, (num_samples, len(base))))
+        v = joint.sweeps(self.units, path, walk_key, v, num_steps)
+        if mean:
+            h = HIDDEN.sample(last_key, joint.hidden_inputs(path, v))
+            v = self.units.mean(joint.visible_inputs(path, h))
+        return self.units.decode(v, self.shape)
+
+    def encode(self, variables: Variables, x: Array) -> Array:
+        """Return the means of the hidden units, (B, num_hidden), for x (B, *shape)."""
+        v = self.units.encode(x, self.shape)
+        return HIDDEN.mean(joint.hidden_inputs(machine(self.layers(variables)), v))
+
+    def decode(self, variables: Variables, latent: Array) -> Array:
+        """Return the means of the visible units, (B, *shape), for hidden units (B, num_hidden)."""
+        inputs = joint.visible_inputs(machine(self.layers(variables)), latent)
+        return self.units.decode(self.units.mean(inputs), self.shape)

@@ -1,0 +1,217 @@
+"""Kinds of visible units: what each is, given its input.
+
+A unit v with input a has p(v | a) = m(v) exp(a v) / ∫ m(v) exp(a v) dv, with a measure m of its own:
+
+    binary      v ∈ {0, 1}            m(v) = 1                 ∫ = 1 + eᵃ                mean σ(a)
+    Gaussian    v ∈ ℝ                 m(v) = N(v; 0, 1)        ∫ = exp(a²/2)             mean a
+    softmax     v one of K unit vectors                        ∫ = Σₖ exp(aₖ)            mean softmax a
+
+Gaussian units have unit variance, so that data should be standardized; softmax units hold integers, each as the vector
+with a one at its place. Max Welling, Michal Rosen-Zvi and Geoffrey Hinton 2004, "Exponential family harmoniums with an
+application to information retrieval".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from genjax.core import Array
+from genjax.ops import at_least_float32, check_at_least, gaussian_log_prob, sum_over_example
+
+
+class Units(Protocol):
+    """A layer of units of one kind, as arrays (B, N) in float32."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether a value has a mass, not a density."""
+        ...
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """Return the units (B, N) of data (B, *shape).
+
+        Raises:
+          ValueError: for data of another shape, or, where values are known, outside of the units' range.
+        """
+        ...
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """Return the data (B, *shape) of units, or of their means."""
+        ...
+
+    def log_measure(self, v: Array) -> Array:
+        """Return log m(v), (B,)."""
+        ...
+
+    def log_partition(self, inputs: Array) -> Array:
+        """Return the logarithm of the integrals, (B,), for inputs (B, N)."""
+        ...
+
+    def mean(self, inputs: Array) -> Array:
+        """Return the means (B, N)."""
+        ...
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """Draw, (B, N)."""
+        ...
+
+    def bias(self, v: Array) -> Array:
+        """Return inputs (N,) at which means are about those of v (B, N), and no value is ruled out."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Binary:
+    """0 or 1.
+
+    >>> Binary().mean(jnp.zeros((1, 2))).tolist()
+    [[0.5, 0.5]]
+    """
+
+    discrete = True
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        _check_values(x, shape, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
+        return at_least_float32(x).reshape(len(x), -1)
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        return v.reshape(len(v), *shape)
+
+    def log_measure(self, v: Array) -> Array:
+        """See ``Units``."""
+        return jnp.zeros(len(v), v.dtype)
+
+    def log_partition(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return sum_over_example(jax.nn.softplus(inputs))
+
+    def mean(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return jax.nn.sigmoid(inputs)
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """See ``Units``."""
+        # U < σ(a), with no exponential of U: the share of ones is exact to 2^-24.
+        return (jax.random.uniform(key, inputs.shape, inputs.dtype) < jax.nn.sigmoid(inputs)).astype(inputs.dtype)
+
+    def bias(self, v: Array) -> Array:
+        """See ``Units``."""
+        ones = jnp.sum(v, axis=0)
+        return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian:
+    """Real numbers of unit variance, given their input.
+
+    >>> Gaussian().log_partition(jnp.ones((1, 2))).tolist()
+    [1.0]
+    """
+
+    discrete = False
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        _check_values(x, shape, lambda x: ~np.isfinite(x), "data must be finite; drop or fill such examples")
+        return at_least_float32(x).reshape(len(x), -1)
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        return v.reshape(len(v), *shape)
+
+    def log_measure(self, v: Array) -> Array:
+        """See ``Units``."""
+        return sum_over_example(gaussian_log_prob(v))
+
+    def log_partition(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return sum_over_example(0.5 * jnp.square(inputs))
+
+    def mean(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return inputs
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """See ``Units``."""
+        return inputs + jax.random.normal(key, inputs.shape, inputs.dtype)
+
+    def bias(self, v: Array) -> Array:
+        """See ``Units``."""
+        return jnp.mean(v, axis=0)
+
+
+@final
+@dataclass(frozen=True)
+class Softmax:
+    """Integers 0 ... K − 1.
+
+    Attributes:
+      num_values: K.
+
+    >>> Softmax(3).encode(jnp.array([[2, 0]]), (2,)).tolist()
+    [[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
+    """
+
+    num_values: int
+    discrete = True
+
+    def __post_init__(self) -> None:
+        check_at_least("num_values", self.num_values, 2)
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            raise ValueError(f"x has dtype {x.dtype}, but softmax units take integers; use Gaussian units for others")
+        outside = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
+        _check_values(x, shape, outside, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
+        return jax.nn.one_hot(x.reshape(len(x), -1), self.num_values).reshape(len(x), -1)
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``; of means the likeliest values."""
+        return jnp.argmax(self._values(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
+
+    def log_measure(self, v: Array) -> Array:
+        """See ``Units``."""
+        return jnp.zeros(len(v), v.dtype)
+
+    def log_partition(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return jnp.sum(jax.nn.logsumexp(self._values(inputs), axis=-1), axis=-1)
+
+    def mean(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return jax.nn.softmax(self._values(inputs), axis=-1).reshape(inputs.shape)
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """See ``Units``."""
+        values = jax.random.categorical(key, self._values(inputs))
+        return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
+
+    def bias(self, v: Array) -> Array:
+        """See ``Units``."""
+        return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(len(v) + 1)
+
+    def _values(self, v: Array) -> Array:
+        return v.reshape(len(v), -1, self.num_values)
+
+
+def _check_values(x: Array, shape: Sequence[int], wrong: object, cure: str) -> None:
+    if x.shape[1:] != tuple(shape):
+        raise ValueError(f"x has shape {x.shape}, but this model has shape={tuple(shape)} after the batch axis")
+    if not isinstance(x, Tracer):
+        places = np.argwhere(wrong(np.asarray(x)))  # type: ignore[operator]
+        if len(places):
+            where = tuple(places[0].tolist())
+            raise ValueError(f"x is {np.asarray(x)[where]} at {where}, but {cure}")

@@ -1,0 +1,79 @@
+"""Annealed importance sampling against the exact normalizer."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import boltzmann
+from tests.boltzmann.machines import random_layers, rbm, variables_of
+
+KINDS = pytest.mark.parametrize("units", [boltzmann.Binary(), boltzmann.Gaussian(), boltzmann.Softmax(3)])
+
+
+@KINDS
+def test_both_directions_find_the_normalizer(units):
+    layers, base = random_layers(6, 5, scale=0.8), 0.3 * jnp.arange(6.0) - 1
+    exact = float(boltzmann.log_partition(units, layers))
+    forwards = boltzmann.annealed_importance(
+        units, layers, base, jax.random.key(0), num_particles=500, num_temperatures=300
+    )
+    samples = boltzmann.sample_exactly(units, layers, jax.random.key(1), 500)
+    backwards = boltzmann.annealed_importance(
+        units, layers, base, jax.random.key(2), num_temperatures=300, backwards_from=samples
+    )
+    for found in (forwards, backwards):
+        assert found.high - found.low < 0.2
+        assert found.low - 0.02 < exact < found.high + 0.02
+        assert 0.5 * 500 < found.num_effective <= 500.001
+
+
+def test_weights_are_unbiased_even_with_few_temperatures():
+    """With three temperatures the weights are wild, but their mean over many particles is Z / Z₀."""
+    units, layers, base = boltzmann.Binary(), random_layers(5, 4, scale=0.7), jnp.zeros(5)
+    found = boltzmann.annealed_importance(
+        units, layers, base, jax.random.key(0), num_particles=100_000, num_temperatures=3
+    )
+    exact = float(boltzmann.log_partition(units, layers))
+    error = float(found.high - found.low) / 2 / 2.5758
+    assert abs(float(found.value) - exact) < 4 * error < 0.1
+
+
+def test_intervals_hold_the_normalizer_as_often_as_they_say():
+    """99 % ones, of 20 hidden units with strong weights, in 100 repeats."""
+    units, layers = boltzmann.Binary(), random_layers(16, 20, scale=0.5)
+    base = jnp.zeros(16)
+    exact = float(boltzmann.log_partition(units, layers))
+    run = jax.jit(
+        jax.vmap(
+            lambda key: boltzmann.annealed_importance(
+                units, layers, base, key, num_particles=100, num_temperatures=500
+            )._replace(v=jnp.zeros(()))
+        )
+    )
+    with jax.debug_key_reuse(False):  # its checker takes a vmap of a scan over keys for a reuse, which it is not
+        found = run(jax.random.split(jax.random.key(0), 100))
+    inside = (np.asarray(found.low) <= exact) & (exact <= np.asarray(found.high))
+    assert inside.sum() >= 96  # of a binomial of 0.99, 4 or more outside have a probability of 0.02
+    assert np.all(np.asarray(found.high - found.low) < 0.5)
+
+
+def test_log_prob_estimate_is_close_to_log_prob():
+    layers = random_layers(6, 5, scale=0.8)
+    model, variables = rbm(6, 5), variables_of(layers)
+    x = (jax.random.uniform(jax.random.key(3), (7, 6)) < 0.5).astype(jnp.float32)
+    estimate = model.log_prob_estimate(variables, jax.random.key(0), x, 500, num_temperatures=300)
+    np.testing.assert_allclose(estimate, model.log_prob(variables, x), atol=0.1)
+
+
+def test_wrong_counts_are_refused():
+    layers = random_layers(4, 3)
+    ask = lambda **options: boltzmann.annealed_importance(  # noqa: E731
+        boltzmann.Binary(), layers, jnp.zeros(4), jax.random.key(0), **options
+    )
+    with pytest.raises(ValueError, match="num_particles is 1, but must be at least 2; there is no interval of one"):
+        ask(num_particles=1)
+    with pytest.raises(ValueError, match="num_temperatures is 0, but must be at least 1"):
+        ask(num_temperatures=0)

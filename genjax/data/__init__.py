@@ -17,6 +17,7 @@ from genjax.data.arrays import npy as npy
 from genjax.data.arrays import npz as npz
 from genjax.data.audio import clips as clips
 from genjax.data.audio import wav as wav
+from genjax.data.bars import bars_and_stripes as bars_and_stripes
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits

@@ -1,11 +1,13 @@
 """Class-conditional diffusion on scikit-learn's digits, 8 x 8 pixels of 17 levels, with classifier-free guidance.
 
 Command: genjax train experiments/diffusion_digits.py, then
-genjax evaluate RUN --metrics frechet_distance precision_recall --features classifier:digits --num-samples 10000
+genjax evaluate RUN --metrics frechet_distance precision_recall --features classifier:digits --num-samples 10000, and
+genjax evaluate RUN --metrics class_accuracy log_prob_lower_bound --features classifier:digits --num-samples 2000
 Reached: Fréchet distance of 10,000 samples (20 steps, no guidance) from the 360 test images, on features of the
-project's classifier, 2.89, precision 0.974 and recall 0.967 (seed 0); 8 min 51 s beside other work on 2 CPU cores (AMD
-EPYC, jax 0.10.2). The classifier, right on 98.6 % of the test images, finds the class that was asked for in 98.3 % of
-2,000 samples, and in all of them with guidance 1.5, 2 or 3.
+project's classifier, 2.91 ± 0.05, precision 0.976 ± 0.000 and recall 0.952 ± 0.004; bound 55.0 ± 0.3 nats given the
+label, at most 1.848 ± 0.007 bits per dimension of images spread uniformly within their levels; the classifier, right on
+98.6 % of the test images, finds the class that was asked for in 99.4 ± 0.1 % of 2,000 samples, and with --guidance 1.5
+in all (mean ± sd of seeds 0 to 2). 6 to 7 min a seed beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 """
 
 from typing import Literal

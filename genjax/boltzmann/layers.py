@@ -22,6 +22,7 @@ temperatures: Ruslan Salakhutdinov and Iain Murray 2008, "On the quantitative an
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -124,16 +125,26 @@ def log_partition(units: Units, layers: Layers) -> Array:
             "use log_prob_estimate, or boltzmann.annealed_importance for an interval"
         )
     log_prob = log_of_visible if by_visible else log_of_hidden
-    within = min(size, BLOCK)
+    return log_sum_over_states(size, lambda states: log_prob(units, path, states))
+
+
+def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) -> Array:
+    """Return the logarithm of a sum over all states of binary units, block by block.
+
+    Args:
+      num_units: N, at most 25 or it takes long.
+      log_values: from states (M, N) to the logarithms of what is added up, (M, ...).
+    """
+    within = min(num_units, BLOCK)
     lower = states(within)
 
-    def add(total: Array, block: Array) -> tuple[Array, None]:
-        upper = _bits(jnp.full(len(lower), block), size - within)
-        all_of_block = jnp.concatenate([lower, upper], axis=1)
-        return jnp.logaddexp(total, jax.nn.logsumexp(log_prob(units, path, all_of_block))), None
+    def block(number: Array) -> Array:
+        upper = _bits(jnp.full(len(lower), number), num_units - within)
+        return jax.nn.logsumexp(log_values(jnp.concatenate([lower, upper], axis=1)), axis=0)
 
-    start = jnp.asarray(-jnp.inf, layers.weights.dtype)
-    return jax.lax.scan(add, start, jnp.arange(2 ** (size - within)))[0]
+    first = block(jnp.int32(0))
+    numbers = jnp.arange(1, 2 ** (num_units - within))
+    return jax.lax.scan(lambda total, number: (jnp.logaddexp(total, block(number)), None), first, numbers)[0]
 
 
 def num_enumerated(units: Units, num_visible: int, num_hidden: int) -> int:

@@ -102,7 +102,6 @@ class Binary:
 
     def sample(self, key: Array, inputs: Array) -> Array:
         """See ``Units``."""
-        # U < σ(a), with no exponential of U: the share of ones is exact to 2^-24.
         return (jax.random.uniform(key, inputs.shape, inputs.dtype) < jax.nn.sigmoid(inputs)).astype(inputs.dtype)
 
     def bias(self, v: Array) -> Array:

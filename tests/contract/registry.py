@@ -407,6 +407,17 @@ CASES = (
         batch=integer_batch,
         moves={"likelihood": ("negative",)},
     ),
+    Case(
+        "boltzmann_machine",
+        lambda: boltzmann.BoltzmannMachine(shape=(NUM_FEATURES,), num_hidden=2, num_chains=4, num_steps=2),
+        batch=binary_batch,
+        moves={"likelihood": ("chains",)},
+    ),
+    Case(
+        "exact_boltzmann_machine",
+        lambda: boltzmann.BoltzmannMachine(shape=(NUM_FEATURES,), num_hidden=2, exact=True),
+        batch=binary_batch,
+    ),
 )
 
 PIPELINES = (Pipeline("belief_net", lambda: belief_net.stages(NUM_FEATURES, 4, 3), batch=binary_batch),)

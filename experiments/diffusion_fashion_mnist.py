@@ -41,7 +41,7 @@ def experiment(
     """Describe the run.
 
     Args:
-      net_name: a U-Net with attention at 14 and 7 pixels, or a transformer of 8 layers.
+      net_name: a U-Net with attention at 7 x 7 pixels, or a transformer of 8 layers.
       width: channels of the U-Net at 28 x 28 pixels, twice as many below; of the transformer a quarter of its features.
       dropout: share of channels that training leaves out before the last convolution of each block of the U-Net.
       learning_rate: of Adam, where its cosine decay to zero begins.
@@ -53,7 +53,7 @@ def experiment(
     """
     dtype = jnp.bfloat16 if bfloat16 else None
     net = (
-        nets.UNet(width, attention_at=(14, 7), dropout=dropout, num_groups=min(8, width), dtype=dtype)
+        nets.UNet(width, attention_at=(7,), dropout=dropout, num_groups=min(8, width), dtype=dtype)
         if net_name == "unet"
         else nets.DiT(patch_size=2, features=4 * width, num_layers=8, num_heads=4, dtype=dtype)
     )

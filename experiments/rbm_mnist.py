@@ -4,7 +4,7 @@ Command: genjax train experiments/rbm_mnist.py, then
 genjax evaluate RUN --metrics log_prob_estimate --likelihood-samples 500 --batch-size 10000
 Reached: test log-likelihood -84.78 nats (all 10,000 images, standard error 0.22), with log Z by annealed importance
 sampling of 500 particles over 10,000 temperatures. From both ends, 200 particles each: forwards 864.94 (99 % interval
-864.69 to 865.19), backwards 865.09 (864.90 to 865.27) from 2,000 sweeps after data. Seed 0; 11 min 26 s beside other
+864.69 to 865.19), backwards 865.09 (864.90 to 865.27) from 2,000 sweeps after data (seed 0). 11 min 26 s beside other
 work on 2 CPU cores (AMD EPYC, jax 0.10.2), and 95 s for the likelihood.
 """
 

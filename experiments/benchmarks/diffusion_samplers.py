@@ -57,7 +57,7 @@ def main() -> None:
         sys.exit(f"only is {options.only!r}, but names are {', '.join(SAMPLERS)}")
     run, network = load_run(options.run), feature_network(options.features)
     if not options.json:
-        print(f"{'evaluations':<28}" + "".join(f"{count:>14}" for count in options.evaluations))
+        print(f"{'evaluations':<28}" + "".join(f"{count:>17}" for count in options.evaluations))
     for name, sampler in chosen.items():
         started, distances = time.perf_counter(), {}
         for count in options.evaluations:
@@ -96,7 +96,7 @@ def tell(name: str, distances: Mapping[int, np.ndarray], seconds: float, *, as_j
         print(json.dumps({**told, "seconds": round(seconds, 1), "machine": machine()}), flush=True)
         return
     cells = [cell_of(values) for values in distances.values()]
-    print(f"{name:<28}" + "".join(f"{cell:>14}" for cell in cells) + f"   {seconds:.0f} s", flush=True)
+    print(f"{name:<28}" + "".join(f"{cell:>17}" for cell in cells) + f"   {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.boltzmann.layers import HIDDEN, Layers, Path, log_partition_of_base, sweep
-from genjax.boltzmann.units import Units
+from genjax.boltzmann.units import Units, independent
 from genjax.core import Array
 from genjax.ops import check_at_least
 
@@ -72,8 +72,7 @@ def annealed_importance(
     check_at_least("num_temperatures", num_temperatures, 1)
     start_key, walk_key = jax.random.split(key)
     backwards = backwards_from is not None
-    free = units.sample(start_key, jnp.broadcast_to(base, (num_particles, len(base))))
-    v = backwards_from if backwards else free
+    v = backwards_from if backwards else independent(units, base, start_key, num_particles)
     betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
     betas = betas[::-1] if backwards else betas
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.boltzmann.layers import MOST_ENUMERATED, log_sum_over_states
-from genjax.boltzmann.units import Binary
+from genjax.boltzmann.units import Binary, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
@@ -94,7 +94,7 @@ class BoltzmannMachine:
         bias = jnp.concatenate([UNITS.bias(v), jnp.zeros(self.num_hidden)])
         pairs = len(bias) * (len(bias) - 1) // 2
         params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (pairs,)), "bias": bias}
-        chains = UNITS.sample(chains_key, jnp.broadcast_to(bias, (self.num_chains, len(bias))))
+        chains = independent(UNITS, bias, chains_key, self.num_chains)
         return Variables({PART: params}, {} if self.exact else {"chains": chains})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -162,7 +162,7 @@ class BoltzmannMachine:
         check_at_least("num_steps", num_steps, 1)
         start_key, walk_key = jax.random.split(key)
         couplings = self.couplings(variables)
-        start = UNITS.sample(start_key, jnp.broadcast_to(couplings.bias, (num_samples, len(couplings.bias))))
+        start = independent(UNITS, couplings.bias, start_key, num_samples)
         s = sweeps(couplings, walk_key, start, num_steps)
         return UNITS.decode(s[:, : self.num_visible], self.shape)
 

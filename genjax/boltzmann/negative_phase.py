@@ -21,13 +21,13 @@ and what follows draws the v':
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Protocol, final
 
 import jax
 import jax.numpy as jnp
 
 from genjax.boltzmann.layers import HIDDEN, Layers, Path, hidden_inputs, log_of_visible, machine, sweep, sweeps
-from genjax.boltzmann.units import Units
+from genjax.boltzmann.units import Units, independent
 from genjax.core import Array, PyTree
 from genjax.ops import check_at_least
 
@@ -93,7 +93,7 @@ class Persistent:
     def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
         del layers
-        return {"chains": _start(units, base, key, self.num_chains)}
+        return {"chains": independent(units, base, key, self.num_chains)}
 
     def draw(
         self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
@@ -129,7 +129,7 @@ class FastWeights:
     def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
         fast = jax.tree.map(jnp.zeros_like, layers)
-        return {"chains": _start(units, base, key, self.num_chains), "fast": fast._asdict()}
+        return {"chains": independent(units, base, key, self.num_chains), "fast": fast._asdict()}
 
     def draw(
         self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
@@ -172,7 +172,7 @@ class ParallelTempering:
     def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
         del layers
-        start = _start(units, base, key, self.num_temperatures * self.num_chains)
+        start = independent(units, base, key, self.num_temperatures * self.num_chains)
         return {"chains": start.reshape(self.num_temperatures, self.num_chains, -1)}
 
     def draw(
@@ -215,8 +215,3 @@ def statistics(layers: Layers, v: Array) -> Layers:
     """Return the mean of −∇F over v (B, N): of v hᵀ, v and h, with the means of h."""
     h = HIDDEN.mean(hidden_inputs(machine(layers), v))
     return Layers(v.T @ h / len(v), jnp.mean(v, axis=0), jnp.mean(h, axis=0))
-
-
-def _start(units: Units, base: Array, key: Array, num_chains: int) -> Any:
-    """Draw chains from independent units of the base rates."""
-    return units.sample(key, jnp.broadcast_to(base, (num_chains, len(base))))

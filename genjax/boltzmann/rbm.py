@@ -35,7 +35,7 @@ from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
 from genjax.boltzmann.layers import HIDDEN, Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
-from genjax.boltzmann.units import Binary, Units
+from genjax.boltzmann.units import Binary, Units, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
@@ -221,7 +221,7 @@ class RBM:
         check_at_least("num_steps", num_steps, 1)
         start_key, walk_key, last_key = jax.random.split(key, 3)
         base, path = variables.state["base"], machine(self.layers(variables))
-        v = self.units.sample(start_key, jnp.broadcast_to(base, (num_samples, len(base))))
+        v = independent(self.units, base, start_key, num_samples)
         v = joint.sweeps(self.units, path, walk_key, v, num_steps)
         if mean:
             h = HIDDEN.sample(last_key, joint.hidden_inputs(path, v))

@@ -20,11 +20,17 @@ from typing import Protocol, final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from genjax.core import Array
-from genjax.ops import at_least_float32, check_at_least, gaussian_log_prob, sum_over_example
+from genjax.ops import (
+    at_least_float32,
+    check_at_least,
+    check_example_shape,
+    check_finite,
+    check_values,
+    gaussian_log_prob,
+    sum_over_example,
+)
 
 
 class Units(Protocol):
@@ -81,7 +87,8 @@ class Binary:
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
-        _check_values(x, shape, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
+        check_example_shape(x, shape)
+        check_values(x, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
         return at_least_float32(x).reshape(len(x), -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
@@ -123,7 +130,8 @@ class Gaussian:
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
-        _check_values(x, shape, lambda x: ~np.isfinite(x), "data must be finite; drop or fill such examples")
+        check_example_shape(x, shape)
+        check_finite(x)
         return at_least_float32(x).reshape(len(x), -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
@@ -174,7 +182,8 @@ class Softmax:
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(f"x has dtype {x.dtype}, but softmax units take integers; use Gaussian units for others")
         outside = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
-        _check_values(x, shape, outside, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
+        check_example_shape(x, shape)
+        check_values(x, outside, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
         return jax.nn.one_hot(x.reshape(len(x), -1), self.num_values).reshape(len(x), -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
@@ -206,11 +215,6 @@ class Softmax:
         return v.reshape(len(v), -1, self.num_values)
 
 
-def _check_values(x: Array, shape: Sequence[int], wrong: object, cure: str) -> None:
-    if x.shape[1:] != tuple(shape):
-        raise ValueError(f"x has shape {x.shape}, but this model has shape={tuple(shape)} after the batch axis")
-    if not isinstance(x, Tracer):
-        places = np.argwhere(wrong(np.asarray(x)))  # type: ignore[operator]
-        if len(places):
-            where = tuple(places[0].tolist())
-            raise ValueError(f"x is {np.asarray(x)[where]} at {where}, but {cure}")
+def independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
+    """Draw units (num_samples, N) that depend on nothing but their biases (N,)."""
+    return units.sample(key, jnp.broadcast_to(bias, (num_samples, len(bias))))

@@ -48,5 +48,6 @@ from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize
 from genjax.data.transforms import dynamic_binarization as dynamic_binarization
 from genjax.data.transforms import gaussian_noise as gaussian_noise
+from genjax.data.transforms import quantized as quantized
 from genjax.data.transforms import scale as scale
 from genjax.data.transforms import static_binarization as static_binarization

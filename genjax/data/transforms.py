@@ -131,6 +131,16 @@ def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transf
     return Transform(_dequantize, settings, bin_width=(high - low) / levels)
 
 
+def quantized(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -> Array:
+    """Return images of so many levels in [0, 1]: for each x about [low, high] that of its bin of ``dequantize``.
+
+    >>> quantized(jnp.array([-1.2, -0.9, 0.4, 1.0]), levels=3, low=-1.0).tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+    level = jnp.floor((x - low) / (high - low) * levels)
+    return jnp.clip(level, 0, levels - 1) / (levels - 1)
+
+
 def gaussian_noise(scale: float) -> Transform:
     """Add independent Gaussian noise of standard deviation ``scale`` to each element.
 

@@ -5,7 +5,7 @@ from genjax.ops.bounds import at_least_float32, bounded
 from genjax.ops.checks import check_at_least, check_choice, check_dropout, check_num_classes, check_shape
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.divergence import Divergence, divergence
-from genjax.ops.examples import checked_examples, sum_over_example
+from genjax.ops.examples import check_example_shape, check_finite, check_values, checked_examples, sum_over_example
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of, one_hot_label
@@ -38,8 +38,11 @@ __all__ = [
     "check_at_least",
     "check_choice",
     "check_dropout",
+    "check_example_shape",
+    "check_finite",
     "check_num_classes",
     "check_shape",
+    "check_values",
     "checked_examples",
     "condition",
     "conv_general_dilated",

@@ -112,7 +112,7 @@ class Evaluation:
     def samples(self, replica: int) -> Iterator[Array]:
         """Yield batches of samples of one replica, with a progress bar. All replicas see the same keys."""
         size = min(self.batch_size, self.count)
-        told = self._conditions()
+        told = self._conditions
         done = self.progress(f"samples of seed {self.run.seeds[replica]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
             rows = np.minimum(np.arange(start, start + size), self.count - 1)  # one shape is compiled
@@ -148,9 +148,10 @@ class Evaluation:
     @property
     def labels(self) -> np.ndarray:
         """Labels that samples are asked to have, int32 (``count``,); of models with classes alone."""
-        asked = self.arguments.get("label", self._conditions().get("label"))
+        asked = self.arguments.get("label", self._conditions.get("label"))
         return np.broadcast_to(np.asarray(asked, np.int32), (self.count,))
 
+    @functools.cached_property
     def _conditions(self) -> dict[str, np.ndarray]:
         """Labels and the like, as common as in the split: those of its examples, in random order."""
         names = [name for name in conditions(self.run.model) if name not in self.arguments]

@@ -131,9 +131,8 @@ def _compiled_sample(
     model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...], sharding: NamedSharding | None
 ) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
     """Return ``sample`` compiled once for each number of samples, each setting and each place of the samples."""
-    options: dict[str, Any] = {} if sharding is None else {"out_shardings": sharding}
 
     def sample(variables: Variables, key: Array, arrays: Mapping[str, Any]) -> Array:
         return model.sample(variables, key, num_samples, **dict(settings), **arrays)
 
-    return jax.jit(sample, **options)
+    return jax.jit(sample, out_shardings=sharding)

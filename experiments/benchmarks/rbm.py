@@ -40,10 +40,8 @@ def main() -> None:
     variables = jax.jit(MODEL.init)(jax.random.key(0), {"x": jnp.asarray(data[0])})
     layers, wait = MODEL.layers(variables), jax.block_until_ready
     v = jnp.tile(jnp.asarray(data[0]), (CHAINS // BATCH, 1))
-    gibbs = jax.jit(functools.partial(joint.sweeps, MODEL.units, num_steps=SWEEPS))
-    annealing = jax.jit(
-        functools.partial(boltzmann.annealed_importance, MODEL.units, num_particles=CHAINS, num_temperatures=SWEEPS)
-    )
+    gibbs = jax.jit(functools.partial(joint.sweeps, num_steps=SWEEPS))
+    annealing = jax.jit(functools.partial(boltzmann.annealed_importance, num_particles=CHAINS, num_temperatures=SWEEPS))
 
     @jax.jit
     def products(v: jax.Array, weights: jax.Array) -> jax.Array:

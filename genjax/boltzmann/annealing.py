@@ -21,8 +21,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann.layers import HIDDEN, Layers, Path, log_partition_of_base, sweep
-from genjax.boltzmann.units import Units, independent
+from genjax.boltzmann.layers import Layers, Path, log_partition_of_base, sweep
+from genjax.boltzmann.units import independent
 from genjax.core import Array
 from genjax.ops import check_at_least
 
@@ -48,7 +48,6 @@ class LogPartition(NamedTuple):
 
 
 def annealed_importance(
-    units: Units,
     layers: Layers,
     base: Array,
     key: Array,
@@ -60,7 +59,6 @@ def annealed_importance(
     """Estimate log Z.
 
     Args:
-      units: of the visible layer.
       layers: the machine.
       base: biases of the independent units, (N,): the closer they are to the data's means, the better.
       key: typed key.
@@ -72,7 +70,7 @@ def annealed_importance(
     check_at_least("num_temperatures", num_temperatures, 1)
     start_key, walk_key = jax.random.split(key)
     backwards = backwards_from is not None
-    v = backwards_from if backwards else independent(units, base, start_key, num_particles)
+    v = backwards_from if backwards else independent(layers.units, base, start_key, num_particles)
     betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
     betas = betas[::-1] if backwards else betas
 
@@ -80,7 +78,7 @@ def annealed_importance(
         (v, log_weight), (here, there, key) = carry, now
         before, after = Path(layers, base, here), Path(layers, base, there)
         log_weight += _log_ratio(before, after, v)  # equation 1
-        return (sweep(units, after, key, v), log_weight), None
+        return (sweep(after, key, v), log_weight), None
 
     keys = jax.random.split(walk_key, num_temperatures)
     (v, log_weight), _ = jax.lax.scan(step, (v, jnp.zeros(len(v), v.dtype)), (betas[:-1], betas[1:], keys))
@@ -88,7 +86,7 @@ def annealed_importance(
     mean = jnp.mean(relative)
     error = jnp.std(relative, ddof=1) / (mean * jnp.sqrt(len(v)))
     log_ratio = jnp.max(log_weight) + jnp.log(mean)
-    value = log_partition_of_base(units, layers, base) + (-log_ratio if backwards else log_ratio)
+    value = log_partition_of_base(layers, base) + (-log_ratio if backwards else log_ratio)
     effective = jnp.square(jnp.sum(relative)) / jnp.sum(jnp.square(relative))
     return LogPartition(value, value - QUANTILE_99 * error, value + QUANTILE_99 * error, effective, v)
 
@@ -97,5 +95,6 @@ def _log_ratio(before: Path, after: Path, v: Array) -> Array:
     """Return log p*(v) after less that before, with one product of v and the weights."""
     layers, base = after.layers, after.base
     inputs = v @ layers.weights + layers.hidden_bias[None]
-    more = HIDDEN.log_partition(after.beta * inputs) - HIDDEN.log_partition(before.beta * inputs)
+    log_partition = layers.hidden_units.log_partition
+    more = log_partition(after.beta * inputs) - log_partition(before.beta * inputs)
     return (after.beta - before.beta) * (v @ (layers.visible_bias - base)) + more

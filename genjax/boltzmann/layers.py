@@ -1,9 +1,9 @@
 """Two layers that are joined by weights: the mathematics that all Boltzmann machines here share.
 
-Visible units v with their measure m (``units``) and binary hidden units h have, at an inverse temperature β, the joint
-density
+Visible units v and hidden units h, with measures m of their kinds (``units``), have, at an inverse temperature β, the
+joint density
 
-    p(v, h) ∝ m(v) exp((1 − β) a·v + β (vᵀ W h + b·v + c·h)),                                                     (1)
+    p(v, h) ∝ m(v) m(h) exp((1 − β) a·v + β (vᵀ W h + b·v + c·h)),                                                (1)
 
 which at β = 1 is the machine itself, and at β = 0 independent units of biases a, the base rates. Given one layer the
 units of the other are independent, with inputs
@@ -12,17 +12,25 @@ units of the other are independent, with inputs
 
 and either can be summed out:
 
-    log p(v) = log m(v) + ((1 − β) a + β b)·v + Σⱼ softplus(β (Wᵀ v + c)ⱼ) − log Z,                               (3)
-    log p(h) = β c·h + log ∫ of units of the inputs in (2) − log Z.                                               (4)
+    log p(v) = log m(v) + ((1 − β) a + β b)·v + A(β (Wᵀ v + c)) − log Z,                                          (3)
+    log p(h) = log m(h) + β c·h + A((1 − β) a + β (W h + b)) − log Z,                                             (4)
+
+where A is the logarithm of the integrals of the units with these inputs: of binary ones Σ softplus. With offsets μ and
+λ of the units, energies are (v − μ)ᵀ W (h − λ) + b̃·(v − μ) + c̃·(h − λ), which is the same machine with
+
+    b = b̃ − W λ,        c = c̃ − Wᵀ μ,                                                                             (5)
+
+but other gradients: those of b̃, c̃ and W do not go along with each other.
 
 Paul Smolensky 1986, "Information processing in dynamical systems: foundations of harmony theory"; path of
-temperatures: Ruslan Salakhutdinov and Iain Murray 2008, "On the quantitative analysis of deep belief networks".
+temperatures: Ruslan Salakhutdinov and Iain Murray 2008, "On the quantitative analysis of deep belief networks";
+offsets: Grégoire Montavon and Klaus-Robert Müller 2012, "Deep Boltzmann machines and the centering trick".
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
@@ -32,23 +40,33 @@ from genjax.boltzmann.units import Binary, Units
 from genjax.core import Array
 from genjax.ops import sum_over_example
 
-HIDDEN = Binary()
 MOST_ENUMERATED = 25  # binary units, whose states are all added up
 BLOCK = 12  # units whose states are in memory together
 
 
-class Layers(NamedTuple):
-    """Parameters of the joint density.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Layers:
+    """A machine: parameters of the joint density as a tree of three arrays, and the kinds of its units.
 
     Attributes:
       weights: W, (N, H).
       visible_bias: b, (N,).
       hidden_bias: c, (H,).
+      units: the visible ones.
+      hidden_units: the hidden ones.
     """
 
     weights: Array
     visible_bias: Array
     hidden_bias: Array
+    units: Units = field(default=Binary(), metadata={"static": True})
+    hidden_units: Units = field(default=Binary(), metadata={"static": True})
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """The three arrays by name."""
+        return {"weights": self.weights, "visible_bias": self.visible_bias, "hidden_bias": self.hidden_bias}
 
 
 class Path(NamedTuple):
@@ -70,6 +88,15 @@ def machine(layers: Layers) -> Path:
     return Path(layers, jnp.zeros_like(layers.visible_bias))
 
 
+def uncentred(layers: Layers, visible_offset: Array, hidden_offset: Array) -> Layers:
+    """Return b and c of equation 5 for b̃ and c̃, with offsets μ (N,) and λ (H,)."""
+    return replace(
+        layers,
+        visible_bias=layers.visible_bias - layers.weights @ hidden_offset,
+        hidden_bias=layers.hidden_bias - visible_offset @ layers.weights,
+    )
+
+
 def hidden_inputs(path: Path, v: Array) -> Array:
     """Return equation 2, (B, H), for v (B, N)."""
     return path.beta * (v @ path.layers.weights + path.layers.hidden_bias[None])
@@ -81,51 +108,58 @@ def visible_inputs(path: Path, h: Array) -> Array:
     return (1 - path.beta) * path.base[None] + path.beta * inputs
 
 
-def log_of_visible(units: Units, path: Path, v: Array) -> Array:
+def log_of_visible(path: Path, v: Array) -> Array:
     """Return equation 3 but for log Z, (B,): the negative free energy."""
     bias = (1 - path.beta) * path.base + path.beta * path.layers.visible_bias
-    return units.log_measure(v) + v @ bias + HIDDEN.log_partition(hidden_inputs(path, v))
+    return path.layers.units.log_measure(v) + v @ bias + path.layers.hidden_units.log_partition(hidden_inputs(path, v))
 
 
-def log_of_hidden(units: Units, path: Path, h: Array) -> Array:
+def log_of_hidden(path: Path, h: Array) -> Array:
     """Return equation 4 but for log Z, (B,)."""
-    return path.beta * (h @ path.layers.hidden_bias) + units.log_partition(visible_inputs(path, h))
+    linear = path.layers.hidden_units.log_measure(h) + path.beta * (h @ path.layers.hidden_bias)
+    return linear + path.layers.units.log_partition(visible_inputs(path, h))
 
 
-def log_partition_of_base(units: Units, layers: Layers, base: Array) -> Array:
+def log_partition_of_base(layers: Layers, base: Array) -> Array:
     """Return log Z at β = 0."""
-    return units.log_partition(base[None])[0] + len(layers.hidden_bias) * math.log(2)
+    no_inputs = jnp.zeros_like(layers.hidden_bias)
+    return (layers.units.log_partition(base[None]) + layers.hidden_units.log_partition(no_inputs[None]))[0]
 
 
-def sweep(units: Units, path: Path, key: Array, v: Array) -> Array:
+def sweep(path: Path, key: Array, v: Array) -> Array:
     """Draw hidden units given v (B, N), then visible ones given these: one sweep of Gibbs sampling."""
     hidden_key, visible_key = jax.random.split(key)
-    h = HIDDEN.sample(hidden_key, hidden_inputs(path, v))
-    return units.sample(visible_key, visible_inputs(path, h))
+    h = path.layers.hidden_units.sample(hidden_key, hidden_inputs(path, v))
+    return path.layers.units.sample(visible_key, visible_inputs(path, h))
 
 
-def sweeps(units: Units, path: Path, key: Array, v: Array, num_steps: int) -> Array:
+def sweeps(path: Path, key: Array, v: Array, num_steps: int) -> Array:
     """Take several sweeps."""
     keys = jax.random.split(key, num_steps)
-    return jax.lax.scan(lambda v, key: (sweep(units, path, key, v), None), v, keys)[0]
+    return jax.lax.scan(lambda v, key: (sweep(path, key, v), None), v, keys)[0]
 
 
-def log_partition(units: Units, layers: Layers) -> Array:
-    """Return log Z exactly, by adding up all states of the smaller of two binary layers, or of the hidden one.
+def log_partition(layers: Layers) -> Array:
+    """Return log Z exactly, by adding up all states of the smaller of two binary layers, or of the one that is binary.
 
     Raises:
-      ValueError: for more than 25 units.
+      ValueError: for more than 25 units, or where neither layer is binary.
     """
     path, (num_visible, num_hidden) = machine(layers), layers.weights.shape
-    size = num_enumerated(units, num_visible, num_hidden)
-    by_visible = size < num_hidden
+    size = num_enumerated(layers.units, num_visible, layers.hidden_units, num_hidden)
+    if size is None:
+        raise ValueError(
+            f"exact likelihoods add up all states of binary units, but these are {layers.units} and "
+            f"{layers.hidden_units}; use log_prob_estimate"
+        )
+    by_visible = isinstance(layers.units, Binary) and size == num_visible
     if size > MOST_ENUMERATED:
         raise ValueError(
             f"exact likelihoods add up 2^{size} states, but 2^{MOST_ENUMERATED} are the limit; "
             "use log_prob_estimate, or boltzmann.annealed_importance for an interval"
         )
     log_prob = log_of_visible if by_visible else log_of_hidden
-    return log_sum_over_states(size, lambda states: log_prob(units, path, states))
+    return log_sum_over_states(size, lambda states: log_prob(path, states))
 
 
 def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) -> Array:
@@ -147,9 +181,10 @@ def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) ->
     return jax.lax.scan(lambda total, number: (jnp.logaddexp(total, block(number)), None), first, numbers)[0]
 
 
-def num_enumerated(units: Units, num_visible: int, num_hidden: int) -> int:
-    """Return of how many binary units all states are added up: those of the smaller layer, if it is binary."""
-    return min(num_visible, num_hidden) if isinstance(units, Binary) else num_hidden
+def num_enumerated(units: Units, num_visible: int, hidden_units: Units, num_hidden: int) -> int | None:
+    """Return of how many units all states are added up, those of the smaller binary layer; None without one."""
+    sizes = ((units, num_visible), (hidden_units, num_hidden))
+    return min((size for kind, size in sizes if isinstance(kind, Binary)), default=None)
 
 
 def states(num_units: int) -> Array:
@@ -161,18 +196,18 @@ def states(num_units: int) -> Array:
     return _bits(jnp.arange(2**num_units), num_units)
 
 
-def sample_exactly(units: Units, layers: Layers, key: Array, num_samples: int) -> Array:
+def sample_exactly(layers: Layers, key: Array, num_samples: int) -> Array:
     """Draw visible units (B, N), by drawing from all states of the hidden ones, of which there are few."""
     hidden_key, visible_key = jax.random.split(key)
     path, every = machine(layers), states(len(layers.hidden_bias))
-    chosen = jax.random.categorical(hidden_key, log_of_hidden(units, path, every), shape=(num_samples,))
-    return units.sample(visible_key, visible_inputs(path, every[chosen]))
+    chosen = jax.random.categorical(hidden_key, log_of_hidden(path, every), shape=(num_samples,))
+    return layers.units.sample(visible_key, visible_inputs(path, every[chosen]))
 
 
-def reconstruction_error(units: Units, layers: Layers, v: Array) -> Array:
+def reconstruction_error(layers: Layers, v: Array) -> Array:
     """Return the mean squared error of v by the means of hidden units and then of visible ones, (B,)."""
     path = machine(layers)
-    back = units.mean(visible_inputs(path, HIDDEN.mean(hidden_inputs(path, v))))
+    back = layers.units.mean(visible_inputs(path, layers.hidden_units.mean(hidden_inputs(path, v))))
     return sum_over_example(jnp.square(back - v)) / v.shape[1]
 
 

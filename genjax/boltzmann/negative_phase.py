@@ -20,14 +20,14 @@ and what follows draws the v':
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann.layers import HIDDEN, Layers, Path, hidden_inputs, log_of_visible, machine, sweep, sweeps
-from genjax.boltzmann.units import Units, independent
+from genjax.boltzmann.layers import Layers, Path, hidden_inputs, log_of_visible, machine, sweep, sweeps
+from genjax.boltzmann.units import independent
 from genjax.core import Array, PyTree
 from genjax.ops import check_at_least
 
@@ -35,13 +35,11 @@ from genjax.ops import check_at_least
 class NegativePhase(Protocol):
     """A rule that draws from a machine while it learns."""
 
-    def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
         """Return what it remembers from one update to the next; an empty tree for nothing."""
         ...
 
-    def draw(
-        self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
-    ) -> tuple[Array, PyTree]:
+    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """Return samples (M, N) for data v (B, N), and the new memory."""
         ...
 
@@ -60,17 +58,15 @@ class ContrastiveDivergence:
     def __post_init__(self) -> None:
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
-        del units, layers, base, key
+        del layers, base, key
         return {}
 
-    def draw(
-        self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
-    ) -> tuple[Array, PyTree]:
+    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del base
-        return sweeps(units, machine(layers), key, v, self.num_steps), memory
+        return sweeps(machine(layers), key, v, self.num_steps), memory
 
 
 @final
@@ -90,17 +86,14 @@ class Persistent:
         check_at_least("num_chains", self.num_chains, 1)
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
-        del layers
-        return {"chains": independent(units, base, key, self.num_chains)}
+        return {"chains": independent(layers.units, base, key, self.num_chains)}
 
-    def draw(
-        self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
-    ) -> tuple[Array, PyTree]:
+    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del base, v
-        chains = sweeps(units, machine(layers), key, memory["chains"], self.num_steps)
+        chains = sweeps(machine(layers), key, memory["chains"], self.num_steps)
         return chains, {"chains": chains}
 
 
@@ -126,19 +119,17 @@ class FastWeights:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay is {self.decay}, but must be in [0, 1); 0.95 is usual")
 
-    def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
         fast = jax.tree.map(jnp.zeros_like, layers)
-        return {"chains": independent(units, base, key, self.num_chains), "fast": fast._asdict()}
+        return {"chains": independent(layers.units, base, key, self.num_chains), "fast": fast.params}
 
-    def draw(
-        self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
-    ) -> tuple[Array, PyTree]:
+    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del base
-        fast = Layers(**memory["fast"])
+        fast = replace(layers, **memory["fast"])
         both = jax.tree.map(jnp.add, layers, fast)
-        chains = sweep(units, machine(both), key, memory["chains"])
+        chains = sweep(machine(both), key, memory["chains"])
         # Equation 1 of the machine that learns: both sides by its own weights.
         moved = jax.tree.map(
             lambda w, of_data, of_model: self.decay * w + self.learning_rate * (of_data - of_model),
@@ -146,7 +137,7 @@ class FastWeights:
             statistics(layers, v),
             statistics(layers, chains),
         )
-        return chains, {"chains": chains, "fast": moved._asdict()}
+        return chains, {"chains": chains, "fast": moved.params}
 
 
 @final
@@ -169,21 +160,18 @@ class ParallelTempering:
         check_at_least("num_temperatures", self.num_temperatures, 2, "; use Persistent for one")
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, units: Units, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
-        del layers
-        start = independent(units, base, key, self.num_temperatures * self.num_chains)
+        start = independent(layers.units, base, key, self.num_temperatures * self.num_chains)
         return {"chains": start.reshape(self.num_temperatures, self.num_chains, -1)}
 
-    def draw(
-        self, units: Units, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
-    ) -> tuple[Array, PyTree]:
+    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del v
 
         def step(chains: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
             key, number = now
-            return self._step(units, layers, base, key, number, chains), None
+            return self._step(layers, base, key, number, chains), None
 
         first_key, key = jax.random.split(key)
         keys = jax.random.split(key, self.num_steps)
@@ -191,15 +179,15 @@ class ParallelTempering:
         chains, _ = jax.lax.scan(step, memory["chains"], (keys, first + jnp.arange(self.num_steps)))
         return chains[-1], {"chains": chains}
 
-    def _step(self, units: Units, layers: Layers, base: Array, key: Array, number: Array, chains: Array) -> Array:
+    def _step(self, layers: Layers, base: Array, key: Array, number: Array, chains: Array) -> Array:
         """One sweep at every temperature, then a trade between every other pair of neighbours."""
         sweep_key, trade_key = jax.random.split(key)
         betas = jnp.linspace(0.0, 1.0, self.num_temperatures)
         at = lambda beta: Path(layers, base, beta)  # noqa: E731
         keys = jax.random.split(sweep_key, self.num_temperatures)
-        chains = jax.vmap(lambda beta, key, v: sweep(units, at(beta), key, v))(betas, keys, chains)
+        chains = jax.vmap(lambda beta, key, v: sweep(at(beta), key, v))(betas, keys, chains)
         # Rows are temperatures; log p of each chain at its own, the one above and the one below.
-        log_prob = jax.vmap(lambda beta, v: log_of_visible(units, at(beta), v))
+        log_prob = jax.vmap(lambda beta, v: log_of_visible(at(beta), v))
         own, above = log_prob(betas, chains), log_prob(jnp.roll(betas, -1), chains)
         below = log_prob(jnp.roll(betas, 1), chains)
         gain = above[:-1] + below[1:] - own[:-1] - own[1:]  # of a trade between rows i and i + 1
@@ -211,7 +199,20 @@ class ParallelTempering:
         return jnp.where(up, jnp.roll(chains, -1, axis=0), jnp.where(down, jnp.roll(chains, 1, axis=0), chains))
 
 
+def likelihood_gap(
+    phase: NegativePhase, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
+) -> tuple[Array, Array, PyTree]:
+    """Return a scalar with the gradient of equation 1 but for its sign, as a loss has it, samples, and the new memory.
+
+    The scalar is the mean free energy of data v (B, N) less that of samples; its value tells little.
+    """
+    samples, memory = phase.draw(jax.lax.stop_gradient(layers), base, key, v, memory)
+    samples = jax.lax.stop_gradient(samples)
+    log_prob = lambda v: jnp.mean(log_of_visible(machine(layers), v))  # noqa: E731
+    return log_prob(samples) - log_prob(v), samples, memory
+
+
 def statistics(layers: Layers, v: Array) -> Layers:
     """Return the mean of −∇F over v (B, N): of v hᵀ, v and h, with the means of h."""
-    h = HIDDEN.mean(hidden_inputs(machine(layers), v))
-    return Layers(v.T @ h / len(v), jnp.mean(v, axis=0), jnp.mean(h, axis=0))
+    h = layers.hidden_units.mean(hidden_inputs(machine(layers), v))
+    return replace(layers, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))

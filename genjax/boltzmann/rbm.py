@@ -1,6 +1,7 @@
 """The restricted Boltzmann machine.
 
-Visible units v of a kind of their own (``units``) and binary hidden units h, without connections within a layer:
+Visible units v of a kind of their own (``units``) and hidden units h, binary if nothing else is said, without
+connections within a layer:
 
     p(v, h) = m(v) exp(vᵀ W h + b·v + c·h) / Z,        F(v) = −log m(v) − b·v − Σⱼ log(1 + exp(Wᵀ v + c)ⱼ),         (1)
     log p(v) = −F(v) − log Z,        −∇ log p(v) = ∇F(v) − E_{v' ~ p} ∇F(v').                                     (2)
@@ -10,16 +11,12 @@ energies of data and samples, whose gradient is that of (2) while its value tell
 is log Z: exact where one layer has at most 25 binary units, else by annealed importance sampling (``annealing``).
 Reconstruction errors do not: they may well fall while the likelihood does.
 
-With offsets μ and λ of the units, energies are (v − μ)ᵀ W (h − λ) + b̃·(v − μ) + c̃·(h − λ): the same machines, with
-
-    b = b̃ − W λ,        c = c̃ − Wᵀ μ,                                                                             (3)
-
-but gradients of b̃, c̃ and W that do not go along with each other, and a data set and its negative that are learned
-equally well. μ are the means of the first minibatch, λ = ½.
+Centred machines have the parameters b̃ and c̃ of equation 5 of ``layers``, with the means of the first minibatch for μ
+and those of hidden units without input for λ, and learn a data set and its negative equally well.
 
 Paul Smolensky 1986, "Information processing in dynamical systems: foundations of harmony theory"; Geoffrey Hinton 2010,
-"A practical guide to training restricted Boltzmann machines"; equation 3: Grégoire Montavon and Klaus-Robert Müller
-2012, "Deep Boltzmann machines and the centering trick".
+"A practical guide to training restricted Boltzmann machines"; centring: Grégoire Montavon and Klaus-Robert Müller 2012,
+"Deep Boltzmann machines and the centering trick".
 """
 
 from __future__ import annotations
@@ -33,15 +30,14 @@ import jax.numpy as jnp
 
 from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
-from genjax.boltzmann.layers import HIDDEN, Layers, machine
-from genjax.boltzmann.negative_phase import NegativePhase, Persistent
+from genjax.boltzmann.layers import Layers, machine
+from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
 from genjax.boltzmann.units import Binary, Units, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
 PART = "rbm"
 INITIAL_SCALE = 0.01  # of weights: Hinton (2010), section 8
-HIDDEN_OFFSET = 0.5
 
 
 @final
@@ -53,8 +49,9 @@ class RBM:
       shape: of one example, without the batch axis.
       num_hidden: H.
       units: kind of the visible units.
+      hidden_units: kind of the hidden units.
       negative_phase: where the samples come from that it unlearns.
-      centred: whether the parameters are those of equation 3.
+      centred: whether the parameters have offsets.
       sparsity: what the mean of each hidden unit over a minibatch is drawn to, in (0, 1); None for no such loss.
       sparsity_weight: of the squared difference from it, summed over hidden units (Honglak Lee, Chaitanya Ekanadham and
         Andrew Ng 2007, "Sparse deep belief net model for visual area V2").
@@ -69,6 +66,7 @@ class RBM:
     shape: tuple[int, ...]
     num_hidden: int
     units: Units = field(default_factory=Binary)
+    hidden_units: Units = field(default_factory=Binary)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
     sparsity: float | None = None
@@ -90,9 +88,14 @@ class RBM:
 
     @property
     def tractable(self) -> bool:
-        """Whether ``log_prob`` can add up all states of the smaller layer."""
-        size = joint.num_enumerated(self.units, math.prod(self.shape), self.num_hidden)
-        return size <= joint.MOST_ENUMERATED
+        """Whether ``log_prob`` can add up all states of a layer."""
+        size = joint.num_enumerated(self.units, self.num_visible, self.hidden_units, self.num_hidden)
+        return size is not None and size <= joint.MOST_ENUMERATED
+
+    @property
+    def num_visible(self) -> int:
+        """Entries of the visible units, N: of softmax units K for each value."""
+        return self.units.num_entries(math.prod(self.shape))
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables: small weights, hidden biases of 0, visible ones that fit the means of ``batch["x"]``.
@@ -103,17 +106,11 @@ class RBM:
         weights_key, memory_key = jax.random.split(key)
         v = self.units.encode(batch["x"], self.shape)
         base = self.units.bias(v)
-        params = {
-            "weights": INITIAL_SCALE * jax.random.normal(weights_key, (v.shape[1], self.num_hidden)),
-            "visible_bias": base,
-            "hidden_bias": jnp.zeros(self.num_hidden),
-        }
         offset = jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(base)
+        params = initial_params(weights_key, base, self.num_hidden)
         state = {"base": jnp.array(base), "offset": offset}  # a copy: learners donate their buffers
         layers = self.layers(Variables({PART: params}, state))
-        return Variables(
-            {PART: params}, {**state, "negative": self.negative_phase.init(self.units, layers, base, memory_key)}
-        )
+        return Variables({PART: params}, {**state, "negative": self.negative_phase.init(layers, base, memory_key)})
 
     def objectives(self) -> tuple[Objective, ...]:
         """The one loss."""
@@ -130,38 +127,34 @@ class RBM:
         """
         del step
         layers = self.layers(Variables(params, state))
-        fixed = jax.lax.stop_gradient(layers)
         v = self.units.encode(batch["x"], self.shape)
-        samples, memory = self.negative_phase.draw(self.units, fixed, state["base"], key, v, state["negative"])
-        log_prob = lambda v: jnp.mean(joint.log_of_visible(self.units, machine(layers), v))  # noqa: E731
-        gap = log_prob(jax.lax.stop_gradient(samples)) - log_prob(v)  # equation 2
+        gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, v, state["negative"])
         loss = gap + 0.5 * self.weight_decay * jnp.sum(jnp.square(layers.weights))
         if self.sparsity is not None:
-            activity = jnp.mean(HIDDEN.mean(joint.hidden_inputs(machine(layers), v)), axis=0)
+            activity = jnp.mean(self.hidden_units.mean(joint.hidden_inputs(machine(layers), v)), axis=0)
             loss += self.sparsity_weight * jnp.sum(jnp.square(activity - self.sparsity))
-        error = jnp.mean(joint.reconstruction_error(self.units, fixed, v))
+        error = jnp.mean(joint.reconstruction_error(jax.lax.stop_gradient(layers), v))
         return loss, (state | {"negative": memory}, {"free_energy_gap": gap, "reconstruction_error": error})
 
     def layers(self, variables: Variables) -> Layers:
         """Return W, b and c of equation 1."""
-        weights, visible, hidden = (variables.params[PART][name] for name in ("weights", "visible_bias", "hidden_bias"))
+        layers = Layers(**variables.params[PART], units=self.units, hidden_units=self.hidden_units)
         if not self.centred:
-            return Layers(weights, visible, hidden)
-        shift = HIDDEN_OFFSET * jnp.sum(weights, axis=1)
-        return Layers(weights, visible - shift, hidden - variables.state["offset"] @ weights)  # equation 3
+            return layers
+        return joint.uncentred(layers, variables.state["offset"], mean_without_inputs(layers))
 
     def free_energy(self, variables: Variables, x: Array) -> Array:
         """Return F of equation 1, (B,), for x (B, *shape)."""
         v = self.units.encode(x, self.shape)
-        return -joint.log_of_visible(self.units, machine(self.layers(variables)), v)
+        return -joint.log_of_visible(machine(self.layers(variables)), v)
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(x), nats, (B,): exactly, by adding up all states of the smaller layer.
+        """Return log p(x), nats, (B,): exactly, by adding up all states of the smaller binary layer.
 
         Raises:
-          ValueError: where that has more than 25 binary units.
+          ValueError: where that has more than 25 units.
         """
-        return -self.free_energy(variables, x) - joint.log_partition(self.units, self.layers(variables))
+        return -self.free_energy(variables, x) - joint.log_partition(self.layers(variables))
 
     def log_prob_estimate(
         self, variables: Variables, key: Array, x: Array, num_samples: int, *, num_temperatures: int = 10_000
@@ -200,7 +193,7 @@ class RBM:
         options = {"num_particles": num_samples, "num_temperatures": num_temperatures}
         v = None if backwards_from is None else self.units.encode(backwards_from, self.shape)
         base, layers = variables.state["base"], self.layers(variables)
-        return annealed_importance(self.units, layers, base, key, **options, backwards_from=v)
+        return annealed_importance(layers, base, key, **options, backwards_from=v)
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
@@ -222,18 +215,29 @@ class RBM:
         start_key, walk_key, last_key = jax.random.split(key, 3)
         base, path = variables.state["base"], machine(self.layers(variables))
         v = independent(self.units, base, start_key, num_samples)
-        v = joint.sweeps(self.units, path, walk_key, v, num_steps)
+        v = joint.sweeps(path, walk_key, v, num_steps)
         if mean:
-            h = HIDDEN.sample(last_key, joint.hidden_inputs(path, v))
+            h = self.hidden_units.sample(last_key, joint.hidden_inputs(path, v))
             v = self.units.mean(joint.visible_inputs(path, h))
         return self.units.decode(v, self.shape)
 
     def encode(self, variables: Variables, x: Array) -> Array:
         """Return the means of the hidden units, (B, num_hidden), for x (B, *shape)."""
         v = self.units.encode(x, self.shape)
-        return HIDDEN.mean(joint.hidden_inputs(machine(self.layers(variables)), v))
+        return self.hidden_units.mean(joint.hidden_inputs(machine(self.layers(variables)), v))
 
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Return the means of the visible units, (B, *shape), for hidden units (B, num_hidden)."""
         inputs = joint.visible_inputs(machine(self.layers(variables)), latent)
         return self.units.decode(self.units.mean(inputs), self.shape)
+
+
+def initial_params(key: Array, visible_bias: Array, num_hidden: int) -> dict[str, Array]:
+    """Return small weights, and hidden biases of 0, by the names of ``Layers``."""
+    weights = INITIAL_SCALE * jax.random.normal(key, (len(visible_bias), num_hidden))
+    return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden)}
+
+
+def mean_without_inputs(layers: Layers) -> Array:
+    """Return λ of centred machines: means of hidden units that nothing acts on, (H,); ½ of binary ones."""
+    return layers.hidden_units.mean(jnp.zeros_like(layers.hidden_bias)[None])[0]

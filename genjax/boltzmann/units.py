@@ -41,6 +41,10 @@ class Units(Protocol):
         """Whether a value has a mass, not a density."""
         ...
 
+    def num_entries(self, num_values: int) -> int:
+        """Return N for so many values of data."""
+        ...
+
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """Return the units (B, N) of data (B, *shape).
 
@@ -85,6 +89,10 @@ class Binary:
 
     discrete = True
 
+    def num_entries(self, num_values: int) -> int:
+        """See ``Units``."""
+        return num_values
+
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
         check_example_shape(x, shape)
@@ -127,6 +135,10 @@ class Gaussian:
     """
 
     discrete = False
+
+    def num_entries(self, num_values: int) -> int:
+        """See ``Units``."""
+        return num_values
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
@@ -176,6 +188,10 @@ class Softmax:
 
     def __post_init__(self) -> None:
         check_at_least("num_values", self.num_values, 2)
+
+    def num_entries(self, num_values: int) -> int:
+        """See ``Units``."""
+        return self.num_values * num_values
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""

@@ -13,16 +13,16 @@ from genjax.boltzmann import Layers
 from genjax.core import Variables
 
 
-def random_layers(num_visible: int, num_hidden: int, *, scale: float = 1.0, seed: int = 0) -> Layers:
+def random_layers(num_visible: int, num_hidden: int, *, scale: float = 1.0, seed: int = 0, **kinds) -> Layers:
     """Weights and biases of some size."""
     keys = jax.random.split(jax.random.key(seed), 3)
     shapes = ((num_visible, num_hidden), (num_visible,), (num_hidden,))
-    return Layers(*(scale * jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)))
+    return Layers(*(scale * jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)), **kinds)
 
 
 def variables_of(layers: Layers, **state) -> Variables:
     """Variables of an RBM that is not centred."""
-    return Variables({"rbm": layers._asdict()}, {"base": jnp.zeros(len(layers.visible_bias))} | state)
+    return Variables({"rbm": layers.params}, {"base": jnp.zeros(len(layers.visible_bias))} | state)
 
 
 def all_states(num_units: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def all_states(num_units: int) -> np.ndarray:
 
 def joint_log_probs(layers: Layers) -> tuple[np.ndarray, float]:
     """Of binary units: vᵀ W h + b·v + c·h for every v and h, and log Z, by the definition in float64."""
-    w, b, c = (np.asarray(array, np.float64) for array in layers)
+    w, b, c = (np.asarray(array, np.float64) for array in layers.params.values())
     v, h = all_states(len(b)), all_states(len(c))
     energies = v @ w @ h.T + (v @ b)[:, None] + (h @ c)[None]
     return energies, float(np.logaddexp.reduce(energies, axis=None))

@@ -18,36 +18,34 @@ def test_either_layer_summed_out_is_what_the_definition_gives():
     energies, _ = joint_log_probs(layers)
     path = joint.machine(layers)
     v, h = (jnp.asarray(all_states(size), jnp.float32) for size in (4, 3))
-    units = boltzmann.Binary()
-    np.testing.assert_allclose(joint.log_of_visible(units, path, v), np.logaddexp.reduce(energies, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(joint.log_of_hidden(units, path, h), np.logaddexp.reduce(energies, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(joint.log_of_visible(path, v), np.logaddexp.reduce(energies, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(joint.log_of_hidden(path, h), np.logaddexp.reduce(energies, axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(4, 3), (3, 5), (14, 2), (2, 14), (1, 1)])
 def test_the_normalizer_of_binary_units(sizes):
     layers = random_layers(*sizes)
-    np.testing.assert_allclose(
-        joint.log_partition(boltzmann.Binary(), layers), joint_log_probs(layers)[1], rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(joint.log_partition(layers), joint_log_probs(layers)[1], rtol=1e-5, atol=1e-5)
 
 
 def test_the_normalizer_of_gaussian_units_is_an_integral():
-    layers = random_layers(1, 3)
-    log_z = joint.log_partition(boltzmann.Gaussian(), layers)
+    layers = random_layers(1, 3, units=boltzmann.Gaussian())
+    log_z = joint.log_partition(layers)
 
     def density(v):
-        value = joint.log_of_visible(boltzmann.Gaussian(), joint.machine(layers), jnp.full((1, 1), v))
+        value = joint.log_of_visible(joint.machine(layers), jnp.full((1, 1), v))
         return float(jnp.exp(value[0] - log_z))
 
     assert integrate.quad(density, -15, 15, limit=60, epsabs=1e-5)[0] == pytest.approx(1, abs=1e-4)
 
 
 def test_the_masses_of_softmax_units_sum_to_one():
-    layers, units = random_layers(2 * 3, 4), boltzmann.Softmax(3)
+    units = boltzmann.Softmax(3)
+    layers = random_layers(2 * 3, 4, units=units)
     x = jnp.array([[i, j] for i in range(3) for j in range(3)])
     v = units.encode(x, (2,))
     np.testing.assert_array_equal(units.decode(v, (2,)), x)
-    log_mass = joint.log_of_visible(units, joint.machine(layers), v) - joint.log_partition(units, layers)
+    log_mass = joint.log_of_visible(joint.machine(layers), v) - joint.log_partition(layers)
     assert jnp.exp(log_mass).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -55,7 +53,7 @@ def test_the_masses_of_softmax_units_sum_to_one():
 def test_sweeps_keep_the_density_of_their_temperature(beta):
     """The matrix of transitions, by the products of conditionals that sweeps draw from, has it as a fixed point."""
     layers, base = random_layers(3, 2), jnp.array([1.0, -0.5, 0.3])
-    path, units = joint.Path(layers, base, beta), boltzmann.Binary()
+    path = joint.Path(layers, base, beta)
     v, h = (jnp.asarray(all_states(size), jnp.float32) for size in (3, 2))
 
     def masses(inputs, states):
@@ -63,34 +61,34 @@ def test_sweeps_keep_the_density_of_their_temperature(beta):
         return np.prod(np.where(np.asarray(states)[None] > 0, p, 1 - p), axis=-1)
 
     transition = masses(joint.hidden_inputs(path, v), h) @ masses(joint.visible_inputs(path, h), v)
-    p = np.asarray(jax.nn.softmax(joint.log_of_visible(units, path, v)), np.float64)
+    p = np.asarray(jax.nn.softmax(joint.log_of_visible(path, v)), np.float64)
     np.testing.assert_allclose(p @ transition, p, rtol=1e-5)
     # And they do draw from these: many from one state.
     start = 5
-    drawn = joint.sweep(units, path, jax.random.key(0), jnp.broadcast_to(v[start], (40_000, 3)))
+    drawn = joint.sweep(path, jax.random.key(0), jnp.broadcast_to(v[start], (40_000, 3)))
     np.testing.assert_allclose(shares(drawn, 3), transition[start], atol=4 * 0.5 / 200)
 
 
 def test_independent_units_have_the_normalizer_of_the_path_at_zero():
     layers, base = random_layers(4, 3), jnp.linspace(-1, 1, 4)
-    path, units = joint.Path(layers, base, 0.0), boltzmann.Binary()
+    path = joint.Path(layers, base, 0.0)
     every = jnp.asarray(all_states(4), jnp.float32)
-    expected = jax.nn.logsumexp(joint.log_of_visible(units, path, every))
-    np.testing.assert_allclose(joint.log_partition_of_base(units, layers, base), expected, rtol=1e-6)
+    expected = jax.nn.logsumexp(joint.log_of_visible(path, every))
+    np.testing.assert_allclose(joint.log_partition_of_base(layers, base), expected, rtol=1e-6)
 
 
 def test_exact_samples_have_the_masses():
     layers = random_layers(3, 4)
     energies, log_z = joint_log_probs(layers)
-    x = joint.sample_exactly(boltzmann.Binary(), layers, jax.random.key(0), 40_000)
+    x = joint.sample_exactly(layers, jax.random.key(0), 40_000)
     np.testing.assert_allclose(shares(x, 3), np.exp(np.logaddexp.reduce(energies, axis=1) - log_z), atol=4 * 0.5 / 200)
 
 
 def test_too_many_states_are_refused():
     with pytest.raises(ValueError, match=r"2\^26 states, but 2\^25 are the limit; use log_prob_estimate"):
-        joint.log_partition(boltzmann.Binary(), random_layers(30, 26))
+        joint.log_partition(random_layers(30, 26))
     with pytest.raises(ValueError, match=r"2\^26 states"):
-        joint.log_partition(boltzmann.Gaussian(), random_layers(3, 26))
+        joint.log_partition(random_layers(3, 26, units=boltzmann.Gaussian()))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def gradient_of(model, variables, key, x):
 
 def means(layers, v):
     """vᵀ σ(Wᵀ v + c) / B, and the means of v and σ, in float64."""
-    w, _, c = (np.asarray(a, np.float64) for a in layers)
+    w, _, c = (np.asarray(a, np.float64) for a in layers.params.values())
     v = np.asarray(v, np.float64)
     h = 1 / (1 + np.exp(-(v @ w + c)))
     return {"weights": v.T @ h / len(v), "visible_bias": v.mean(axis=0), "hidden_bias": h.mean(axis=0)}
@@ -61,7 +61,7 @@ def test_the_gradient_of_contrastive_divergence_is_its_formula(num_steps):
     layers, phase = random_layers(4, 3), boltzmann.ContrastiveDivergence(num_steps)
     model = rbm(4, 3, negative_phase=phase)
     gradient, state = gradient_of(model, variables_of(layers, offset=jnp.zeros(4), negative={}), jax.random.key(1), X)
-    samples, _ = phase.draw(model.units, layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), {})
+    samples, _ = phase.draw(layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), {})
     of_data, of_model = means(layers, X), means(layers, samples)
     assert_equal_gradients(gradient, {name: of_model[name] - of_data[name] for name in of_data})
     assert state["negative"] == {}
@@ -73,7 +73,7 @@ def test_persistent_chains_go_on_from_where_they_were():
     memory = {"chains": jnp.asarray(all_states(4)[3:8], jnp.float32)}
     variables = variables_of(layers, offset=jnp.zeros(4), negative=memory)
     gradient, state = gradient_of(model, variables, jax.random.key(1), X)
-    chains = phase.draw(model.units, layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), memory)[0]
+    chains = phase.draw(layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), memory)[0]
     np.testing.assert_array_equal(state["negative"]["chains"], chains)
     of_data, of_model = means(layers, X), means(layers, chains)
     assert_equal_gradients(gradient, {name: of_model[name] - of_data[name] for name in of_data})
@@ -86,10 +86,10 @@ def test_with_exact_samples_the_gradient_is_that_of_the_likelihood():
     def minus_log_prob(params):
         return -jnp.mean(model.log_prob(Variables({"rbm": params}, {}), jnp.asarray(X)))
 
-    exact = jax.grad(minus_log_prob)(layers._asdict())
+    exact = jax.grad(minus_log_prob)(layers.params)
     every = jnp.asarray(all_states(4), jnp.float32)
     p = np.exp(np.asarray(model.log_prob(variables_of(layers), every), np.float64))
-    w, _, c = (np.asarray(a, np.float64) for a in layers)
+    w, _, c = (np.asarray(a, np.float64) for a in layers.params.values())
     h = 1 / (1 + np.exp(-(all_states(4) @ w + c)))
     of_model = {
         "weights": (all_states(4) * p[:, None]).T @ h,
@@ -106,13 +106,13 @@ def test_the_centred_gradient_is_its_formula():
     model = rbm(4, 3, centred=True, negative_phase=phase)
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
     params = random_layers(4, 3)
-    variables = Variables({"rbm": params._asdict()}, variables.state)
+    variables = Variables({"rbm": params.params}, variables.state)
     mu, lam = X.mean(axis=0), 0.5
     layers = model.layers(variables)
     np.testing.assert_allclose(layers.visible_bias, params.visible_bias - params.weights @ jnp.full(3, lam), rtol=1e-5)
     np.testing.assert_allclose(layers.hidden_bias, params.hidden_bias - mu @ params.weights, rtol=1e-5)
     gradient, _ = gradient_of(model, variables, jax.random.key(1), X)
-    samples, _ = phase.draw(model.units, layers, variables.state["base"], jax.random.key(1), jnp.asarray(X), {})
+    samples, _ = phase.draw(layers, variables.state["base"], jax.random.key(1), jnp.asarray(X), {})
     of_data, of_model = means(layers, X), means(layers, samples)
     difference = {name: of_model[name] - of_data[name] for name in of_data}
     difference["weights"] -= lam * difference["visible_bias"][:, None] + np.outer(mu, difference["hidden_bias"])
@@ -122,36 +122,29 @@ def test_the_centred_gradient_is_its_formula():
 def test_fast_weights_learn_quickly_and_decay():
     layers, phase = random_layers(4, 3), boltzmann.FastWeights(num_chains=5, learning_rate=0.1, decay=0.8)
     fast = random_layers(4, 3, scale=0.1, seed=1)
-    memory = {"chains": jnp.asarray(all_states(4)[3:8], jnp.float32), "fast": fast._asdict()}
-    chains, moved = phase.draw(boltzmann.Binary(), layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), memory)
+    memory = {"chains": jnp.asarray(all_states(4)[3:8], jnp.float32), "fast": fast.params}
+    chains, moved = phase.draw(layers, jnp.zeros(4), jax.random.key(1), jnp.asarray(X), memory)
     of_data, of_model = means(layers, X), means(layers, chains)
-    for name, value in fast._asdict().items():
+    for name, value in fast.params.items():
         expected = 0.8 * np.asarray(value) + 0.1 * (of_data[name] - of_model[name])
         np.testing.assert_allclose(moved["fast"][name], expected, rtol=1e-4, atol=1e-6)
     both = jax.tree.map(jnp.add, layers, fast)
-    again = boltzmann.layers.sweep(
-        boltzmann.Binary(), boltzmann.layers.machine(both), jax.random.key(1), memory["chains"]
-    )
+    again = boltzmann.layers.sweep(boltzmann.layers.machine(both), jax.random.key(1), memory["chains"])
     np.testing.assert_array_equal(chains, again)
 
 
 def test_parallel_tempering_keeps_every_temperatures_density():
     """Chains that are exact samples at each temperature stay such over trades; those at β = 1 are handed out."""
     layers, base = random_layers(3, 2, scale=2.0), jnp.array([0.5, 0.0, -0.5])
-    phase, units, count = (
-        boltzmann.ParallelTempering(num_chains=30_000, num_temperatures=3, num_steps=2),
-        boltzmann.Binary(),
-        30_000,
-    )
+    phase, count = boltzmann.ParallelTempering(num_chains=30_000, num_temperatures=3, num_steps=2), 30_000
     every = jnp.asarray(all_states(3), jnp.float32)
     betas = (0.0, 0.5, 1.0)
     masses = [
-        jax.nn.softmax(boltzmann.layers.log_of_visible(units, boltzmann.Path(layers, base, beta), every))
-        for beta in betas
+        jax.nn.softmax(boltzmann.layers.log_of_visible(boltzmann.Path(layers, base, beta), every)) for beta in betas
     ]
     keys = jax.random.split(jax.random.key(0), 3)
     chains = jnp.stack([every[jax.random.choice(key, 8, (count,), p=p)] for key, p in zip(keys, masses, strict=True)])
-    handed_out, memory = phase.draw(units, layers, base, jax.random.key(5), every, {"chains": chains})
+    handed_out, memory = phase.draw(layers, base, jax.random.key(5), every, {"chains": chains})
     for row, p in zip(memory["chains"], masses, strict=True):
         np.testing.assert_allclose(shares(row, 3), p, atol=4 * 0.5 / count**0.5)
     np.testing.assert_array_equal(handed_out, memory["chains"][-1])
@@ -162,12 +155,10 @@ def test_parallel_tempering_leaves_a_mode_that_gibbs_sampling_does_not():
     num_visible, strength = 8, 12.0
     weights = jnp.full((num_visible, 4), strength / 4)
     layers = boltzmann.Layers(weights, jnp.full(num_visible, -strength / 2), jnp.full(4, -strength * num_visible / 8))
-    units, base, zeros = boltzmann.Binary(), jnp.zeros(num_visible), jnp.zeros((200, num_visible))
-    gibbs, _ = boltzmann.Persistent(200, num_steps=100).draw(
-        units, layers, base, jax.random.key(0), zeros, {"chains": zeros}
-    )
+    base, zeros = jnp.zeros(num_visible), jnp.zeros((200, num_visible))
+    gibbs, _ = boltzmann.Persistent(200, num_steps=100).draw(layers, base, jax.random.key(0), zeros, {"chains": zeros})
     tempered, _ = boltzmann.ParallelTempering(200, num_temperatures=20, num_steps=100).draw(
-        units, layers, base, jax.random.key(0), zeros, {"chains": jnp.zeros((20, 200, num_visible))}
+        layers, base, jax.random.key(0), zeros, {"chains": jnp.zeros((20, 200, num_visible))}
     )
     assert gibbs.mean() < 0.05
     assert 0.35 < tempered.mean() < 0.65
@@ -202,7 +193,7 @@ def test_a_centred_machine_learns_negatives_as_well():
         variables = model.init(jax.random.key(0), {"x": jnp.asarray(x)})
         params = random_layers(4, 3)
         flipped = {"weights": sign * params.weights, "visible_bias": sign * params.visible_bias}
-        variables = Variables({"rbm": params._asdict() | flipped}, variables.state)
+        variables = Variables({"rbm": params.params | flipped}, variables.state)
         layers = model.layers(variables)
         found.append((negative_phase.statistics(layers, jnp.asarray(x)).hidden_bias, sign))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)

@@ -1,6 +1,7 @@
 """Boltzmann machines, with likelihoods: exact, or estimated with an interval."""
 
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
+from genjax.boltzmann.class_rbm import ClassRBM
 from genjax.boltzmann.fully_connected import BoltzmannMachine
 from genjax.boltzmann.layers import Layers, Path, log_partition, sample_exactly
 from genjax.boltzmann.negative_phase import (
@@ -11,15 +12,18 @@ from genjax.boltzmann.negative_phase import (
     Persistent,
 )
 from genjax.boltzmann.rbm import RBM
-from genjax.boltzmann.units import Binary, Gaussian, Softmax, Units
+from genjax.boltzmann.units import Binary, Binomial, Gaussian, Joined, Softmax, Units
 
 __all__ = [
     "RBM",
     "Binary",
+    "Binomial",
     "BoltzmannMachine",
+    "ClassRBM",
     "ContrastiveDivergence",
     "FastWeights",
     "Gaussian",
+    "Joined",
     "Layers",
     "LogPartition",
     "NegativePhase",

@@ -1,18 +1,20 @@
-"""Kinds of visible units: what each is, given its input.
+"""Kinds of units: what each is, given its input.
 
 A unit v with input a has p(v | a) = m(v) exp(a v) / ∫ m(v) exp(a v) dv, with a measure m of its own:
 
     binary      v ∈ {0, 1}            m(v) = 1                 ∫ = 1 + eᵃ                mean σ(a)
+    binomial    v ∈ {0 … n}           m(v) = n! / v! (n − v)!  ∫ = (1 + eᵃ)ⁿ             mean n σ(a)
     Gaussian    v ∈ ℝ                 m(v) = N(v; 0, 1)        ∫ = exp(a²/2)             mean a
     softmax     v one of K unit vectors                        ∫ = Σₖ exp(aₖ)            mean softmax a
 
-Gaussian units have unit variance, so that data should be standardized; softmax units hold integers, each as the vector
-with a one at its place. Max Welling, Michal Rosen-Zvi and Geoffrey Hinton 2004, "Exponential family harmoniums with an
-application to information retrieval".
+A binomial unit is the sum of n binary ones with the same weights. Gaussian units have unit variance, so that data
+should be standardized; softmax units hold integers, each as the vector with a one at its place. Max Welling, Michal
+Rosen-Zvi and Geoffrey Hinton 2004, "Exponential family harmoniums with an application to information retrieval".
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,6 +127,62 @@ class Binary:
         return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
 
 
+BINARY = Binary()
+
+
+@final
+@dataclass(frozen=True)
+class Binomial:
+    """Numbers 0 ... n: sums of n copies of a binary unit.
+
+    Attributes:
+      num_copies: n. Data are 0 and 1, of which all copies are alike.
+
+    >>> Binomial(2).encode(jnp.array([[1.0, 0.0]]), (2,)).tolist()
+    [[2.0, 0.0]]
+    """
+
+    num_copies: int
+    discrete = True
+
+    def __post_init__(self) -> None:
+        check_at_least("num_copies", self.num_copies, 1)
+
+    def num_entries(self, num_values: int) -> int:
+        """See ``Units``."""
+        return num_values
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        return self.num_copies * BINARY.encode(x, shape)
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``; the share of copies that are 1."""
+        return BINARY.decode(v / self.num_copies, shape)
+
+    def log_measure(self, v: Array) -> Array:
+        """See ``Units``."""
+        gammaln, n = jax.scipy.special.gammaln, self.num_copies
+        return sum_over_example(gammaln(n + 1.0) - gammaln(v + 1) - gammaln(n - v + 1))
+
+    def log_partition(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return self.num_copies * BINARY.log_partition(inputs)
+
+    def mean(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return self.num_copies * BINARY.mean(inputs)
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """See ``Units``."""
+        uniform = jax.random.uniform(key, (self.num_copies, *inputs.shape), inputs.dtype)
+        return jnp.sum(uniform < jax.nn.sigmoid(inputs)[None], axis=0, dtype=inputs.dtype)
+
+    def bias(self, v: Array) -> Array:
+        """See ``Units``."""
+        return BINARY.bias(v / self.num_copies)
+
+
 @final
 @dataclass(frozen=True)
 class Gaussian:
@@ -229,6 +287,70 @@ class Softmax:
 
     def _values(self, v: Array) -> Array:
         return v.reshape(len(v), -1, self.num_values)
+
+
+@final
+@dataclass(frozen=True)
+class Joined:
+    """Units of several kinds side by side in one layer; data are these units themselves.
+
+    Attributes:
+      kinds: of the units.
+      sizes: entries of each kind.
+
+    >>> layer = Joined((Binary(), Softmax(3)), (2, 3))
+    >>> layer.mean(jnp.zeros((1, 5))).round(2).tolist()
+    [[0.5, 0.5, 0.33, 0.33, 0.33]]
+    """
+
+    kinds: tuple[Units, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def discrete(self) -> bool:
+        """See ``Units``."""
+        return all(units.discrete for units in self.kinds)
+
+    def num_entries(self, num_values: int) -> int:
+        """See ``Units``."""
+        return num_values
+
+    def encode(self, x: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        check_example_shape(x, shape)
+        return at_least_float32(x)
+
+    def decode(self, v: Array, shape: Sequence[int]) -> Array:
+        """See ``Units``."""
+        return v.reshape(len(v), *shape)
+
+    def log_measure(self, v: Array) -> Array:
+        """See ``Units``."""
+        return sum((units.log_measure(part) for units, part in self.each(v)), start=jnp.zeros(len(v), v.dtype))
+
+    def log_partition(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        values = (units.log_partition(part) for units, part in self.each(inputs))
+        return sum(values, start=jnp.zeros(len(inputs), inputs.dtype))
+
+    def mean(self, inputs: Array) -> Array:
+        """See ``Units``."""
+        return jnp.concatenate([units.mean(part) for units, part in self.each(inputs)], axis=-1)
+
+    def sample(self, key: Array, inputs: Array) -> Array:
+        """See ``Units``."""
+        keys = jax.random.split(key, len(self.kinds))
+        drawn = [units.sample(key, part) for key, (units, part) in zip(keys, self.each(inputs), strict=True)]
+        return jnp.concatenate(drawn, axis=-1)
+
+    def bias(self, v: Array) -> Array:
+        """See ``Units``."""
+        return jnp.concatenate([units.bias(part) for units, part in self.each(v)])
+
+    def each(self, v: Array) -> list[tuple[Units, Array]]:
+        """Return each kind with its entries of v, (B, N)."""
+        ends = list(itertools.accumulate(self.sizes))
+        return list(zip(self.kinds, jnp.split(v, ends[:-1], axis=-1), strict=True))
 
 
 def independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:

@@ -114,3 +114,40 @@ def test_biases_give_the_means_of_the_data(units):
     drawn = units.sample(jax.random.key(1), jnp.broadcast_to(units.bias(v), (20_000, v.shape[1])))
     np.testing.assert_allclose(drawn.mean(axis=0), v.mean(axis=0), atol=0.03)
     assert np.isfinite(units.bias(v[:1])).all()  # nothing is ruled out by one example
+
+
+def test_binomial_units_are_sums_of_binary_ones():
+    """A machine of two copies of every unit, with the same weights, says the same of its sums."""
+    layers = random_layers(3, 2, units=boltzmann.Binomial(2))
+    copies = boltzmann.Layers(jnp.tile(layers.weights, (2, 1)), jnp.tile(layers.visible_bias, 2), layers.hidden_bias)
+    energies, log_z = joint_log_probs(copies)
+    np.testing.assert_allclose(joint.log_partition(layers), log_z, rtol=1e-5)
+    sums = all_states(6)[:, :3] + all_states(6)[:, 3:]
+    every, number = np.unique(sums, axis=0, return_inverse=True)
+    masses = np.bincount(number.ravel(), weights=np.exp(np.logaddexp.reduce(energies, axis=1) - log_z))
+    log_mass = joint.log_of_visible(joint.machine(layers), jnp.asarray(every, jnp.float32)) - log_z
+    np.testing.assert_allclose(np.exp(log_mass), masses, rtol=1e-4)
+    x = np.asarray(joint.sample_exactly(layers, jax.random.key(0), 40_000))
+    drawn = np.array([(x == row).all(axis=1).mean() for row in every])
+    np.testing.assert_allclose(drawn, masses, atol=4 * 0.5 / 200)
+
+
+def test_hidden_units_of_other_kinds_are_summed_out():
+    """Two copies of every hidden unit: binomial ones, or a layer of two binary halves."""
+    layers = random_layers(4, 2, hidden_units=boltzmann.Binomial(2))
+    halves = boltzmann.Joined((boltzmann.Binary(), boltzmann.Binary()), (2, 2))
+    twice = boltzmann.Layers(
+        jnp.tile(layers.weights, (1, 2)), layers.visible_bias, jnp.tile(layers.hidden_bias, 2), hidden_units=halves
+    )
+    energies, log_z = joint_log_probs(twice)
+    v = jnp.asarray(all_states(4), jnp.float32)
+    for same in (layers, twice):
+        log_of_visible = joint.log_of_visible(joint.machine(same), v)
+        np.testing.assert_allclose(log_of_visible, np.logaddexp.reduce(energies, axis=1), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(joint.log_partition(same), log_z, rtol=1e-5)
+
+
+def test_layers_of_no_binary_units_cannot_be_added_up():
+    layers = random_layers(3, 2, units=boltzmann.Gaussian(), hidden_units=boltzmann.Binomial(2))
+    with pytest.raises(ValueError, match=r"but these are Gaussian.* and Binomial.*; use log_prob_estimate"):
+        joint.log_partition(layers)

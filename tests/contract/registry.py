@@ -408,6 +408,14 @@ CASES = (
         moves={"likelihood": ("negative",)},
     ),
     Case(
+        "class_rbm",
+        lambda: boltzmann.ClassRBM(
+            shape=(4, 4, 1), num_classes=3, num_hidden=4, negative_phase=boltzmann.Persistent(4), discriminative=0.5
+        ),
+        batch=image_batch,
+        moves={"likelihood": ("negative",)},
+    ),
+    Case(
         "boltzmann_machine",
         lambda: boltzmann.BoltzmannMachine(shape=(NUM_FEATURES,), num_hidden=2, num_chains=4, num_steps=2),
         batch=binary_batch,

@@ -2,6 +2,7 @@
 
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
 from genjax.boltzmann.class_rbm import ClassRBM
+from genjax.boltzmann.deep_belief_net import DeepBeliefNet
 from genjax.boltzmann.fully_connected import BoltzmannMachine
 from genjax.boltzmann.layers import Layers, Path, log_partition, sample_exactly
 from genjax.boltzmann.negative_phase import (
@@ -21,6 +22,7 @@ __all__ = [
     "BoltzmannMachine",
     "ClassRBM",
     "ContrastiveDivergence",
+    "DeepBeliefNet",
     "FastWeights",
     "Gaussian",
     "Joined",

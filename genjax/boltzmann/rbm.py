@@ -226,6 +226,11 @@ class RBM:
         v = self.units.encode(x, self.shape)
         return self.hidden_units.mean(joint.hidden_inputs(machine(self.layers(variables)), v))
 
+    def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array:
+        """Draw the hidden units given x (B, *shape): (B, num_hidden)."""
+        v = self.units.encode(x, self.shape)
+        return self.hidden_units.sample(key, joint.hidden_inputs(machine(self.layers(variables)), v))
+
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Return the means of the visible units, (B, *shape), for hidden units (B, num_hidden)."""
         inputs = joint.visible_inputs(machine(self.layers(variables)), latent)

@@ -356,3 +356,8 @@ class Joined:
 def independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
     """Draw units (num_samples, N) that depend on nothing but their biases (N,)."""
     return units.sample(key, jnp.broadcast_to(bias, (num_samples, len(bias))))
+
+
+def log_prob_of(units: Units, inputs: Array, v: Array) -> Array:
+    """Return log p(v | a), (B,), for inputs a (B, N) and units v (B, N)."""
+    return units.log_measure(v) + jnp.sum(inputs * v, axis=-1) - units.log_partition(inputs)

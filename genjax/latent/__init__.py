@@ -1,6 +1,17 @@
-"""What is done with codes: a prior over them, and walks among them."""
+"""What is done with codes: a prior over them, stacks of models on them, and walks among them."""
 
+from genjax.latent.greedy import finished_layers, greedy_stages
 from genjax.latent.model import LatentModel, two_stages
 from genjax.latent.walks import OneClass, add_attribute, attribute_vector, interpolate, traverse
 
-__all__ = ["LatentModel", "OneClass", "add_attribute", "attribute_vector", "interpolate", "traverse", "two_stages"]
+__all__ = [
+    "LatentModel",
+    "OneClass",
+    "add_attribute",
+    "attribute_vector",
+    "finished_layers",
+    "greedy_stages",
+    "interpolate",
+    "traverse",
+    "two_stages",
+]

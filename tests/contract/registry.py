@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from genjax import autoregressive, boltzmann, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
-from genjax.core import Array, Batch
-from genjax.learners import Optimizers, Stage
+from genjax.core import Array, Batch, Learner
+from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
 from genjax.runner.scorer import is_conditional
-from tests.contract.models import belief_net
 
 NUM_EXAMPLES = 8
 NUM_FEATURES = 6
@@ -114,6 +113,11 @@ def _image_gan(**options) -> gan.GAN:
 def _rbm(**options) -> boltzmann.RBM:
     fields = {"shape": (NUM_FEATURES,), "num_hidden": 4, "negative_phase": boltzmann.Persistent(4)}
     return boltzmann.RBM(**(fields | options))
+
+
+def _belief_net() -> boltzmann.DeepBeliefNet:
+    options = {"negative_phase": boltzmann.Persistent(4), "centred": False}
+    return boltzmann.DeepBeliefNet(shape=(NUM_FEATURES,), num_hidden=(4, 3), **options)
 
 
 def _vae(**options) -> vae.VAE:
@@ -415,6 +419,7 @@ CASES = (
         batch=image_batch,
         moves={"likelihood": ("negative",)},
     ),
+    Case("deep_belief_net", _belief_net, batch=binary_batch, moves={"wake_sleep": ("negative",)}),
     Case(
         "boltzmann_machine",
         lambda: boltzmann.BoltzmannMachine(shape=(NUM_FEATURES,), num_hidden=2, num_chains=4, num_steps=2),
@@ -428,4 +433,17 @@ CASES = (
     ),
 )
 
-PIPELINES = (Pipeline("belief_net", lambda: belief_net.stages(NUM_FEATURES, 4, 3), batch=binary_batch),)
+
+def belief_net_stages() -> tuple[Stage, ...]:
+    """Two layers, one after the other, and then the whole net up and down."""
+    model = _belief_net()
+    layers = [gradient_learner(layer, optax.sgd(0.1)) for layer in model.layers]
+
+    def whole(finished: Frozen) -> Learner:
+        return gradient_learner(model, optax.sgd(0.1), variables=model.assemble(latent.finished_layers(finished)))
+
+    tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=4)
+    return (*latent.greedy_stages(model.layers, layers, (4, 4)), tuning)
+
+
+PIPELINES = (Pipeline("belief_net", belief_net_stages, batch=binary_batch),)

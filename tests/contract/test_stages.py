@@ -10,8 +10,7 @@ from chex import assert_trees_all_equal
 
 from genjax.core import Variables, step_key, stream_key
 from genjax.learners import Frozen
-from tests.contract.models import belief_net
-from tests.contract.registry import NUM_EXAMPLES, NUM_FEATURES, PIPELINES, Pipeline, binary_batch
+from tests.contract.registry import NUM_EXAMPLES, NUM_FEATURES, PIPELINES, Pipeline, belief_net_stages, binary_batch
 from tests.contract.training import saved
 
 
@@ -76,11 +75,20 @@ def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
         "visible_bias": jnp.zeros(NUM_FEATURES),
         "hidden_bias": jnp.zeros(4),
     }
-    _, second = belief_net.stages(NUM_FEATURES, 4, 3)
-    frozen = {"layer1": Variables({"rbm": copy}, {"offset": jnp.full(NUM_FEATURES, 0.5)})}
+    _, second, _ = belief_net_stages()
+    frozen = {"layer_1": Variables({"rbm": copy}, {"offset": jnp.full(NUM_FEATURES, 0.5)})}
     data = binary_batch(jax.random.key(0))
     codes = jax.jit(second.batch(frozen))(jax.random.key(1), data)
     np.testing.assert_array_equal(codes["x"], data["x"][:, :4])
     assert codes["x"].shape == (NUM_EXAMPLES, 4)
     train = second.learner(frozen).init(jax.random.key(2), codes)
     assert train.params["rbm"]["weights"].shape == (4, 3)
+
+
+def test_the_last_stage_starts_from_what_the_others_have_learned(trained):
+    tuning = trained.stages[-1]
+    start = tuning.learner(trained.finished).init(jax.random.key(0), binary_batch(jax.random.key(1)))
+    expected = trained.finished["layer_1"].params["rbm"]["weights"]
+    for part in ("recognition", "generative"):
+        np.testing.assert_array_equal(start.params[part][0].weights, expected)
+    assert start.params["recognition"][0].weights is not trained.finished["layer_1"].params["rbm"]["weights"]

@@ -1,0 +1,55 @@
+"""Deep belief net on dynamically binarized MNIST: greedy layers, then up and down.
+
+Not yet run to the end.
+"""
+
+import optax
+
+from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
+from genjax.learners import Frozen
+
+
+def experiment(
+    num_hidden: tuple[int, ...] = (200, 500),
+    num_chains: int = 100,
+    learning_rate: float = 0.05,
+    tuning_rate: float = 0.005,
+    ema_decay: float = 0.999,
+    layer_steps: int = 60_000,
+    tuning_steps: int = 20_000,
+    batch_size: int = 100,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_hidden: units of each hidden layer, from the lowest.
+      num_chains: of the samples that machines unlearn.
+      learning_rate: of stochastic gradient descent of each layer, where its linear decay to zero begins.
+      tuning_rate: likewise, of all layers together.
+      ema_decay: of the average of the parameters, which is what the next stage sees, and what is evaluated.
+      layer_steps: number of training steps of each layer.
+      tuning_steps: of all layers together.
+      batch_size: examples in a minibatch.
+    """
+    model = boltzmann.DeepBeliefNet(
+        shape=(28, 28, 1), num_hidden=num_hidden, negative_phase=boltzmann.Persistent(num_chains)
+    )
+    descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
+    layers = [
+        gradient_learner(layer, descent(learning_rate, layer_steps), ema_decay=ema_decay) for layer in model.layers
+    ]
+
+    def whole(finished: Frozen) -> Learner:
+        start = model.assemble(latent.finished_layers(finished))
+        return gradient_learner(model, descent(tuning_rate, tuning_steps), ema_decay=ema_decay, variables=start)
+
+    tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=tuning_steps)
+    return Experiment(
+        model=model,
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.dynamic_binarization(levels=256),
+        stages=(*latent.greedy_stages(model.layers, layers, [layer_steps] * len(layers)), tuning),
+        batch_size=batch_size,
+        log_every=1_000,
+        picture_arguments={"mean": True},
+    )

@@ -1,0 +1,145 @@
+"""The belief net against sums over all of its states."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import boltzmann, gradient_learner
+from genjax.boltzmann.deep_belief_net import DOWN, TOP, UP, Connection
+from genjax.core import Variables
+from tests.boltzmann.machines import all_states, random_layers, shares
+
+SIZES = (3, 3, 2, 2)  # v, h¹, h² and h³
+
+
+@pytest.fixture(scope="module")
+def model() -> boltzmann.DeepBeliefNet:
+    phase = boltzmann.ContrastiveDivergence()
+    return boltzmann.DeepBeliefNet(shape=SIZES[:1], num_hidden=SIZES[1:], centred=False, negative_phase=phase)
+
+
+@pytest.fixture(scope="module")
+def variables() -> Variables:
+    """Ways down, ways up that are others, and a top."""
+    pairs = list(itertools.pairwise(SIZES))
+    down, up = (
+        [random_layers(*pair, scale=0.6, seed=seed + i) for i, pair in enumerate(pairs[:-1])] for seed in (0, 10)
+    )
+    params = {
+        UP: [Connection(layers.weights, layers.hidden_bias) for layers in up],
+        DOWN: [Connection(layers.weights, layers.visible_bias) for layers in down],
+        TOP: random_layers(*pairs[-1], seed=20).params,
+    }
+    return Variables(params, {"base": jnp.zeros(SIZES[2]), "offset": jnp.zeros(SIZES[2]), "negative": {}})
+
+
+def conditional(inputs: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """p of every state of binary units (S, N), given inputs (M, N): (M, S)."""
+    p = 1 / (1 + np.exp(-inputs))[:, None]
+    return np.prod(np.where(states[None] > 0, p, 1 - p), axis=-1)
+
+
+@pytest.fixture(scope="module")
+def tables(variables) -> dict[str, np.ndarray]:
+    """Of every state: p(h²), p(h¹ | h²), p(v | h¹), q(h¹ | v) and q(h² | h¹), by the definitions in float64."""
+    wide = jax.tree.map(lambda a: np.asarray(a, np.float64), variables.params)
+    v, first, second, third = (all_states(size) for size in SIZES)
+    top = wide[TOP]
+    energies = second @ top["weights"] @ third.T + (second @ top["visible_bias"])[:, None] + third @ top["hidden_bias"]
+    of_top = np.exp(energies).sum(axis=1)
+    return {
+        "second": of_top / of_top.sum(),
+        "first": conditional(second @ wide[DOWN][1].weights.T + wide[DOWN][1].bias, first),
+        "v": conditional(first @ wide[DOWN][0].weights.T + wide[DOWN][0].bias, v),
+        "up_first": conditional(v @ wide[UP][0].weights + wide[UP][0].bias, first),
+        "up_second": conditional(first @ wide[UP][1].weights + wide[UP][1].bias, second),
+    }
+
+
+def masses(tables) -> np.ndarray:
+    return tables["second"] @ tables["first"] @ tables["v"]
+
+
+def test_many_importance_samples_find_the_likelihood(model, variables, tables):
+    x = jnp.asarray(all_states(SIZES[0]), jnp.float32)
+    estimate = model.log_prob_estimate(variables, jax.random.key(0), x, 20_000)
+    np.testing.assert_allclose(estimate, np.log(masses(tables)), atol=0.05)
+    assert jnp.exp(estimate).sum() == pytest.approx(1, abs=0.02)
+
+
+def test_the_bound_is_its_formula_on_average(model, variables, tables):
+    x = all_states(SIZES[0])
+    # E_q log w by the sum over h¹ and h².
+    q = tables["up_first"][:, :, None] * tables["up_second"][None]  # (v, h¹, h²)
+    p = (tables["second"][:, None] * tables["first"]).T[None] * tables["v"].T[:, :, None]
+    expected = (q * (np.log(p) - np.log(q))).sum(axis=(1, 2))
+    repeats = 4_000
+    bound = model.log_prob_lower_bound(variables, jax.random.key(0), jnp.asarray(np.tile(x, (repeats, 1)), jnp.float32))
+    bound = np.asarray(bound).reshape(repeats, len(x))
+    np.testing.assert_array_less(abs(bound.mean(axis=0) - expected), 4 * bound.std(axis=0) / repeats**0.5)
+    assert (expected < np.log(masses(tables))).all()
+
+
+def test_samples_have_the_masses_of_the_net(model, variables, tables):
+    x = model.sample(variables, jax.random.key(0), 40_000, num_steps=30)
+    np.testing.assert_allclose(shares(np.asarray(x), SIZES[0]), masses(tables), atol=4 * 0.5 / 200)
+
+
+def test_a_net_with_a_finished_layer_on_top_says_the_same_as_its_machine():
+    """With W₂ = W₁ᵀ and biases swapped, p(v) is that of the lowest machine: the argument for greedy learning."""
+    layers = random_layers(3, 2)
+    turned = boltzmann.Layers(layers.weights.T, layers.hidden_bias, layers.visible_bias)
+    model = boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(2, 3), centred=False)
+    machines = [Variables({"rbm": each.params}, {"base": jnp.zeros(3)}) for each in (layers, turned)]
+    variables = model.assemble(machines)
+    x = jnp.asarray(all_states(3), jnp.float32)
+    alone = model.layers[0].log_prob(machines[0], x)
+    # q is the true posterior then, so that the bound is tight for every draw.
+    np.testing.assert_allclose(model.log_prob_lower_bound(variables, jax.random.key(0), x), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_wake_and_sleep_move_each_way_by_its_formula(model, variables, tables):
+    """Means of (lower − its mean) upperᵀ of what is drawn upwards; and the other way about, of what is drawn down."""
+    chains = np.random.default_rng(0).choice(4, 40_000, p=tables["second"])  # exact samples, which sweeps keep such
+    memory = {"chains": jnp.asarray(all_states(SIZES[2])[chains], jnp.float32)}
+    model = dataclasses.replace(model, negative_phase=boltzmann.Persistent(len(chains)))
+    batch = {"x": jnp.tile(jnp.asarray(all_states(SIZES[0]), jnp.float32), (5_000, 1))}
+    state = variables.state | {"negative": memory}
+    gradient, _ = jax.grad(model.loss, has_aux=True)(variables.params, state, jax.random.key(0), batch, jnp.int32(0))
+    v, h = all_states(SIZES[0]), all_states(SIZES[1])
+    down, up = (jax.tree.map(lambda a: np.asarray(a, np.float64), variables.params[part])[0] for part in (DOWN, UP))
+    of_v = 1 / (1 + np.exp(-(h @ down.weights.T + down.bias)))  # means given h¹
+    of_h = 1 / (1 + np.exp(-(v @ up.weights + up.bias)))  # and given v
+    wake = tables["up_first"] / len(v)  # of v and h¹, all v alike
+    sleep = ((tables["second"] @ tables["first"])[:, None] * tables["v"]).T
+    expected = -np.einsum("vh,vhi,hj->ij", wake, v[:, None] - of_v[None], h)
+    np.testing.assert_allclose(gradient[DOWN][0].weights, expected, atol=4 * 0.5 / 200)
+    expected = -np.einsum("vh,vi,vhj->ij", sleep, v, h[None] - of_h[:, None])
+    np.testing.assert_allclose(gradient[UP][0].weights, expected, atol=4 * 0.5 / 200)
+
+
+def test_fine_tuning_raises_the_likelihood(model):
+    """From a net that is wrong to data of two patterns, exactly scored."""
+    x = jnp.tile(jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), (16, 1))
+    learner = gradient_learner(model, optax.adam(0.02))
+    train = learner.init(jax.random.key(0), {"x": x})
+    score = jax.jit(lambda v: model.log_prob_estimate(v, jax.random.key(5), x[:2], 500).mean())
+    before = float(score(train.variables))
+    keys = jax.random.split(jax.random.key(1), 600)
+    train, _ = jax.jit(lambda t, k: jax.lax.scan(lambda t, key: learner.step(t, key, {"x": x}), t, k))(train, keys)
+    assert before < -1.8
+    assert -1.0 < float(score(train.variables)) < -0.69  # two patterns have ln 2
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match=r"len\(num_hidden\) is 1, but must be at least 2; use RBM for one layer"):
+        boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(2,))
+    with pytest.raises(ValueError, match="num_hidden is 0, but must be at least 1"):
+        boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(0, 2))

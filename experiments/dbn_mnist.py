@@ -41,7 +41,9 @@ def experiment(
 
     def whole(finished: Frozen) -> Learner:
         start = model.assemble(latent.finished_layers(finished))
-        return gradient_learner(model, descent(tuning_rate, tuning_steps), ema_decay=ema_decay, variables=start)
+        return gradient_learner(
+            model, descent(tuning_rate, tuning_steps), ema_decay=ema_decay, init=lambda _key, _batch: start
+        )
 
     tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=tuning_steps)
     return Experiment(

@@ -32,7 +32,7 @@ def gradient_learner(
     *,
     schedule: tuple[str, ...] | None = None,
     ema_decay: float | None = None,
-    variables: Variables | None = None,
+    init: Callable[[Array, Batch], Variables] | None = None,
 ) -> Learner:
     """Turn a model's objectives into a learner.
 
@@ -43,7 +43,7 @@ def gradient_learner(
         each objective one turn a step, all on the same minibatch.
       ema_decay: decay of the moving average of the parameters in [0, 1), or None for no average. The decay warms up as
         min(ema_decay, (1 + step) / (10 + step)).
-      variables: to start from, in place of those that ``model.init`` makes: what an earlier stage has learned.
+      init: ``(key, batch) -> variables`` to start from, in place of ``model.init``: what an earlier stage has learned.
 
     Returns:
       A learner. Metrics are named as the objective names them, prefixed ``objective/`` where there are several.
@@ -58,9 +58,9 @@ def gradient_learner(
     if ema_decay is not None and not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay is {ema_decay}, but it must be in [0, 1); use None for no average")
 
-    def init(key: Array, batch: Batch) -> TrainState:
-        # Copies keep the earlier variables from being donated.
-        params, state = model.init(key, batch) if variables is None else jax.tree.map(jnp.copy, variables)
+    def init_state(key: Array, batch: Batch) -> TrainState:
+        # Copies keep what an earlier stage has learned from being donated.
+        params, state = model.init(key, batch) if init is None else jax.tree.map(jnp.copy, init(key, batch))
         opt_state = {name: optimizer_of[name].init(_parts(params, o)) for name, o in objectives.items()}
         # The copy keeps the two trees from sharing buffers, which donation rejects.
         ema = None if ema_decay is None else jax.tree.map(jnp.copy, params)
@@ -92,7 +92,7 @@ def gradient_learner(
         return train.replace(step=train.step + 1, ema=ema), metrics
 
     num_minibatches = 1 if schedule is None else len(schedule)
-    return Learner(init=init, step=step, minibatches=num_minibatches)
+    return Learner(init=init_state, step=step, minibatches=num_minibatches)
 
 
 def _update(

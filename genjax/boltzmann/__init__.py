@@ -3,6 +3,7 @@
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
 from genjax.boltzmann.class_rbm import ClassRBM
 from genjax.boltzmann.deep_belief_net import DeepBeliefNet
+from genjax.boltzmann.deep_boltzmann_machine import DeepBoltzmannMachine
 from genjax.boltzmann.fully_connected import BoltzmannMachine
 from genjax.boltzmann.layers import Layers, Path, log_partition, sample_exactly
 from genjax.boltzmann.negative_phase import (
@@ -23,6 +24,7 @@ __all__ = [
     "ClassRBM",
     "ContrastiveDivergence",
     "DeepBeliefNet",
+    "DeepBoltzmannMachine",
     "FastWeights",
     "Gaussian",
     "Joined",

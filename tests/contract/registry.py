@@ -419,6 +419,14 @@ CASES = (
         batch=image_batch,
         moves={"likelihood": ("negative",)},
     ),
+    Case(
+        "deep_boltzmann_machine",
+        lambda: boltzmann.DeepBoltzmannMachine(
+            shape=(NUM_FEATURES,), num_hidden=(4, 3), num_mean_field=3, negative_phase=boltzmann.Persistent(4)
+        ),
+        batch=binary_batch,
+        moves={"likelihood": ("negative",)},
+    ),
     Case("deep_belief_net", _belief_net, batch=binary_batch, moves={"wake_sleep": ("negative",)}),
     Case(
         "boltzmann_machine",
@@ -440,7 +448,9 @@ def belief_net_stages() -> tuple[Stage, ...]:
     layers = [gradient_learner(layer, optax.sgd(0.1)) for layer in model.layers]
 
     def whole(finished: Frozen) -> Learner:
-        return gradient_learner(model, optax.sgd(0.1), variables=model.assemble(latent.finished_layers(finished)))
+        return gradient_learner(
+            model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.finished_layers(finished))
+        )
 
     tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=4)
     return (*latent.greedy_stages(model.layers, layers, (4, 4)), tuning)

@@ -73,10 +73,10 @@ def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
     copy = {
         "weights": 40.0 * jnp.eye(NUM_FEATURES, 4),
         "visible_bias": jnp.zeros(NUM_FEATURES),
-        "hidden_bias": jnp.zeros(4),
+        "hidden_bias": jnp.full(4, -20.0),
     }
     _, second, _ = belief_net_stages()
-    frozen = {"layer_1": Variables({"rbm": copy}, {"offset": jnp.full(NUM_FEATURES, 0.5)})}
+    frozen = {"layer_1": Variables({"rbm": copy}, {})}
     data = binary_batch(jax.random.key(0))
     codes = jax.jit(second.batch(frozen))(jax.random.key(1), data)
     np.testing.assert_array_equal(codes["x"], data["x"][:, :4])

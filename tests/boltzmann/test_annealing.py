@@ -5,9 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from genjax import boltzmann
+from genjax import boltzmann, data, gradient_learner
+from genjax.core import Variables
 from tests.boltzmann.machines import random_layers, rbm, variables_of
 
 KINDS = pytest.mark.parametrize("units", [boltzmann.Binary(), boltzmann.Gaussian(), boltzmann.Softmax(3)])
@@ -54,6 +56,30 @@ def test_intervals_hold_the_normalizer_as_often_as_they_say():
     inside = (np.asarray(found.low) <= exact) & (exact <= np.asarray(found.high))
     assert inside.sum() >= 96  # of a binomial of 0.99, 4 or more outside have a probability of 0.02
     assert np.all(np.asarray(found.high - found.low) < 0.5)
+
+
+def test_intervals_hold_the_normalizer_of_a_trained_machine():
+    """99 % ones, in 50 repeats: digits have modes apart, and biases far from 0."""
+    source = data.digits().splits["train"]
+    x = jnp.asarray(source.take(np.arange(1_200))["x"].reshape(60, 20, 64) >= 8, jnp.float32)
+    model, steps = rbm(64, 20, negative_phase=boltzmann.Persistent(20), centred=True), 3_000
+    learner = gradient_learner(model, optax.sgd(optax.linear_schedule(0.1, 0.0, steps)))
+    state = learner.init(jax.random.key(0), {"x": x[0]})
+    train = lambda state, now: (learner.step(state, now[0], {"x": x[now[1] % 60]})[0], None)  # noqa: E731
+    once = lambda layers, base, key: boltzmann.annealed_importance(  # noqa: E731
+        boltzmann.Binary(), layers, base, key, num_particles=200, num_temperatures=300
+    )._replace(v=jnp.zeros(()))
+    with jax.debug_key_reuse(False):  # see above
+        state = jax.jit(lambda state, *now: jax.lax.scan(train, state, now)[0])(
+            state, jax.random.split(jax.random.key(1), steps), jnp.arange(steps)
+        )
+        variables = Variables(state.params, state.state)
+        layers, base = model.layers(variables), boltzmann.Binary().bias(x.reshape(-1, 64))
+        found = jax.jit(jax.vmap(once, (None, None, 0)))(layers, base, jax.random.split(jax.random.key(2), 50))
+    exact = float(boltzmann.log_partition(boltzmann.Binary(), layers))
+    inside = (np.asarray(found.low) <= exact) & (exact <= np.asarray(found.high))
+    assert inside.sum() >= 48  # of a binomial of 0.99, 3 or more outside have a probability of 0.014
+    assert np.all(np.asarray(found.high - found.low) < 0.25)
 
 
 def test_log_prob_estimate_is_close_to_log_prob():

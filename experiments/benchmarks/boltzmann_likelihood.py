@@ -1,0 +1,217 @@
+"""Likelihoods of restricted Boltzmann machines: against scikit-learn's on digits, and annealing against enumeration.
+
+    python experiments/benchmarks/boltzmann_likelihood.py [--json] [--repeats SEEDS] [--hidden 20 100]
+
+Digits: ``data.digits`` with its split, a pixel being 1 where grey is at least 8 of 16. All train on the same 1,250 rows
+in the same order, 100 epochs of minibatches of 10, by persistent contrastive divergence of one sweep of 10 chains, as
+scikit-learn's ``BernoulliRBM.fit`` does. (There chains outweigh the data of a last minibatch that is not whole, hence
+not 1,257 rows.) The learning rate of each is the best of a grid by the mean log-likelihood of the validation split over
+the seeds; then the mean log-likelihood of the test split is told, mean ± sd over the seeds. One function scores all:
+exactly for 20 hidden units, and else by annealed importance sampling of 200 particles over 1,000 temperatures. genjax's
+machines are centred; plain ones are not, which leaves scikit-learn's arithmetic but for where it starts. Rates stay, as
+scikit-learn's does, or fall linearly to zero, as in ``experiments``, which ``fit`` does not offer.
+
+Annealing: of the machine of 20 hidden units of the first seed, rate falling, 100 times with keys of their own; how
+often the exact log Z is in the 99 % interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, timed
+from sklearn.neural_network import BernoulliRBM
+
+from genjax import boltzmann, gradient_learner
+from genjax.boltzmann.layers import log_of_visible, machine, sweeps
+from genjax.core import Variables
+from genjax.data import digits
+
+SHAPE, THRESHOLD, TRAIN = (64,), 8, 1_250
+BATCH, EPOCHS = 10, 100
+STEPS = EPOCHS * TRAIN // BATCH
+RATES = (0.3, 0.1, 0.03, 0.01, 0.003)
+EXACTLY = 20  # hidden units
+SCORING, ANNEALING = (200, 1_000), (500, 1_000)  # particles and temperatures
+ANNEALED = 100  # times
+UNITS = boltzmann.Binary()
+GENJAX, FALLING = "genjax", "genjax, falling"
+RECIPES = {  # whether centred, and the rate at the end as a share of that at the start
+    GENJAX: (True, 1.0),
+    FALLING: (True, 0.0),
+    "genjax, plain": (False, 1.0),
+    "genjax, plain, falling": (False, 0.0),
+}
+
+
+def split(name: str) -> jax.Array:
+    """Return binary rows."""
+    source = digits().splits[name]
+    x = source.take(np.arange(len(source)))["x"].reshape(-1, *SHAPE)
+    return jnp.asarray(x >= THRESHOLD, jnp.float32)
+
+
+def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array, jax.Array], boltzmann.Layers]:
+    """Return what trains, from a seed and a learning rate."""
+    centred, last = RECIPES[recipe]
+    model = boltzmann.RBM(
+        shape=SHAPE, num_hidden=num_hidden, negative_phase=boltzmann.Persistent(BATCH), centred=centred
+    )
+    batches = x.reshape(-1, BATCH, *SHAPE)
+
+    def train(seed: jax.Array, rate: jax.Array) -> boltzmann.Layers:
+        init_key, train_key = jax.random.split(jax.random.key(seed))
+        optimizer = optax.sgd(lambda count: rate * (1 - (1 - last) * count / STEPS))
+        learner = gradient_learner(model, optimizer)
+
+        def step(state, number):
+            batch = {"x": batches[number % len(batches)]}
+            return learner.step(state, jax.random.fold_in(train_key, number), batch)[0], None
+
+        state = learner.init(init_key, {"x": batches[0]})
+        state, _ = jax.lax.scan(step, state, jnp.arange(STEPS))
+        return model.layers(Variables(state.params, state.state))
+
+    return train
+
+
+def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzmann.Layers:
+    """Train scikit-learn's."""
+    rbm = BernoulliRBM(num_hidden, learning_rate=rate, batch_size=BATCH, n_iter=EPOCHS, random_state=seed).fit(x)
+    return boltzmann.Layers(*map(jnp.asarray, (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)))
+
+
+def annealed(
+    layers: boltzmann.Layers, base: jax.Array, key: jax.Array, counts: tuple[int, int], **options: Any
+) -> boltzmann.LogPartition:
+    """Anneal so many particles over so many temperatures."""
+    return boltzmann.annealed_importance(
+        UNITS, layers, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
+    )
+
+
+def log_partition(layers: boltzmann.Layers, base: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return log Z, and half of its interval."""
+    if layers.weights.shape[1] <= EXACTLY:
+        return boltzmann.log_partition(UNITS, layers), jnp.zeros(())
+    found = annealed(layers, base, jax.random.key(0), SCORING)
+    return found.value, (found.high - found.low) / 2
+
+
+def log_partition_backwards(layers: boltzmann.Layers, base: jax.Array, x: jax.Array) -> jax.Array:
+    """Return log Z from the other end, whose particles come from rows."""
+    v = sweeps(UNITS, machine(layers), jax.random.key(1), x[: SCORING[0]], 1_000)
+    return annealed(layers, base, jax.random.key(2), SCORING, backwards_from=v).value
+
+
+class Result(NamedTuple):
+    """Of the best learning rate.
+
+    Attributes:
+      rate: the learning rate.
+      machines: of each seed.
+      test: log-likelihood of each seed.
+      half: of the widest interval.
+    """
+
+    rate: float
+    machines: Sequence[boltzmann.Layers]
+    test: np.ndarray
+    half: float
+
+    def __str__(self) -> str:
+        return f"{self.test.mean():.3f} ± {self.test.std(ddof=1):.3f} (rate {self.rate})"
+
+
+def best(grid: Sequence[Sequence[boltzmann.Layers]], base: jax.Array) -> Result:
+    """Choose among machines of each learning rate and seed by validation, and score those on test."""
+    validation, test, estimate, score = split("validation"), split("test"), jax.jit(log_partition), jax.jit(log_masses)
+    scores, halves = np.zeros((2, len(grid), len(grid[0]))), np.zeros((len(grid), len(grid[0])))
+    for place in np.ndindex(*halves.shape):
+        layers = grid[place[0]][place[1]]
+        log_z, halves[place] = estimate(layers, base)
+        scores[(slice(None), *place)] = [score(layers, x) - log_z for x in (validation, test)]
+    chosen = int(scores[0].mean(axis=1).argmax())
+    return Result(RATES[chosen], grid[chosen], scores[1, chosen], halves[chosen].max())
+
+
+def log_masses(layers: boltzmann.Layers, x: jax.Array) -> jax.Array:
+    """Return the mean log-mass of rows, but for log Z."""
+    return jnp.mean(log_of_visible(UNITS, machine(layers), x))
+
+
+def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
+    """Train, choose the rates and score; also return the machine that annealing is measured on."""
+    x = split("train")[:TRAIN]
+    base, rows_of_rival = UNITS.bias(x), np.asarray(x)
+    rival = best([[of_rival(rows_of_rival, num_hidden, seed, rate) for seed in range(seeds)] for rate in RATES], base)
+    found, trainers = {}, {recipe: of_genjax(x, num_hidden, recipe) for recipe in RECIPES}
+    for recipe, train in trainers.items():
+        every = jax.jit(jax.vmap(jax.vmap(train, (0, None)), (None, 0)))(jnp.arange(seeds), jnp.array(RATES))
+        at = lambda i, seed, every=every: jax.tree.map(lambda a: a[i, seed], every)  # noqa: E731
+        found[recipe] = best([[at(i, seed) for seed in range(seeds)] for i in range(len(RATES))], base)
+    how = "exact"
+    if num_hidden > EXACTLY:
+        results, other = (rival, *found.values()), jax.jit(log_partition_backwards)
+        apart = [log_partition(r.machines[0], base)[0] - other(r.machines[0], base, x) for r in results]
+        how = (
+            f"intervals of ± {max(r.half for r in results):.2f} at most, ends {max(map(abs, apart)):.2f} apart at most"
+        )
+    rows = [
+        Row(
+            f"{num_hidden} hidden, nats: {recipe} - scikit-learn",
+            float(result.test.mean() - rival.test.mean()),
+            "> 0" if RECIPES[recipe][0] else "-",
+            f"{rival}; {result}; {how}",
+        )
+        for recipe, result in found.items()
+    ]
+    run, rate = jax.jit(trainers[GENJAX]), found[GENJAX].rate
+    contestants = {
+        "rival": timed(lambda: of_rival(rows_of_rival, num_hidden, 0, rival.rate), 1 / STEPS),
+        "genjax": timed(lambda: jax.block_until_ready(run(0, rate)), 1 / STEPS),
+    }
+    seconds = interleaved(contestants, repeats=3)
+    times = f"{milliseconds(seconds['rival'])}; {milliseconds(seconds['genjax'])}, {STEPS:,} steps without compilation"
+    label = f"{num_hidden} hidden, steps a second: genjax / scikit-learn"
+    return [*rows, Row(label, ratio(seconds, "rival", "genjax"), "-", times)], found[FALLING].machines[0]
+
+
+def anneal(layers: boltzmann.Layers) -> list[Row]:
+    """Count the intervals that hold log Z."""
+    base, exact = UNITS.bias(split("train")), float(boltzmann.log_partition(UNITS, layers))
+    run = jax.jit(
+        lambda keys: jax.lax.map(lambda key: annealed(layers, base, key, ANNEALING)._replace(v=jnp.zeros(())), keys)
+    )
+    found = run(jax.random.split(jax.random.key(1), ANNEALED))
+    low, high, values = (np.asarray(a, np.float64) for a in (found.low, found.high, found.value))
+    inside, widths = (low <= exact) & (exact <= high), high - low
+    errors = f"exact {exact:.3f}; errors {np.mean(values - exact):+.4f} ± {np.std(values, ddof=1):.4f} nats"
+    count, temperatures = ANNEALING
+    effective = f"of which {np.min(found.num_effective):.0f} to {np.max(found.num_effective):.0f} effective"
+    how = f"{count} particles, {effective}, {temperatures:,} temperatures"
+    return [
+        Row(f"share of {ANNEALED} intervals of 99 % that hold log Z", float(inside.mean()), ">= 0.98", errors),
+        Row("their width: mean, nats", float(widths.mean()), "<= 0.2", how),
+        Row("their width: largest, nats", float(widths.max()), "<= 0.2", how),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    hidden = {"nargs": "+", "type": int, "default": [20, 100], "help": "hidden units"}
+    options = arguments(__doc__ or "", repeats=5, hidden=hidden)
+    for num_hidden in options.hidden:
+        rows, layers = compare(num_hidden, options.repeats)
+        if num_hidden <= EXACTLY:
+            rows += anneal(layers)
+        print_rows(*rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

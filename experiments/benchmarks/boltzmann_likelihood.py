@@ -9,7 +9,8 @@ not 1,257 rows.) The learning rate of each is the best of a grid by the mean log
 the seeds; then the mean log-likelihood of the test split is told, mean ± sd over the seeds. One function scores all:
 exactly for 20 hidden units, and else by annealed importance sampling of 200 particles over 1,000 temperatures. genjax's
 machines are centred; plain ones are not, which leaves scikit-learn's arithmetic but for where it starts. Rates stay, as
-scikit-learn's does, or fall linearly to zero, as in ``experiments``, which ``fit`` does not offer.
+scikit-learn's does, or fall linearly to zero, as in ``experiments``, which ``fit`` does not offer: a plain machine
+whose rate falls shows what a loop of ``partial_fit`` could gain by it.
 
 Annealing: of the machine of 20 hidden units of the first seed, rate falling, 100 times with keys of their own; how
 often the exact log Z is in the 99 % interval.

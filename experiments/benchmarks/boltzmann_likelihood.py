@@ -92,21 +92,21 @@ def annealed(
 ) -> boltzmann.LogPartition:
     """Anneal so many particles over so many temperatures."""
     return boltzmann.annealed_importance(
-        UNITS, layers, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
+        layers, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
     )
 
 
 def log_partition(layers: boltzmann.Layers, base: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return log Z, and half of its interval."""
     if layers.weights.shape[1] <= EXACTLY:
-        return boltzmann.log_partition(UNITS, layers), jnp.zeros(())
+        return boltzmann.log_partition(layers), jnp.zeros(())
     found = annealed(layers, base, jax.random.key(0), SCORING)
     return found.value, (found.high - found.low) / 2
 
 
 def log_partition_backwards(layers: boltzmann.Layers, base: jax.Array, x: jax.Array) -> jax.Array:
     """Return log Z from the other end, whose particles come from rows."""
-    v = sweeps(UNITS, machine(layers), jax.random.key(1), x[: SCORING[0]], 1_000)
+    v = sweeps(machine(layers), jax.random.key(1), x[: SCORING[0]], 1_000)
     return annealed(layers, base, jax.random.key(2), SCORING, backwards_from=v).value
 
 
@@ -143,7 +143,7 @@ def best(grid: Sequence[Sequence[boltzmann.Layers]], base: jax.Array) -> Result:
 
 def log_masses(layers: boltzmann.Layers, x: jax.Array) -> jax.Array:
     """Return the mean log-mass of rows, but for log Z."""
-    return jnp.mean(log_of_visible(UNITS, machine(layers), x))
+    return jnp.mean(log_of_visible(machine(layers), x))
 
 
 def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
@@ -185,7 +185,7 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
 
 def anneal(layers: boltzmann.Layers) -> list[Row]:
     """Count the intervals that hold log Z."""
-    base, exact = UNITS.bias(split("train")), float(boltzmann.log_partition(UNITS, layers))
+    base, exact = UNITS.bias(split("train")), float(boltzmann.log_partition(layers))
     run = jax.jit(
         lambda keys: jax.lax.map(lambda key: annealed(layers, base, key, ANNEALING)._replace(v=jnp.zeros(())), keys)
     )

@@ -67,7 +67,7 @@ def test_intervals_hold_the_normalizer_of_a_trained_machine():
     state = learner.init(jax.random.key(0), {"x": x[0]})
     train = lambda state, now: (learner.step(state, now[0], {"x": x[now[1] % 60]})[0], None)  # noqa: E731
     once = lambda layers, base, key: boltzmann.annealed_importance(  # noqa: E731
-        boltzmann.Binary(), layers, base, key, num_particles=200, num_temperatures=300
+        layers, base, key, num_particles=200, num_temperatures=300
     )._replace(v=jnp.zeros(()))
     with jax.debug_key_reuse(False):  # see above
         state = jax.jit(lambda state, *now: jax.lax.scan(train, state, now)[0])(
@@ -76,7 +76,7 @@ def test_intervals_hold_the_normalizer_of_a_trained_machine():
         variables = Variables(state.params, state.state)
         layers, base = model.layers(variables), boltzmann.Binary().bias(x.reshape(-1, 64))
         found = jax.jit(jax.vmap(once, (None, None, 0)))(layers, base, jax.random.split(jax.random.key(2), 50))
-    exact = float(boltzmann.log_partition(boltzmann.Binary(), layers))
+    exact = float(boltzmann.log_partition(layers))
     inside = (np.asarray(found.low) <= exact) & (exact <= np.asarray(found.high))
     assert inside.sum() >= 48  # of a binomial of 0.99, 3 or more outside have a probability of 0.014
     assert np.all(np.asarray(found.high - found.low) < 0.25)

@@ -1,0 +1,65 @@
+"""Deep Boltzmann machine on dynamically binarized MNIST, from scratch or from greedily learned layers.
+
+Not yet run to the end.
+"""
+
+import optax
+
+from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
+from genjax.learners import Frozen
+
+
+def experiment(
+    num_hidden: tuple[int, ...] = (200, 500),
+    pretraining_steps: int = 30_000,
+    num_mean_field: int = 10,
+    num_chains: int = 100,
+    num_steps: int = 1,
+    learning_rate: float = 0.05,
+    pretraining_rate: float = 0.05,
+    ema_decay: float = 0.999,
+    steps: int = 60_000,
+    batch_size: int = 100,
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      num_hidden: units of each hidden layer, from the lowest.
+      pretraining_steps: of each layer alone; 0 is without.
+      num_mean_field: turns of mean field.
+      num_chains: of the samples that the machine unlearns.
+      num_steps: sweeps between two updates.
+      learning_rate: of stochastic gradient descent, where its linear decay to zero begins.
+      pretraining_rate: likewise, of each layer alone.
+      ema_decay: of the average of the parameters, which is what the next stage sees, and what is evaluated.
+      steps: number of training steps of the whole machine.
+      batch_size: examples in a minibatch.
+    """
+    model = boltzmann.DeepBoltzmannMachine(
+        shape=(28, 28, 1),
+        num_hidden=num_hidden,
+        num_mean_field=num_mean_field,
+        negative_phase=boltzmann.Persistent(num_chains, num_steps),
+    )
+    machines = model.pretraining if pretraining_steps else ()
+    descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
+    layers = [
+        gradient_learner(machine, descent(pretraining_rate, pretraining_steps), ema_decay=ema_decay)
+        for machine in machines
+    ]
+
+    def whole(finished: Frozen) -> Learner:
+        learned = latent.finished_layers(finished)
+        start = (lambda key, batch: model.assemble(model.init(key, batch), learned)) if machines else None
+        return gradient_learner(model, descent(learning_rate, steps), ema_decay=ema_decay, init=start)
+
+    joint = Stage(name="machine", learner=whole, batch=lambda _: lambda _, batch: batch, steps=steps)
+    return Experiment(
+        model=model,
+        data=data.tfds("mnist", validation=1_000),
+        preprocess=data.dynamic_binarization(levels=256),
+        stages=(*latent.greedy_stages(machines, layers, [pretraining_steps] * len(machines)), joint),
+        batch_size=batch_size,
+        log_every=1_000,
+        picture_arguments={"mean": True},
+    )

@@ -3,6 +3,8 @@
 Not yet run to the end.
 """
 
+import functools
+
 import optax
 
 from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
@@ -43,17 +45,17 @@ def experiment(
     )
     machines = model.pretraining if pretraining_steps else ()
     descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
-    layers = [
-        gradient_learner(machine, descent(pretraining_rate, pretraining_steps), ema_decay=ema_decay)
-        for machine in machines
-    ]
+
+    def layer(machine: boltzmann.RBM, _: Frozen) -> Learner:
+        return gradient_learner(machine, descent(pretraining_rate, pretraining_steps), ema_decay=ema_decay)
 
     def whole(finished: Frozen) -> Learner:
         learned = latent.finished_layers(finished)
         start = (lambda key, batch: model.assemble(model.init(key, batch), learned)) if machines else None
         return gradient_learner(model, descent(learning_rate, steps), ema_decay=ema_decay, init=start)
 
-    joint = Stage(name="machine", learner=whole, batch=lambda _: lambda _, batch: batch, steps=steps)
+    layers = [functools.partial(layer, machine) for machine in machines]
+    joint = Stage(name="machine", learner=whole, steps=steps)
     return Experiment(
         model=model,
         data=data.tfds("mnist", validation=1_000),

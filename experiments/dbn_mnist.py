@@ -3,6 +3,8 @@
 Not yet run to the end.
 """
 
+import functools
+
 import optax
 
 from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
@@ -10,7 +12,7 @@ from genjax.learners import Frozen
 
 
 def experiment(
-    num_hidden: tuple[int, ...] = (200, 500),
+    num_hidden: tuple[int, ...] = (200, 784),
     num_chains: int = 100,
     learning_rate: float = 0.05,
     tuning_rate: float = 0.005,
@@ -35,9 +37,12 @@ def experiment(
         shape=(28, 28, 1), num_hidden=num_hidden, negative_phase=boltzmann.Persistent(num_chains)
     )
     descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
-    layers = [
-        gradient_learner(layer, descent(learning_rate, layer_steps), ema_decay=ema_decay) for layer in model.layers
-    ]
+
+    def layer(number: int, finished: Frozen) -> Learner:
+        below = latent.finished_layers(finished)
+        start = functools.partial(model.start, number, below[-1]) if below else None
+        descend = descent(learning_rate, layer_steps)
+        return gradient_learner(model.layers[number], descend, ema_decay=ema_decay, init=start)
 
     def whole(finished: Frozen) -> Learner:
         start = model.assemble(latent.finished_layers(finished))
@@ -45,7 +50,8 @@ def experiment(
             model, descent(tuning_rate, tuning_steps), ema_decay=ema_decay, init=lambda _key, _batch: start
         )
 
-    tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=tuning_steps)
+    layers = [functools.partial(layer, number) for number in range(len(num_hidden))]
+    tuning = Stage(name="fine_tuning", learner=whole, steps=tuning_steps)
     return Experiment(
         model=model,
         data=data.tfds("mnist", validation=1_000),

@@ -245,15 +245,15 @@ class Stage:
     Attributes:
       name: what logs, checkpoints and later stages call it.
       learner: from the finished variables of the earlier stages, by stage name, to this stage's learner.
-      batch: from the same to ``(key, batch) -> batch``, which turns a batch of data into what this stage trains on
-        (the codes of a frozen encoder). It runs inside the compiled step.
       steps: number of learner steps.
+      batch: from the finished variables to ``(key, batch) -> batch``, which turns a batch of data into what this stage
+        trains on (the codes of a frozen encoder). It runs inside the compiled step. Without it that is the data.
       model: what trains, where that is not the experiment's model: its codes are watched for collapse. None for the
         experiment's model in the last stage, and nothing in the others.
     """
 
     name: str
     learner: Callable[[Frozen], Learner]
-    batch: Callable[[Frozen], Callable[[Array, Batch], Batch]]
     steps: int
+    batch: Callable[[Frozen], Callable[[Array, Batch], Batch]] = lambda _: lambda _, batch: batch
     model: GenerativeModel | None = None

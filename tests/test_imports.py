@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "data": {"core", "ops"},
     "metrics": SHARED | {"capabilities", "data"},
     "runner": SHARED | {"capabilities", "learners", "data", "metrics", "latent", "genjax"},
-    "estimators": {"core", "ops", "data", "boltzmann", "runner"},
+    "estimators": {"core", "ops", "learners", "latent", "data", "boltzmann", "runner"},
     "cli": {"runner", "metrics", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),

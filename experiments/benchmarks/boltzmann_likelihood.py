@@ -84,7 +84,11 @@ def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array
 def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzmann.Layers:
     """Train scikit-learn's."""
     rbm = BernoulliRBM(num_hidden, learning_rate=rate, batch_size=BATCH, n_iter=EPOCHS, random_state=seed).fit(x)
-    return boltzmann.Layers(*map(jnp.asarray, (rbm.components_.T, rbm.intercept_visible_, rbm.intercept_hidden_)))
+    return boltzmann.Layers(
+        weights=jnp.asarray(rbm.components_.T),
+        visible_bias=jnp.asarray(rbm.intercept_visible_),
+        hidden_bias=jnp.asarray(rbm.intercept_hidden_),
+    )
 
 
 def annealed(

@@ -10,8 +10,10 @@ by a recognition model of the same kind, q(hˡ | hˡ⁻¹) with inputs Rᵀ hˡ�
     log p(v) = log E_q w.                                                                                         (3)
 
 Layers are learned greedily from below, each as a machine of its own on what the one below draws, with R = W; the stages
-of that are ``genjax.latent.greedy_stages(model.layers, …)``. Then W and R part, and all are tuned together, up and
-down (the contrastive wake–sleep algorithm): the way down learns the states of data drawn upwards,
+of that are ``genjax.latent.greedy_stages(model.layers, …)``. A machine that begins as the one below it upside down
+(``start``) leaves p(v) as it is and the bound tight, so that whatever it learns raises a bound on log p(v). Then W and
+R part, and all are tuned together, up and down (the contrastive wake–sleep algorithm): the way down learns the states
+of data drawn upwards,
 
     max E_{data, q} log p(v | h¹) + ⋯ + log p(h^{L−2} | h^{L−1}),
 
@@ -35,14 +37,15 @@ import jax
 import jax.numpy as jnp
 
 from genjax.boltzmann import layers as joint
-from genjax.boltzmann.layers import machine
+from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
-from genjax.boltzmann.rbm import PART, RBM
+from genjax.boltzmann.rbm import PART, RBM, mean_without_inputs
 from genjax.boltzmann.units import BINARY, Binary, Units, log_prob_of
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, log_mean_weight, mean_log_weight
 
 UP, DOWN, TOP = "recognition", "generative", "top"
+BURN_IN = 1_000  # draws of the negative phase
 
 
 class Connection(NamedTuple):
@@ -101,6 +104,35 @@ class DeepBeliefNet:
             machines.append(model.init(init_key, {"x": x}))
             x = model.sample_posterior(machines[-1], draw_key, x)
         return self.assemble(machines)
+
+    def start(self, number: int, below: Variables, key: Array, batch: Batch) -> Variables:
+        """Return what a layer begins with: the machine below upside down where sizes allow, or a new one.
+
+        Args:
+          number: of the layer, at least 1.
+          below: finished variables of the layer under it.
+          key: typed key.
+          batch: of what that draws.
+        """
+        lower, model = self.layers[number - 1], self.layers[number]
+        init_key, key = jax.random.split(key)
+        variables = model.init(init_key, batch)
+        if (lower.num_visible, lower.units) != (model.num_hidden, BINARY):
+            return variables
+        weights, visible, hidden = lower.layers(below).params.values()
+        turned = Layers(weights.T, hidden, visible)
+        if self.centred:  # equation 5 of ``layers``, the other way about
+            turned = joint.uncentred(turned, -variables.state["offset"], -mean_without_inputs(turned))
+        variables = Variables({PART: turned.params}, variables.state)
+        # Its chains have begun as those of a machine without weights.
+        base, machine_now = variables.state["base"], model.layers(variables)
+
+        def draw(memory: PyTree, key: Array) -> tuple[PyTree, None]:
+            return self.negative_phase.draw(machine_now, base, key, batch["x"], memory)[1], None
+
+        keys = jax.random.split(key, BURN_IN)
+        memory = jax.lax.scan(draw, variables.state["negative"], keys)[0]
+        return variables._replace(state={**variables.state, "negative": memory})
 
     def assemble(self, machines: Sequence[Variables]) -> Variables:
         """Return the variables of the net from those of its layers, each learned alone, from below."""

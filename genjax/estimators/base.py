@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Density
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from genjax import boltzmann
 from genjax.core import Array, Variables
 from genjax.ops import check_at_least
 from genjax.runner import Experiment, train
@@ -45,6 +46,10 @@ class DensityTransformer(
       n_iter: as given.
       verbose: as given.
       random_state: as given.
+      units: as given.
+      negative_phase: as given.
+      n_particles: as given.
+      n_temperatures: as given.
       n_features_in_: N, columns of the rows it was fitted on.
       model_: the genjax model.
       variables_: its variables, as training left them.
@@ -54,6 +59,10 @@ class DensityTransformer(
     n_iter: int
     verbose: bool | int
     random_state: int | RandomState | None
+    units: boltzmann.Units | None
+    negative_phase: boltzmann.NegativePhase | None
+    n_particles: int
+    n_temperatures: int
     n_features_in_: int
     model_: Any
     variables_: Variables
@@ -84,7 +93,6 @@ class DensityTransformer(
         del y
         X = validate_data(self, X, ensure_min_samples=jax.device_count())
         experiment = self._experiment(X)
-        # The second seed is for what is random after training: a likelihood's estimate is then one number, not many.
         seed, self._seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
         run = train(experiment, seed=seed, progress=bool(self.verbose), source=Source(name=type(self).__name__))
         self.model_ = run.model
@@ -120,6 +128,23 @@ class DensityTransformer(
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
         return np.asarray(_sample(self.model_, self.variables_, key, n_samples, n_steps))
 
+    def _key(self) -> Array:
+        """Return the key of what is random after fitting: a likelihood's estimate is one number, not many."""
+        check_is_fitted(self)
+        return jax.random.key(self._seed)
+
+    def _check_annealing(self) -> None:
+        check_at_least("n_particles", self.n_particles, 2, "; there is no interval of one")
+        check_at_least("n_temperatures", self.n_temperatures, 1)
+
+    def _units(self) -> boltzmann.Units:
+        _check_instance("units", self.units, "boltzmann.Gaussian()")
+        return boltzmann.Binary() if self.units is None else self.units
+
+    def _negative_phase(self) -> boltzmann.NegativePhase:
+        _check_instance("negative_phase", self.negative_phase, "boltzmann.Persistent()")
+        return boltzmann.Persistent() if self.negative_phase is None else self.negative_phase
+
     def _rows(self, X: Any) -> Array:
         """Return rows as the model takes them, when it is fitted and they have as many columns as it was fitted on."""
         check_is_fitted(self)
@@ -140,6 +165,12 @@ class DensityTransformer(
         assert tags.transformer_tags is not None
         tags.transformer_tags.preserves_dtype = ["float32"]  # what models compute in
         return tags
+
+
+def _check_instance(name: str, value: object, example: str) -> None:
+    """Refuse the class or the name of what is wanted."""
+    if isinstance(value, str | type):
+        raise ValueError(f"{name} is {value!r}, but must be an object such as {example}, or None")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))

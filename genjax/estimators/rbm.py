@@ -6,7 +6,6 @@ import math
 import warnings
 from typing import Any, NamedTuple, Self, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -157,7 +156,7 @@ class RBM(DensityTransformer):
             return Estimate(value, value, value)
         self._check_annealing()
         found = self.model_.log_partition_estimate(
-            self.variables_, jax.random.key(self._seed), self.n_particles, num_temperatures=self.n_temperatures
+            self.variables_, self._key(), self.n_particles, num_temperatures=self.n_temperatures
         )
         if found.num_effective < FEW_EFFECTIVE:
             warnings.warn(
@@ -168,10 +167,6 @@ class RBM(DensityTransformer):
             )
         return Estimate(float(found.value), float(found.low), float(found.high))
 
-    def _check_annealing(self) -> None:
-        check_at_least("n_particles", self.n_particles, 2, "; there is no interval of one")
-        check_at_least("n_temperatures", self.n_temperatures, 1)
-
     @property
     def _n_features_out(self) -> int:  # scikit-learn names columns by it
         return self.model_.num_hidden
@@ -180,23 +175,19 @@ class RBM(DensityTransformer):
         """See ``DensityTransformer``."""
         check_at_least("n_components", self.n_components, 1)
         self._check_annealing()
-        for name, example in (("units", "boltzmann.Gaussian()"), ("negative_phase", "boltzmann.Persistent()")):
-            if isinstance(value := getattr(self, name), str | type):
-                raise ValueError(f"{name} is {value!r}, but must be an object such as {example}, or None")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}, but must be positive and finite; 0.1 is usual")
-        units = boltzmann.Binary() if self.units is None else self.units
         model = boltzmann.RBM(
             shape=X.shape[1:],
             num_hidden=self.n_components,
-            units=units,
-            negative_phase=boltzmann.Persistent() if self.negative_phase is None else self.negative_phase,
+            units=self._units(),
+            negative_phase=self._negative_phase(),
             centred=self.centred,
             sparsity=self.sparsity,
             sparsity_weight=self.sparsity_weight,
             weight_decay=self.weight_decay,
         )
-        units.encode(jnp.asarray(X), model.shape)  # compiled training no longer sees what units cannot be
+        model.units.encode(jnp.asarray(X), model.shape)  # compiled training no longer sees what units cannot be
         return Experiment(
             model=model,
             data=data.arrays(X, name="X"),

@@ -26,16 +26,18 @@ class DrawsCodes(GenerativeModel, Protocol):
         ...
 
 
-def greedy_stages(models: Sequence[DrawsCodes], learners: Sequence[Learner], steps: Sequence[int]) -> tuple[Stage, ...]:
+def greedy_stages(
+    models: Sequence[DrawsCodes], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[int]
+) -> tuple[Stage, ...]:
     """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models from below.
 
     Args:
       models: from the lowest, each a model of what the one below it has for codes.
-      learners: of these models.
+      learners: of these models, each from the finished variables of the stages before, by name.
       steps: of these learners.
     """
     return tuple(
-        Stage(name=layer_name(i), learner=lambda _, learner=learner: learner, batch=_codes(models[:i]), steps=count)
+        Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count)
         for i, (_, learner, count) in enumerate(zip(models, learners, steps, strict=True))
     )
 

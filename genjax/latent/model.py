@@ -154,7 +154,6 @@ def two_stages(
         Stage(
             name=AUTOENCODER,
             learner=lambda _: autoencoder,
-            batch=lambda _: lambda _, batch: batch,
             steps=steps[0],
             model=model.autoencoder,
         ),

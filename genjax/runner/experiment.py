@@ -127,7 +127,7 @@ class Experiment:
             assert self.optimizer is not None
             learner = gradient_learner(self.model, self.optimizer, schedule=self.schedule, ema_decay=self.ema_decay)
         assert self.steps is not None
-        return (Stage(name=SINGLE_STAGE, learner=lambda _: learner, batch=lambda _: unchanged, steps=self.steps),)
+        return (Stage(name=SINGLE_STAGE, learner=lambda _: learner, steps=self.steps),)
 
     def model_variables(self, finished: Frozen, num_seeds: int = 1) -> Variables:
         """Return the model's variables from those of the finished stages, all with replicas first for several seeds."""

@@ -92,17 +92,22 @@ def test_samples_have_the_masses_of_the_net(model, variables, tables):
     np.testing.assert_allclose(shares(np.asarray(x), SIZES[0]), masses(tables), atol=4 * 0.5 / 200)
 
 
-def test_a_net_with_a_finished_layer_on_top_says_the_same_as_its_machine():
-    """With W₂ = W₁ᵀ and biases swapped, p(v) is that of the lowest machine: the argument for greedy learning."""
-    layers = random_layers(3, 2)
-    turned = boltzmann.Layers(layers.weights.T, layers.hidden_bias, layers.visible_bias)
-    model = boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(2, 3), centred=False)
-    machines = [Variables({"rbm": each.params}, {"base": jnp.zeros(3)}) for each in (layers, turned)]
-    variables = model.assemble(machines)
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_net_with_the_machine_below_turned_upside_down_says_what_that_says(centred):
+    """W₂ = W₁ᵀ and biases swapped: the argument for greedy learning."""
+    model = boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(2, 3), centred=centred)
     x = jnp.asarray(all_states(3), jnp.float32)
-    alone = model.layers[0].log_prob(machines[0], x)
+    lowest = Variables({"rbm": random_layers(3, 2).params}, {"offset": jnp.full(3, 0.3)})
+    h = jnp.asarray(all_states(2), jnp.float32)[1:]
+    second = model.start(1, lowest, jax.random.key(0), {"x": h})
+    variables = model.assemble([lowest, second])
+    alone = model.layers[0].log_prob(lowest, x)
     # q is the true posterior then, so that the bound is tight for every draw.
     np.testing.assert_allclose(model.log_prob_lower_bound(variables, jax.random.key(0), x), alone, rtol=1e-4, atol=1e-4)
+    chains = second.state["negative"]["chains"]
+    assert chains.shape == (100, 2)
+    p = np.exp(np.asarray(model.layers[1].log_prob(second, jnp.asarray(all_states(2), jnp.float32))))
+    np.testing.assert_allclose(shares(np.asarray(chains), 2), p, atol=4 * 0.5 / 10)
 
 
 def test_wake_and_sleep_move_each_way_by_its_formula(model, variables, tables):

@@ -445,14 +445,14 @@ CASES = (
 def belief_net_stages() -> tuple[Stage, ...]:
     """Two layers, one after the other, and then the whole net up and down."""
     model = _belief_net()
-    layers = [gradient_learner(layer, optax.sgd(0.1)) for layer in model.layers]
+    layers = [lambda _, layer=layer: gradient_learner(layer, optax.sgd(0.1)) for layer in model.layers]
 
     def whole(finished: Frozen) -> Learner:
         return gradient_learner(
             model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.finished_layers(finished))
         )
 
-    tuning = Stage(name="fine_tuning", learner=whole, batch=lambda _: lambda _, batch: batch, steps=4)
+    tuning = Stage(name="fine_tuning", learner=whole, steps=4)
     return (*latent.greedy_stages(model.layers, layers, (4, 4)), tuning)
 
 

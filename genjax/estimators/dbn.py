@@ -1,0 +1,134 @@
+"""The deep belief net as a scikit-learn estimator; its mathematics is in ``genjax.boltzmann.deep_belief_net``."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, final
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.random import RandomState
+
+from genjax import boltzmann, data
+from genjax.core import Learner
+from genjax.estimators.base import DensityTransformer
+from genjax.latent import finished_layers, greedy_stages
+from genjax.learners import Frozen, Stage, gradient_learner
+from genjax.ops import check_at_least
+from genjax.runner import Experiment
+
+
+@final
+class DBN(DensityTransformer):
+    """Deep belief net: layers fitted greedily from below, and then together, up and down.
+
+    Args:
+      n_components: number of hidden units of each layer, from the lowest, two layers at least.
+      units: kind of the visible units; see ``RBM``.
+      learning_rate: of stochastic gradient descent of each layer, above 0.
+      tuning_rate: likewise, of all layers together.
+      batch_size: rows in a minibatch, at least 1; rounded so that all devices share it evenly.
+      n_iter: epochs of each layer, at least 1.
+      n_tuning_iter: epochs of all layers together; 0 leaves them as they were learned.
+      negative_phase: where the samples come from that each layer unlearns; see ``RBM``.
+      n_particles: of annealed importance sampling, at least 2, where the highest layer is too large to add up.
+      n_temperatures: likewise, at least 1.
+      verbose: whether to show progress on stderr.
+      random_state: None fits differently each time; an int fits the same each time.
+
+    Attributes:
+      n_features_in_: N, columns of the rows it was fitted on.
+      model_: the ``boltzmann.DeepBeliefNet``, of shape (N,).
+      variables_: its variables, as training left them.
+
+    >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
+    >>> net = DBN(n_components=(3, 2), n_iter=20, random_state=0).fit(X)
+    >>> net.transform(X).shape, net.sample(3).shape, net.score_samples(X).shape
+    ((100, 2), (3, 4), (100,))
+    """
+
+    def __init__(
+        self,
+        n_components: tuple[int, ...] = (256, 256),
+        *,
+        units: boltzmann.Units | None = None,
+        learning_rate: float = 0.1,
+        tuning_rate: float = 0.01,
+        batch_size: int = 10,
+        n_iter: int = 10,
+        n_tuning_iter: int = 0,
+        negative_phase: boltzmann.NegativePhase | None = None,
+        n_particles: int = 100,
+        n_temperatures: int = 10_000,
+        verbose: bool | int = False,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.units = units
+        self.learning_rate = learning_rate
+        self.tuning_rate = tuning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.n_tuning_iter = n_tuning_iter
+        self.negative_phase = negative_phase
+        self.n_particles = n_particles
+        self.n_temperatures = n_temperatures
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return a lower bound on the log-likelihood of each row, nats, (B,), for rows (B, N).
+
+        It is a draw of the variational bound, with one draw of the hidden units for each row; see
+        ``boltzmann.DeepBeliefNet.log_prob_lower_bound`` for the normalizer. Where that takes annealed importance
+        sampling, each call anneals.
+        """
+        self._check_annealing()
+        options = {"num_particles": self.n_particles, "num_temperatures": self.n_temperatures}
+        rows = self._rows(X)
+        return np.asarray(self.model_.log_prob_lower_bound(self.variables_, self._key(), rows, **options))
+
+    @property
+    def _n_features_out(self) -> int:  # scikit-learn names columns by it
+        return self.model_.num_hidden[-1]
+
+    def _experiment(self, X: np.ndarray) -> Experiment:
+        """See ``DensityTransformer``."""
+        self._check_annealing()
+        check_at_least("n_tuning_iter", self.n_tuning_iter, 0)
+        for name in ("learning_rate", "tuning_rate"):
+            if not 0 < (rate := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {rate}, but must be positive and finite; 0.1 is usual")
+        model = boltzmann.DeepBeliefNet(
+            shape=X.shape[1:],
+            num_hidden=tuple(self.n_components),
+            units=self._units(),
+            negative_phase=self._negative_phase(),
+        )
+        model.units.encode(jnp.asarray(X), model.shape)  # compiled training no longer sees what units cannot be
+        epochs = self._epochs(len(X))
+
+        def layer(number: int, finished: Frozen) -> Learner:
+            below = finished_layers(finished)
+            start = functools.partial(model.start, number, below[-1]) if below else None
+            return gradient_learner(model.layers[number], optax.sgd(self.learning_rate), init=start)
+
+        def whole(finished: Frozen) -> Learner:
+            start = model.assemble(finished_layers(finished))
+            return gradient_learner(model, optax.sgd(self.tuning_rate), init=lambda _key, _batch: start)
+
+        learners = [functools.partial(layer, number) for number in range(len(model.layers))]
+        stages = greedy_stages(model.layers, learners, [epochs["steps"]] * len(learners))
+        if self.n_tuning_iter:
+            steps = epochs["steps"] // self.n_iter * self.n_tuning_iter
+            stages = (*stages, Stage(name="fine_tuning", learner=whole, steps=steps))
+        return Experiment(
+            model=model,
+            data=data.arrays(X, name="X"),
+            stages=stages,
+            variables=None if self.n_tuning_iter else lambda finished: model.assemble(finished_layers(finished)),
+            batch_size=epochs["batch_size"],
+            log_every=epochs["log_every"],
+        )

@@ -1,0 +1,69 @@
+"""The deep belief net among scikit-learn's estimators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from genjax.estimators import DBN
+
+STATES = np.array(list(np.ndindex(2, 2, 2, 2)))
+X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 20, axis=0)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def net() -> DBN:
+    return DBN(n_components=(3, 2), learning_rate=0.2, n_iter=100, n_tuning_iter=20, random_state=0).fit(X)
+
+
+def test_it_learns_two_rows(net):
+    """A perfect net has -log 2 = -0.69 nats, and independent units of their means -4 log 2."""
+    assert -1.2 < net.score(X) < -np.log(2)
+    rows = net.sample(200, random_state=0)
+    assert np.mean([row.tolist() in X[[0, -1]].tolist() for row in rows]) > 0.6  # of chance an eighth
+    # A bound is below masses that sum to one.
+    assert np.exp(net.score_samples(np.tile(STATES, (20, 1))).reshape(20, 16).mean(axis=0)).sum() < 1
+
+
+def test_a_pipeline_takes_it(net):
+    labels = np.repeat([0, 1], 20)
+    pipeline = make_pipeline(clone(net).set_params(n_tuning_iter=0), LogisticRegression()).fit(X, labels)
+    assert pipeline.score(X, labels) == 1.0
+    assert pipeline[0].transform(X).shape == (40, 2)
+    assert pipeline[0].get_feature_names_out().tolist() == ["dbn0", "dbn1"]
+
+
+def test_the_same_random_state_is_the_same_net(net):
+    again = clone(net).fit(X)
+    np.testing.assert_array_equal(again.transform(X), net.transform(X))
+    np.testing.assert_array_equal(again.score_samples(X), net.score_samples(X))
+    other = clone(net).set_params(random_state=1).fit(X)
+    assert np.abs(other.transform(X) - net.transform(X)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_components": (3,)}, r"len\(num_hidden\) is 1, but must be at least 2"),
+        ({"n_tuning_iter": -1}, "n_tuning_iter is -1, but must be at least 0"),
+        ({"tuning_rate": 0.0}, "tuning_rate is 0.0, but must be positive and finite"),
+        ({"units": "binary"}, "units is 'binary', but must be an object such as boltzmann.Gaussian"),
+        ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DBN(**settings).fit(X)
+
+
+def test_grey_values_and_unfitted_nets_are_refused():
+    with pytest.raises(ValueError, match=r"x is 0.5 at .*, but binary units take 0 and 1; binarize the data"):
+        DBN(n_components=(3, 2)).fit(X / 2)
+    with pytest.raises(NotFittedError):
+        DBN().transform(X)

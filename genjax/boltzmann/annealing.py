@@ -62,12 +62,20 @@ def annealed_importance(
       layers: the machine.
       base: biases of the independent units, (N,): the closer they are to the data's means, the better.
       key: typed key.
-      num_particles: P.
+      num_particles: P, at least 2.
       num_temperatures: K, evenly spaced; the error falls with their number.
-      backwards_from: samples of the machine (P, N), to be carried the other way; ``num_particles`` does not count then.
+      backwards_from: samples of the machine (P, N), to be carried the other way.
+
+    Raises:
+      ValueError: for fewer than 2 particles, or than 1 temperature; and for another number of samples than particles.
     """
     check_at_least("num_particles", num_particles, 2, "; there is no interval of one")
     check_at_least("num_temperatures", num_temperatures, 1)
+    if backwards_from is not None and len(backwards_from) != num_particles:
+        raise ValueError(
+            f"backwards_from has {len(backwards_from)} samples, but {num_particles} particles are asked for; "
+            f"draw as many, or ask for {len(backwards_from)}"
+        )
     start_key, walk_key = jax.random.split(key)
     backwards = backwards_from is not None
     v = backwards_from if backwards else independent(layers.units, base, start_key, num_particles)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.boltzmann.layers import MOST_ENUMERATED, log_sum_over_states
+from genjax.boltzmann.negative_phase import chains_in
 from genjax.boltzmann.units import Binary, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
@@ -119,7 +120,7 @@ class BoltzmannMachine:
         v = UNITS.encode(batch["x"], self.shape)
         start = jnp.concatenate([v, jnp.full((len(v), self.num_hidden), 0.5)], axis=1)
         given = sweeps(fixed, given_key, start, self.num_steps, first=self.num_visible)
-        free = sweeps(fixed, free_key, state["chains"], self.num_steps)
+        free = sweeps(fixed, free_key, chains_in(state, self.num_chains), self.num_steps)
         gap = jnp.mean(log_unnormalized(couplings, free)) - jnp.mean(log_unnormalized(couplings, given))  # equation 3
         return gap, ({"chains": free}, {})
 

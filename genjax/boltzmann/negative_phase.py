@@ -93,7 +93,7 @@ class Persistent:
     def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del base, v
-        chains = sweeps(machine(layers), key, memory["chains"], self.num_steps)
+        chains = sweeps(machine(layers), key, chains_in(memory, self.num_chains), self.num_steps)
         return chains, {"chains": chains}
 
 
@@ -127,9 +127,9 @@ class FastWeights:
     def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del base
-        fast = replace(layers, **memory["fast"])
+        start, fast = chains_in(memory, self.num_chains), replace(layers, **memory["fast"])
         both = jax.tree.map(jnp.add, layers, fast)
-        chains = sweep(machine(both), key, memory["chains"])
+        chains = sweep(machine(both), key, start)
         # Equation 1 of the machine that learns: both sides by its own weights.
         moved = jax.tree.map(
             lambda w, of_data, of_model: self.decay * w + self.learning_rate * (of_data - of_model),
@@ -168,6 +168,7 @@ class ParallelTempering:
     def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
         del v
+        start = chains_in(memory, self.num_temperatures, self.num_chains)
 
         def step(chains: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
             key, number = now
@@ -176,7 +177,7 @@ class ParallelTempering:
         first_key, key = jax.random.split(key)
         keys = jax.random.split(key, self.num_steps)
         first = jax.random.bernoulli(first_key).astype(jnp.int32)  # whether odd or even pairs, which then take turns
-        chains, _ = jax.lax.scan(step, memory["chains"], (keys, first + jnp.arange(self.num_steps)))
+        chains, _ = jax.lax.scan(step, start, (keys, first + jnp.arange(self.num_steps)))
         return chains[-1], {"chains": chains}
 
     def _step(self, layers: Layers, base: Array, key: Array, number: Array, chains: Array) -> Array:
@@ -216,3 +217,21 @@ def statistics(layers: Layers, v: Array) -> Layers:
     """Return the mean of −∇F over v (B, N): of v hᵀ, v and h, with the means of h."""
     h = layers.hidden_units.mean(hidden_inputs(machine(layers), v))
     return replace(layers, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))
+
+
+def chains_in(memory: PyTree, *counts: int) -> Array:
+    """Return the chains that were remembered, (*counts, N).
+
+    Raises:
+      ValueError: where there are others than the model asks for: sweeps would go on with however many there are.
+    """
+    if "chains" not in memory:
+        raise ValueError("no chains were remembered; keep the negative_phase that the run began with, or train anew")
+    found = memory["chains"].shape[:-1]
+    if found != counts:
+        told = [" x ".join(map(str, shape)) for shape in (found, counts)]
+        raise ValueError(
+            f"{told[0]} chains were remembered, but the model asks for {told[1]} (temperatures x chains, where "
+            "tempered); give it the num_chains and num_temperatures that the run began with, or train anew"
+        )
+    return memory["chains"]

@@ -22,7 +22,7 @@ def test_both_directions_find_the_normalizer(units):
     forwards = boltzmann.annealed_importance(layers, base, jax.random.key(0), num_particles=500, num_temperatures=300)
     samples = boltzmann.sample_exactly(layers, jax.random.key(1), 500)
     backwards = boltzmann.annealed_importance(
-        layers, base, jax.random.key(2), num_temperatures=300, backwards_from=samples
+        layers, base, jax.random.key(2), num_particles=500, num_temperatures=300, backwards_from=samples
     )
     for found in (forwards, backwards):
         assert found.high - found.low < 0.2
@@ -99,3 +99,20 @@ def test_wrong_counts_are_refused():
         ask(num_particles=1)
     with pytest.raises(ValueError, match="num_temperatures is 0, but must be at least 1"):
         ask(num_temperatures=0)
+    for count in (2, 4):
+        with pytest.raises(
+            ValueError, match=f"backwards_from has {count} samples, but 3 particles are asked for; draw"
+        ):
+            ask(num_particles=3, backwards_from=jnp.zeros((count, 4)))
+    with pytest.raises(ValueError, match="num_particles is 1, but must be at least 2"):
+        ask(num_particles=1, backwards_from=jnp.zeros((1, 4)))
+
+
+def test_a_bracket_takes_as_many_samples_as_it_asks_for():
+    model, variables = rbm(4, 3), variables_of(random_layers(4, 3))
+    ask = lambda count: model.log_partition_estimate(  # noqa: E731
+        variables, jax.random.key(0), 5, num_temperatures=10, backwards_from=jnp.zeros((count, 4))
+    )
+    assert ask(5).v.shape == (5, 4)
+    with pytest.raises(ValueError, match="has 6 samples, but 5 particles are asked for; draw as many, or ask for 6"):
+        ask(6)

@@ -103,3 +103,11 @@ def test_too_many_units_are_refused():
     with pytest.raises(ValueError, match=r"an exact likelihood adds up 2\^26 states"):
         model.log_prob(variables, jnp.zeros((1, 26)))
     assert not model.tractable
+
+
+def test_chains_of_another_run_are_refused():
+    batch = {"x": jnp.asarray(X)}
+    variables = boltzmann.BoltzmannMachine(shape=(3,), num_chains=4).init(jax.random.key(0), batch)
+    model = boltzmann.BoltzmannMachine(shape=(3,), num_chains=5)
+    with pytest.raises(ValueError, match="4 chains were remembered, but the model asks for 5 "):
+        model.loss(*variables, jax.random.key(1), batch, jnp.int32(0))

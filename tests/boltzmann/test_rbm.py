@@ -167,7 +167,7 @@ def test_parallel_tempering_leaves_a_mode_that_gibbs_sampling_does_not():
 def test_penalties_are_their_formulas():
     layers = random_layers(4, 3)
     plain, model = rbm(4, 3), rbm(4, 3, sparsity=0.1, sparsity_weight=2.0, weight_decay=0.3)
-    memory = {"chains": jnp.zeros((5, 4))}
+    memory = {"chains": jnp.zeros((100, 4))}
     variables = variables_of(layers, offset=jnp.zeros(4), negative=memory)
     values = [
         float(m.loss(*variables, jax.random.key(0), {"x": jnp.asarray(X)}, jnp.int32(0))[0]) for m in (plain, model)
@@ -229,3 +229,24 @@ def test_wrong_settings_are_refused(options, message):
 def test_wrong_negative_phases_are_refused(phase, options, message):
     with pytest.raises(ValueError, match=message):
         phase(**options)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (boltzmann.Persistent(5), boltzmann.Persistent(3), "5 chains were remembered, but the model asks for 3 "),
+        (boltzmann.Persistent(5), boltzmann.FastWeights(8), "5 chains were remembered, but the model asks for 8 "),
+        (
+            boltzmann.ParallelTempering(5, 3),
+            boltzmann.ParallelTempering(5, 4),
+            "3 x 5 chains were remembered, .* 4 x 5",
+        ),
+        (boltzmann.ParallelTempering(5, 3), boltzmann.Persistent(5), "3 x 5 chains were remembered, .* asks for 5 "),
+        (boltzmann.ContrastiveDivergence(), boltzmann.Persistent(5), "no chains were remembered; keep the negative_"),
+    ],
+)
+def test_chains_of_another_run_are_refused(before, after, message):
+    """A memory of another model would otherwise go on, with as many chains as it has."""
+    variables = rbm(4, 3, negative_phase=before).init(jax.random.key(0), {"x": jnp.asarray(X)})
+    with pytest.raises(ValueError, match=message):
+        gradient_of(rbm(4, 3, negative_phase=after), variables, jax.random.key(1), X)

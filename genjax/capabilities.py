@@ -102,6 +102,10 @@ class Conditional(Protocol):
 
 @runtime_checkable
 class Diagnoses(Protocol):
-    """Tells from a batch of data how a game between networks goes on; see ``genjax.gan.diagnosis``."""
+    """Tells from a batch of data how training goes on, as numbers, () or one for each example, (B,), by name.
+
+    What they are is the family's: how a game between networks stands (``genjax.gan.diagnosis``), or whether a machine's
+    chains move and what became of its likelihood (``genjax.boltzmann.diagnosis``). The alarm watches them.
+    """
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics: ...

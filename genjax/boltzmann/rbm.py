@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
+from genjax.boltzmann.diagnosis import diagnosis
 from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
 from genjax.boltzmann.units import Binary, Units, independent
@@ -185,15 +186,27 @@ class RBM:
         Args:
           variables: what ``init`` or training returned.
           key: typed key.
-          num_samples: particles.
+          num_samples: particles, P.
           num_temperatures: between independent units and the machine.
           backwards_from: samples (P, *shape) that are carried from the machine to independent units, for the other end
             of a bracket; None for the usual direction.
+
+        Raises:
+          ValueError: for fewer than 2 particles, and where ``backwards_from`` has another number of samples.
         """
         options = {"num_particles": num_samples, "num_temperatures": num_temperatures}
         v = None if backwards_from is None else self.units.encode(backwards_from, self.shape)
         base, layers = variables.state["base"], self.layers(variables)
         return annealed_importance(layers, base, key, **options, backwards_from=v)
+
+    def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
+        """Tell from a batch of data, 2 examples or more, whether chains move, and of the likelihood.
+
+        See ``genjax.boltzmann.diagnosis``.
+        """
+        v, state = self.units.encode(batch["x"], self.shape), variables.state
+        layers = self.layers(variables)
+        return diagnosis(layers, self.negative_phase, state["base"], key, v, state["negative"])
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False

@@ -1,9 +1,9 @@
-"""The alarm for what dies while a model trains: latent variables, and the game of two networks.
+"""The alarm for what dies while a model trains: latent variables, the game of two networks, Markov chains.
 
 At every evaluation the same held-out examples are encoded. Their posteriors tell the active units and the divergence of
-each dimension, their code indices the usage of the codebook (``genjax.metrics.latents``). Of adversaries the samples'
-reach, the discriminator's outputs and the generator's slope are told (``genjax.gan.diagnosis``). When all but little
-has died, a warning says so, once, and what to do.
+each dimension, their code indices the usage of the codebook (``genjax.metrics.latents``). Models that diagnose
+themselves do (``capabilities.Diagnoses``): adversaries tell of their game, Boltzmann machines of their chains and of
+their likelihood. When something is wrong, a warning says so, once for each kind, and what to do (``complaints``).
 """
 
 from __future__ import annotations
@@ -20,22 +20,28 @@ from genjax.core import Array, Batch, PyTree, Variables
 from genjax.data import Source
 from genjax.metrics.latents import codebook_usage, gaussian_usage
 from genjax.metrics.metric import Values
+from genjax.runner.complaints import (
+    Complaint,
+    FallingLikelihood,
+    dead_codes,
+    dead_units,
+    exploded_machine,
+    frozen_chains,
+    lost_game,
+)
 from genjax.runner.scorer import is_conditional
 
 NUM_EXAMPLES = 1_000
-ALIVE = 0.1  # of the units, or codes: fewer alive is a collapse
-REACHED = 0.25  # of the data that data reach; three of 25 modes reach a fifth
-DEVIATION = 1e-6  # of a discriminator's outputs
-SLOPE = 1e-4  # of the generator's loss
 FIRST_STEP = 1_000  # a model that has just begun has not used its latent variables yet
+VECTORS = ("kl_per_dimension",)  # told entry by entry
 
 
 class CollapseWarning(UserWarning):
-    """Latent variables died, or a game ended."""
+    """Latent variables died, a game ended, chains froze, or a likelihood fell."""
 
 
 def watchable(model: object) -> bool:
-    """Whether a model has what the alarm looks at: latent variables in use, or adversaries."""
+    """Whether a model has what the alarm looks at: latent variables in use, or a diagnosis of its own."""
     return has_latents(model) or isinstance(model, capabilities.Diagnoses)
 
 
@@ -47,7 +53,7 @@ def has_latents(model: object) -> bool:
 
 @final
 class CollapseAlarm:
-    """Measures a model's latent variables or its game, and warns once when they have died.
+    """Measures a model's latent variables, and what it diagnoses itself, and warns once of each kind of failure.
 
     Args:
       model: ``watchable``.
@@ -66,7 +72,7 @@ class CollapseAlarm:
         prefix: str,
         num_seeds: int = 1,
     ) -> None:
-        self._prefix, self._warned = prefix, False
+        self._prefix, self._axes = prefix, 0 if num_seeds == 1 else 1
         self._batch = source.take(np.arange(min(NUM_EXAMPLES, len(source))))
 
         def measure(variables: Variables, finished: PyTree, key: Array, batch: Batch) -> Values:
@@ -80,55 +86,30 @@ class CollapseAlarm:
             return values
 
         self._measure = jax.jit(measure if num_seeds == 1 else jax.vmap(measure, (0, 0, 0, None)))
-        self._num_codes = model.num_codes if isinstance(model, capabilities.Quantizes) else 0
+        num_codes = model.num_codes if isinstance(model, capabilities.Quantizes) else 0
+        self._complaints: list[Complaint] = [
+            dead_units,
+            dead_codes(num_codes),
+            lost_game,
+            frozen_chains,
+            exploded_machine,
+            FallingLikelihood(),
+        ]
 
     def __call__(
         self, step: int, variables: Variables, finished: PyTree, keys: Array
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return numbers, () or (K,), and vectors, (D,) or (K, D), by name; warn where they are of the dead."""
+        """Return numbers, () or (K,), and vectors, (D,) or (K, D), by name; warn where they tell of a failure."""
         values = {name: np.asarray(v) for name, v in self._measure(variables, finished, keys, self._batch).items()}
-        told = None if self._warned or step < FIRST_STEP else self._complaint(values)
-        if told is not None:
-            self._warned = True
-            warnings.warn(f"after step {step:,} {told}", CollapseWarning, stacklevel=2)
-        vectors = {self._prefix + name: values.pop(name) for name in ("kl_per_dimension",) if name in values}
-        return {self._prefix + name: value for name, value in values.items()}, vectors
-
-    def _complaint(self, values: dict[str, np.ndarray]) -> str | None:
-        """Say what has died, in the worst replica."""
-        if "active_units" in values:
-            active, total = int(values["active_units"].min()), values["kl_per_dimension"].shape[-1]
-            if active < ALIVE * total:
-                return (
-                    f"{active} of {total} latent dimensions vary with the data (posterior collapse): let the weight of "
-                    "the divergence grow slowly (kl_warmup_steps), lower it (beta), or weaken the decoder"
-                )
-        if "codebook_usage" in values:
-            used = round(float(values["codebook_usage"].min()) * self._num_codes)
-            if used < ALIVE * self._num_codes:
-                return (
-                    f"{used} of {self._num_codes} codes are used (codebook collapse): start the codebook by k-means "
-                    "(kmeans_steps), restart dead codes (restart_below), or have fewer (num_codes)"
-                )
-        if "slope" in values:
-            reached, deviation, slope = (values[name].min() for name in ("reached", "output_deviation", "slope"))
-            if reached < REACHED:
-                return (
-                    f"samples reach {reached:.0%} of the data that data reach (mode collapse): add a penalty "
-                    "(gan.R1, gan.GradientPenalty), let the discriminator see several at once (pack), or slow the "
-                    "generator down"
-                )
-            if deviation < DEVIATION:
-                return (
-                    f"the discriminator's outputs deviate by {deviation:.1g} (it is dead): lower its learning rate or "
-                    "its penalties' weights, or use leaky activations"
-                )
-            if slope < SLOPE:
-                return (
-                    f"the generator's loss has a slope of {slope:.1g} (its gradient has vanished): use "
-                    "gan.NonSaturating or gan.Hinge, add a penalty (gan.R1), or give the discriminator fewer turns"
-                )
-        return None
+        for complaint in tuple(self._complaints):
+            told = complaint(step, values)
+            if told is not None and step >= FIRST_STEP:
+                self._complaints.remove(complaint)
+                warnings.warn(f"after step {step:,} {told}", CollapseWarning, stacklevel=2)
+        vectors = {self._prefix + name: values.pop(name) for name in VECTORS if name in values}
+        # What is told of each example is written as its mean.
+        means = {name: v.mean(axis=tuple(range(self._axes, v.ndim))) for name, v in values.items()}
+        return {self._prefix + name: value for name, value in means.items()}, vectors
 
 
 def usage(model: Any, variables: Variables, batch: Batch) -> Values:

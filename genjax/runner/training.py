@@ -297,7 +297,7 @@ class _Training:
         return jax.tree.map(lambda *values: np.stack(values), *told)
 
     def _alarm(self, stage: Stage) -> CollapseAlarm | None:
-        """Return what watches the codes of the model that a stage trains, where it has any."""
+        """Return what watches the model that a stage trains, where there is anything to be watched."""
         model = stage.model or (self._experiment.model if stage is self._plan[-1] else None)
         if not watchable(model):
             return None
@@ -313,6 +313,7 @@ class _Training:
     def _watch(self, alarm: CollapseAlarm, log: MetricLog, offset: int, step: int, variables: Any) -> None:
         keys = root_keys(self._seeds, "collapse")
         numbers, vectors = alarm(step, variables, self._finished, keys)
+        numbers.pop(self._metric, None)  # the evaluation's own is of all examples
         if numbers:
             log.write(offset + step, numbers)
         if vectors:

@@ -1,5 +1,6 @@
 """The alarm for dead latent variables: it rings for the dead, once, and not for the living or the newly born."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from typing import final
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import data, gan, nets, ops, vae
+from genjax import boltzmann, data, gan, nets, ops, vae
 from genjax.core import Variables
 from genjax.data import synthetic
 from genjax.runner import Experiment, train
@@ -56,6 +57,31 @@ class Game:
 
     def diagnose(self, variables, key, batch):
         return {name: jnp.float32(getattr(self, name)) for name in ("reached", "output_deviation", "slope")}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Its diagnosis is what its variables are."""
+
+    def diagnose(self, variables, key, batch):
+        return variables.params
+
+
+SPREAD = np.array([-1.0, 0.0, 1.0], np.float32)
+
+
+def machine_variables(*, log_prob=-10.0, reconstruction_error=0.1, moved=0.1, gain=5.0, log_partition_error=0.01):
+    """Of three examples, some likelier than others."""
+    values = {
+        "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
+        "gain": np.asarray(gain, np.float32)[..., None] + SPREAD / 10,
+    }
+    scalars = {"reconstruction_error": reconstruction_error, "moved": moved, "log_partition_error": log_partition_error}
+    told = values | {name: np.float32(value) for name, value in scalars.items()}
+    shape = np.broadcast_shapes(*(np.shape(value) for value in scalars.values()), np.shape(log_prob))
+    whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in told.items()}
+    return Variables(jax.tree.map(jnp.asarray, whole), {})
 
 
 def alarm_of(model, num_seeds=1):
@@ -111,6 +137,79 @@ def test_what_has_no_latent_variables_is_not_watched():
     assert not has_latents(Game())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"moved": 0.004},
+            "chains move by 0.4 % of what examples differ by in one update, and below 0.5 % they are froz",
+        ),
+        (
+            {"gain": -1.2},
+            "the likelihood is 1.2 nats below that of independent units, .* have exploded: lower the learning",
+        ),
+    ],
+)
+def test_it_rings_once_for_machines(wrong, message):
+    alarm = alarm_of(Machine())
+    for step, ringing in ((FIRST_STEP - 1, False), (FIRST_STEP, True), (FIRST_STEP + 1, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            alarm(step, machine_variables(**wrong), {}, jax.random.key(0))
+        assert len(caught) == ringing
+        if ringing:
+            assert caught[0].category is CollapseWarning
+            assert re.match(f"after step 1,000 {message}", str(caught[0].message))
+
+
+def test_machines_that_learn_are_told_and_not_warned_of():
+    alarm = alarm_of(Machine())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.006, gain=-0.9), {}, jax.random.key(0))
+    assert not vectors
+    expected = {"moved": 0.006, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
+    assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
+
+
+@pytest.mark.parametrize(
+    ("now", "ringing"),
+    [
+        ({"log_prob": -10.3, "reconstruction_error": 0.09}, True),
+        ({"log_prob": -10.3, "reconstruction_error": 0.11}, False),  # both are worse: that is seen anyway
+        ({"log_prob": -10.2, "reconstruction_error": 0.09}, False),  # below a twentieth of the gain
+        ({"log_prob": -10.3, "reconstruction_error": 0.09, "log_partition_error": 0.1}, False),
+        ({"log_prob": -9.0, "reconstruction_error": 0.09}, False),
+    ],
+)
+def test_it_rings_for_likelihoods_that_fall_as_reconstructions_improve(now, ringing):
+    alarm = alarm_of(Machine())
+    evaluations = [{"log_prob": -12.0, "reconstruction_error": 0.2}, {}, now]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number, values in enumerate(evaluations):
+            alarm(FIRST_STEP + number, machine_variables(**values), {}, jax.random.key(0))
+    told = [str(warning.message) for warning in caught]
+    if not ringing:
+        assert told == []
+    else:
+        (message,) = told
+        assert "after step 1,002 the likelihood is 0.3 nats below that of step 1,001, while" in message
+        assert "fell from 0.1 to 0.09: use boltzmann.Persistent or boltzmann.ParallelTempering in place" in message
+
+
+def test_the_worst_replica_rings():
+    alarm = alarm_of(Machine(), num_seeds=2)
+    keys = lambda seed: jax.random.split(jax.random.key(seed), 2)  # noqa: E731
+    alarm(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
+    # The first replica gets better, and the second falls.
+    later = machine_variables(log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], moved=[0.1, 0.2])
+    with pytest.warns(CollapseWarning, match="likelihood is 1 nats below that of step 500, .* fell from 0.3 to 0.2"):
+        numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
+    np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
+    np.testing.assert_allclose(numbers["train/moved"], [0.1, 0.2], rtol=1e-6)
+
+
 def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):
     """A divergence that weighs this much leaves nothing to say: the posterior collapses, whatever the data."""
     model = vae.VAE(
@@ -157,3 +256,68 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
     told = [row for row in read_rows(tmp_path / "run") if "train/reached" in row]
     assert [row["step"] for row in told] == [500, 1000]
     assert 0 <= told[-1]["train/reached"] < 0.25
+
+
+def train_machine(phase, learning_rate, *, steps, folder, seeds=1, digits=True):
+    """Train on binarized digits, or on bars and stripes; return the warnings, and the rows with a diagnosis."""
+
+    def binarized(key, batch):
+        return {"x": (batch["x"] > 8).astype(jnp.float32)}
+
+    dataset = data.digits() if digits else data.bars_and_stripes(4)
+    experiment = Experiment(
+        model=boltzmann.RBM(
+            shape=(8, 8, 1) if digits else (4, 4, 1), num_hidden=64 if digits else 16, negative_phase=phase
+        ),
+        data=dataset,
+        preprocess=binarized if digits else data.scale(levels=2),
+        optimizer=optax.sgd(learning_rate),
+        steps=steps,
+        batch_size=100 if digits else 30,
+        log_every=500,
+        evaluate_every=500,
+    )
+    with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
+        warnings.simplefilter("always")
+        train(experiment, workdir=folder, seeds=seeds, progress=False)
+    rows = [row for row in read_rows(folder) if "validation/moved" in row]
+    return [str(warning.message) for warning in caught if warning.category is CollapseWarning], rows
+
+
+@pytest.mark.parametrize(
+    ("phase", "learning_rate", "message"),
+    [
+        (boltzmann.Persistent(100), 0.05, None),
+        (boltzmann.Persistent(100), 5.0, "nats below that of independent units"),
+        (boltzmann.ContrastiveDivergence(), 5.0, "nats below that of step 500, while the reconstruction error, which"),
+    ],
+    ids=["sound", "exploded", "contrastive"],
+)
+def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, tmp_path):
+    """CD-1 with a large learning rate loses three nats from step 500 to 2,000, and halves its reconstruction error."""
+    told, rows = train_machine(phase, learning_rate, steps=1_500, folder=tmp_path / "run")
+    assert [row["step"] for row in rows] == [500, 1000, 1500]
+    assert all(np.isfinite(row["validation/log_prob_estimate"]) for row in rows)
+    if message is None:
+        assert told == []
+    else:
+        assert sum(message in warning for warning in told) == 1, told
+
+
+@pytest.mark.parametrize(
+    ("phase", "frozen"),
+    [(boltzmann.Persistent(100), True), (boltzmann.ParallelTempering(100), False)],
+    ids=["persistent", "tempered"],
+)
+def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path):
+    told, rows = train_machine(phase, 0.5, steps=1_000, folder=tmp_path / "run", seeds=2, digits=False)
+    assert [warning.startswith("after step 1,000 chains move by 0.") for warning in told if "frozen" in warning] == [
+        True
+    ] * frozen
+    assert bool(told) == frozen
+    moved = np.array([row["validation/moved/seeds"] for row in rows])
+    assert moved.shape == (2, 2)
+    assert (moved[-1].min() < 0.005) == frozen
+    # The exact likelihood is told once at a step, by the evaluation.
+    likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
+    assert likelihoods == [500, 1000]

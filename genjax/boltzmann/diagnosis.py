@@ -30,9 +30,7 @@ MOST_ENUMERATED = 20  # binary units; more take longer than the estimate
 NUM_PARTICLES, NUM_TEMPERATURES = 100, 1_000  # some seconds for 784 and 500 units on a CPU, and an error below a nat
 
 
-def diagnosis(
-    layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Array, memory: PyTree
-) -> Metrics:
+def diagnosis(layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Array, memory: PyTree) -> Metrics:
     """Return ``moved`` (1), ``log_prob`` or its estimate and ``gain`` (2), and ``reconstruction_error`` (3).
 
     See ``log_likelihood`` for what belongs to the second; the others are scalars.
@@ -53,9 +51,7 @@ def diagnosis(
     }
 
 
-def moved(
-    layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Array, memory: PyTree
-) -> Array:
+def moved(layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Array, memory: PyTree) -> Array:
     """Return equation 1, (), for data v (B, N), B at least 2; chains that remember nothing begin at v."""
 
     def update(carry: tuple[Array, PyTree], key: Array) -> tuple[tuple[Array, PyTree], Array]:
@@ -84,8 +80,7 @@ def log_likelihood(layers: Layers, base: Array, key: Array, v: Array) -> Metrics
     if size is not None and size <= MOST_ENUMERATED:
         log_prob = joint.log_of_visible(path, v) - joint.log_partition(layers)
         return {"log_prob": log_prob, "gain": log_prob - log_base}
-    options = {"num_particles": NUM_PARTICLES, "num_temperatures": NUM_TEMPERATURES}
-    found = annealed_importance(layers, base, key, **options)
+    found = annealed_importance(layers, base, key, num_particles=NUM_PARTICLES, num_temperatures=NUM_TEMPERATURES)
     log_prob = joint.log_of_visible(path, v) - found.value
     error = (found.high - found.low) / (2 * QUANTILE_99)
     return {"log_prob_estimate": log_prob, "log_partition_error": error, "gain": log_prob - log_base}

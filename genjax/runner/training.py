@@ -313,7 +313,8 @@ class _Training:
     def _watch(self, alarm: CollapseAlarm, log: MetricLog, offset: int, step: int, variables: Any) -> None:
         keys = root_keys(self._seeds, "collapse")
         numbers, vectors = alarm(step, variables, self._finished, keys)
-        numbers.pop(self._metric, None)  # the evaluation's own is of all examples
+        # The evaluation tells its own likelihood, of all examples.
+        numbers = {name: value for name, value in numbers.items() if name != self._metric}
         if numbers:
             log.write(offset + step, numbers)
         if vectors:

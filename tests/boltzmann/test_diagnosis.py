@@ -29,7 +29,7 @@ def copies(strength: float) -> Layers:
 def told(model, layers, key=0, x=X):
     variables = variables_of(layers)
     base = variables.state["base"]
-    memory = model.negative_phase.init(model.units, layers, base, jax.random.key(1))
+    memory = model.negative_phase.init(layers, base, jax.random.key(1))
     variables = variables._replace(state=variables.state | {"negative": memory})
     return variables, model.diagnose(variables, jax.random.key(key), {"x": jnp.asarray(x)})
 

@@ -71,7 +71,14 @@ class Machine:
 SPREAD = np.array([-1.0, 0.0, 1.0], np.float32)
 
 
-def machine_variables(*, log_prob=-10.0, reconstruction_error=0.1, moved=0.1, gain=5.0, log_partition_error=0.01):
+def machine_variables(
+    *,
+    log_prob: float | np.ndarray = -10.0,
+    reconstruction_error: float | list[float] = 0.1,
+    moved: float | list[float] = 0.1,
+    gain: float | np.ndarray = 5.0,
+    log_partition_error: float = 0.01,
+) -> Variables:
     """Of three examples, some likelier than others."""
     values = {
         "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
@@ -142,7 +149,7 @@ def test_what_has_no_latent_variables_is_not_watched():
     [
         (
             {"moved": 0.004},
-            "chains move by 0.4 % of what examples differ by in one update, and below 0.5 % they are froz",
+            "chains move by 0.4 % of what examples differ by in one update, and below 1 % they are froz",
         ),
         (
             {"gain": -1.2},
@@ -166,9 +173,9 @@ def test_machines_that_learn_are_told_and_not_warned_of():
     alarm = alarm_of(Machine())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.006, gain=-0.9), {}, jax.random.key(0))
+        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.011, gain=-0.9), {}, jax.random.key(0))
     assert not vectors
-    expected = {"moved": 0.006, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
+    expected = {"moved": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
     assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
 
 
@@ -258,7 +265,7 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
     assert 0 <= told[-1]["train/reached"] < 0.25
 
 
-def train_machine(phase, learning_rate, *, steps, folder, seeds=1, digits=True):
+def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     """Train on binarized digits, or on bars and stripes; return the warnings, and the rows with a diagnosis."""
 
     def binarized(key, batch):
@@ -279,7 +286,7 @@ def train_machine(phase, learning_rate, *, steps, folder, seeds=1, digits=True):
     )
     with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
         warnings.simplefilter("always")
-        train(experiment, workdir=folder, seeds=seeds, progress=False)
+        train(experiment, workdir=folder, progress=False)
     rows = [row for row in read_rows(folder) if "validation/moved" in row]
     return [str(warning.message) for warning in caught if warning.category is CollapseWarning], rows
 
@@ -306,18 +313,18 @@ def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, 
 
 @pytest.mark.parametrize(
     ("phase", "frozen"),
-    [(boltzmann.Persistent(100), True), (boltzmann.ParallelTempering(100), False)],
+    [(boltzmann.Persistent(100), True), (boltzmann.ParallelTempering(100, 5), False)],
     ids=["persistent", "tempered"],
 )
-def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path):
-    told, rows = train_machine(phase, 0.5, steps=1_000, folder=tmp_path / "run", seeds=2, digits=False)
-    assert [warning.startswith("after step 1,000 chains move by 0.") for warning in told if "frozen" in warning] == [
-        True
-    ] * frozen
-    assert bool(told) == frozen
-    moved = np.array([row["validation/moved/seeds"] for row in rows])
-    assert moved.shape == (2, 2)
-    assert (moved[-1].min() < 0.005) == frozen
+def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path, quick_compilation):
+    """With weights this large a likelihood may well fall, tempered or not; that is another matter."""
+    told, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
+    pattern = (
+        r"after step [12],[05]00 chains move by 0\.[0-9]+ % of what examples differ by .* frozen: use boltzmann.Para"
+    )
+    assert sum(re.match(pattern, text) is not None for text in told) == frozen
+    moved = [row["validation/moved"] for row in rows]
+    assert min(moved) < 0.01 if frozen else min(moved) > 0.05
     # The exact likelihood is told once at a step, by the evaluation.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
-    assert likelihoods == [500, 1000]
+    assert likelihoods == [500, 1000, 1500, 2000, 2500]

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 
 from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import annealed_importance
+from genjax.boltzmann.diagnosis import moved
 from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
 from genjax.boltzmann.rbm import RBM
@@ -202,6 +203,12 @@ class ClassRBM:
             (jnp.eye(self.num_classes), jax.random.split(key, self.num_classes)),
         )
         return self._given_label(variables, x, label, log_z)
+
+    def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
+        """Tell whether chains move, as ``moved``; see ``genjax.boltzmann.diagnosis``."""
+        layers, state = self.joint.layers(variables), variables.state
+        v = self._joined(batch)
+        return {"moved": moved(layers, self.negative_phase, state["base"], key, v, state["negative"])}
 
     def sample(
         self,

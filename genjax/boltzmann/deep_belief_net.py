@@ -37,9 +37,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.boltzmann import layers as joint
+from genjax.boltzmann.diagnosis import moved
 from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
-from genjax.boltzmann.rbm import PART, RBM, mean_without_inputs
+from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import BINARY, Binary, Units, log_prob_of
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, log_mean_weight, mean_log_weight
@@ -105,34 +106,36 @@ class DeepBeliefNet:
             x = model.sample_posterior(machines[-1], draw_key, x)
         return self.assemble(machines)
 
-    def start(self, number: int, below: Variables, key: Array, batch: Batch) -> Variables:
+    def start(self, variables: Variables, key: Array, batch: Batch, *, number: int) -> Variables:
         """Return what a layer begins with: the machine below upside down where sizes allow, or a new one.
 
         Args:
-          number: of the layer, at least 1.
-          below: finished variables of the layer under it.
+          variables: finished ones of the layer below it.
           key: typed key.
           batch: of what that draws.
+          number: of the layer, at least 1.
         """
         lower, model = self.layers[number - 1], self.layers[number]
         init_key, key = jax.random.split(key)
-        variables = model.init(init_key, batch)
+        new = model.init(init_key, batch)
         if (lower.num_visible, lower.units) != (model.num_hidden, BINARY):
-            return variables
-        weights, visible, hidden = lower.layers(below).params.values()
-        turned = Layers(weights.T, hidden, visible)
-        if self.centred:  # equation 5 of ``layers``, the other way about
-            turned = joint.uncentred(turned, -variables.state["offset"], -mean_without_inputs(turned))
-        variables = Variables({PART: turned.params}, variables.state)
-        # Its chains have begun as those of a machine without weights.
-        base, machine_now = variables.state["base"], model.layers(variables)
+            return new
+        layers = lower.layers(variables)
+        turned = Layers(layers.weights.T, layers.hidden_bias, layers.visible_bias)
+        state = new.state
+        if self.centred:  # equation 5 of ``layers``, the other way about; the units below are no fair coins
+            below = BINARY.mean(joint.hidden_inputs(machine(turned), batch["x"]))
+            state = {**state, "hidden_offset": jnp.mean(below, axis=0)}
+            turned = joint.uncentred(turned, -state["offset"], -state["hidden_offset"])
+        new = Variables({PART: turned.params}, state)
+        # The chains have begun as those of a machine without weights.
+        base, layers = new.state["base"], model.layers(new)
 
         def draw(memory: PyTree, key: Array) -> tuple[PyTree, None]:
-            return self.negative_phase.draw(machine_now, base, key, batch["x"], memory)[1], None
+            return self.negative_phase.draw(layers, base, key, batch["x"], memory)[1], None
 
-        keys = jax.random.split(key, BURN_IN)
-        memory = jax.lax.scan(draw, variables.state["negative"], keys)[0]
-        return variables._replace(state={**variables.state, "negative": memory})
+        memory = jax.lax.scan(draw, new.state["negative"], jax.random.split(key, BURN_IN))[0]
+        return new._replace(state={**new.state, "negative": memory})
 
     def assemble(self, machines: Sequence[Variables]) -> Variables:
         """Return the variables of the net from those of its layers, each learned alone, from below."""
@@ -213,6 +216,13 @@ class DeepBeliefNet:
         normalizer_key, key = jax.random.split(key)
         log_z = self._log_partition(variables, normalizer_key, num_particles, num_temperatures, upper=False)
         return log_mean_weight(self._log_weights(variables, x), key, num_samples) - log_z
+
+    def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
+        """Tell whether the chains of the top move, as ``moved``; see ``genjax.boltzmann.diagnosis``."""
+        up_key, key = jax.random.split(key)
+        state, layers = variables.state, self.layers[-1].layers(self.top(variables))
+        wake = self._upwards(variables.params, up_key, self.units.encode(batch["x"], self.shape))
+        return {"moved": moved(layers, self.negative_phase, state["base"], key, wake[-1], state["negative"])}
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False

@@ -39,6 +39,7 @@ from jax.scipy.special import entr
 
 from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
+from genjax.boltzmann.diagnosis import moved
 from genjax.boltzmann.layers import MOST_ENUMERATED, Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
 from genjax.boltzmann.rbm import INITIAL_SCALE, RBM
@@ -154,7 +155,7 @@ class DeepBoltzmannMachine:
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Difference of mean free energies of data, as equation 2 has them, and samples, and a penalty.
+        """Difference of mean energies of (v, μ) and samples, with the odd layers summed out, and a penalty.
 
         Returns:
           The scalar, whose gradient is that of the bound on average, and the new state with the metrics
@@ -168,7 +169,7 @@ class DeepBoltzmannMachine:
         gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, means, state["negative"])
         squares = sum(jnp.sum(jnp.square(weights)) for weights in params[PART]["weights"])
         metrics = {
-            "free_energy_gap": gap - jnp.mean(self._entropy(means)),
+            "free_energy_gap": gap,
             "reconstruction_error": jnp.mean(joint.reconstruction_error(fixed, means)),
         }
         return gap + 0.5 * self.weight_decay * squares, (state | {"negative": memory}, metrics)
@@ -269,6 +270,12 @@ class DeepBoltzmannMachine:
             num_temperatures=num_temperatures,
             backwards_from=backwards_from,
         )
+
+    def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
+        """Tell whether chains move, as ``moved``; see ``genjax.boltzmann.diagnosis``."""
+        layers, state = self.layers(variables), variables.state
+        means = mean_field(layers, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
+        return {"moved": moved(layers, self.negative_phase, state["base"], key, means, state["negative"])}
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False

@@ -109,7 +109,13 @@ class RBM:
         base = self.units.bias(v)
         offset = jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(base)
         params = initial_params(weights_key, base, self.num_hidden)
-        state = {"base": jnp.array(base), "offset": offset}  # a copy: learners donate their buffers
+        # What hidden units are without inputs; and a copy of biases, as learners donate their buffers.
+        no_inputs = jnp.zeros((1, self.num_hidden))
+        state = {
+            "base": jnp.array(base),
+            "offset": offset,
+            "hidden_offset": self.hidden_units.mean(no_inputs)[0] if self.centred else no_inputs[0],
+        }
         layers = self.layers(Variables({PART: params}, state))
         return Variables({PART: params}, {**state, "negative": self.negative_phase.init(layers, base, memory_key)})
 
@@ -142,7 +148,7 @@ class RBM:
         layers = Layers(**variables.params[PART], units=self.units, hidden_units=self.hidden_units)
         if not self.centred:
             return layers
-        return joint.uncentred(layers, variables.state["offset"], mean_without_inputs(layers))
+        return joint.uncentred(layers, variables.state["offset"], variables.state["hidden_offset"])
 
     def free_energy(self, variables: Variables, x: Array) -> Array:
         """Return F of equation 1, (B,), for x (B, *shape)."""
@@ -254,8 +260,3 @@ def initial_params(key: Array, visible_bias: Array, num_hidden: int) -> dict[str
     """Return small weights, and hidden biases of 0, by the names of ``Layers``."""
     weights = INITIAL_SCALE * jax.random.normal(key, (len(visible_bias), num_hidden))
     return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden)}
-
-
-def mean_without_inputs(layers: Layers) -> Array:
-    """Return λ of centred machines: means of hidden units that nothing acts on, (H,); ½ of binary ones."""
-    return layers.hidden_units.mean(jnp.zeros_like(layers.hidden_bias)[None])[0]

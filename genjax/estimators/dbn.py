@@ -112,7 +112,7 @@ class DBN(DensityTransformer):
 
         def layer(number: int, finished: Frozen) -> Learner:
             below = finished_layers(finished)
-            start = functools.partial(model.start, number, below[-1]) if below else None
+            start = functools.partial(model.start, below[-1], number=number) if below else None
             return gradient_learner(model.layers[number], optax.sgd(self.learning_rate), init=start)
 
         def whole(finished: Frozen) -> Learner:

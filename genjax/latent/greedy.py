@@ -37,8 +37,8 @@ def greedy_stages(
       steps: of these learners.
     """
     return tuple(
-        Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count)
-        for i, (_, learner, count) in enumerate(zip(models, learners, steps, strict=True))
+        Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count, model=model)
+        for i, (model, learner, count) in enumerate(zip(models, learners, steps, strict=True))
     )
 
 

@@ -97,9 +97,12 @@ def test_a_net_with_the_machine_below_turned_upside_down_says_what_that_says(cen
     """W₂ = W₁ᵀ and biases swapped: the argument for greedy learning."""
     model = boltzmann.DeepBeliefNet(shape=(3,), num_hidden=(2, 3), centred=centred)
     x = jnp.asarray(all_states(3), jnp.float32)
-    lowest = Variables({"rbm": random_layers(3, 2).params}, {"offset": jnp.full(3, 0.3)})
+    state = {"offset": jnp.full(3, 0.3), "hidden_offset": jnp.full(2, 0.6)}
+    lowest = Variables({"rbm": random_layers(3, 2).params}, state)
+        {"rbm": random_layers(3, 2).params}, {"offset": jnp.full(3, 0.3), "hidden_offset": jnp.full(2, 0.6)}
+    )
     h = jnp.asarray(all_states(2), jnp.float32)[1:]
-    second = model.start(1, lowest, jax.random.key(0), {"x": h})
+    second = model.start(lowest, jax.random.key(0), {"x": h}, number=1)
     variables = model.assemble([lowest, second])
     alone = model.layers[0].log_prob(lowest, x)
     # q is the true posterior then, so that the bound is tight for every draw.

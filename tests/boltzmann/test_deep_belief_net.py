@@ -99,8 +99,6 @@ def test_a_net_with_the_machine_below_turned_upside_down_says_what_that_says(cen
     x = jnp.asarray(all_states(3), jnp.float32)
     state = {"offset": jnp.full(3, 0.3), "hidden_offset": jnp.full(2, 0.6)}
     lowest = Variables({"rbm": random_layers(3, 2).params}, state)
-        {"rbm": random_layers(3, 2).params}, {"offset": jnp.full(3, 0.3), "hidden_offset": jnp.full(2, 0.6)}
-    )
     h = jnp.asarray(all_states(2), jnp.float32)[1:]
     second = model.start(lowest, jax.random.key(0), {"x": h}, number=1)
     variables = model.assemble([lowest, second])

@@ -44,7 +44,7 @@ def experiment(
         negative_phase=boltzmann.Persistent(num_chains, num_steps),
     )
     machines = model.pretraining if pretraining_steps else ()
-    descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
+    descent = lambda rate, count: optax.sgd(optax.linear_schedule(rate, 0.0, count))  # noqa: E731
 
     def layer(machine: boltzmann.RBM, _: Frozen) -> Learner:
         return gradient_learner(machine, descent(pretraining_rate, pretraining_steps), ema_decay=ema_decay)

@@ -17,7 +17,7 @@ def experiment(
     learning_rate: float = 0.05,
     tuning_rate: float = 0.005,
     ema_decay: float = 0.999,
-    layer_steps: int = 60_000,
+    steps: int = 60_000,
     tuning_steps: int = 20_000,
     batch_size: int = 100,
 ) -> Experiment:
@@ -29,19 +29,19 @@ def experiment(
       learning_rate: of stochastic gradient descent of each layer, where its linear decay to zero begins.
       tuning_rate: likewise, of all layers together.
       ema_decay: of the average of the parameters, which is what the next stage sees, and what is evaluated.
-      layer_steps: number of training steps of each layer.
+      steps: number of training steps of each layer.
       tuning_steps: of all layers together.
       batch_size: examples in a minibatch.
     """
     model = boltzmann.DeepBeliefNet(
         shape=(28, 28, 1), num_hidden=num_hidden, negative_phase=boltzmann.Persistent(num_chains)
     )
-    descent = lambda rate, steps: optax.sgd(optax.linear_schedule(rate, 0.0, steps))  # noqa: E731
+    descent = lambda rate, count: optax.sgd(optax.linear_schedule(rate, 0.0, count))  # noqa: E731
 
     def layer(number: int, finished: Frozen) -> Learner:
         below = latent.finished_layers(finished)
         start = functools.partial(model.start, below[-1], number=number) if below else None
-        descend = descent(learning_rate, layer_steps)
+        descend = descent(learning_rate, steps)
         return gradient_learner(model.layers[number], descend, ema_decay=ema_decay, init=start)
 
     def whole(finished: Frozen) -> Learner:
@@ -56,7 +56,7 @@ def experiment(
         model=model,
         data=data.tfds("mnist", validation=1_000),
         preprocess=data.dynamic_binarization(levels=256),
-        stages=(*latent.greedy_stages(model.layers, layers, [layer_steps] * len(layers)), tuning),
+        stages=(*latent.greedy_stages(model.layers, layers, [steps] * len(layers)), tuning),
         batch_size=batch_size,
         log_every=1_000,
         picture_arguments={"mean": True},

@@ -24,8 +24,10 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 def test_experiment_trains_two_steps_and_samples(path):
     function = load_experiment_fn(path)
     takes = inspect.signature(function).parameters
-    small = {"width": 4, "length": 64, "bfloat16": False}
+    small = {"width": 4, "length": 64, "bfloat16": False, "pretraining_steps": 2, "tuning_steps": 2}
     small = {name: value for name, value in small.items() if name in takes}
+    if "num_hidden" in takes:
+        small["num_hidden"] = (8, 4) if isinstance(takes["num_hidden"].default, tuple) else 8
     try:
         experiment = function(steps=2, batch_size=8, **small)
     except FileNotFoundError as missing:
@@ -36,7 +38,7 @@ def test_experiment_trains_two_steps_and_samples(path):
         splits[name] = data.ArraySource(splits[name].take(np.arange(min(32, len(splits[name])))))
     short = dataclasses.replace(experiment.data, splits=splits)
     run = train(dataclasses.replace(experiment, data=short, sample_score=None), progress=False)
-    assert run.step == 2 * len(experiment.plan())
+    assert run.step == sum(stage.steps for stage in experiment.plan()) == 2 * len(experiment.plan())
     label = {"label": 0} if getattr(experiment.model, "num_classes", None) else {}
     x = np.asarray(run.sample(jax.random.key(0), 3, **label))
     assert x.shape == (3, *experiment.data.spec()["x"].shape)

@@ -218,6 +218,7 @@ class ClassRBM:
         *,
         label: Array | int | None = None,
         num_steps: int = 1_000,
+        mean: bool = False,
     ) -> Array:
         """Draw from p(x | y) by Gibbs sampling with the label held, from independent units of the data's means.
 
@@ -227,6 +228,7 @@ class ClassRBM:
           num_samples: number of chains, of which each gives one sample, N.
           label: int32 (N,), or one for all.
           num_steps: sweeps.
+          mean: whether to return means of the visible units at last, which look smoother.
 
         Returns:
           Samples (N, *shape).
@@ -235,13 +237,16 @@ class ClassRBM:
         check_at_least("num_steps", num_steps, 1)
         one_hot = self._one_hot(label, num_samples)
         layers, base = self.joint.layers(variables), variables.state["base"]
-        start_key, walk_key = jax.random.split(key)
+        start_key, walk_key, last_key = jax.random.split(key, 3)
         start = independent(layers.units, base, start_key, num_samples)
 
         def sweep(v: Array, key: Array) -> tuple[Array, None]:
             return self._with_label(joint.sweep(machine(layers), key, v), one_hot), None
 
         v = jax.lax.scan(sweep, self._with_label(start, one_hot), jax.random.split(walk_key, num_steps))[0]
+        if mean:
+            h = layers.hidden_units.sample(last_key, joint.hidden_inputs(machine(layers), v))
+            v = layers.units.mean(joint.visible_inputs(machine(layers), h))
         return self.units.decode(v[:, : -self.num_classes], self.shape)
 
     def _one_hot(self, label: Array | int | None, num_rows: int) -> Array:

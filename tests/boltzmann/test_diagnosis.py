@@ -9,6 +9,7 @@ import pytest
 
 from genjax import boltzmann
 from genjax.boltzmann import Layers, diagnosis
+from genjax.core import Variables
 from tests.boltzmann.machines import random_layers, rbm, variables_of
 
 X = (np.random.default_rng(0).random((50, 4)) < 0.6).astype(np.float32)
@@ -78,3 +79,25 @@ def test_larger_machines_estimate_their_likelihoods(monkeypatch):
     assert 0 < error < 0.1
     np.testing.assert_allclose(difference, jnp.full(50, difference[0]), atol=1e-4)
     assert abs(float(difference[0])) < 4 * error
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        boltzmann.ClassRBM(shape=(4,), num_classes=2, num_hidden=3),
+        boltzmann.DeepBeliefNet(shape=(4,), num_hidden=(3, 3)),
+        boltzmann.DeepBoltzmannMachine(shape=(4,), num_hidden=(3, 3)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_other_machines_tell_whether_their_chains_move(model):
+    """Those of new ones do; with weights a thousandfold, each unit is held where it is."""
+    batch = {"x": jnp.asarray(X), "label": jnp.asarray(X[:, 0], jnp.int32)}
+    variables = model.init(jax.random.key(0), batch)
+    frozen = jax.tree.map(lambda a: 1e4 * a if a.ndim > 1 else a, variables.params)
+    told = [
+        float(model.diagnose(Variables(params, variables.state), jax.random.key(1), batch)["moved"])
+        for params in (variables.params, frozen)
+    ]
+    assert told[0] > 0.5
+    assert told[1] < 0.1

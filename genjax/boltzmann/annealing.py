@@ -55,6 +55,7 @@ def annealed_importance(
     num_particles: int = 100,
     num_temperatures: int = 10_000,
     backwards_from: Array | None = None,
+    hidden_base: Array | None = None,
 ) -> LogPartition:
     """Estimate log Z.
 
@@ -65,6 +66,8 @@ def annealed_importance(
       num_particles: P, at least 2.
       num_temperatures: K, evenly spaced; the error falls with their number.
       backwards_from: samples of the machine (P, N), to be carried the other way.
+      hidden_base: biases of the independent hidden units, (H,): where those of the machine are far from even chances,
+        particles go astray without. None is 0.
 
     Raises:
       ValueError: for fewer than 2 particles, or than 1 temperature; and for another number of samples than particles.
@@ -81,10 +84,11 @@ def annealed_importance(
     v = backwards_from if backwards else independent(layers.units, base, start_key, num_particles)
     betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
     betas = betas[::-1] if backwards else betas
+    independents = Path(layers, base, 0.0, hidden_base)
 
     def step(carry: tuple[Array, Array], now: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         (v, log_weight), (here, there, key) = carry, now
-        before, after = Path(layers, base, here), Path(layers, base, there)
+        before, after = independents._replace(beta=here), independents._replace(beta=there)
         log_weight += _log_ratio(before, after, v)  # equation 1
         return (sweep(after, key, v), log_weight), None
 
@@ -94,7 +98,7 @@ def annealed_importance(
     mean = jnp.mean(relative)
     error = jnp.std(relative, ddof=1) / (mean * jnp.sqrt(len(v)))
     log_ratio = jnp.max(log_weight) + jnp.log(mean)
-    value = log_partition_of_base(layers, base) + (-log_ratio if backwards else log_ratio)
+    value = log_partition_of_base(independents) + (-log_ratio if backwards else log_ratio)
     effective = jnp.square(jnp.sum(relative)) / jnp.sum(jnp.square(relative))
     return LogPartition(value, value - QUANTILE_99 * error, value + QUANTILE_99 * error, effective, v)
 
@@ -103,6 +107,6 @@ def _log_ratio(before: Path, after: Path, v: Array) -> Array:
     """Return log p*(v) after less that before, with one product of v and the weights."""
     layers, base = after.layers, after.base
     inputs = v @ layers.weights + layers.hidden_bias[None]
-    log_partition = layers.hidden_units.log_partition
-    more = log_partition(after.beta * inputs) - log_partition(before.beta * inputs)
-    return (after.beta - before.beta) * (v @ (layers.visible_bias - base)) + more
+    rest = jnp.zeros_like(layers.hidden_bias) if after.hidden_base is None else after.hidden_base
+    at = lambda beta: layers.hidden_units.log_partition(beta * inputs + (1 - beta) * rest[None])  # noqa: E731
+    return (after.beta - before.beta) * (v @ (layers.visible_bias - base)) + at(after.beta) - at(before.beta)

@@ -122,10 +122,10 @@ class DeepBeliefNet:
             return new
         layers = lower.layers(variables)
         turned = Layers(layers.weights.T, layers.hidden_bias, layers.visible_bias)
-        state = new.state
-        if self.centred:  # equation 5 of ``layers``, the other way about; the units below are no fair coins
-            below = BINARY.mean(joint.hidden_inputs(machine(turned), batch["x"]))
-            state = {**state, "hidden_offset": jnp.mean(below, axis=0)}
+        below = BINARY.mean(joint.hidden_inputs(machine(turned), batch["x"]))  # these are no even chances
+        state = {**new.state, "hidden_base": BINARY.bias(below)}
+        if self.centred:  # equation 5 of ``layers``, the other way about
+            state["hidden_offset"] = jnp.mean(below, axis=0)
             turned = joint.uncentred(turned, -state["offset"], -state["hidden_offset"])
         new = Variables({PART: turned.params}, state)
         # The chains have begun as those of a machine without weights.

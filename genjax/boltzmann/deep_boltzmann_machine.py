@@ -168,10 +168,10 @@ class DeepBoltzmannMachine:
         means = mean_field(fixed, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
         gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, means, state["negative"])
         squares = sum(jnp.sum(jnp.square(weights)) for weights in params[PART]["weights"])
-        metrics = {
-            "free_energy_gap": gap,
-            "reconstruction_error": jnp.mean(joint.reconstruction_error(fixed, means)),
-        }
+        odd = BINARY.mean(joint.hidden_inputs(machine(fixed), means))
+        back = BINARY.mean(joint.visible_inputs(machine(fixed), odd))
+        error = jnp.mean(jnp.square(back - means)[:, : self.sizes[0]])
+        metrics = {"free_energy_gap": gap, "reconstruction_error": error}
         return gap + 0.5 * self.weight_decay * squares, (state | {"negative": memory}, metrics)
 
     def layers(self, variables: Variables) -> Layers:

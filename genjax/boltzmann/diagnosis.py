@@ -30,24 +30,23 @@ MOST_ENUMERATED = 20  # binary units; more take longer than the estimate
 NUM_PARTICLES, NUM_TEMPERATURES = 100, 1_000  # some seconds for 784 and 500 units on a CPU, and an error below a nat
 
 
-def diagnosis(layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Array, memory: PyTree) -> Metrics:
+def diagnosis(start: Path, phase: NegativePhase, key: Array, v: Array, memory: PyTree) -> Metrics:
     """Return ``moved`` (1), ``log_prob`` or its estimate and ``gain`` (2), and ``reconstruction_error`` (3).
 
     See ``log_likelihood`` for what belongs to the second; the others are scalars.
 
     Args:
-      layers: the machine.
+      start: the machine's independent units, at β = 0.
       phase: what drives its chains.
-      base: biases of independent units, (N,).
       key: typed key.
       v: data, (B, N), B at least 2.
       memory: of ``phase``.
     """
     chains_key, likelihood_key = jax.random.split(key)
     return {
-        "moved": moved(layers, phase, base, chains_key, v, memory),
-        **log_likelihood(layers, base, likelihood_key, v),
-        "reconstruction_error": jnp.mean(joint.reconstruction_error(layers, v)),
+        "moved": moved(start.layers, phase, start.base, chains_key, v, memory),
+        **log_likelihood(start, likelihood_key, v),
+        "reconstruction_error": jnp.mean(joint.reconstruction_error(start.layers, v)),
     }
 
 
@@ -67,20 +66,27 @@ def moved(layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Arra
     return jnp.where(between > 0, jnp.mean(distances) / between, 1.0)  # without weights there is nothing to remember
 
 
-def log_likelihood(layers: Layers, base: Array, key: Array, v: Array) -> Metrics:
+def log_likelihood(start: Path, key: Array, v: Array) -> Metrics:
     """Return log p of each of the data v (B, N), nats, (B,), and by how much it is above equation 2's, as ``gain``.
 
     It is ``log_prob``, exact, where up to 20 units are added up; else ``log_prob_estimate``, with the standard error of
     its log Z, (), as ``log_partition_error``.
     """
-    path, independent = machine(layers), Path(layers, base, 0.0)
-    log_base = joint.log_of_visible(independent, v) - joint.log_partition_of_base(layers, base)
+    layers, path = start.layers, machine(start.layers)
+    log_base = joint.log_of_visible(start, v) - joint.log_partition_of_base(start)
     num_visible, num_hidden = layers.weights.shape
     size = joint.num_enumerated(layers.units, num_visible, layers.hidden_units, num_hidden)
     if size is not None and size <= MOST_ENUMERATED:
         log_prob = joint.log_of_visible(path, v) - joint.log_partition(layers)
         return {"log_prob": log_prob, "gain": log_prob - log_base}
-    found = annealed_importance(layers, base, key, num_particles=NUM_PARTICLES, num_temperatures=NUM_TEMPERATURES)
+    found = annealed_importance(
+        layers,
+        start.base,
+        key,
+        num_particles=NUM_PARTICLES,
+        num_temperatures=NUM_TEMPERATURES,
+        hidden_base=start.hidden_base,
+    )
     log_prob = joint.log_of_visible(path, v) - found.value
     error = (found.high - found.low) / (2 * QUANTILE_99)
     return {"log_prob_estimate": log_prob, "log_partition_error": error, "gain": log_prob - log_base}

@@ -3,17 +3,17 @@
 Visible units v and hidden units h, with measures m of their kinds (``units``), have, at an inverse temperature β, the
 joint density
 
-    p(v, h) ∝ m(v) m(h) exp((1 − β) a·v + β (vᵀ W h + b·v + c·h)),                                                (1)
+    p(v, h) ∝ m(v) m(h) exp((1 − β) (a·v + d·h) + β (vᵀ W h + b·v + c·h)),                                        (1)
 
-which at β = 1 is the machine itself, and at β = 0 independent units of biases a, the base rates. Given one layer the
-units of the other are independent, with inputs
+which at β = 1 is the machine itself, and at β = 0 independent units of biases a and d, the base rates; d is 0 if
+nothing else is said. Given one layer the units of the other are independent, with inputs
 
-    of v: (1 − β) a + β (W h + b),        of h: β (Wᵀ v + c),                                                     (2)
+    of v: (1 − β) a + β (W h + b),        of h: (1 − β) d + β (Wᵀ v + c),                                         (2)
 
 and either can be summed out:
 
-    log p(v) = log m(v) + ((1 − β) a + β b)·v + A(β (Wᵀ v + c)) − log Z,                                          (3)
-    log p(h) = log m(h) + β c·h + A((1 − β) a + β (W h + b)) − log Z,                                             (4)
+    log p(v) = log m(v) + ((1 − β) a + β b)·v + A((1 − β) d + β (Wᵀ v + c)) − log Z,                              (3)
+    log p(h) = log m(h) + ((1 − β) d + β c)·h + A((1 − β) a + β (W h + b)) − log Z,                               (4)
 
 where A is the logarithm of the integrals of the units with these inputs: of binary ones Σ softplus. With offsets μ and
 λ of the units, energies are (v − μ)ᵀ W (h − λ) + b̃·(v − μ) + c̃·(h − λ), which is the same machine with
@@ -76,11 +76,13 @@ class Path(NamedTuple):
       layers: at β = 1.
       base: a, (N,).
       beta: β, in [0, 1].
+      hidden_base: d, (H,); None is 0.
     """
 
     layers: Layers
     base: Array
     beta: Array | float = 1.0
+    hidden_base: Array | None = None
 
 
 def machine(layers: Layers) -> Path:
@@ -99,7 +101,8 @@ def uncentred(layers: Layers, visible_offset: Array, hidden_offset: Array) -> La
 
 def hidden_inputs(path: Path, v: Array) -> Array:
     """Return equation 2, (B, H), for v (B, N)."""
-    return path.beta * (v @ path.layers.weights + path.layers.hidden_bias[None])
+    inputs = path.beta * (v @ path.layers.weights + path.layers.hidden_bias[None])
+    return inputs if path.hidden_base is None else inputs + (1 - path.beta) * path.hidden_base[None]
 
 
 def visible_inputs(path: Path, h: Array) -> Array:
@@ -116,14 +119,16 @@ def log_of_visible(path: Path, v: Array) -> Array:
 
 def log_of_hidden(path: Path, h: Array) -> Array:
     """Return equation 4 but for log Z, (B,)."""
-    linear = path.layers.hidden_units.log_measure(h) + path.beta * (h @ path.layers.hidden_bias)
-    return linear + path.layers.units.log_partition(visible_inputs(path, h))
+    bias = path.beta * path.layers.hidden_bias
+    bias = bias if path.hidden_base is None else bias + (1 - path.beta) * path.hidden_base
+    return path.layers.hidden_units.log_measure(h) + h @ bias + path.layers.units.log_partition(visible_inputs(path, h))
 
 
-def log_partition_of_base(layers: Layers, base: Array) -> Array:
+def log_partition_of_base(path: Path) -> Array:
     """Return log Z at β = 0."""
-    no_inputs = jnp.zeros_like(layers.hidden_bias)
-    return (layers.units.log_partition(base[None]) + layers.hidden_units.log_partition(no_inputs[None]))[0]
+    layers = path.layers
+    hidden = jnp.zeros_like(layers.hidden_bias) if path.hidden_base is None else path.hidden_base
+    return (layers.units.log_partition(path.base[None]) + layers.hidden_units.log_partition(hidden[None]))[0]
 
 
 def sweep(path: Path, key: Array, v: Array) -> Array:

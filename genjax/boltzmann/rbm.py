@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from genjax.boltzmann import layers as joint
 from genjax.boltzmann.annealing import LogPartition, annealed_importance
 from genjax.boltzmann.diagnosis import diagnosis
-from genjax.boltzmann.layers import Layers, machine
+from genjax.boltzmann.layers import Layers, Path, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
 from genjax.boltzmann.units import Binary, Units, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
@@ -113,6 +113,7 @@ class RBM:
         no_inputs = jnp.zeros((1, self.num_hidden))
         state = {
             "base": jnp.array(base),
+            "hidden_base": no_inputs[0],
             "offset": offset,
             "hidden_offset": self.hidden_units.mean(no_inputs)[0] if self.centred else no_inputs[0],
         }
@@ -203,7 +204,9 @@ class RBM:
         options = {"num_particles": num_samples, "num_temperatures": num_temperatures}
         v = None if backwards_from is None else self.units.encode(backwards_from, self.shape)
         base, layers = variables.state["base"], self.layers(variables)
-        return annealed_importance(layers, base, key, **options, backwards_from=v)
+        return annealed_importance(
+            layers, base, key, **options, backwards_from=v, hidden_base=variables.state["hidden_base"]
+        )
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Tell from a batch of data, 2 examples or more, whether chains move, and of the likelihood.
@@ -211,8 +214,8 @@ class RBM:
         See ``genjax.boltzmann.diagnosis``.
         """
         v, state = self.units.encode(batch["x"], self.shape), variables.state
-        layers = self.layers(variables)
-        return diagnosis(layers, self.negative_phase, state["base"], key, v, state["negative"])
+        start = Path(self.layers(variables), state["base"], 0.0, state["hidden_base"])
+        return diagnosis(start, self.negative_phase, key, v, state["negative"])
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False

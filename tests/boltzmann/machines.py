@@ -22,7 +22,7 @@ def random_layers(num_visible: int, num_hidden: int, *, scale: float = 1.0, seed
 
 def variables_of(layers: Layers, **state) -> Variables:
     """Variables of an RBM that is not centred."""
-    return Variables({"rbm": layers.params}, {"base": jnp.zeros(len(layers.visible_bias))} | state)
+    return Variables({"rbm": layers.params}, _no_base(layers) | state)
 
 
 def all_states(num_units: int) -> np.ndarray:
@@ -47,3 +47,7 @@ def shares(x: np.ndarray, num_units: int) -> np.ndarray:
 def rbm(num_visible: int, num_hidden: int, **options) -> boltzmann.RBM:
     """Return a machine of vectors in the plain parameters."""
     return boltzmann.RBM(**({"shape": (num_visible,), "num_hidden": num_hidden, "centred": False} | options))
+
+
+def _no_base(layers: Layers) -> dict[str, jax.Array]:
+    return {"base": jnp.zeros(len(layers.visible_bias)), "hidden_base": jnp.zeros(len(layers.hidden_bias))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,9 @@ import optax
 import pytest
 
 from genjax import boltzmann, data, gradient_learner
+from genjax.boltzmann.layers import log_of_visible, machine
 from genjax.core import Variables
-from tests.boltzmann.machines import random_layers, rbm, variables_of
+from tests.boltzmann.machines import all_states, random_layers, rbm, variables_of
 
 KINDS = pytest.mark.parametrize("units", [boltzmann.Binary(), boltzmann.Gaussian(), boltzmann.Softmax(3)])
 
@@ -28,6 +31,28 @@ def test_both_directions_find_the_normalizer(units):
         assert found.high - found.low < 0.2
         assert found.low - 0.02 < exact < found.high + 0.02
         assert 0.5 * 500 < found.num_effective <= 500.001
+
+
+def test_hidden_units_may_have_base_rates_too():
+    """Both ends, and fewer particles astray where these are the machine's own."""
+    layers, base = random_layers(6, 30), jnp.zeros(6)
+    layers = dataclasses.replace(layers, weights=jnp.abs(layers.weights), hidden_bias=layers.hidden_bias - 8)
+    exact = float(boltzmann.log_partition(layers))
+    every = jnp.asarray(all_states(6), jnp.float32)
+    log_mass = log_of_visible(machine(layers), every)
+    samples = every[jax.random.categorical(jax.random.key(1), log_mass, shape=(500,))]
+    counts = {"num_particles": 500, "num_temperatures": 30}
+    effective = []
+    for hidden_base in (jnp.zeros(30), layers.hidden_bias):
+        for start in (None, samples):
+            found = boltzmann.annealed_importance(
+                layers, base, jax.random.key(0), **counts, backwards_from=start, hidden_base=hidden_base
+            )
+            assert found.low - 0.1 < exact < found.high + 0.1
+            effective.append(float(found.num_effective))
+    assert effective[2] > 2 * effective[0]
+    plain = boltzmann.annealed_importance(layers, base, jax.random.key(0), **counts)
+    assert float(plain.num_effective) == pytest.approx(effective[0], rel=1e-3)  # none is zeros
 
 
 def test_weights_are_unbiased_even_with_few_temperatures():

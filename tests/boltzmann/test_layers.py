@@ -49,11 +49,12 @@ def test_the_masses_of_softmax_units_sum_to_one():
     assert jnp.exp(log_mass).sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("hidden_base", [None, (2.0, -1.0)])
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
-def test_sweeps_keep_the_density_of_their_temperature(beta):
+def test_sweeps_keep_the_density_of_their_temperature(beta, hidden_base):
     """The matrix of transitions, by the products of conditionals that sweeps draw from, has it as a fixed point."""
     layers, base = random_layers(3, 2), jnp.array([1.0, -0.5, 0.3])
-    path = joint.Path(layers, base, beta)
+    path = joint.Path(layers, base, beta, None if hidden_base is None else jnp.array(hidden_base))
     v, h = (jnp.asarray(all_states(size), jnp.float32) for size in (3, 2))
 
     def masses(inputs, states):
@@ -74,7 +75,7 @@ def test_independent_units_have_the_normalizer_of_the_path_at_zero():
     path = joint.Path(layers, base, 0.0)
     every = jnp.asarray(all_states(4), jnp.float32)
     expected = jax.nn.logsumexp(joint.log_of_visible(path, every))
-    np.testing.assert_allclose(joint.log_partition_of_base(layers, base), expected, rtol=1e-6)
+    np.testing.assert_allclose(joint.log_partition_of_base(path), expected, rtol=1e-6)
 
 
 def test_exact_samples_have_the_masses():

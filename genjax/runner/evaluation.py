@@ -39,7 +39,7 @@ class Evaluation:
       split: of the experiment's data, to score on and to compare with.
       network: whose features samples are compared on.
       num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
-      likelihood_samples: draws for each example of a likelihood that is an estimate.
+      likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
       num_neighbours: k of precision, recall, density and coverage.
       batch_size: examples at once.
       arguments: keyword arguments of the model's ``sample``.

@@ -62,7 +62,7 @@ class EvaluateOptions:
       num_samples: samples to draw and compare; as many as the split has examples when not given, at most 10,000.
       features: what samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
-      likelihood_samples: draws for each example of a likelihood that is an estimate.
+      likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
       batch_size: examples at once.
       seed: of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.

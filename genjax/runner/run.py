@@ -99,7 +99,7 @@ class Run:
           num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
           network: whose features samples are compared on; raw values when None.
           num_neighbours: k of precision, recall, density and coverage.
-          likelihood_samples: draws for each example of a likelihood that is an estimate.
+          likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
           batch_size: examples scored at once.
           progress: starts a progress bar, from a name and a total.
           **arguments: keyword arguments of the model's own ``sample``.

@@ -7,6 +7,7 @@ with anomalies, molecules for texts that are some. Those that compare samples as
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -83,8 +84,10 @@ def _told(said: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> di
 
 
 def _draws(evaluation: Evaluation, method: str) -> dict[str, int]:
-    """Return the arguments of a likelihood that is an estimate, and none of others."""
-    return {"num_samples": evaluation.likelihood_samples} if method == "log_prob_estimate" else {}
+    """Return the counts of draws of a likelihood that is an estimate, or whose normalizer is one."""
+    takes = inspect.signature(getattr(evaluation.run.model, method)).parameters
+    names = ("num_samples", "num_particles") if method == "log_prob_estimate" else ("num_particles",)
+    return {name: evaluation.likelihood_samples for name in names if name in takes}
 
 
 def _scores(evaluation: Evaluation, method: str) -> np.ndarray:

@@ -46,6 +46,15 @@ class Density(Gaussian):
         return jax.scipy.stats.norm.logpdf(x - variables.params["mean"][None]).sum(axis=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Annealed(Gaussian):
+    """Its bound is the number of particles that its normalizer was asked for."""
+
+    def log_prob_lower_bound(self, variables, key, x, *, num_particles: int = 100):
+        del variables, key
+        return jnp.full(len(x), float(num_particles))
+
+
 def run_of(model, means, *, labels=None):
     """A run that ended with these means, one for each replica, on standard normal data."""
     rng = np.random.default_rng(0)
@@ -236,3 +245,10 @@ def test_local_conditions_reach_pictures_scores_and_samples(tmp_path):
     exact = jnp.mean(model.log_prob(run.variables, source.arrays["x"], local=local))
     assert results["log_prob"].value == pytest.approx(float(exact), rel=1e-5)
     assert np.isfinite(results["mmd2"].value)
+
+
+def test_particles_of_a_bound_whose_normalizer_is_an_estimate_are_asked_for():
+    run = run_of(Annealed(), np.zeros((1, DIM)))
+    found = run.evaluate(jax.random.key(0), likelihood_samples=7)["log_prob_lower_bound"]
+    assert found.value == 7
+    assert found.protocol["num_particles"] == 7

@@ -318,3 +318,15 @@ class TestErrors:
         for shape in ((), (2,), (4,)):
             with pytest.raises(ValueError, match=r"schedule takes 3 minibatches a step, .* stack 3 minibatches"):
                 jax.eval_shape(learner.step, state, KEY, {"x": jnp.zeros(shape)})
+
+
+def test_a_learner_starts_from_what_was_learned_and_leaves_it_alone():
+    learned = Variables({"a": jnp.float32(3.0), "b": jnp.float32(0.0)}, {"turns": jnp.int32(7)})
+    learner = gradient_learner(QUADRATIC, optax.sgd(0.5), ema_decay=0.9, init=lambda key, batch: learned)
+    batch = {"x": jnp.float32(1.0)}
+    state = learner.init(KEY, batch)
+    assert float(state.params["a"]) == float(state.ema["a"]) == 3.0
+    state, _ = jax.jit(learner.step, donate_argnums=0)(state, KEY, batch)
+    assert float(state.params["a"]) == 2.0
+    assert int(state.state["turns"]) == 8
+    assert float(learned.params["a"]) == 3.0  # it was not donated

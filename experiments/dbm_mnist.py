@@ -1,6 +1,13 @@
 """Deep Boltzmann machine on dynamically binarized MNIST, from scratch or from greedily learned layers.
 
-Not yet run to the end.
+Command: genjax train experiments/dbm_mnist.py, then
+genjax evaluate RUN --metrics log_prob_lower_bound --likelihood-samples 2000 --batch-size 10000
+Reached: bound on the test log-likelihood -89.4 nats (all 10,000 images, standard error 0.24), with the upper end of the
+99 % interval of log Z, where a restricted machine of 200 units has -90.76 by annealed importance sampling (seed 0).
+Both ends of log Z agree: forwards 927.01 (926.77 to 927.24), backwards 926.94 (926.79 to 927.08), 300 particles each.
+16 min 53 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). From layers learned for 30,000 steps each, and then
+60,000 steps together, the bound is -90.7 (500 particles). Layers of 500 and 1,000 units (``--num_hidden 500 1000``)
+have not been run; they want an accelerator.
 """
 
 import functools
@@ -13,14 +20,14 @@ from genjax.learners import Frozen
 
 def experiment(
     num_hidden: tuple[int, ...] = (200, 500),
-    pretraining_steps: int = 30_000,
+    pretraining_steps: int = 0,
     num_mean_field: int = 10,
     num_chains: int = 100,
     num_steps: int = 1,
     learning_rate: float = 0.05,
     pretraining_rate: float = 0.05,
     ema_decay: float = 0.999,
-    steps: int = 60_000,
+    steps: int = 100_000,
     batch_size: int = 100,
 ) -> Experiment:
     """Describe the run.

@@ -6,9 +6,9 @@ Reached: bound on the test log-likelihood -89.5 nats (all 10,000 images, standar
 the evaluation), with the upper end of the 99 % interval of log Z, where its own lowest layer alone, a machine of 200
 units, has -90.76 by annealed importance sampling (seed 0). Both ends of log Z agree: forwards 481.25 (481.05 to
 481.44), backwards 481.27 (481.09 to 481.45), 200 particles each. Before layers were tuned together the bound was 0.8
-nats lower; with 500 new units in place of 784 that begin as the lowest layer upside down, -92.1, and -91.1 tuned. 12 min
-10 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Layers of 500 and 2,000 units (``--num_hidden 500 2000``)
-have not been run; they want an accelerator.
+nats lower; with 500 new units in place of 784 that begin as the lowest layer upside down, -92.1, and -91.1 tuned.
+12 min 10 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Layers of 500 and 2,000 units
+(``--num_hidden 500 2000``) have not been run; they want an accelerator.
 """
 
 import functools

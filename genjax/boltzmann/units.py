@@ -298,9 +298,9 @@ class Joined:
       kinds: of the units.
       sizes: entries of each kind.
 
-    >>> layer = Joined((Binary(), Softmax(3)), (2, 3))
-    >>> layer.mean(jnp.zeros((1, 5))).round(2).tolist()
-    [[0.5, 0.5, 0.33, 0.33, 0.33]]
+    >>> layer = Joined((Binary(), Softmax(4)), (2, 4))
+    >>> layer.mean(jnp.zeros((1, 6))).tolist()
+    [[0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
     """
 
     kinds: tuple[Units, ...]

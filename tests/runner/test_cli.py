@@ -156,7 +156,7 @@ def test_list_names_models_capabilities_and_experiments(genjax):
     assert vae["experiments"] == [str(TINY)]
     assert "vae.VAE" in genjax("list")[1]
     rooms = {path.parent.name for path in (ROOT / "genjax").glob("*/__init__.py")}
-    families = rooms - {"data", "latent", "metrics", "nets", "ops", "runner"}
+    families = rooms - {"data", "estimators", "latent", "metrics", "nets", "ops", "runner"}
     assert {entry["family"] for entry in json.loads(out)} == families
 
 

@@ -8,8 +8,8 @@ A kernel two-sample test with 2,000 points of either side does not tell samples 
 the 8 seeds on the Gaussians and for 7 on the checkerboard (mean MMD² 3.0e-4 and 0.4e-4, threshold 5e-4). 10 min and
 9 min for eight seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 
-With 8,000 steps of batches of 1,024 it is 5 of the 8 again (mean MMD² 3.3e-4; 98.0 ± 0.2 % of samples near a mode), and
-with ``--model_name velocity`` 6, the same seeds: the noise that samples begin as is a seed's own, whatever the model. Of
+With 8,000 steps of batches of 1,024 it is 5 of the 8 again (mean MMD² 3.3e-4; 98.0 ± 0.2 % of samples near one), and
+with ``--model_name velocity`` 6, the same seeds: samples begin as noise of the seed's own, whatever the model. Of
 eight more draws for each seed of the run with batches of 1,024, 59 of 64 are not told from data, where chance alone
 leaves 61 (mean MMD² 0.7e-4).
 """

@@ -98,7 +98,8 @@ def test_parameters_go_there_and_back(machine):
     assert settings.items() <= cloned(estimator).get_params().items()
     assert estimator.set_params(n_components=9).n_components == 9
     copy = pickle.loads(pickle.dumps(machine))
-    np.testing.assert_array_equal(copy.score_samples(STATES), machine.score_samples(STATES))
+    np.testing.assert_array_equal(copy.components_, machine.components_)
+    np.testing.assert_allclose(copy.score_samples(STATES), machine.score_samples(STATES), rtol=1e-5)
 
 
 def test_a_grid_search_goes_by_likelihoods():

@@ -32,12 +32,10 @@ from genjax.boltzmann.annealing import annealed_importance
 from genjax.boltzmann.diagnosis import moved
 from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
-from genjax.boltzmann.rbm import RBM
+from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import Binary, Joined, Softmax, Units, independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape, label_of, one_hot_label
-
-PART = "rbm"
 
 
 @final
@@ -245,8 +243,7 @@ class ClassRBM:
 
         v = jax.lax.scan(sweep, self._with_label(start, one_hot), jax.random.split(walk_key, num_steps))[0]
         if mean:
-            h = layers.hidden_units.sample(last_key, joint.hidden_inputs(machine(layers), v))
-            v = layers.units.mean(joint.visible_inputs(machine(layers), h))
+            v = joint.sweep_to_means(machine(layers), last_key, v)
         return self.units.decode(v[:, : -self.num_classes], self.shape)
 
     def _one_hot(self, label: Array | int | None, num_rows: int) -> Array:

@@ -168,9 +168,7 @@ class DeepBoltzmannMachine:
         means = mean_field(fixed, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
         gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, means, state["negative"])
         squares = sum(jnp.sum(jnp.square(weights)) for weights in params[PART]["weights"])
-        odd = BINARY.mean(joint.hidden_inputs(machine(fixed), means))
-        back = BINARY.mean(joint.visible_inputs(machine(fixed), odd))
-        error = jnp.mean(jnp.square(back - means)[:, : self.sizes[0]])
+        error = jnp.mean(jnp.square(joint.reconstruction(fixed, means) - means)[:, : self.sizes[0]])
         metrics = {"free_energy_gap": gap, "reconstruction_error": error}
         return gap + 0.5 * self.weight_decay * squares, (state | {"negative": memory}, metrics)
 
@@ -295,9 +293,7 @@ class DeepBoltzmannMachine:
         walk_key, last_key = jax.random.split(key)
         even = self.sample_even(variables, walk_key, num_samples, num_steps=num_steps)
         if mean:
-            path = machine(self.layers(variables))
-            odd = BINARY.sample(last_key, joint.hidden_inputs(path, even))
-            even = BINARY.mean(joint.visible_inputs(path, odd))
+            even = joint.sweep_to_means(machine(self.layers(variables)), last_key, even)
         return BINARY.decode(even[:, : self.sizes[0]], self.shape)
 
     def sample_even(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:

@@ -57,12 +57,14 @@ def moved(layers: Layers, phase: NegativePhase, base: Array, key: Array, v: Arra
         before, memory = carry
         # What begins at data goes on from its own samples; fast weights decay, as those are all there is to learn.
         after, memory = phase.draw(layers, base, key, before, memory)
-        return (after, memory), _squared_distance(means(layers, after), means(layers, before))
+        return (after, memory), _squared_distance(
+            joint.reconstruction(layers, after), joint.reconstruction(layers, before)
+        )
 
     first_key, key = jax.random.split(key)
     start = phase.draw(layers, base, first_key, v, memory)
     distances = jax.lax.scan(update, start, jax.random.split(key, NUM_UPDATES))[1]
-    between = 2 * jnp.sum(jnp.var(means(layers, v), axis=0, ddof=1))  # of all pairs
+    between = 2 * jnp.sum(jnp.var(joint.reconstruction(layers, v), axis=0, ddof=1))  # of all pairs
     return jnp.where(between > 0, jnp.mean(distances) / between, 1.0)  # without weights there is nothing to remember
 
 
@@ -90,12 +92,6 @@ def log_likelihood(start: Path, key: Array, v: Array) -> Metrics:
     log_prob = joint.log_of_visible(path, v) - found.value
     error = (found.high - found.low) / (2 * QUANTILE_99)
     return {"log_prob_estimate": log_prob, "log_partition_error": error, "gain": log_prob - log_base}
-
-
-def means(layers: Layers, v: Array) -> Array:
-    """Return r(v), (B, N)."""
-    path = machine(layers)
-    return layers.units.mean(joint.visible_inputs(path, layers.hidden_units.mean(joint.hidden_inputs(path, v))))
 
 
 def _squared_distance(a: Array, b: Array) -> Array:

@@ -209,11 +209,20 @@ def sample_exactly(layers: Layers, key: Array, num_samples: int) -> Array:
     return layers.units.sample(visible_key, visible_inputs(path, every[chosen]))
 
 
+def sweep_to_means(path: Path, key: Array, v: Array) -> Array:
+    """Return the means of visible units given hidden ones that are drawn given v (B, N)."""
+    return path.layers.units.mean(visible_inputs(path, path.layers.hidden_units.sample(key, hidden_inputs(path, v))))
+
+
+def reconstruction(layers: Layers, v: Array) -> Array:
+    """Return the means of visible units given those of hidden ones, given v: (B, N)."""
+    path = machine(layers)
+    return layers.units.mean(visible_inputs(path, layers.hidden_units.mean(hidden_inputs(path, v))))
+
+
 def reconstruction_error(layers: Layers, v: Array) -> Array:
     """Return the mean squared error of v by the means of hidden units and then of visible ones, (B,)."""
-    path = machine(layers)
-    back = layers.units.mean(visible_inputs(path, layers.hidden_units.mean(hidden_inputs(path, v))))
-    return sum_over_example(jnp.square(back - v)) / v.shape[1]
+    return sum_over_example(jnp.square(reconstruction(layers, v) - v)) / v.shape[1]
 
 
 def _bits(numbers: Array, num_bits: int) -> Array:

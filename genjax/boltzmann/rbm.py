@@ -239,8 +239,7 @@ class RBM:
         v = independent(self.units, base, start_key, num_samples)
         v = joint.sweeps(path, walk_key, v, num_steps)
         if mean:
-            h = self.hidden_units.sample(last_key, joint.hidden_inputs(path, v))
-            v = self.units.mean(joint.visible_inputs(path, h))
+            v = joint.sweep_to_means(path, last_key, v)
         return self.units.decode(v, self.shape)
 
     def encode(self, variables: Variables, x: Array) -> Array:

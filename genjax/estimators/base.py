@@ -137,6 +137,11 @@ class DensityTransformer(
         check_at_least("n_particles", self.n_particles, 2, "; there is no interval of one")
         check_at_least("n_temperatures", self.n_temperatures, 1)
 
+    def _check_rates(self, *names: str) -> None:
+        for name in names:
+            if not 0 < (rate := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {rate}, but must be positive and finite; 0.1 is usual")
+
     def _units(self) -> boltzmann.Units:
         _check_instance("units", self.units, "boltzmann.Gaussian()")
         return boltzmann.Binary() if self.units is None else self.units

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any, final
 
 import jax.numpy as jnp
@@ -98,9 +97,7 @@ class DBN(DensityTransformer):
         """See ``DensityTransformer``."""
         self._check_annealing()
         check_at_least("n_tuning_iter", self.n_tuning_iter, 0)
-        for name in ("learning_rate", "tuning_rate"):
-            if not 0 < (rate := getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} is {rate}, but must be positive and finite; 0.1 is usual")
+        self._check_rates("learning_rate", "tuning_rate")
         model = boltzmann.DeepBeliefNet(
             shape=X.shape[1:],
             num_hidden=tuple(self.n_components),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any, NamedTuple, Self, final
 
@@ -175,8 +174,7 @@ class RBM(DensityTransformer):
         """See ``DensityTransformer``."""
         check_at_least("n_components", self.n_components, 1)
         self._check_annealing()
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be positive and finite; 0.1 is usual")
+        self._check_rates("learning_rate")
         model = boltzmann.RBM(
             shape=X.shape[1:],
             num_hidden=self.n_components,

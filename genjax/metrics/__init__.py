@@ -40,6 +40,7 @@ from genjax.metrics.kernels import kernel_distance_subsets as kernel_distance_su
 from genjax.metrics.kernels import mmd_squared as mmd_squared
 from genjax.metrics.latents import codebook_usage as codebook_usage
 from genjax.metrics.latents import gaussian_usage as gaussian_usage
+from genjax.metrics.latents import implicit_usage as implicit_usage
 from genjax.metrics.likelihood import LikelihoodUnits as LikelihoodUnits
 from genjax.metrics.likelihood import bits_per_character as bits_per_character
 from genjax.metrics.likelihood import bits_per_dim as bits_per_dim

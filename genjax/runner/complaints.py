@@ -26,16 +26,22 @@ FALLEN = 0.05  # of what a likelihood had gained over independent units
 
 
 def dead_units(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-    """Complain of a Gaussian posterior that tells nothing."""
+    """Complain of a posterior that tells nothing."""
     del step
     if "active_units" not in values:
         return None
-    active, total = int(values["active_units"].min()), values["kl_per_dimension"].shape[-1]
+    gaussian = "kl_per_dimension" in values
+    each = values["kl_per_dimension" if gaussian else "variance_of_means"]
+    active, total = int(values["active_units"].min()), each.shape[-1]
     if active >= ALIVE * total:
         return None
+    cure = (
+        "let the weight of the divergence grow slowly (kl_warmup_steps), lower it (beta)"
+        if gaussian
+        else "lower the learning rate of the objective that fits codes to the prior"
+    )
     return (
-        f"{active} of {total} latent dimensions vary with the data (posterior collapse): let the weight of "
-        "the divergence grow slowly (kl_warmup_steps), lower it (beta), or weaken the decoder"
+        f"{active} of {total} latent dimensions vary with the data (posterior collapse): {cure}, or weaken the decoder"
     )
 
 

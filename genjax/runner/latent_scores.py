@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities, core
-from genjax.core import Array, Variables, stream_key
+from genjax.core import Variables, stream_key
 from genjax.latent import LatentModel
-from genjax.metrics import Result, codebook_usage, gaussian_usage, mmd_test, over_replicas, unavailable
-from genjax.runner.collapse import has_latents
+from genjax.metrics import Result, codebook_usage, gaussian_usage, implicit_usage, mmd_test, over_replicas, unavailable
+from genjax.metrics.metric import Values
+from genjax.runner.collapse import has_latents, posterior_draws
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.scorer import is_conditional
 
+T = TypeVar("T")
 MOST_CODES = 1_000  # a side, of the two-sample test
 
 
 def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
-    """Encode the split: active units and divergence of Gaussian posteriors, usage and perplexity of a codebook."""
+    """Encode the split: active units of posteriors, divergence of Gaussian ones, usage and perplexity of a codebook."""
     (name,) = names
     model: Any = _autoencoder(evaluation.run.model)
     if not has_latents(model):
-        return [unavailable(name, f"{type(model).__name__} has neither a Gaussian posterior nor a codebook")]
+        return [unavailable(name, f"{type(model).__name__} has neither a posterior nor a codebook")]
     told = [_usage(evaluation, model, replica) for replica in evaluation.replicas]
     return [over_replicas(same) for same in zip(*told, strict=True)]
 
@@ -33,22 +36,24 @@ def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
 def _usage(evaluation: Evaluation, model: Any, replica: int) -> list[Result]:
     protocol = {"examples": len(evaluation.source), "split": evaluation.split}
     if isinstance(model, capabilities.Posterior):
-        mean, log_var = _encoded(evaluation, replica, "posterior")
-        values = gaussian_usage(mean, log_var)
-        dims = {"dimensions": mean.shape[1]}
+        moments = _encoded(evaluation, replica, lambda variables, _, x, **label: model.posterior(variables, x, **label))
+        values, dims = gaussian_usage(*moments), {"dimensions": moments[0].shape[1]}
         kl = float(jnp.sum(values["kl_per_dimension"]))
-        return [
-            Result(
-                name="active_units",
-                value=float(values["active_units"]),
-                protocol=dims | {"active": "variance of the posterior mean above 0.01"} | protocol,
-            ),
-            Result(name="kl", value=kl, protocol={"units": "nats per example, against N(0, I)"} | dims | protocol),
-        ]
-    (codes,) = _encoded(evaluation, replica, "encode")
+        nats = {"units": "nats per example, against N(0, I)"}
+        return [_active_units(values, dims | protocol), Result(name="kl", value=kl, protocol=nats | dims | protocol)]
+    if isinstance(model, capabilities.LatentVariables):
+        draws = _encoded(evaluation, replica, functools.partial(posterior_draws, model))
+        sizes = {"dimensions": draws.shape[2], "draws of each posterior": draws.shape[1]}
+        return [_active_units(implicit_usage(draws), sizes | protocol)]
+    codes = _encoded(evaluation, replica, lambda variables, _, x, **label: model.encode(variables, x, **label))
     values = codebook_usage(codes, model.num_codes)
     protocol = {"codes": model.num_codes, "vectors": codes.size} | protocol
     return [Result(name=name, value=float(value), protocol=protocol) for name, value in values.items()]
+
+
+def _active_units(values: Values, protocol: dict[str, Any]) -> Result:
+    active = {"active": "variance of the posterior mean above 0.01"}
+    return Result(name="active_units", value=float(values["active_units"]), protocol=active | protocol)
 
 
 def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
@@ -59,7 +64,7 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
         return [unavailable(name, f"{type(model).__name__} does not draw from both a prior and a posterior")]
     told = []
     for replica in evaluation.replicas:
-        (codes,) = _encoded(evaluation, replica, "sample_posterior")
+        codes = _encoded(evaluation, replica, model.sample_posterior)
         choice_key, prior_key, test_key = jax.random.split(stream_key(evaluation.key, name), 3)
         # At random: the order of a data set often tells, as that of MNIST's test images does.
         codes = jax.random.choice(choice_key, codes, (min(MOST_CODES, len(codes)),), replace=False)
@@ -77,20 +82,17 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
     return [over_replicas(same) for same in zip(*told, strict=True)]
 
 
-def _encoded(evaluation: Evaluation, replica: int, method: str) -> tuple[Array, ...]:
-    """Return what a method of the autoencoder gives for all examples of the split."""
-    model: Any = _autoencoder(evaluation.run.model)
-    function, conditional = jax.jit(getattr(model, method)), is_conditional(model)
+def _encoded(evaluation: Evaluation, replica: int, encode: Callable[..., T]) -> T:
+    """Return what ``encode(variables, key, x)`` gives for all examples of the split: arrays, examples first."""
+    encode, conditional = jax.jit(encode), is_conditional(_autoencoder(evaluation.run.model))
     variables, parts = _variables(evaluation, replica), []
     for number, batch in enumerate(
         evaluation.batches(evaluation.split, f"codes of seed {evaluation.run.seeds[replica]}")
     ):
         key = core.step_key(stream_key(evaluation.key, "codes"), number)
         label = {"label": batch["label"]} if conditional else {}
-        keyed = (variables, key) if method == "sample_posterior" else (variables,)
-        codes = function(*keyed, batch["x"], **label)
-        parts.append(codes if isinstance(codes, tuple) else (codes,))
-    return tuple(jnp.asarray(np.concatenate(side)) for side in zip(*parts, strict=True))
+        parts.append(encode(variables, key, batch["x"], **label))
+    return jax.tree.map(lambda *same: jnp.asarray(np.concatenate(same)), *parts)
 
 
 def _autoencoder(model: Any) -> Any:

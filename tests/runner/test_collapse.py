@@ -36,6 +36,20 @@ class FirstUnits:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class FirstDraws:
+    """Draws of its posterior are around the data's first entries, and around zero beyond."""
+
+    alive: int
+
+    def sample_prior(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 20))
+
+    def sample_posterior(self, variables, key, x):
+        return jnp.where(jnp.arange(20)[None] < self.alive, x, 0.0) + jax.random.normal(key, x.shape)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class FirstCodes:
     """Uses the first of its 40 codes."""
 
@@ -102,6 +116,10 @@ def alarm_of(model, num_seeds=1):
             FirstUnits(alive=1),
             "after step 1,000 1 of 20 latent dimensions vary with the data .posterior collapse.: let",
         ),
+        (
+            FirstDraws(alive=0),
+            "after step 1,000 0 of 20 latent dimensions vary with the data .posterior collapse.: lower the learning",
+        ),
         (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
         (Game(reached=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
         (Game(output_deviation=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
@@ -121,7 +139,13 @@ def test_it_rings_once_for_the_dead(model, message):
 
 
 @pytest.mark.parametrize(
-    "model", [FirstUnits(alive=2), FirstCodes(used=4), Game(reached=0.26, output_deviation=1e-5, slope=1e-3)]
+    "model",
+    [
+        FirstUnits(alive=2),
+        FirstDraws(alive=2),
+        FirstCodes(used=4),
+        Game(reached=0.26, output_deviation=1e-5, slope=1e-3),
+    ],
 )
 def test_it_is_silent_for_the_living(model):
     numbers, vectors = alarm_of(model)(FIRST_STEP, NOTHING, {}, jax.random.key(0))
@@ -129,6 +153,8 @@ def test_it_is_silent_for_the_living(model):
         assert numbers == {"train/active_units": 2}
         expected = np.where(np.arange(20) < 2, 0.5 * (X**2).mean(0), 0.0)
         np.testing.assert_allclose(vectors["train/kl_per_dimension"], expected, rtol=1e-4)
+    elif isinstance(model, FirstDraws):
+        np.testing.assert_allclose(vectors["train/variance_of_means"][:2], X.var(0)[:2], atol=0.1)
     elif isinstance(model, Game):
         expected = {"train/reached": 0.26, "train/output_deviation": 1e-5, "train/slope": 1e-3}
         assert numbers == pytest.approx(expected)
@@ -140,6 +166,7 @@ def test_it_is_silent_for_the_living(model):
 def test_what_has_no_latent_variables_is_not_watched():
     assert not watchable(object())
     assert watchable(FirstUnits(alive=1))
+    assert watchable(FirstDraws(alive=1))
     assert watchable(Game())
     assert not has_latents(Game())
 
@@ -215,6 +242,14 @@ def test_the_worst_replica_rings():
         numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
     np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
     np.testing.assert_allclose(numbers["train/moved"], [0.1, 0.2], rtol=1e-6)
+
+
+def test_replicas_draw_from_their_own_posteriors():
+    keys = jax.random.split(jax.random.key(0), 2)
+    variables = Variables({"replica": jnp.zeros(2)}, {})
+    numbers, vectors = alarm_of(FirstDraws(alive=3), num_seeds=2)(FIRST_STEP, variables, {}, keys)
+    np.testing.assert_array_equal(numbers["train/active_units"], [3, 3])
+    assert (vectors["train/variance_of_means"][0] != vectors["train/variance_of_means"][1]).all()
 
 
 def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):

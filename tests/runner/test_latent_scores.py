@@ -72,6 +72,27 @@ class Signs:
         return jnp.stack([latent % 2, latent // 2], axis=-1) - 0.5
 
 
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FirstEntry:
+    """Draws of its posterior follow the first entry of the data alone."""
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
+
+    def sample_prior(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
+
+    def sample_posterior(self, variables, key, x):
+        return x.at[:, 1].set(0.0) + jax.random.normal(key, x.shape)
+
+
 def run_of(model, shifts=(0.0,)):
     rng = np.random.default_rng(0)
     splits = {}
@@ -96,6 +117,13 @@ def test_gaussian_posteriors_tell_active_units_and_divergence():
     x = run_of(Shifted()).experiment.data.splits["test"].take(np.arange(700))["x"]
     np.testing.assert_allclose(results["kl"].value, 0.5 * (np.float64(x) ** 2).sum(1).mean(), rtol=1e-4)
     assert results["kl"].protocol["examples"] == 700
+
+
+def test_draws_of_posteriors_tell_active_units():
+    (result,) = run_of(FirstEntry()).evaluate(jax.random.key(0), metrics=("latents",), batch_size=300).values()
+    assert result.value == 1
+    assert result.protocol["draws of each posterior"] == 32
+    assert result.protocol["dimensions"] == 2
 
 
 def test_codes_tell_usage_and_perplexity():

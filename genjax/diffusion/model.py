@@ -38,7 +38,7 @@ from genjax.diffusion.processes import Cosine
 from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
 from genjax.diffusion.weighting import Output, TimeDistribution, UniformTimes, Weighting, stratified
-from genjax.nets import apply_net, init_net, output_shape
+from genjax.nets import Part, apply_net, check_part, init_net
 from genjax.ops import (
     Solver,
     at_least_float32,
@@ -120,9 +120,7 @@ class Diffusion:
         """
         x = checked_examples(batch["x"], self.shape)
         arguments = (x, jnp.zeros(len(x)), *self._conditions(label_of(batch, self.num_classes), len(x)))
-        returned = output_shape(self.net, key, *arguments)
-        if returned != x.shape:
-            raise ValueError(f"net returned shape {returned}, but must return x's, {x.shape}: change its last layer")
+        check_part("net", Part(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
         return Variables({PART: params}, {PART: state})
 

@@ -41,7 +41,7 @@ from genjax.gan.diagnosis import diagnosis
 from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_part, init_parts
 from genjax.ops import at_least_float32, check_at_least, check_num_classes, condition, label_of
 
 
@@ -117,18 +117,13 @@ class GAN:
             )
         noise = (jnp.zeros((len(x), self.latent_dim)), *condition(label, self.num_classes, len(x)))
         examples = self._packed(x, label)
-        shapes = {"generator": (noise, x.shape), "discriminator": (examples, (len(x) // self.pack, self._num_outputs))}
-        made = {}
-        for part, part_key in zip(shapes, jax.random.split(key, len(shapes)), strict=True):
-            arguments, needed = shapes[part]
-            returned = output_shape(getattr(self, part), part_key, *arguments)
-            if returned != needed:
-                raise ValueError(f"{part} returned shape {returned}, but must return {needed}: change its last layer")
-            made[part] = init_net(getattr(self, part), part_key, *arguments)
-        return Variables(
-            params={part: params for part, (params, _) in made.items()},
-            state={part: state for part, (_, state) in made.items()},
-        )
+        parts = {
+            "generator": Part(self.generator, noise, x.shape, "matching x"),
+            "discriminator": Part(
+                self.discriminator, examples, (len(x) // self.pack, self._num_outputs), "the objective"
+            ),
+        }
+        return init_parts(key, parts)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Discriminator (1) and generator (2), in the order of their turns."""
@@ -299,8 +294,7 @@ class GAN:
         train: bool = False,
     ) -> tuple[Array, PyTree]:
         arguments = (latent, *condition(label, self.num_classes, len(latent)))
-        params, state = variables.params["generator"], variables.state["generator"]
-        x, moved = apply_net(self.generator, params, state, *arguments, key=key, train=train)
+        x, moved = apply_part(self, "generator", variables, *arguments, key=key, train=train)
         return at_least_float32(x), moved
 
     def _augmented(self, key: Array, x: Array) -> Array:
@@ -314,8 +308,7 @@ class GAN:
     def _judge(
         self, variables: Variables, examples: tuple[Array, ...], key: Array | None, train: bool
     ) -> tuple[Judgement, PyTree]:
-        params, state = variables.params["discriminator"], variables.state["discriminator"]
-        outputs, moved = apply_net(self.discriminator, params, state, *examples, key=key, train=train)
+        outputs, moved = apply_part(self, "discriminator", variables, *examples, key=key, train=train)
         outputs = at_least_float32(outputs)
         return Judgement(outputs[:, 0], outputs[:, 1:]), moved
 

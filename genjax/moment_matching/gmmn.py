@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_part, check_part, init_net
 from genjax.ops import check_at_least
 from genjax.ops.kernels import check_bandwidths, mmd_squared
 
@@ -68,13 +68,9 @@ class GMMN:
         Raises:
           ValueError: before anything compiles, where the generator's output is not of the data's shape.
         """
-        shape = batch["x"].shape
-        noise = jnp.zeros((shape[0], self.latent_dim))
-        generated = output_shape(self.generator, key, noise)
-        if generated != shape:
-            raise ValueError(
-                f"generator returned shape {generated}, but x has {shape}: give its output the shape {shape[1:]}"
-            )
+        x = batch["x"]
+        noise = jnp.zeros((len(x), self.latent_dim))
+        check_part("generator", Part(self.generator, (noise,), x.shape, "matching x"), key)
         params, state = init_net(self.generator, key, noise)
         return Variables(params={"generator": params}, state={"generator": state})
 
@@ -94,10 +90,9 @@ class GMMN:
         del step
         x = batch["x"]
         noise_key, dropout_key = jax.random.split(key)
-        noise = self.sample_prior(Variables(params, state), noise_key, len(x))
-        y, moved = apply_net(
-            self.generator, params["generator"], state["generator"], noise, key=dropout_key, train=True
-        )
+        variables = Variables(params, state)
+        noise = self.sample_prior(variables, noise_key, len(x))
+        y, moved = apply_part(self, "generator", variables, noise, key=dropout_key, train=True)
         x, y = (side.reshape(len(side), -1).astype(jnp.float32) for side in (x, y))
         mmd2 = mmd_squared(x, y, self.bandwidths, chunk_size=self.chunk_size)  # Li et al. (2015), eq. 3
         # Near zero the root keeps the gradient from fading: Li et al. (2015), practical considerations.
@@ -120,7 +115,7 @@ class GMMN:
 
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Data generated from noise (B, latent_dim)."""
-        return apply_net(self.generator, variables.params["generator"], variables.state["generator"], latent)[0]
+        return apply_part(self, "generator", variables, latent)[0]
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Noise, uniform in [-1, 1], (num_samples, latent_dim)."""

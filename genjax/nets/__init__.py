@@ -11,7 +11,7 @@ from genjax.nets.levels import LevelEmbedding
 from genjax.nets.made import MADE
 from genjax.nets.mlp import MLP, gated_tanh, join, linear, scaled_init, squared_relu
 from genjax.nets.normalization import ConditionalBatchNorm, SpectralNorm, apply_layer, apply_norm
-from genjax.nets.seam import Net, apply_net, init_net, output_shape
+from genjax.nets.seam import Net, Part, apply_net, apply_part, check_part, init_net, init_parts, output_shape
 from genjax.nets.unet import UNet
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "GroupNorm",
     "LevelEmbedding",
     "Net",
+    "Part",
     "PixelNet",
     "SelfAttention2D",
     "SpectralNorm",
@@ -36,10 +37,13 @@ __all__ = [
     "apply_layer",
     "apply_net",
     "apply_norm",
+    "apply_part",
     "check_images",
     "check_output_images",
+    "check_part",
     "gated_tanh",
     "init_net",
+    "init_parts",
     "join",
     "linear",
     "output_shape",

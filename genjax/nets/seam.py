@@ -11,13 +11,13 @@ forward function has such an argument, a dropout key where one is given, ``mutab
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
 
-from genjax.core import Array, PyTree
+from genjax.core import Array, PyTree, Variables
 
 
 @runtime_checkable
@@ -88,6 +88,60 @@ def output_shape(net: Net, key: Array, *args: Array) -> tuple[int, ...]:
         return apply_net(net, params, state, *args)[0]
 
     return jax.eval_shape(run, key, *args).shape
+
+
+class Part(NamedTuple):
+    """One of a model's networks, and what it has to return.
+
+    Attributes:
+      net: the network.
+      arguments: what its forward function takes; shapes and dtypes matter, values do not.
+      shape: which its output must have.
+      why: what asks for that shape, as the subject of a sentence.
+    """
+
+    net: Net
+    arguments: tuple[Array, ...]
+    shape: tuple[int, ...]
+    why: str
+
+
+def check_part(name: str, part: Part, key: Array) -> None:
+    """Refuse a network whose output does not fit, computing nothing.
+
+    Raises:
+      ValueError: with both shapes, and what asks for the one.
+    """
+    returned = output_shape(part.net, key, *part.arguments)
+    if returned != part.shape:
+        raise ValueError(
+            f"{name} returned shape {returned}, but {part.why} needs {part.shape}: "
+            f"give its output the shape {part.shape[1:]}"
+        )
+
+
+def init_parts(key: Array, parts: Mapping[str, Part]) -> Variables:
+    """Make the variables of a model's networks, each with a key of its own, in their order.
+
+    Raises:
+      ValueError: where the output of one does not fit, before anything compiles.
+    """
+    for name, part in parts.items():
+        check_part(name, part, key)
+    keys = jax.random.split(key, len(parts))
+    made = {name: init_net(part.net, k, *part.arguments) for (name, part), k in zip(parts.items(), keys, strict=True)}
+    return Variables(
+        params={name: params for name, (params, _) in made.items()},
+        state={name: state for name, (_, state) in made.items()},
+    )
+
+
+def apply_part(
+    model: Any, name: str, variables: Variables, *args: Any, key: Array | None = None, train: bool = False
+) -> tuple[Any, PyTree]:
+    """Run the network that is the model's attribute ``name``; see ``apply_net``."""
+    net: Net = getattr(model, name)
+    return apply_net(net, variables.params[name], variables.state[name], *args, key=key, train=train)
 
 
 def _arguments(net: Net) -> tuple[str, ...]:

@@ -2,7 +2,14 @@
 
 from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, bounded
-from genjax.ops.checks import check_at_least, check_choice, check_dropout, check_num_classes, check_shape
+from genjax.ops.checks import (
+    check_at_least,
+    check_choice,
+    check_data_axes,
+    check_dropout,
+    check_num_classes,
+    check_shape,
+)
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.divergence import Divergence, divergence
 from genjax.ops.examples import check_example_shape, check_finite, check_values, checked_examples, sum_over_example
@@ -37,6 +44,7 @@ __all__ = [
     "causal_attention",
     "check_at_least",
     "check_choice",
+    "check_data_axes",
     "check_dropout",
     "check_example_shape",
     "check_finite",

@@ -46,6 +46,12 @@ def check_num_classes(num_classes: int | None) -> None:
         check_at_least("num_classes", num_classes, 1, "; use None for an unconditional model")
 
 
+def check_data_axes(shape: Sequence[int]) -> None:
+    """Refuse a batch of data whose examples have no axis."""
+    if len(shape) < 2:
+        raise ValueError(f"x has shape {tuple(shape)}, but needs a batch axis and data axes; reshape it to (B, C)")
+
+
 def check_dropout(dropout: float) -> None:
     """Refuse a share of channels to leave out that is not in [0, 1)."""
     if not 0 <= dropout < 1:

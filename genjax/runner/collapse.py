@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities
-from genjax.core import Array, Batch, PyTree, Variables
+from genjax.core import Array, Batch, PyTree, Variables, stream_key
 from genjax.data import Source
 from genjax.metrics.latents import codebook_usage, gaussian_usage, implicit_usage
 from genjax.metrics.metric import Values
@@ -79,7 +79,8 @@ class CollapseAlarm:
         self._batch = source.take(np.arange(min(NUM_EXAMPLES, len(source))))
 
         def measure(variables: Variables, finished: PyTree, key: Array, batch: Batch) -> Values:
-            batch_key, draws_key, diagnosis_key = jax.random.split(key, 3)
+            draws_key = stream_key(key, "draws")
+            batch_key, diagnosis_key = jax.random.split(key)
             batch = to_batch(finished, batch_key, batch)
             values: dict[str, Array] = {}
             if has_latents(model):

@@ -39,12 +39,13 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
-    bounded,
     check_at_least,
+    check_choice,
+    check_data_axes,
     check_num_classes,
     condition,
     label_of,
@@ -52,11 +53,7 @@ from genjax.ops import (
 )
 from genjax.ops.labels import Condition
 from genjax.ops.priors import Prior
-
-# Variances from 2e-9 to 5e8, as those of the variational autoencoder.
-LOG_VAR_BOUND = 20.0
-
-PARTS = ("encoder", "decoder", "discriminator")
+from genjax.vae.ends import decoder_part, moments, reparameterized
 
 
 @final
@@ -103,10 +100,8 @@ class AdversarialAutoencoder:
     label_to: Literal["decoder", "discriminator"] | None = None
 
     def __post_init__(self) -> None:
-        if self.code not in ("deterministic", "gaussian"):
-            raise ValueError(f"code is {self.code!r}, but must be 'deterministic' or 'gaussian'")
-        if self.label_to not in (None, "decoder", "discriminator"):
-            raise ValueError(f"label_to is {self.label_to!r}, but must be 'decoder', 'discriminator' or None")
+        check_choice("code", self.code, ("deterministic", "gaussian"))
+        check_choice("label_to", self.label_to, ("decoder", "discriminator", None))
         if (self.num_classes is None) != (self.label_to is None):
             raise ValueError(
                 f"num_classes is {self.num_classes} and label_to is {self.label_to!r}, but labels need both; "
@@ -127,22 +122,18 @@ class AdversarialAutoencoder:
           ValueError: before anything compiles, where the networks' outputs do not fit the data or each other.
         """
         x = batch["x"]
-        if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}, but needs a batch axis and data axes; reshape it to (B, C)")
+        check_data_axes(x.shape)
         label = label_of(batch, self.num_classes)
-        latent = jnp.zeros((len(x), self.prior.dim))
-        arguments = {
-            "encoder": (x,),
-            "decoder": (latent, *self._given("decoder", label, len(x))),
-            "discriminator": (latent, *self._given("discriminator", label, len(x))),
+        size, dim = len(x), self.prior.dim
+        latent, code_size = jnp.zeros((size, dim)), dim if self.code == "deterministic" else 2 * dim
+        given = {name: self._given(name, label, size) for name in ("decoder", "discriminator")}
+        contest = (latent, *given["discriminator"])
+        parts = {
+            "encoder": Part(self.encoder, (x,), (size, code_size), f"a {self.code} code of {self.prior}"),
+            "decoder": decoder_part(self.decoder, (latent, *given["decoder"]), self.likelihood, x),
+            "discriminator": Part(self.discriminator, contest, (size, 1), "one logit for each code"),
         }
-        self._check_shapes(key, x, arguments)
-        keys = jax.random.split(key, len(PARTS))
-        made = {name: init_net(getattr(self, name), k, *arguments[name]) for name, k in zip(PARTS, keys, strict=True)}
-        return Variables(
-            params={name: params for name, (params, _) in made.items()},
-            state={name: state for name, (_, state) in made.items()},
-        )
+        return init_parts(key, parts)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Reconstruction (2), discriminator (3) and regularizer (4), in the order of their turns."""
@@ -162,7 +153,7 @@ class AdversarialAutoencoder:
         variables = Variables(params, state)
         latent, encoder_state = self._draw(variables, encoder_key, x, train=True)
         given = self._given("decoder", label, len(x))
-        outputs, decoder_state = self._apply("decoder", variables, latent, *given, key=decoder_key, train=True)
+        outputs, decoder_state = apply_part(self, "decoder", variables, latent, *given, key=decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
         new_state = state | {"encoder": encoder_state, "decoder": decoder_state}
         return -reconstruction, (new_state, {"reconstruction": reconstruction})  # equation 2
@@ -227,18 +218,18 @@ class AdversarialAutoencoder:
         given = self._given("decoder", label, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = self.prior.sample(latent_key, num_samples, self._prior_label(label))
-        outputs, _ = self._apply("decoder", variables, latent, *given)
+        outputs, _ = apply_part(self, "decoder", variables, latent, *given)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Codes (B, D), or the means of q(z | x) where it is Gaussian. They never depend on the label."""
         del label
-        outputs, _ = self._apply("encoder", variables, x)
+        outputs, _ = apply_part(self, "encoder", variables, x)
         return at_least_float32(outputs[:, : self.prior.dim])
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Expected data given codes (B, D), and labels where the decoder takes them."""
-        outputs, _ = self._apply("decoder", variables, latent, *self._given("decoder", label, len(latent)))
+        outputs, _ = apply_part(self, "decoder", variables, latent, *self._given("decoder", label, len(latent)))
         return self.likelihood.mean(outputs)
 
     def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
@@ -267,20 +258,18 @@ class AdversarialAutoencoder:
     def _draw(self, variables: Variables, key: Array, x: Array, train: bool = False) -> tuple[Array, PyTree]:
         """Codes (B, D), and the encoder's new state."""
         noise_key, dropout_key = jax.random.split(key)
-        outputs, state = self._apply("encoder", variables, x, key=dropout_key, train=train)
-        outputs = at_least_float32(outputs)
+        outputs, state = apply_part(self, "encoder", variables, x, key=dropout_key, train=train)
         if self.code == "deterministic":
-            return outputs, state
-        mean, log_var = jnp.split(outputs, 2, axis=-1)
-        scale = jnp.exp(0.5 * bounded(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND))
-        return mean + scale * jax.random.normal(noise_key, mean.shape, mean.dtype), state
+            return at_least_float32(outputs), state
+        mean, log_var = moments(outputs)
+        return reparameterized(mean, log_var, jax.random.normal(noise_key, mean.shape, mean.dtype)), state
 
     def _discriminate(
         self, variables: Variables, key: Array, latent: Array, label: Array | None
     ) -> tuple[Array, PyTree]:
         """Logits (B,) for coming from the prior, and the model's state with what the discriminator moved."""
         given = self._given("discriminator", label, len(latent))
-        logits, state = self._apply("discriminator", variables, latent, *given, key=key, train=True)
+        logits, state = apply_part(self, "discriminator", variables, latent, *given, key=key, train=True)
         return at_least_float32(logits)[:, 0], variables.state | {"discriminator": state}
 
     def _discriminate_with_slope(
@@ -298,12 +287,6 @@ class AdversarialAutoencoder:
         gradients, (logits, state) = jax.grad(total, has_aux=True)(latent)
         return logits, jnp.mean(jnp.sum(gradients**2, axis=-1)), state
 
-    def _apply(
-        self, part: str, variables: Variables, *args: Array, key: Array | None = None, train: bool = False
-    ) -> tuple[Array, PyTree]:
-        net, params, state = getattr(self, part), variables.params[part], variables.state[part]
-        return apply_net(net, params, state, *args, key=key, train=train)
-
     def _given(self, part: str, label: Array | int | None, num_rows: int) -> Condition:
         """The further arguments of a network: the one-hot label for that which takes it."""
         if self.num_classes is not None and self.label_to != part:
@@ -313,24 +296,3 @@ class AdversarialAutoencoder:
     def _prior_label(self, label: Array | int | None) -> Array | int | None:
         """The class of the prior, which has no part in it where the label goes to the decoder."""
         return label if self.label_to == "discriminator" else None
-
-    def _check_shapes(self, key: Array, x: Array, arguments: dict[str, tuple[Array, ...]]) -> None:
-        """Compare what the networks would return with what the model needs, without computing anything."""
-        size, dim = len(x), self.prior.dim
-        needed = {
-            "encoder": (
-                (size, dim if self.code == "deterministic" else 2 * dim),
-                f"a {self.code} code of {self.prior}",
-            ),
-            "decoder": (
-                (*x.shape[:-1], x.shape[-1] * self.likelihood.num_outputs),
-                f"{self.likelihood} for x of shape {x.shape}",
-            ),
-            "discriminator": ((size, 1), "one logit for each code"),
-        }
-        for part, (shape, why) in needed.items():
-            returned = output_shape(getattr(self, part), key, *arguments[part])
-            if returned != shape:
-                raise ValueError(
-                    f"{part} returned shape {returned}, but {why} needs {shape}: give its output the shape {shape[1:]}"
-                )

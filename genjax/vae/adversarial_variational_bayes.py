@@ -32,19 +32,19 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
     bounded,
     check_at_least,
+    check_data_axes,
     gaussian_log_prob,
     linear_path,
     log_mean_weight,
 )
+from genjax.vae.ends import LOG_VAR_BOUND, decoder_part, reparameterized
 
-LOG_VAR_BOUND = 20.0  # as of vae.VAE
-PARTS = ("encoder", "decoder", "discriminator")
 PROPOSAL_SCALE = 1.2  # of the fitted Gaussian's deviations: weights have a finite variance only under wide proposals
 
 Moments = tuple[Array, Array]  # means and log-variances, (B, D) each
@@ -101,21 +101,15 @@ class AVB:
           ValueError: before anything compiles, where the networks' outputs do not fit the data or each other.
         """
         x = batch["x"]
-        if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}, but needs a batch axis and data axes; reshape it to (B, C)")
+        check_data_axes(x.shape)
         latent = jnp.zeros((len(x), self.latent_dim))
-        arguments = {
-            "encoder": (x, jnp.zeros((len(x), self.noise_dim))),
-            "decoder": (latent,),
-            "discriminator": (latent, x),
+        noise = jnp.zeros((len(x), self.noise_dim))
+        parts = {
+            "encoder": Part(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
+            "decoder": decoder_part(self.decoder, (latent,), self.likelihood, x),
+            "discriminator": Part(self.discriminator, (latent, x), (len(x), 1), "one logit for each latent"),
         }
-        self._check_shapes(key, x, arguments)
-        keys = jax.random.split(key, len(PARTS))
-        made = {name: init_net(getattr(self, name), k, *arguments[name]) for name, k in zip(PARTS, keys, strict=True)}
-        return Variables(
-            params={name: params for name, (params, _) in made.items()},
-            state={name: state for name, (_, state) in made.items()},
-        )
+        return init_parts(key, parts)
 
     def objectives(self) -> tuple[Objective, ...]:
         """The discriminator's loss (2), and the negative of (1) by its estimate."""
@@ -156,7 +150,7 @@ class AVB:
         latent_key, contrast_key, decoder_key, discriminator_key = jax.random.split(key, 4)
         latent, encoder_state = self._draw(variables, latent_key, x, train=True)
         moments = self._contrast(variables, contrast_key, x, train=True)
-        outputs, decoder_state = self._apply("decoder", variables, latent, key=decoder_key, train=True)
+        outputs, decoder_state = apply_part(self, "decoder", variables, latent, key=decoder_key, train=True)
         logit, _ = self._discriminate(variables, discriminator_key, self._standardized(latent, moments), x)
         log_ratio = gaussian_log_prob(latent, *moments) - gaussian_log_prob(latent)
         kl = jnp.mean(logit + jnp.sum(log_ratio, axis=-1))  # Mescheder et al. (2017), eq. 13
@@ -179,16 +173,16 @@ class AVB:
         """
         check_at_least("num_samples", num_samples, 1)
         latent_key, data_key = jax.random.split(key)
-        outputs, _ = self._apply("decoder", variables, self.sample_prior(variables, latent_key, num_samples))
+        outputs, _ = apply_part(self, "decoder", variables, self.sample_prior(variables, latent_key, num_samples))
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
     def encode(self, variables: Variables, x: Array) -> Array:
         """Latents (B, D) at zero noise: one code of many, and not their mean."""
-        return at_least_float32(self._apply("encoder", variables, x, jnp.zeros((len(x), self.noise_dim)))[0])
+        return at_least_float32(apply_part(self, "encoder", variables, x, jnp.zeros((len(x), self.noise_dim)))[0])
 
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Expected data given latents (B, D)."""
-        return self.likelihood.mean(self._apply("decoder", variables, latent)[0])
+        return self.likelihood.mean(apply_part(self, "decoder", variables, latent)[0])
 
     def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
         """Expected data given one draw from q(z | x)."""
@@ -236,8 +230,8 @@ class AVB:
         log_var = log_var + 2 * jnp.log(PROPOSAL_SCALE)
 
         def log_weight(key: Array) -> Array:
-            latent = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape, mean.dtype)
-            outputs, _ = self._apply("decoder", variables, latent)
+            latent = reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
+            outputs, _ = apply_part(self, "decoder", variables, latent)
             log_ratio = gaussian_log_prob(latent) - gaussian_log_prob(latent, mean, log_var)
             return self.likelihood.log_prob(outputs, x) + jnp.sum(log_ratio, axis=-1)
 
@@ -247,7 +241,7 @@ class AVB:
         """Latents (B, D) from q(z | x), and the encoder's new state."""
         noise_key, dropout_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, (len(x), self.noise_dim))
-        latent, state = self._apply("encoder", variables, x, noise, key=dropout_key, train=train)
+        latent, state = apply_part(self, "encoder", variables, x, noise, key=dropout_key, train=train)
         return at_least_float32(latent), state
 
     def _moments(self, variables: Variables, key: Array, x: Array, num: int, train: bool = False) -> Moments:
@@ -269,28 +263,5 @@ class AVB:
 
     def _discriminate(self, variables: Variables, key: Array, latent: Array, x: Array) -> tuple[Array, PyTree]:
         """Logits (B,) for coming from q(z | x), and the discriminator's new state."""
-        logits, state = self._apply("discriminator", variables, latent, x, key=key, train=True)
+        logits, state = apply_part(self, "discriminator", variables, latent, x, key=key, train=True)
         return at_least_float32(logits)[:, 0], state
-
-    def _apply(
-        self, part: str, variables: Variables, *args: Array, key: Array | None = None, train: bool = False
-    ) -> tuple[Array, PyTree]:
-        net, params, state = getattr(self, part), variables.params[part], variables.state[part]
-        return apply_net(net, params, state, *args, key=key, train=train)
-
-    def _check_shapes(self, key: Array, x: Array, arguments: dict[str, tuple[Array, ...]]) -> None:
-        """Compare what the networks would return with what the model needs, without computing anything."""
-        needed = {
-            "encoder": ((len(x), self.latent_dim), f"latent_dim={self.latent_dim}"),
-            "decoder": (
-                (*x.shape[:-1], x.shape[-1] * self.likelihood.num_outputs),
-                f"{self.likelihood} for x of shape {x.shape}",
-            ),
-            "discriminator": ((len(x), 1), "one logit for each latent"),
-        }
-        for part, (shape, why) in needed.items():
-            returned = output_shape(getattr(self, part), key, *arguments[part])
-            if returned != shape:
-                raise ValueError(
-                    f"{part} returned shape {returned}, but {why} needs {shape}: give its output the shape {shape[1:]}"
-                )

@@ -30,20 +30,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
-    at_least_float32,
-    bounded,
     check_at_least,
+    check_choice,
+    check_data_axes,
     gaussian_log_prob,
     linear_path,
     log_mean_weight,
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
-
-LOG_VAR_BOUND = 20.0  # as of vae.VAE
+from genjax.vae.ends import decoder_part, moments, reparameterized
 
 Latents = tuple[Array, ...]  # z₁ … z_L, (S, B, D_l) each for S draws
 Gaussian = tuple[Array, Array]  # means and log-variances
@@ -91,10 +90,7 @@ class IWAE:
                 f"there are {len(self.encoders)} encoders and {len(self.decoders)} decoders for "
                 f"{len(self.latent_dims)} latent_dims; give one of each for every layer"
             )
-        if self.gradient not in ("reparameterized", "doubly_reparameterized"):
-            raise ValueError(
-                f"gradient is {self.gradient!r}, but must be 'reparameterized' or 'doubly_reparameterized'"
-            )
+        check_choice("gradient", self.gradient, ("reparameterized", "doubly_reparameterized"))
 
     @property
     def discrete(self) -> bool:
@@ -109,18 +105,17 @@ class IWAE:
             one of them keeps state.
         """
         x = batch["x"]
-        if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}, but needs a batch axis and data axes; reshape it to (B, C)")
+        check_data_axes(x.shape)
         latents = tuple(jnp.zeros((len(x), dim)) for dim in self.latent_dims)
-        self._check_shapes(key, x, latents)
-        inputs = {"encoders": (x, *latents[:-1]), "decoders": latents}
+        parts = {"encoders": self._encoder_parts(x, latents), "decoders": self._decoder_parts(x, latents)}
+        for name, layers in parts.items():
+            for layer, part in enumerate(layers):
+                check_part(f"{name}[{layer}]", part, key)
         params = {}
-        for part, part_key in zip(inputs, jax.random.split(key), strict=True):
-            networks: tuple[Net, ...] = getattr(self, part)
-            keys = jax.random.split(part_key, len(networks))
-            params[part] = tuple(
-                _stateless(*init_net(net, k, a)) for net, k, a in zip(networks, keys, inputs[part], strict=True)
-            )
+        for (name, layers), part_key in zip(parts.items(), jax.random.split(key), strict=True):
+            keys = jax.random.split(part_key, len(layers))
+            made = [init_net(part.net, k, *part.arguments) for part, k in zip(layers, keys, strict=True)]
+            params[name] = tuple(_stateless(*one) for one in made)
         return Variables(params=params, state={})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -177,7 +172,7 @@ class IWAE:
         decoders = variables.params["decoders"]
         for layer in range(len(self.latent_dims) - 1, 0, -1):
             stats = self._gaussian(self.decoders[layer], decoders[layer], latent)
-            latent = _reparameterized(*stats, jax.random.normal(jax.random.fold_in(key, layer), stats[0].shape))
+            latent = reparameterized(*stats, jax.random.normal(jax.random.fold_in(key, layer), stats[0].shape))
         outputs, _ = apply_net(self.decoders[0], decoders[0], {}, latent)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
@@ -203,7 +198,7 @@ class IWAE:
         """Expected data given one draw of the lowest latents from q(z₁ | x)."""
         encoders, decoders = variables.params["encoders"], variables.params["decoders"]
         mean, log_var = self._gaussian(self.encoders[0], encoders[0], x)
-        latent = _reparameterized(mean, log_var, jax.random.normal(key, mean.shape))
+        latent = reparameterized(mean, log_var, jax.random.normal(key, mean.shape))
         return self.likelihood.mean(apply_net(self.decoders[0], decoders[0], {}, latent)[0])
 
     def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array:
@@ -259,9 +254,9 @@ class IWAE:
     def _draw(self, encoders: PyTree, first: Gaussian, noise: Latents) -> Latents:
         """Latents (S, B, D_l) from q(z | x), given the Gaussian of the first layer (B, D₁)."""
         mean, log_var = (a[None] for a in first)
-        latents = [_reparameterized(mean, log_var, noise[0])]
+        latents = [reparameterized(mean, log_var, noise[0])]
         for net, params, eps in zip(self.encoders[1:], encoders[1:], noise[1:], strict=True):
-            latents.append(_reparameterized(*self._gaussians(net, params, latents[-1]), eps))
+            latents.append(reparameterized(*self._gaussians(net, params, latents[-1]), eps))
         return tuple(latents)
 
     def _log_weights(self, params: dict[str, PyTree], x: Array, first: Gaussian, latents: Latents) -> Array:
@@ -284,46 +279,31 @@ class IWAE:
 
     def _gaussian(self, net: Net, params: PyTree, inputs: Array) -> Gaussian:
         """Means and log-variances that a network gives, (B, D) each."""
-        mean, log_var = jnp.split(at_least_float32(apply_net(net, params, {}, inputs)[0]), 2, axis=-1)
-        return mean, bounded(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND)
+        return moments(apply_net(net, params, {}, inputs)[0])
 
     def _gaussians(self, net: Net, params: PyTree, latents: Array) -> Gaussian:
         """The same for each of S draws of latents (S, B, D)."""
         return jax.vmap(lambda latent: self._gaussian(net, params, latent))(latents)
 
-    def _check_shapes(self, key: Array, x: Array, latents: tuple[Array, ...]) -> None:
-        """Compare what the networks would return with what the layers need, without computing anything."""
-        for layer, (below, latent) in enumerate(zip((x, *latents[:-1]), latents, strict=True)):
-            encoded = output_shape(self.encoders[layer], key, below)
-            wanted = (len(x), 2 * latent.shape[1])
-            if encoded != wanted:
-                raise ValueError(
-                    f"encoders[{layer}] returned shape {encoded}, but latent_dims={self.latent_dims} needs {wanted}: "
-                    f"give its last layer {wanted[1]} features"
-                )
-            decoded = output_shape(self.decoders[layer], key, latent)
-            wanted = (
-                (*x.shape[:-1], x.shape[-1] * self.likelihood.num_outputs)
-                if layer == 0
-                else (len(x), 2 * below.shape[1])
-            )
-            if decoded != wanted:
-                what = (
-                    f"{self.likelihood} for x of shape {x.shape}" if layer == 0 else f"latent_dims={self.latent_dims}"
-                )
-                raise ValueError(
-                    f"decoders[{layer}] returned shape {decoded}, but {what} needs {wanted}: "
-                    f"give its output the shape {wanted[1:]}"
-                )
+    def _encoder_parts(self, x: Array, latents: Latents) -> list[Part]:
+        why = f"latent_dims={self.latent_dims}"
+        return [
+            Part(net, (below,), (len(x), 2 * dim), why)
+            for net, below, dim in zip(self.encoders, (x, *latents[:-1]), self.latent_dims, strict=True)
+        ]
+
+    def _decoder_parts(self, x: Array, latents: Latents) -> list[Part]:
+        why = f"latent_dims={self.latent_dims}"
+        upper = zip(self.decoders[1:], latents[1:], self.latent_dims[:-1], strict=True)
+        return [
+            decoder_part(self.decoders[0], latents[:1], self.likelihood, x),
+            *(Part(net, (latent,), (len(x), 2 * dim), why) for net, latent, dim in upper),
+        ]
 
 
 def _share(log_weights: Array) -> Array:
     """w̃: each draw's share of the weights, a constant."""
     return jax.nn.softmax(jax.lax.stop_gradient(log_weights), axis=0)
-
-
-def _reparameterized(mean: Array, log_var: Array, noise: Array) -> Array:
-    return mean + jnp.exp(0.5 * log_var) * noise
 
 
 @jax.custom_vjp

@@ -24,12 +24,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
+from genjax.nets import Net, Part, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
-    at_least_float32,
-    bounded,
     check_at_least,
+    check_data_axes,
     check_num_classes,
     condition,
     gaussian_kl,
@@ -40,9 +39,7 @@ from genjax.ops import (
 )
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import Condition
-
-# Variances from 2e-9 to 5e8: beyond them no posterior means anything, and their products still fit float32.
-LOG_VAR_BOUND = 20.0
+from genjax.vae.ends import decoder_part, moments, reparameterized
 
 
 @final
@@ -95,18 +92,12 @@ class VAE:
           ValueError: before anything compiles, where the networks' outputs do not fit the data or each other.
         """
         x = batch["x"]
-        if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}, but needs a batch axis and data axes; reshape it to (B, C)")
+        check_data_axes(x.shape)
         given = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
         latent = jnp.zeros((len(x), self.latent_dim))
-        self._check_shapes(key, x, latent, given)
-        encoder_key, decoder_key = jax.random.split(key)
-        encoder_params, encoder_state = init_net(self.encoder, encoder_key, x, *given)
-        decoder_params, decoder_state = init_net(self.decoder, decoder_key, latent, *given)
-        return Variables(
-            params={"encoder": encoder_params, "decoder": decoder_params},
-            state={"encoder": encoder_state, "decoder": decoder_state},
-        )
+        encoder = Part(self.encoder, (x, *given), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
+        decoder = decoder_part(self.decoder, (latent, *given), self.likelihood, x)
+        return init_parts(key, {"encoder": encoder, "decoder": decoder})
 
     def objectives(self) -> tuple[Objective, ...]:
         """The one loss, over both networks."""
@@ -126,7 +117,7 @@ class VAE:
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
         mean, log_var, encoder_state = self._encode(variables, x, given, encoder_key, train=True)
-        latent = _draw(noise_key, mean, log_var)
+        latent = reparameterized(mean, log_var, jax.random.normal(noise_key, mean.shape, mean.dtype))
         outputs, decoder_state = self._decode(variables, latent, given, decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))  # Kingma & Welling (2014), eq. 10
         kl = jnp.mean(jnp.sum(gaussian_kl(mean, log_var), axis=-1))
@@ -200,7 +191,8 @@ class VAE:
         self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
     ) -> Array:
         """One draw from q(z | x) for each example, (B, D)."""
-        return _draw(key, *self.posterior(variables, x, label=label))
+        mean, log_var = self.posterior(variables, x, label=label)
+        return reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
 
     def log_prob_lower_bound(
         self,
@@ -247,7 +239,7 @@ class VAE:
 
         def log_weights(keys: Array) -> Array:
             noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape, mean.dtype))(keys)
-            latent = mean[None] + jnp.exp(0.5 * log_var)[None] * noise
+            latent = reparameterized(mean[None], log_var[None], noise)
             repeated = tuple(jnp.tile(c, (len(keys), 1)) for c in given)
             outputs, _ = self._decode(variables, latent.reshape(-1, self.latent_dim), repeated)
             return jax.vmap(log_weight)(noise, latent, outputs.reshape(len(keys), len(x), *outputs.shape[1:]))
@@ -257,33 +249,10 @@ class VAE:
     def _encode(
         self, variables: Variables, x: Array, given: Condition, key: Array | None = None, train: bool = False
     ) -> tuple[Array, Array, PyTree]:
-        params, state = variables.params["encoder"], variables.state["encoder"]
-        outputs, state = apply_net(self.encoder, params, state, x, *given, key=key, train=train)
-        mean, log_var = jnp.split(at_least_float32(outputs), 2, axis=-1)
-        return mean, bounded(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND), state
+        outputs, state = apply_part(self, "encoder", variables, x, *given, key=key, train=train)
+        return *moments(outputs), state
 
     def _decode(
         self, variables: Variables, latent: Array, given: Condition, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        params, state = variables.params["decoder"], variables.state["decoder"]
-        return apply_net(self.decoder, params, state, latent, *given, key=key, train=train)
-
-    def _check_shapes(self, key: Array, x: Array, latent: Array, given: Condition) -> None:
-        """Compare what the networks would return with what the model needs, without computing anything."""
-        encoded = output_shape(self.encoder, key, x, *given)
-        if encoded != (len(x), 2 * self.latent_dim):
-            raise ValueError(
-                f"encoder returned shape {encoded}, but latent_dim={self.latent_dim} needs "
-                f"{(len(x), 2 * self.latent_dim)}: give its last layer {2 * self.latent_dim} features"
-            )
-        decoded = output_shape(self.decoder, key, latent, *given)
-        needed = (*x.shape[:-1], x.shape[-1] * self.likelihood.num_outputs)
-        if decoded != needed:
-            raise ValueError(
-                f"decoder returned shape {decoded}, but {self.likelihood} for x of shape {x.shape} needs {needed}: "
-                f"give its output the shape {needed[1:]}"
-            )
-
-
-def _draw(key: Array, mean: Array, log_var: Array) -> Array:
-    return mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape, mean.dtype)
+        return apply_part(self, "decoder", variables, latent, *given, key=key, train=train)

@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, apply_net, init_net, output_shape
-from genjax.ops import Likelihood, at_least_float32, check_at_least
+from genjax.nets import Net, Part, apply_part, check_part, init_net
+from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes
 from genjax.ops.quantization import (
     codebook_usage,
     kmeans,
@@ -41,6 +41,7 @@ from genjax.ops.quantization import (
     straight_through,
     update_codebook,
 )
+from genjax.vae.ends import decoder_part
 
 
 @final
@@ -93,8 +94,7 @@ class VQVAE:
             check_at_least("a size of grid", size, 1)
         check_at_least("commitment", self.commitment, 0)
         check_at_least("kmeans_steps", self.kmeans_steps, 0)
-        if self.codebook not in ("ema", "loss"):
-            raise ValueError(f"codebook is {self.codebook!r}, but must be 'ema' or 'loss'")
+        check_choice("codebook", self.codebook, ("ema", "loss"))
         for name in ("decay", "restart_below"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be in [0, 1)")
@@ -116,12 +116,13 @@ class VQVAE:
           ValueError: before anything compiles, where the networks' outputs do not fit the data or the codes.
         """
         x = batch["x"]
-        if x.ndim < 2:
-            raise ValueError(f"x has shape {x.shape}, but needs a batch axis and data axes; reshape it to (B, C)")
-        self._check_shapes(key, x)
+        check_data_axes(x.shape)
+        zeros, why = jnp.zeros((len(x), *self.grid, self.code_dim)), f"grid={self.grid} with code_dim={self.code_dim}"
+        check_part("encoder", Part(self.encoder, (x,), zeros.shape, why), key)
+        check_part("decoder", decoder_part(self.decoder, (zeros,), self.likelihood, x), key)
         encoder_key, decoder_key, vectors_key, codes_key = jax.random.split(key, 4)
         encoder, encoder_state = init_net(self.encoder, encoder_key, x)
-        decoder, decoder_state = init_net(self.decoder, decoder_key, self._zeros(x))
+        decoder, decoder_state = init_net(self.decoder, decoder_key, zeros)
         params, state = {"encoder": encoder, "decoder": decoder}, {"encoder": encoder_state, "decoder": decoder_state}
         # As the first training step will see them: batch statistics have not been gathered yet.
         vectors, _ = self._vectors(Variables(params, state), x, vectors_key, train=True)
@@ -229,34 +230,13 @@ class VQVAE:
     def _vectors(
         self, variables: Variables, x: Array, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        params, state = variables.params["encoder"], variables.state["encoder"]
-        vectors, state = apply_net(self.encoder, params, state, x, key=key, train=train)
+        vectors, state = apply_part(self, "encoder", variables, x, key=key, train=train)
         return at_least_float32(vectors), state
 
     def _decode(
         self, variables: Variables, codes: Array, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        params, state = variables.params["decoder"], variables.state["decoder"]
-        return apply_net(self.decoder, params, state, codes, key=key, train=train)
-
-    def _zeros(self, x: Array) -> Array:
-        return jnp.zeros((len(x), *self.grid, self.code_dim))
-
-    def _check_shapes(self, key: Array, x: Array) -> None:
-        """Compare what the networks would return with what the model needs, without computing anything."""
-        encoded, needed = output_shape(self.encoder, key, x), (len(x), *self.grid, self.code_dim)
-        if encoded != needed:
-            raise ValueError(
-                f"encoder returned shape {encoded}, but grid={self.grid} and code_dim={self.code_dim} need {needed}: "
-                f"give its output the shape {needed[1:]}"
-            )
-        decoded = output_shape(self.decoder, key, self._zeros(x))
-        needed = (*x.shape[:-1], x.shape[-1] * self.likelihood.num_outputs)
-        if decoded != needed:
-            raise ValueError(
-                f"decoder returned shape {decoded}, but {self.likelihood} for x of shape {x.shape} needs {needed}: "
-                f"give its output the shape {needed[1:]}"
-            )
+        return apply_part(self, "decoder", variables, codes, key=key, train=train)
 
 
 def _mean_distance(vectors: Array, codes: Array) -> Array:

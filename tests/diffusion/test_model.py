@@ -309,5 +309,5 @@ class TestErrors:
                 return x[:, :1]
 
         model = diffusion.Diffusion(shape=(2,), net=Halves())
-        with pytest.raises(ValueError, match=r"net returned shape \(2, 1\), but must return x's"):
+        with pytest.raises(ValueError, match=r"net returned shape \(2, 1\), but matching x needs"):
             model.init(jax.random.key(74), {"x": jnp.zeros((2, 2))})

@@ -260,9 +260,12 @@ def test_a_penalty_lets_the_dirac_game_converge_that_circles_without(weight, con
 class TestErrors:
     def test_networks_that_do_not_fit(self):
         for changes, complaint in (
-            ({"generator": nets.MLP((3,))}, r"generator returned shape \(6, 3\), but must return \(6, 2\)"),
-            ({"discriminator": nets.MLP((2,))}, r"discriminator returned shape \(6, 2\), but must return \(6, 1\)"),
-            ({"num_classes": 3, "auxiliary_weight": 1.0}, r"must return \(6, 4\)"),
+            ({"generator": nets.MLP((3,))}, r"generator returned shape \(6, 3\), but matching x needs \(6, 2\)"),
+            (
+                {"discriminator": nets.MLP((2,))},
+                r"discriminator returned shape \(6, 2\), but the objective needs \(6, 1\)",
+            ),
+            ({"num_classes": 3, "auxiliary_weight": 1.0}, r"the objective needs \(6, 4\)"),
             ({"pack": 4}, r"divisible by pack=4; use a batch size of 8"),
         ):
             with pytest.raises(ValueError, match=complaint):

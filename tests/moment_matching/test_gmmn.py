@@ -86,5 +86,7 @@ def test_fields(changes, message):
 
 
 def test_a_generator_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"generator returned shape \(4, 3\), but x has \(4, 5\): give its output"):
+    with pytest.raises(
+        ValueError, match=r"generator returned shape \(4, 3\), but matching x needs \(4, 5\): give its output"
+    ):
         MODEL.init(jax.random.key(0), {"x": jnp.zeros((4, 5))})

@@ -53,7 +53,7 @@ def test_fields(changes, message):
     [
         (
             {"encoder": nets.MLP((8, 30))},
-            r"encoder returned shape \(4, 30\), but latent_dim=16 needs \(4, 32\): give its last layer 32 features",
+            r"encoder returned shape \(4, 30\), but latent_dim=16 needs \(4, 32\): give its output the shape \(32,\)",
         ),
         (
             {"decoder": nets.MLP((8, 12))},

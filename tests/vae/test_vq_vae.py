@@ -291,7 +291,7 @@ class TestErrors:
         [
             (
                 {"encoder": nets.MLP((8,))},
-                r"encoder returned shape \(16, 8\), but grid=\(2, 2\) and code_dim=2 need \(16, 2, 2, 2\): give its",
+                r"encoder returned shape \(16, 8\), but grid=\(2, 2\) with code_dim=2 needs \(16, 2, 2, 2\): give its",
             ),
             (
                 {"decoder": nets.MLP((5,))},

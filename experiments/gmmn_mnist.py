@@ -32,6 +32,7 @@ def experiment(
             generator=nets.MLP(
                 (64, 256, 256, 1024), output_shape=(28, 28, 1), activation=nn.relu, output_activation=nn.sigmoid
             ),
+            bandwidths=moment_matching.MNIST_BANDWIDTHS,
         ),
         data=data.tfds("mnist", validation=1_000),
         preprocess=data.scale(levels=256),

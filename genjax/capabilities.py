@@ -1,7 +1,8 @@
 """Capabilities: what a model can do beside ``init``, ``objectives`` and ``sample``.
 
 Each is a small runtime-checkable Protocol that a model has by having its method. Metrics and the command line ask for
-them; a model that lacks one gets an honest "n/a", and a bound can never enter the column of an exact number.
+them; a model that lacks one gets an honest "n/a", and a bound can never enter the column of an exact number. A model
+of other models, whose parts may not give a method that its class has, names it in its attribute ``lacks``.
 """
 
 from __future__ import annotations
@@ -59,6 +60,16 @@ class Posterior(Protocol):
     """Has a diagonal Gaussian q(z | x) against a standard normal prior: means and log-variances, (B, D) each."""
 
     def posterior(self, variables: Variables, x: Array) -> tuple[Array, Array]: ...
+
+
+@runtime_checkable
+class StochasticLayers(Protocol):
+    """Draws the latent vectors of its ``num_layers`` stochastic layers, from the data upwards, (B, D_l) each."""
+
+    @property
+    def num_layers(self) -> int: ...
+
+    def sample_layers(self, variables: Variables, key: Array, x: Array) -> tuple[Array, ...]: ...
 
 
 @runtime_checkable

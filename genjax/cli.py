@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from genjax.runner.flags import flags_of_function, flags_of_method, parse
+from genjax.runner.flags import flags_of_function, flags_of_sample, parse
 from genjax.runner.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 
 USAGE = """usage: genjax COMMAND ...
@@ -203,7 +203,7 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
 
 
 def _parse_sample(path: Path, flags: list[str], experiment: Any) -> tuple[SampleOptions, dict[str, Any]]:
-    model_flags = flags_of_method(experiment.model.sample, experiment.picture_arguments)
+    model_flags = flags_of_sample(experiment.model, experiment.picture_arguments)
     extra, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
     if options.num_samples < 1:
         raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
@@ -287,7 +287,7 @@ def _evaluate(arguments: list[str]) -> int:
     enable_compilation_cache()
     experiment = load_experiment(path)
     # Samples are the model's own, not those that pictures show: their distribution is what is scored.
-    model_flags = flags_of_method(experiment.model.sample, {})
+    model_flags = flags_of_sample(experiment.model, {})
     extra, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions)
     names = check_names(options.metrics)
     network = feature_network(options.features)

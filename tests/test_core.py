@@ -71,6 +71,7 @@ METHODS = {
     capabilities.Decodes: {"decode"},
     capabilities.Posterior: {"posterior"},
     capabilities.LatentVariables: {"sample_prior", "sample_posterior"},
+    capabilities.StochasticLayers: {"num_layers", "sample_layers"},
     capabilities.Quantizes: {"num_codes"},
     capabilities.Reconstructs: {"reconstruct"},
     capabilities.Interpolates: {"interpolate"},

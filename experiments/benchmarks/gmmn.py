@@ -45,7 +45,9 @@ def examples() -> np.ndarray:
 def genjax_step() -> Chunk:
     """Steps of a training run."""
     generator = nets.MLP((*WIDTHS, NUM_FEATURES), activation=jax.nn.relu, output_activation=jax.nn.sigmoid)
-    learner = gradient_learner(GMMN(latent_dim=LATENT_DIM, generator=generator), optax.adam(LEARNING_RATE))
+    learner = gradient_learner(
+        GMMN(latent_dim=LATENT_DIM, generator=generator, bandwidths=BANDWIDTHS), optax.adam(LEARNING_RATE)
+    )
     x = jnp.asarray(examples())
 
     def step(train, key):

@@ -5,7 +5,11 @@ With an encoder E and a decoder D trained first, and a generative model p(c) tra
     c ~ p(c),        x = D(c)
 
 draws data. A VQ-VAE with a prior over its indices, a moment matching network in code space and latent diffusion are
-this class with other parts.
+this class with other parts. Where codes are discrete and the prior is normalized,
+
+    log p(x) = log Σ_c p(x | c) p(c)  ≥  log p(x | E(x)) + log p(E(x)),                                        (1)
+
+one term of the sum: a bound, and without noise.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, final
 
 import jax
 
-from genjax.capabilities import Conditional, Decodes, Encodes
+from genjax.capabilities import Conditional, Decodes, Encodes, LogProb, Quantizes
 from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
 from genjax.learners import Frozen, Stage
 
@@ -35,7 +39,8 @@ class LatentModel:
       prior: a model of data of the shape and dtype of the codes. Where it is conditional, so is the whole.
 
     Raises:
-      ValueError: when ``autoencoder`` does not encode and decode, or takes labels.
+      ValueError: when ``autoencoder`` does not encode and decode, or takes labels, or has another number of codes than
+        the prior has values.
     """
 
     autoencoder: Any
@@ -49,6 +54,11 @@ class LatentModel:
             raise ValueError(
                 f"autoencoder is a {model} with num_classes={_num_classes(self.autoencoder)}, but its codes are to be "
                 "drawn without a label; set its num_classes to None, and condition the prior"
+            )
+        num_codes, num_values = getattr(self.autoencoder, "num_codes", None), _num_values(self.prior)
+        if num_codes is not None and num_values not in (None, num_codes):
+            raise ValueError(
+                f"autoencoder has {num_codes} codes, but the prior is over {num_values} values; give both as many"
             )
 
     @property
@@ -94,7 +104,15 @@ class LatentModel:
         """Return a batch whose ``x`` is replaced by its codes."""
         return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
+    def sample(
+        self,
+        variables: Variables,
+        key: Array,
+        num_samples: int,
+        *,
+        label: Array | int | None = None,
+        **options: Any,
+    ) -> Array:
         """Decode draws of the prior.
 
         Args:
@@ -102,26 +120,60 @@ class LatentModel:
           key: typed key.
           num_samples: number of samples, N.
           label: class of all samples, or int32 (N,) for each; only for conditional priors.
+          **options: further ones of the prior's ``sample``, such as a temperature.
 
         Returns:
           Expected data given the codes drawn, (N, ...).
         """
-        option = {} if label is None else {"label": label}
-        latent = self.prior.sample(self.part(variables, PRIOR), key, num_samples, **option)
+        options |= {} if label is None else {"label": label}
+        latent = self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options)
         return self.decode(variables, latent)
 
-    def encode(self, variables: Variables, x: Array) -> Array:
-        """Codes of data, as the autoencoder has them."""
+    # Labels are the prior's: codes do not depend on them.
+
+    def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
+        """Codes of data, as the autoencoder has them, whatever the label."""
+        del label
         return self.autoencoder.encode(self.part(variables, AUTOENCODER), x)
 
-    def decode(self, variables: Variables, latent: Array) -> Array:
-        """Data from codes, as the autoencoder has it."""
+    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+        """Data from codes, as the autoencoder has it, whatever the label."""
+        del label
         return self.autoencoder.decode(self.part(variables, AUTOENCODER), latent)
 
-    def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
+    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
         """Decode the codes of data; nothing is drawn."""
-        del key
+        del key, label
         return self.decode(variables, self.encode(variables, x))
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Likelihoods that these parts do not give: (1) wants codes of a codebook and the prior's exact masses."""
+        quantizes = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, LogProb)
+        return () if quantizes else ("log_prob_lower_bound",)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the bound is of a log-mass of discrete values, as the autoencoder's likelihood has it."""
+        return getattr(self.autoencoder, "discrete", False)
+
+    def log_prob_lower_bound(
+        self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
+    ) -> Array:
+        """Bound (1) of log p(x), given labels where the prior takes them; nats, (B,).
+
+        Raises:
+          ValueError: where codes are not discrete, or the prior has no exact masses.
+        """
+        del key  # the codes are certain
+        if self.lacks:
+            raise ValueError(
+                f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} bounds no "
+                "likelihood: use a VQVAE and a prior with log_prob"
+            )
+        codes, option = self.encode(variables, x), {} if label is None else {"label": label}
+        log_likelihood = self.autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
+        return log_likelihood + self.prior.log_prob(self.part(variables, PRIOR), codes, **option)  # equation 1
 
     def _loss(self, name: str, part_loss: LossFn) -> LossFn:
         def loss(
@@ -165,6 +217,11 @@ def two_stages(
             model=model.prior,
         ),
     )
+
+
+def _num_values(prior: Any) -> int | None:
+    """How many values an entry of a discrete prior's data has, where it says so."""
+    return getattr(prior, "num_categories", getattr(getattr(prior, "distribution", None), "levels", None))
 
 
 def _num_classes(model: object) -> int | None:

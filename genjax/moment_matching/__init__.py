@@ -1,5 +1,5 @@
 """Generators trained by matching moments, without an adversary."""
 
-from genjax.moment_matching.gmmn import GMMN
+from genjax.moment_matching.gmmn import GMMN, MNIST_BANDWIDTHS
 
-__all__ = ["GMMN"]
+__all__ = ["GMMN", "MNIST_BANDWIDTHS"]

@@ -25,7 +25,6 @@ JMLR 13, 2012; as a loss: Yujia Li, Kevin Swersky and Richard Zemel, 2015, arXiv
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +34,8 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.ops.bounds import at_least_float32
 from genjax.ops.checks import check_at_least
+
+SMALLEST = 1e-18  # bandwidth; its square and the reciprocal of that are float32
 
 Gradients = tuple[Array | None, Array | None]  # with respect to x and y, those that are needed
 
@@ -50,8 +51,8 @@ def mmd_squared(
 ) -> Array:
     """MMD² between two samples by equation (1), or by (2) where ``unbiased``.
 
-    Differentiable with respect to both samples; a gradient that nobody asks for, as with respect to data, costs
-    nothing. Compare numbers of equal bandwidths only.
+    Differentiable in reverse mode with respect to both samples; a gradient that nobody asks for, as with respect to
+    data, costs nothing. Compare numbers of equal bandwidths only.
 
     Args:
       x: sample of N points, shape (N, D).
@@ -61,7 +62,8 @@ def mmd_squared(
       chunk_size: rows of a kernel matrix in memory at once.
 
     Returns:
-      A scalar, computed in float32 at least; (1) lies between 0 and 2 len(bandwidths).
+      A scalar, computed in float32 at least; (1) lies between 0 and 2 len(bandwidths). Squared distances err by some
+      1e-7 times the squared norms, after centring: what is that large against σ² is lost in float32.
 
     Raises:
       ValueError: for samples that are not (N, D) and (M, D), too few points, or bandwidths that are no kernels.
@@ -83,10 +85,30 @@ def check_bandwidths(bandwidths: Sequence[float]) -> None:
     """Refuse bandwidths that make no kernel.
 
     Raises:
-      ValueError: for none, or one that is not positive and finite.
+      ValueError: for none, or one whose square is not positive and finite in float32.
     """
-    if not (bandwidths and all(0 < width < math.inf for width in bandwidths)):
-        raise ValueError(f"bandwidths are {tuple(bandwidths)}, but must be at least one, and positive and finite")
+    if not (bandwidths and all(SMALLEST < width < 1 / SMALLEST for width in bandwidths)):
+        raise ValueError(
+            f"bandwidths are {tuple(bandwidths)}, but must be at least one, and between {SMALLEST:g} and "
+            f"{1 / SMALLEST:g}"
+        )
+
+
+def mean_kernel(x: Array, bandwidths: Sequence[float], *, chunk_size: int = 1024) -> Array:
+    """Mean of k / len(bandwidths) over the pairs of different points in a sample (N, D), in [0, 1].
+
+    Near 0 the kernels are too narrow for the sample, as no point sees another; near 1 too wide, as all look alike. In
+    either case MMD² says next to nothing.
+
+    >>> round(float(mean_kernel(jnp.array([[0.0], [1.0], [100.0]]), (1.0,))), 4)  # exp(-½) of one pair in three
+    0.2022
+    """
+    check_bandwidths(bandwidths)
+    check_at_least("the number of points in x", len(x), 2)
+    x = _centred(at_least_float32(x))
+    settings = _Settings(tuple(map(float, bandwidths)), True, chunk_size)
+    total, _ = _sweep(x, x, settings, same=True, gradient=False)
+    return total / (len(bandwidths) * len(x) * (len(x) - 1.0))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -109,10 +131,11 @@ _mmd_squared.defvjp(_forward, _backward, symbolic_zeros=True)  # which tells wha
 
 def _value_and_gradients(x: Array, y: Array, settings: _Settings, needed: tuple[bool, bool]) -> tuple[Array, Gradients]:
     n, m = len(x), len(y)
-    center = jnp.mean(x, axis=0)[None]
-    x, y = x - center, y - center  # no distance depends on it, but the digits lost in them do
-    xx, xx_to_x = _sweep(x, x, settings, same=True, gradient=needed[0])
-    yy, yy_to_y = _sweep(y, y, settings, same=True, gradient=needed[1])
+    # No distance depends on the origin, but the digits lost in them do.
+    x_centred, y_centred, center = _centred(x), _centred(y), jnp.mean(x, axis=0)[None]
+    xx, xx_to_x = _sweep(x_centred, x_centred, settings, same=True, gradient=needed[0])
+    yy, yy_to_y = _sweep(y_centred, y_centred, settings, same=True, gradient=needed[1])
+    x, y = x_centred, y - center
     yx, yx_to_y = _sweep(y, x, settings, same=False, gradient=needed[1])
     of_x, of_y = (1.0 / (size * (size - 1.0 if settings.unbiased else size)) for size in (n, m))
     across = 2.0 / (n * m)
@@ -126,6 +149,10 @@ def _value_and_gradients(x: Array, y: Array, settings: _Settings, needed: tuple[
     if needed[1]:
         to_y = 2.0 * of_y * yy_to_y - across * yx_to_y
     return value, (to_x, to_y)
+
+
+def _centred(x: Array) -> Array:
+    return x - jnp.mean(x, axis=0)[None]
 
 
 def _sweep(a: Array, b: Array, settings: _Settings, *, same: bool, gradient: bool) -> tuple[Array, Any]:

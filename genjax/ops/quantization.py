@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
+from genjax.ops.bounds import with_gradient_of
 from genjax.ops.checks import check_at_least
 
 SMOOTHING = 1e-5  # ε of equation 3, in vectors
@@ -77,7 +78,7 @@ def straight_through(vectors: Array, codes: Array) -> Array:
     >>> jax.grad(lambda z: jnp.sum(straight_through(z, jnp.round(z)) ** 2))(jnp.array([0.9])).tolist()
     [2.0]
     """
-    return jax.lax.stop_gradient(codes) + (vectors - jax.lax.stop_gradient(vectors))
+    return with_gradient_of(vectors, codes)
 
 
 def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:

@@ -7,7 +7,7 @@ that failed and runs that did not, which lie far apart on either side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, final
 
 import jax
@@ -15,43 +15,49 @@ import numpy as np
 
 Complaint = Callable[[int, Mapping[str, np.ndarray]], str | None]
 
+# Names of what is measured of posteriors; a layer below the top adds its number.
+ACTIVE_UNITS, KL_PER_DIMENSION, VARIANCE_OF_MEANS = "active_units", "kl_per_dimension", "variance_of_means"
+
 ALIVE = 0.1  # of the units, or codes: fewer alive is a collapse
 REACHED = 0.25  # of the data that data reach; three of 25 modes reach a fifth
 DEVIATION = 1e-6  # of a discriminator's outputs
 SLOPE = 1e-4  # of the generator's loss
 MOVED = 0.01  # of what examples differ by; chains that mix move by 0.05 (MNIST) to 0.5, stuck ones by 0.004 or less
 EXPLODED = 1.0  # nats below independent units
+BLIND = 0.01  # mean kernel, or its distance from 1
 ERRORS = 3.0  # standard errors
 FALLEN = 0.05  # of what a likelihood had gained over independent units
 
 
-def dead_units(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-    """Complain of a posterior that tells nothing."""
-    del step
-    if "active_units" not in values:
+def dead_units(cures: Sequence[str]) -> Complaint:
+    """Return the complaint of a posterior, or one layer of it, that tells nothing; ``cures`` are the model's own."""
+
+    def complaint(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+        del step
+        for name in values:
+            if not name.startswith(ACTIVE_UNITS):
+                continue
+            layer = name.removeprefix(ACTIVE_UNITS)
+            vector = KL_PER_DIMENSION if KL_PER_DIMENSION + layer in values else VARIANCE_OF_MEANS
+            active, total = int(values[name].min()), values[vector + layer].shape[-1]
+            if active < ALIVE * total:
+                where = f" of layer {layer.removeprefix('_')}" if layer else ""
+                return (
+                    f"{active} of {total} latent dimensions{where} vary with the data (posterior collapse): "
+                    f"{', '.join([*cures, 'or weaken the decoder'] if cures else ['weaken the decoder'])}"
+                )
         return None
-    gaussian = "kl_per_dimension" in values
-    each = values["kl_per_dimension" if gaussian else "variance_of_means"]
-    active, total = int(values["active_units"].min()), each.shape[-1]
-    if active >= ALIVE * total:
-        return None
-    cure = (
-        "let the weight of the divergence grow slowly (kl_warmup_steps), lower it (beta)"
-        if gaussian
-        else "lower the learning rate of the objective that fits codes to the prior"
-    )
-    return (
-        f"{active} of {total} latent dimensions vary with the data (posterior collapse): {cure}, or weaken the decoder"
-    )
+
+    return complaint
 
 
-def dead_codes(num_codes: int) -> Complaint:
-    """Return the complaint of a codebook of which little is used."""
+def dead_codes(num_codes: int, num_examples: int) -> Complaint:
+    """Return the complaint of a codebook of which examples use less than so many could."""
 
     def complaint(step: int, values: Mapping[str, np.ndarray]) -> str | None:
         del step
         used = round(float(values["codebook_usage"].min()) * num_codes) if "codebook_usage" in values else num_codes
-        if used >= ALIVE * num_codes:
+        if used >= ALIVE * min(num_codes, num_examples):  # each has one code at least
             return None
         return (
             f"{used} of {num_codes} codes are used (codebook collapse): start the codebook by k-means "
@@ -84,6 +90,22 @@ def lost_game(step: int, values: Mapping[str, np.ndarray]) -> str | None:
             "gan.NonSaturating or gan.Hinge, add a penalty (gan.R1), or give the discriminator fewer turns"
         )
     return None
+
+
+def blind_kernels(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+    """Complain of kernels by which all examples are as far from each other, or as near; see ``moment_matching``."""
+    del step
+    if "mean_kernel" not in values:
+        return None
+    narrowest, widest = values["mean_kernel"].min(), values["mean_kernel"].max()
+    if narrowest >= BLIND and widest <= 1 - BLIND:
+        return None
+    kernel, fault = (narrowest, "narrow") if narrowest < BLIND else (widest, "wide")
+    return (
+        f"the kernel of two examples is {kernel:.2g} on average, and 1 where they are equal: all bandwidths are too "
+        f"{fault} for examples that are {values['distance'].mean():.3g} apart, and the loss sees no difference between "
+        "distributions; choose bandwidths from below to above that distance"
+    )
 
 
 def frozen_chains(step: int, values: Mapping[str, np.ndarray]) -> str | None:

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import tyro
 
+from genjax.latent import LatentModel
+
 
 def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
     """Return a dataclass with an experiment function's arguments as its fields.
@@ -36,15 +38,25 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
     return _as_dataclass("hyper_parameters", flags, function.__doc__)
 
 
-def flags_of_method(method: Callable[..., Any], defaults: Mapping[str, Any]) -> type:
-    """Return a dataclass with those keyword-only arguments of a method that a command line can give."""
+def flags_of_sample(model: Any, defaults: Mapping[str, Any]) -> type:
+    """Return a dataclass with those keyword-only arguments of a model's ``sample`` that a command line can give.
+
+    A model of codes (``genjax.latent.LatentModel``) passes on what is not its own: its prior's arguments are there too.
+    """
+    inner = model.prior.sample if isinstance(model, LatentModel) else model.sample
+    # The model's own come last, as those that count.
+    flags = {name: flag for method in (inner, model.sample) for name, flag in _flags(method, defaults).items()}
+    return _as_dataclass("model", flags, model.sample.__doc__)
+
+
+def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return type and default of each keyword-only argument of a method that text can give."""
     hints = typing.get_type_hints(method)
-    flags = {
+    return {
         name: (hint, defaults.get(name, parameter.default))
         for name, parameter in inspect.signature(method).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and (hint := _plain(hints.get(name, int))) is not None
     }
-    return _as_dataclass("model", flags, method.__doc__)
 
 
 def _plain(hint: Any) -> Any:

@@ -11,11 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities, core
-from genjax.core import Variables, stream_key
-from genjax.latent import LatentModel
+from genjax.core import Array, stream_key
 from genjax.metrics import Result, codebook_usage, gaussian_usage, implicit_usage, mmd_test, over_replicas, unavailable
 from genjax.metrics.metric import Values
-from genjax.runner.collapse import has_latents, posterior_draws
+from genjax.runner.collapse import (
+    autoencoder_of,
+    autoencoder_variables,
+    has_latents,
+    has_lower_layers,
+    lower_layers,
+    posterior_draws,
+)
 from genjax.runner.evaluation import Evaluation
 from genjax.runner.scorer import is_conditional
 
@@ -26,7 +32,7 @@ MOST_CODES = 1_000  # a side, of the two-sample test
 def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Encode the split: active units of posteriors, divergence of Gaussian ones, usage and perplexity of a codebook."""
     (name,) = names
-    model: Any = _autoencoder(evaluation.run.model)
+    model: Any = autoencoder_of(evaluation.run.model)
     if not has_latents(model):
         return [unavailable(name, f"{type(model).__name__} has neither a posterior nor a codebook")]
     told = [_usage(evaluation, model, replica) for replica in evaluation.replicas]
@@ -38,28 +44,41 @@ def _usage(evaluation: Evaluation, model: Any, replica: int) -> list[Result]:
     if isinstance(model, capabilities.Posterior):
         moments = _encoded(evaluation, replica, lambda variables, _, x, **label: model.posterior(variables, x, **label))
         values, dims = gaussian_usage(*moments), {"dimensions": moments[0].shape[1]}
-        kl = float(jnp.sum(values["kl_per_dimension"]))
-        nats = {"units": "nats per example, against N(0, I)"}
-        return [_active_units(values, dims | protocol), Result(name="kl", value=kl, protocol=nats | dims | protocol)]
+        kl, nats = float(jnp.sum(values["kl_per_dimension"])), {"units": "nats per example, against N(0, I)"}
+        layered = has_lower_layers(model)
+        lower = _encoded(evaluation, replica, functools.partial(lower_layers, model)) if layered else {}
+        if layered:
+            nats |= {"layer": "the top one, given the means of those below"}
+        return [
+            _active_units("", values, dims | protocol),
+            Result(name="kl", value=kl, protocol=nats | dims | protocol),
+            *(_drawn_units(suffix, draws, protocol) for suffix, draws in lower.items()),
+        ]
     if isinstance(model, capabilities.LatentVariables):
-        draws = _encoded(evaluation, replica, functools.partial(posterior_draws, model))
-        sizes = {"dimensions": draws.shape[2], "draws of each posterior": draws.shape[1]}
-        return [_active_units(implicit_usage(draws), sizes | protocol)]
+        draws = _encoded(evaluation, replica, functools.partial(posterior_draws, model.sample_posterior))
+        return [_drawn_units("", draws, protocol)]
     codes = _encoded(evaluation, replica, lambda variables, _, x, **label: model.encode(variables, x, **label))
     values = codebook_usage(codes, model.num_codes)
     protocol = {"codes": model.num_codes, "vectors": codes.size} | protocol
     return [Result(name=name, value=float(value), protocol=protocol) for name, value in values.items()]
 
 
-def _active_units(values: Values, protocol: dict[str, Any]) -> Result:
+def _drawn_units(suffix: str, draws: Array, protocol: dict[str, Any]) -> Result:
+    _, count, dims = draws.shape
+    return _active_units(
+        suffix, implicit_usage(draws), {"dimensions": dims, "draws of each posterior": count} | protocol
+    )
+
+
+def _active_units(suffix: str, values: Values, protocol: dict[str, Any]) -> Result:
     active = {"active": "variance of the posterior mean above 0.01"}
-    return Result(name="active_units", value=float(values["active_units"]), protocol=active | protocol)
+    return Result(name=f"active_units{suffix}", value=float(values["active_units"]), protocol=active | protocol)
 
 
 def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Test whether the codes of data, drawn from their posteriors, differ from draws of the prior."""
     (name,) = names
-    model: Any = _autoencoder(evaluation.run.model)
+    model: Any = autoencoder_of(evaluation.run.model)
     if not isinstance(model, capabilities.LatentVariables):
         return [unavailable(name, f"{type(model).__name__} does not draw from both a prior and a posterior")]
     told = []
@@ -68,7 +87,8 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
         choice_key, prior_key, test_key = jax.random.split(stream_key(evaluation.key, name), 3)
         # At random: the order of a data set often tells, as that of MNIST's test images does.
         codes = jax.random.choice(choice_key, codes, (min(MOST_CODES, len(codes)),), replace=False)
-        prior = model.sample_prior(_variables(evaluation, replica), prior_key, len(codes))
+        variables = autoencoder_variables(evaluation.run.model, evaluation.run.replica(replica))
+        prior = model.sample_prior(variables, prior_key, len(codes))
         values = mmd_test(test_key, prior.reshape(len(prior), -1), codes.reshape(len(codes), -1))
         protocol = {"codes": len(codes), "prior draws": len(prior), "split": evaluation.split}
         threshold = {"guarantee": "unbiased MMD²", "5 % threshold": float(values["threshold"])}
@@ -84,8 +104,8 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
 
 def _encoded(evaluation: Evaluation, replica: int, encode: Callable[..., T]) -> T:
     """Return what ``encode(variables, key, x)`` gives for all examples of the split: arrays, examples first."""
-    encode, conditional = jax.jit(encode), is_conditional(_autoencoder(evaluation.run.model))
-    variables, parts = _variables(evaluation, replica), []
+    encode, conditional = jax.jit(encode), is_conditional(autoencoder_of(evaluation.run.model))
+    variables, parts = autoencoder_variables(evaluation.run.model, evaluation.run.replica(replica)), []
     for number, batch in enumerate(
         evaluation.batches(evaluation.split, f"codes of seed {evaluation.run.seeds[replica]}")
     ):
@@ -93,12 +113,3 @@ def _encoded(evaluation: Evaluation, replica: int, encode: Callable[..., T]) -> 
         label = {"label": batch["label"]} if conditional else {}
         parts.append(encode(variables, key, batch["x"], **label))
     return jax.tree.map(lambda *same: jnp.asarray(np.concatenate(same)), *parts)
-
-
-def _autoencoder(model: Any) -> Any:
-    return model.autoencoder if isinstance(model, LatentModel) else model
-
-
-def _variables(evaluation: Evaluation, replica: int) -> Variables:
-    model, variables = evaluation.run.model, evaluation.run.replica(replica)
-    return model.part(variables, "autoencoder") if isinstance(model, LatentModel) else variables

@@ -23,10 +23,11 @@ GUARANTEES: Mapping[str, tuple[type, str]] = {
 def likelihoods(model: core.GenerativeModel) -> list[str]:
     """Return the names of the log-likelihood methods that a model has, the strongest guarantee first.
 
-    A model whose exact one takes too long in this size says so: its attribute ``tractable`` is False.
+    A model whose exact one takes too long in this size says so: its attribute ``tractable`` is False. One of parts that
+    do not give what its class has names it in ``lacks``.
     """
-    names = [name for name, (protocol, _) in GUARANTEES.items() if isinstance(model, protocol)]
-    return [name for name in names if name != "log_prob" or getattr(model, "tractable", True)]
+    lacks = ("log_prob",) * (not getattr(model, "tractable", True)) + getattr(model, "lacks", ())
+    return [name for name, (has, _) in GUARANTEES.items() if isinstance(model, has) and name not in lacks]
 
 
 @final

@@ -10,7 +10,8 @@ Both are trained on the K-sample bound, which is the evidence lower bound at K =
     log p(x) ≥ E[log 1/K Σ_k w_k],        w_k = p(x, z_k) / q(z_k | x),        z_k ~ q(z | x).
 
 With w̃ = w / Σ_k w_k, its gradient for the decoders is Σ_k w̃_k ∇ log w_k. For the encoders, φ, the same sum has a signal
-that vanishes with K while its noise does not (Rainforth et al. 2018). The doubly reparameterized gradient
+that fades as 1 / K, faster than its noise, as 1 / √K (Tom Rainforth et al. 2018, arXiv:1802.04537). The doubly
+reparameterized gradient
 
     ∇_φ ← Σ_k w̃_k² (∂ log w_k / ∂z_k) (∂z_k / ∂φ)
 
@@ -23,13 +24,13 @@ Dieterich Lawson, Shixiang Gu and Chris Maddison, 2019, arXiv:1810.04152.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables, stream_key
 from genjax.nets import Net, Part, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
@@ -46,6 +47,24 @@ from genjax.vae.ends import decoder_part, moments, reparameterized
 
 Latents = tuple[Array, ...]  # z₁ … z_L, (S, B, D_l) each for S draws
 Gaussian = tuple[Array, Array]  # means and log-variances
+
+
+class Dropout(NamedTuple):
+    """Keys of the networks' dropout, or None where there is to be none."""
+
+    encoders: Array | None = None
+    decoders: Array | None = None
+
+    def encoder(self, layer: int) -> Array | None:
+        """Key of an encoder."""
+        return None if self.encoders is None else jax.random.fold_in(self.encoders, layer)
+
+    def decoder(self, layer: int) -> Array | None:
+        """Key of a decoder."""
+        return None if self.decoders is None else jax.random.fold_in(self.decoders, layer)
+
+
+OFF = Dropout()
 
 
 @final
@@ -97,6 +116,11 @@ class IWAE:
         """Whether log p(x) is a log-mass of discrete values, as the likelihood has it."""
         return self.likelihood.discrete
 
+    @property
+    def num_layers(self) -> int:
+        """L, of stochastic layers."""
+        return len(self.latent_dims)
+
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``, (B, ..., C).
 
@@ -134,15 +158,17 @@ class IWAE:
         del step
         x, draws = batch["x"], self.num_importance_samples
         encoders, decoders = params["encoders"], params["decoders"]
+        # All draws of an example pass through the same thinned networks, those that the bound is then of.
+        dropout = Dropout(stream_key(key, "encoders"), stream_key(key, "decoders"))
         noise = self._noise(jax.random.split(key, draws), len(x))
-        first = self._gaussian(self.encoders[0], encoders[0], x)
-        latents = self._draw(encoders, first, noise)
+        first = self._gaussian(self.encoders[0], encoders[0], x, dropout.encoder(0))
+        latents = self._draw(encoders, first, noise, dropout)
         if self.gradient == "doubly_reparameterized":
             # A compiler merges this pass with the next one, which computes the same values.
-            share = _share(self._log_weights(params, x, first, latents))
+            share = _share(self._log_weights(params, x, first, latents, dropout))
             latents = tuple(_scale_gradient(z, share[..., None]) for z in latents)
             encoders, first = jax.lax.stop_gradient((encoders, first))
-        log_weights = self._log_weights({"encoders": encoders, "decoders": decoders}, x, first, latents)
+        log_weights = self._log_weights({"encoders": encoders, "decoders": decoders}, x, first, latents, dropout)
         share = _share(log_weights)
         surrogate = jnp.sum(share * log_weights, axis=0)  # Burda et al. (2016), eq. 14; Tucker et al. (2019), eq. 8
         bound = jax.nn.logsumexp(jax.lax.stop_gradient(log_weights), axis=0) - np.log(draws)  # Burda et al., eq. 8
@@ -168,12 +194,12 @@ class IWAE:
         """
         check_at_least("num_samples", num_samples, 1)
         key, data_key = jax.random.split(key)
-        latent = self.sample_prior(variables, jax.random.fold_in(key, len(self.latent_dims)), num_samples)
+        latent = self.sample_prior(variables, jax.random.fold_in(key, self.num_layers), num_samples)
         decoders = variables.params["decoders"]
-        for layer in range(len(self.latent_dims) - 1, 0, -1):
+        for layer in range(self.num_layers - 1, 0, -1):
             stats = self._gaussian(self.decoders[layer], decoders[layer], latent)
             latent = reparameterized(*stats, jax.random.normal(jax.random.fold_in(key, layer), stats[0].shape))
-        outputs, _ = apply_net(self.decoders[0], decoders[0], {}, latent)
+        outputs = _apply(self.decoders[0], decoders[0], latent)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
     def encode(self, variables: Variables, x: Array) -> Array:
@@ -190,16 +216,16 @@ class IWAE:
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Expected data given the top layer (B, D_L), with the layers below at their means."""
         decoders = variables.params["decoders"]
-        for layer in range(len(self.latent_dims) - 1, 0, -1):
+        for layer in range(self.num_layers - 1, 0, -1):
             latent, _ = self._gaussian(self.decoders[layer], decoders[layer], latent)
-        return self.likelihood.mean(apply_net(self.decoders[0], decoders[0], {}, latent)[0])
+        return self.likelihood.mean(_apply(self.decoders[0], decoders[0], latent))
 
     def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
         """Expected data given one draw of the lowest latents from q(z₁ | x)."""
         encoders, decoders = variables.params["encoders"], variables.params["decoders"]
         mean, log_var = self._gaussian(self.encoders[0], encoders[0], x)
         latent = reparameterized(mean, log_var, jax.random.normal(key, mean.shape))
-        return self.likelihood.mean(apply_net(self.decoders[0], decoders[0], {}, latent)[0])
+        return self.likelihood.mean(_apply(self.decoders[0], decoders[0], latent))
 
     def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array:
         """Decode the straight line between the codes of x and y (B, ...), to (B, num_steps, ...)."""
@@ -213,9 +239,13 @@ class IWAE:
 
     def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array:
         """One draw of the top layer for each example, (B, D_L)."""
+        return self.sample_layers(variables, key, x)[-1]
+
+    def sample_layers(self, variables: Variables, key: Array, x: Array) -> Latents:
+        """One draw of all layers for each example, (B, D_l) each, from the data upwards."""
         encoders = variables.params["encoders"]
         first = self._gaussian(self.encoders[0], encoders[0], x)
-        return self._draw(encoders, first, self._noise(key[None], len(x)))[-1][0]
+        return tuple(latent[0] for latent in self._draw(encoders, first, self._noise(key[None], len(x))))
 
     def log_prob_lower_bound(
         self, variables: Variables, key: Array, x: Array, num_samples: int = 1, *, chunk_size: int = 16
@@ -244,46 +274,50 @@ class IWAE:
         """Standard normal draws, (S, num_rows, D_l) for each layer, from one key for each of S draws."""
 
         def draw(key: Array) -> Latents:
-            layer_keys = jax.random.split(key, len(self.latent_dims))
+            layer_keys = jax.random.split(key, self.num_layers)
             return tuple(
                 jax.random.normal(k, (num_rows, dim)) for k, dim in zip(layer_keys, self.latent_dims, strict=True)
             )
 
         return jax.vmap(draw)(keys)
 
-    def _draw(self, encoders: PyTree, first: Gaussian, noise: Latents) -> Latents:
-        """Latents (S, B, D_l) from q(z | x), given the Gaussian of the first layer (B, D₁)."""
+    def _draw(self, encoders: PyTree, first: Gaussian, noise: Latents, dropout: Dropout = OFF) -> Latents:
+        """Latents (S, B, D) from q(z | x), given the Gaussian of the first layer (B, D₁)."""
         mean, log_var = (a[None] for a in first)
         latents = [reparameterized(mean, log_var, noise[0])]
-        for net, params, eps in zip(self.encoders[1:], encoders[1:], noise[1:], strict=True):
-            latents.append(reparameterized(*self._gaussians(net, params, latents[-1]), eps))
+        for layer in range(1, self.num_layers):
+            net, params, key = self.encoders[layer], encoders[layer], dropout.encoder(layer)
+            latents.append(reparameterized(*self._gaussians(net, params, latents[-1], key), noise[layer]))
         return tuple(latents)
 
-    def _log_weights(self, params: dict[str, PyTree], x: Array, first: Gaussian, latents: Latents) -> Array:
+    def _log_weights(
+        self, params: dict[str, PyTree], x: Array, first: Gaussian, latents: Latents, dropout: Dropout = OFF
+    ) -> Array:
         """Log-weights log p(x, z) − log q(z | x) in nats, (S, B)."""
         encoders, decoders = params["encoders"], params["decoders"]
-        below, above = latents[:-1], latents[1:]
-        posteriors = [
-            tuple(a[None] for a in first),
-            *map(self._gaussians, self.encoders[1:], encoders[1:], below),
-        ]
-        priors = [*map(self._gaussians, self.decoders[1:], decoders[1:], above), (0.0, 0.0)]
+        posteriors, priors = [tuple(a[None] for a in first)], []
+        for layer in range(1, self.num_layers):
+            keys, nets = (dropout.encoder(layer), dropout.decoder(layer)), (self.encoders[layer], self.decoders[layer])
+            posteriors.append(self._gaussians(nets[0], encoders[layer], latents[layer - 1], keys[0]))
+            priors.append(self._gaussians(nets[1], decoders[layer], latents[layer], keys[1]))
+        priors.append((0.0, 0.0))
 
         def likelihood(latent: Array) -> Array:
-            return self.likelihood.log_prob(apply_net(self.decoders[0], decoders[0], {}, latent)[0], x)
+            outputs = _apply(self.decoders[0], decoders[0], latent, dropout.decoder(0))
+            return self.likelihood.log_prob(outputs, x)
 
         log_weight = jax.vmap(likelihood)(latents[0])
         for z, prior, posterior in zip(latents, priors, posteriors, strict=True):
             log_weight += jnp.sum(gaussian_log_prob(z, *prior) - gaussian_log_prob(z, *posterior), axis=-1)
         return log_weight
 
-    def _gaussian(self, net: Net, params: PyTree, inputs: Array) -> Gaussian:
+    def _gaussian(self, net: Net, params: PyTree, inputs: Array, key: Array | None = None) -> Gaussian:
         """Means and log-variances that a network gives, (B, D) each."""
-        return moments(apply_net(net, params, {}, inputs)[0])
+        return moments(_apply(net, params, inputs, key))
 
-    def _gaussians(self, net: Net, params: PyTree, latents: Array) -> Gaussian:
+    def _gaussians(self, net: Net, params: PyTree, latents: Array, key: Array | None = None) -> Gaussian:
         """The same for each of S draws of latents (S, B, D)."""
-        return jax.vmap(lambda latent: self._gaussian(net, params, latent))(latents)
+        return jax.vmap(lambda latent: self._gaussian(net, params, latent, key))(latents)
 
     def _encoder_parts(self, x: Array, latents: Latents) -> list[Part]:
         why = f"latent_dims={self.latent_dims}"
@@ -299,6 +333,11 @@ class IWAE:
             decoder_part(self.decoders[0], latents[:1], self.likelihood, x),
             *(Part(net, (latent,), (len(x), 2 * dim), why) for net, latent, dim in upper),
         ]
+
+
+def _apply(net: Net, params: PyTree, inputs: Array, key: Array | None = None) -> Array:
+    """Outputs of a network without state, with dropout where there is a key."""
+    return apply_net(net, params, {}, inputs, key=key, train=key is not None)[0]
 
 
 def _share(log_weights: Array) -> Array:

@@ -61,7 +61,8 @@ class VQVAE:
         term of the loss, which make them the part "codebook" of the parameters.
       decay: of the moving averages, in [0, 1).
       restart_below: a code with fewer vectors than this share of the average code, in the moving count, restarts at one
-        of the batch's vectors; in [0, 1), 0 for never. Only for moving averages.
+        of the batch's vectors; in [0, 1), 0 for never. None for 0.05 where codes are moving averages; what gradients
+        move does not restart, as a loss does not set parameters.
       kmeans_steps: iterations of k-means on the first batch's vectors, where the codes start.
 
     >>> from genjax import nets, ops
@@ -84,7 +85,7 @@ class VQVAE:
     commitment: float = 0.25
     codebook: Literal["ema", "loss"] = "ema"
     decay: float = 0.99
-    restart_below: float = 0.0
+    restart_below: float | None = None
     kmeans_steps: int = 10
 
     def __post_init__(self) -> None:
@@ -95,9 +96,9 @@ class VQVAE:
         check_at_least("commitment", self.commitment, 0)
         check_at_least("kmeans_steps", self.kmeans_steps, 0)
         check_choice("codebook", self.codebook, ("ema", "loss"))
-        for name in ("decay", "restart_below"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be in [0, 1)")
+        for name, value in {"decay": self.decay, "restart_below": self._restart_below}.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}, but must be in [0, 1)")
         if self.restart_below and self.codebook == "loss":
             raise ValueError(
                 f"restart_below is {self.restart_below}, but codes that gradients move do not restart; "
@@ -216,16 +217,26 @@ class VQVAE:
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array) -> Array:
         """Bound log p(x | codes of x) - P log K of log p(x) under the uniform prior; nats, (B,)."""
         del key  # the codes are certain
-        vectors, _ = self._vectors(variables, x)
-        outputs, _ = self._decode(variables, self.quantize(variables, vectors))
-        return self.likelihood.log_prob(outputs, x) - math.prod(self.grid) * math.log(self.num_codes)  # equation 3
+        log_prior = -math.prod(self.grid) * math.log(self.num_codes)
+        return self.log_likelihood(variables, self.encode(variables, x), x) + log_prior  # equation 3
+
+    def log_likelihood(self, variables: Variables, latent: Array, x: Array) -> Array:
+        """Exact log p(x | codes) given their indices, int32 (B, *grid); nats, (B,)."""
+        outputs, _ = self._decode(variables, self.codes(variables)[latent])
+        return self.likelihood.log_prob(outputs, x)
+
+    @property
+    def _restart_below(self) -> float:
+        if self.restart_below is None:
+            return 0.05 if self.codebook == "ema" else 0.0
+        return self.restart_below
 
     def _moved(self, codebook: PyTree, key: Array, vectors: Array, indices: Array) -> PyTree:
         vectors = vectors.reshape(-1, self.code_dim)
         codebook = update_codebook(codebook, vectors, indices.reshape(-1), self.decay)
-        if not self.restart_below:
+        if not self._restart_below:
             return codebook
-        return restart_dead_codes(codebook, key, vectors, self.restart_below * len(vectors) / self.num_codes)
+        return restart_dead_codes(codebook, key, vectors, self._restart_below * len(vectors) / self.num_codes)
 
     def _vectors(
         self, variables: Variables, x: Array, key: Array | None = None, train: bool = False

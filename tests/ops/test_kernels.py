@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.ops.kernels import mmd_squared
+from genjax.ops.kernels import mean_kernel, mmd_squared
 
 WIDTHS = (0.7, 2.0, 5.0)
 X, Y = (np.random.default_rng(seed).normal(loc, 1.5, (num, 3)) for seed, loc, num in ((0, 10.0, 9), (1, 10.8, 13)))
@@ -27,6 +27,20 @@ def double_loop(x, y, *, unbiased):
 def test_equals_a_double_loop(unbiased, chunk_size):
     value = mmd_squared(jnp.float32(X), jnp.float32(Y), WIDTHS, unbiased=unbiased, chunk_size=chunk_size)
     np.testing.assert_allclose(value, double_loop(X, Y, unbiased=unbiased), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_samples_far_from_each_other_keep_their_digits(unbiased):
+    value = mmd_squared(jnp.float32(X), jnp.float32(Y + 1_000.0), WIDTHS, unbiased=unbiased)
+    exact = double_loop(X, np.float64(np.float32(Y + 1_000.0)), unbiased=unbiased)
+    np.testing.assert_allclose(value, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_size", [4, 100])
+def test_the_mean_kernel_is_that_of_different_points(chunk_size):
+    kernels = [np.exp(-np.sum((a - b) ** 2) / (2 * s**2)) for a in X for b in X for s in WIDTHS if (a != b).any()]
+    value = mean_kernel(jnp.float32(X), WIDTHS, chunk_size=chunk_size)
+    np.testing.assert_allclose(value, np.mean(kernels), rtol=1e-5)
 
 
 def naive(x, y, *, unbiased):
@@ -121,8 +135,9 @@ def test_memory_grows_linearly_with_the_samples(dims):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bandwidths": ()}, r"bandwidths are \(\), but must be at least one, and positive"),
+        ({"bandwidths": ()}, r"bandwidths are \(\), but must be at least one, and between 1e-18 and"),
         ({"bandwidths": (1.0, 0.0)}, r"bandwidths are \(1.0, 0.0\), but must be"),
+        ({"bandwidths": (1e-30,)}, r"bandwidths are \(1e-30,\), but must be"),
         ({"bandwidths": (1.0,), "chunk_size": 0}, "chunk_size is 0, but must be at least 1"),
         ({"bandwidths": (1.0,), "unbiased": True}, "the number of points in y is 1, but must be at least 2"),
     ],

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import boltzmann, data, gan, nets, ops, vae
+from genjax import boltzmann, data, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Variables
 from genjax.data import synthetic
 from genjax.runner import Experiment, train
-from genjax.runner.collapse import FIRST_STEP, CollapseAlarm, CollapseWarning, has_latents, watchable
+from genjax.runner.collapse import FIRST_STEP, CollapseAlarm, CollapseWarning, cures, has_latents, watchable
 from genjax.runner.logs import read_rows
 
 X = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
@@ -46,6 +46,33 @@ class FirstDraws:
 
     def sample_posterior(self, variables, key, x):
         return jnp.where(jnp.arange(20)[None] < self.alive, x, 0.0) + jax.random.normal(key, x.shape)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TwoLayers:
+    """Of 20 units of its lower layer so many are alive, and all of its upper one."""
+
+    alive: int
+    num_layers: int = 2
+    num_importance_samples: int = 5
+
+    def posterior(self, variables, x):
+        return x, jnp.zeros_like(x)
+
+    def sample_layers(self, variables, key, x):
+        return FirstDraws(alive=self.alive).sample_posterior(variables, key, x), x
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """Its kernels are known."""
+
+    mean_kernel: float
+
+    def diagnose(self, variables, key, batch):
+        return {"mean_kernel": jnp.float32(self.mean_kernel), "distance": jnp.float32(7.0)}
 
 
 @final
@@ -114,12 +141,18 @@ def alarm_of(model, num_seeds=1):
     [
         (
             FirstUnits(alive=1),
-            "after step 1,000 1 of 20 latent dimensions vary with the data .posterior collapse.: let",
+            "after step 1,000 1 of 20 latent dimensions vary with the data .posterior collapse.: weaken the decoder",
         ),
         (
             FirstDraws(alive=0),
-            "after step 1,000 0 of 20 latent dimensions vary with the data .posterior collapse.: lower the learning",
+            "after step 1,000 0 of 20 latent dimensions vary with the data .posterior collapse.: weaken the decoder",
         ),
+        (
+            TwoLayers(alive=1),
+            "1 of 20 latent dimensions of layer 1 vary with the data .*: draw more .num_importance_samples., or weaken",
+        ),
+        (Kernels(mean_kernel=1e-9), "kernel of two examples is 1e-09 .* too narrow for examples that are 7 apart"),
+        (Kernels(mean_kernel=0.999), "kernel of two examples is 1 .* too wide for examples"),
         (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
         (Game(reached=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
         (Game(output_deviation=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
@@ -153,6 +186,11 @@ def test_it_is_silent_for_the_living(model):
         assert numbers == {"train/active_units": 2}
         expected = np.where(np.arange(20) < 2, 0.5 * (X**2).mean(0), 0.0)
         np.testing.assert_allclose(vectors["train/kl_per_dimension"], expected, rtol=1e-4)
+    elif isinstance(model, TwoLayers):
+        assert numbers == {"train/active_units": 20, "train/active_units_1": 3}
+        np.testing.assert_allclose(vectors["train/variance_of_means_1"][:3], X.var(0)[:3], atol=0.1)
+    elif isinstance(model, Kernels):
+        assert numbers == pytest.approx({"train/mean_kernel": 0.02, "train/distance": 7.0})
     elif isinstance(model, FirstDraws):
         np.testing.assert_allclose(vectors["train/variance_of_means"][:2], X.var(0)[:2], atol=0.1)
     elif isinstance(model, Game):
@@ -169,6 +207,34 @@ def test_what_has_no_latent_variables_is_not_watched():
     assert watchable(FirstDraws(alive=1))
     assert watchable(Game())
     assert not has_latents(Game())
+
+
+def test_few_examples_cannot_use_a_large_codebook():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alarm_of(FirstCodes(used=300, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    with pytest.warns(CollapseWarning, match="20 of 5000 codes are used"):
+        alarm_of(FirstCodes(used=20, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+
+
+def test_cures_are_those_that_a_model_has():
+    tiny = {"encoder": nets.MLP((4,)), "decoder": nets.MLP((4,)), "likelihood": ops.Bernoulli()}
+    assert [cure.split()[0] for cure in cures(vae.VAE(latent_dim=2, **tiny))] == ["let", "lower"]
+    adversarial = vae.AdversarialAutoencoder(prior=ops.StandardNormal(2), discriminator=nets.MLP((1,)), **tiny)
+    assert cures(adversarial) == ["lower the learning rate of 'regularizer'"]
+
+
+def test_the_autoencoder_below_a_prior_is_watched():
+    prior = moment_matching.GMMN(latent_dim=2, generator=nets.MLP((2,)), bandwidths=(1.0,))
+    inner = vae.VAE(
+        latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((20,)), likelihood=ops.Gaussian(log_scale=0.0)
+    )
+    model = latent.LatentModel(autoencoder=inner, prior=prior)
+    assert watchable(model)
+    variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    numbers, _ = alarm_of(model)(1, variables, {}, jax.random.key(1))
+    expected = (np.var(inner.encode(model.part(variables, "autoencoder"), X), axis=0) > 0.01).sum()
+    assert numbers == {"train/active_units": expected}
 
 
 @pytest.mark.parametrize(

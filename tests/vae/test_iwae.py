@@ -5,6 +5,7 @@ Two linear layers: x = W₁ z₁ + b + σ ε, z₁ = W₂ z₂ + τ ε', so that
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,6 +160,42 @@ def test_codes_are_of_the_top_layer(models, x):
     np.testing.assert_allclose(draws.var(0), 0.8 + 0.5 * 0.3**2 * np.sum(W2**2), rtol=0.2)
     latent = jnp.ones((1, 1))
     np.testing.assert_allclose(model.decode(variables, latent)[0], W1 @ W2[:, 0] + OFFSET, rtol=1e-5)
+
+
+class Thinned(nn.Module):
+    """Logits of two pixels that do not depend on the latent: 1 each, or 0 and 2 by dropout."""
+
+    @nn.compact
+    def __call__(self, latent, train: bool = False):
+        ones = jnp.ones((len(latent), 2)) + 0 * latent[:, :1]
+        return nn.Dropout(0.5, deterministic=not train)(ones)
+
+
+@pytest.mark.parametrize("gradient", ["reparameterized", "doubly_reparameterized"])
+def test_dropout_thins_the_networks_in_training_alone_and_all_draws_alike(gradient):
+    model = vae.IWAE(
+        latent_dims=(2,),
+        encoders=(nets.MLP((4,)),),
+        decoders=(Thinned(),),
+        likelihood=ops.Bernoulli(),
+        num_importance_samples=8,
+        gradient=gradient,
+    )
+    batch = {"x": jnp.ones((1, 2))}
+    variables = model.init(jax.random.key(0), batch)
+    # With an encoder that gives the prior, a weight is the likelihood, which dropout alone moves.
+    variables = variables._replace(params=jax.tree.map(jnp.zeros_like, variables.params))
+    keys = jax.random.split(jax.random.key(1), 64)
+    _, (_, told) = jax.jit(jax.vmap(lambda key: model.loss(*variables, key, batch, 0)))(keys)
+    dropped, kept = -np.log(2), -np.log1p(np.exp(-2.0))
+    possible = np.array([2 * dropped, dropped + kept, 2 * kept])
+    nearest = np.abs(np.asarray(told["bound"])[:, None] - possible).argmin(1)
+    np.testing.assert_allclose(told["bound"], possible[nearest], rtol=1e-5)
+    assert set(nearest) == {0, 1, 2}
+    np.testing.assert_allclose(told["effective_samples"], 8.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.log_prob_estimate(variables, jax.random.key(2), batch["x"], 4), -2 * np.log1p(np.exp(-1.0)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

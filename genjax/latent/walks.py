@@ -4,7 +4,8 @@ With E the encoder and D the decoder, and u_i the unit vector of a dimension,
 
 * ``interpolate``: D along a straight or spherical path from E(x) to E(y),
 * ``traverse``: D(z + t u_i) for dimensions i and values t, a row of pictures for each dimension,
-* ``attribute_vector``: mean of E(x) with an attribute less that without it; ``add_attribute``: D(E(x) + s v)
+* ``attribute_vector``: mean of E(x) with an attribute less that without it; ``attribute_vector_of``: the same of codes
+  that are at hand; ``add_attribute``: D(E(x) + s v)
   (Anders Larsen, Søren Sønderby, Hugo Larochelle & Ole Winther 2016, arXiv:1512.09300).
 """
 
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from genjax.capabilities import Decodes, Encodes
 from genjax.core import Array, Variables
@@ -102,8 +105,33 @@ def attribute_vector(model: Any, variables: Variables, x: Array, has_attribute: 
 
     Returns:
       A code, (D, ...).
+
+    Raises:
+      ValueError: as ``attribute_vector_of``.
     """
-    codes = _codes(model, variables, x)
+    return attribute_vector_of(_codes(model, variables, x), has_attribute)
+
+
+def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
+    """Return the mean of the codes with an attribute less that of the codes without it.
+
+    Args:
+      codes: (B, D, ...).
+      has_attribute: bool, (B,), at least one of either.
+
+    Returns:
+      A code, (D, ...).
+
+    Raises:
+      ValueError: where all have the attribute or none; traced values cannot be checked, and give NaN.
+    """
+    if not isinstance(has_attribute, Tracer):
+        count = int(np.sum(np.asarray(has_attribute)))
+        if not 0 < count < len(codes):
+            raise ValueError(
+                f"{count} of {len(codes)} codes have the attribute, but the difference of means needs at least one "
+                "with it and one without; give both"
+            )
     weight = has_attribute.astype(codes.dtype).reshape(-1, *[1] * (codes.ndim - 1))
     with_it, without_it = (jnp.sum(w * codes, axis=0) / jnp.sum(w) for w in (weight, 1 - weight))
     return with_it - without_it

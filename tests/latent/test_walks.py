@@ -1,5 +1,6 @@
 """Walks among codes, on a model whose encoder and decoder are known: codes are 2 x, and decoding is halving."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +20,16 @@ class Doubles:
     def decode(self, variables, latent):
         assert latent.ndim == 2
         return latent / 2.0
+
+
+class Shifts:
+    """A class of its own place: it is taken off the codes, and added to what is decoded."""
+
+    def encode(self, variables, x, *, label):
+        return x - 10.0 * label
+
+    def decode(self, variables, latent, *, label):
+        return latent + 10.0 * label
 
 
 class Rounds(Doubles):
@@ -48,6 +59,24 @@ def test_an_attribute_is_the_difference_of_mean_codes():
     np.testing.assert_allclose(vector, [4.0, -10.0])
     moved = latent.add_attribute(Doubles(), NOTHING, X, vector, jnp.array([0.0, 1.0, -1.0]))
     np.testing.assert_allclose(moved, X[:, None] + np.outer([0, 1, -1], [2.0, -5.0])[None])
+
+
+def test_an_attribute_that_all_have_or_none_is_refused():
+    for has, count in ((True, 2), (False, 0)):
+        with pytest.raises(
+            ValueError, match=f"{count} of 2 codes have the attribute, but .* needs at least one with it"
+        ):
+            latent.attribute_vector(Doubles(), NOTHING, X, jnp.full(2, has))
+    vector = jax.jit(latent.attribute_vector_of)(2.0 * X, jnp.array([True, False]))
+    np.testing.assert_allclose(vector, [2.0, -6.0])
+
+
+def test_a_conditional_model_is_walked_in_one_class():
+    seen = latent.OneClass(Shifts(), 3)
+    np.testing.assert_allclose(seen.encode(NOTHING, X), X - 30.0)
+    np.testing.assert_allclose(seen.decode(NOTHING, X), X + 30.0)
+    walk = latent.interpolate(seen, NOTHING, X, Y, 3)
+    np.testing.assert_allclose(walk, np.stack([X, (X + Y) / 2, Y], axis=1), atol=1e-5)
 
 
 def test_what_has_no_paths_says_so():

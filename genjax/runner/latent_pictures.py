@@ -5,6 +5,7 @@ All are drawn from the first replica and from held-out examples, and shown as th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import capabilities, latent, ops
+from genjax import capabilities, data, latent, ops
 from genjax.core import Array, stream_key
 from genjax.runner.pictures import sample_picture
 from genjax.runner.run import Run
@@ -27,7 +28,7 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
 
     Args:
       run: of a model that encodes and decodes.
-      key: of the preprocessing and of reconstructions.
+      key: of the choice of examples, of the preprocessing and of reconstructions.
       split: of the experiment's data.
       rows: examples in a picture.
       steps: on a path.
@@ -37,25 +38,33 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
       Pixels by name: ``reconstructions``; of models with continuous codes also ``codes`` (their first two principal
       components, coloured by label), ``interpolations_linear``, ``interpolations_spherical``, ``traversals`` (the
       dimensions of most variance, two standard deviations to either side) and, for data with labels, ``attributes``
-      (examples of all other classes moved towards each class).
+      (examples of all other classes moved towards each class). There are no interpolations of a single example, and no
+      attributes, but a warning, where all examples are of one class.
 
     Raises:
-      ValueError: for a split that there is not, or a model without codes.
+      ValueError: for a split that there is not, a model without codes, or a class that no example has.
     """
     model, splits = run.model, run.experiment.data.splits
     if split not in splits:
         raise ValueError(f"split is {split!r}, but {run.experiment.data.name!r} has {sorted(splits)}; use one of these")
     if not (isinstance(model, capabilities.Encodes) and isinstance(model, capabilities.Decodes)):
         raise ValueError(f"{type(model).__name__} does not both encode and decode, so it has no latent space to show")
-    raw = splits[split].take(np.arange(min(NUM_ENCODED, len(splits[split]))))
-    batch_key, key = jax.random.split(stream_key(key, "latent"))
-    batch = jax.jit(run.experiment.preprocess)(batch_key, raw)
+    rows_key, batch_key, key = jax.random.split(stream_key(key, "latent"), 3)
+    # At random, because the examples of a folder come sorted by class, and the first of them are then all of one.
+    chosen = data.order(rows_key, np.arange(min(NUM_ENCODED, len(splits[split]))), len(splits[split]))
+    batch = jax.jit(run.experiment.preprocess)(batch_key, splits[split].take(chosen))
     x, labels = batch["x"], np.asarray(batch["label"]) if "label" in batch else None
     pictures = {}
     if isinstance(model, capabilities.Reconstructs):
         pictures["reconstructions"] = _reconstructions(run, key, x[:rows], labels)
     walked: Any = model
     if is_conditional(model):
+        present = [] if labels is None else np.unique(labels).tolist()
+        if label not in present:
+            raise ValueError(
+                f"label is {label}, but none of {len(x)} examples drawn from split {split!r} has it; "
+                f"there are {present}: use one of these"
+            )
         walked, x, labels = latent.OneClass(model, label), x[labels == label], None
     codes = jax.jit(walked.encode)(run.replica(), x)
     if jnp.issubdtype(codes.dtype, jnp.floating):
@@ -78,14 +87,21 @@ def _walks(
     variables = run.replica()
     vectors = np.asarray(codes).reshape(len(codes), -1)
     yield "codes", sample_picture(_principal(vectors), labels=None if labels is None else labels.tolist())
-    start, end = x[:rows], x[rows : 2 * rows]
-    for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
-        walk = latent.interpolate(model, variables, start[: len(end)], end, steps, path=path)
-        yield f"interpolations_{name}", _picture(run, walk.reshape(-1, *walk.shape[2:]), steps)
+    pairs = min(rows, len(x) // 2)
+    if pairs > 0:
+        for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
+            walk = latent.interpolate(model, variables, x[:pairs], x[pairs : 2 * pairs], steps, path=path)
+            yield f"interpolations_{name}", _picture(run, walk.reshape(-1, *walk.shape[2:]), steps)
     if codes.ndim == 2:
         yield "traversals", _traversals(model, run, codes, steps)
-    if labels is not None:
-        yield "attributes", _attributes(model, run, x, labels, steps)
+    if labels is None:
+        return
+    classes = np.unique(labels)
+    if len(classes) > 1:
+        yield "attributes", _attributes(model, run, codes, labels, classes, steps)
+    else:
+        told = f"all of {len(x)} examples drawn have label {classes[0]}, so that there is no other class to move"
+        warnings.warn(f"there is no picture of attributes: {told}", stacklevel=3)
 
 
 def _principal(vectors: np.ndarray) -> np.ndarray:
@@ -109,17 +125,13 @@ def _traversals(model: Any, run: Run, codes: Array, steps: int) -> np.ndarray:
     return _picture(run, jnp.concatenate([row[0] for row in along]), steps)
 
 
-def _attributes(model: Any, run: Run, x: Array, labels: np.ndarray, steps: int) -> np.ndarray:
+def _attributes(model: Any, run: Run, codes: Array, labels: np.ndarray, classes: np.ndarray, steps: int) -> np.ndarray:
     """A row for each class: an example of the next one, moved by up to two attribute vectors."""
-    classes = np.unique(labels)
-    strengths = jnp.linspace(0.0, 2.0, steps)
-    moved = []
-    for number, wanted in enumerate(classes):
-        other = classes[(number + 1) % len(classes)]
-        vector = latent.attribute_vector(model, run.replica(), x, jnp.asarray(labels == wanted))
-        example = x[int(np.argmax(labels == other))][None]
-        moved.append(latent.add_attribute(model, run.replica(), example, vector, strengths)[0])
-    return _picture(run, jnp.concatenate(moved), steps)
+    vectors = jnp.stack([latent.attribute_vector_of(codes, jnp.asarray(labels == wanted)) for wanted in classes])
+    others = np.array([np.argmax(labels == other) for other in np.roll(classes, -1)])
+    strengths = jnp.linspace(0.0, 2.0, steps).reshape(1, -1, *[1] * (codes.ndim - 1))
+    moved = codes[others][:, None] + strengths * vectors[:, None]
+    return _picture(run, model.decode(run.replica(), moved.reshape(-1, *codes.shape[1:])), steps)
 
 
 def _picture(run: Run, x: Array, columns: int) -> np.ndarray:

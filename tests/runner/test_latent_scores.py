@@ -51,6 +51,29 @@ class Shifted:
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Data of class k around 10 k, which the code leaves out."""
+
+    num_classes: int = 3
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples, *, label):
+        return jax.random.normal(key, (num_samples, 2)) + 10.0 * jnp.broadcast_to(label, num_samples)[:, None]
+
+    def encode(self, variables, x, *, label):
+        return x - 10.0 * label
+
+    def decode(self, variables, latent, *, label):
+        return latent + 10.0 * label
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Signs:
     """Four codes: one for each quadrant, and the last two never used."""
 
@@ -111,6 +134,26 @@ def run_of(model, shifts=(0.0,)):
     )
 
 
+def sorted_by_class(run, counts):
+    """The run, with a test split where class k comes k-th, ``counts[k]`` times, around 10 k."""
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    noise = np.random.default_rng(1).normal(scale=0.1, size=(len(label), 2))
+    source = data.ArraySource({"x": (10 * label[:, None] + noise).astype(np.float32), "label": label})
+    dataset = dataclasses.replace(run.experiment.data, splits=dict(run.experiment.data.splits) | {"test": source})
+    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, data=dataset)), source.arrays
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Pictures as the numbers that are drawn in them."""
+    monkeypatch.setattr("genjax.runner.latent_pictures.sample_picture", lambda x, **options: np.asarray(x))
+
+    def pictures(run, label=0):
+        return latent_pictures(run, jax.random.key(0), split="test", rows=4, steps=3, label=label)
+
+    return pictures
+
+
 def test_gaussian_posteriors_tell_active_units_and_divergence():
     results = run_of(Shifted()).evaluate(jax.random.key(0), metrics=("latents",), batch_size=300)
     assert results["active_units"].value == 2
@@ -153,6 +196,42 @@ def test_pictures_of_what_there_is():
     ]
     assert all(p.dtype == np.uint8 and p.ndim == 3 for p in pictures.values())
     assert not latent_pictures(run_of(Signs()), jax.random.key(0), split="test", rows=4, steps=5, label=0)
+
+
+def test_attributes_of_a_split_that_is_sorted_by_class(drawn):
+    """Row k: an example of the next class, and that moved once and twice by the mean of class k less the others'."""
+    run, arrays = sorted_by_class(run_of(Shifted()), [3_000] * 3)
+    rows = drawn(run)["attributes"].reshape(3, 3, 2)
+    for label, row in enumerate(rows):
+        assert (row[0] == arrays["x"]).all(axis=1).any()
+        np.testing.assert_allclose(row[0], 10.0 * ((label + 1) % 3), atol=0.6)
+        np.testing.assert_allclose(np.diff(row, axis=0), 15.0 * (label - 1), atol=0.6)  # shares differ a little
+
+
+def test_attributes_want_a_second_class(drawn):
+    run, _ = sorted_by_class(run_of(Shifted()), [50])
+    with pytest.warns(UserWarning, match="no picture of attributes: all of 50 examples drawn have label 0, so that"):
+        pictures = drawn(run)
+    assert "attributes" not in pictures
+    assert "interpolations_linear" in pictures
+
+
+def test_a_conditional_model_is_drawn_in_the_class_asked_for(drawn):
+    run, arrays = sorted_by_class(run_of(Placed()), [3_000, 0, 3_000])
+    pictures = drawn(run, label=2)
+    assert sorted(pictures) == ["codes", "interpolations_linear", "interpolations_spherical", "traversals"]
+    np.testing.assert_allclose(pictures["codes"], 0.0, atol=0.6)
+    walks = pictures["interpolations_linear"].reshape(4, 3, 2)
+    assert (np.abs(walks[:, ::2, None] - arrays["x"]).max(axis=-1).min(axis=-1) < 1e-5).all()  # the ends are examples
+    np.testing.assert_allclose(walks[:, 1], walks[:, ::2].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(walks, 20.0, atol=0.6)
+    with pytest.raises(ValueError, match=r"label is 1, but none of 2000 examples drawn from split 'test' has it; "):
+        drawn(run, label=1)
+
+
+def test_one_example_of_a_class_has_no_walk(drawn):
+    run, _ = sorted_by_class(run_of(Placed()), [1, 5])
+    assert sorted(drawn(run)) == ["codes", "traversals"]
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -62,6 +62,7 @@ from genjax.metrics.molecules import rdkit_version as rdkit_version
 from genjax.metrics.neighbours import neighbour_radii as neighbour_radii
 from genjax.metrics.neighbours import precision_recall_density_coverage as precision_recall_density_coverage
 from genjax.metrics.parzen import parzen_bandwidth as parzen_bandwidth
+from genjax.metrics.parzen import parzen_bandwidth_search as parzen_bandwidth_search
 from genjax.metrics.parzen import parzen_log_likelihood as parzen_log_likelihood
 from genjax.metrics.reconstruction import SSIM_WINDOW as SSIM_WINDOW
 from genjax.metrics.reconstruction import Reconstruction as Reconstruction

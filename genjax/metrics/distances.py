@@ -55,9 +55,13 @@ def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) ->
 
     empty = jnp.zeros((len(rows), count), dtype), jnp.zeros((1, count), dtype)
     squared, norms = jax.lax.fori_loop(0, -(-count // tile), fill, empty)
+    return squared, rounding(dim, dtype) * (row_norms + norms)
+
+
+def rounding(dim: int, dtype: str) -> float:
+    """Return the error that (1) may have, as a share of |x|² + |y|², for features of this length."""
     # Rounding of D products adds up like a random walk; measured errors stay below, for constant features too.
-    error = (4 + 2 * dim**0.5) * float(jnp.finfo(dtype).eps) * (row_norms + norms)
-    return squared, error
+    return (4 + 2 * dim**0.5) * float(jnp.finfo(dtype).eps)
 
 
 def decide(

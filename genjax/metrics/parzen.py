@@ -24,9 +24,11 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size, checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, rounding, squared_distances
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
+
+_FLOAT32 = np.finfo(np.float32)
 
 
 def parzen_log_likelihood(
@@ -74,7 +76,8 @@ def parzen_bandwidth(
     Args:
       generated: samples, shape (M, D).
       validation: data that the test data is not part of, shape (N, D).
-      bandwidths: to choose from; if the first or last of a rising list is chosen, a wider one has a better.
+      bandwidths: to choose from; if the first or last of a rising list is chosen, a wider one has a better, and
+        ``parzen_bandwidth_search`` finds it.
       chunk_size: rows of validation data whose distances to all samples are in memory at once.
       progress: called with the number of rows just finished, N in all.
 
@@ -85,6 +88,59 @@ def parzen_bandwidth(
         raise ValueError("bandwidths is empty; give some to choose from, such as numpy.logspace(-1, 0, 10)")
     means = _log_prob(generated, validation, bandwidths, chunk_size, progress).mean(axis=1)
     return float(bandwidths[int(np.argmax(means))])
+
+
+def parzen_bandwidth_search(
+    generated: Array | np.ndarray,
+    validation: Array | np.ndarray,
+    bandwidths: Sequence[float],
+    *,
+    most_extensions: int = 8,
+    chunk_size: int = 1024,
+) -> tuple[float, bool]:
+    """Return the bandwidth under which validation data is likeliest, and whether both its neighbours were tried.
+
+    While the first or last bandwidth is the best, as many as were given continue the list on that side, each in the
+    ratio of the two at the edge. Samples that the validation data coincide with want zero: the search ends at an edge,
+    and says so, before the rounding of distances counts.
+
+    Args:
+      generated: samples, shape (M, D).
+      validation: data that the test data is not part of, shape (N, D).
+      bandwidths: to begin with, two or more, rising. Where one between its ends is the best, it is returned.
+      most_extensions: how often the list may grow.
+      chunk_size: rows of validation data whose distances to all samples are in memory at once.
+
+    Raises:
+      ValueError: for bandwidths that do not rise or fewer than two, and as ``parzen_log_likelihood``.
+
+    >>> parzen_bandwidth_search(np.array([[0.0]]), np.array([[-40.0], [40.0]]), (1.0, 2.0, 4.0))  # best: h = 40
+    (32.0, True)
+    """
+    widths = np.asarray(bandwidths, np.float64)
+    if widths.size < 2 or not (np.diff(widths) > 0).all():
+        raise ValueError(f"bandwidths are {widths.tolist()}, but must be two or more that rise; sort and add some")
+
+    def scored(widths: np.ndarray) -> dict[float, float]:
+        means = _log_prob(generated, validation, widths.tolist(), chunk_size, None).mean(axis=1)
+        return dict(zip(widths.tolist(), means.tolist(), strict=True))
+
+    found, powers = scored(widths), np.arange(1, widths.size + 1)
+    spread = np.asarray(validation, np.float64).var(axis=0)
+    narrowest = math.sqrt(2 * rounding(spread.size, "float32") * spread.sum())  # twice |x|²: a sample is where x is
+    for _ in range(most_extensions):
+        best = max(found, key=found.__getitem__)
+        rising = sorted(found)
+        if rising[0] < best < rising[-1]:
+            break
+        edge, inner = rising[:2] if best == rising[0] else rising[:-3:-1]
+        more = edge * (edge / inner) ** powers
+        more = more[(more > max(narrowest, _FLOAT32.tiny)) & (more < _FLOAT32.max)]
+        if more.size == 0:
+            break
+        found |= scored(more)
+    best = max(found, key=found.__getitem__)
+    return best, min(found) < best < max(found)
 
 
 def parzen_log_prob(

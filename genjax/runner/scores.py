@@ -342,19 +342,26 @@ def _parzen(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     if evaluation.run.experiment.data.tokenizer is not None:
         return [unavailable(name, _NO_FEATURES_OF_TEXT)]
     validation, test = evaluation.split_features("validation").features, evaluation.reference.features
+    searches = [
+        metrics.parzen_bandwidth_search(generated.features, validation[:MOST_VALIDATION], PARZEN_BANDWIDTHS)
+        for generated in evaluation.generated
+    ]
+    at_edge = [seed for seed, (_, within) in zip(evaluation.run.seeds, searches, strict=True) if not within]
     told = []
-    for generated in evaluation.generated:
-        bandwidth = metrics.parzen_bandwidth(generated.features, validation[:MOST_VALIDATION], PARZEN_BANDWIDTHS)
+    for generated, (bandwidth, _) in zip(evaluation.generated, searches, strict=True):
         done = evaluation.progress(name, len(test))
         values = metrics.parzen_log_likelihood(generated.features, test, bandwidth=bandwidth, progress=done)
         guarantee = "estimate that ranks models wrongly (arXiv:1511.01844)"
         protocol = evaluation.protocol | {"units": "nats per example", "bandwidth": bandwidth, "guarantee": guarantee}
+        if at_edge:
+            protocol |= {"bandwidth search": f"ended at an edge for seeds {at_edge}"}
         value, error = (float(values[f"parzen_log_likelihood{part}"]) for part in ("", "_standard_error"))
         told.append([Result(name=name, value=value, standard_error=error, protocol=protocol)])
     return _joined(told)
 
 
 _NO_FEATURES_OF_TEXT = "samples are text, which has no features here"
+# For data in [0, 1]; of another scale they are continued.
 PARZEN_BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
 MOST_VALIDATION = 1000  # examples that a bandwidth is chosen on
 METRICS: Mapping[str, Callable[[Evaluation, Sequence[str]], list[Result]]] = {

@@ -10,6 +10,8 @@ from sklearn.cluster import KMeans
 
 from genjax.metrics import parzen
 
+WIDTHS = np.logspace(-1.4, 0.4, 10).tolist()
+
 
 def test_is_the_mixture_of_windows():
     rng = np.random.default_rng(0)
@@ -60,6 +62,32 @@ def test_bandwidth_is_the_likeliest_on_validation_data():
     assert done == [200, 200, 100]
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e-5])
+def test_the_search_goes_on_until_a_bandwidth_between_others_is_the_best(scale):
+    """It follows the data's scale, and is as good as the best of a fine list that holds the right one for certain."""
+    samples, validation = scale * np.random.default_rng(0).normal(size=(2, 400, 2))
+    best, within = parzen.parzen_bandwidth_search(samples, validation, WIDTHS)
+    fine = parzen.parzen_bandwidth(samples, validation, (scale * np.logspace(-1.2, 0.2, 150)).tolist())
+    assert within
+    assert abs(np.log10(best / fine)) < 0.11  # the ratio of neighbours is 10^0.2
+    if scale == 1.0:
+        assert best == parzen.parzen_bandwidth(samples, validation, WIDTHS)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 100])
+def test_a_search_without_end_says_so(dim):
+    """Copies of the validation data want a bandwidth of zero; rounding of the distances between them does not hide it.
+
+    One that may not grow, or whose next bandwidth is no float32, keeps its edge.
+    """
+    samples = np.random.default_rng(0).normal(size=(50, dim))
+    best, within = parzen.parzen_bandwidth_search(samples, samples, WIDTHS)
+    assert 1e-4 < best < 0.03 and not within
+    assert parzen.parzen_bandwidth_search(1e3 * samples, samples, WIDTHS, most_extensions=0) == (WIDTHS[-1], False)
+    far = 1e18 * samples[:2]
+    assert parzen.parzen_bandwidth_search(far[:1], far[1:], (1.0, 1e30)) == (1e30, False)
+
+
 def test_it_ranks_cluster_centres_above_the_truth():
     """The warning of the module: 100 k-means centres of the data beat 100 samples of its distribution."""
     rng = np.random.default_rng(0)
@@ -81,5 +109,8 @@ def test_what_makes_no_density_is_refused():
         parzen.parzen_log_likelihood(np.ones((2, 1)), np.ones((2, 1)), bandwidth=0.0)
     with pytest.raises(ValueError, match="bandwidths is empty"):
         parzen.parzen_bandwidth(np.ones((2, 1)), np.ones((2, 1)), ())
+    for widths in ((0.5,), (0.5, 0.5)):
+        with pytest.raises(ValueError, match=r"bandwidths are .0.5.*, but must be two or more that rise"):
+            parzen.parzen_bandwidth_search(np.ones((2, 1)), np.ones((2, 1)), widths)
     with pytest.raises(ValueError, match="generated has 2 features, but reference has 1"):
         parzen.parzen_log_likelihood(np.ones((2, 2)), np.ones((2, 1)), bandwidth=1.0)

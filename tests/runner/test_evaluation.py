@@ -217,6 +217,44 @@ def test_parzen_windows_of_the_right_model():
     assert truth - 0.5 < result.value < truth + 0.2
     assert 0.1 < result.protocol["bandwidth"] < 0.7
     assert "ranks models wrongly" in result.protocol["guarantee"]
+    assert "bandwidth search" not in result.protocol
+
+
+def test_windows_are_as_wide_as_the_data_wants():
+    """Data and samples of standard deviation 30 want a bandwidth of ten times the widest of the list."""
+    samples = jnp.asarray(30 * np.random.default_rng(1).normal(size=(600, 2)), jnp.float32)
+
+    @dataclasses.dataclass(frozen=True)
+    class Wide(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return samples[:num_samples]
+
+    run = run_of(Wide(), (0.0,))
+    rng = np.random.default_rng(2)
+    draws = {name: 30 * rng.normal(size=(300, 2)) for name in ("train", "validation", "test")}
+    splits = {name: data.ArraySource({"x": x.astype(np.float32)}) for name, x in draws.items()}
+    dataset = data.Dataset(name="wide", splits=splits)
+    run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, data=dataset))
+    result = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=600)["parzen"]
+    truth = -np.log(2 * np.pi * np.e * 30**2)
+    assert 5 < result.protocol["bandwidth"] < 20
+    assert truth - 0.3 < result.value < truth + 0.2
+    assert "bandwidth search" not in result.protocol
+
+
+def test_windows_around_the_validation_data_itself_have_no_best_width():
+    """Of two replicas, the second alone copies it."""
+    run = run_of(Gaussian(), (0.0, 1.0))
+    validation = jnp.asarray(run.experiment.data.splits["validation"].take(np.arange(50))["x"])
+
+    @dataclasses.dataclass(frozen=True)
+    class Copier(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return jnp.where(variables.params["mean"][0] > 0, validation, 0.5 * validation)
+
+    run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, model=Copier()))
+    result = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=50)["parzen"]
+    assert result.protocol["bandwidth search"] == "ended at an edge for seeds [1]"
 
 
 def test_everything_at_once_is_each_by_itself():

@@ -5,8 +5,8 @@ genjax evaluate RUN --metrics aggregated_posterior reconstruction --split valida
 Reached: 1,000 codes of held-out images and 1,000 draws of the prior are not told apart at the 5 % level in any of 12
 draws, four of each of seeds 0 to 2 (p = 0.11 to 0.98); of test images, which are by other writers, in 9 of 12. Without
 the prior, codes of training images are told from those of test images as often, in 2 of 8 draws of seeds 1 and 2, and
-never from held-out ones. Squared error of test pixels 0.0421 ± 0.0041; 59,000 training images; 5 to 10 min a seed beside
-other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 10,000 steps (seed 0): 0.0373, test p = 0.027 to 0.879.
+never from held-out ones. Squared error of test pixels 0.0421 ± 0.0041; 59,000 training images; 5 to 10 min a seed
+beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 10,000 steps (seed 0): 0.0373, p = 0.027 to 0.879.
 """
 
 import flax.linen as nn

@@ -113,7 +113,6 @@ def test_codes_are_trained_to_priors_that_are_not_normal(prior, labels):
         keys = jax.random.split(jax.random.key(2 if label is None else 3 + label), 4)
         drawn = prior.sample(keys[0], len(mine), label)
         p_value = mmd_test(keys[1], drawn, mine)["p_value"]
-        print(f"class {label}: p = {p_value:.3f}")
         assert p_value > 0.01
         if label is None or isinstance(prior, SwissRoll):
             blob = jax.random.multivariate_normal(keys[2], drawn.mean(0), jnp.cov(drawn.T), (len(mine),))

@@ -4,8 +4,8 @@ With E the encoder and D the decoder, and u_i the unit vector of a dimension,
 
 * ``interpolate``: D along a straight or spherical path from E(x) to E(y),
 * ``traverse``: D(z + t u_i) for dimensions i and values t, a row of pictures for each dimension,
-* ``attribute_vector``: mean of E(x) with an attribute less that without it; ``attribute_vector_of``: the same of codes
-  that are at hand; ``add_attribute``: D(E(x) + s v)
+* ``attribute_vector``: mean of E(x) with an attribute less that without it; ``add_attribute``: D(E(x) + s v);
+  ``attribute_vector_of`` and ``add_attribute_to``: the same of codes that are at hand
   (Anders Larsen, Søren Sønderby, Hugo Larochelle & Ole Winther 2016, arXiv:1512.09300).
 """
 
@@ -139,8 +139,12 @@ def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
 
 def add_attribute(model: Any, variables: Variables, x: Array, vector: Array, strengths: Array) -> Array:
     """Decode the codes of x (B, ...) moved by multiples (S,) of an attribute vector, to (B, S, ...)."""
-    codes = _codes(model, variables, x)
-    steps = strengths.reshape(1, -1, *[1] * (codes.ndim - 1)) * vector[None, None]
+    return add_attribute_to(model, variables, _codes(model, variables, x), vector, strengths)
+
+
+def add_attribute_to(model: Any, variables: Variables, codes: Array, vector: Array, strengths: Array) -> Array:
+    """Decode codes (B, D, ...) moved by multiples (S,) of an attribute vector, or of one for each, to (B, S, ...)."""
+    steps = strengths.reshape(1, -1, *[1] * (codes.ndim - 1)) * jnp.broadcast_to(vector, codes.shape)[:, None]
     return _decode(model, variables, codes[:, None] + steps)
 
 

@@ -132,10 +132,10 @@ _mmd_squared.defvjp(_forward, _backward, symbolic_zeros=True)  # which tells wha
 def _value_and_gradients(x: Array, y: Array, settings: _Settings, needed: tuple[bool, bool]) -> tuple[Array, Gradients]:
     n, m = len(x), len(y)
     # No distance depends on the origin, but the digits lost in them do.
-    x_centred, y_centred, center = _centred(x), _centred(y), jnp.mean(x, axis=0)[None]
-    xx, xx_to_x = _sweep(x_centred, x_centred, settings, same=True, gradient=needed[0])
+    y_centred = _centred(y)
+    x, y = _centred(x), y - jnp.mean(x, axis=0)[None]
+    xx, xx_to_x = _sweep(x, x, settings, same=True, gradient=needed[0])
     yy, yy_to_y = _sweep(y_centred, y_centred, settings, same=True, gradient=needed[1])
-    x, y = x_centred, y - center
     yx, yx_to_y = _sweep(y, x, settings, same=False, gradient=needed[1])
     of_x, of_y = (1.0 / (size * (size - 1.0 if settings.unbiased else size)) for size in (n, m))
     across = 2.0 / (n * m)

@@ -129,9 +129,8 @@ def _attributes(model: Any, run: Run, codes: Array, labels: np.ndarray, classes:
     """A row for each class: an example of the next one, moved by up to two attribute vectors."""
     vectors = jnp.stack([latent.attribute_vector_of(codes, jnp.asarray(labels == wanted)) for wanted in classes])
     others = np.array([np.argmax(labels == other) for other in np.roll(classes, -1)])
-    strengths = jnp.linspace(0.0, 2.0, steps).reshape(1, -1, *[1] * (codes.ndim - 1))
-    moved = codes[others][:, None] + strengths * vectors[:, None]
-    return _picture(run, model.decode(run.replica(), moved.reshape(-1, *codes.shape[1:])), steps)
+    moved = latent.add_attribute_to(model, run.replica(), codes[others], vectors, jnp.linspace(0.0, 2.0, steps))
+    return _picture(run, moved.reshape(-1, *moved.shape[2:]), steps)
 
 
 def _picture(run: Run, x: Array, columns: int) -> np.ndarray:

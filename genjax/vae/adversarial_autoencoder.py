@@ -53,7 +53,7 @@ from genjax.ops import (
 )
 from genjax.ops.labels import Condition
 from genjax.ops.priors import Prior
-from genjax.vae.ends import decoder_part, moments, reparameterized
+from genjax.vae.ends import decoder_part, gaussian_draw, moments
 
 
 @final
@@ -261,8 +261,7 @@ class AdversarialAutoencoder:
         outputs, state = apply_part(self, "encoder", variables, x, key=dropout_key, train=train)
         if self.code == "deterministic":
             return at_least_float32(outputs), state
-        mean, log_var = moments(outputs)
-        return reparameterized(mean, log_var, jax.random.normal(noise_key, mean.shape, mean.dtype)), state
+        return gaussian_draw(noise_key, *moments(outputs)), state
 
     def _discriminate(
         self, variables: Variables, key: Array, latent: Array, label: Array | None

@@ -43,7 +43,7 @@ from genjax.ops import (
     linear_path,
     log_mean_weight,
 )
-from genjax.vae.ends import LOG_VAR_BOUND, decoder_part, reparameterized
+from genjax.vae.ends import LOG_VAR_BOUND, decoder_part, gaussian_draw
 
 PROPOSAL_SCALE = 1.2  # of the fitted Gaussian's deviations: weights have a finite variance only under wide proposals
 
@@ -230,7 +230,7 @@ class AVB:
         log_var = log_var + 2 * jnp.log(PROPOSAL_SCALE)
 
         def log_weight(key: Array) -> Array:
-            latent = reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
+            latent = gaussian_draw(key, mean, log_var)
             outputs, _ = apply_part(self, "decoder", variables, latent)
             log_ratio = gaussian_log_prob(latent) - gaussian_log_prob(latent, mean, log_var)
             return self.likelihood.log_prob(outputs, x) + jnp.sum(log_ratio, axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
@@ -20,6 +21,11 @@ def moments(outputs: Array) -> tuple[Array, Array]:
 def reparameterized(mean: Array, log_var: Array, noise: Array) -> Array:
     """The draw m + √v ε of N(m, v) that standard normal noise ε makes."""
     return mean + jnp.exp(0.5 * log_var) * noise
+
+
+def gaussian_draw(key: Array, mean: Array, log_var: Array) -> Array:
+    """One draw of N(m, v) for each of the means."""
+    return reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
 
 
 def decoder_part(net: Net, arguments: tuple[Array, ...], likelihood: Likelihood, x: Array) -> Part:

@@ -39,7 +39,7 @@ from genjax.ops import (
 )
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import Condition
-from genjax.vae.ends import decoder_part, moments, reparameterized
+from genjax.vae.ends import decoder_part, gaussian_draw, moments, reparameterized
 
 
 @final
@@ -117,7 +117,7 @@ class VAE:
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
         mean, log_var, encoder_state = self._encode(variables, x, given, encoder_key, train=True)
-        latent = reparameterized(mean, log_var, jax.random.normal(noise_key, mean.shape, mean.dtype))
+        latent = gaussian_draw(noise_key, mean, log_var)
         outputs, decoder_state = self._decode(variables, latent, given, decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))  # Kingma & Welling (2014), eq. 10
         kl = jnp.mean(jnp.sum(gaussian_kl(mean, log_var), axis=-1))
@@ -191,8 +191,7 @@ class VAE:
         self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
     ) -> Array:
         """One draw from q(z | x) for each example, (B, D)."""
-        mean, log_var = self.posterior(variables, x, label=label)
-        return reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
+        return gaussian_draw(key, *self.posterior(variables, x, label=label))
 
     def log_prob_lower_bound(
         self,

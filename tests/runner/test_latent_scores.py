@@ -17,21 +17,28 @@ from genjax.runner import Experiment, Run
 from genjax.runner.latent_pictures import latent_pictures
 
 
-@final
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Shifted:
-    """The identity, whose posterior is off by a shift: data N(0, I) then give codes N(shift, I)."""
-
-    num_classes: None = None
+class Nothing:
+    """What a model has that learns nothing; its samples are N(0, I)."""
 
     def init(self, key, batch):
-        return Variables({"shift": jnp.zeros(2)}, {})
+        return Variables({}, {})
 
     def objectives(self):
         return ()
 
     def sample(self, variables, key, num_samples):
         return jax.random.normal(key, (num_samples, 2))
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shifted(Nothing):
+    """The identity, whose posterior is off by a shift: data N(0, I) then give codes N(shift, I)."""
+
+    num_classes: None = None
+
+    def init(self, key, batch):
+        return Variables({"shift": jnp.zeros(2)}, {})
 
     def encode(self, variables, x):
         return x + variables.params["shift"][None]
@@ -51,16 +58,10 @@ class Shifted:
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Placed:
+class Placed(Nothing):
     """Data of class k around 10 k, which the code leaves out."""
 
     num_classes: int = 3
-
-    def init(self, key, batch):
-        return Variables({}, {})
-
-    def objectives(self):
-        return ()
 
     def sample(self, variables, key, num_samples, *, label):
         return jax.random.normal(key, (num_samples, 2)) + 10.0 * jnp.broadcast_to(label, num_samples)[:, None]
@@ -74,19 +75,10 @@ class Placed:
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Signs:
+class Signs(Nothing):
     """Four codes: one for each quadrant, and the last two never used."""
 
     num_codes: int = 8
-
-    def init(self, key, batch):
-        return Variables({}, {})
-
-    def objectives(self):
-        return ()
-
-    def sample(self, variables, key, num_samples):
-        return jax.random.normal(key, (num_samples, 2))
 
     def encode(self, variables, x):
         return ((x[:, 0] > 0) + 2 * (x[:, 1] > 0)).astype(jnp.int32)
@@ -97,17 +89,8 @@ class Signs:
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FirstEntry:
+class FirstEntry(Nothing):
     """Draws of its posterior follow the first entry of the data alone."""
-
-    def init(self, key, batch):
-        return Variables({}, {})
-
-    def objectives(self):
-        return ()
-
-    def sample(self, variables, key, num_samples):
-        return jax.random.normal(key, (num_samples, 2))
 
     def sample_prior(self, variables, key, num_samples):
         return jax.random.normal(key, (num_samples, 2))

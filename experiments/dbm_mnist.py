@@ -70,5 +70,5 @@ def experiment(
         stages=(*latent.greedy_stages(machines, layers, [pretraining_steps] * len(machines)), joint),
         batch_size=batch_size,
         log_every=1_000,
-        picture_arguments={"mean": True},
+        preview_kwargs={"mean": True},
     )

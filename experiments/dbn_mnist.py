@@ -67,5 +67,5 @@ def experiment(
         stages=(*latent.greedy_stages(model.layers, layers, [steps] * len(layers)), tuning),
         batch_size=batch_size,
         log_every=1_000,
-        picture_arguments={"mean": True},
+        preview_kwargs={"mean": True},
     )

@@ -10,8 +10,8 @@ A chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
 from pathlib import Path
 
 from genjax import Experiment, autoregressive, data
-from genjax.learners import muon_and_adam
 from genjax.nets import squared_relu
+from genjax.optimizers import muon_and_adam
 
 
 def experiment(

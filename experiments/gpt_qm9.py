@@ -12,8 +12,8 @@ by itself: of the distinct valid samples 15.2 % are in the splits held out, a fi
 from pathlib import Path
 
 from genjax import Experiment, autoregressive, data
-from genjax.learners import muon_and_adam
 from genjax.nets import squared_relu
+from genjax.optimizers import muon_and_adam
 
 
 def experiment(

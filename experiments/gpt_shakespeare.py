@@ -13,7 +13,7 @@ for accelerators, not yet run on one.
 """
 
 from genjax import Experiment, autoregressive, data
-from genjax.learners import muon_and_adam
+from genjax.optimizers import muon_and_adam
 
 
 def experiment(

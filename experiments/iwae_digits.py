@@ -51,5 +51,5 @@ def experiment(
         ema_decay=0.999,
         steps=steps,
         batch_size=batch_size,
-        picture_arguments={"mean": True},
+        preview_kwargs={"mean": True},
     )

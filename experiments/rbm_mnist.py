@@ -62,5 +62,5 @@ def experiment(
         steps=steps,
         batch_size=batch_size,
         log_every=1_000,
-        picture_arguments={"mean": True},
+        preview_kwargs={"mean": True},
     )

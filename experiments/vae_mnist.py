@@ -40,5 +40,5 @@ def experiment(
         optimizer=optax.chain(optax.clip_by_global_norm(100.0), optax.adam(schedule)),
         steps=steps,
         batch_size=batch_size,
-        picture_arguments={"mean": True},
+        preview_kwargs={"mean": True},
     )

@@ -1,5 +1,5 @@
 """``python -m genjax`` is the command line."""
 
-from genjax.cli import main
+from genjax.cli.main import main
 
 main()

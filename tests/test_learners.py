@@ -11,7 +11,8 @@ import optax
 import pytest
 
 from genjax.core import Objective, Variables
-from genjax.learners import clip_params, gradient_learner
+from genjax.learners import gradient_learner
+from genjax.optimizers import clip_params
 
 KEY = jax.random.key(0)
 

@@ -36,7 +36,7 @@ import optax
 from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, steps_of, timed
 
 from genjax import Variables, diffusion, gradient_learner, nets
-from genjax.runner.placement import Placement
+from genjax.sharding import Placement
 
 SHAPE, FEATURES, MULTIPLIERS, BLOCKS, GROUPS = (28, 28, 1), 32, (1, 2, 2), 2, 8
 BATCH, STEPS, SAMPLES, SAMPLER_STEPS, LEARNING_RATE = 32, 4, 16, 50, 1e-4

@@ -26,9 +26,9 @@ from report import Row, arguments, interleaved, print_rows, ratio
 from genjax import data, nets, ops, vae
 from genjax.core import step_key, stream_key
 from genjax.runner import Experiment, Interrupted
-from genjax.runner.logs import MetricLog
+from genjax.runner.log import MetricLog
 from genjax.runner.loop import Hooks, StageLoop
-from genjax.runner.placement import Placement
+from genjax.sharding import Placement
 
 STEPS, LOG_EVERY, BATCH = 2000, 100, 128
 

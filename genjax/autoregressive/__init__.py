@@ -3,12 +3,12 @@
 Their likelihoods are exact, and ``decoding`` draws from all of them, one cached step after the other.
 """
 
+from genjax.autoregressive.causal import CausalModel, CausalNet
 from genjax.autoregressive.decoding import Sampling, generate
 from genjax.autoregressive.gated_pixel_cnn import GatedPixelNet, gated_pixel_cnn
 from genjax.autoregressive.gpt import GPT
 from genjax.autoregressive.gpt2 import load_gpt2, save_gpt2
 from genjax.autoregressive.made import MADE
-from genjax.autoregressive.model import CausalModel, CausalNet
 from genjax.autoregressive.pixel_cnn import PixelNet, pixel_cnn
 from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, pixel_cnn_pp
 from genjax.autoregressive.pixel_rnn import PixelRNNNet, pixel_rnn

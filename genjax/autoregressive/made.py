@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax import nets
+from genjax.autoregressive.causal import checked_values, known_tokens
 from genjax.autoregressive.decoding import Callback, Sampling, generate
-from genjax.autoregressive.model import checked_values, known_tokens
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import (
     at_least_float32,

@@ -28,8 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.ops import LogisticMixture, check_at_least, check_dropout

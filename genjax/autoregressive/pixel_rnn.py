@@ -35,8 +35,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import CausalCache, CausalConv, Conv, linear
 from genjax.ops import Categorical, at_least_float32, check_at_least, check_dropout

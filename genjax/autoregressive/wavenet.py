@@ -30,8 +30,8 @@ from typing import Any, ClassVar, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
-from genjax.autoregressive.model import CausalModel
 from genjax.core import Array, PyTree
 from genjax.nets import gated_tanh, linear
 from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropout

@@ -38,7 +38,7 @@ import jax.numpy as jnp
 
 from genjax.boltzmann.units import Binary, Units
 from genjax.core import Array
-from genjax.ops import sum_over_example
+from genjax.ops import sum_except_batch
 
 MOST_ENUMERATED = 25  # binary units, whose states are all added up
 BLOCK = 12  # units whose states are in memory together
@@ -222,7 +222,7 @@ def reconstruction(layers: Layers, v: Array) -> Array:
 
 def reconstruction_error(layers: Layers, v: Array) -> Array:
     """Return the mean squared error of v by the means of hidden units and then of visible ones, (B,)."""
-    return sum_over_example(jnp.square(reconstruction(layers, v) - v)) / v.shape[1]
+    return sum_except_batch(jnp.square(reconstruction(layers, v) - v)) / v.shape[1]
 
 
 def _bits(numbers: Array, num_bits: int) -> Array:

@@ -31,7 +31,7 @@ from genjax.ops import (
     check_finite,
     check_values,
     gaussian_log_prob,
-    sum_over_example,
+    sum_except_batch,
 )
 
 
@@ -111,7 +111,7 @@ class Binary:
 
     def log_partition(self, inputs: Array) -> Array:
         """See ``Units``."""
-        return sum_over_example(jax.nn.softplus(inputs))
+        return sum_except_batch(jax.nn.softplus(inputs))
 
     def mean(self, inputs: Array) -> Array:
         """See ``Units``."""
@@ -163,7 +163,7 @@ class Binomial:
     def log_measure(self, v: Array) -> Array:
         """See ``Units``."""
         gammaln, n = jax.scipy.special.gammaln, self.num_copies
-        return sum_over_example(gammaln(n + 1.0) - gammaln(v + 1) - gammaln(n - v + 1))
+        return sum_except_batch(gammaln(n + 1.0) - gammaln(v + 1) - gammaln(n - v + 1))
 
     def log_partition(self, inputs: Array) -> Array:
         """See ``Units``."""
@@ -210,11 +210,11 @@ class Gaussian:
 
     def log_measure(self, v: Array) -> Array:
         """See ``Units``."""
-        return sum_over_example(gaussian_log_prob(v))
+        return sum_except_batch(gaussian_log_prob(v))
 
     def log_partition(self, inputs: Array) -> Array:
         """See ``Units``."""
-        return sum_over_example(0.5 * jnp.square(inputs))
+        return sum_except_batch(0.5 * jnp.square(inputs))
 
     def mean(self, inputs: Array) -> Array:
         """See ``Units``."""

@@ -17,7 +17,7 @@ from genjax.data.arrays import npy as npy
 from genjax.data.arrays import npz as npz
 from genjax.data.audio import clips as clips
 from genjax.data.audio import wav as wav
-from genjax.data.bars import bars_and_stripes as bars_and_stripes
+from genjax.data.bars_and_stripes import bars_and_stripes as bars_and_stripes
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits
@@ -26,11 +26,11 @@ from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
 from genjax.data.dataset import Dataset as Dataset
 from genjax.data.images import image_folder as image_folder
-from genjax.data.line_sets import end_of_line as end_of_line
-from genjax.data.line_sets import lines as lines
+from genjax.data.lines import end_of_line as end_of_line
+from genjax.data.lines import lines as lines
 from genjax.data.loading import load as load
 from genjax.data.loading import names as names
-from genjax.data.order import order as order
+from genjax.data.shuffling import order as order
 from genjax.data.sounds import Sound as Sound
 from genjax.data.sounds import Voices as Voices
 from genjax.data.sounds import Waveform as Waveform

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import Dataset
-from genjax.data.files import existing, opened_npz
+from genjax.data.io import existing, opened_npz
 from genjax.data.source import ArraySource, Source
 from genjax.data.splitting import Size, split_source
 

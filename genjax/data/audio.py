@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from genjax.data.dataset import Dataset
-from genjax.data.files import opened_npz
 from genjax.data.folders import Files, find_splits
+from genjax.data.io import opened_npz
 from genjax.data.sounds import Encoding, Waveform
 from genjax.data.source import ArraySource
 from genjax.data.splitting import Size, last, spaced

@@ -19,7 +19,7 @@ from typing import Any, final
 
 import numpy as np
 
-from genjax.data.files import existing
+from genjax.data.io import existing
 from genjax.data.tokenizers import checked_tokens
 
 NUM_BYTES = 256

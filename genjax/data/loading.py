@@ -14,9 +14,9 @@ from genjax.data.bundled import TABLES, bundled, digits
 from genjax.data.chorales import chorales
 from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
-from genjax.data.files import existing
 from genjax.data.folders import contains
-from genjax.data.line_sets import lines
+from genjax.data.io import existing
+from genjax.data.lines import lines
 from genjax.data.synthetic import DENSITIES
 from genjax.data.synthetic import dataset as synthetic_dataset
 from genjax.data.tfds_sets import base_name, near_names, tfds, tfds_names

@@ -1,7 +1,7 @@
 """Streaming: the batches of training read ahead by threads, for data that does not fit on the accelerator.
 
 With batch size B and M minibatches a step, step t uses the positions t·B·M … (t + 1)·B·M of the endless stream of
-examples (``genjax.data.order``), shaped (M, B). So a stream is a pure function of the key and the step: it starts
+examples (``genjax.data.shuffling``), shaped (M, B). So a stream is a pure function of the key and the step: it starts
 anywhere, and gives exactly the batches that the same data gives when it is resident.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from genjax.data.order import key_words, order_of_words
+from genjax.data.shuffling import key_words, order_of_words
 from genjax.data.source import Source
 
 _MAX_STEPS = 2**31 - 1  # the step of a training state is int32

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.bpe import BPE
-from genjax.data.files import existing
+from genjax.data.io import existing
 from genjax.data.tokenizers import Bytes, Characters, Tokenizer
 
 Choice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer

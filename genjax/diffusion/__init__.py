@@ -2,11 +2,11 @@
 
 from genjax.diffusion.ancestral import DDIM, Ancestral
 from genjax.diffusion.coupling import Coupling, SinkhornCoupling
+from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
 from genjax.diffusion.guidance import by_classifier, classifier_free, thresholded
-from genjax.diffusion.model import Diffusion
 from genjax.diffusion.ode import Churn, Euler, EulerMaruyama, Heun, PredictorCorrector, ProbabilityFlow
 from genjax.diffusion.parametrization import (
     Data,

@@ -35,8 +35,8 @@ import numpy as np
 
 from genjax.core import Array, Variables
 from genjax.diffusion.ancestral import Ancestral
+from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.grid import Grid
-from genjax.diffusion.model import Diffusion
 from genjax.diffusion.process import Level
 from genjax.diffusion.sampling import Sampler, walk
 from genjax.ops import check_at_least, checked_examples

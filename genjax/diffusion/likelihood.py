@@ -38,7 +38,7 @@ from genjax.diffusion.ode import slope
 from genjax.diffusion.parametrization import Prediction, level_for
 from genjax.diffusion.process import Level, NoiseProcess, level
 from genjax.diffusion.weighting import UniformLogSNR
-from genjax.ops import Solver, check_at_least, divergence, gaussian_log_prob, sum_over_example
+from genjax.ops import Solver, check_at_least, divergence, gaussian_log_prob, sum_except_batch
 
 Predict = Callable[[Array, Array], Prediction]  # x_t (B, ...) and t () or (B,) -> x₀ and ε
 TIMES = UniformLogSNR()  # of the bound: where nothing is left of the data, it ends short of that
@@ -74,10 +74,10 @@ def bound(
         here = level_for(process, t, x)
         prediction = predict(here.alpha * x + here.sigma * noise, t)
         data_error, noise_error = (
-            sum_over_example(jnp.square(a - b)) for a, b in zip(prediction, (x, noise), strict=True)
+            sum_except_batch(jnp.square(a - b)) for a, b in zip(prediction, (x, noise), strict=True)
         )
         log_snr = process.log_snr(t)
-        chance = sum_over_example(jnp.square(noise)) - x[0].size
+        chance = sum_except_batch(jnp.square(noise)) - x[0].size
         return data_error - jax.nn.sigmoid(-log_snr) * chance, noise_error - jax.nn.sigmoid(log_snr) * chance
 
     def draw(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
@@ -96,7 +96,7 @@ def bound(
 
     keys = jax.random.split(noise_key, num_samples)
     total, _ = jax.lax.scan(draw, jnp.zeros(len(x), x.dtype), (jnp.arange(num_samples), keys))
-    prior = 0.5 * jnp.exp(last.log_snr) * sum_over_example(jnp.square(x))
+    prior = 0.5 * jnp.exp(last.log_snr) * sum_except_batch(jnp.square(x))
     return -(prior + total / num_samples)  # equation 1
 
 
@@ -125,7 +125,7 @@ def flow_log_prob(process: NoiseProcess, predict: Predict, solver: Solver, x: Ar
     state = ((start.alpha * x, log_det), nothing)
     ((noise, log_det), _), reached, _ = solver.solve(change, start.t, end.t, state, directions)
     prior = gaussian_log_prob(noise, log_var=2 * jnp.log(end.sigma))
-    log_prob = sum_over_example(prior)[:, None] + log_det + x[0].size * jnp.log(start.alpha)  # equation 3
+    log_prob = sum_except_batch(prior)[:, None] + log_det + x[0].size * jnp.log(start.alpha)  # equation 3
     return jnp.where(reached, log_prob, jnp.nan)
 
 

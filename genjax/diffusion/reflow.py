@@ -16,7 +16,7 @@ from __future__ import annotations
 import jax
 
 from genjax.core import Array, Variables
-from genjax.diffusion.model import Diffusion
+from genjax.diffusion.diffusion import Diffusion
 from genjax.ops import check_at_least
 
 

@@ -37,7 +37,7 @@ from genjax.core import Array, PyTree
 from genjax.diffusion.parametrization import Parametrization, Prediction, level_for
 from genjax.diffusion.process import NoiseProcess
 from genjax.diffusion.weighting import Errors
-from genjax.ops import check_at_least, sum_over_example
+from genjax.ops import check_at_least, sum_except_batch
 
 Says = Callable[[Array], tuple[Array, PyTree]]  # x_t (B, ...) -> the network's output (B, ...), and its new state
 
@@ -79,7 +79,7 @@ class Denoising:
         predicted = parametrization.predict(process, t, noisy, output)
         target = parametrization.target(process, t, truth)
         data, noise, own = (
-            sum_over_example(jnp.square(a - b))
+            sum_except_batch(jnp.square(a - b))
             for a, b in (*zip(predicted, truth, strict=True), (output, target))  # equation 1
         )
         return Errors(data, noise, own, size=noisy[0].size), state
@@ -121,7 +121,7 @@ class Sliced:
         directions = jax.random.rademacher(key, (self.num_directions, *noisy.shape), noisy.dtype)
         slopes = jnp.mean(jax.vmap(lambda v: v * derivative(v))(directions), axis=0)
         size = noisy[0].size
-        noise = sum_over_example(jnp.square(predicted) - 2 * here.sigma * slopes) + size  # equation 3
+        noise = sum_except_batch(jnp.square(predicted) - 2 * here.sigma * slopes) + size  # equation 3
         # Of one more ε there is σ/α less x₀, at the same x_t; and q moves as both tell it.
         less = -jnp.exp(-0.5 * process.log_snr(t))
         one = jnp.ones((len(t), 1), noisy.dtype)

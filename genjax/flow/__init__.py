@@ -11,10 +11,10 @@ from genjax.flow.coupling import Coupling
 from genjax.flow.dequantization import VariationalDequantization
 from genjax.flow.elementwise import Elementwise, Logit
 from genjax.flow.ffjord import FFJORD
+from genjax.flow.flow import Flow, Logistic, Normal
 from genjax.flow.glow import glow
 from genjax.flow.linear import ActNorm, InvertibleLinear, Permutation, Reverse
 from genjax.flow.maf import iaf, maf
-from genjax.flow.model import Flow, Logistic, Normal
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.neural_spline_flow import nsf
 from genjax.flow.nice import nice

@@ -29,7 +29,7 @@ from genjax.core import Array, Variables
 from genjax.flow.coupling import given
 from genjax.flow.transformers import Transformer
 from genjax.nets import MADE, apply_net, init_net
-from genjax.ops import at_least_float32, sum_over_example
+from genjax.ops import at_least_float32, sum_except_batch
 
 _STILL = 1e-6  # times 1 + |x|: an iteration that moves no element further has converged
 
@@ -70,7 +70,7 @@ class MaskedAutoregressive:
     def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         y, log_derivative = self.transformer.forward(self._params(variables, x, context), x)
-        return y, sum_over_example(log_derivative)
+        return y, sum_except_batch(log_derivative)
 
     def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
@@ -87,14 +87,14 @@ class MaskedAutoregressive:
         x = jax.lax.scan(dimension, (empty, jnp.zeros(len(y))), y.T)[1].T
         # One pass for the log-determinants of all dimensions, quicker than D pieces of it.
         _, log_derivative = self.transformer.forward(self._params(variables, x, context), x)
-        return x, -sum_over_example(log_derivative)
+        return x, -sum_except_batch(log_derivative)
 
     def _jacobi(self, variables: Variables, y: Array, context: Array | None) -> tuple[Array, Array]:
         def step(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             count, _, x, _ = carry
             new, log_derivative = self.transformer.inverse(self._params(variables, x, context), y)  # equation 2
             still = jnp.all(jnp.abs(new - x) <= _STILL * (1 + jnp.abs(x)))
-            return count + 1, still, new, sum_over_example(log_derivative)
+            return count + 1, still, new, sum_except_batch(log_derivative)
 
         def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
             return ~carry[1] & (carry[0] < y.shape[1] + 1)  # one pass more: the last for the log-determinants

@@ -29,7 +29,7 @@ from jax.core import Tracer
 from genjax.core import Array, PyTree, Variables
 from genjax.flow.coupling import check_stateless, check_template
 from genjax.nets import apply_net, init_net, output_shape
-from genjax.ops import Solver, at_least_float32, divergence, sum_over_example
+from genjax.ops import Solver, at_least_float32, divergence, sum_except_batch
 
 
 class Journey(NamedTuple):
@@ -147,9 +147,9 @@ def _travel(
 
         if not traced:
             velocities = v(x)
-            return (velocities,), (sum_over_example(jnp.square(velocities)),)
+            return (velocities,), (sum_except_batch(jnp.square(velocities)),)
         along = divergence(v, x, directions)
-        kinetic = sum_over_example(jnp.square(along.value))
+        kinetic = sum_except_batch(jnp.square(along.value))
         return (along.value, along.trace), (kinetic, jnp.mean(along.squares, axis=1))
 
     none = jnp.zeros(len(x))

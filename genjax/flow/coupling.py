@@ -24,7 +24,7 @@ import numpy as np
 from genjax.core import Array, Variables
 from genjax.flow.transformers import Transformer
 from genjax.nets import apply_net, init_net
-from genjax.ops import at_least_float32, sum_over_example
+from genjax.ops import at_least_float32, sum_except_batch
 
 
 @final
@@ -91,9 +91,9 @@ class Coupling:
     def _join(self, kept: Array, changed: Array, log_derivative: Array) -> tuple[Array, Array]:
         if self.parts == "checkerboard":
             mask = self._mask(kept)
-            return jnp.where(mask, kept, changed), sum_over_example(jnp.where(mask, 0.0, log_derivative))
+            return jnp.where(mask, kept, changed), sum_except_batch(jnp.where(mask, 0.0, log_derivative))
         parts = (changed, kept) if self.flip else (kept, changed)
-        return jnp.concatenate(parts, axis=-1), sum_over_example(log_derivative)
+        return jnp.concatenate(parts, axis=-1), sum_except_batch(log_derivative)
 
     def _mask(self, x: Array) -> np.ndarray:
         """Whether a pixel is kept, (1, H, W, 1)."""

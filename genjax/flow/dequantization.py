@@ -35,8 +35,8 @@ from jax.core import Tracer
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, Chain
-from genjax.flow.model import Flow, Logistic
-from genjax.ops import label_of, log_mean_weight, mean_log_weight, sum_over_example
+from genjax.flow.flow import Flow, Logistic
+from genjax.ops import label_of, log_mean_weight, mean_log_weight, sum_except_batch
 from genjax.ops.importance import LogWeights
 
 FLOW, DEQUANTIZER = "flow", "dequantizer"
@@ -146,7 +146,7 @@ class VariationalDequantization:
         noise_shape = jax.eval_shape(dequantizer.forward, own, *one)[0].shape[1:]
         noise = _NOISE.sample(key, (len(x), *noise_shape))
         logit, log_det = dequantizer.inverse(own, noise, image)
-        log_ratio = sum_over_example(_NOISE.log_prob(noise)) - sum_over_example(_NOISE.log_prob(logit))
+        log_ratio = sum_except_batch(_NOISE.log_prob(noise)) - sum_except_batch(_NOISE.log_prob(logit))
         return self._spread(x, logit), log_ratio - log_det  # equation 3
 
     def log_prob_lower_bound(

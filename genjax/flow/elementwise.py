@@ -25,7 +25,7 @@ from jax.core import Tracer
 
 from genjax.core import Array, Variables
 from genjax.flow.transformers import Transformer
-from genjax.ops import sum_over_example
+from genjax.ops import sum_except_batch
 
 _NEXT_TO_0 = 2.0**-24  # 1 less this is the float32 number below 1
 
@@ -53,12 +53,12 @@ class Elementwise:
     def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         y, log_derivative = self.transformer.forward(self._params(variables, x, context), x)
-        return y, sum_over_example(log_derivative)
+        return y, sum_except_batch(log_derivative)
 
     def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         x, log_derivative = self.transformer.inverse(self._params(variables, y, context), y)
-        return x, sum_over_example(log_derivative)
+        return x, sum_except_batch(log_derivative)
 
     def _params(self, variables: Variables, x: Array, context: Array | None) -> Array:
         bias = variables.params["bias"]
@@ -112,7 +112,7 @@ class Logit:
         p = jnp.clip(p, _NEXT_TO_0, 1 - _NEXT_TO_0)
         log_p, log_q = jnp.log(p), jnp.log1p(-p)
         log_derivative = math.log((1 - 2 * self.alpha) / (self.high - self.low)) - log_p - log_q
-        return log_p - log_q, sum_over_example(jnp.where(inside, log_derivative, -jnp.inf))
+        return log_p - log_q, sum_except_batch(jnp.where(inside, log_derivative, -jnp.inf))
 
     def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
@@ -121,7 +121,7 @@ class Logit:
         log_derivative = math.log((self.high - self.low) / (1 - 2 * self.alpha)) + (
             jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)
         )
-        return self.low + (self.high - self.low) * unit, sum_over_example(log_derivative)
+        return self.low + (self.high - self.low) * unit, sum_except_batch(log_derivative)
 
     def check(self, x: Array) -> None:
         """Refuse data beyond the interval."""

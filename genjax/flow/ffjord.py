@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Journey, VelocityField
 from genjax.flow.coupling import check_template
-from genjax.flow.model import Normal
+from genjax.flow.flow import Normal
 from genjax.ops import (
     Solver,
     check_at_least,
@@ -36,7 +36,7 @@ from genjax.ops import (
     linear_path,
     mean_log_weight,
     one_hot_label,
-    sum_over_example,
+    sum_except_batch,
 )
 
 
@@ -214,4 +214,4 @@ class FFJORD:
 
 
 def _base_log_prob(z: Array) -> Array:
-    return sum_over_example(Normal().log_prob(z))
+    return sum_except_batch(Normal().log_prob(z))

@@ -14,8 +14,8 @@ from typing import Literal
 
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.coupling import Coupling
+from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, InvertibleLinear
-from genjax.flow.model import Flow
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.scan import Scan
 from genjax.flow.transformers import Affine, Transformer

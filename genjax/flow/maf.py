@@ -24,8 +24,8 @@ import flax.linen as nn
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain, Inverse
 from genjax.flow.elementwise import Elementwise
+from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Reverse
-from genjax.flow.model import Flow
 from genjax.flow.nice import flat
 from genjax.flow.scan import Scan
 from genjax.flow.transformers import Affine

@@ -17,8 +17,8 @@ import flax.linen as nn
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.elementwise import Elementwise
+from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Reverse
-from genjax.flow.model import Flow
 from genjax.flow.nice import flat
 from genjax.flow.real_nvp import coupling_pairs
 from genjax.flow.scan import Scan

@@ -20,8 +20,8 @@ import flax.linen as nn
 from genjax.flow.bijection import Bijection, Chain, Reshape
 from genjax.flow.coupling import Coupling, check_pairs
 from genjax.flow.elementwise import Elementwise
+from genjax.flow.flow import Base, Flow, Logistic
 from genjax.flow.linear import ActNorm, Permutation
-from genjax.flow.model import Base, Flow, Logistic
 from genjax.flow.scan import Scan
 from genjax.flow.transformers import Additive, Affine
 from genjax.nets import MLP

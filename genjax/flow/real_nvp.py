@@ -18,8 +18,8 @@ import flax.linen as nn
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.coupling import Coupling, check_pairs
 from genjax.flow.elementwise import Elementwise
+from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Permutation
-from genjax.flow.model import Flow
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.nice import flat
 from genjax.flow.scan import Scan

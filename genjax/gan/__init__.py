@@ -3,7 +3,8 @@
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
-from genjax.gan.ends import DiscriminatorHead
+from genjax.gan.gan import GAN
+from genjax.gan.heads import DiscriminatorHead
 from genjax.gan.losses import (
     AdversarialLoss,
     Hinge,
@@ -15,7 +16,6 @@ from genjax.gan.losses import (
     Wasserstein,
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
-from genjax.gan.model import GAN
 from genjax.gan.penalties import R1, Consistency, Fading, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 

@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.gan.ends import check_generator, check_noise
+from genjax.gan.heads import check_generator, check_noise
 from genjax.gan.resnet import Norm, ResNetDiscriminator, ResNetGenerator, check_resnet_generator
 from genjax.nets import ConditionalBatchNorm, join
 

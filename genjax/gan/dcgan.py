@@ -20,7 +20,7 @@ from typing import Any, Literal
 import flax.linen as nn
 
 from genjax.core import Array
-from genjax.gan.ends import (
+from genjax.gan.heads import (
     Conditioning,
     DiscriminatorHead,
     Normalization,

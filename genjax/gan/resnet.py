@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.gan.ends import (
+from genjax.gan.heads import (
     Conditioning,
     DiscriminatorHead,
     Normalization,

@@ -1,9 +1,9 @@
 """What is done with codes: a prior over them, stacks of models on them, and walks among them."""
 
 from genjax.latent.greedy import finished_layers, greedy_stages
-from genjax.latent.model import LatentModel, two_stages
-from genjax.latent.walks import (
-    OneClass,
+from genjax.latent.latent_model import LatentModel, two_stages
+from genjax.latent.traversal import (
+    FixedLabel,
     add_attribute,
     add_attribute_to,
     attribute_vector,
@@ -13,8 +13,8 @@ from genjax.latent.walks import (
 )
 
 __all__ = [
+    "FixedLabel",
     "LatentModel",
-    "OneClass",
     "add_attribute",
     "add_attribute_to",
     "attribute_vector",

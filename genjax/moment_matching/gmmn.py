@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, Part, apply_part, check_part, init_net
+from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
 from genjax.ops import at_least_float32, check_at_least
 from genjax.ops.kernels import check_bandwidths, mean_kernel, mmd_squared
 
@@ -71,7 +71,7 @@ class GMMN:
         """
         x = batch["x"]
         noise = jnp.zeros((len(x), self.latent_dim))
-        check_part("generator", Part(self.generator, (noise,), x.shape, "matching x"), key)
+        check_part("generator", NetSpec(self.generator, (noise,), x.shape, "matching x"), key)
         params, state = init_net(self.generator, key, noise)
         return Variables(params={"generator": params}, state={"generator": state})
 

@@ -1,5 +1,6 @@
 """Shared Flax Linen building blocks, and the two functions through which families touch a network."""
 
+from genjax.nets.adapter import Net, NetSpec, apply_net, apply_part, check_part, init_net, init_parts, output_shape
 from genjax.nets.attention import SelfAttention2D
 from genjax.nets.causal import CausalCache, CausalConv
 from genjax.nets.conv import Conv, ConvDecoder, ConvEncoder, PixelNet, check_images, check_output_images, upsampled
@@ -11,7 +12,6 @@ from genjax.nets.levels import LevelEmbedding
 from genjax.nets.made import MADE
 from genjax.nets.mlp import MLP, gated_tanh, join, linear, scaled_init, squared_relu
 from genjax.nets.normalization import ConditionalBatchNorm, SpectralNorm, apply_layer, apply_norm
-from genjax.nets.seam import Net, Part, apply_net, apply_part, check_part, init_net, init_parts, output_shape
 from genjax.nets.unet import UNet
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "GroupNorm",
     "LevelEmbedding",
     "Net",
-    "Part",
+    "NetSpec",
     "PixelNet",
     "SelfAttention2D",
     "SpectralNorm",

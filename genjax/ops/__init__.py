@@ -1,7 +1,7 @@
 """Shared mathematics on arrays: likelihoods, divergences, importance weights, differential equations. No networks."""
 
 from genjax.ops.attention import causal_attention
-from genjax.ops.bounds import at_least_float32, bounded
+from genjax.ops.bounds import at_least_float32, clip_straight_through, straight_through
 from genjax.ops.checks import (
     check_at_least,
     check_choice,
@@ -12,7 +12,6 @@ from genjax.ops.checks import (
 )
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.divergence import Divergence, divergence
-from genjax.ops.examples import check_example_shape, check_finite, check_values, checked_examples, sum_over_example
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
 from genjax.ops.labels import condition, label_of, one_hot_label
@@ -23,6 +22,7 @@ from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, l
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
 from genjax.ops.temperature import tempered_logits, tempered_softmax
 from genjax.ops.transport import sinkhorn
+from genjax.ops.validation import check_example_shape, check_finite, check_values, checked_examples, sum_except_batch
 
 __all__ = [
     "Bernoulli",
@@ -40,7 +40,6 @@ __all__ = [
     "StandardNormal",
     "SwissRoll",
     "at_least_float32",
-    "bounded",
     "causal_attention",
     "check_at_least",
     "check_choice",
@@ -52,6 +51,7 @@ __all__ = [
     "check_shape",
     "check_values",
     "checked_examples",
+    "clip_straight_through",
     "condition",
     "conv_general_dilated",
     "divergence",
@@ -65,7 +65,8 @@ __all__ = [
     "one_hot_label",
     "sinkhorn",
     "spherical_path",
-    "sum_over_example",
+    "straight_through",
+    "sum_except_batch",
     "tempered_logits",
     "tempered_softmax",
 ]

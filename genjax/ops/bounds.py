@@ -1,7 +1,8 @@
-"""Bounds that keep a parameter representable without stopping its learning.
+"""Straight-through gradients: replace a value, and differentiate as if it had not been replaced.
 
-``bounded(v) = min(max(v, low), high)`` with the derivative of the identity, so that a value beyond a bound still feels
-the gradient that can bring it back (Bengio, Léonard & Courville 2013, arXiv:1308.3432, call this straight-through).
+Rounding, quantizing and clipping have zero gradients almost everywhere. The straight-through estimator takes the
+derivative of the identity instead, so that a value beyond a bound still receives the gradient that can bring it back
+(Yoshua Bengio, Nicholas Léonard and Aaron Courville 2013, arXiv:1308.3432).
 """
 
 from __future__ import annotations
@@ -12,29 +13,29 @@ import jax.numpy as jnp
 from genjax.core import Array
 
 
-def bounded(value: Array, low: float, high: float) -> Array:
+def clip_straight_through(value: Array, low: float, high: float) -> Array:
     """Clip to [low, high]; gradients pass as through the identity.
 
-    >>> bounded(jnp.float32(100.0), -20.0, 20.0).item()
+    >>> clip_straight_through(jnp.float32(100.0), -20.0, 20.0).item()
     20.0
-    >>> jax.grad(bounded)(100.0, -20.0, 20.0).item()
+    >>> jax.grad(clip_straight_through)(100.0, -20.0, 20.0).item()
     1.0
     """
-    return with_gradient_of(value, jnp.clip(value, low, high))
+    return straight_through(value, jnp.clip(value, low, high))
 
 
 @jax.custom_jvp
-def with_gradient_of(value: Array, replacement: Array) -> Array:
+def straight_through(value: Array, replacement: Array) -> Array:
     """Return ``replacement``, of the same shape, as a constant, with gradients to ``value`` as if it were that.
 
-    >>> jax.grad(lambda z: with_gradient_of(z, jnp.round(z)) ** 2)(0.9).item()
+    >>> jax.grad(lambda z: straight_through(z, jnp.round(z)) ** 2)(0.9).item()
     2.0
     """
     del value
     return replacement
 
 
-@with_gradient_of.defjvp
+@straight_through.defjvp
 def _identity_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return primals[1], tangents[0]
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.examples import sum_over_example
+from genjax.ops.validation import sum_except_batch
 
 
 class Divergence(NamedTuple):
@@ -54,8 +54,8 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
         return jax.jvp(field, (x,), (jnp.broadcast_to(direction, x.shape),))
 
     value, pushed = jax.vmap(push, out_axes=(None, 0))(directions)  # v, and J ε for all ε
-    traces = jax.vmap(sum_over_example)(pushed * directions)  # equation 1
-    squares = jax.vmap(sum_over_example)(jnp.square(pushed))
+    traces = jax.vmap(sum_except_batch)(pushed * directions)  # equation 1
+    squares = jax.vmap(sum_except_batch)(jnp.square(pushed))
     if exact:
         return Divergence(value, jnp.sum(traces, axis=0)[:, None], jnp.sum(squares, axis=0)[:, None])
     return Divergence(value, traces.T, squares.T)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, bounded
+from genjax.ops.bounds import at_least_float32, clip_straight_through
 
 # exp(±2 · 20) and its products with data are far inside float32.
 LOG_SCALE_BOUND = 20.0
@@ -213,7 +213,7 @@ def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels
 
 def _location_and_log_scale(outputs: Array) -> tuple[Array, Array]:
     location, log_scale = jnp.split(at_least_float32(outputs), 2, axis=-1)
-    return location, bounded(log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
+    return location, clip_straight_through(log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
 
 
 def _sum_data(log_prob: Array) -> Array:

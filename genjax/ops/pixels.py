@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, bounded
+from genjax.ops.bounds import at_least_float32, clip_straight_through
 from genjax.ops.checks import check_at_least
 from genjax.ops.likelihoods import discretized_logistic
 
@@ -152,7 +152,7 @@ class LogisticMixture:
         """Weights (B, ..., M), locations and log-scales (B, ..., C, M), coefficients (B, ..., C(C - 1)/2, M)."""
         blocks = at_least_float32(outputs).reshape(*outputs.shape[:-1], -1, self.num_components)
         weights, locations, log_scales, coefficients = jnp.split(blocks, [1, 1 + channels, 1 + 2 * channels], axis=-2)
-        log_scales = bounded(log_scales, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
+        log_scales = clip_straight_through(log_scales, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
         return weights[..., 0, :], locations, log_scales, jnp.tanh(coefficients)
 
 

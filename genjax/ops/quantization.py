@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import with_gradient_of
 from genjax.ops.checks import check_at_least
 
 SMOOTHING = 1e-5  # ε of equation 3, in vectors
@@ -70,15 +69,6 @@ def nearest_code(codes: Array, vectors: Array) -> Array:
     norms = jnp.sum(jnp.square(codes), axis=-1)
     distances = norms.reshape((1,) * (vectors.ndim - 1) + norms.shape) - 2.0 * products  # equation 1, less |z|²
     return jnp.argmin(distances, axis=-1).astype(jnp.int32)
-
-
-def straight_through(vectors: Array, codes: Array) -> Array:
-    """Return ``codes``, with gradients to ``vectors`` as if it were these; both (..., D).
-
-    >>> jax.grad(lambda z: jnp.sum(straight_through(z, jnp.round(z)) ** 2))(jnp.array([0.9])).tolist()
-    [2.0]
-    """
-    return with_gradient_of(vectors, codes)
 
 
 def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:

@@ -27,7 +27,7 @@ from typing import Any, final
 
 import jax
 
-from genjax.runner.experiment import SINGLE_STAGE
+from genjax.experiment import SINGLE_STAGE
 
 _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -23,11 +23,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
+from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
+from genjax.runner.batches import Feed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
-from genjax.runner.experiment import Experiment
-from genjax.runner.feed import Feed, make_feed
-from genjax.runner.placement import Placement
+from genjax.sharding import Placement
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:

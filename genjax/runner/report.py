@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from genjax.runner.logs import EACH, FILE_NAME, Row, format_value, metric_names, replace_file
-from genjax.runner.pictures import curves_picture, save_picture, vectors_picture
+from genjax.data.io import replace_file
+from genjax.figures.images import curves_picture, save_picture, vectors_picture
+from genjax.metrics.rows import EACH, Row, format_value, metric_names
+from genjax.runner.log import FILE_NAME
 
 MOST_TEXT = 2_000  # characters of samples that are texts
 

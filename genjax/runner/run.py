@@ -13,13 +13,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from genjax.core import Array, GenerativeModel, Variables
+from genjax.evaluation.context import Evaluation
+from genjax.evaluation.likelihood import replica
+from genjax.evaluation.registry import check_names, evaluate
+from genjax.experiment import Experiment
 from genjax.metrics import FeatureNetwork, Result, pixels
 from genjax.metrics.progress import Progress, silent
-from genjax.runner.evaluation import Evaluation
-from genjax.runner.experiment import Experiment
-from genjax.runner.placement import Placement
-from genjax.runner.scorer import replica
-from genjax.runner.scores import check_names, evaluate
+from genjax.sharding import Placement
 
 
 @final
@@ -94,7 +94,7 @@ class Run:
 
         Args:
           key: for what is random: samples, bounds and estimates, preprocessing (binarization).
-          metrics: names, of ``genjax.runner.scores.METRICS``; ``"all"`` is all of them.
+          metrics: names, of ``genjax.evaluation.registry.METRICS``; ``"all"`` is all of them.
           split: of the experiment's data.
           num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
           network: whose features samples are compared on; raw values when None.

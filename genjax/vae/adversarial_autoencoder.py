@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, Part, apply_part, init_parts
+from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
@@ -53,7 +53,7 @@ from genjax.ops import (
 )
 from genjax.ops.labels import Condition
 from genjax.ops.priors import Prior
-from genjax.vae.ends import decoder_part, gaussian_draw, moments
+from genjax.vae.gaussian import decoder_part, gaussian_draw, moments
 
 
 @final
@@ -129,9 +129,9 @@ class AdversarialAutoencoder:
         given = {name: self._given(name, label, size) for name in ("decoder", "discriminator")}
         contest = (latent, *given["discriminator"])
         parts = {
-            "encoder": Part(self.encoder, (x,), (size, code_size), f"a {self.code} code of {self.prior}"),
+            "encoder": NetSpec(self.encoder, (x,), (size, code_size), f"a {self.code} code of {self.prior}"),
             "decoder": decoder_part(self.decoder, (latent, *given["decoder"]), self.likelihood, x),
-            "discriminator": Part(self.discriminator, contest, (size, 1), "one logit for each code"),
+            "discriminator": NetSpec(self.discriminator, contest, (size, 1), "one logit for each code"),
         }
         return init_parts(key, parts)
 

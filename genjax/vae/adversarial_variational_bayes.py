@@ -32,18 +32,18 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, Part, apply_part, init_parts
+from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
-    bounded,
     check_at_least,
     check_data_axes,
+    clip_straight_through,
     gaussian_log_prob,
     linear_path,
     log_mean_weight,
 )
-from genjax.vae.ends import LOG_VAR_BOUND, decoder_part, gaussian_draw
+from genjax.vae.gaussian import LOG_VAR_BOUND, decoder_part, gaussian_draw
 
 PROPOSAL_SCALE = 1.2  # of the fitted Gaussian's deviations: weights have a finite variance only under wide proposals
 
@@ -105,9 +105,9 @@ class AVB:
         latent = jnp.zeros((len(x), self.latent_dim))
         noise = jnp.zeros((len(x), self.noise_dim))
         parts = {
-            "encoder": Part(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
+            "encoder": NetSpec(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
             "decoder": decoder_part(self.decoder, (latent,), self.likelihood, x),
-            "discriminator": Part(self.discriminator, (latent, x), (len(x), 1), "one logit for each latent"),
+            "discriminator": NetSpec(self.discriminator, (latent, x), (len(x), 1), "one logit for each latent"),
         }
         return init_parts(key, parts)
 
@@ -248,7 +248,7 @@ class AVB:
         """Mean and log-variance of ``num`` draws from q(z | x) for each example."""
         draws = jax.vmap(lambda k: self._draw(variables, k, x, train)[0])(jax.random.split(key, num))
         log_var = jnp.log(jnp.maximum(jnp.var(draws, axis=0, ddof=1), jnp.exp(-LOG_VAR_BOUND)))
-        return jnp.mean(draws, axis=0), bounded(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND)
+        return jnp.mean(draws, axis=0), clip_straight_through(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND)
 
     def _contrast(self, variables: Variables, key: Array, x: Array, train: bool) -> Moments:
         """Moments of r(z | x), constant to the gradient."""

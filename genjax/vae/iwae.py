@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables, stream_key
-from genjax.nets import Net, Part, apply_net, check_part, init_net
+from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
     check_at_least,
@@ -43,7 +43,7 @@ from genjax.ops import (
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
-from genjax.vae.ends import decoder_part, moments, reparameterized
+from genjax.vae.gaussian import decoder_part, moments, reparameterized
 
 Latents = tuple[Array, ...]  # z₁ … z_L, (S, B, D_l) each for S draws
 Gaussian = tuple[Array, Array]  # means and log-variances
@@ -319,19 +319,19 @@ class IWAE:
         """The same for each of S draws of latents (S, B, D)."""
         return jax.vmap(lambda latent: self._gaussian(net, params, latent, key))(latents)
 
-    def _encoder_parts(self, x: Array, latents: Latents) -> list[Part]:
+    def _encoder_parts(self, x: Array, latents: Latents) -> list[NetSpec]:
         why = f"latent_dims={self.latent_dims}"
         return [
-            Part(net, (below,), (len(x), 2 * dim), why)
+            NetSpec(net, (below,), (len(x), 2 * dim), why)
             for net, below, dim in zip(self.encoders, (x, *latents[:-1]), self.latent_dims, strict=True)
         ]
 
-    def _decoder_parts(self, x: Array, latents: Latents) -> list[Part]:
+    def _decoder_parts(self, x: Array, latents: Latents) -> list[NetSpec]:
         why = f"latent_dims={self.latent_dims}"
         upper = zip(self.decoders[1:], latents[1:], self.latent_dims[:-1], strict=True)
         return [
             decoder_part(self.decoders[0], latents[:1], self.likelihood, x),
-            *(Part(net, (latent,), (len(x), 2 * dim), why) for net, latent, dim in upper),
+            *(NetSpec(net, (latent,), (len(x), 2 * dim), why) for net, latent, dim in upper),
         ]
 
 

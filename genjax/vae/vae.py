@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, Part, apply_part, init_parts
+from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     check_at_least,
@@ -39,7 +39,7 @@ from genjax.ops import (
 )
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import Condition
-from genjax.vae.ends import decoder_part, gaussian_draw, moments, reparameterized
+from genjax.vae.gaussian import decoder_part, gaussian_draw, moments, reparameterized
 
 
 @final
@@ -95,7 +95,7 @@ class VAE:
         check_data_axes(x.shape)
         given = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
         latent = jnp.zeros((len(x), self.latent_dim))
-        encoder = Part(self.encoder, (x, *given), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
+        encoder = NetSpec(self.encoder, (x, *given), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
         decoder = decoder_part(self.decoder, (latent, *given), self.likelihood, x)
         return init_parts(key, {"encoder": encoder, "decoder": decoder})
 

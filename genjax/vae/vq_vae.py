@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, Part, apply_part, check_part, init_net
-from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes
+from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
+from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes, straight_through
 from genjax.ops.quantization import (
     codebook_usage,
     kmeans,
@@ -38,10 +38,9 @@ from genjax.ops.quantization import (
     perplexity,
     restart_dead_codes,
     start_codebook,
-    straight_through,
     update_codebook,
 )
-from genjax.vae.ends import decoder_part
+from genjax.vae.gaussian import decoder_part
 
 
 @final
@@ -119,7 +118,7 @@ class VQVAE:
         x = batch["x"]
         check_data_axes(x.shape)
         zeros, why = jnp.zeros((len(x), *self.grid, self.code_dim)), f"grid={self.grid} with code_dim={self.code_dim}"
-        check_part("encoder", Part(self.encoder, (x,), zeros.shape, why), key)
+        check_part("encoder", NetSpec(self.encoder, (x,), zeros.shape, why), key)
         check_part("decoder", decoder_part(self.decoder, (zeros,), self.likelihood, x), key)
         encoder_key, decoder_key, vectors_key, codes_key = jax.random.split(key, 4)
         encoder, encoder_state = init_net(self.encoder, encoder_key, x)

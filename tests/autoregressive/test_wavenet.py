@@ -13,8 +13,8 @@ from scipy.special import expit
 from genjax import Variables, autoregressive, ops
 from genjax.autoregressive import wavenet
 from genjax.data import ArraySource
-from genjax.runner.placement import Placement
-from genjax.runner.scorer import Scorer
+from genjax.evaluation.likelihood import Scorer
+from genjax.sharding import Placement
 from tests.autoregressive.frequencies import p_value
 
 QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time

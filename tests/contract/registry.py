@@ -12,8 +12,8 @@ import optax
 
 from genjax import autoregressive, boltzmann, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Array, Batch, Learner
+from genjax.evaluation.likelihood import is_conditional
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
-from genjax.runner.scorer import is_conditional
 
 NUM_EXAMPLES = 8
 NUM_FEATURES = 6

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from genjax import capabilities
 from genjax.core import GenerativeModel, stream_key
-from genjax.runner.scorer import likelihoods
+from genjax.evaluation.likelihood import likelihoods
 from tests.contract.registry import NUM_EXAMPLES, Case, label_option
 from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
 

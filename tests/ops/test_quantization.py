@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax import ops
 from genjax.ops import quantization
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -45,9 +46,9 @@ def test_straight_through_has_the_codes_value_and_passes_gradients_to_the_vector
     vectors, codes, weight = 1e3 * draw(0, 4, 3), draw(1, 4, 3), draw(2, 4, 3)
 
     def loss(vectors, codes):
-        return jnp.sum(weight * quantization.straight_through(vectors, codes) ** 2)
+        return jnp.sum(weight * ops.straight_through(vectors, codes) ** 2)
 
-    np.testing.assert_array_equal(quantization.straight_through(vectors, codes), codes)  # not z + (e - z), rounded
+    np.testing.assert_array_equal(ops.straight_through(vectors, codes), codes)  # not z + (e - z), rounded
     to_vectors, to_codes = jax.grad(loss, argnums=(0, 1))(vectors, codes)
     np.testing.assert_allclose(to_vectors, 2 * weight * codes, rtol=1e-6)
     assert not np.any(to_codes)

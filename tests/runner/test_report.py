@@ -6,8 +6,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from genjax.runner.logs import MetricLog
-from genjax.runner.pictures import save_picture
+from genjax.figures.images import save_picture
+from genjax.runner.log import MetricLog
 from genjax.runner.report import write_report
 
 

@@ -1,0 +1,1 @@
+"""Numbers of a trained model: functions of (model, variables, data) that know no run."""

@@ -1,0 +1,143 @@
+"""Experiment files and finished run folders, read back."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genjax.experiment import Experiment
+from genjax.runner.checkpoints import CheckpointError, Checkpoints
+from genjax.runner.folder import RunFolder
+from genjax.runner.loop import StageLoop
+from genjax.runner.run import Run
+from genjax.sharding import Placement
+
+ExperimentFn = Callable[..., Experiment]
+
+
+def load_experiment_fn(file: Path) -> ExperimentFn:
+    """Import an experiment file and return its function ``experiment``.
+
+    Raises:
+      FileNotFoundError: when there is no such file.
+      ValueError: when it defines no ``experiment``, or one whose arguments are not typed keywords with defaults.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no experiment file {file}; give the path of a Python file")
+    if file.suffix != ".py":
+        raise ValueError(f"{file} is no Python file; give the path of one that defines experiment()")
+    spec = importlib.util.spec_from_file_location(f"genjax_experiment_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, "experiment", None)
+    if not callable(function):
+        raise ValueError(
+            f"{file} defines no function experiment(...) -> Experiment; write one, it is the whole contract"
+        )
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is inspect.Parameter.empty or name not in hints:
+            raise ValueError(
+                f"argument {name!r} of experiment() in {file} needs a type and a default, "
+                f"as in {name}: int = 16; the command line reads both"
+            )
+    if not function.__doc__ and module.__doc__:
+        function.__doc__ = module.__doc__
+    return typing.cast(ExperimentFn, function)
+
+
+def arguments_from_json(function: ExperimentFn, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments as they were before JSON made lists of tuples."""
+    hints = typing.get_type_hints(function)
+    return {
+        name: tuple(value) if isinstance(value, list) and _takes_tuple(hints.get(name)) else value
+        for name, value in stored.items()
+    }
+
+
+def _takes_tuple(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple or any(typing.get_origin(h) is tuple for h in typing.get_args(hint))
+
+
+def load_experiment(path: Path | str) -> Experiment:
+    """Return the experiment of a run folder, made by its copy of the experiment file.
+
+    Raises:
+      FileNotFoundError: when the folder holds no run.
+      ValueError: when the folder has no experiment file.
+    """
+    folder = RunFolder(Path(path))
+    holds = folder.read_json("arguments.json")
+    if holds["file"] is None:
+        raise ValueError(
+            f"{path} was written from Python and keeps no experiment file; "
+            "read it with genjax.runner.load_run(folder, experiment=...)"
+        )
+    function = load_experiment_fn(folder / holds["file"])
+    return function(**arguments_from_json(function, holds["arguments"]))
+
+
+def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Experiment | None = None) -> Run:
+    """Read a run folder back.
+
+    Args:
+      path: the run folder.
+      checkpoint: "last", "best" (by the held-out metric), or a step.
+      experiment: what was trained, for folders written from Python without an experiment file.
+
+    Raises:
+      FileNotFoundError: when the folder holds no run, or no checkpoint yet.
+      ValueError: when the folder has no experiment file and none is given.
+    """
+    folder = RunFolder(Path(path))
+    holds = folder.read_json("arguments.json")
+    experiment = experiment or load_experiment(path)
+    seeds = tuple(range(holds["seed"], holds["seed"] + holds["seeds"]))
+    step, finished = _restore(folder, experiment, seeds, checkpoint)
+    from genjax.runner.log import read_rows
+
+    return Run(
+        experiment=experiment,
+        variables=experiment.model_variables(finished, len(seeds)),
+        seeds=seeds,
+        step=step,
+        rows=tuple(read_rows(folder.path)),
+        folder=folder.path,
+    )
+
+
+def _restore(
+    folder: RunFolder, experiment: Experiment, seeds: tuple[int, ...], checkpoint: str | int
+) -> tuple[int, dict[str, Any]]:
+    """Return the step and the variables of every stage; earlier stages' are always their last."""
+    placement = Placement()
+    plan, finished, total = experiment.plan(), {}, 0
+    for stage in plan:
+        checkpoints = Checkpoints(folder.checkpoints(stage.name), keep=experiment.keep_checkpoints, read_only=True)
+        which = _which(checkpoints, checkpoint if stage is plan[-1] else "last")
+        restored = checkpoints.restore(StageLoop(experiment, stage, finished, seeds, placement).abstract(), which)
+        if restored is None:
+            raise FileNotFoundError(
+                f"{folder.path} has no checkpoint of stage {stage.name!r} yet; "
+                "let train write one, or finish it with --resume"
+            )
+        total += restored[0]
+        finished[stage.name] = restored[1].variables
+        checkpoints.close()
+    return total, finished
+
+
+def _which(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:
+    if checkpoint == "last":
+        return None
+    if checkpoint == "best":
+        best = checkpoints.best_step()
+        if best is None:
+            raise CheckpointError("no checkpoint carries a held-out metric, so there is no best; use --checkpoint last")
+        return best
+    return int(checkpoint)

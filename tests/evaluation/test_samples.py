@@ -1,0 +1,106 @@
+"""A score of samples: told at every evaluation, and the best checkpoint by it is kept, whichever way is better."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import data, gan, metrics, nets
+from genjax.runner import Experiment, SampleScore, frechet_score, load_run, modes_score, train
+from genjax.runner.log import read_rows
+
+X = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+MODEL = gan.GAN(latent_dim=2, generator=nets.MLP((4, 2)), discriminator=nets.MLP((4, 1)))
+
+
+def experiment(score, model=MODEL, dataset=None):
+    return Experiment(
+        model=model,
+        data=data.arrays(X) if dataset is None else dataset,
+        optimizer=optax.adam(1e-2),
+        steps=4,
+        batch_size=16,
+        log_every=1,
+        evaluate_every=1,
+        checkpoint_every=1,
+        keep_checkpoints=1,
+        sample_score=score,
+    )
+
+
+def spread(x):
+    """Numbers that training moves."""
+    return {"spread": jnp.std(x), "mean": jnp.mean(x)}
+
+
+@pytest.mark.parametrize(("lower", "choose", "seeds"), [(False, max, 1), (True, min, 2)])
+def test_the_best_checkpoint_stays_beside_the_last(tmp_path, lower, choose, seeds):
+    score = SampleScore(name="spread", score=spread, num_samples=50, lower_is_better=lower)
+    made = experiment(score)
+    run = train(made, workdir=tmp_path / "run", progress=False, seed=3, seeds=seeds)
+    told = {row["step"]: row["samples/spread"] for row in read_rows(tmp_path / "run") if "samples/spread" in row}
+    assert sorted(told) == list(range(1, 5))
+    assert any("samples/mean" in row for row in read_rows(tmp_path / "run"))
+    best = choose(told, key=lambda step: told[step])
+    assert load_run(tmp_path / "run", checkpoint="best", experiment=made).step == best
+    assert load_run(tmp_path / "run", experiment=made).step == run.step == 4
+    with pytest.raises(Exception, match="there is no checkpoint of step"):
+        load_run(tmp_path / "run", checkpoint=next(s for s in told if s not in (best, 4)), experiment=made)
+
+
+def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
+    seen = []
+
+    class Echo:
+        """A generator that returns noise and label."""
+
+        def init(self, key, z, condition):
+            return {"params": jnp.zeros(())}
+
+        def apply(self, variables, z, condition):
+            return jnp.concatenate([z[:, :1], jnp.argmax(condition, axis=-1)[:, None]], axis=-1)
+
+        def __eq__(self, other):
+            return isinstance(other, Echo)
+
+        def __hash__(self):
+            return 0
+
+    model = gan.GAN(latent_dim=2, generator=Echo(), discriminator=nets.MLP((1,)), num_classes=3)
+    variables = model.init(jax.random.key(0), {"x": jnp.asarray(X), "label": jnp.zeros(64, jnp.int32)})
+    score = SampleScore(name="none", score=lambda x: seen.append(np.asarray(x)) or {"none": 0.0}, num_samples=7)
+    for _ in range(2):
+        assert score.of(model, variables, jax.random.key(1)) == {"samples/none": 0}
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0][:, 1], [0, 1, 2, 0, 1, 2, 0])
+
+
+def test_the_frechet_distance_is_that_of_the_features():
+    source = data.arrays(X).splits["train"]
+    score = frechet_score("pixels", source, num_samples=500, display=lambda x: x + 1)
+    samples = jax.random.normal(jax.random.key(0), (500, 2))
+    expected = metrics.frechet_distance_of(X, np.asarray(samples) + 1)["frechet_distance"]
+    assert float(score.score(samples)["frechet_distance"]) == pytest.approx(float(expected), rel=1e-5)
+    assert score.lower_is_better
+    assert score.label == "samples/frechet_distance"
+
+
+def test_a_score_needs_samples_and_the_number_that_decides():
+    variables = MODEL.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    with pytest.raises(ValueError, match=r"named 'width' has \['mean', 'spread'\]"):
+        SampleScore(name="width", score=spread).of(MODEL, variables, jax.random.key(1))
+    with pytest.raises(ValueError, match="num_samples is 0"):
+        SampleScore(name="spread", score=spread, num_samples=0)
+
+
+def test_modes_are_counted_by_class_in_each_channel():
+    """Real digits of known classes: all pairs of 0 to 3, read by the classifier."""
+    digits = data.digits().splits["train"]
+    examples = digits.take(np.arange(len(digits)))
+    firsts = [examples["x"][examples["label"] == label][0] / 16 for label in range(4)]
+    stacks = np.stack([np.concatenate([a, b], axis=-1) for a in firsts for b in firsts])
+    score = modes_score("classifier:digits", num_channels=2, num_samples=16, display=lambda x: x - 1)
+    told = score.score(jnp.asarray(stacks, jnp.float32) + 1)
+    assert int(told["modes_captured"]) == 16
+    assert float(told["kl_to_uniform"]) == pytest.approx(np.log(100 / 16), rel=1e-5)

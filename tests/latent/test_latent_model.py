@@ -1,0 +1,205 @@
+"""A prior over codes: its samples decode the prior's, and its second stage sees the finished codes of the first."""
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import autoregressive, data, gradient_learner, latent, nets, ops, train, vae
+from genjax.cli.flags import flags_of_sample
+from genjax.core import Variables
+from genjax.evaluation.likelihood import likelihoods
+from genjax.runner import Experiment
+
+
+def make_vae(size, latent_dim, **options):
+    return vae.VAE(
+        latent_dim=latent_dim,
+        encoder=nets.MLP((8, 2 * latent_dim)),
+        decoder=nets.MLP((8, size)),
+        likelihood=ops.Gaussian(log_scale=-1.0),
+        **options,
+    )
+
+
+INNER, OUTER = make_vae(5, 3), make_vae(3, 2)
+MODEL = latent.LatentModel(autoencoder=INNER, prior=OUTER)
+QUANTIZED = vae.VQVAE(
+    encoder=nets.MLP((8,), output_shape=(2, 2)),
+    decoder=nets.MLP((8, 5)),
+    likelihood=ops.Bernoulli(),
+    num_codes=3,
+    code_dim=2,
+    grid=(2,),
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Blurred:
+    """Draws codes around zero, as far as it is told to; takes labels and does not heed them."""
+
+    num_classes: int = 2
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples, *, label=None, temperature=1.0):
+        return temperature * jax.random.normal(key, (num_samples, 3))
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return jax.jit(MODEL.init)(jax.random.key(0), {"x": jnp.ones((4, 5))})
+
+
+def test_samples_are_decoded_draws_of_the_prior(variables):
+    codes = OUTER.sample(MODEL.part(variables, "prior"), jax.random.key(1), 6)
+    expected = INNER.decode(MODEL.part(variables, "autoencoder"), codes)
+    np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(1), 6), expected, rtol=1e-5)
+
+
+def test_parts_join_to_what_they_came_from(variables):
+    parts = [MODEL.part(variables, name) for name in ("autoencoder", "prior")]
+    again = MODEL.join(*parts)
+    assert jax.tree.structure(again) == jax.tree.structure(variables)
+    assert sorted(parts[0].params) == sorted(parts[1].params) == ["decoder", "encoder"]
+
+
+def test_gradients_of_the_prior_stop_at_the_codes(variables):
+    objectives = {objective.name: objective for objective in MODEL.objectives()}
+    assert sorted(objectives) == ["autoencoder.elbo", "prior.elbo"]
+    batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5)}
+    gradient = jax.grad(
+        lambda params: objectives["prior.elbo"].loss(params, variables.state, jax.random.key(2), batch, jnp.int32(0))[0]
+    )(variables.params)
+    sizes = {part: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree)) for part, tree in gradient.items()}
+    assert sizes["autoencoder.encoder"] == sizes["autoencoder.decoder"] == 0
+    assert min(sizes["prior.encoder"], sizes["prior.decoder"]) > 0
+
+
+def test_a_conditional_prior_makes_the_whole_conditional():
+    model = latent.LatentModel(autoencoder=INNER, prior=make_vae(3, 2, num_classes=4))
+    batch = {"x": jnp.ones((4, 5)), "label": jnp.arange(4)}
+    variables = model.init(jax.random.key(0), batch)
+    assert model.num_classes == 4
+    zero, one = (model.sample(variables, jax.random.key(1), 2, label=label) for label in (0, 1))
+    assert not np.allclose(zero, one)
+
+
+def test_codes_and_their_data_are_the_same_for_all_labels(variables):
+    model = latent.LatentModel(autoencoder=INNER, prior=make_vae(3, 2, num_classes=4))
+    x, label = jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), jnp.arange(4)
+    codes = model.encode(variables, x, label=label)
+    np.testing.assert_array_equal(codes, MODEL.encode(variables, x))
+    np.testing.assert_array_equal(model.decode(variables, codes, label=1), MODEL.decode(variables, codes))
+    again = model.reconstruct(variables, jax.random.key(0), x, label=label)
+    np.testing.assert_array_equal(again, MODEL.decode(variables, codes))
+
+
+def test_options_of_sampling_are_the_priors(variables):
+    model = latent.LatentModel(autoencoder=INNER, prior=Blurred())
+    certain = model.sample(variables, jax.random.key(0), 3, temperature=0.0, label=1)
+    np.testing.assert_allclose(certain, model.decode(variables, jnp.zeros((3, 3))), rtol=1e-6)
+
+
+def test_the_command_line_takes_the_priors_options():
+    flags = flags_of_sample(latent.LatentModel(autoencoder=INNER, prior=Blurred()), {"temperature": 0.5})
+    assert {field.name: field.default for field in dataclasses.fields(flags)} == {"label": None, "temperature": 0.5}
+
+
+@pytest.fixture(scope="module")
+def learned():
+    model = latent.LatentModel(autoencoder=QUANTIZED, prior=vae.Categorical(num_categories=3))
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (6, 5)).astype(jnp.float32)
+    variables = model.init(jax.random.key(1), {"x": x})
+    logits = jax.random.normal(jax.random.key(2), (2, 3))
+    return model, variables._replace(params=variables.params | {"prior.logits": logits}), x
+
+
+class TestBound:
+    """Over codes of a codebook it is one term of the sum over all of their grids."""
+
+    def test_is_a_term_of_the_sum_and_below_it(self, learned):
+        model, variables, x = learned
+        inner = model.part(variables, "autoencoder")
+        grids = jnp.array(list(itertools.product(range(3), repeat=2)))
+        log_prior = np.log(jax.nn.softmax(variables.params["prior.logits"]))[[0, 1], grids].sum(1)
+        terms = (
+            np.stack([QUANTIZED.log_likelihood(inner, jnp.tile(grid, (6, 1)), x) for grid in grids])
+            + log_prior[:, None]
+        )
+        bound = model.log_prob_lower_bound(variables, jax.random.key(3), x)
+        codes = np.asarray(QUANTIZED.encode(inner, x))
+        np.testing.assert_allclose(bound, terms[3 * codes[:, 0] + codes[:, 1], np.arange(6)], rtol=1e-5)
+        assert (bound < np.logaddexp.reduce(terms)).all()
+
+    def test_under_the_uniform_prior_it_is_the_autoencoders_own(self, learned):
+        model, variables, x = learned
+        uniform = variables._replace(params=variables.params | {"prior.logits": jnp.zeros((2, 3))})
+        own = QUANTIZED.log_prob_lower_bound(model.part(uniform, "autoencoder"), jax.random.key(3), x)
+        np.testing.assert_allclose(model.log_prob_lower_bound(uniform, jax.random.key(3), x), own, rtol=1e-5)
+
+    def test_is_told_of_codes_of_a_codebook_and_normalized_priors_alone(self, learned, variables):
+        model, _, _ = learned
+        assert likelihoods(model) == ["log_prob_lower_bound"]
+        assert model.discrete
+        assert likelihoods(MODEL) == []
+        with pytest.raises(ValueError, match="a VAE over the codes of a VAE bounds no likelihood: use a VQVAE and"):
+            MODEL.log_prob_lower_bound(variables, jax.random.key(0), jnp.ones((4, 5)))
+
+
+def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
+    stages = latent.two_stages(MODEL, autoencoder=None, prior=None, steps=(1, 1))
+    batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "label": jnp.arange(4)}
+    finished = MODEL.part(variables, "autoencoder")
+    seen = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
+    np.testing.assert_array_equal(seen["x"], INNER.encode(finished, batch["x"]))
+    np.testing.assert_array_equal(seen["label"], batch["label"])
+    assert np.std(seen["x"]) > 0
+
+
+def test_parts_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior is over 4 values; give both as many"):
+        latent.LatentModel(autoencoder=QUANTIZED, prior=vae.Categorical(num_categories=4))
+    with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior is over 5 values"):
+        latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), levels=5))
+    with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):
+        latent.LatentModel(autoencoder=object(), prior=OUTER)
+    with pytest.raises(ValueError, match="autoencoder is a VAE with num_classes=2"):
+        latent.LatentModel(autoencoder=make_vae(5, 3, num_classes=2), prior=OUTER)
+
+
+def test_two_stages_train_one_after_the_other():
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
+    learners = {
+        "autoencoder": gradient_learner(INNER, optax.adam(1e-2)),
+        "prior": gradient_learner(OUTER, optax.adam(1e-2)),
+    }
+    experiment = Experiment(
+        model=MODEL,
+        data=data.arrays(x),
+        stages=latent.two_stages(MODEL, **learners, steps=(3, 5)),
+        variables=MODEL.finished,
+        batch_size=16,
+        log_every=1,
+    )
+    run = train(experiment, progress=False)
+    assert run.step == 8
+    assert run.sample(jax.random.key(0), 7).shape == (7, 5)
+    alone = train(
+        Experiment(
+            model=INNER, data=experiment.data, learner=learners["autoencoder"], steps=3, batch_size=16, log_every=1
+        ),
+        progress=False,
+    )
+    assert jax.tree.structure(MODEL.part(run.variables, "autoencoder")) == jax.tree.structure(alone.variables)

@@ -1,0 +1,431 @@
+"""The alarm for dead latent variables: it rings for the dead, once, and not for the living or the newly born."""
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import boltzmann, data, gan, latent, moment_matching, nets, ops, vae
+from genjax.core import Variables
+from genjax.data import synthetic
+from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarning, cures, has_latents, watchable
+from genjax.runner import Experiment, train
+from genjax.runner.log import read_rows
+
+X = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+SOURCE = data.arrays(X).splits["train"]
+NOTHING = Variables({}, {})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FirstUnits:
+    """Its posterior means are the data's first entries, and zero beyond."""
+
+    alive: int
+
+    def posterior(self, variables, x):
+        return jnp.where(jnp.arange(20)[None] < self.alive, x, 0.0), jnp.zeros_like(x)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FirstDraws:
+    """Draws of its posterior are around the data's first entries, and around zero beyond."""
+
+    alive: int
+
+    def sample_prior(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 20))
+
+    def sample_posterior(self, variables, key, x):
+        return jnp.where(jnp.arange(20)[None] < self.alive, x, 0.0) + jax.random.normal(key, x.shape)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TwoLayers:
+    """Of 20 units of its lower layer so many are alive, and all of its upper one."""
+
+    alive: int
+    num_layers: int = 2
+    num_importance_samples: int = 5
+
+    def posterior(self, variables, x):
+        return x, jnp.zeros_like(x)
+
+    def sample_layers(self, variables, key, x):
+        return FirstDraws(alive=self.alive).sample_posterior(variables, key, x), x
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """Its kernels are known."""
+
+    mean_kernel: float
+
+    def diagnose(self, variables, key, batch):
+        return {"mean_kernel": jnp.float32(self.mean_kernel), "distance": jnp.float32(7.0)}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FirstCodes:
+    """Uses the first of its 40 codes."""
+
+    used: int
+    num_codes: int = 40
+
+    def encode(self, variables, x):
+        return jnp.arange(x.size).reshape(x.shape) % self.used
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """Its diagnosis is known."""
+
+    reached: float = 1.0
+    output_deviation: float = 1.0
+    slope: float = 1.0
+
+    def diagnose(self, variables, key, batch):
+        return {name: jnp.float32(getattr(self, name)) for name in ("reached", "output_deviation", "slope")}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Its diagnosis is what its variables are."""
+
+    def diagnose(self, variables, key, batch):
+        return variables.params
+
+
+SPREAD = np.array([-1.0, 0.0, 1.0], np.float32)
+
+
+def machine_variables(
+    *,
+    log_prob: float | np.ndarray = -10.0,
+    reconstruction_error: float | list[float] = 0.1,
+    moved: float | list[float] = 0.1,
+    gain: float | np.ndarray = 5.0,
+    log_partition_error: float = 0.01,
+) -> Variables:
+    """Of three examples, some likelier than others."""
+    values = {
+        "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
+        "gain": np.asarray(gain, np.float32)[..., None] + SPREAD / 10,
+    }
+    scalars = {"reconstruction_error": reconstruction_error, "moved": moved, "log_partition_error": log_partition_error}
+    told = values | {name: np.float32(value) for name, value in scalars.items()}
+    shape = np.broadcast_shapes(*(np.shape(value) for value in scalars.values()), np.shape(log_prob))
+    whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in told.items()}
+    return Variables(jax.tree.map(jnp.asarray, whole), {})
+
+
+def alarm_of(model, num_seeds=1):
+    return TrainingMonitor(model, lambda finished, key, batch: batch, SOURCE, prefix="train/", num_seeds=num_seeds)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            FirstUnits(alive=1),
+            "after step 1,000 1 of 20 latent dimensions vary with the data .posterior collapse.: weaken the decoder",
+        ),
+        (
+            FirstDraws(alive=0),
+            "after step 1,000 0 of 20 latent dimensions vary with the data .posterior collapse.: weaken the decoder",
+        ),
+        (
+            TwoLayers(alive=1),
+            "1 of 20 latent dimensions of layer 1 vary with the data .*: draw more .num_importance_samples., or weaken",
+        ),
+        (Kernels(mean_kernel=1e-9), "kernel of two examples is 1e-09 .* too narrow for examples that are 7 apart"),
+        (Kernels(mean_kernel=0.999), "kernel of two examples is 1 .* too wide for examples"),
+        (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
+        (Game(reached=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
+        (Game(output_deviation=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
+        (Game(slope=1e-5), "the generator's loss has a slope of 1e-05 .its gradient has vanished.: use"),
+    ],
+)
+def test_it_rings_once_for_the_dead(model, message):
+    alarm = alarm_of(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alarm(FIRST_STEP - 1, NOTHING, {}, jax.random.key(0))
+    with pytest.warns(TrainingWarning, match=message):
+        alarm(FIRST_STEP, NOTHING, {}, jax.random.key(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alarm(FIRST_STEP + 1, NOTHING, {}, jax.random.key(2))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FirstUnits(alive=2),
+        FirstDraws(alive=2),
+        FirstCodes(used=4),
+        Game(reached=0.26, output_deviation=1e-5, slope=1e-3),
+    ],
+)
+def test_it_is_silent_for_the_living(model):
+    numbers, vectors = alarm_of(model)(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    if isinstance(model, FirstUnits):
+        assert numbers == {"train/active_units": 2}
+        expected = np.where(np.arange(20) < 2, 0.5 * (X**2).mean(0), 0.0)
+        np.testing.assert_allclose(vectors["train/kl_per_dimension"], expected, rtol=1e-4)
+    elif isinstance(model, TwoLayers):
+        assert numbers == {"train/active_units": 20, "train/active_units_1": 3}
+        np.testing.assert_allclose(vectors["train/variance_of_means_1"][:3], X.var(0)[:3], atol=0.1)
+    elif isinstance(model, Kernels):
+        assert numbers == pytest.approx({"train/mean_kernel": 0.02, "train/distance": 7.0})
+    elif isinstance(model, FirstDraws):
+        np.testing.assert_allclose(vectors["train/variance_of_means"][:2], X.var(0)[:2], atol=0.1)
+    elif isinstance(model, Game):
+        expected = {"train/reached": 0.26, "train/output_deviation": 1e-5, "train/slope": 1e-3}
+        assert numbers == pytest.approx(expected)
+    else:
+        np.testing.assert_allclose(numbers["train/codebook_usage"], 0.1)
+        np.testing.assert_allclose(numbers["train/perplexity"], 4.0, rtol=1e-5)
+
+
+def test_what_has_no_latent_variables_is_not_watched():
+    assert not watchable(object())
+    assert watchable(FirstUnits(alive=1))
+    assert watchable(FirstDraws(alive=1))
+    assert watchable(Game())
+    assert not has_latents(Game())
+
+
+def test_few_examples_cannot_use_a_large_codebook():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alarm_of(FirstCodes(used=300, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    with pytest.warns(TrainingWarning, match="20 of 5000 codes are used"):
+        alarm_of(FirstCodes(used=20, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+
+
+def test_cures_are_those_that_a_model_has():
+    tiny = {"encoder": nets.MLP((4,)), "decoder": nets.MLP((4,)), "likelihood": ops.Bernoulli()}
+    assert [cure.split()[0] for cure in cures(vae.VAE(latent_dim=2, **tiny))] == ["let", "lower"]
+    adversarial = vae.AdversarialAutoencoder(prior=ops.StandardNormal(2), discriminator=nets.MLP((1,)), **tiny)
+    assert cures(adversarial) == ["lower the learning rate of 'regularizer'"]
+
+
+def test_the_autoencoder_below_a_prior_is_watched():
+    prior = moment_matching.GMMN(latent_dim=2, generator=nets.MLP((2,)), bandwidths=(1.0,))
+    inner = vae.VAE(
+        latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((20,)), likelihood=ops.Gaussian(log_scale=0.0)
+    )
+    model = latent.LatentModel(autoencoder=inner, prior=prior)
+    assert watchable(model)
+    variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    numbers, _ = alarm_of(model)(1, variables, {}, jax.random.key(1))
+    expected = (np.var(inner.encode(model.part(variables, "autoencoder"), X), axis=0) > 0.01).sum()
+    assert numbers == {"train/active_units": expected}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"moved": 0.004},
+            "chains move by 0.4 % of what examples differ by in one update, and below 1 % they are froz",
+        ),
+        (
+            {"gain": -1.2},
+            "the likelihood is 1.2 nats below that of independent units, .* have exploded: lower the learning",
+        ),
+    ],
+)
+def test_it_rings_once_for_machines(wrong, message):
+    alarm = alarm_of(Machine())
+    for step, ringing in ((FIRST_STEP - 1, False), (FIRST_STEP, True), (FIRST_STEP + 1, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            alarm(step, machine_variables(**wrong), {}, jax.random.key(0))
+        assert len(caught) == ringing
+        if ringing:
+            assert caught[0].category is TrainingWarning
+            assert re.match(f"after step 1,000 {message}", str(caught[0].message))
+
+
+def test_machines_that_learn_are_told_and_not_warned_of():
+    alarm = alarm_of(Machine())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.011, gain=-0.9), {}, jax.random.key(0))
+    assert not vectors
+    expected = {"moved": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
+    assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
+
+
+@pytest.mark.parametrize(
+    ("now", "ringing"),
+    [
+        ({"log_prob": -10.3, "reconstruction_error": 0.09}, True),
+        ({"log_prob": -10.3, "reconstruction_error": 0.11}, False),  # both are worse: that is seen anyway
+        ({"log_prob": -10.2, "reconstruction_error": 0.09}, False),  # below a twentieth of the gain
+        ({"log_prob": -10.3, "reconstruction_error": 0.09, "log_partition_error": 0.1}, False),
+        ({"log_prob": -9.0, "reconstruction_error": 0.09}, False),
+    ],
+)
+def test_it_rings_for_likelihoods_that_fall_as_reconstructions_improve(now, ringing):
+    alarm = alarm_of(Machine())
+    evaluations = [{"log_prob": -12.0, "reconstruction_error": 0.2}, {}, now]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number, values in enumerate(evaluations):
+            alarm(FIRST_STEP + number, machine_variables(**values), {}, jax.random.key(0))
+    told = [str(warning.message) for warning in caught]
+    if not ringing:
+        assert told == []
+    else:
+        (message,) = told
+        assert "after step 1,002 the likelihood is 0.3 nats below that of step 1,001, while" in message
+        assert "fell from 0.1 to 0.09: use boltzmann.Persistent or boltzmann.ParallelTempering in place" in message
+
+
+def test_the_worst_replica_rings():
+    alarm = alarm_of(Machine(), num_seeds=2)
+    keys = lambda seed: jax.random.split(jax.random.key(seed), 2)  # noqa: E731
+    alarm(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
+    # The first replica gets better, and the second falls.
+    later = machine_variables(log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], moved=[0.1, 0.2])
+    with pytest.warns(TrainingWarning, match="likelihood is 1 nats below that of step 500, .* fell from 0.3 to 0.2"):
+        numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
+    np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
+    np.testing.assert_allclose(numbers["train/moved"], [0.1, 0.2], rtol=1e-6)
+
+
+def test_replicas_draw_from_their_own_posteriors():
+    keys = jax.random.split(jax.random.key(0), 2)
+    variables = Variables({"replica": jnp.zeros(2)}, {})
+    numbers, vectors = alarm_of(FirstDraws(alive=3), num_seeds=2)(FIRST_STEP, variables, {}, keys)
+    np.testing.assert_array_equal(numbers["train/active_units"], [3, 3])
+    assert (vectors["train/variance_of_means"][0] != vectors["train/variance_of_means"][1]).all()
+
+
+def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):
+    """A divergence that weighs this much leaves nothing to say: the posterior collapses, whatever the data."""
+    model = vae.VAE(
+        latent_dim=3,
+        encoder=nets.MLP((6,)),
+        decoder=nets.MLP((20,)),
+        likelihood=ops.Gaussian(log_scale=0.0),
+        beta=1e3,
+    )
+    experiment = Experiment(
+        model=model,
+        data=data.arrays(X, validation=50),
+        optimizer=optax.adam(1e-2),
+        steps=FIRST_STEP,
+        batch_size=32,
+        log_every=250,
+        evaluate_every=500,
+    )
+    with pytest.warns(TrainingWarning, match="0 of 3 latent dimensions vary with the data"):
+        train(experiment, seeds=2, workdir=tmp_path / "run", progress=False)
+    rows = read_rows(tmp_path / "run")
+    active = [row for row in rows if "validation/active_units" in row]
+    assert [row["step"] for row in active] == [500, 1000]
+    assert active[-1]["validation/active_units/seeds"] == [0, 0]
+    kl = [row["validation/kl_per_dimension/each"] for row in rows if "validation/kl_per_dimension/each" in row]
+    assert np.shape(kl) == (2, 3)
+    assert max(kl[-1]) < 0.01
+    assert "![kl per dimension](kl_per_dimension.png)" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_a_gan_that_collapsed_is_reported(tmp_path):
+    """A generator that moves a hundred times as fast as its discriminator follows it to wherever it points."""
+    model = gan.GAN(latent_dim=2, generator=nets.MLP((2,)), discriminator=nets.MLP((8, 1)))
+    experiment = Experiment(
+        model=model,
+        data=synthetic.dataset(synthetic.GaussianRing(), jax.random.key(0), num_train=1_000, num_test=0),
+        optimizer={"discriminator": optax.sgd(1e-4), "generator": optax.adam(1e-2)},
+        steps=FIRST_STEP,
+        batch_size=32,
+        log_every=500,
+    )
+    with pytest.warns(TrainingWarning, match="samples reach [0-9]+% of the data that data reach"):
+        train(experiment, workdir=tmp_path / "run", progress=False)
+    told = [row for row in read_rows(tmp_path / "run") if "train/reached" in row]
+    assert [row["step"] for row in told] == [500, 1000]
+    assert 0 <= told[-1]["train/reached"] < 0.25
+
+
+def train_machine(phase, learning_rate, *, steps, folder, digits=True):
+    """Train on binarized digits, or on bars and stripes; return the warnings, and the rows with a diagnosis."""
+
+    def binarized(key, batch):
+        return {"x": (batch["x"] > 8).astype(jnp.float32)}
+
+    dataset = data.digits() if digits else data.bars_and_stripes(4)
+    experiment = Experiment(
+        model=boltzmann.RBM(
+            shape=(8, 8, 1) if digits else (4, 4, 1), num_hidden=64 if digits else 16, negative_phase=phase
+        ),
+        data=dataset,
+        preprocess=binarized if digits else data.scale(levels=2),
+        optimizer=optax.sgd(learning_rate),
+        steps=steps,
+        batch_size=100 if digits else 30,
+        log_every=500,
+        evaluate_every=500,
+    )
+    with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
+        warnings.simplefilter("always")
+        train(experiment, workdir=folder, progress=False)
+    rows = [row for row in read_rows(folder) if "validation/moved" in row]
+    return [str(warning.message) for warning in caught if warning.category is TrainingWarning], rows
+
+
+@pytest.mark.parametrize(
+    ("phase", "learning_rate", "message"),
+    [
+        (boltzmann.Persistent(100), 0.05, None),
+        (boltzmann.Persistent(100), 5.0, "nats below that of independent units"),
+        (boltzmann.ContrastiveDivergence(), 5.0, "nats below that of step 500, while the reconstruction error, which"),
+    ],
+    ids=["sound", "exploded", "contrastive"],
+)
+def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, tmp_path):
+    """CD-1 with a large learning rate loses three nats from step 500 to 2,000, and halves its reconstruction error."""
+    told, rows = train_machine(phase, learning_rate, steps=1_500, folder=tmp_path / "run")
+    assert [row["step"] for row in rows] == [500, 1000, 1500]
+    assert all(np.isfinite(row["validation/log_prob_estimate"]) for row in rows)
+    if message is None:
+        assert told == []
+    else:
+        assert sum(message in warning for warning in told) == 1, told
+
+
+@pytest.mark.parametrize(
+    ("phase", "frozen"),
+    [(boltzmann.Persistent(100), True), (boltzmann.ParallelTempering(100, 5), False)],
+    ids=["persistent", "tempered"],
+)
+def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path, quick_compilation):
+    """With weights this large a likelihood may well fall, tempered or not; that is another matter."""
+    told, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
+    pattern = (
+        r"after step [12],[05]00 chains move by 0\.[0-9]+ % of what examples differ by .* frozen: use boltzmann.Para"
+    )
+    assert sum(re.match(pattern, text) is not None for text in told) == frozen
+    moved = [row["validation/moved"] for row in rows]
+    assert min(moved) < 0.01 if frozen else min(moved) > 0.05
+    # The exact likelihood is told once at a step, by the evaluation.
+    likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
+    assert likelihoods == [500, 1000, 1500, 2000, 2500]

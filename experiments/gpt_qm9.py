@@ -54,7 +54,7 @@ def experiment(
         activation=squared_relu,
         qk_norm=True,
         use_bias=False,
-        stop=data.end_of_line(molecules),
+        stop_token=data.end_of_line(molecules),
     )
     optimizer = muon_and_adam(muon_learning_rate, learning_rate, warmup_steps=warmup_steps, steps=steps)
     return Experiment(model=model, data=molecules, optimizer=optimizer, steps=steps, batch_size=batch_size)

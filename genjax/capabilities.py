@@ -1,49 +1,112 @@
-"""Capabilities: what a model can do beside ``init``, ``objectives`` and ``sample``.
+"""What a model can do beside ``init``, ``objectives`` and ``sample``, and the functions that ask it.
 
-Each is a small runtime-checkable Protocol that a model has by having its method. Metrics and the command line ask for
-them; a model that lacks one gets an honest "n/a", and a bound can never enter the column of an exact number. A model
-of other models, whose parts may not give a method that its class has, names it in its attribute ``lacks``.
+Each capability is a small runtime-checkable Protocol, named as a verb phrase about the model: a model *encodes*, *has a
+log-likelihood*, *is discrete*. A model has a capability by having its methods, unless it names one of them in ``lacks``
+because its settings rule it out. A metric that needs a capability which the model does not have is reported as "n/a".
+
+Nothing else in the library inspects a model's attributes: metrics, monitoring, pictures and the command line call
+``supports``, ``likelihoods``, ``conditions``, ``num_values`` and their kin.
+
+>>> from genjax import nets, ops, vae
+>>> model = vae.VAE(
+...     latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli(), num_classes=3
+... )
+>>> supports(model, Encodes), supports(model, HasLogProb), likelihoods(model)
+(True, False, ('log_prob_lower_bound', 'log_prob_estimate'))
+>>> conditions(model)
+(Condition(name='label', kind='label', shape=(), num_values=3, optional=False, in_batch=True),)
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, final, runtime_checkable
+
+import numpy as np
 
 from genjax.core import Array, Batch, Metrics, Variables
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """An input beside the data that a model is conditioned on.
+
+    Attributes:
+      name: its key in a batch, and the keyword argument of ``sample`` and of every method that takes data.
+      kind: ``"label"`` for a class index, ``"tokens"`` for a tokenized text, ``"image"`` for pixels in [0, 1],
+        ``"array"`` for any other real numbers.
+      shape: shape of one example, () for a label; None stands for an axis of any length.
+      num_values: number of classes or of tokens; None for real numbers.
+      optional: whether the model also works without it.
+      in_batch: whether training needs it. False for what only ``sample`` takes, such as the prompt of a text.
+    """
+
+    name: str
+    kind: Literal["label", "tokens", "image", "array"]
+    shape: tuple[int | None, ...] = ()
+    num_values: int | None = None
+    optional: bool = False
+    in_batch: bool = True
+
+
 @runtime_checkable
-class LogProb(Protocol):
-    """Exact normalized log-density or log-mass."""
+class HasConditions(Protocol):
+    """Is conditioned on further inputs; the tuple is empty where its settings make it unconditional."""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]: ...
+
+
+@runtime_checkable
+class HasLogProb(Protocol):
+    """Has an exact, normalized log-density or log-mass."""
 
     def log_prob(self, variables: Variables, x: Array) -> Array: ...
 
 
 @runtime_checkable
-class LogProbLowerBound(Protocol):
-    """A stochastic lower bound whose expectation is at most log p(x)."""
+class HasLogProbLowerBound(Protocol):
+    """Has a stochastic lower bound whose expectation is at most log p(x)."""
 
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array) -> Array: ...
 
 
 @runtime_checkable
-class LogProbEstimate(Protocol):
-    """A Monte-Carlo or ODE estimate of log p(x); ``num_samples`` sets its cost."""
+class HasLogProbEstimate(Protocol):
+    """Has a Monte-Carlo or ODE estimate of log p(x); ``num_samples`` sets its cost."""
 
     def log_prob_estimate(self, variables: Variables, key: Array, x: Array, num_samples: int) -> Array: ...
 
 
 @runtime_checkable
-class Discrete(Protocol):
-    """Says whether ``log_prob``, its bound and its estimate are log-masses of discrete values, not log-densities."""
+class IsDiscrete(Protocol):
+    """Says whether its log-likelihoods are log-masses of discrete values (True) or log-densities (False)."""
 
     @property
     def discrete(self) -> bool: ...
 
 
 @runtime_checkable
+class HasNumValues(Protocol):
+    """Models integers 0 … num_values − 1; None where its settings make the data real numbers."""
+
+    @property
+    def num_values(self) -> int | None: ...
+
+
+@runtime_checkable
+class Stops(Protocol):
+    """Ends its sequences with a token; None where they all have full length."""
+
+    @property
+    def stop_token(self) -> int | None: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
-    """Maps data to the codes that ``decode`` takes: a posterior's means, code indices, or what else the model has."""
+    """Maps data to the codes that ``decode`` takes: posterior means, code indices or noise."""
 
     def encode(self, variables: Variables, x: Array) -> Array: ...
 
@@ -56,14 +119,30 @@ class Decodes(Protocol):
 
 
 @runtime_checkable
-class Posterior(Protocol):
-    """Has a diagonal Gaussian q(z | x) against a standard normal prior: means and log-variances, (B, D) each."""
+class Reconstructs(Protocol):
+    """Encodes and decodes data, possibly through a random code."""
+
+    def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array: ...
+
+
+@runtime_checkable
+class HasPosterior(Protocol):
+    """Has a diagonal Gaussian q(z | x) and a standard normal prior; returns means and log-variances, (B, D) each."""
 
     def posterior(self, variables: Variables, x: Array) -> tuple[Array, Array]: ...
 
 
 @runtime_checkable
-class StochasticLayers(Protocol):
+class HasLatentVariables(Protocol):
+    """Draws latent vectors from its prior and from the posterior of data; on average they agree in a perfect fit."""
+
+    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array: ...
+
+    def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array: ...
+
+
+@runtime_checkable
+class HasStochasticLayers(Protocol):
     """Draws the latent vectors of its ``num_layers`` stochastic layers, from the data upwards, (B, D_l) each."""
 
     @property
@@ -73,50 +152,125 @@ class StochasticLayers(Protocol):
 
 
 @runtime_checkable
-class LatentVariables(Protocol):
-    """Draws latent vectors from the prior, and from the posterior of data; one that fits has them equal on average."""
-
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array: ...
-
-    def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array: ...
-
-
-@runtime_checkable
 class Quantizes(Protocol):
-    """Its codes are int32 indices of a codebook of ``num_codes`` entries."""
+    """Encodes data as int32 indices of a codebook of ``num_codes`` vectors."""
 
     @property
     def num_codes(self) -> int: ...
 
 
 @runtime_checkable
-class Reconstructs(Protocol):
-    """Encodes and decodes data, possibly through a random code."""
-
-    def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array: ...
-
-
-@runtime_checkable
-class Interpolates(Protocol):
-    """Walks from one example to another, shape (B, num_steps, ...)."""
-
-    def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array: ...
-
-
-@runtime_checkable
-class Conditional(Protocol):
-    """``sample`` takes ``label=``, int32 of shape (num_samples,), where ``num_classes`` is not None."""
-
-    @property
-    def num_classes(self) -> int | None: ...
-
-
-@runtime_checkable
 class Diagnoses(Protocol):
-    """Tells from a batch of data how training goes on, as numbers, () or one for each example, (B,), by name.
+    """Measures on a batch how training goes: numbers of shape () or (B,) by name.
 
-    What they are is the family's: how a game between networks stands (``genjax.gan.diagnosis``), or whether a machine's
-    chains move and what became of its likelihood (``genjax.boltzmann.diagnosis``). The alarm watches them.
+    The family defines the numbers: the balance of a GAN (``genjax.gan.diagnosis``), the mixing of a Boltzmann machine's
+    chains and the trend of its likelihood (``genjax.boltzmann.diagnosis``). ``genjax.monitoring`` warns about them.
     """
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics: ...
+
+
+@runtime_checkable
+class Lacks(Protocol):
+    """Names methods of its class that this model cannot offer, because of its settings or its parts."""
+
+    @property
+    def lacks(self) -> tuple[str, ...]: ...
+
+
+CAPABILITIES: tuple[type, ...] = (
+    HasLogProb,
+    HasLogProbLowerBound,
+    HasLogProbEstimate,
+    IsDiscrete,
+    HasNumValues,
+    Stops,
+    Encodes,
+    Decodes,
+    Reconstructs,
+    HasPosterior,
+    HasLatentVariables,
+    HasStochasticLayers,
+    Quantizes,
+    HasConditions,
+    Diagnoses,
+    Lacks,
+)
+GUARANTEES: Mapping[str, tuple[type, str]] = {
+    "log_prob": (HasLogProb, "exact"),
+    "log_prob_lower_bound": (HasLogProbLowerBound, "lower bound"),
+    "log_prob_estimate": (HasLogProbEstimate, "estimate"),
+}
+
+
+def methods(capability: type) -> tuple[str, ...]:
+    """Return the names of the methods and properties that make a capability."""
+    return tuple(name for name in vars(capability) if not name.startswith("_"))
+
+
+def supports(model: object, capability: type) -> bool:
+    """Return whether a model has a capability, its settings considered."""
+    lacks = model.lacks if isinstance(model, Lacks) else ()
+    return isinstance(model, capability) and not set(methods(capability)) & set(lacks)
+
+
+def likelihoods(model: object) -> tuple[str, ...]:
+    """Return the names of a model's log-likelihood methods, the strongest guarantee first."""
+    return tuple(name for name, (capability, _) in GUARANTEES.items() if supports(model, capability))
+
+
+def conditions(model: object) -> tuple[Condition, ...]:
+    """Return what a model is conditioned on."""
+    return model.conditions if isinstance(model, HasConditions) else ()
+
+
+def conditioning(model: object, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the conditions that a batch holds, as keyword arguments of the model's methods.
+
+    Labels and tokens become int32. Conditions that only ``sample`` takes are left out, and so are optional ones that
+    the batch lacks.
+
+    Raises:
+      ValueError: when the batch lacks a condition that the model cannot do without.
+    """
+    wanted = [condition for condition in conditions(model) if condition.in_batch]
+    for condition in wanted:
+        if condition.name not in batch and not condition.optional:
+            raise ValueError(
+                f"the batch has {sorted(batch)}, but {type(model).__name__} is conditioned on {condition.name!r}; "
+                "add it to the data"
+            )
+    return {
+        condition.name: batch[condition.name].astype(np.int32)
+        if condition.num_values is not None
+        else batch[condition.name]
+        for condition in wanted
+        if condition.name in batch
+    }
+
+
+def label_condition(num_classes: int | None, *, optional: bool = False) -> tuple[Condition, ...]:
+    """Return the conditions of a model with class labels, or none for an unconditional model (None)."""
+    if num_classes is None:
+        return ()
+    return (Condition(name="label", kind="label", num_values=num_classes, optional=optional),)
+
+
+def num_classes(model: object) -> int | None:
+    """Return the number of classes of a model that is conditioned on a label, or None."""
+    return next((condition.num_values for condition in conditions(model) if condition.kind == "label"), None)
+
+
+def num_values(model: object) -> int | None:
+    """Return how many values an entry of a model's discrete data can have, or None for real numbers."""
+    return model.num_values if isinstance(model, HasNumValues) else None
+
+
+def stop_token(model: object) -> int | None:
+    """Return the token that ends a model's sequences, or None."""
+    return model.stop_token if isinstance(model, Stops) else None
+
+
+def is_discrete(model: object) -> bool:
+    """Return whether a model's log-likelihoods are log-masses of discrete values."""
+    return isinstance(model, IsDiscrete) and model.discrete

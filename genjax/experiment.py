@@ -111,7 +111,7 @@ class Experiment:
 
     def _check_classes(self) -> None:
         """Refuse labels that the model does not have: compiled code would take them for none."""
-        known = self.model.num_classes if isinstance(self.model, capabilities.Conditional) else None
+        known = capabilities.num_classes(self.model)
         if known is not None and self.data.num_classes is not None and self.data.num_classes > known:
             raise ValueError(
                 f"the model has num_classes={known}, but labels of {self.data.name!r} are 0 to "

@@ -18,6 +18,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
+from genjax.cli.main import main
+from tests.running import TINY
+
 # Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
 if beside.is_dir():
@@ -50,3 +53,39 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory):
+    """Keep compiled programs for this session only, shared by its workers: most tests train the same tiny model."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def genjax(capfd):
+    """Run the command line in this process: ``genjax(*arguments) -> (status, stdout, stderr)``."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Return the folder of a finished run of the tiny experiment."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(TINY), "--workdir", str(folder)])
+    assert stop.value.code == 0
+    return folder

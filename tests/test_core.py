@@ -63,20 +63,22 @@ class TestTrainState:
 
 METHODS = {
     core.GenerativeModel: {"init", "objectives", "sample"},
-    capabilities.LogProb: {"log_prob"},
-    capabilities.LogProbLowerBound: {"log_prob_lower_bound"},
-    capabilities.LogProbEstimate: {"log_prob_estimate"},
-    capabilities.Discrete: {"discrete"},
+    capabilities.HasLogProb: {"log_prob"},
+    capabilities.HasLogProbLowerBound: {"log_prob_lower_bound"},
+    capabilities.HasLogProbEstimate: {"log_prob_estimate"},
+    capabilities.IsDiscrete: {"discrete"},
     capabilities.Encodes: {"encode"},
     capabilities.Decodes: {"decode"},
-    capabilities.Posterior: {"posterior"},
-    capabilities.LatentVariables: {"sample_prior", "sample_posterior"},
-    capabilities.StochasticLayers: {"num_layers", "sample_layers"},
+    capabilities.HasPosterior: {"posterior"},
+    capabilities.HasLatentVariables: {"sample_prior", "sample_posterior"},
+    capabilities.HasStochasticLayers: {"num_layers", "sample_layers"},
     capabilities.Quantizes: {"num_codes"},
     capabilities.Reconstructs: {"reconstruct"},
-    capabilities.Interpolates: {"interpolate"},
-    capabilities.Conditional: {"num_classes"},
+    capabilities.HasConditions: {"conditions"},
     capabilities.Diagnoses: {"diagnose"},
+    capabilities.HasNumValues: {"num_values"},
+    capabilities.Stops: {"stop_token"},
+    capabilities.Lacks: {"lacks"},
 }
 
 
@@ -101,5 +103,5 @@ class TestCapabilities:
 
     def test_a_bound_is_no_density(self):
         bounded = with_members({"log_prob_lower_bound"})
-        assert not isinstance(bounded, capabilities.LogProb)
-        assert not isinstance(bounded, capabilities.LogProbEstimate)
+        assert not isinstance(bounded, capabilities.HasLogProb)
+        assert not isinstance(bounded, capabilities.HasLogProbEstimate)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import data
+from genjax import capabilities, data
 from genjax.runner import Experiment
 
 
@@ -40,7 +40,7 @@ def test_refused_with_value_limit_and_cure(changes, message):
 
 def test_labels_that_the_model_does_not_have_are_refused():
     class Classes:
-        num_classes = 3
+        conditions = capabilities.label_condition(3)
 
         def objectives(self):
             return ()

@@ -20,20 +20,27 @@ PACKAGE = Path(genjax.__file__).parent
 FILES = {".".join(("genjax", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")}
 
 # The rooms and the rooms that each may look into; every room may look into itself.
-SHARED = {"core", "ops", "nets"}
+SHARED = {"core", "capabilities", "ops", "nets"}
 FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching"}
+MODELS = SHARED | {"learners", "latent", "data"}
 MAY_IMPORT = {
     "core": set(),
     "capabilities": {"core"},
     "ops": {"core"},
     "nets": {"core", "ops"},
     "learners": {"core"},
-    "latent": SHARED | {"capabilities", "learners"},
+    "optimizers": {"core"},
+    "latent": SHARED | {"learners"},
     "data": {"core", "ops"},
-    "metrics": SHARED | {"capabilities", "data"},
-    "runner": SHARED | {"capabilities", "learners", "data", "metrics", "latent", "genjax"},
-    "estimators": {"core", "ops", "learners", "latent", "data", "boltzmann", "runner"},
-    "cli": {"runner", "metrics", "genjax"},
+    "sharding": {"core"},
+    "metrics": SHARED | {"data"},
+    "evaluation": MODELS | {"metrics", "sharding"},
+    "experiment": MODELS | {"evaluation"},
+    "monitoring": MODELS | {"metrics", "evaluation"},
+    "figures": MODELS | {"metrics", "evaluation"},
+    "runner": MODELS | {"experiment", "metrics", "sharding", "evaluation", "monitoring", "figures"},
+    "estimators": {"core", "ops", "learners", "latent", "data", "boltzmann", "experiment", "runner"},
+    "cli": MODELS | {"experiment", "metrics", "evaluation", "figures", "runner", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }
@@ -126,7 +133,7 @@ def test_every_module_says_what_it_is(trees):
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_files_are_short(module):
     length = len(FILES[module].read_text().splitlines())
-    assert length <= 400, f"{FILES[module]} has {length} lines; split it"
+    assert length <= 500, f"{FILES[module]} has {length} lines; split it"
 
 
 @pytest.fixture(scope="module")

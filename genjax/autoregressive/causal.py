@@ -23,16 +23,17 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import apply_net, init_net
 from genjax.ops import (
     PixelDistribution,
     check_at_least,
     check_num_classes,
-    condition,
+    condition_inputs,
     label_of,
 )
-from genjax.ops.labels import Condition
+from genjax.ops.labels import NetCondition
 
 
 class CausalNet(Protocol):
@@ -113,6 +114,19 @@ class CausalModel:
     @property
     def levels(self) -> int:
         """L, number of values of a channel."""
+        return self.distribution.levels
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes, and local features, where it has any."""
+        if self.local_dim is None:
+            return label_condition(self.num_classes)
+        local = Condition(name="local", kind="array", shape=(None, self.local_dim))
+        return (*label_condition(self.num_classes), local)
+
+    @property
+    def num_values(self) -> int | None:
+        """Number of values that an entry of the data can have, as its distribution has it."""
         return self.distribution.levels
 
     def init(self, key: Array, batch: Batch) -> Variables:
@@ -224,9 +238,9 @@ class CausalModel:
             raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
         return label, batch["local"]
 
-    def _context(self, label: Array | int | None, local: Array | None, num_rows: int) -> Condition:
+    def _context(self, label: Array | int | None, local: Array | None, num_rows: int) -> NetCondition:
         """The network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""
-        of_all = condition(label, self.num_classes, num_rows)
+        of_all = condition_inputs(label, self.num_classes, num_rows)
         if self.local_dim is None:
             if local is not None:
                 raise ValueError("local is given, but this model has local_dim=None; leave it out or set local_dim")
@@ -242,7 +256,7 @@ class CausalModel:
         return x.astype(jnp.float32) / (self.levels - 1)
 
     def _log_prob(
-        self, params: PyTree, x: Array, context: Condition, key: Array | None = None, train: bool = False
+        self, params: PyTree, x: Array, context: NetCondition, key: Array | None = None, train: bool = False
     ) -> Array:
         outputs, _ = apply_net(self.net, params["net"], {}, self._inputs(params, x), *context, key=key, train=train)
         return self.distribution.log_prob(outputs, x)  # equation 1

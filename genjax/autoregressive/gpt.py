@@ -34,6 +34,7 @@ import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
 from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, scored
+from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
 from genjax.ops import at_least_float32, causal_attention, check_at_least, check_dropout
@@ -60,7 +61,7 @@ class GPT:
       dropout: share of the channels that training leaves out of the embedding and of what layers add, in [0, 1).
       remat: whether gradients compute layers again, in place of keeping what is inside them.
       unroll: layers in one turn of the loop over them; more run faster, above all on CPUs, and compile longer.
-      stop: the token that ends sequences; None where all have T tokens.
+      stop_token: the token that ends sequences; None where all have T tokens.
       dtype: what the network computes in.
 
     >>> model = GPT(num_tokens=5, length=6, num_layers=1, num_heads=2, features=8)
@@ -82,7 +83,7 @@ class GPT:
     dropout: float = 0.0
     remat: bool = False
     unroll: int = 4
-    stop: int | None = None
+    stop_token: int | None = None
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -98,13 +99,28 @@ class GPT:
                 f"features is {self.features}, but num_heads={self.num_heads} and positions={self.positions!r} need a "
                 f"multiple of {parts}"
             )
-        if self.stop is not None and not 0 <= self.stop < self.num_tokens:
-            raise ValueError(f"stop is {self.stop}, but must be a token, 0 … {self.num_tokens - 1}; None for no end")
+        if self.stop_token is not None and not 0 <= self.stop_token < self.num_tokens:
+            raise ValueError(
+                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_tokens - 1}; None for no end"
+            )
 
     @property
     def discrete(self) -> bool:
         """True: log p(x) is a log-mass."""
         return True
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What ``sample`` can be conditioned on: the prompt, with which sequences begin."""
+        prompt = Condition(
+            name="prompt", kind="tokens", shape=(None,), num_values=self.num_tokens, optional=True, in_batch=False
+        )
+        return (prompt,)
+
+    @property
+    def num_values(self) -> int:
+        """Size of the vocabulary."""
+        return self.num_tokens
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for sequences like ``batch["x"]``, integers (B, T).
@@ -131,7 +147,7 @@ class GPT:
         x = checked_tokens(batch["x"], self.num_tokens, self.length)
         each = self._each(params["net"], x, key)
         log_prob = jnp.sum(each) / len(x)
-        return -jnp.sum(each) / jnp.sum(scored(x, self.stop)), (state, {"log_prob": log_prob})
+        return -jnp.sum(each) / jnp.sum(scored(x, self.stop_token)), (state, {"log_prob": log_prob})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Exact log p(x), nats, (B,)."""
@@ -195,7 +211,7 @@ class GPT:
                 temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
             ),
             **prompt_tokens(prompt, num_samples, length, self.num_tokens),
-            stop=self.stop,
+            stop=self.stop_token,
             callback=callback,
         )
 
@@ -203,7 +219,7 @@ class GPT:
         """Log-masses of tokens, (B, T), 0 for those after the end; the key is that of dropout."""
         logits = at_least_float32(_forward(self, params, x, key))
         chosen = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
-        return (chosen - jax.nn.logsumexp(logits, axis=-1)) * scored(x, self.stop)  # equation 1
+        return (chosen - jax.nn.logsumexp(logits, axis=-1)) * scored(x, self.stop_token)  # equation 1
 
     def _decoder(self, params: PyTree, num_rows: int, length: int) -> tuple[_Cache, Step]:
         """Return an empty cache and ``step(cache, token) -> (logits, cache)``."""

@@ -62,7 +62,7 @@ def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, V
         num_layers=num_layers,
         num_heads=features // 64 if num_heads is None else num_heads,
         features=features,
-        stop=num_tokens - 1,
+        stop_token=num_tokens - 1,
     )
 
     def part(name: str, kind: str) -> PyTree:

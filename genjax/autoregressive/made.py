@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from genjax import nets
 from genjax.autoregressive.causal import checked_values, known_tokens
 from genjax.autoregressive.decoding import Callback, Sampling, generate
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import (
     at_least_float32,
@@ -92,6 +93,11 @@ class MADE:
     def discrete(self) -> bool:
         """True: log p(x) is a log-mass."""
         return True
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``.

@@ -34,6 +34,7 @@ from genjax.boltzmann.layers import Layers, machine
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
 from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import Binary, Joined, Softmax, Units, independent
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape, label_of, one_hot_label
 
@@ -102,6 +103,16 @@ class ClassRBM:
     def tractable(self) -> bool:
         """Whether ``log_prob`` can add up all states of a layer."""
         return replace(self.joint, shape=self.shape, units=self.units).tractable
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """``log_prob``, where enumerating all states takes too long."""
+        return () if self.tractable else ("log_prob",)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables; see ``RBM.init``.

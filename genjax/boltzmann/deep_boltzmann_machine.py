@@ -96,6 +96,11 @@ class DeepBoltzmannMachine:
         even, odd = sum(self.sizes[::2]), sum(self.sizes[1::2])
         return max(even - self.sizes[0], min(even, odd)) <= MOST_ENUMERATED
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """``log_prob``, where enumerating all states takes too long."""
+        return () if self.tractable else ("log_prob",)
+
     @functools.cached_property
     def pretraining(self) -> tuple[RBM, ...]:
         """The machines that layers are learned as, from below; see ``assemble``."""

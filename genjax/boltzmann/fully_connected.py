@@ -84,6 +84,11 @@ class BoltzmannMachine:
         """Whether ``log_prob`` can add up all states."""
         return self.num_visible + self.num_hidden <= MOST_ENUMERATED
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """``log_prob``, where enumerating all states takes too long."""
+        return () if self.tractable else ("log_prob",)
+
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables: small couplings, and biases that fit the means of ``batch["x"]``.
 

@@ -94,6 +94,11 @@ class RBM:
         return size is not None and size <= joint.MOST_ENUMERATED
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """``log_prob``, where enumerating all states takes too long."""
+        return () if self.tractable else ("log_prob",)
+
+    @property
     def num_visible(self) -> int:
         """Entries of the visible units, N: of softmax units K for each value."""
         return self.units.num_entries(math.prod(self.shape))

@@ -184,7 +184,8 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
     """Yield a callback for models that draw one token after the other: a single text as it grows, or a progress bar."""
     import jax
 
-    from genjax.figures.texts import stop_of, writer
+    from genjax.capabilities import stop_token
+    from genjax.figures.texts import writer
     from genjax.metrics.progress import bars
 
     model, tokenizer = experiment.model, experiment.data.tokenizer
@@ -192,7 +193,7 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
         yield {}
         return
     if tokenizer is not None and num_samples == 1:
-        yield {"callback": writer(tokenizer, sys.stdout, stop_of(model))}
+        yield {"callback": writer(tokenizer, sys.stdout, stop_token(model))}
         jax.effects_barrier()
         print()
         return
@@ -249,14 +250,15 @@ def _check_out(options: SampleOptions, experiment: Any) -> None:
 def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     import numpy as np
 
+    from genjax.capabilities import stop_token
     from genjax.figures.audio import save_sounds
     from genjax.figures.images import sample_picture, save_picture
-    from genjax.figures.texts import stop_of, write_texts
+    from genjax.figures.texts import write_texts
 
     sound = experiment.data.sound
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".txt":
-        write_texts(out, experiment.data.tokenizer, x, stop_of(experiment.model))
+        write_texts(out, experiment.data.tokenizer, x, stop_token(experiment.model))
     elif out.suffix == ".npz":
         np.savez(out, x=x)
     elif out.suffix == ".npy":

@@ -25,6 +25,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
 from genjax.diffusion.coupling import Coupling, draw_noise
@@ -46,10 +47,9 @@ from genjax.ops import (
     check_num_classes,
     check_shape,
     checked_examples,
-    condition,
+    condition_inputs,
     label_of,
     mean_log_weight,
-    spherical_path,
 )
 
 PART = "denoiser"
@@ -111,6 +111,11 @@ class Diffusion:
     def discrete(self) -> bool:
         """False: bounds and estimates are of log-densities."""
         return False
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes, optional=True)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``.
@@ -348,14 +353,6 @@ class Diffusion:
         denoise, unused = self.denoiser(variables, label=label), jax.random.key(0)
         return walk(sampler, self.process, denoise, steps, unused, start)[0]
 
-    def interpolate(
-        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
-    ) -> Array:
-        """Decode the arc between the noise of x and that of y (B, ...), to (B, num_steps, ...)."""
-        start, end = (self.encode(variables, side, label=label) for side in (x, y))
-        arc = spherical_path(start, end, num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(arc)
-
     def levels(self, num_steps: int | None = None, grid: Grid | None = None, *, to_data: bool = True) -> Level:
         """Return the levels of a grid, by default the model's own, in as many steps as the model's, or others."""
         steps = self.num_steps if num_steps is None else num_steps
@@ -389,8 +386,8 @@ class Diffusion:
     def _conditions(self, label: Array | int | None, num_rows: int) -> tuple[Array, ...]:
         """The one-hot label, of one class more than there are, for none; nothing for models without classes."""
         if self.num_classes is None:
-            return condition(label, None, num_rows)
-        return condition(self.num_classes if label is None else label, self.num_classes + 1, num_rows)
+            return condition_inputs(label, None, num_rows)
+        return condition_inputs(self.num_classes if label is None else label, self.num_classes + 1, num_rows)
 
     def _dropped(self, key: Array, label: Array | None) -> Array | None:
         if label is None or self.num_classes is None:

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
+from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, stream_key
-from genjax.evaluation.likelihood import batches, conditions, conditions_in
+from genjax.evaluation.likelihood import batches
 from genjax.metrics import FeatureNetwork, Outputs, extract, pixels
 from genjax.metrics.progress import Progress, silent
 from genjax.sharding import Placement
@@ -154,11 +155,12 @@ class Evaluation:
     @functools.cached_property
     def _conditions(self) -> dict[str, np.ndarray]:
         """Labels and the like, as common as in the split: those of its examples, in random order."""
-        names = [name for name in conditions(self.run.model) if name not in self.arguments]
-        if not names:
+        wanted = [c for c in conditions(self.run.model) if c.in_batch and c.name not in self.arguments]
+        if not wanted:
             return {}
         rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        return conditions_in(self.source.take(rows), names)
+        found = conditioning(self.run.model, self.source.take(rows))
+        return {c.name: np.asarray(found[c.name]) for c in wanted if c.name in found}
 
     @property
     def protocol(self) -> dict[str, Any]:

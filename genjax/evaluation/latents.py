@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities, core
+from genjax.capabilities import conditioning
 from genjax.core import Array, stream_key
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.likelihood import is_conditional
 from genjax.metrics import Result, codebook_usage, gaussian_usage, implicit_usage, mmd_test, over_replicas, unavailable
 from genjax.metrics.metric import Values
 from genjax.monitoring.monitor import (
@@ -41,7 +41,7 @@ def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
 
 def _usage(evaluation: Evaluation, model: Any, replica: int) -> list[Result]:
     protocol = {"examples": len(evaluation.source), "split": evaluation.split}
-    if isinstance(model, capabilities.Posterior):
+    if isinstance(model, capabilities.HasPosterior):
         moments = _encoded(evaluation, replica, lambda variables, _, x, **label: model.posterior(variables, x, **label))
         values, dims = gaussian_usage(*moments), {"dimensions": moments[0].shape[1]}
         kl, nats = float(jnp.sum(values["kl_per_dimension"])), {"units": "nats per example, against N(0, I)"}
@@ -54,7 +54,7 @@ def _usage(evaluation: Evaluation, model: Any, replica: int) -> list[Result]:
             Result(name="kl", value=kl, protocol=nats | dims | protocol),
             *(_drawn_units(suffix, draws, protocol) for suffix, draws in lower.items()),
         ]
-    if isinstance(model, capabilities.LatentVariables):
+    if isinstance(model, capabilities.HasLatentVariables):
         draws = _encoded(evaluation, replica, functools.partial(posterior_draws, model.sample_posterior))
         return [_drawn_units("", draws, protocol)]
     codes = _encoded(evaluation, replica, lambda variables, _, x, **label: model.encode(variables, x, **label))
@@ -79,7 +79,7 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
     """Test whether the codes of data, drawn from their posteriors, differ from draws of the prior."""
     (name,) = names
     model: Any = autoencoder_of(evaluation.run.model)
-    if not isinstance(model, capabilities.LatentVariables):
+    if not isinstance(model, capabilities.HasLatentVariables):
         return [unavailable(name, f"{type(model).__name__} does not draw from both a prior and a posterior")]
     told = []
     for replica in evaluation.replicas:
@@ -104,12 +104,11 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
 
 def _encoded(evaluation: Evaluation, replica: int, encode: Callable[..., T]) -> T:
     """Return what ``encode(variables, key, x)`` gives for all examples of the split: arrays, examples first."""
-    encode, conditional = jax.jit(encode), is_conditional(autoencoder_of(evaluation.run.model))
+    encode, autoencoder = jax.jit(encode), autoencoder_of(evaluation.run.model)
     variables, parts = autoencoder_variables(evaluation.run.model, evaluation.run.replica(replica)), []
     for number, batch in enumerate(
         evaluation.batches(evaluation.split, f"codes of seed {evaluation.run.seeds[replica]}")
     ):
         key = core.step_key(stream_key(evaluation.key, "codes"), number)
-        label = {"label": batch["label"]} if conditional else {}
-        parts.append(encode(variables, key, batch["x"], **label))
+        parts.append(encode(variables, key, batch["x"], **conditioning(autoencoder, batch)))
     return jax.tree.map(lambda *same: jnp.asarray(np.concatenate(same)), *parts)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import jax
 import numpy as np
 
-from genjax import capabilities, core, data
+from genjax import core, data
+from genjax.capabilities import conditioning
 from genjax.core import Array, Batch, PyTree, Variables
 from genjax.experiment import Transform
 from genjax.sharding import Placement
-
-GUARANTEES: Mapping[str, tuple[type, str]] = {
-    "log_prob": (capabilities.LogProb, "exact"),
-    "log_prob_lower_bound": (capabilities.LogProbLowerBound, "lower bound"),
-    "log_prob_estimate": (capabilities.LogProbEstimate, "estimate"),
-}
-
-
-def likelihoods(model: core.GenerativeModel) -> list[str]:
-    """Return the names of the log-likelihood methods that a model has, the strongest guarantee first.
-
-    A model whose exact one takes too long in this size says so: its attribute ``tractable`` is False. One of parts that
-    do not give what its class has names it in ``lacks``.
-    """
-    lacks = ("log_prob",) * (not getattr(model, "tractable", True)) + getattr(model, "lacks", ())
-    return [name for name, (has, _) in GUARANTEES.items() if isinstance(model, has) and name not in lacks]
 
 
 @final
@@ -36,7 +21,7 @@ class Scorer:
 
     Args:
       model: has the method.
-      method: a key of ``GUARANTEES``.
+      method: name of a log-likelihood method, see ``capabilities.likelihoods``.
       preprocess: the experiment's, applied to the examples first.
       num_seeds: more than 1 when variables and keys have a leading axis of replicas.
       batch_size: examples scored at once.
@@ -95,31 +80,14 @@ def _score_fn(
     model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
 ) -> Callable[[Variables, Array, Batch], Array]:
     bound = getattr(model, method)
-    names = conditions(model)
 
     def score(variables: Variables, key: Array, batch: Batch) -> Array:
         preprocess_key, method_key = jax.random.split(key)
         batch = preprocess(preprocess_key, batch)
         keyed = (variables,) if method == "log_prob" else (variables, method_key)
-        return bound(*keyed, batch["x"], **arguments, **{name: batch[name] for name in names})
+        return bound(*keyed, batch["x"], **arguments, **conditioning(model, batch))
 
     return score
-
-
-def conditions(model: core.GenerativeModel) -> tuple[str, ...]:
-    """Return the entries of a batch that a model's likelihoods and samples are conditioned on."""
-    local = getattr(model, "local_dim", None) is not None
-    return ("label",) * is_conditional(model) + ("local",) * local
-
-
-def conditions_in(examples: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return those entries of examples as ``sample`` takes them: labels are int32."""
-    return {name: np.asarray(examples[name], np.int32 if name == "label" else None) for name in names}
-
-
-def is_conditional(model: core.GenerativeModel) -> bool:
-    """Whether ``sample`` wants a label."""
-    return isinstance(model, capabilities.Conditional) and model.num_classes is not None
 
 
 def replica(tree: PyTree, index: int) -> PyTree:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from genjax.capabilities import stop_token
 from genjax.evaluation.context import Evaluation
-from genjax.figures.texts import stop_of, texts
+from genjax.figures.texts import texts
 from genjax.metrics import Result, canonical_smiles, molecule_statistics, over_replicas, rdkit_version, unavailable
 
 MOST_READ = 1_000  # of the training texts, to tell whether they are molecules
@@ -70,7 +71,7 @@ def _no_molecules(evaluation: Evaluation) -> str | None:
 
 def _texts(evaluation: Evaluation, batches: Iterable[Any]) -> Iterator[str]:
     """Yield the texts of batches of tokens, each up to the end of its first line."""
-    tokenizer, stop = evaluation.run.experiment.data.tokenizer, stop_of(evaluation.run.model)
+    tokenizer, stop = evaluation.run.experiment.data.tokenizer, stop_token(evaluation.run.model)
     assert tokenizer is not None
     for x in batches:
         for text in texts(tokenizer, np.asarray(x), stop):

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities, core, metrics
+from genjax.capabilities import GUARANTEES, conditioning, likelihoods, num_classes
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.latents import aggregated_posterior, latents
-from genjax.evaluation.likelihood import GUARANTEES, Scorer, batches, is_conditional, likelihoods
+from genjax.evaluation.likelihood import Scorer, batches
 from genjax.evaluation.molecules import molecules
 from genjax.metrics import Result, over_replicas, unavailable
 
@@ -140,8 +141,7 @@ def _reconstructed(evaluation: Evaluation, metric: metrics.Reconstruction, repli
     update, state = jax.jit(metric.update), metric.init()
     for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
         key = core.step_key(stream_key(evaluation.key, "reconstructions"), number)
-        label = {"label": batch["label"]} if is_conditional(model) else {}
-        pair = (batch["x"], reconstruct(variables, key, batch["x"], **label))
+        pair = (batch["x"], reconstruct(variables, key, batch["x"], **conditioning(model, batch)))
         state = update(state, *map(evaluation.shown, pair))
     values = metric.compute(state)
     protocol = {"examples": int(values["count"]), "split": evaluation.split}
@@ -188,7 +188,7 @@ def _classified(evaluation: Evaluation, replica: int) -> list[Result]:
     correct, nats = (np.concatenate(side) for side in zip(*parts, strict=True))
     protocol = {
         "guarantee": "exact",
-        "prior": f"{model.num_classes} equally likely classes",
+        "prior": f"{num_classes(model)} equally likely classes",
         "draws of preprocessing": 1,
         "examples": len(nats),
         "split": evaluation.split,
@@ -239,7 +239,7 @@ def _no_detection(evaluation: Evaluation) -> str | None:
     model, dataset = evaluation.run.model, evaluation.run.experiment.data
     if not likelihoods(model):
         return f"{type(model).__name__} has no log-likelihood"
-    if is_conditional(model):
+    if num_classes(model) is not None:
         return "the model is given the label, which is what is to be detected"
     if "label" not in dataset.spec():
         return "the data has no labels; anomalies are those with label 1"
@@ -294,10 +294,10 @@ def _inception_score(evaluation: Evaluation, names: Sequence[str]) -> list[Resul
 def _class_accuracy(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Ask the classifier that the features are from whether samples are of the class that was asked for."""
     (name,), model = names, evaluation.run.model
-    if not (isinstance(model, capabilities.Conditional) and is_conditional(model)):
+    if num_classes(model) is None:
         return [unavailable(name, f"{type(model).__name__} has no classes to ask for")]
     classes, asked = evaluation.reference.logits, evaluation.labels
-    if classes is None or classes.shape[-1] != model.num_classes:
+    if classes is None or classes.shape[-1] != num_classes(model):
         return [unavailable(name, f"{evaluation.network.name} has not the model's classes; use classifier:DATASET")]
     of_data = np.concatenate(list(_labels(evaluation, evaluation.split)))
     protocol = evaluation.protocol | {"guarantee": "estimate by a classifier"}

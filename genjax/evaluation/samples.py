@@ -62,9 +62,8 @@ class SampleScore:
 
     def of(self, model: GenerativeModel, variables: Variables, key: Array) -> dict[str, np.ndarray]:
         """Return the numbers of samples of a model, each (), by their names in logs."""
-        label = None
-        if isinstance(model, capabilities.Conditional) and model.num_classes is not None:
-            label = jnp.arange(self.num_samples) % model.num_classes
+        classes = capabilities.num_classes(model)
+        label = None if classes is None else jnp.arange(self.num_samples) % classes
         values = self.score(_drawn(model, self.num_samples, variables, key, label))
         if self.name not in values:
             raise ValueError(f"the score named {self.name!r} has {sorted(values)}; name one of these")

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities, data, latent, ops
+from genjax.capabilities import num_classes
 from genjax.core import Array, stream_key
-from genjax.evaluation.likelihood import is_conditional
 from genjax.figures.images import sample_picture
 from genjax.runner.run import Run
 
@@ -58,7 +58,7 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
     if isinstance(model, capabilities.Reconstructs):
         pictures["reconstructions"] = _reconstructions(run, key, x[:rows], labels)
     walked: Any = model
-    if is_conditional(model):
+    if num_classes(model) is not None:
         present = [] if labels is None else np.unique(labels).tolist()
         if label not in present:
             raise ValueError(
@@ -76,7 +76,7 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
 def _reconstructions(run: Run, key: Array, x: Array, labels: np.ndarray | None) -> np.ndarray:
     """Examples above their reconstructions."""
     model: Any = run.model
-    option = {"label": jnp.asarray(labels[: len(x)])} if is_conditional(model) and labels is not None else {}
+    option = {"label": jnp.asarray(labels[: len(x)])} if num_classes(model) is not None and labels is not None else {}
     again = jax.jit(model.reconstruct)(run.replica(), key, x, **option)
     return _picture(run, jnp.concatenate([x, again]), len(x))
 

@@ -12,11 +12,6 @@ from genjax.data import Tokenizer
 from genjax.data.io import replace_file
 
 
-def stop_of(model: object) -> int | None:
-    """Return the token that ends a model's sequences, or None."""
-    return getattr(model, "stop", None)
-
-
 def texts(tokenizer: Tokenizer, x: np.ndarray, stop: int | None = None) -> list[str]:
     """Return the texts of tokens (N, T), each up to its first ``stop``.
 

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.flow import Flow, Logistic
@@ -95,6 +96,11 @@ class VariationalDequantization:
     def num_classes(self) -> int | None:
         """Number of labels that the flow takes, or None."""
         return self.flow.num_classes
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return self.flow.conditions
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``; some layers begin with its statistics, u being uniform.

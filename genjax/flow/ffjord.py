@@ -22,6 +22,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Journey, VelocityField
 from genjax.flow.coupling import check_template
@@ -33,7 +34,6 @@ from genjax.ops import (
     check_shape,
     checked_examples,
     label_of,
-    linear_path,
     mean_log_weight,
     one_hot_label,
     sum_except_batch,
@@ -88,6 +88,11 @@ class FFJORD:
     def discrete(self) -> bool:
         """False: log p(x) is a log-density."""
         return False
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``.
@@ -186,14 +191,6 @@ class FFJORD:
         """Data of noise (B, *shape)."""
         noise = checked_examples(latent, self.shape)
         return self._travel(variables, noise, self._context(label, len(noise)), backwards=True).x
-
-    def interpolate(
-        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
-    ) -> Array:
-        """Decode the straight line between the noise of x and that of y (B, ...), to (B, num_steps, ...)."""
-        start, end = (self.encode(variables, side, label=label) for side in (x, y))
-        line = linear_path(start, end, num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(line)
 
     @property
     def _velocity(self) -> VelocityField:

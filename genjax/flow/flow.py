@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection
 from genjax.ops import (
@@ -33,7 +34,6 @@ from genjax.ops import (
     check_shape,
     checked_examples,
     label_of,
-    linear_path,
     one_hot_label,
     sum_except_batch,
 )
@@ -113,6 +113,11 @@ class Flow:
     def discrete(self) -> bool:
         """False: log p(x) is a log-density."""
         return False
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``; some layers begin with its statistics.
@@ -197,14 +202,6 @@ class Flow:
                 f"latent has shape {latent.shape}, but the noise of this flow has {shape} after the batch axis"
             )
         return self._inverse(variables, at_least_float32(latent), self._context(label, len(latent)))[0]
-
-    def interpolate(
-        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
-    ) -> Array:
-        """Decode the straight line between the noise of x and that of y (B, ...), to (B, num_steps, ...)."""
-        start, end = (self.encode(variables, side, label=label) for side in (x, y))
-        line = linear_path(start, end, num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(line)
 
     def _forward(self, variables: Variables, x: Array, context: Array | None) -> tuple[Array, Array]:
         return self.bijection.forward(_bijection_part(variables), x, context)

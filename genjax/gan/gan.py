@@ -35,6 +35,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.gan.augmentation import Augment
 from genjax.gan.diagnosis import diagnosis
@@ -42,7 +43,7 @@ from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
-from genjax.ops import at_least_float32, check_at_least, check_num_classes, condition, label_of
+from genjax.ops import at_least_float32, check_at_least, check_num_classes, condition_inputs, label_of
 
 
 class Judgement(NamedTuple):
@@ -102,6 +103,11 @@ class GAN:
                 f"{self.pack}: an auxiliary classifier tells the class of one example; set num_classes, and pack=1"
             )
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
+
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``, (B, ..., C).
 
@@ -115,7 +121,7 @@ class GAN:
                 f"x has shape {x.shape}, but needs data axes and a batch that is divisible by pack={self.pack}; "
                 f"use a batch size of {-(-len(x) // self.pack) * self.pack}"
             )
-        noise = (jnp.zeros((len(x), self.latent_dim)), *condition(label, self.num_classes, len(x)))
+        noise = (jnp.zeros((len(x), self.latent_dim)), *condition_inputs(label, self.num_classes, len(x)))
         examples = self._packed(x, label)
         parts = {
             "generator": NetSpec(self.generator, noise, x.shape, "matching x"),
@@ -293,7 +299,7 @@ class GAN:
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        arguments = (latent, *condition(label, self.num_classes, len(latent)))
+        arguments = (latent, *condition_inputs(label, self.num_classes, len(latent)))
         x, moved = apply_part(self, "generator", variables, *arguments, key=key, train=train)
         return at_least_float32(x), moved
 
@@ -302,7 +308,7 @@ class GAN:
 
     def _packed(self, x: Array, label: Array | None) -> tuple[Array, ...]:
         """Return the discriminator's arguments: x (B / m, ..., m C), and labels, one-hot, where it takes them."""
-        given = () if self.auxiliary_weight is not None else condition(label, self.num_classes, len(x))
+        given = () if self.auxiliary_weight is not None else condition_inputs(label, self.num_classes, len(x))
         return tuple(_joined(a, self.pack) for a in (x, *given))
 
     def _judge(

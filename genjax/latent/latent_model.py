@@ -19,7 +19,17 @@ from typing import Any, final
 
 import jax
 
-from genjax.capabilities import Conditional, Decodes, Encodes, LogProb, Quantizes
+from genjax.capabilities import (
+    Condition,
+    Decodes,
+    Encodes,
+    HasLogProb,
+    Quantizes,
+    conditions,
+    is_discrete,
+    num_classes,
+    num_values,
+)
 from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
 from genjax.learners import Frozen, Stage
 
@@ -50,21 +60,22 @@ class LatentModel:
         model = type(self.autoencoder).__name__
         if not (isinstance(self.autoencoder, Encodes) and isinstance(self.autoencoder, Decodes)):
             raise ValueError(f"autoencoder is a {model}, which does not both encode and decode; use a VAE, for example")
-        if _num_classes(self.autoencoder) is not None:
+        if any(not condition.optional for condition in conditions(self.autoencoder)):
             raise ValueError(
-                f"autoencoder is a {model} with num_classes={_num_classes(self.autoencoder)}, but its codes are to be "
-                "drawn without a label; set its num_classes to None, and condition the prior"
+                f"autoencoder is a {model} with num_classes={num_classes(self.autoencoder)}, but a LatentModel encodes "
+                "and decodes without a label; set its num_classes to None, and condition the prior"
             )
-        num_codes, num_values = getattr(self.autoencoder, "num_codes", None), _num_values(self.prior)
-        if num_codes is not None and num_values not in (None, num_codes):
+        num_codes = self.autoencoder.num_codes if isinstance(self.autoencoder, Quantizes) else None
+        if num_codes is not None and num_values(self.prior) not in (None, num_codes):
             raise ValueError(
-                f"autoencoder has {num_codes} codes, but the prior is over {num_values} values; give both as many"
+                f"autoencoder has {num_codes} codes, but the prior models {num_values(self.prior)} values; "
+                "make the two equal"
             )
 
     @property
-    def num_classes(self) -> int | None:
-        """Number of labels that the prior takes, or None."""
-        return _num_classes(self.prior)
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the prior is conditioned on."""
+        return conditions(self.prior)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables of both parts for data like ``batch["x"]``."""
@@ -149,13 +160,13 @@ class LatentModel:
     @property
     def lacks(self) -> tuple[str, ...]:
         """Likelihoods that these parts do not give: (1) wants codes of a codebook and the prior's exact masses."""
-        quantizes = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, LogProb)
+        quantizes = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, HasLogProb)
         return () if quantizes else ("log_prob_lower_bound",)
 
     @property
     def discrete(self) -> bool:
         """Whether the bound is of a log-mass of discrete values, as the autoencoder's likelihood has it."""
-        return getattr(self.autoencoder, "discrete", False)
+        return is_discrete(self.autoencoder)
 
     def log_prob_lower_bound(
         self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
@@ -217,12 +228,3 @@ def two_stages(
             model=model.prior,
         ),
     )
-
-
-def _num_values(prior: Any) -> int | None:
-    """How many values an entry of a discrete prior's data has, where it says so."""
-    return getattr(prior, "num_categories", getattr(getattr(prior, "distribution", None), "levels", None))
-
-
-def _num_classes(model: object) -> int | None:
-    return model.num_classes if isinstance(model, Conditional) else None

@@ -49,7 +49,14 @@ class FixedLabel:
 
 
 def interpolate(
-    model: Any, variables: Variables, x: Array, y: Array, num_steps: int, *, path: Path = linear_path
+    model: Any,
+    variables: Variables,
+    x: Array,
+    y: Array,
+    num_steps: int,
+    *,
+    path: Path = linear_path,
+    **condition: Array | int,
 ) -> Array:
     """Decode a path from the codes of x to those of y.
 
@@ -58,14 +65,18 @@ def interpolate(
       variables: the model's.
       x: data, (B, ...).
       y: data, same shape.
-      num_steps: on the path, both ends included.
-      path: ``ops.linear_path`` or ``ops.spherical_path``.
+      num_steps: points on the path, both ends included, at least 2.
+      path: ``ops.linear_path``, or ``ops.spherical_path`` where codes are Gaussian noise.
+      **condition: conditions of the model, such as ``label``: an integer for all rows, or an array (B, ...).
 
     Returns:
       Data, (B, num_steps, ...).
     """
-    start, end = _codes(model, variables, x), _codes(model, variables, y)
-    return _decode(model, variables, path(start, end, num_steps))
+    start, end = (_codes(model, variables, side, **condition) for side in (x, y))
+    repeated = {
+        name: jnp.repeat(value, num_steps, axis=0) if jnp.ndim(value) else value for name, value in condition.items()
+    }
+    return _decode(model, variables, path(start, end, num_steps), **repeated)
 
 
 def traverse(
@@ -148,10 +159,10 @@ def add_attribute_to(model: Any, variables: Variables, codes: Array, vector: Arr
     return _decode(model, variables, codes[:, None] + steps)
 
 
-def _codes(model: Any, variables: Variables, x: Array) -> Array:
+def _codes(model: Any, variables: Variables, x: Array, **condition: Array | int) -> Array:
     if not (isinstance(model, Encodes) and isinstance(model, Decodes)):
         raise ValueError(f"{type(model).__name__} does not both encode and decode, so it has no codes to walk among")
-    codes = model.encode(variables, x)
+    codes = model.encode(variables, x, **condition)
     if not jnp.issubdtype(codes.dtype, jnp.floating):
         raise ValueError(
             f"codes of {type(model).__name__} are {codes.dtype} indices, between which there is no path; "
@@ -160,7 +171,7 @@ def _codes(model: Any, variables: Variables, x: Array) -> Array:
     return codes
 
 
-def _decode(model: Any, variables: Variables, codes: Array) -> Array:
+def _decode(model: Any, variables: Variables, codes: Array, **condition: Array | int) -> Array:
     """Decode codes with two leading axes."""
-    x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]))
+    x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **condition)
     return x.reshape(*codes.shape[:2], *x.shape[1:])

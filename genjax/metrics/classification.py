@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genjax.capabilities import Conditional, LogProb
+from genjax.capabilities import HasLogProb, num_classes, supports
 from genjax.core import Array, Variables
 
 
@@ -46,14 +46,15 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
     obstacle = no_label_posterior(model)
     if obstacle is not None:
         raise ValueError(f"{obstacle}; only exact densities of every class give a posterior of labels")
-    num_classes = model.num_classes
-    if log_prior is not None and log_prior.shape != (num_classes,):
-        raise ValueError(f"log_prior has shape {log_prior.shape}, but num_classes={num_classes} needs ({num_classes},)")
+    classes = num_classes(model)
+    assert classes is not None
+    if log_prior is not None and log_prior.shape != (classes,):
+        raise ValueError(f"log_prior has shape {log_prior.shape}, but num_classes={classes} needs ({classes},)")
 
     def log_prob(label: Array) -> Array:
         return model.log_prob(variables, x, label=jnp.full(len(x), label))
 
-    log_joint = jax.lax.map(log_prob, jnp.arange(num_classes, dtype=jnp.int32)).T
+    log_joint = jax.lax.map(log_prob, jnp.arange(classes, dtype=jnp.int32)).T
     if log_prior is not None:
         log_joint = log_joint + log_prior[None]
     return jax.nn.log_softmax(log_joint, axis=-1)
@@ -82,8 +83,8 @@ def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
 def no_label_posterior(model: object) -> str | None:
     """Return why a model has no p(y | x) by Bayes' rule; None where it has."""
     name = type(model).__name__
-    if not isinstance(model, LogProb):
+    if not supports(model, HasLogProb):
         return f"{name} has no exact log_prob"
-    if not isinstance(model, Conditional) or model.num_classes is None:
+    if num_classes(model) is None:
         return f"{name} is unconditional"
     return None

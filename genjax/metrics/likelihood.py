@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.capabilities import Discrete
+from genjax.capabilities import IsDiscrete, stop_token
 from genjax.core import Array
 from genjax.data import Bytes, Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
@@ -200,7 +200,7 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, sp
     """Find out what log-likelihoods of a model on a data set are numbers of.
 
     Args:
-      model: says whether it is ``genjax.capabilities.Discrete``; its ``stop``, if it has one, ends texts.
+      model: says whether it is ``genjax.capabilities.IsDiscrete``; its ``stop``, if it has one, ends texts.
       dataset: has the levels, and of texts the tokenizer.
       preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed. Texts whose shape
         it changes count as dimensions.
@@ -210,10 +210,10 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, sp
     x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
     text = None
     if dataset.tokenizer is not None and x.shape == batch["x"].shape:
-        text = _counts(dataset.tokenizer, dataset.splits[split], getattr(model, "stop", None))
+        text = _counts(dataset.tokenizer, dataset.splits[split], stop_token(model))
     return LikelihoodUnits(
         num_dims=math.prod(x.shape[1:]),
-        discrete=model.discrete if isinstance(model, Discrete) else None,
+        discrete=model.discrete if isinstance(model, IsDiscrete) else None,
         levels=dataset.levels,
         bin_width=bin_width(preprocess),
         text=text,

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities
+from genjax.capabilities import conditioning
 from genjax.core import Array, Batch, PyTree, Variables, stream_key
 from genjax.data import Source
-from genjax.evaluation.likelihood import is_conditional
 from genjax.latent import LatentModel
 from genjax.metrics.latents import codebook_usage, gaussian_usage, implicit_usage
 from genjax.metrics.metric import Values
@@ -56,7 +56,7 @@ def watchable(model: object) -> bool:
 def has_latents(model: object) -> bool:
     """Whether a model has latent variables whose use can be told: by posteriors, or by codes of a codebook."""
     quantizes = isinstance(model, capabilities.Quantizes) and isinstance(model, capabilities.Encodes)
-    return quantizes or isinstance(model, capabilities.Posterior | capabilities.LatentVariables)
+    return quantizes or isinstance(model, capabilities.HasPosterior | capabilities.HasLatentVariables)
 
 
 @final
@@ -136,20 +136,20 @@ def cures(model: object) -> list[str]:
 
 def usage(model: Any, variables: Variables, key: Array, batch: Batch) -> Values:
     """Measure which latent variables of a model that has them are in use for a batch."""
-    x, label = batch["x"], {"label": batch["label"]} if is_conditional(model) else {}
-    if isinstance(model, capabilities.Posterior):
+    x, label = batch["x"], conditioning(model, batch)
+    if isinstance(model, capabilities.HasPosterior):
         told = dict(gaussian_usage(*model.posterior(variables, x, **label)))
         for suffix, draws in lower_layers(model, variables, key, x).items():
             told |= {name + suffix: value for name, value in implicit_usage(draws).items()}
         return told
-    if isinstance(model, capabilities.LatentVariables):
+    if isinstance(model, capabilities.HasLatentVariables):
         return implicit_usage(posterior_draws(model.sample_posterior, variables, key, x, **label))
     return codebook_usage(model.encode(variables, x, **label), model.num_codes)
 
 
 def has_lower_layers(model: object) -> bool:
     """Whether a model has stochastic layers below its top one."""
-    return isinstance(model, capabilities.StochasticLayers) and model.num_layers > 1
+    return isinstance(model, capabilities.HasStochasticLayers) and model.num_layers > 1
 
 
 def lower_layers(model: Any, variables: Variables, key: Array, x: Array) -> dict[str, Array]:

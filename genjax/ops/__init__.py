@@ -14,7 +14,7 @@ from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.divergence import Divergence, divergence
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
 from genjax.ops.importance import log_mean_weight, mean_log_weight
-from genjax.ops.labels import condition, label_of, one_hot_label
+from genjax.ops.labels import condition_inputs, label_of, one_hot_label
 from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from genjax.ops.ode import Rates, Solver
 from genjax.ops.paths import linear_path, spherical_path
@@ -52,7 +52,7 @@ __all__ = [
     "check_values",
     "checked_examples",
     "clip_straight_through",
-    "condition",
+    "condition_inputs",
     "conv_general_dilated",
     "divergence",
     "gaussian_kl",

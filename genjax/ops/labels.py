@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from genjax.core import Array, Batch
 
-Condition = tuple[Array, ...]  # nothing, or the one-hot label: further arguments of a network
+NetCondition = tuple[Array, ...]  # nothing, or the one-hot label: further arguments of a network
 
 
 def label_of(batch: Batch, num_classes: int | None) -> Array | None:
@@ -25,10 +25,10 @@ def label_of(batch: Batch, num_classes: int | None) -> Array | None:
     return batch["label"]
 
 
-def condition(label: Array | int | None, num_classes: int | None, num_rows: int) -> Condition:
+def condition_inputs(label: Array | int | None, num_classes: int | None, num_rows: int) -> NetCondition:
     """Return the further arguments of a network: none, or the one-hot label as ``one_hot_label`` has it.
 
-    >>> condition(1, 3, 2)[0].tolist(), condition(None, None, 2)
+    >>> condition_inputs(1, 3, 2)[0].tolist(), condition_inputs(None, None, 2)
     ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], ())
     """
     one_hot = one_hot_label(label, num_classes, num_rows)

@@ -24,7 +24,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.ops.checks import check_at_least
-from genjax.ops.labels import condition
+from genjax.ops.labels import condition_inputs
 
 _PANEL_NODES = 16  # of the quadrature; a panel this fine may be four standard deviations long
 _PANEL_LENGTH = 4.0
@@ -79,7 +79,7 @@ class StandardNormal:
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
         """See ``Prior``; ``label`` must be None."""
         check_at_least("num_samples", num_samples, 1)
-        condition(label, None, num_samples)
+        condition_inputs(label, None, num_samples)
         return jax.random.normal(key, (num_samples, self.dim))
 
     def log_prob(self, z: Array) -> Array:
@@ -200,7 +200,7 @@ def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int 
     check_at_least("num_samples", num_samples, 1)
     if label is None:
         return jax.random.randint(key, (num_samples,), 0, num_classes)
-    (one_hot,) = condition(label, num_classes, num_samples)
+    (one_hot,) = condition_inputs(label, num_classes, num_samples)
     return jnp.argmax(one_hot, axis=-1)
 
 

@@ -14,13 +14,14 @@ from typing import Any, final
 import jax
 import numpy as np
 
+from genjax.capabilities import conditioning, conditions, likelihoods, stop_token
 from genjax.core import Batch, TrainState, step_key
-from genjax.evaluation.likelihood import Scorer, conditions, conditions_in, likelihoods, replica
+from genjax.evaluation.likelihood import Scorer, replica
 from genjax.evaluation.samples import SampleScore
 from genjax.experiment import SINGLE_STAGE, Experiment
 from genjax.figures.audio import save_sounds
 from genjax.figures.images import sample_picture, save_picture
-from genjax.figures.texts import stop_of, write_texts
+from genjax.figures.texts import write_texts
 from genjax.learners import Stage
 from genjax.monitoring.monitor import TrainingMonitor, watchable
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
@@ -333,7 +334,7 @@ class _Training:
         tokenizer, sound = self._experiment.data.tokenizer, self._experiment.data.sound
         if tokenizer is not None:
             for path in (self._folder / "samples" / f"step_{step:08d}.txt", self._folder / "samples.txt"):
-                write_texts(path, tokenizer, x, stop_of(self._experiment.model))
+                write_texts(path, tokenizer, x, stop_token(self._experiment.model))
             return
         # A conditional model's classes come in turn: as many columns make each column one class.
         columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
@@ -382,13 +383,23 @@ def draw(
     """
     if num_seeds > 1:
         variables = replica(variables, 0)
-    model, names = experiment.model, conditions(experiment.model)
-    examples = {}
-    if "local" in names:
-        source = experiment.data.splits["train"]
-        examples = source.take(np.arange(count) % len(source))
-    elif "label" in names:
-        examples = {"label": np.arange(count) % model.num_classes}  # pyright: ignore[reportAttributeAccessIssue]
-    given = conditions_in(examples, names)
-    x = sample(variables, key, count, **{name: jax.numpy.asarray(values) for name, values in given.items()})
-    return np.asarray(x), given["label"].tolist() if "label" in given else None
+    condition = preview_conditions(experiment, count)
+    x = sample(variables, key, count, **{name: jax.numpy.asarray(values) for name, values in condition.items()})
+    return np.asarray(x), condition["label"].tolist() if "label" in condition else None
+
+
+def preview_conditions(experiment: Experiment, count: int) -> dict[str, np.ndarray]:
+    """Return the conditions of samples for pictures.
+
+    A model that takes a label alone gets all classes in turn; any other conditions are those of the first training
+    examples.
+    """
+    model = experiment.model
+    wanted = [condition for condition in conditions(model) if condition.in_batch]
+    if not wanted:
+        return {}
+    (only, *others) = wanted
+    if not others and only.num_values is not None and only.kind == "label":
+        return {"label": np.arange(count, dtype=np.int32) % only.num_values}
+    source = experiment.data.splits["train"]
+    return conditioning(model, source.take(np.arange(count) % len(source)))

@@ -38,6 +38,7 @@ from typing import Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
@@ -47,11 +48,10 @@ from genjax.ops import (
     check_choice,
     check_data_axes,
     check_num_classes,
-    condition,
+    condition_inputs,
     label_of,
-    linear_path,
 )
-from genjax.ops.labels import Condition
+from genjax.ops.labels import NetCondition
 from genjax.ops.priors import Prior
 from genjax.vae.gaussian import decoder_part, gaussian_draw, moments
 
@@ -114,6 +114,11 @@ class AdversarialAutoencoder:
                 f"num_classes is {self.num_classes}, but {self.prior} has {self.prior.num_classes}; give the "
                 "discriminator a prior with as many classes, or label_to='decoder'"
             )
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes, optional=self.label_to == "discriminator")
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``, (B, ..., C).
@@ -236,13 +241,6 @@ class AdversarialAutoencoder:
         """Expected data given one draw from q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x), label=label)
 
-    def interpolate(
-        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
-    ) -> Array:
-        """Decode the straight line between the codes of x and y (B, ...), to (B, num_steps, ...)."""
-        line = linear_path(self.encode(variables, x), self.encode(variables, y), num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(line)
-
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draws from p(z), of all classes, (num_samples, D)."""
         del variables
@@ -286,11 +284,11 @@ class AdversarialAutoencoder:
         gradients, (logits, state) = jax.grad(total, has_aux=True)(latent)
         return logits, jnp.mean(jnp.sum(gradients**2, axis=-1)), state
 
-    def _given(self, part: str, label: Array | int | None, num_rows: int) -> Condition:
+    def _given(self, part: str, label: Array | int | None, num_rows: int) -> NetCondition:
         """The further arguments of a network: the one-hot label for that which takes it."""
         if self.num_classes is not None and self.label_to != part:
             return ()
-        return condition(label, self.num_classes, num_rows)
+        return condition_inputs(label, self.num_classes, num_rows)
 
     def _prior_label(self, label: Array | int | None) -> Array | int | None:
         """The class of the prior, which has no part in it where the label goes to the decoder."""

@@ -40,7 +40,6 @@ from genjax.ops import (
     check_data_axes,
     clip_straight_through,
     gaussian_log_prob,
-    linear_path,
     log_mean_weight,
 )
 from genjax.vae.gaussian import LOG_VAR_BOUND, decoder_part, gaussian_draw
@@ -187,11 +186,6 @@ class AVB:
     def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
         """Expected data given one draw from q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x))
-
-    def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array:
-        """Decode the straight line between the codes of x and y (B, ...), to (B, num_steps, ...)."""
-        line = linear_path(self.encode(variables, x), self.encode(variables, y), num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent), 1, 1)(line)
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draws from N(0, I), (num_samples, D)."""

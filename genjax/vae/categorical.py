@@ -26,18 +26,18 @@ class Categorical:
     """Independent categorical variables, one at each position of a grid.
 
     Attributes:
-      num_categories: K.
+      num_values: K.
 
-    >>> model = Categorical(num_categories=4)
+    >>> model = Categorical(num_values=4)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2, 2), jnp.int32)})
     >>> model.log_prob(variables, jnp.ones((1, 2, 2), jnp.int32)).tolist()  # 4 log ¼
     [-5.545177459716797]
     """
 
-    num_categories: int
+    num_values: int
 
     def __post_init__(self) -> None:
-        check_at_least("num_categories", self.num_categories, 1)
+        check_at_least("num_values", self.num_values, 1)
 
     @property
     def discrete(self) -> bool:
@@ -57,7 +57,7 @@ class Categorical:
                 f"x has dtype {x.dtype} and shape {x.shape}, but must be integers (B, ...); give it codes, as encode "
                 "of a quantizing autoencoder returns them"
             )
-        return Variables(params={"logits": jnp.zeros((*x.shape[1:], self.num_categories))}, state={})
+        return Variables(params={"logits": jnp.zeros((*x.shape[1:], self.num_values))}, state={})
 
     def objectives(self) -> tuple[Objective, ...]:
         """The one loss, over the logits."""

@@ -38,7 +38,6 @@ from genjax.ops import (
     check_choice,
     check_data_axes,
     gaussian_log_prob,
-    linear_path,
     log_mean_weight,
     mean_log_weight,
 )
@@ -226,11 +225,6 @@ class IWAE:
         mean, log_var = self._gaussian(self.encoders[0], encoders[0], x)
         latent = reparameterized(mean, log_var, jax.random.normal(key, mean.shape))
         return self.likelihood.mean(_apply(self.decoders[0], decoders[0], latent))
-
-    def interpolate(self, variables: Variables, x: Array, y: Array, num_steps: int) -> Array:
-        """Decode the straight line between the codes of x and y (B, ...), to (B, num_steps, ...)."""
-        line = linear_path(self.encode(variables, x), self.encode(variables, y), num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent), 1, 1)(line)
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draws of the top layer, (num_samples, D_L)."""

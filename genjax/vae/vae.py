@@ -23,6 +23,7 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
@@ -30,15 +31,14 @@ from genjax.ops import (
     check_at_least,
     check_data_axes,
     check_num_classes,
-    condition,
+    condition_inputs,
     gaussian_kl,
     label_of,
-    linear_path,
     log_mean_weight,
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
-from genjax.ops.labels import Condition
+from genjax.ops.labels import NetCondition
 from genjax.vae.gaussian import decoder_part, gaussian_draw, moments, reparameterized
 
 
@@ -85,6 +85,11 @@ class VAE:
         """Whether log p(x) is a log-mass of discrete values, as the likelihood has it."""
         return self.likelihood.discrete
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the model is conditioned on: the label, where it has classes."""
+        return label_condition(self.num_classes)
+
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``, (B, ..., C).
 
@@ -93,7 +98,7 @@ class VAE:
         """
         x = batch["x"]
         check_data_axes(x.shape)
-        given = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        given = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
         latent = jnp.zeros((len(x), self.latent_dim))
         encoder = NetSpec(self.encoder, (x, *given), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
         decoder = decoder_part(self.decoder, (latent, *given), self.likelihood, x)
@@ -113,7 +118,7 @@ class VAE:
           ``kl``, where elbo = reconstruction - kl.
         """
         x = batch["x"]
-        given = condition(label_of(batch, self.num_classes), self.num_classes, len(x))
+        given = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
         mean, log_var, encoder_state = self._encode(variables, x, given, encoder_key, train=True)
@@ -150,7 +155,7 @@ class VAE:
           Samples of shape (N, ...).
         """
         check_at_least("num_samples", num_samples, 1)
-        given = condition(label, self.num_classes, num_samples)
+        given = condition_inputs(label, self.num_classes, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.normal(latent_key, (num_samples, self.latent_dim))
         outputs, _ = self._decode(variables, latent, given)
@@ -162,25 +167,17 @@ class VAE:
 
     def posterior(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> tuple[Array, Array]:
         """Means and log-variances of q(z | x), (B, D) each."""
-        mean, log_var, _ = self._encode(variables, x, condition(label, self.num_classes, len(x)))
+        mean, log_var, _ = self._encode(variables, x, condition_inputs(label, self.num_classes, len(x)))
         return mean, log_var
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Expected data given latents (B, D)."""
-        outputs, _ = self._decode(variables, latent, condition(label, self.num_classes, len(latent)))
+        outputs, _ = self._decode(variables, latent, condition_inputs(label, self.num_classes, len(latent)))
         return self.likelihood.mean(outputs)
 
     def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
         """Expected data given one draw from q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x, label=label), label=label)
-
-    def interpolate(
-        self, variables: Variables, x: Array, y: Array, num_steps: int, *, label: Array | int | None = None
-    ) -> Array:
-        """Decode the straight line between the posterior means of x and y (B, ...), to (B, num_steps, ...)."""
-        start, end = (self.encode(variables, side, label=label) for side in (x, y))
-        line = linear_path(start, end, num_steps)
-        return jax.vmap(lambda latent: self.decode(variables, latent, label=label), 1, 1)(line)
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draws from N(0, I), (num_samples, D)."""
@@ -228,7 +225,7 @@ class VAE:
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def _log_weights(self, variables: Variables, x: Array, label: Array | int | None) -> LogWeights:
-        given = condition(label, self.num_classes, len(x))
+        given = condition_inputs(label, self.num_classes, len(x))
         mean, log_var, _ = self._encode(variables, x, given)
 
         def log_weight(noise: Array, latent: Array, outputs: Array) -> Array:
@@ -246,12 +243,12 @@ class VAE:
         return log_weights
 
     def _encode(
-        self, variables: Variables, x: Array, given: Condition, key: Array | None = None, train: bool = False
+        self, variables: Variables, x: Array, given: NetCondition, key: Array | None = None, train: bool = False
     ) -> tuple[Array, Array, PyTree]:
         outputs, state = apply_part(self, "encoder", variables, x, *given, key=key, train=train)
         return *moments(outputs), state
 
     def _decode(
-        self, variables: Variables, latent: Array, given: Condition, key: Array | None = None, train: bool = False
+        self, variables: Variables, latent: Array, given: NetCondition, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         return apply_part(self, "decoder", variables, latent, *given, key=key, train=train)

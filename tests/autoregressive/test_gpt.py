@@ -43,7 +43,7 @@ def test_masses_sum_to_one_and_samples_have_them(options):
 
 def test_sequences_that_end_have_masses_that_sum_to_one():
     """Of all tokens after the end only one way of filling up is drawn, and none is scored."""
-    model = small(stop=2)
+    model = small(stop_token=2)
     variables, x = moved(model), everything(3, 5)
     log_prob = jax.jit(model.log_prob)(variables, x)
     ends = np.argmax(np.concatenate([np.asarray(x) == 2, np.ones((len(x), 1))], axis=1), axis=1)
@@ -107,7 +107,7 @@ def test_prompts_of_unequal_length_are_each_completed_from_their_own_distributio
 
 
 def test_loss_is_per_token_that_counts():
-    model = small(stop=2)
+    model = small(stop_token=2)
     variables = moved(model)
     x = jnp.array([[0, 1, 2, 0, 0], [0, 0, 1, 0, 1]])
     loss, (_, metrics) = model.loss(*variables, jax.random.key(0), {"x": x}, jnp.int32(0))

@@ -10,7 +10,7 @@ from genjax.autoregressive import GPT, load_gpt2, save_gpt2
 
 
 def small():
-    model = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, stop=10)
+    model = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, stop_token=10)
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 9), jnp.int32)})
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + 0.3 * jnp.float32(rng.normal(size=a.shape)), variables.params)

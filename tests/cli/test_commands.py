@@ -13,10 +13,11 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import Experiment, autoregressive, cli, data, vae
+from genjax import Experiment, autoregressive, data, vae
+from genjax.cli import main
 from genjax.runner import load_run
-
-from .conftest import ROOT, TINY
+from tests.running import ROOT, TINY
+from tests.test_imports import FAMILIES
 
 BROKEN = {
     "no_experiment": ("x = 1\n", "defines no function experiment"),
@@ -156,7 +157,7 @@ def test_list_names_models_capabilities_and_experiments(genjax):
     assert vae["experiments"] == [str(TINY)]
     assert "vae.VAE" in genjax("list")[1]
     rooms = {path.parent.name for path in (ROOT / "genjax").glob("*/__init__.py")}
-    families = rooms - {"data", "estimators", "latent", "metrics", "nets", "ops", "runner"}
+    families = rooms & FAMILIES
     assert {entry["family"] for entry in json.loads(out)} == families
 
 
@@ -279,11 +280,11 @@ def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
     model = autoregressive.MADE(shape=(8, 8, 1), features=(4,))
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 8, 8, 1), jnp.int32)})
     experiment = Experiment(model=model, data=data.digits(), optimizer=optax.sgd(1.0), steps=1)
-    with cli._progress_of(experiment, 2) as extra:
+    with main._progress_of(experiment, 2) as extra:
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
     assert "64/64" in shown
-    with cli._progress_of(dataclasses.replace(experiment, model=vae.Categorical(num_categories=2)), 2) as extra:
+    with main._progress_of(dataclasses.replace(experiment, model=vae.Categorical(num_values=2)), 2) as extra:
         assert extra == {}
 
 

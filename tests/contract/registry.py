@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from genjax import autoregressive, boltzmann, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
+from genjax.capabilities import conditions
 from genjax.core import Array, Batch, Learner
-from genjax.evaluation.likelihood import is_conditional
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
 
 NUM_EXAMPLES = 8
@@ -90,10 +91,12 @@ def _correlated(key: Array) -> Array:
 def label_option(model: Any, num_examples: int) -> dict[str, Array]:
     """``{"label": ..., "local": ...}`` where the model wants them, and nothing where it does not."""
     options = {}
-    if is_conditional(model):
-        options["label"] = jnp.arange(num_examples, dtype=jnp.int32) % model.num_classes
-    if getattr(model, "local_dim", None) is not None:
-        options["local"] = jnp.linspace(-1, 1, num_examples * 2 * model.local_dim).reshape(num_examples, 2, -1)
+    for condition in conditions(model):
+        if condition.kind == "label":
+            options[condition.name] = jnp.arange(num_examples, dtype=jnp.int32) % condition.num_values
+        elif condition.in_batch:
+            shape = (num_examples, *(size or 2 for size in condition.shape))
+            options[condition.name] = jnp.linspace(-1, 1, math.prod(shape)).reshape(shape)
     return options
 
 
@@ -313,7 +316,7 @@ CASES = (
     Case("avb_without_contrast", lambda: _avb(adaptive_contrast=False), batch=image_batch),
     Case("vq_vae", lambda: _vq_vae(restart_below=0.1), batch=image_batch, moves={"autoencoder": ("codebook",)}),
     Case("vq_vae_by_loss", lambda: _vq_vae(codebook="loss"), batch=image_batch),
-    Case("categorical", lambda: vae.Categorical(num_categories=5), batch=code_batch),
+    Case("categorical", lambda: vae.Categorical(num_values=5), batch=code_batch),
     Case("gmmn", _gmmn, batch=unit_batch),
     Case("latent_model", _latent_model, batch=image_batch),
     Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),
@@ -353,7 +356,7 @@ CASES = (
         batch=level_batch,
     ),
     Case("gpt", lambda: _gpt(dropout=0.1), batch=token_batch),
-    Case("gpt_modern", lambda: _gpt(positions="rotary", qk_norm=True, use_bias=False, stop=0), batch=token_batch),
+    Case("gpt_modern", lambda: _gpt(positions="rotary", qk_norm=True, use_bias=False, stop_token=0), batch=token_batch),
     Case("wavenet", lambda: _wavenet(dropout=0.1), batch=token_batch),
     Case(
         "conditional_wavenet",

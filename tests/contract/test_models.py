@@ -14,9 +14,9 @@ import pytest
 from chex import assert_trees_all_close, assert_trees_all_equal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genjax import capabilities
+from genjax import capabilities, latent
+from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel, stream_key
-from genjax.evaluation.likelihood import likelihoods
 from tests.contract.registry import NUM_EXAMPLES, Case, label_option
 from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
 
@@ -279,7 +279,7 @@ class TestCapabilities:
             assert np.isfinite(np.asarray(value)).all(), method
 
     def test_exact_log_probabilities_depend_on_their_own_example_alone(self, run: Run):
-        if isinstance(run.model, capabilities.LogProb) and not label_option(run.model, 1):
+        if isinstance(run.model, capabilities.HasLogProb) and not label_option(run.model, 1):
             log_prob, x = jax.jit(run.model.log_prob), run.minibatch["x"]
             close(log_prob(run.learned, x[::-1]), log_prob(run.learned, x)[::-1])
 
@@ -290,9 +290,10 @@ class TestCapabilities:
             assert (again.shape, again.dtype) == (x.shape, x.dtype)
 
     def test_interpolations_go_both_ways(self, run: Run):
-        if isinstance(run.model, capabilities.Interpolates):
+        continuous = not isinstance(run.model, capabilities.Quantizes)
+        if isinstance(run.model, capabilities.Encodes) and isinstance(run.model, capabilities.Decodes) and continuous:
             x, label = run.minibatch["x"], {name: value[0] for name, value in label_option(run.model, 1).items()}
-            walk = jax.jit(lambda variables, x, y: run.model.interpolate(variables, x, y, 5, **label))
+            walk = jax.jit(lambda variables, x, y: latent.interpolate(run.model, variables, x, y, 5, **label))
             there, back = walk(run.learned, x, x[::-1]), walk(run.learned, x[::-1], x)
             assert there.shape == (x.shape[0], 5, *x.shape[1:])
             close(there, back[:, ::-1])

@@ -27,7 +27,7 @@ class Reciter:
     """Says the same lines in every batch."""
 
     lines: tuple[tuple[int, ...], ...]
-    stop: int | None
+    stop_token: int | None
 
     def init(self, key, batch):
         del key, batch

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
+from genjax import latent
 from genjax.core import Variables
 from genjax.flow.bijection import Bijection
 from genjax.flow.continuous import Continuous
@@ -182,7 +183,7 @@ class TestFFJORD:
         )
         noise = exact.encode(variables, x)
         np.testing.assert_allclose(exact.decode(variables, noise), x, rtol=1e-4, atol=1e-4)
-        walk = exact.interpolate(variables, x, x[::-1], 3)
+        walk = latent.interpolate(exact, variables, x, x[::-1], 3)
         np.testing.assert_allclose(walk[:, 0], x, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(walk[:, 1], exact.decode(variables, (noise + noise[::-1]) / 2), atol=1e-4)
 

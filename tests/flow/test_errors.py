@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import flow, nets
+from genjax import flow, latent, nets
 
 AFFINE = flow.Affine()
 COUPLING = flow.Coupling(transformer=AFFINE, net=nets.MLP((4,)))
@@ -184,4 +184,4 @@ def test_counts():
     with pytest.raises(ValueError, match=r"temperature is -1\.0, but must be at least 0"):
         MODEL.sample(variables, key, 2, temperature=-1.0)
     with pytest.raises(ValueError, match="num_steps is 1, but must be at least 2"):
-        MODEL.interpolate(variables, jnp.eye(2), jnp.eye(2), 1)
+        latent.interpolate(MODEL, variables, jnp.eye(2), jnp.eye(2), 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import flow
+from genjax import flow, latent
 from genjax.core import Variables
 
 MODELS = {
@@ -96,7 +96,7 @@ def test_interpolation_begins_and_ends_at_the_data():
     model = MODELS["nsf"]
     variables = perturbed(model, jax.random.key(0), 0.1)
     x, y = jax.random.normal(jax.random.key(1), (2, 5, 3))
-    walk = model.interpolate(variables, x, y, 4)
+    walk = latent.interpolate(model, variables, x, y, 4)
     assert walk.shape == (5, 4, 3)
     np.testing.assert_allclose(walk[:, 0], x, atol=1e-4)
     np.testing.assert_allclose(walk[:, -1], y, atol=1e-4)

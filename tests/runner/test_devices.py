@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from .conftest import ROOT, TINY, finish, losses, start
+from tests.running import ROOT, TINY, finish, losses, start
 
 PROCESS = """
 import sys

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from genjax.runner import load_run
-
-from .conftest import TINY, finish, losses, start
+from tests.running import TINY, finish, losses, start
 
 STEPS = ("--steps", "1200", "--log-every", "20")
 

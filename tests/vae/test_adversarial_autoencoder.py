@@ -7,7 +7,7 @@ import pytest
 from jax.core import Tracer
 from scipy import integrate, stats
 
-from genjax import capabilities, nets
+from genjax import capabilities, latent, nets
 from genjax.core import GenerativeModel, Variables
 from genjax.ops.likelihoods import Bernoulli, Gaussian
 from genjax.ops.priors import GaussianMixture, StandardNormal, SwissRoll
@@ -137,7 +137,9 @@ class TestLabels:
         outputs = np.asarray(x) @ ENCODING @ DECODING + LABEL_OUTPUTS[np.asarray(label)]
         key = jax.random.key(0)
         np.testing.assert_allclose(STYLE.reconstruct(variables, key, x, label=label), outputs, atol=1e-5)
-        np.testing.assert_allclose(STYLE.interpolate(variables, x, -x, 3, label=label)[:, 0], outputs, atol=1e-5)
+        np.testing.assert_allclose(
+            latent.interpolate(STYLE, variables, x, -x, 3, label=label)[:, 0], outputs, atol=1e-5
+        )
         loss, _ = loss_of(STYLE, "reconstruction", batch)
         np.testing.assert_allclose(-loss, stats.norm.logpdf(x, outputs).sum(1).mean(), rtol=1e-5)
         for name in ("discriminator", "regularizer"):
@@ -198,9 +200,9 @@ class TestLatents:
 
     def test_has_the_capabilities_that_it_can_keep(self):
         assert isinstance(PLAIN, GenerativeModel)
-        for name in ("Encodes", "Decodes", "Reconstructs", "Interpolates", "LatentVariables", "Conditional"):
+        for name in ("Encodes", "Decodes", "Reconstructs", "HasLatentVariables", "HasConditions"):
             assert isinstance(PLAIN, getattr(capabilities, name))
-        for name in ("LogProb", "LogProbLowerBound", "LogProbEstimate", "Posterior"):
+        for name in ("HasLogProb", "HasLogProbLowerBound", "HasLogProbEstimate", "HasPosterior"):
             assert not isinstance(PLAIN, getattr(capabilities, name))
 
 

@@ -13,7 +13,7 @@ from genjax.core import Variables
 from genjax.learners import gradient_learner
 from genjax.vae.categorical import Categorical
 
-MODEL = Categorical(num_categories=3)
+MODEL = Categorical(num_values=3)
 
 
 def variables_of(logits):
@@ -75,8 +75,8 @@ def test_one_code_an_example():
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ValueError, match="num_categories is 0, but must be at least 1"):
-        Categorical(num_categories=0)
+    with pytest.raises(ValueError, match="num_values is 0, but must be at least 1"):
+        Categorical(num_values=0)
     with pytest.raises(ValueError, match=r"x has dtype float32 and shape \(2, 3\), but must be integers"):
         MODEL.init(jax.random.key(0), {"x": jnp.zeros((2, 3))})
     with pytest.raises(ValueError, match="num_samples is 0, but must be at least 1"):

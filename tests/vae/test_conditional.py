@@ -37,17 +37,17 @@ def variables():
 def test_init_makes_what_the_label_needs(variables):
     made = MODEL.init(jax.random.key(0), {"x": X, "label": LABEL})
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, variables)
-    assert isinstance(MODEL, capabilities.Conditional)
+    assert isinstance(MODEL, capabilities.HasConditions)
 
 
 def test_every_method_follows_the_label(variables):
     of_rows = TEMPLATES[np.asarray(LABEL)]
-    latent = jnp.zeros((4, 2))
+    code = jnp.zeros((4, 2))
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(0), 4, label=LABEL, mean=True), of_rows)
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(0), 4, label=1, mean=True), TEMPLATES[[1] * 4])
-    np.testing.assert_allclose(MODEL.decode(variables, latent, label=LABEL), of_rows)
+    np.testing.assert_allclose(MODEL.decode(variables, code, label=LABEL), of_rows)
     np.testing.assert_allclose(MODEL.reconstruct(variables, jax.random.key(0), X, label=LABEL), of_rows)
-    np.testing.assert_allclose(MODEL.interpolate(variables, X, X, 2, label=LABEL)[:, 1], of_rows)
+    np.testing.assert_allclose(latent.interpolate(MODEL, variables, X, X, 2, label=LABEL)[:, 1], of_rows)
     np.testing.assert_allclose(MODEL.encode(variables, X, label=LABEL), MEANS[np.asarray(LABEL)])
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.core import Tracer
 
-from genjax import nets, ops, vae
+from genjax import latent, nets, ops, vae
 
 
 class Traced:
@@ -87,4 +87,4 @@ def test_counts():
     with pytest.raises(ValueError, match="chunk_size is 0, but must be at least 1"):
         model().log_prob_lower_bound(variables, key, x, 3, chunk_size=0)
     with pytest.raises(ValueError, match="num_steps is 1, but must be at least 2"):
-        model().interpolate(variables, x, x, 1)
+        latent.interpolate(model(), variables, x, x, 1)

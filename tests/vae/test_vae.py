@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import capabilities, core, nets, ops, vae
+from genjax import capabilities, core, latent, nets, ops, vae
 
 MODEL = vae.VAE(
     latent_dim=2, encoder=nets.MLP((8, 4)), decoder=nets.MLP((8,), output_shape=(2, 3, 1)), likelihood=ops.Bernoulli()
@@ -31,16 +31,15 @@ def loss():
 def test_has_the_capabilities_it_claims():
     for capability in (
         core.GenerativeModel,
-        capabilities.LogProbLowerBound,
-        capabilities.LogProbEstimate,
-        capabilities.Discrete,
+        capabilities.HasLogProbLowerBound,
+        capabilities.HasLogProbEstimate,
+        capabilities.IsDiscrete,
         capabilities.Encodes,
         capabilities.Decodes,
         capabilities.Reconstructs,
-        capabilities.Interpolates,
     ):
         assert isinstance(MODEL, capability), capability
-    assert not isinstance(MODEL, capabilities.LogProb)  # only a bound and an estimate
+    assert not isinstance(MODEL, capabilities.HasLogProb)  # only a bound and an estimate
     assert dataclasses.replace(MODEL, likelihood=ops.Bernoulli()).discrete
     assert not dataclasses.replace(MODEL, likelihood=ops.Gaussian()).discrete
 
@@ -81,11 +80,11 @@ def test_samples_are_draws_and_their_means_come_from_the_prior(variables):
 
 def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):
     x, y = batch["x"], batch["x"][::-1]
-    path = MODEL.interpolate(variables, x, y, 3)
+    path = latent.interpolate(MODEL, variables, x, y, 3)
     assert path.shape == (5, 3, 2, 3, 1)
     start, end = (MODEL.encode(variables, data) for data in (x, y))
-    for i, latent in enumerate((start, (start + end) / 2, end)):
-        np.testing.assert_allclose(path[:, i], MODEL.decode(variables, latent), rtol=1e-5)
+    for i, code in enumerate((start, (start + end) / 2, end)):
+        np.testing.assert_allclose(path[:, i], MODEL.decode(variables, code), rtol=1e-5)
 
 
 def test_reconstruction_goes_through_a_draw_of_the_posterior(variables, batch):

@@ -11,7 +11,14 @@ import optax
 import pytest
 
 from genjax import nets, ops
-from genjax.capabilities import Decodes, Encodes, Interpolates, LogProb, LogProbLowerBound, Quantizes, Reconstructs
+from genjax.capabilities import (
+    Decodes,
+    Encodes,
+    HasLogProb,
+    HasLogProbLowerBound,
+    Quantizes,
+    Reconstructs,
+)
 from genjax.core import Variables
 from genjax.learners import gradient_learner
 from genjax.ops import quantization
@@ -94,10 +101,9 @@ def parts(model, variables, x):
 
 def test_claims():
     model = MODELS["ema"]
-    for protocol in (Encodes, Decodes, Quantizes, Reconstructs, LogProbLowerBound):
+    for protocol in (Encodes, Decodes, Quantizes, Reconstructs, HasLogProbLowerBound):
         assert isinstance(model, protocol)
-    assert not isinstance(model, LogProb)
-    assert not isinstance(model, Interpolates)
+    assert not isinstance(model, HasLogProb)
     assert model.discrete
     assert not make(likelihood=ops.Gaussian(log_scale=0.0)).discrete
 

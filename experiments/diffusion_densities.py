@@ -39,7 +39,7 @@ def scores_against(density: Any) -> SampleScore:
         told: dict[str, Any] = {name: test[name] for name in ("mmd2", "threshold", "p_value")}
         return told if modes is None else {**told, **modes.compute(modes.update(modes.init(), x))}
 
-    return SampleScore(name="mmd2", score=score, num_samples=10_000, lower_is_better=True)
+    return SampleScore(name="mmd2", score=score, num_samples=10_000, higher_is_better=False)
 
 
 def experiment(

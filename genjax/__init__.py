@@ -6,9 +6,10 @@
 
 from genjax import autoregressive, boltzmann, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
+from genjax.experiment import Experiment
 from genjax.learners import Stage, gradient_learner
 from genjax.optimizers import clip_params
-from genjax.runner import Experiment, Run, load_run, train
+from genjax.runner import Run, load_run, train
 
 __version__ = "0.1.0"
 

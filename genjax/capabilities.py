@@ -14,7 +14,7 @@ Nothing else in the library inspects a model's attributes: metrics, monitoring, 
 >>> supports(model, Encodes), supports(model, HasLogProb), likelihoods(model)
 (True, False, ('log_prob_lower_bound', 'log_prob_estimate'))
 >>> conditions(model)
-(Condition(name='label', kind='label', shape=(), num_values=3, optional=False, in_batch=True),)
+(Condition(name='label', kind='label', shape=(), num_values=3, optional=False, in_batch=True, pad_token=0),)
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Condition:
       num_values: number of classes or of tokens; None for real numbers.
       optional: whether the model also works without it.
       in_batch: whether training needs it. False for what only ``sample`` takes, such as the prompt of a text.
+      pad_token: token that fills a text up to a fixed length.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Condition:
     num_values: int | None = None
     optional: bool = False
     in_batch: bool = True
+    pad_token: int = 0
 
 
 @runtime_checkable

@@ -15,18 +15,12 @@ import numpy as np
 
 from genjax import capabilities
 from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
-from genjax.data import Dataset
+from genjax.data import Dataset, unchanged
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
 
 Transform = Callable[[Array, Batch], Batch]
 SINGLE_STAGE = "model"
-
-
-def unchanged(key: Array, batch: Batch) -> Batch:
-    """Return the batch as it is: the preprocessing of an experiment that names none."""
-    del key
-    return batch
 
 
 @final
@@ -135,7 +129,7 @@ class Experiment:
             return (self.variables if num_seeds == 1 else jax.vmap(self.variables))(finished)
         return finished[self.plan()[-1].name]
 
-    def shown(self, x: PyTree) -> Any:
+    def to_display(self, x: PyTree) -> Any:
         """Return samples as pictures show them."""
         if self.display is not None:
             return np.asarray(self.display(x))

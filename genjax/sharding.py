@@ -21,7 +21,7 @@ AXIS = "data"
 
 @final
 class Placement:
-    """A mesh over all devices, and how arrays are laid over it."""
+    """A mesh over all devices, and the layout of arrays on it."""
 
     def __init__(self) -> None:
         # Auto axes: the default, Explicit, rejects plain model code.
@@ -43,7 +43,7 @@ class Placement:
         return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that the devices cannot share evenly."""
+        """Raise ValueError for a batch size that the devices cannot share evenly."""
         if batch_size % self.num_devices:
             raise ValueError(
                 f"batch_size is {batch_size}, but {self.num_devices} devices must share it evenly; "
@@ -51,20 +51,20 @@ class Placement:
             )
 
     def barrier(self, name: str) -> None:
-        """Wait until every process has come this far."""
+        """Wait until every process has reached this point."""
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(name)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Put host arrays, equal in every process, whole on every device."""
+        """Place host arrays, which every process holds alike, whole on every device."""
         return jax.tree.map(lambda a: self._put(a, self.replicated), tree)
 
     def shard(self, tree: PyTree, axis: int) -> PyTree:
-        """Put host arrays, equal in every process, on the devices, split along one axis."""
+        """Place host arrays, which every process holds alike, split along one axis over the devices."""
         return jax.tree.map(lambda a: self._put(a, self.split(axis)), tree)
 
     def shard_local(self, tree: PyTree, axis: int) -> PyTree:
-        """Put on the devices arrays of which each process holds its own part of one axis."""
+        """Place arrays split along one axis, each process contributing its own part."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split(axis), a), tree)
 
     def _put(self, array: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
@@ -75,3 +75,8 @@ class Placement:
             return jax.random.wrap_key_data(data)
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def replica(tree: PyTree, index: int) -> PyTree:
+    """Return one replica of a tree whose arrays have a leading axis of replicas."""
+    return jax.tree.map(lambda a: a[index], tree)

@@ -1,7 +1,7 @@
-"""Command-line flags from signatures, and what cannot be parsed in one line.
+"""Command-line flags from signatures, and one-line errors for what cannot be parsed.
 
-``tyro`` makes the parser; this module makes the dataclasses that it reads, from the arguments of an experiment function
-or the keyword-only arguments of a model's ``sample``.
+``tyro`` builds the parser; this module builds the dataclasses that it reads, from the arguments of an experiment
+function or the keyword-only arguments of a model's ``sample``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from typing import Any, Literal
 
 import tyro
 
+from genjax.capabilities import conditions
+from genjax.cli.conditions import condition_flags
+from genjax.data import Dataset
 from genjax.latent import LatentModel
 
 
 def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
-    """Return a dataclass with an experiment function's arguments as its fields.
+    """Return a dataclass whose fields are the arguments of an experiment function.
 
     Args:
-      function: all of whose arguments have types and defaults.
-      reserved: a dataclass of flags that the arguments must not hide.
-      stored: defaults to use in place of the function's own.
+      function: experiment function, whose arguments all have types and defaults.
+      reserved: dataclass of flags that the arguments must not hide.
+      stored: defaults to use instead of the function's own.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     stored = stored or {}
@@ -38,19 +41,21 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
     return _as_dataclass("hyper_parameters", flags, function.__doc__)
 
 
-def flags_of_sample(model: Any, defaults: Mapping[str, Any]) -> type:
-    """Return a dataclass with those keyword-only arguments of a model's ``sample`` that a command line can give.
+def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -> type:
+    """Return a dataclass with what a command line can set of a model's ``sample``.
 
-    A model of codes (``genjax.latent.LatentModel``) passes on what is not its own: its prior's arguments are there too.
+    These are its keyword-only arguments with types that text can express, and the conditions that the model declares. A
+    model of codes (``genjax.latent.LatentModel``) passes on what is not its own: its prior's arguments are included.
     """
     inner = model.prior.sample if isinstance(model, LatentModel) else model.sample
-    # The model's own come last, as those that count.
+    # The model's own come last, so that they take precedence.
     flags = {name: flag for method in (inner, model.sample) for name, flag in _flags(method, defaults).items()}
-    return _as_dataclass("model", flags, model.sample.__doc__)
+    flags = {name: flag for name, flag in flags.items() if name not in {c.name for c in conditions(model)}}
+    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), model.sample.__doc__)
 
 
 def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return type and default of each keyword-only argument of a method that text can give."""
+    """Return type and default of each keyword-only argument that text can express."""
     hints = typing.get_type_hints(method)
     return {
         name: (hint, defaults.get(name, parameter.default))
@@ -60,7 +65,7 @@ def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def _plain(hint: Any) -> Any:
-    """Return the part of a type hint that text can give, or None."""
+    """Return the part of a type hint that text can express, or None."""
     plain = (int, float, str, bool, type(None))
     if hint in plain or typing.get_origin(hint) in (Literal, tuple):
         return hint
@@ -72,18 +77,18 @@ def _plain(hint: Any) -> Any:
 def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | None) -> type:
     """Return a dataclass of flags given as (type, default) by name."""
     fields = [(key, hint, dataclasses.field(default=default)) for key, (hint, default) in flags.items()]
-    made = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
-    made.__doc__ = doc or name
-    return made
+    group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
+    group.__doc__ = doc or name
+    return group
 
 
 def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
     """Parse flags into one value for each group; raise one line for what cannot be parsed."""
     fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
     combined = dataclasses.make_dataclass("options", fields)
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             parsed = tyro.cli(
                 combined,
                 prog=program,
@@ -94,7 +99,7 @@ def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise ValueError(f"{_one_line(said.getvalue())}; see {program} --help") from None
+        raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
     return tuple(getattr(parsed, g.__name__) for g in groups)
 
 

@@ -1,30 +1,24 @@
-"""What there is: every model with its family, file, capabilities and the experiments that use it."""
+"""Every model with its family, file, capabilities and the experiments that use it.
+
+Capabilities are those of an instance, because settings can rule one out: of the model that the first example of the
+class's or function's docstring builds.
+"""
 
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import inspect
 from pathlib import Path
 from typing import Any, get_type_hints
 
-FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "moment_matching")
+from genjax.capabilities import CAPABILITIES, Lacks, supports
 
-# The one attribute that makes each capability Protocol of ``genjax.core``.
-_CAPABILITIES = {
-    "sample": "sample",
-    "log_prob": "log_prob",
-    "log_prob_lower_bound": "log_prob_lower_bound",
-    "log_prob_estimate": "log_prob_estimate",
-    "encode": "encode",
-    "decode": "decode",
-    "reconstruct": "reconstruct",
-    "interpolate": "interpolate",
-    "conditional": "num_classes",
-}
+FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "moment_matching", "latent")
 
 
-def catalogue(experiments: Path) -> list[dict[str, Any]]:
+def list_models(experiments: Path) -> list[dict[str, Any]]:
     """Return one entry for each model.
 
     Args:
@@ -33,37 +27,56 @@ def catalogue(experiments: Path) -> list[dict[str, Any]]:
     Returns:
       Entries with ``family, model, file, summary, capabilities, experiments``.
     """
-    used = {file: _models_used(file) for file in sorted(experiments.glob("*.py"))}
+    used = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
     entries = []
     for family in FAMILIES:
         package = importlib.import_module(f"genjax.{family}")
-        for name, model in vars(package).items():
-            kind = _kind(model)
-            if kind is None:
+        for name, member in vars(package).items():
+            if not is_model(member):
                 continue
-            module = importlib.import_module(model.__module__)
+            module = importlib.import_module(member.__module__)
             entries.append(
                 {
                     "family": family,
                     "model": name,
-                    "file": f"{model.__module__.replace('.', '/')}.py",
+                    "file": f"{member.__module__.replace('.', '/')}.py",
                     "summary": (inspect.getdoc(module) or "").splitlines()[0],
-                    "capabilities": [c for c, attribute in _CAPABILITIES.items() if hasattr(kind, attribute)],
+                    "capabilities": capabilities_of(example_of(member)),
                     "experiments": [str(file) for file, models in used.items() if f"{family}.{name}" in models],
                 }
             )
     return entries
 
 
-def _kind(member: object) -> type | None:
-    """Return the class of a model: of a class itself, and of a function what it returns; None where it is no model."""
+def is_model(member: object) -> bool:
+    """Return whether a member of a package is a model's class, or a function that returns a model."""
     kind = get_type_hints(member).get("return") if inspect.isfunction(member) else member
     methods = (getattr(kind, name, None) for name in ("init", "objectives", "sample"))
-    return kind if inspect.isclass(kind) and all(map(callable, methods)) else None
+    return inspect.isclass(kind) and all(map(callable, methods)) and not getattr(kind, "_is_protocol", False)
 
 
-def _models_used(file: Path) -> set[str]:
-    """Return ``family.Model`` for every such attribute that a file mentions."""
+def example_of(member: Any) -> Any:
+    """Return the model that the first example of a docstring assigns to ``model``.
+
+    Raises:
+      ValueError: if no example does so.
+    """
+    namespace = dict(vars(importlib.import_module(member.__module__)))
+    namespace.pop("model", None)
+    for example in doctest.DocTestParser().get_examples(inspect.getdoc(member) or ""):
+        exec(example.source, namespace)
+        if "model" in namespace:
+            return namespace["model"]
+    raise ValueError(f"no example in the docstring of {member.__name__} assigns 'model'; begin with one that does")
+
+
+def capabilities_of(model: object) -> list[str]:
+    """Return the names of a model's capabilities, in the order in which ``genjax.capabilities`` lists them."""
+    return [c.__name__ for c in CAPABILITIES if c is not Lacks and supports(model, c)]
+
+
+def _attributes(file: Path) -> set[str]:
+    """Return ``family.Model`` for every such attribute in a file."""
     tree = ast.parse(file.read_text())
     return {
         f"{node.value.id}.{node.attr}"

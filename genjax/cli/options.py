@@ -14,11 +14,11 @@ class TrainOptions:
     """How to run.
 
     Attributes:
-      workdir: run folder; runs/EXPERIMENT/TIME when not given.
-      seed: of everything random.
-      seeds: replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
-      resume: go on from the newest whole checkpoint, with the flags of the run as it was.
-      overwrite: replace the run that is in the run folder.
+      workdir: run folder; runs/EXPERIMENT/TIME by default.
+      seed: seed of everything random.
+      seeds: number of replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
+      resume: continue from the newest intact checkpoint, with the flags that the run began with.
+      overwrite: replace the run in the run folder.
       distributed: call jax.distributed.initialize() first, for several processes.
     """
 
@@ -35,18 +35,16 @@ class SampleOptions:
     """How to draw.
 
     Attributes:
-      num_samples: how many samples.
-      out: .png for a picture, .txt for texts, .wav or .mid for one sound, a folder for several, .npz or .npy for the
-        numbers; a picture, or texts, or sounds, in the run folder when not given.
-      prompt: what texts begin with.
-      seed: of the draws; a fresh one when not given, and printed.
+      num_samples: number of samples.
+      out: file or folder to write: .png for a picture, .txt for texts, .wav or .mid for one sound, a folder for several
+        sounds, .npz or .npy for numbers; by default a picture, texts or sounds in the run folder.
+      seed: seed of the samples; by default a fresh one, which is printed.
       checkpoint: last, best (by the held-out metric), or a step.
-      replica: of which replica, for a run of several seeds.
+      replica: index of the replica, for a run of several seeds.
     """
 
     num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     out: Path | None = None
-    prompt: str | None = None
     seed: int | None = None
     checkpoint: str = "last"
     replica: int = 0
@@ -57,14 +55,14 @@ class EvaluateOptions:
     """How to score.
 
     Attributes:
-      metrics: names of metrics, or all; a model or data set that cannot have one gets n/a with the reason.
-      split: of the experiment's data, to score on and to compare samples with.
-      num_samples: samples to draw and compare; as many as the split has examples when not given, at most 10,000.
-      features: what samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      metrics: names of metrics, or all; a metric that the model or the data cannot have is n/a, with the reason.
+      split: split of the data to score on and to compare samples with.
+      num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
+      features: features that samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
-      likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
-      batch_size: examples at once.
-      seed: of samples, draws and random preprocessing.
+      likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
+      batch_size: number of examples processed at once.
+      seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
       json: print JSON instead of a table.
     """
@@ -86,12 +84,12 @@ class LatentOptions:
     """What to draw.
 
     Attributes:
-      split: of the experiment's data, whose examples are encoded.
-      rows: examples in a picture.
-      steps: on a path from one code to another.
-      label: the class to walk in, for models that take labels.
-      out: folder of the pictures; "latent" in the run folder when not given.
-      seed: of random preprocessing and reconstructions.
+      split: split of the data whose examples are encoded.
+      rows: number of examples in a picture.
+      steps: number of points on a path from one code to another.
+      label: class to stay in, for models that take labels.
+      out: folder for the pictures; "latent" in the run folder by default.
+      seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
     """
 
@@ -110,7 +108,7 @@ class ListOptions:
 
     Attributes:
       json: print JSON instead of a table.
-      experiments: folder of experiment files.
+      experiments: folder with experiment files.
     """
 
     json: bool = False

@@ -18,6 +18,7 @@ from genjax.data.arrays import npz as npz
 from genjax.data.audio import clips as clips
 from genjax.data.audio import wav as wav
 from genjax.data.bars_and_stripes import bars_and_stripes as bars_and_stripes
+from genjax.data.batching import batches as batches
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits
@@ -25,6 +26,7 @@ from genjax.data.chorales import chorales as chorales
 from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
 from genjax.data.dataset import Dataset as Dataset
+from genjax.data.decoding import decode_texts as decode_texts
 from genjax.data.images import image_folder as image_folder
 from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
@@ -51,3 +53,4 @@ from genjax.data.transforms import gaussian_noise as gaussian_noise
 from genjax.data.transforms import quantized as quantized
 from genjax.data.transforms import scale as scale
 from genjax.data.transforms import static_binarization as static_binarization
+from genjax.data.transforms import unchanged as unchanged

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
 from genjax.data.splitting import Size, spaced
 
 
+@opens_dataset
 def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.4, name: str = "anomalies") -> Dataset:
     """Divide a table so that models see normal rows alone before they are tested.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.io import existing, opened_npz
 from genjax.data.source import ArraySource, Source
 from genjax.data.splitting import Size, split_source
@@ -15,6 +16,7 @@ from genjax.data.splitting import Size, split_source
 _SPLIT_SUFFIXES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
+@opens_dataset
 def arrays(
     x: Any,
     *,
@@ -45,6 +47,7 @@ def arrays(
     return _dataset(name, split_source(source, validation, test), levels)
 
 
+@opens_dataset
 def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int | None = None) -> Dataset:
     """Read ``x`` from a ``.npy`` file; for the arguments see ``arrays``.
 
@@ -62,6 +65,7 @@ def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int |
     return arrays(x, validation=validation, test=test, levels=levels, name=path.stem)
 
 
+@opens_dataset
 def npz(
     path: str | Path,
     *,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
 from genjax.data.io import opened_npz
 from genjax.data.sounds import Encoding, Waveform
@@ -18,6 +19,7 @@ from genjax.data.splitting import Size, last, spaced
 SUFFIXES = (".wav",)
 
 
+@opens_dataset
 def wav(
     path: str | Path,
     *,
@@ -63,6 +65,7 @@ def wav(
     return _dataset(path.stem, {name: ArraySource({"x": x[i]}) for name, i in parts.items()}, sound, None)
 
 
+@opens_dataset
 def clips(
     path: str | Path,
     *,

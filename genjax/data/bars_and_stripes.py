@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
 
 SIZES = range(2, 13)
 
 
+@opens_dataset
 def bars_and_stripes(size: int = 4) -> Dataset:
     """Black and white images in which either all rows or all columns are of one colour.
 

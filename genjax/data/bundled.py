@@ -7,12 +7,14 @@ import difflib
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
 from genjax.data.splitting import stratified
 
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 
 
+@opens_dataset
 def digits() -> Dataset:
     """Handwritten digits of 8 x 8 pixels with grey values 0 … 16 (Alpaydin & Kaynak, UCI repository, 1998).
 
@@ -33,6 +35,7 @@ def digits() -> Dataset:
     return Dataset(name="digits", splits=splits, levels=17, num_classes=10)
 
 
+@opens_dataset
 def bundled(name: str) -> Dataset:
     """Load one of scikit-learn's small tables: iris, wine, breast_cancer or diabetes.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from genjax.data.corpora import windows
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.sounds import Voices
 from genjax.data.source import ArraySource
 from genjax.data.tokenization import read
@@ -19,6 +20,7 @@ _KEYS = 12  # semitones of an octave
 Piece = Sequence[Sequence[int]]  # the pitches of each step
 
 
+@opens_dataset
 def chorales(
     path: str | Path, *, length: int = 64, stride: int | None = None, all_keys: bool = False, num_voices: int = 4
 ) -> Dataset:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
 from genjax.data.splitting import Size, last_slices, spaced
 from genjax.data.tokenization import Choice, Text, check_choice, encode, read, readable, tokenizer_of
@@ -18,6 +19,7 @@ from genjax.data.tokenization import Choice, Text, check_choice, encode, read, r
 _NO_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # others' sources, and tests
 
 
+@opens_dataset
 def text(
     path: str | Path,
     *,
@@ -57,6 +59,7 @@ def text(
     return windowed(path.name.split(".")[0], parts, tokenizer, num_tokens, length, stride)
 
 
+@opens_dataset
 def stdlib(
     *,
     tokenizer: Choice = "bytes",
@@ -96,6 +99,7 @@ def stdlib(
     return windowed(f"stdlib_{platform.python_version()}", parts, tokenizer, num_tokens, length, stride)
 
 
+@opens_dataset
 def windowed(
     name: str,
     parts: Mapping[str, Text],

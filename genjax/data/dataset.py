@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import jax
 import numpy as np
 
 from genjax.data.sounds import Sound
-from genjax.data.source import ArraySource, RecordSource, Source
+from genjax.data.source import ArraySource, DeferredSource, RecordSource, Source
 from genjax.data.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation", "test")
@@ -30,6 +30,7 @@ class Dataset:
       num_classes: number of classes, where ``label`` is in 0 … num_classes - 1; None where there are no labels.
       tokenizer: of texts, whose tokens are the values of ``x``; None otherwise.
       sound: how examples of sound or music are heard; None otherwise.
+      condition_tokenizers: tokenizers of further entries that are texts, such as captions, by name of the entry.
 
     Raises:
       ValueError: when "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
@@ -43,6 +44,7 @@ class Dataset:
     num_classes: int | None = None
     tokenizer: Tokenizer | None = None
     sound: Sound | None = None
+    condition_tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))
@@ -50,7 +52,8 @@ class Dataset:
             if len(source) == 0:
                 raise ValueError(f"split {split!r} of {self.name!r} is empty; leave it out or give it examples")
             _check_same_spec(self.name, split, source, self.splits["train"])
-            self._check_values(split, source)
+            if not isinstance(source, DeferredSource):  # its values were checked when it was described
+                self._check_values(split, source)
 
     def spec(self, split: str = "train") -> dict[str, jax.ShapeDtypeStruct]:
         """Return shape and type of one example, without the batch axis.

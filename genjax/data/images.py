@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
 from genjax.data.source import SMALL_BYTES, Record, RecordSource, Source, materialize, num_bytes
 from genjax.data.splitting import Size
@@ -35,6 +36,7 @@ def decode_image(data: bytes, *, channels: int, size: tuple[int, int] | None = N
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
+@opens_dataset
 def image_folder(
     path: str | Path,
     *,

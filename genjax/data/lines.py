@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
 from genjax.data.splitting import Size, spaced
 from genjax.data.tokenization import Choice, check_choice, encode, read, readable, tokenizer_of
 from genjax.data.tokenizers import Tokenizer
 
 
+@opens_dataset
 def lines(
     path: str | Path,
     *,

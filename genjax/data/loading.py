@@ -14,6 +14,7 @@ from genjax.data.bundled import TABLES, bundled, digits
 from genjax.data.chorales import chorales
 from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.folders import contains
 from genjax.data.io import existing
 from genjax.data.lines import lines
@@ -36,6 +37,7 @@ def names() -> list[str]:
     return ["digits", *TABLES, *DENSITIES, "stdlib"]
 
 
+@opens_dataset
 def load(name_or_path: str | Path, **settings: Any) -> Dataset:
     """Open a data set by name or path.
 

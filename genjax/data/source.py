@@ -115,6 +115,34 @@ def _narrow(name: str, array: np.ndarray) -> np.ndarray:
 
 @final
 @dataclass(frozen=True, eq=False)
+class DeferredSource:
+    """Examples of which only number and shapes are known until one is read; see ``genjax.data.deferred``.
+
+    Attributes:
+      length: number of examples.
+      spec: shape and dtype of each entry of an example.
+      open: returns the source itself.
+    """
+
+    length: int
+    spec: Spec
+    open: Callable[[], Source]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        return self.open().take(indices)
+
+    @property
+    def resident(self) -> bool:
+        """False: nothing is in memory yet."""
+        return False
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class RecordSource:
     """Examples read one by one through random access, never resident.
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource, materialize
 
 
+@opens_dataset
 def stacked(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 50_000) -> Dataset:
     """Stack images of a data set at random.
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.data.dataset import Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.quadrature import entropy_on_grid, radial_entropy
 from genjax.data.source import ArraySource
 
@@ -50,6 +51,7 @@ class Density(Protocol):
         ...
 
 
+@opens_dataset
 def dataset(
     density: Density, key: Array, *, num_train: int = 50_000, num_validation: int = 0, num_test: int = 10_000
 ) -> Dataset:

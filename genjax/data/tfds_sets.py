@@ -14,6 +14,7 @@ import numpy as np
 from genjax.data.cache import cached, fingerprint
 from genjax.data.corpora import windowed
 from genjax.data.dataset import SPLITS, Dataset
+from genjax.data.deferred import opens_dataset
 from genjax.data.images import check_image_settings, decode_image
 from genjax.data.source import SMALL_BYTES, ArraySource, Record, RecordSource, Source, materialize, num_bytes
 from genjax.data.splitting import last_slices, split_source
@@ -21,6 +22,7 @@ from genjax.data.tokenization import Choice, check_choice, readable
 from genjax.data.tokenizers import Bytes
 
 
+@opens_dataset
 def tfds(
     name: str,
     *,

@@ -21,9 +21,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from genjax import boltzmann
 from genjax.core import Array, Variables
+from genjax.experiment import Experiment
 from genjax.ops import check_at_least
-from genjax.runner import Experiment, train
-from genjax.runner.folder import Source
+from genjax.runner import train
+from genjax.runner.folder import ExperimentSource
 
 MOST_STEPS = 1_000  # in one dispatch, so that long epochs still show progress and can be stopped
 
@@ -94,7 +95,9 @@ class DensityTransformer(
         X = validate_data(self, X, ensure_min_samples=jax.device_count())
         experiment = self._experiment(X)
         seed, self._seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
-        run = train(experiment, seed=seed, progress=bool(self.verbose), source=Source(name=type(self).__name__))
+        run = train(
+            experiment, seed=seed, progress=bool(self.verbose), source=ExperimentSource(name=type(self).__name__)
+        )
         self.model_ = run.model
         self.variables_ = jax.device_put(run.variables, jax.local_devices()[0])  # copies elsewhere would only repeat it
         return self

@@ -13,10 +13,10 @@ from numpy.random import RandomState
 from genjax import boltzmann, data
 from genjax.core import Learner
 from genjax.estimators.base import DensityTransformer
+from genjax.experiment import Experiment
 from genjax.latent import finished_layers, greedy_stages
 from genjax.learners import Frozen, Stage, gradient_learner
 from genjax.ops import check_at_least
-from genjax.runner import Experiment
 
 
 @final

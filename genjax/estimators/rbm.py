@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from genjax import boltzmann, data
 from genjax.estimators.base import DensityTransformer
+from genjax.experiment import Experiment
 from genjax.ops import check_at_least
-from genjax.runner import Experiment
 
 FEW_EFFECTIVE = 10  # particles, below which the interval of log Z is not to be trusted
 

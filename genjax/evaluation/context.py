@@ -1,15 +1,15 @@
-"""What the metrics of a finished run look at: a split of its data, and samples, seen through one feature network.
+"""What every evaluation of a trained model looks at: a split of the data, and samples, through one feature network.
 
-Both sides pass through the network once, batch by batch into buffers on the device, and all metrics that compare
-samples read the same features.
+Both sides pass through the network once, batch by batch into buffers on the device, and all comparisons read the same
+features.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -17,56 +17,62 @@ import numpy as np
 
 from genjax import core, data
 from genjax.capabilities import conditioning, conditions
-from genjax.core import Array, Batch, stream_key
-from genjax.evaluation.likelihood import batches
-from genjax.metrics import FeatureNetwork, Outputs, extract, pixels
+from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
+from genjax.evaluation.samples import draw_samples
+from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, silent
-from genjax.sharding import Placement
+from genjax.sharding import Placement, replica
 
-if TYPE_CHECKING:
-    from genjax.runner.run import Run
-
-MOST_SAMPLES = 10_000
+MAX_SAMPLES = 10_000
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """A finished run, and how to score it.
+    """A trained model, data to score it on, and the settings of all scores.
 
     Attributes:
-      run: what was trained.
-      key: of all that is random: samples, draws of bounds and estimates, binarization, projections.
-      split: of the experiment's data, to score on and to compare with.
-      network: whose features samples are compared on.
-      num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
-      likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
+      model: trained model.
+      variables: its variables; with several seeds every array has a leading axis of replicas.
+      dataset: data that the model was trained on.
+      key: typed key of everything random: samples, draws of bounds and estimates, binarization, projections.
+      seeds: seed of each replica.
+      preprocess: ``(key, batch) -> batch``, from raw examples to what the model is trained on.
+      display: maps data to images in [0, 1], for feature networks; None where they are images already.
+      split: name of the split to score on and to compare samples with.
+      network: feature network that samples are compared on.
+      num_samples: number of samples to draw; None for as many as the split has examples, at most 10,000.
+      likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
       num_neighbours: k of precision, recall, density and coverage.
-      batch_size: examples at once.
-      arguments: keyword arguments of the model's ``sample``.
-      progress: starts a progress bar, from a name and a total.
+      batch_size: number of examples processed at once.
+      sample_kwargs: keyword arguments of the model's ``sample``.
+      progress: starts a progress bar, given a name and a total.
 
     Raises:
-      ValueError: for a split that the data has not, or a count below 1.
+      ValueError: for a split that the data set lacks, or a count below 1.
     """
 
-    run: Run
+    model: GenerativeModel
+    variables: Variables
+    dataset: data.Dataset
     key: Array
+    seeds: tuple[int, ...] = (0,)
+    preprocess: Callable[[Array, Batch], Batch] = data.unchanged
+    display: Callable[[PyTree], PyTree] | None = None
     split: str = "test"
     network: FeatureNetwork = field(default_factory=pixels)
     num_samples: int | None = None
     likelihood_samples: int = 1000
     num_neighbours: int = 5
     batch_size: int = 500
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    sample_kwargs: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = silent
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be scored, before anything runs."""
-        dataset = self.run.experiment.data
-        if self.split not in dataset.splits:
+        splits = self.dataset.splits
+        if self.split not in splits:
             raise ValueError(
-                f"split is {self.split!r}, but {dataset.name!r} has {sorted(dataset.splits)}; use one of these"
+                f"split is {self.split!r}, but {self.dataset.name!r} has {sorted(splits)}; use one of these"
             )
         for name in ("num_samples", "likelihood_samples", "num_neighbours", "batch_size"):
             value = getattr(self, name)
@@ -74,9 +80,14 @@ class Evaluation:
                 raise ValueError(f"{name} is {value}, but it must be at least 1")
 
     @property
+    def model_name(self) -> str:
+        """Name of the model's class, for reasons and errors."""
+        return type(self.model).__name__
+
+    @property
     def source(self) -> data.Source:
-        """The split."""
-        return self.run.experiment.data.splits[self.split]
+        """Examples of the split."""
+        return self.dataset.splits[self.split]
 
     @functools.cached_property
     def placement(self) -> Placement:
@@ -85,86 +96,104 @@ class Evaluation:
 
     @functools.cached_property
     def log_likelihoods(self) -> dict[str, np.ndarray]:
-        """Nats of every example by the name of the method, (K, N) for K replicas, as far as metrics have asked."""
+        """Nats of every example by method, shape (K, N) for K replicas; filled as metrics ask for them."""
         return {}
+
+    @functools.cached_property
+    def units(self) -> LikelihoodUnits:
+        """Units that a log-likelihood of the split can be expressed in."""
+        return likelihood_units(self.model, self.dataset, self.preprocess, self.split)
 
     @property
     def replicas(self) -> range:
         """Indices of the replicas."""
-        return range(len(self.run.seeds))
+        return range(len(self.seeds))
+
+    def replica(self, index: int) -> Variables:
+        """Return the variables of one replica."""
+        return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
 
     @property
     def count(self) -> int:
-        """How many samples are drawn."""
-        return min(len(self.source), MOST_SAMPLES) if self.num_samples is None else self.num_samples
-
-    # The sides of a comparison.
+        """Number of samples that are drawn."""
+        return min(len(self.source), MAX_SAMPLES) if self.num_samples is None else self.num_samples
 
     def batches(self, split: str, name: str) -> Iterator[Batch]:
         """Yield the batches of a split as the model is trained on them, with a progress bar."""
-        source = self.run.experiment.data.splits[split]
-        preprocess = jax.jit(self.run.experiment.preprocess)
-        done = self.progress(name, len(source))
-        for number, (batch, valid) in enumerate(batches(source, min(self.batch_size, len(source)))):
-            seen = preprocess(core.step_key(stream_key(self.key, split), number), batch)
-            yield {entry: array[:valid] for entry, array in seen.items()}
-            done(valid)
+        source = self.dataset.splits[split]
+        preprocess = jax.jit(self.preprocess)
+        advance = self.progress(name, len(source))
+        for number, (batch, valid) in enumerate(data.batches(source, min(self.batch_size, len(source)))):
+            prepared = preprocess(core.step_key(stream_key(self.key, split), number), batch)
+            yield {entry: array[:valid] for entry, array in prepared.items()}
+            advance(valid)
 
-    def samples(self, replica: int) -> Iterator[Array]:
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split, shape (N,)."""
+        parts = data.batches(self.dataset.splits[split], self.batch_size)
+        return np.concatenate([batch["label"][:valid] for batch, valid in parts])
+
+    def samples(self, index: int) -> Iterator[Array]:
         """Yield batches of samples of one replica, with a progress bar. All replicas see the same keys."""
         size = min(self.batch_size, self.count)
-        told = self._conditions
-        done = self.progress(f"samples of seed {self.run.seeds[replica]}", self.count)
+        variables, condition = self.replica(index), self._sample_conditions
+        advance = self.progress(f"samples of seed {self.seeds[index]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
             rows = np.minimum(np.arange(start, start + size), self.count - 1)  # one shape is compiled
-            given = {name: jnp.asarray(values[rows]) for name, values in told.items()}
+            arrays = {name: jnp.asarray(values[rows]) for name, values in condition.items()}
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)
-            yield self.run.sample(key, size, replica=replica, **(given | dict(self.arguments)))[:valid]
-            done(valid)
+            yield draw_samples(self.model, variables, key, size, **(arrays | dict(self.sample_kwargs)))[:valid]
+            advance(valid)
 
-    def shown(self, x: Array) -> Array:
-        """Return data as pictures show it, for images in [0, 1]."""
-        display = self.run.experiment.display
-        return x if display is None else display(x)
-
-    def split_features(self, split: str) -> Outputs:
-        """Return features of a split."""
-        source = self.run.experiment.data.splits[split]
-        return self._features((batch["x"] for batch in self.batches(split, f"features of {split}")), len(source))
+    def to_display(self, x: Array) -> Array:
+        """Return data as pictures show it: images in [0, 1]."""
+        return x if self.display is None else self.display(x)
 
     @functools.cached_property
+    def _outputs(self) -> dict[str | int, Outputs]:
+        return {}
+
+    def split_features(self, split: str) -> Outputs:
+        """Return the features of a split; computed once, for all metrics."""
+        if split not in self._outputs:
+            examples = (batch["x"] for batch in self.batches(split, f"features of {split}"))
+            self._outputs[split] = self._features(examples, len(self.dataset.splits[split]))
+        return self._outputs[split]
+
+    @property
     def reference(self) -> Outputs:
         """Features of the split that is scored."""
         return self.split_features(self.split)
 
-    @functools.cached_property
-    def generated(self) -> tuple[Outputs, ...]:
-        """Features of the samples of each replica."""
-        return tuple(self._features(self.samples(replica), self.count) for replica in self.replicas)
+    def generated(self, index: int) -> Outputs:
+        """Return the features of one replica's samples; computed once, for all metrics."""
+        if index not in self._outputs:
+            self._outputs[index] = self._features(self.samples(index), self.count)
+        return self._outputs[index]
 
-    def _features(self, side: Iterator[Array], count: int) -> Outputs:
-        return extract(self.network, map(self.shown, side) if self.network.wants_images else side, count)
+    def _features(self, batches: Iterator[Array], count: int) -> Outputs:
+        return extract(self.network, map(self.to_display, batches) if self.network.wants_images else batches, count)
 
     @property
-    def labels(self) -> np.ndarray:
-        """Labels that samples are asked to have, int32 (``count``,); of models with classes alone."""
-        asked = self.arguments.get("label", self._conditions.get("label"))
-        return np.broadcast_to(np.asarray(asked, np.int32), (self.count,))
+    def requested_labels(self) -> np.ndarray:
+        """Labels that samples are conditioned on, int32 (``count``,); for models with classes only."""
+        label = self.sample_kwargs.get("label", self._sample_conditions.get("label"))
+        return np.broadcast_to(np.asarray(label, np.int32), (self.count,))
 
     @functools.cached_property
-    def _conditions(self) -> dict[str, np.ndarray]:
-        """Labels and the like, as common as in the split: those of its examples, in random order."""
-        wanted = [c for c in conditions(self.run.model) if c.in_batch and c.name not in self.arguments]
-        if not wanted:
+    def _sample_conditions(self) -> dict[str, np.ndarray]:
+        """Conditions of the samples, as frequent as in the split: those of its examples, in random order."""
+        names = [c.name for c in conditions(self.model) if c.in_batch and c.name not in self.sample_kwargs]
+        if not names:
             return {}
         rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        found = conditioning(self.run.model, self.source.take(rows))
-        return {c.name: np.asarray(found[c.name]) for c in wanted if c.name in found}
+        found = conditioning(self.model, self.source.take(rows))
+        return {name: np.asarray(found[name]) for name in names if name in found}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What every comparison of samples says of itself."""
+        """What every comparison of samples states."""
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
-        arguments = {name: value for name, value in self.arguments.items() if value is not None}
-        return self.network.protocol | sides | arguments
+        settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
+        return self.network.protocol | sides | settings

@@ -1,39 +1,45 @@
-"""Likelihood of a split, by whatever capability the model has, and named by its guarantee."""
+"""Log-likelihoods of a split, each named by its guarantee, in every unit that the data have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
-from genjax.capabilities import conditioning
-from genjax.core import Array, Batch, PyTree, Variables
-from genjax.experiment import Transform
+from genjax.capabilities import GUARANTEES, conditioning, likelihoods
+from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result
 from genjax.sharding import Placement
+
+Preprocess = Callable[[Array, Batch], Batch]
 
 
 @final
 class Scorer:
-    """Scores every example of a source with one log-likelihood method, in nats per example.
+    """Scores every example of a source by one log-likelihood method, in nats per example.
 
     Args:
-      model: has the method.
-      method: name of a log-likelihood method, see ``capabilities.likelihoods``.
-      preprocess: the experiment's, applied to the examples first.
-      num_seeds: more than 1 when variables and keys have a leading axis of replicas.
-      batch_size: examples scored at once.
+      model: model that has the method.
+      method: name of the method, see ``capabilities.likelihoods``.
+      preprocess: ``(key, batch) -> batch``, applied to the examples first.
+      placement: devices.
+      num_seeds: number of replicas; with more than 1, variables and keys have a leading axis of replicas.
+      batch_size: number of examples scored at once.
       arguments: further keyword arguments of the method, such as ``num_samples``.
     """
 
     def __init__(
         self,
-        model: core.GenerativeModel,
+        model: GenerativeModel,
         method: str,
         *,
-        preprocess: Transform,
+        preprocess: Preprocess,
         placement: Placement,
         num_seeds: int = 1,
         batch_size: int = 500,
@@ -51,13 +57,13 @@ class Scorer:
         """Return nats per example, shape (N,), or (K, N) for K replicas.
 
         Args:
-          variables: the model's.
-          keys: one key, or one for each replica.
+          variables: variables of the model.
+          keys: one typed key, or one for each replica.
           source: N examples.
           progress: called with the number of examples after each batch.
         """
         scores = []
-        for number, (batch, valid) in enumerate(batches(source, self._batch_size)):
+        for number, (batch, valid) in enumerate(data.batches(source, self._batch_size)):
             key = core.step_key(keys, number) if keys.ndim == 0 else jax.vmap(core.step_key, (0, None))(keys, number)
             score = self._score(variables, self._placement.replicate(key), self._placement.shard(batch, 0))
             scores.append(np.asarray(score)[..., :valid])
@@ -66,30 +72,94 @@ class Scorer:
         return np.concatenate(scores, axis=-1)
 
 
-def batches(source: data.Source, size: int) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
-    """Yield a source in order, in batches of one size, so that one shape is compiled.
-
-    Each comes with the number of examples that count: the last batch is filled up with repeats.
-    """
-    for start in range(0, len(source), size):
-        rows = np.arange(start, start + size)
-        yield source.take(np.minimum(rows, len(source) - 1)), min(size, len(source) - start)
-
-
 def _score_fn(
-    model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
+    model: GenerativeModel, method: str, preprocess: Preprocess, arguments: dict[str, Any]
 ) -> Callable[[Variables, Array, Batch], Array]:
-    bound = getattr(model, method)
+    log_prob = getattr(model, method)
 
     def score(variables: Variables, key: Array, batch: Batch) -> Array:
         preprocess_key, method_key = jax.random.split(key)
         batch = preprocess(preprocess_key, batch)
         keyed = (variables,) if method == "log_prob" else (variables, method_key)
-        return bound(*keyed, batch["x"], **arguments, **conditioning(model, batch))
+        return log_prob(*keyed, batch["x"], **arguments, **conditioning(model, batch))
 
     return score
 
 
-def replica(tree: PyTree, index: int) -> PyTree:
-    """Return one replica of a tree with a leading axis of replicas."""
-    return jax.tree.map(lambda a: a[index], tree)
+def likelihood(evaluation: Evaluation, index: int) -> list[Result]:
+    """Score the split by every log-likelihood that the model has."""
+    return [result for method in likelihoods(evaluation.model) for result in score_by(method)(evaluation, index)]
+
+
+def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
+    """Return the evaluation that scores the split by one log-likelihood method."""
+
+    def score(evaluation: Evaluation, index: int) -> list[Result]:
+        scores = log_likelihoods(evaluation, method)[index]
+        protocol = {"examples": len(scores), "split": evaluation.split} | _num_draws(evaluation, method)
+        return [
+            _result(method if unit == "nats" else f"{method}/{unit}", value, unit, protocol)
+            for unit, value in evaluation.units.convert(scores, GUARANTEES[method][1]).items()
+        ]
+
+    return score
+
+
+def _result(name: str, value: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> Result:
+    if value["value"] is None:
+        return Result(name=name, value=None, reason=value["reason"])
+    units = "nats per example" if unit == "nats" else unit.replace("_", " ")
+    return Result(
+        name=name,
+        value=value["value"],
+        standard_error=value["standard_error"],
+        protocol={"guarantee": value["guarantee"], "units": units, **protocol},
+    )
+
+
+def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
+    """Return nats of every example, shape (K, N) for K replicas; computed once, for all metrics."""
+    if method not in evaluation.log_likelihoods:
+        evaluation.log_likelihoods[method] = _score_replicas(evaluation, method)
+    return evaluation.log_likelihoods[method]
+
+
+def _score_replicas(evaluation: Evaluation, method: str) -> np.ndarray:
+    num_seeds = len(evaluation.seeds)
+    scorer = Scorer(
+        evaluation.model,
+        method,
+        preprocess=evaluation.preprocess,
+        placement=evaluation.placement,
+        num_seeds=num_seeds,
+        batch_size=evaluation.batch_size,
+        arguments=_num_draws(evaluation, method),
+    )
+    # The key is the same for every replica and every method: all see the same binarization.
+    stream = stream_key(evaluation.key, "evaluate")
+    keys = stream if num_seeds == 1 else jnp.broadcast_to(stream, (num_seeds,))
+    variables = evaluation.placement.replicate(jax.tree.map(np.asarray, evaluation.variables))
+    advance = evaluation.progress(method, len(evaluation.source))
+    return scorer(variables, keys, evaluation.source, advance).reshape(num_seeds, -1)
+
+
+def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:
+    """Return the number of draws of a likelihood that is an estimate, or whose normalizer is one."""
+    parameters = inspect.signature(getattr(evaluation.model, method)).parameters
+    names = ("num_samples", "num_particles") if method == "log_prob_estimate" else ("num_particles",)
+    return {name: evaluation.likelihood_samples for name in names if name in parameters}
+
+
+def mean_and_error(scores: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard error; the error is NaN for infinite scores."""
+    scores = scores.astype(np.float64)
+    spread = scores.std(ddof=1) if scores.size > 1 and np.isfinite(scores).all() else float("nan")
+    return float(scores.mean()), float(spread / np.sqrt(scores.size))
+
+
+def no_likelihood(evaluation: Evaluation, *methods: str) -> str | None:
+    """Return the reason why a model has none of these log-likelihood methods, or None if it has one."""
+    methods = methods or tuple(GUARANTEES)
+    if set(methods) & set(likelihoods(evaluation.model)):
+        return None
+    return f"{evaluation.model_name} has none of {', '.join(methods)}"

@@ -1,19 +1,20 @@
-"""Scores of a finished run's samples as molecules, where its data are texts that are molecules."""
+"""Samples read as molecules, where the data are texts that are SMILES."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from genjax.capabilities import stop_token
+from genjax.data import decode_texts
 from genjax.evaluation.context import Evaluation
-from genjax.figures.texts import texts
-from genjax.metrics import Result, canonical_smiles, molecule_statistics, over_replicas, rdkit_version, unavailable
+from genjax.metrics import Result, canonical_smiles, molecule_statistics, rdkit_version
 
-MOST_READ = 1_000  # of the training texts, to tell whether they are molecules
+MAX_READ = 1_000  # training texts, to find out whether they are molecules
 SHARES = {
     "validity": {"share of": "samples", "definition": "GuacaMol"},
     "uniqueness": {"share of": "valid samples", "definition": "MOSES"},
@@ -21,26 +22,30 @@ SHARES = {
 }
 
 
-def molecules(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
+def no_molecules(evaluation: Evaluation) -> str | None:
+    """Return the reason why samples cannot be read as molecules, or None if they can."""
+    dataset = evaluation.dataset
+    if dataset.tokenizer is None:
+        return f"samples are not texts: {dataset.name!r} has no tokenizer"
+    source = dataset.splits["train"]
+    rows = np.linspace(0, len(source) - 1, min(len(source), MAX_READ)).astype(int)
+    try:
+        smiles = canonical_smiles(_texts(evaluation, [source.take(rows)["x"]]))
+    except ImportError as missing:
+        return str(missing)
+    valid = len(smiles) - smiles.count(None)
+    return None if 2 * valid > len(smiles) else f"only {valid} of {len(smiles)} training texts are molecules"
+
+
+def molecules(evaluation: Evaluation, index: int) -> list[Result]:
     """Read samples as SMILES: how many are molecules, how many of these differ, and are not in the training set."""
-    (name,) = names
-    obstacle = _no_molecules(evaluation)
-    if obstacle is not None:
-        return [unavailable(name, obstacle)]
-    batches = evaluation.batches("train", "molecules of train")
-    training = set(canonical_smiles(_texts(evaluation, (batch["x"] for batch in batches))))
-    told = [_results(evaluation, training, replica) for replica in evaluation.replicas]
-    return [over_replicas(same) for same in zip(*told, strict=True)]
-
-
-def _results(evaluation: Evaluation, training: set[str | None], replica: int) -> list[Result]:
-    samples = canonical_smiles(_texts(evaluation, evaluation.samples(replica)))
-    values = molecule_statistics(samples, training)
-    protocol = _sampling(evaluation) | {
+    samples = canonical_smiles(_texts(evaluation, evaluation.samples(index)))
+    values = molecule_statistics(samples, _training_molecules(evaluation))
+    protocol = _sampling_settings(evaluation) | {
         "generated": len(samples),
         "valid": values["valid"],
         "distinct": values["distinct"],
-        "training": f"{len(evaluation.run.experiment.data.splits['train'])} of train",
+        "training": f"{len(evaluation.dataset.splits['train'])} of train",
         "RDKit": rdkit_version(),
     }
     return [
@@ -54,32 +59,23 @@ def _results(evaluation: Evaluation, training: set[str | None], replica: int) ->
     ]
 
 
-def _no_molecules(evaluation: Evaluation) -> str | None:
-    """Return why samples are not to be read as molecules; None where they are."""
-    dataset = evaluation.run.experiment.data
-    if dataset.tokenizer is None:
-        return f"samples are no texts: {dataset.name!r} has no tokenizer"
-    source = dataset.splits["train"]
-    rows = np.linspace(0, len(source) - 1, min(len(source), MOST_READ)).astype(int)
-    try:
-        read = canonical_smiles(_texts(evaluation, [source.take(rows)["x"]]))
-    except ImportError as missing:
-        return str(missing)
-    valid = len(read) - read.count(None)
-    return None if 2 * valid > len(read) else f"only {valid} of {len(read)} training texts are molecules"
+@functools.lru_cache(maxsize=1)
+def _training_molecules(evaluation: Evaluation) -> set[str | None]:
+    batches = evaluation.batches("train", "molecules of train")
+    return set(canonical_smiles(_texts(evaluation, (batch["x"] for batch in batches))))
 
 
 def _texts(evaluation: Evaluation, batches: Iterable[Any]) -> Iterator[str]:
     """Yield the texts of batches of tokens, each up to the end of its first line."""
-    tokenizer, stop = evaluation.run.experiment.data.tokenizer, stop_token(evaluation.run.model)
+    tokenizer, stop = evaluation.dataset.tokenizer, stop_token(evaluation.model)
     assert tokenizer is not None
     for x in batches:
-        for text in texts(tokenizer, np.asarray(x), stop):
+        for text in decode_texts(tokenizer, np.asarray(x), stop):
             yield text.partition("\n")[0]
 
 
-def _sampling(evaluation: Evaluation) -> dict[str, Any]:
+def _sampling_settings(evaluation: Evaluation) -> dict[str, Any]:
     """Return the settings that samples were drawn with, the temperature in any case."""
-    own = inspect.signature(evaluation.run.model.sample).parameters
-    temperature = {"temperature": own["temperature"].default} if "temperature" in own else {}
-    return temperature | {name: value for name, value in evaluation.arguments.items() if value is not None}
+    parameters = inspect.signature(evaluation.model.sample).parameters
+    temperature = {"temperature": parameters["temperature"].default} if "temperature" in parameters else {}
+    return temperature | {name: value for name, value in evaluation.sample_kwargs.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Numbers that samples get while a model trains, for models without a likelihood to choose the best checkpoint by."""
+"""Samples of a trained model, drawn and scored: what a run draws, pictures and evaluations share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
-from genjax import capabilities
+from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, GenerativeModel, Variables
-from genjax.data import Source
+from genjax.data import Dataset, Source
 from genjax.metrics import (
     FeatureNetwork,
     MomentsState,
@@ -24,23 +24,86 @@ from genjax.metrics import (
     frechet_distance,
     moments,
 )
+from genjax.sharding import Placement
 
 CLASSIFIED_AT_ONCE = 1_000  # stacks
+
+
+def draw_samples(
+    model: GenerativeModel, variables: Variables, key: Array, num_samples: int, **sample_kwargs: Any
+) -> Array:
+    """Draw samples, compiled once for each number of samples and each setting.
+
+    Samples are drawn on all devices of a single process where these can share them evenly. A ``callback`` must see its
+    calls in order, which takes one device: the first.
+
+    Args:
+      model: trained model.
+      variables: its variables.
+      key: typed key.
+      num_samples: number of samples, N.
+      **sample_kwargs: keyword arguments of the model's own ``sample``.
+
+    Returns:
+      Samples, shape (N, ...).
+    """
+    sharding = None
+    arrays = {name: value for name, value in sample_kwargs.items() if isinstance(value, jax.Array | np.ndarray)}
+    settings = tuple(sorted((name, value) for name, value in sample_kwargs.items() if name not in arrays))
+    if "callback" in sample_kwargs:
+        variables = jax.device_put(variables, jax.local_devices()[0])
+    elif jax.process_count() == 1 < jax.device_count() and num_samples % jax.device_count() == 0:
+        placement = Placement()
+        variables, key, arrays = placement.replicate((variables, key, arrays))
+        sharding = placement.split(axis=0)
+    return _compiled_sample(model, num_samples, settings, sharding)(variables, key, arrays)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_sample(
+    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...], sharding: NamedSharding | None
+) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
+    def sample(variables: Variables, key: Array, arrays: Mapping[str, Any]) -> Array:
+        return model.sample(variables, key, num_samples, **dict(settings), **arrays)
+
+    return jax.jit(sample, out_shardings=sharding)
+
+
+def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
+    """Return conditions to draw samples with, for pictures and scores while a model trains.
+
+    Args:
+      model: model, conditional or not.
+      dataset: training data.
+      count: number of samples, N.
+
+    Returns:
+      Keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone, else
+      the conditions of the first training examples.
+    """
+    needed = [condition for condition in conditions(model) if condition.in_batch]
+    if not needed:
+        return {}
+    only, *others = needed
+    if not others and only.kind == "label" and only.num_values is not None:
+        return {only.name: np.arange(count, dtype=np.int32) % only.num_values}
+    source = dataset.splits["train"]
+    return conditioning(model, source.take(np.arange(count) % len(source)))
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScore:
-    """Numbers of samples, logged at every evaluation as ``samples/NAME``; the best checkpoint by one of them is kept.
+    """Scores of samples, logged at every evaluation as ``samples/NAME``; one of them chooses the best checkpoint.
 
     Attributes:
-      name: of the number that decides.
-      score: from samples (num_samples, ...), as the model draws them, to numbers by name.
-      num_samples: drawn each time, with the same key, of all classes in turn.
-      lower_is_better: as it is for distances.
+      name: name of the score that chooses.
+      score: maps samples (num_samples, ...), as the model draws them, to scores by name.
+      num_samples: number of samples drawn each time, always with the same key, of all classes in turn.
+      higher_is_better: False for distances.
 
     Raises:
-      ValueError: for fewer samples than one.
+      ValueError: when num_samples is below 1.
 
     >>> SampleScore(name="mean", score=lambda x: {"mean": x.mean(), "deviation": x.std()}, num_samples=100).label
     'samples/mean'
@@ -49,7 +112,7 @@ class SampleScore:
     name: str
     score: Callable[[Array], Mapping[str, Any]]
     num_samples: int = 1_000
-    lower_is_better: bool = False
+    higher_is_better: bool = True
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -57,22 +120,26 @@ class SampleScore:
 
     @property
     def label(self) -> str:
-        """What logs and checkpoints call it."""
+        """Name of the score in logs and checkpoints."""
         return f"samples/{self.name}"
 
-    def of(self, model: GenerativeModel, variables: Variables, key: Array) -> dict[str, np.ndarray]:
-        """Return the numbers of samples of a model, each (), by their names in logs."""
-        classes = capabilities.num_classes(model)
-        label = None if classes is None else jnp.arange(self.num_samples) % classes
-        values = self.score(_drawn(model, self.num_samples, variables, key, label))
+    def evaluate(
+        self, model: GenerativeModel, variables: Variables, key: Array, dataset: Dataset
+    ) -> dict[str, np.ndarray]:
+        """Return the scores of a model's samples, scalars, by their names in logs."""
+        condition = example_conditions(model, dataset, self.num_samples)
+        samples = _sample(model, self.num_samples, variables, key, condition)
+        values = self.score(samples)
         if self.name not in values:
-            raise ValueError(f"the score named {self.name!r} has {sorted(values)}; name one of these")
+            raise ValueError(f"the score named {self.name!r} returns {sorted(values)}; name one of these")
         return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _drawn(model: Any, num_samples: int, variables: Variables, key: Array, label: Array | None) -> Array:
-    return model.sample(variables, key, num_samples, **({} if label is None else {"label": label}))
+def _sample(
+    model: Any, num_samples: int, variables: Variables, key: Array, condition: Mapping[str, Array | np.ndarray]
+) -> Array:
+    return model.sample(variables, key, num_samples, **condition)
 
 
 def frechet_score(
@@ -82,14 +149,14 @@ def frechet_score(
     num_samples: int = 1_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
-    """Return the Fréchet distance of samples from data, on the features of a network, as a score.
+    """Return the Fréchet distance between samples and data as a score.
 
     Args:
-      features: of which network, as ``metrics.feature_network`` has it: "classifier:digits", for example. It is made
-        when it is needed.
-      source: the data, all of it.
+      features: name of a feature network, see ``metrics.feature_network``: "classifier:digits", for example. The
+        network is built when it is first needed.
+      source: data, all of which is compared.
       num_samples: see ``SampleScore``.
-      display: from samples to what the network takes, images in [0, 1]; None where they are so already.
+      display: maps samples to images in [0, 1], which the network takes; None where samples are such images.
     """
 
     @functools.cache
@@ -98,11 +165,11 @@ def frechet_score(
         return network, moments(extract(network, [x], len(x)).features)
 
     def score(samples: Array) -> Mapping[str, Array]:
-        network, of_data = reference()
-        shown = samples if display is None else display(samples)
-        return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))
+        network, data_moments = reference()
+        images = samples if display is None else display(samples)
+        return frechet_distance(data_moments, moments(extract(network, [images], len(images)).features))
 
-    return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)
+    return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, higher_is_better=False)
 
 
 def modes_score(
@@ -113,14 +180,14 @@ def modes_score(
     num_samples: int = 26_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
-    """Return how many combinations of classes samples of stacked images have, as a score; see ``metrics.StackedModes``.
+    """Return the number of class combinations among stacked images as a score; see ``metrics.StackedModes``.
 
     Args:
-      features: a network that classifies the single channels, as for ``frechet_score``.
-      num_channels: images in a stack.
-      num_classes: of each.
-      num_samples: see ``SampleScore``; the literature's for the 1,000 modes of three digits is 26,000.
-      display: as for ``frechet_score``.
+      features: name of a network that classifies single channels, see ``frechet_score``.
+      num_channels: number of images in a stack.
+      num_classes: number of classes of each image.
+      num_samples: see ``SampleScore``; the literature uses 26,000 for the 1,000 modes of three digits.
+      display: see ``frechet_score``.
     """
     metric = StackedModes(num_classes=num_classes, num_channels=num_channels)
     network = functools.cache(lambda: feature_network(features))

@@ -10,7 +10,7 @@ from genjax.data import Sound
 
 
 def save_sounds(folder: Path, sound: Sound, x: np.ndarray) -> None:
-    """Write examples (N, T) into a folder, ``00.wav`` and so on."""
+    """Write examples (N, T) into a folder, as ``00.wav``, ``01.wav`` and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, example in enumerate(x):
         sound.save(folder / f"{number:02d}{sound.suffix}", example)

@@ -1,4 +1,4 @@
-"""Pictures of samples and of learning curves, as uint8 pixels of shape (height, width, 3).
+"""Pictures of samples, as uint8 pixels of shape (height, width, 3).
 
 The kind of picture follows the shape of the samples: images (N, H, W, 1 or 3) make a grid, points (N, 2) a scatter
 plot, numbers (N,) or (N, 1) a histogram, tables of 3 to 5 columns all pairs of columns, anything else one row of
@@ -12,33 +12,20 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genjax.data.io import replace_file
-from genjax.metrics.rows import Row, format_value, metric_names
+from genjax.figures.plotting import COLOURS, colormap_with_magenta, make_figure, tidy, to_pixels
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAGENTA = np.array([255, 0, 255], np.uint8)
 BACKGROUND = np.uint8(128)  # tells black pictures from white ones
 GAP = 2
-SMALLEST_TILE = 40
-_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#e69f00",
-    "#56b4e9",
-    "#8c564b",
-    "#7f7f7f",
-    "#bcbd22",
-    "#5e3c99",
-    "#111111",
-)
+MIN_TILE = 40
 _MAX_PAIRS, _MAX_ROWS = 5, 100
 
 
@@ -73,12 +60,12 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
         return _heat_map(table)
     draw = {1: _histogram, 2: _scatter}.get(num_columns, _pairs)
     finite = np.isfinite(table).all(axis=1)
-    figure = _figure(5.0, 5.0 if num_columns > 1 else 3.5)
+    figure = make_figure(5.0, 5.0 if num_columns > 1 else 3.5)
     draw(figure, table[finite], None if labels is None else np.asarray(labels)[finite])
     if not finite.all():
         text = f"{np.sum(~finite):,} of {len(x):,} samples are not finite"
         figure.suptitle(text, color="magenta", fontsize=10)
-    return _pixels(figure)
+    return to_pixels(figure)
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
@@ -90,66 +77,10 @@ def save_picture(path: Path, pixels: np.ndarray) -> None:
     replace_file(path, encoded.getvalue())
 
 
-def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> np.ndarray:
-    """Draw every metric over the steps, training and validation of one name in one panel.
-
-    Bands are ± one standard deviation over seeds. The limits follow what comes after the first tenth of the steps, so
-    that a huge start does not flatten the rest (where these are not logarithmic), and leave outliers outside. The
-    legend gives the last values.
-
-    Args:
-      rows: as ``MetricLog.rows`` has them; a metric may be missing from any of them.
-      title: what stands above the panels.
-      log_x: logarithmic steps.
-
-    Returns:
-      Pixels of shape (height, width, 3), uint8.
-    """
-    panels = _panels(rows)
-    num_columns = max(1, min(3, math.ceil(math.sqrt(len(panels)))))
-    num_rows = max(1, math.ceil(len(panels) / num_columns))
-    figure = _figure(1.0 + 4.2 * num_columns, 0.5 + 2.9 * num_rows)
-    figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
-    if not panels:
-        figure.text(0.5, 0.4, "no metrics were logged", ha="center", color="#555555")
-    for i, (name, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(num_rows, num_columns, i + 1, sharex=figure.axes[0] if i else None)
-        _curves_panel(axes, name, curves, log_x)
-    return _pixels(figure)
-
-
-def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> np.ndarray:
-    """Draw a vector over the steps, as colours: its dimensions from the largest at the end downwards.
-
-    Args:
-      steps: S of them.
-      values: shape (S, D).
-      title: what stands above, and beside the colours.
-
-    Returns:
-      Pixels of shape (height, width, 3), uint8.
-    """
-    order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")
-    figure = _figure(7.0, 4.0)
-    axes = figure.add_subplot()
-    shown = np.where(np.isfinite(values), values, np.nan)[:, order].T
-    colours = _colours_with_magenta()
-    image = axes.imshow(
-        shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=min(0.0, np.nanmin(shown, initial=0.0))
-    )
-    figure.colorbar(image, ax=axes, label=title)
-    ticks = np.unique(np.linspace(0, len(steps) - 1, 6).round().astype(int))
-    axes.set_xticks(ticks, [f"{steps[i]:,}" for i in ticks])
-    axes.set_xlabel("step")
-    axes.set_ylabel("dimension, ordered by its last value")
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
-    return _pixels(figure)
-
-
 def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> np.ndarray:
     """Lay tiles out row by row, a gap around each."""
     num, height, width, _ = x.shape
-    scale = max(1, math.ceil(SMALLEST_TILE / max(height, width)))
+    scale = max(1, math.ceil(MIN_TILE / max(height, width)))
     square = min(num, max(1, math.ceil(math.sqrt(num * height / width))))
     num_columns: int = square if columns is None else columns
     tiles = _tiles(x).repeat(scale, axis=1).repeat(scale, axis=2)
@@ -189,8 +120,8 @@ def _with_text(picture: np.ndarray, middle: list[tuple[float, float]], labels: S
 
 def _histogram(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
     axes = figure.add_subplot()
-    axes.hist(x[:, 0], bins=_edges(x[:, 0]), density=len(x) > 0, color=_COLOURS[0])
-    _tidy(axes)
+    axes.hist(x[:, 0], bins=_edges(x[:, 0]), density=len(x) > 0, color=COLOURS[0])
+    tidy(axes)
     axes.set_ylabel("density")
 
 
@@ -198,7 +129,7 @@ def _scatter(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
     axes = figure.add_subplot()
     for label, colour, members in _groups(len(x), labels):
         axes.scatter(*x[members].T, label=label, color=colour, **_marks(len(x)))
-    _tidy(axes)
+    tidy(axes)
     axes.set_aspect("equal", adjustable="datalim")
     if labels is not None and len(x):
         figure.legend(fontsize=8, markerscale=2, frameon=False, loc="outside right upper")
@@ -217,7 +148,7 @@ def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
                 axes.hist(x[members, i], bins=_edges(x[:, i]), color=colour, alpha=0.6, label=label if i == 0 else None)
             else:
                 axes.scatter(x[members, j], x[members, i], color=colour, **_marks(len(x)))
-        _tidy(axes)
+        tidy(axes)
         if j == 0 and i > 0:
             axes.set_ylabel(f"column {i}")
         if i == num - 1:
@@ -230,27 +161,21 @@ def _heat_map(x: np.ndarray) -> np.ndarray:
     shown = np.where(np.isfinite(x), x, np.nan)[:_MAX_ROWS]
     finite = shown[np.isfinite(shown)]
     low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
-    figure = _figure(7.0, min(7.0, 2.0 + 0.08 * len(shown)))
+    figure = make_figure(7.0, min(7.0, 2.0 + 0.08 * len(shown)))
     axes = figure.add_subplot()
-    colours = _colours_with_magenta()
+    colours = colormap_with_magenta()
     image = axes.imshow(shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
     figure.colorbar(image, ax=axes)
     axes.set_xlabel("column")
     axes.set_ylabel("sample" if len(shown) == len(x) else f"sample (the first {len(shown)} of {len(x):,})")
-    return _pixels(figure)
-
-
-def _colours_with_magenta() -> Any:
-    import matplotlib
-
-    return matplotlib.colormaps["viridis"].with_extremes(bad="magenta")
+    return to_pixels(figure)
 
 
 def _groups(num: int, labels: np.ndarray | None) -> list[tuple[str | None, str, np.ndarray]]:
     """Name, colour and members of each label's group; without labels, one group of all."""
     if labels is None:
-        return [(None, _COLOURS[0], np.ones(num, bool))]
-    colours = itertools.cycle(_COLOURS)
+        return [(None, COLOURS[0], np.ones(num, bool))]
+    colours = itertools.cycle(COLOURS)
     return [(str(label), next(colours), labels == label) for label in np.unique(labels)]
 
 
@@ -263,99 +188,3 @@ def _edges(x: np.ndarray) -> list[float]:
     low, high = (x.min(), x.max()) if len(x) else (0.0, 1.0)
     margin = 0.5 + 0.01 * abs(low) if high - low <= 1e-9 * abs(low) else 0.0
     return np.linspace(low - margin, high + margin, 1 + min(80, max(10, round(math.sqrt(len(x)))))).tolist()
-
-
-class _Curve(NamedTuple):
-    """One metric over the steps; ``sd`` is zero where there is one seed."""
-
-    label: str
-    steps: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-
-
-def _panels(rows: Sequence[Row]) -> dict[str, list[_Curve]]:
-    """Group the curves by the metric's name without ``validation/``."""
-    panels: dict[str, list[_Curve]] = {}
-    for name in metric_names(rows):
-        curve = _curve(rows, name)
-        if curve.steps.size:
-            panels.setdefault(name.removeprefix("validation/"), []).append(curve)
-    return panels
-
-
-def _curve(rows: Sequence[Row], name: str) -> _Curve:
-    """Collect the steps at which a metric is finite."""
-    points = [(row["step"], row[name], row.get(f"{name}/sd") or 0.0) for row in rows if row.get(name) is not None]
-    steps, mean, sd = np.asarray(points, dtype=np.float64).reshape(-1, 3).T
-    finite = np.isfinite(mean)
-    label = "validation" if name.startswith("validation/") else "training"
-    return _Curve(label, steps[finite], mean[finite], np.nan_to_num(sd[finite], posinf=0.0))
-
-
-def _curves_panel(axes: Axes, name: str, curves: list[_Curve], log_x: bool) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
-
-    for curve in curves:
-        colour = _COLOURS[curve.label == "validation"]
-        steps = np.maximum(curve.steps, 1) if log_x else curve.steps
-        few = curve.label == "validation" or len(steps) < 15
-        text = f"{curve.label} {format_value(curve.mean[-1])}" + (f" ± {curve.sd[-1]:.2g}" if curve.sd.any() else "")
-        axes.plot(steps, curve.mean, color=colour, label=text, linewidth=1.4, marker="o" if few else "", markersize=3)
-        if curve.sd.any():
-            axes.fill_between(steps, curve.mean - curve.sd, curve.mean + curve.sd, color=colour, alpha=0.2, linewidth=0)
-    if log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    _limit(axes, curves, early=0.0 if log_x else 0.1)
-    _tidy(axes)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_title(name, loc="left", fontsize=10, fontweight="bold", parse_math=False)
-    axes.set_xlabel("step")
-    axes.set_ylabel("nats per example" if name.startswith("log_prob") else "")
-    axes.legend(fontsize=8, frameon=False)
-
-
-def _limit(axes: Axes, curves: list[_Curve], *, early: float) -> None:
-    """Set limits that show all after the early fraction of the steps, but for outliers.
-
-    An outlier is farther from the 5 % or 95 % quantile than half of their distance. A curve of fewer than ten points
-    has no early part.
-    """
-    late = [c.steps >= c.steps[0] + early * (c.steps[-1] - c.steps[0]) * (len(c.steps) >= 10) for c in curves]
-    values = np.concatenate([(c.mean + side * c.sd)[i] for c, i in zip(curves, late, strict=True) for side in (-1, 1)])
-    low = np.quantile(values, 0.05, method="higher")
-    high = np.quantile(values, 0.95, method="lower")
-    bottom, top = values.min(), values.max()
-    if high > low:
-        reach = 0.5 * (high - low)
-        bottom, top = max(bottom, low - reach), min(top, high + reach)
-    if top > bottom:
-        margin = 0.06 * (top - bottom)
-        axes.set_ylim(bottom - margin, top + margin)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure outside of pyplot, which would keep it alive and needs a display backend."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

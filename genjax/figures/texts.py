@@ -1,4 +1,4 @@
-"""Samples of models of texts, as texts."""
+"""Samples of models of texts, as texts to read."""
 
 from __future__ import annotations
 
@@ -8,44 +8,37 @@ from typing import IO, Any
 
 import numpy as np
 
-from genjax.data import Tokenizer
+from genjax.data import Tokenizer, decode_texts
 from genjax.data.io import replace_file
 
 
-def texts(tokenizer: Tokenizer, x: np.ndarray, stop: int | None = None) -> list[str]:
-    """Return the texts of tokens (N, T), each up to its first ``stop``.
+def save_texts(path: Path, tokenizer: Tokenizer, x: np.ndarray, stop_token: int | None = None) -> None:
+    """Write the texts of tokens (N, T), one per line; with rules between them if they have several lines themselves."""
+    texts = decode_texts(tokenizer, x, stop_token)
+    separator = "\n\n---\n\n" if any("\n" in text for text in texts) else "\n"
+    replace_file(path, (separator.join(texts) + "\n").encode())
 
-    >>> from genjax.data import Characters
-    >>> texts(Characters("ab."), np.array([[0, 1, 2, 2], [1, 1, 0, 1]]), stop=2)
-    ['ab', 'bbab']
+
+def stream_text(tokenizer: Tokenizer, stream: IO[str], stop_token: int | None = None) -> Callable[[Any, Any], None]:
+    """Return a callback of ``sample`` that writes the first sequence as it is drawn.
+
+    Args:
+      tokenizer: tokenizer of the model's data.
+      stream: text stream to write to.
+      stop_token: token that ends sequences, or None.
     """
-    ends = np.full(len(x), x.shape[1])
-    if stop is not None:
-        ends = np.where((x == stop).any(axis=1), np.argmax(x == stop, axis=1), ends)
-    return [tokenizer.decode(row[:end]) for row, end in zip(x, ends, strict=True)]
-
-
-def write_texts(path: Path, tokenizer: Tokenizer, x: np.ndarray, stop: int | None = None) -> None:
-    """Write the texts of tokens (N, T): one in a line, or with rules between them where they have lines themselves."""
-    written = texts(tokenizer, x, stop)
-    between = "\n\n---\n\n" if any("\n" in text for text in written) else "\n"
-    replace_file(path, (between.join(written) + "\n").encode())
-
-
-def writer(tokenizer: Tokenizer, stream: IO[str], stop: int | None = None) -> Callable[[Any, Any], None]:
-    """Return a callback of ``generate`` that writes the first sequence as it is drawn."""
     tokens: list[int] = []
-    shown = 0
+    num_written = 0
 
     def write(number: Any, newest: Any) -> None:
-        nonlocal shown
+        nonlocal num_written
         del number
-        if stop is not None and int(newest[0]) == stop:
+        if stop_token is not None and int(newest[0]) == stop_token:
             return
         tokens.append(int(newest[0]))
         text = tokenizer.decode(tokens).rstrip("�")  # the first bytes of a character
-        stream.write(text[shown:])
+        stream.write(text[num_written:])
         stream.flush()
-        shown = len(text)
+        num_written = len(text)
 
     return write

@@ -1,13 +1,12 @@
-"""The only impure package: experiments in, runs out.
+"""Training and keeping runs: the part of the library that reads and writes files.
 
->>> from genjax.runner import Experiment, train
+>>> from genjax.runner import load_run, train
 """
 
 from genjax.evaluation.samples import SampleScore as SampleScore
 from genjax.evaluation.samples import frechet_score as frechet_score
 from genjax.evaluation.samples import modes_score as modes_score
 from genjax.experiment import Experiment as Experiment
-from genjax.experiment import unchanged as unchanged
 from genjax.runner.checkpoints import CheckpointError as CheckpointError
 from genjax.runner.load import load_experiment_fn as load_experiment_fn
 from genjax.runner.load import load_run as load_run

@@ -33,7 +33,7 @@ class Checkpoints:
       folder: where they lie, one folder a step.
       keep: how many of the newest stay, beside the best one.
       metric: name of the held-out metric that decides which is the best; None for no best.
-      lower_is_better: what is better in it.
+      higher_is_better: direction of that metric.
       read_only: never write or delete anything.
     """
 
@@ -43,7 +43,7 @@ class Checkpoints:
         *,
         keep: int = 3,
         metric: str | None = None,
-        lower_is_better: bool = False,
+        higher_is_better: bool = True,
         read_only: bool = False,
     ) -> None:
         import orbax.checkpoint as ocp
@@ -52,7 +52,7 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_not_orbax)
         self._ocp = ocp
         self._folder = folder.absolute()
-        self._metric, self._sign = metric, -1 if lower_is_better else 1
+        self._metric, self._sign = metric, 1 if higher_is_better else -1
         kept: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
         if metric is not None:
             best = policy.BestN(

@@ -2,6 +2,7 @@
 
 <experiment>.py      copy of the experiment file
 arguments.json       its arguments, the seed and the number of seeds
+datasets.json        names, shapes and tokenizers of its data, so that samples can be drawn without them
 environment.json     versions, devices, command
 metrics.jsonl        one row of numbers a line; the same as TensorBoard events in tensorboard/
 samples/             pictures, texts or sounds of samples along the way
@@ -19,7 +20,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -34,20 +35,22 @@ _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoin
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Which experiment a run is of.
+class ExperimentSource:
+    """Where the experiment of a run comes from.
 
     Attributes:
-      name: the experiment's, the file's name without ``.py``.
-      file: the experiment file, or None for an experiment made in Python.
-      arguments: the hyper-parameters that ``experiment`` was called with.
+      name: name of the experiment: of its file, without ``.py``.
+      file: experiment file, or None for an experiment made in Python.
+      arguments: hyper-parameters that ``experiment`` was called with.
       description: one paragraph for the report.
+      datasets: descriptions of the data sets that ``experiment`` opened, see ``genjax.data.deferred``.
     """
 
     name: str = "experiment"
     file: Path | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+    datasets: Sequence[Mapping[str, Any]] = ()
 
 
 @final
@@ -90,7 +93,7 @@ def default_path(name: str, *, resume: bool) -> Path:
     return parent / time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def check_folder(path: Path, source: Source, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
+def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that holds something else than what is to be run; writes nothing.
 
     Args:
@@ -118,7 +121,7 @@ def check_folder(path: Path, source: Source, *, seed: int, seeds: int, resume: b
         )
 
 
-def write_folder(path: Path, source: Source, *, seed: int, seeds: int, resume: bool) -> None:
+def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool) -> None:
     """Make a run folder that ``check_folder`` has passed; without ``resume`` a run that is there is removed."""
     if not resume and (path / "arguments.json").is_file():
         shutil.rmtree(path)
@@ -126,10 +129,11 @@ def write_folder(path: Path, source: Source, *, seed: int, seeds: int, resume: b
     if source.file is not None and not (path / source.file.name).exists():
         shutil.copyfile(source.file, path / source.file.name)
     RunFolder(path).write_json("environment.json", environment())
+    RunFolder(path).write_json("datasets.json", list(source.datasets))
     RunFolder(path).write_json("arguments.json", _holds(source, seed, seeds))
 
 
-def _holds(source: Source, seed: int, seeds: int) -> dict[str, Any]:
+def _holds(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "file": source.file.name if source.file else None,
@@ -139,7 +143,7 @@ def _holds(source: Source, seed: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def _check_same(folder: RunFolder, holds: dict[str, Any], source: Source) -> None:
+def _check_same(folder: RunFolder, holds: dict[str, Any], source: ExperimentSource) -> None:
     there = folder.read_json("arguments.json")
     for name in ("experiment", "seed", "seeds"):
         if there[name] != holds[name]:

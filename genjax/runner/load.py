@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from genjax.core import TrainState
+from genjax.data.deferred import defer_datasets
 from genjax.experiment import Experiment
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.folder import RunFolder
+from genjax.runner.log import read_rows
 from genjax.runner.loop import StageLoop
 from genjax.runner.run import Run
+from genjax.runner.stages import StageWalk
 from genjax.sharding import Placement
 
 ExperimentFn = Callable[..., Experiment]
@@ -64,46 +68,57 @@ def _takes_tuple(hint: Any) -> bool:
     return typing.get_origin(hint) is tuple or any(typing.get_origin(h) is tuple for h in typing.get_args(hint))
 
 
-def load_experiment(path: Path | str) -> Experiment:
+def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment:
     """Return the experiment of a run folder, made by its copy of the experiment file.
 
+    Args:
+      path: run folder.
+      defer_data: open no data set until an example is read: what the folder says of them is enough to draw samples.
+
     Raises:
-      FileNotFoundError: when the folder holds no run.
-      ValueError: when the folder has no experiment file.
+      FileNotFoundError: if the folder holds no run.
+      ValueError: if the folder has no experiment file.
     """
     folder = RunFolder(Path(path))
-    holds = folder.read_json("arguments.json")
-    if holds["file"] is None:
+    stored = folder.read_json("arguments.json")
+    if stored["file"] is None:
         raise ValueError(
             f"{path} was written from Python and keeps no experiment file; "
             "read it with genjax.runner.load_run(folder, experiment=...)"
         )
-    function = load_experiment_fn(folder / holds["file"])
-    return function(**arguments_from_json(function, holds["arguments"]))
+    function = load_experiment_fn(folder / stored["file"])
+    descriptions = folder.read_json("datasets.json") if defer_data and (folder / "datasets.json").is_file() else []
+    with defer_datasets(descriptions):
+        return function(**arguments_from_json(function, stored["arguments"]))
 
 
 def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Experiment | None = None) -> Run:
     """Read a run folder back.
 
     Args:
-      path: the run folder.
+      path: run folder.
       checkpoint: "last", "best" (by the held-out metric), or a step.
       experiment: what was trained, for folders written from Python without an experiment file.
 
+    Returns:
+      The run, with the variables of the checkpoint.
+
     Raises:
-      FileNotFoundError: when the folder holds no run, or no checkpoint yet.
-      ValueError: when the folder has no experiment file and none is given.
+      FileNotFoundError: if the folder holds no run, or no checkpoint yet.
+      ValueError: if the folder has no experiment file and none is given.
     """
     folder = RunFolder(Path(path))
-    holds = folder.read_json("arguments.json")
-    experiment = experiment or load_experiment(path)
-    seeds = tuple(range(holds["seed"], holds["seed"] + holds["seeds"]))
-    step, finished = _restore(folder, experiment, seeds, checkpoint)
-    from genjax.runner.log import read_rows
-
+    stored = folder.read_json("arguments.json")
+    seeds = tuple(range(stored["seed"], stored["seed"] + stored["seeds"]))
+    walk = StageWalk(experiment or load_experiment(path), seeds, Placement())
+    step = 0
+    for loop in walk:
+        stage_step, state = _restore(folder, loop, walk.experiment.keep_checkpoints, checkpoint)
+        step += stage_step
+        walk.finish(loop, state)
     return Run(
-        experiment=experiment,
-        variables=experiment.model_variables(finished, len(seeds)),
+        experiment=walk.experiment,
+        variables=walk.variables(),
         seeds=seeds,
         step=step,
         rows=tuple(read_rows(folder.path)),
@@ -111,28 +126,20 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
     )
 
 
-def _restore(
-    folder: RunFolder, experiment: Experiment, seeds: tuple[int, ...], checkpoint: str | int
-) -> tuple[int, dict[str, Any]]:
-    """Return the step and the variables of every stage; earlier stages' are always their last."""
-    placement = Placement()
-    plan, finished, total = experiment.plan(), {}, 0
-    for stage in plan:
-        checkpoints = Checkpoints(folder.checkpoints(stage.name), keep=experiment.keep_checkpoints, read_only=True)
-        which = _which(checkpoints, checkpoint if stage is plan[-1] else "last")
-        restored = checkpoints.restore(StageLoop(experiment, stage, finished, seeds, placement).abstract(), which)
-        if restored is None:
-            raise FileNotFoundError(
-                f"{folder.path} has no checkpoint of stage {stage.name!r} yet; "
-                "let train write one, or finish it with --resume"
-            )
-        total += restored[0]
-        finished[stage.name] = restored[1].variables
-        checkpoints.close()
-    return total, finished
+def _restore(folder: RunFolder, loop: StageLoop, keep: int, checkpoint: str | int) -> tuple[int, TrainState]:
+    """Return the step and the state of a stage; that of an earlier stage is always its last."""
+    name = loop.stage.name
+    checkpoints = Checkpoints(folder.checkpoints(name), keep=keep, read_only=True)
+    restored = checkpoints.restore(loop.abstract(), _step_of(checkpoints, checkpoint if loop.is_last else "last"))
+    checkpoints.close()
+    if restored is None:
+        raise FileNotFoundError(
+            f"{folder.path} has no checkpoint of stage {name!r} yet; let train write one, or finish it with --resume"
+        )
+    return restored
 
 
-def _which(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:
+def _step_of(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:
     if checkpoint == "last":
         return None
     if checkpoint == "best":

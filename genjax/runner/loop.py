@@ -10,6 +10,7 @@ one would have drawn.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import signal
 import threading
 import time
@@ -27,7 +28,7 @@ from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
 from genjax.runner.batches import Feed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
-from genjax.sharding import Placement
+from genjax.sharding import Placement, replica
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
@@ -57,13 +58,13 @@ class Hooks:
     Attributes:
       rows: ``(step, metrics)`` after each dispatch, the values of shape () or (K,).
       evaluate: ``(step, state) -> held-out metrics`` at the evaluation interval.
-      pictures: ``(step, state)`` at the picture interval.
-      stopping: the number of the signal that asked for a stop, or None.
+      preview: ``(step, state)`` at the interval of sample previews.
+      stopping: returns the number of the signal that asked for a stop, or None.
     """
 
     rows: Callable[[int, Mapping[str, Any]], None]
     evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
-    pictures: Callable[[int, TrainState], None]
+    preview: Callable[[int, TrainState], None]
     stopping: Callable[[], int | None]
 
 
@@ -80,30 +81,44 @@ class StageLoop:
     """One stage of an experiment, ready to run.
 
     Args:
-      experiment: whose stage it is.
-      stage: which.
-      finished: the variables of the stages before, with a leading axis of replicas for several seeds.
-      seeds: of each replica.
-      placement: the devices.
+      experiment: experiment that the stage belongs to.
+      stage: stage to run.
+      finished: variables of the stages before, with a leading axis of replicas for several seeds.
+      seeds: seed of each replica.
+      placement: devices.
+      steps_before: number of steps of the stages before.
+      is_last: whether it is the last stage.
     """
 
     def __init__(
-        self, experiment: Experiment, stage: Stage, finished: Frozen, seeds: tuple[int, ...], placement: Placement
+        self,
+        experiment: Experiment,
+        stage: Stage,
+        finished: Frozen,
+        seeds: tuple[int, ...],
+        placement: Placement,
+        *,
+        steps_before: int = 0,
+        is_last: bool = True,
     ) -> None:
-        self._experiment, self._stage = experiment, stage
-        self._finished = dict(finished)
+        self.stage, self.finished, self.steps_before, self.is_last = stage, dict(finished), steps_before, is_last
+        self._experiment, self._seeds, self._placement = experiment, seeds, placement
         self._num_seeds = len(seeds)
-        self._placement = placement
-        streams = [root_keys((seed,), f"{stage.name}/order") for seed in seeds]
-        first = self._finished if self._num_seeds == 1 else jax.tree.map(lambda a: a[0], self._finished)
+        first = self.finished if self._num_seeds == 1 else replica(self.finished, 0)
         self._minibatches = stage.learner(first).minibatches
-        self._feed: Feed = make_feed(
-            experiment.data.splits["train"], streams, experiment.batch_size, self._minibatches, placement
-        )
         self._keys = placement.replicate(root_keys(seeds, stage.name))
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
         self._finite = jax.jit(all_finite)
         self._last_read = 0.0
+
+    @functools.cached_property
+    def _feed(self) -> Feed:
+        """Batches of the training split; reading checkpoints needs none, and puts no data on the device."""
+        streams = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
+        experiment = self._experiment
+        return make_feed(
+            experiment.data.splits["train"], streams, experiment.batch_size, self._minibatches, self._placement
+        )
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
@@ -111,8 +126,14 @@ class StageLoop:
         return init(*self._arguments(self._feed.send(0, 1)))
 
     def abstract(self) -> TrainState:
-        """Return shapes, dtypes and shardings of the state, computing nothing."""
-        shapes = jax.eval_shape(self._over_seeds(self._init), *self._arguments(self._feed.send(0, 1)))
+        """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
+        axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]
+        batch = {
+            name: jax.ShapeDtypeStruct((*axes, self._experiment.batch_size, *entry.shape), entry.dtype)
+            for name, entry in self._experiment.data.spec().items()
+        }
+        init = self._init_on if self._num_seeds == 1 else jax.vmap(self._init_on)
+        shapes = jax.eval_shape(init, self._keys, self.finished, batch)
         return jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._placement.replicated), shapes
         )
@@ -138,7 +159,7 @@ class StageLoop:
           NonFiniteError: when a loss or a parameter is not finite.
           Interrupted: when a signal asked for a stop; the state has been saved.
         """
-        experiment, steps = self._experiment, self._stage.steps
+        experiment, steps = self._experiment, self.stage.steps
         due = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
         step, pending = start_step, None
         self._last_read = time.perf_counter()
@@ -151,7 +172,7 @@ class StageLoop:
             last = step == steps
             held_out = hooks.evaluate(step, state) if step % due["evaluate"] == 0 or last else {}
             if step % due["sample"] == 0 or last:
-                hooks.pictures(step, state)
+                hooks.preview(step, state)
             stopping = hooks.stopping()
             if step % due["checkpoint"] == 0 or last or stopping is not None:
                 self._read(pending, hooks, checkpoints)
@@ -162,10 +183,10 @@ class StageLoop:
         return state
 
     def _next_count(self, step: int) -> int:
-        return min(self._experiment.log_every, self._stage.steps - step)
+        return min(self._experiment.log_every, self.stage.steps - step)
 
     def _arguments(self, sent: PyTree) -> tuple[Any, ...]:
-        return self._keys, self._finished, self._feed.constants, sent
+        return self._keys, self.finished, self._feed.constants, sent
 
     def _over_seeds(self, function: Callable[..., Any], *, with_state: bool = False) -> Callable[..., Any]:
         """Map over replicas: everything has a leading axis of them but the data itself."""
@@ -191,31 +212,33 @@ class StageLoop:
     def _many_steps(
         self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree
     ) -> tuple[TrainState, Metrics]:
-        learner = self._stage.learner(finished)
+        learner = self.stage.learner(finished)
         train_stream = stream_key(key, "train")
 
         def body(state: TrainState, sent: PyTree) -> tuple[TrainState, Metrics]:
-            batch = self._batch(key, finished, constants, sent, state.step)
+            batch = self._prepare(key, finished, self._feed.pick(constants, sent), state.step)
             return learner.step(state, step_key(train_stream, state.step), batch)
 
         return jax.lax.scan(body, state, sent)
 
     def _init(self, key: Array, finished: Frozen, constants: PyTree, sent: PyTree) -> TrainState:
-        sent = jax.tree.map(lambda a: a[0], sent)
-        batch = self._batch(key, finished, constants, sent, jnp.int32(0))
-        if self._minibatches > 1:
-            batch = jax.tree.map(lambda a: a[0], batch)
-        return self._stage.learner(finished).init(stream_key(key, "init"), batch)
+        return self._init_on(key, finished, self._feed.pick(constants, replica(sent, 0)))
 
-    def _batch(self, key: Array, finished: Frozen, constants: PyTree, sent: PyTree, step: Array) -> PyTree:
-        """Return what the learner takes at one step."""
-        to_stage = self._stage.batch(finished)
+    def _init_on(self, key: Array, finished: Frozen, batch: PyTree) -> TrainState:
+        """Return the state before the first step, from raw examples of that step."""
+        batch = self._prepare(key, finished, batch, jnp.int32(0))
+        if self._minibatches > 1:
+            batch = replica(batch, 0)
+        return self.stage.learner(finished).init(stream_key(key, "init"), batch)
+
+    def _prepare(self, key: Array, finished: Frozen, batch: PyTree, step: Array) -> PyTree:
+        """Return what the learner takes at one step, from raw examples."""
+        to_stage = self.stage.batch(finished)
 
         def prepare(key: Array, batch: PyTree) -> PyTree:
             preprocess_key, stage_key = jax.random.split(key)
             return to_stage(stage_key, self._experiment.preprocess(preprocess_key, batch))
 
-        batch = self._feed.pick(constants, sent)
         key = step_key(stream_key(key, "batch"), step)
         if self._minibatches == 1:
             return prepare(key, batch)

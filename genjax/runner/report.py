@@ -15,24 +15,13 @@ from urllib.parse import quote
 import numpy as np
 
 from genjax.data.io import replace_file
-from genjax.figures.images import curves_picture, save_picture, vectors_picture
+from genjax.evaluation.registry import higher_is_better
+from genjax.figures.curves import curves_picture, vectors_picture
+from genjax.figures.images import save_picture
 from genjax.metrics.rows import EACH, Row, format_value, metric_names
 from genjax.runner.log import FILE_NAME
 
-MOST_TEXT = 2_000  # characters of samples that are texts
-
-_HIGHER_IS_BETTER = (
-    "log_prob",
-    "elbo",
-    "accuracy",
-    "active_units",
-    "codebook_usage",
-    "inception_score",
-    "precision",
-    "recall",
-    "modes_captured",
-    "high_quality_share",
-)
+MAX_TEXT = 2_000  # characters of samples that are texts
 
 
 def write_report(
@@ -115,7 +104,7 @@ def _best(rows: list[Row], name: str) -> str:
     finite = [row for row in rows if np.isfinite(row[name])]
     if not finite:
         return "none is finite"
-    higher = name.rpartition("/")[2].startswith(_HIGHER_IS_BETTER)
+    higher = bool(higher_is_better(name))
     row = (max if higher else min)(finite, key=lambda row: row[name])
     return f"{'highest' if higher else 'lowest'} {_row_value(row, name)} at step {row['step']:,}"
 
@@ -157,7 +146,7 @@ def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
         relative = os.path.relpath(folder / path, folder) if Path(path).is_absolute() else path
         shown = f"![{name}]({quote(Path(relative).as_posix())})"
         if Path(path).suffix == ".txt":
-            shown = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MOST_TEXT]}\n````"
+            shown = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MAX_TEXT]}\n````"
         parts += [f"## {name.capitalize()}", shown]
     return parts
 

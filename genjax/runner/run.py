@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import jax
 import numpy as np
-from jax.sharding import NamedSharding
 
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.likelihood import replica
-from genjax.evaluation.registry import check_names, evaluate
+from genjax.evaluation.registry import evaluate
+from genjax.evaluation.samples import draw_samples
 from genjax.experiment import Experiment
+from genjax.figures.latents import LatentSpace
 from genjax.metrics import FeatureNetwork, Result, pixels
 from genjax.metrics.progress import Progress, silent
-from genjax.sharding import Placement
+from genjax.sharding import replica
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What training hands back.
+    """What ``train`` returns.
 
     Attributes:
       experiment: what was trained.
-      variables: the model's, averaged where the experiment averages; a leading axis of replicas for several seeds.
+      variables: variables of the model, averaged if the experiment averages them; a leading axis of replicas for
+        several seeds.
       seeds: seed of each replica.
-      step: learner steps taken, over all stages.
-      rows: the metrics as logged.
-      folder: the run folder, or None.
+      step: number of learner steps, over all stages.
+      rows: metrics as logged.
+      folder: run folder, or None.
     """
 
     experiment: Experiment
@@ -45,7 +44,7 @@ class Run:
 
     @property
     def model(self) -> GenerativeModel:
-        """The trained model."""
+        """Trained model."""
         return self.experiment.model
 
     def replica(self, index: int = 0) -> Variables:
@@ -54,27 +53,32 @@ class Run:
             raise ValueError(f"replica is {index}, but the run has {len(self.seeds)}; use 0 to {len(self.seeds) - 1}")
         return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
 
-    def sample(self, key: Array, num_samples: int, *, replica: int = 0, **arguments: Any) -> Array:
-        """Draw samples.
+    def sample(self, key: Array, num_samples: int, *, replica: int = 0, **sample_kwargs: Any) -> Array:
+        """Draw samples of one replica; see ``genjax.evaluation.samples.draw_samples``.
 
         Args:
           key: typed key.
-          num_samples: how many.
-          replica: of which replica.
-          **arguments: keyword arguments of the model's own ``sample``. A callback has its calls in order, which takes
-            one device: it draws on the first. All else is drawn on all devices of one process, where they can share
-            the samples evenly.
+          num_samples: number of samples, N.
+          replica: index of the replica.
+          **sample_kwargs: keyword arguments of the model's own ``sample``.
+
+        Returns:
+          Samples, shape (N, ...).
         """
-        variables, sharding = self.replica(replica), None
-        arrays = {name: value for name, value in arguments.items() if isinstance(value, jax.Array | np.ndarray)}
-        settings = tuple(sorted((name, value) for name, value in arguments.items() if name not in arrays))
-        if "callback" in arguments:
-            variables = jax.device_put(variables, jax.local_devices()[0])
-        elif jax.process_count() == 1 < jax.device_count() and num_samples % jax.device_count() == 0:
-            placement = Placement()
-            variables, key, arrays = placement.replicate((variables, key, arrays))
-            sharding = placement.split(axis=0)
-        return _compiled_sample(self.model, num_samples, settings, sharding)(variables, key, arrays)
+        return draw_samples(self.model, self.replica(replica), key, num_samples, **sample_kwargs)
+
+    def latent_pictures(
+        self, key: Array, *, split: str = "test", rows: int = 8, steps: int = 11, label: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Draw pictures of the first replica's latent space; see ``genjax.figures.latents.LatentSpace.pictures``."""
+        space = LatentSpace(
+            model=self.model,
+            variables=self.replica(),
+            dataset=self.experiment.data,
+            preprocess=self.experiment.preprocess,
+            to_display=self.experiment.to_display,
+        )
+        return space.pictures(key, split=split, rows=rows, steps=steps, label=label)
 
     def evaluate(
         self,
@@ -88,51 +92,44 @@ class Run:
         likelihood_samples: int = 1000,
         batch_size: int = 500,
         progress: Progress = silent,
-        **arguments: Any,
+        **sample_kwargs: Any,
     ) -> dict[str, Result]:
         """Score a split of the data, and samples against it.
 
         Args:
-          key: for what is random: samples, bounds and estimates, preprocessing (binarization).
-          metrics: names, of ``genjax.evaluation.registry.METRICS``; ``"all"`` is all of them.
-          split: of the experiment's data.
-          num_samples: how many samples to draw; None for as many as the split has examples, at most 10,000.
-          network: whose features samples are compared on; raw values when None.
+          key: typed key of everything random: samples, bounds and estimates, preprocessing (binarization).
+          metrics: names of metrics, see ``genjax.evaluation.registry``; ``"all"`` for all of them.
+          split: name of the split.
+          num_samples: number of samples to draw; None for as many as the split has examples, at most 10,000.
+          network: feature network that samples are compared on; raw values when None.
           num_neighbours: k of precision, recall, density and coverage.
-          likelihood_samples: draws for each example of a likelihood that is an estimate; particles, where log Z is one.
-          batch_size: examples scored at once.
-          progress: starts a progress bar, from a name and a total.
-          **arguments: keyword arguments of the model's own ``sample``.
+          likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
+          batch_size: number of examples scored at once.
+          progress: starts a progress bar, given a name and a total.
+          **sample_kwargs: keyword arguments of the model's own ``sample``.
 
         Returns:
-          Results by name, with their standard errors and protocols. What the model or the data cannot have is there
-          too, with a value of None and the reason. Over several replicas a value is their mean.
+          Results by name, with standard errors and protocols. A metric that the model or the data cannot have has a
+          value of None and the reason. Over several replicas a value is their mean.
 
         Raises:
-          ValueError: for a metric that there is not, or a split that the data has not.
+          ValueError: for an unknown metric, or a split that the data set lacks.
         """
         evaluation = Evaluation(
-            run=self,
+            model=self.model,
+            variables=self.variables,
+            dataset=self.experiment.data,
             key=key,
+            seeds=self.seeds,
+            preprocess=self.experiment.preprocess,
+            display=self.experiment.display,
             split=split,
             network=pixels() if network is None else network,
             num_samples=num_samples,
             num_neighbours=num_neighbours,
             likelihood_samples=likelihood_samples,
             batch_size=batch_size,
-            arguments=arguments,
+            sample_kwargs=sample_kwargs,
             progress=progress,
         )
-        return evaluate(evaluation, check_names(metrics))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_sample(
-    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...], sharding: NamedSharding | None
-) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
-    """Return ``sample`` compiled once for each number of samples, each setting and each place of the samples."""
-
-    def sample(variables: Variables, key: Array, arrays: Mapping[str, Any]) -> Array:
-        return model.sample(variables, key, num_samples, **dict(settings), **arrays)
-
-    return jax.jit(sample, out_shardings=sharding)
+        return evaluate(evaluation, metrics)

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from genjax import Experiment, autoregressive, data, vae
-from genjax.cli import main
+from genjax.cli import commands
 from genjax.runner import load_run
 from tests.running import ROOT, TINY
 from tests.test_imports import FAMILIES
@@ -152,12 +152,12 @@ def test_list_names_models_capabilities_and_experiments(genjax):
     vae = next(entry for entry in json.loads(out) if entry["model"] == "VAE")
     assert vae["family"] == "vae"
     assert vae["file"] == "genjax/vae/vae.py"
-    assert {"sample", "encode", "log_prob_lower_bound", "conditional"} <= set(vae["capabilities"])
-    assert "log_prob" not in vae["capabilities"]
+    assert {"Encodes", "HasLogProbLowerBound", "HasConditions"} <= set(vae["capabilities"])
+    assert "HasLogProb" not in vae["capabilities"]
     assert vae["experiments"] == [str(TINY)]
     assert "vae.VAE" in genjax("list")[1]
     rooms = {path.parent.name for path in (ROOT / "genjax").glob("*/__init__.py")}
-    families = rooms & FAMILIES
+    families = rooms & FAMILIES | {"latent"}
     assert {entry["family"] for entry in json.loads(out)} == families
 
 
@@ -280,11 +280,11 @@ def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
     model = autoregressive.MADE(shape=(8, 8, 1), features=(4,))
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 8, 8, 1), jnp.int32)})
     experiment = Experiment(model=model, data=data.digits(), optimizer=optax.sgd(1.0), steps=1)
-    with main._progress_of(experiment, 2) as extra:
+    with commands._sampling_progress(experiment, 2) as extra:
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
     assert "64/64" in shown
-    with main._progress_of(dataclasses.replace(experiment, model=vae.Categorical(num_values=2)), 2) as extra:
+    with commands._sampling_progress(dataclasses.replace(experiment, model=vae.Categorical(num_values=2)), 2) as extra:
         assert extra == {}
 
 
@@ -327,7 +327,7 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
 
 
 def test_refuses_a_prompt_for_what_is_no_text(genjax, tiny_run):
-    assert "takes none; leave it out" in refused(genjax, "sample", tiny_run, "--prompt", "To be")
+    assert "Unrecognized options: --prompt" in refused(genjax, "sample", tiny_run, "--prompt", "To be")
 
 
 def write_tune(tmp_path):

@@ -12,7 +12,6 @@ import pytest
 
 from genjax import data
 from genjax.core import Variables
-from genjax.figures.latents import latent_pictures
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
 
@@ -132,7 +131,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr("genjax.figures.latents.sample_picture", lambda x, **options: np.asarray(x))
 
     def pictures(run, label=0):
-        return latent_pictures(run, jax.random.key(0), split="test", rows=4, steps=3, label=label)
+        return run.latent_pictures(jax.random.key(0), split="test", rows=4, steps=3, label=label)
 
     return pictures
 
@@ -169,7 +168,7 @@ def test_the_aggregated_posterior_is_told_from_the_prior_when_it_differs():
 
 
 def test_pictures_of_what_there_is():
-    pictures = latent_pictures(run_of(Shifted()), jax.random.key(0), split="test", rows=4, steps=5, label=0)
+    pictures = run_of(Shifted()).latent_pictures(jax.random.key(0), split="test", rows=4, steps=5, label=0)
     assert sorted(pictures) == [
         "attributes",
         "codes",
@@ -178,7 +177,7 @@ def test_pictures_of_what_there_is():
         "traversals",
     ]
     assert all(p.dtype == np.uint8 and p.ndim == 3 for p in pictures.values())
-    assert not latent_pictures(run_of(Signs()), jax.random.key(0), split="test", rows=4, steps=5, label=0)
+    assert not run_of(Signs()).latent_pictures(jax.random.key(0), split="test", rows=4, steps=5, label=0)
 
 
 def test_attributes_of_a_split_that_is_sorted_by_class(drawn):
@@ -219,7 +218,7 @@ def test_one_example_of_a_class_has_no_walk(drawn):
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match=r"split is 'dev', but 'normal' has .'test', 'train'.; use one of these"):
-        latent_pictures(run_of(Shifted()), jax.random.key(0), split="dev", rows=4, steps=5, label=0)
+        run_of(Shifted()).latent_pictures(jax.random.key(0), split="dev", rows=4, steps=5, label=0)
 
 
 def test_the_command_writes_them(genjax, tiny_run, tmp_path):

@@ -119,7 +119,7 @@ def test_one_likelihood_may_be_asked_for_alone():
 def test_an_exact_likelihood_that_takes_too_long_is_not_asked_for():
     @dataclasses.dataclass(frozen=True)
     class Large(Density):
-        tractable: bool = False
+        lacks: tuple[str, ...] = ("log_prob",)
 
     results = run_of(Large(), (0.5,)).evaluate(jax.random.key(0))
     assert results["log_prob"].reason == "Large has none of log_prob, log_prob_lower_bound, log_prob_estimate"
@@ -178,10 +178,10 @@ def test_a_classifier_says_whether_samples_are_of_the_class_that_was_asked_for()
 def test_class_accuracy_wants_classes_on_both_sides():
     asked = {"metrics": ["class_accuracy"], "num_samples": 10}
     result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), **asked)["class_accuracy"]
-    assert result.reason == "Gaussian has no classes to ask for"
+    assert result.reason == "Gaussian is not conditioned on classes"
     run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
     result = run.evaluate(jax.random.key(0), **asked)["class_accuracy"]
-    assert result.reason == "pixels has not the model's classes; use classifier:DATASET"
+    assert result.reason == "pixels does not classify into the model's 2 classes; use classifier:DATASET"
 
 
 def test_sample_arguments_reach_the_model_and_the_protocol():
@@ -254,7 +254,7 @@ def test_windows_around_the_validation_data_itself_have_no_best_width():
 
     run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, model=Copier()))
     result = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=50)["parzen"]
-    assert result.protocol["bandwidth search"] == "ended at an edge for seeds [1]"
+    assert result.protocol["bandwidth search of seed 1"] == "ended at an edge"
 
 
 def test_everything_at_once_is_each_by_itself():

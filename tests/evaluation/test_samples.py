@@ -36,7 +36,7 @@ def spread(x):
 
 @pytest.mark.parametrize(("lower", "choose", "seeds"), [(False, max, 1), (True, min, 2)])
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path, lower, choose, seeds):
-    score = SampleScore(name="spread", score=spread, num_samples=50, lower_is_better=lower)
+    score = SampleScore(name="spread", score=spread, num_samples=50, higher_is_better=not lower)
     made = experiment(score)
     run = train(made, workdir=tmp_path / "run", progress=False, seed=3, seeds=seeds)
     told = {row["step"]: row["samples/spread"] for row in read_rows(tmp_path / "run") if "samples/spread" in row}
@@ -82,7 +82,7 @@ def test_the_frechet_distance_is_that_of_the_features():
     samples = jax.random.normal(jax.random.key(0), (500, 2))
     expected = metrics.frechet_distance_of(X, np.asarray(samples) + 1)["frechet_distance"]
     assert float(score.score(samples)["frechet_distance"]) == pytest.approx(float(expected), rel=1e-5)
-    assert score.lower_is_better
+    assert not score.higher_is_better
     assert score.label == "samples/frechet_distance"
 
 

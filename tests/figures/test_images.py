@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from genjax.figures.images import curves_picture, sample_picture, save_picture
+from genjax.figures.curves import curves_picture
+from genjax.figures.images import sample_picture, save_picture
 
 MAGENTA = (255, 0, 255)
 

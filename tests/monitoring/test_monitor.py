@@ -14,7 +14,8 @@ import pytest
 from genjax import boltzmann, data, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Variables
 from genjax.data import synthetic
-from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarning, cures, has_latents, watchable
+from genjax.monitoring.latent_usage import has_latents
+from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarning, can_monitor, remedies
 from genjax.runner import Experiment, train
 from genjax.runner.log import read_rows
 
@@ -92,12 +93,14 @@ class FirstCodes:
 class Game:
     """Its diagnosis is known."""
 
-    reached: float = 1.0
-    output_deviation: float = 1.0
-    slope: float = 1.0
+    coverage: float = 1.0
+    discriminator_std: float = 1.0
+    generator_gradient: float = 1.0
 
     def diagnose(self, variables, key, batch):
-        return {name: jnp.float32(getattr(self, name)) for name in ("reached", "output_deviation", "slope")}
+        return {
+            name: jnp.float32(getattr(self, name)) for name in ("coverage", "discriminator_std", "generator_gradient")
+        }
 
 
 @final
@@ -116,7 +119,7 @@ def machine_variables(
     *,
     log_prob: float | np.ndarray = -10.0,
     reconstruction_error: float | list[float] = 0.1,
-    moved: float | list[float] = 0.1,
+    chain_movement: float | list[float] = 0.1,
     gain: float | np.ndarray = 5.0,
     log_partition_error: float = 0.01,
 ) -> Variables:
@@ -125,7 +128,11 @@ def machine_variables(
         "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
         "gain": np.asarray(gain, np.float32)[..., None] + SPREAD / 10,
     }
-    scalars = {"reconstruction_error": reconstruction_error, "moved": moved, "log_partition_error": log_partition_error}
+    scalars = {
+        "reconstruction_error": reconstruction_error,
+        "chain_movement": chain_movement,
+        "log_partition_error": log_partition_error,
+    }
     told = values | {name: np.float32(value) for name, value in scalars.items()}
     shape = np.broadcast_shapes(*(np.shape(value) for value in scalars.values()), np.shape(log_prob))
     whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in told.items()}
@@ -151,12 +158,18 @@ def alarm_of(model, num_seeds=1):
             TwoLayers(alive=1),
             "1 of 20 latent dimensions of layer 1 vary with the data .*: draw more .num_importance_samples., or weaken",
         ),
-        (Kernels(mean_kernel=1e-9), "kernel of two examples is 1e-09 .* too narrow for examples that are 7 apart"),
-        (Kernels(mean_kernel=0.999), "kernel of two examples is 1 .* too wide for examples"),
+        (
+            Kernels(mean_kernel=1e-9),
+            "mean kernel .* is 1e-09, .* too narrow for examples at a mean distance of 7, and",
+        ),
+        (Kernels(mean_kernel=0.999), "mean kernel between two examples is 1, .* too wide for examples"),
         (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
-        (Game(reached=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
-        (Game(output_deviation=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
-        (Game(slope=1e-5), "the generator's loss has a slope of 1e-05 .its gradient has vanished.: use"),
+        (
+            Game(coverage=0.2),
+            "after step 1,000 samples cover 20% of the data that .* cover .mode collapse.: add",
+        ),
+        (Game(discriminator_std=0.0), "the discriminator's outputs have a standard deviation of 0 .it is dead.: lower"),
+        (Game(generator_gradient=1e-5), "the gradient of the generator's loss has norm 1e-05 .it has vanished.: use"),
     ],
 )
 def test_it_rings_once_for_the_dead(model, message):
@@ -177,7 +190,7 @@ def test_it_rings_once_for_the_dead(model, message):
         FirstUnits(alive=2),
         FirstDraws(alive=2),
         FirstCodes(used=4),
-        Game(reached=0.26, output_deviation=1e-5, slope=1e-3),
+        Game(coverage=0.26, discriminator_std=1e-5, generator_gradient=1e-3),
     ],
 )
 def test_it_is_silent_for_the_living(model):
@@ -194,7 +207,7 @@ def test_it_is_silent_for_the_living(model):
     elif isinstance(model, FirstDraws):
         np.testing.assert_allclose(vectors["train/variance_of_means"][:2], X.var(0)[:2], atol=0.1)
     elif isinstance(model, Game):
-        expected = {"train/reached": 0.26, "train/output_deviation": 1e-5, "train/slope": 1e-3}
+        expected = {"train/coverage": 0.26, "train/discriminator_std": 1e-5, "train/generator_gradient": 1e-3}
         assert numbers == pytest.approx(expected)
     else:
         np.testing.assert_allclose(numbers["train/codebook_usage"], 0.1)
@@ -202,10 +215,10 @@ def test_it_is_silent_for_the_living(model):
 
 
 def test_what_has_no_latent_variables_is_not_watched():
-    assert not watchable(object())
-    assert watchable(FirstUnits(alive=1))
-    assert watchable(FirstDraws(alive=1))
-    assert watchable(Game())
+    assert not can_monitor(object())
+    assert can_monitor(FirstUnits(alive=1))
+    assert can_monitor(FirstDraws(alive=1))
+    assert can_monitor(Game())
     assert not has_latents(Game())
 
 
@@ -219,9 +232,9 @@ def test_few_examples_cannot_use_a_large_codebook():
 
 def test_cures_are_those_that_a_model_has():
     tiny = {"encoder": nets.MLP((4,)), "decoder": nets.MLP((4,)), "likelihood": ops.Bernoulli()}
-    assert [cure.split()[0] for cure in cures(vae.VAE(latent_dim=2, **tiny))] == ["let", "lower"]
+    assert [remedy.split()[0] for remedy in remedies(vae.VAE(latent_dim=2, **tiny))] == ["let", "lower"]
     adversarial = vae.AdversarialAutoencoder(prior=ops.StandardNormal(2), discriminator=nets.MLP((1,)), **tiny)
-    assert cures(adversarial) == ["lower the learning rate of 'regularizer'"]
+    assert remedies(adversarial) == ["lower the learning rate of 'regularizer'"]
 
 
 def test_the_autoencoder_below_a_prior_is_watched():
@@ -230,7 +243,7 @@ def test_the_autoencoder_below_a_prior_is_watched():
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((20,)), likelihood=ops.Gaussian(log_scale=0.0)
     )
     model = latent.LatentModel(autoencoder=inner, prior=prior)
-    assert watchable(model)
+    assert can_monitor(model)
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
     numbers, _ = alarm_of(model)(1, variables, {}, jax.random.key(1))
     expected = (np.var(inner.encode(model.part(variables, "autoencoder"), X), axis=0) > 0.01).sum()
@@ -241,12 +254,12 @@ def test_the_autoencoder_below_a_prior_is_watched():
     ("wrong", "message"),
     [
         (
-            {"moved": 0.004},
-            "chains move by 0.4 % of what examples differ by in one update, and below 1 % they are froz",
+            {"chain_movement": 0.004},
+            "in one update, chains move by 0.4 % of the distance between examples; below 1 % they do not mix",
         ),
         (
             {"gain": -1.2},
-            "the likelihood is 1.2 nats below that of independent units, .* have exploded: lower the learning",
+            "the log-likelihood is 1.2 nats below that of independent units; .* have diverged: lower the learning",
         ),
     ],
 )
@@ -266,9 +279,9 @@ def test_machines_that_learn_are_told_and_not_warned_of():
     alarm = alarm_of(Machine())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.011, gain=-0.9), {}, jax.random.key(0))
+        numbers, vectors = alarm(FIRST_STEP, machine_variables(chain_movement=0.011, gain=-0.9), {}, jax.random.key(0))
     assert not vectors
-    expected = {"moved": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
+    expected = {"chain_movement": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
     assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
 
 
@@ -294,8 +307,8 @@ def test_it_rings_for_likelihoods_that_fall_as_reconstructions_improve(now, ring
         assert told == []
     else:
         (message,) = told
-        assert "after step 1,002 the likelihood is 0.3 nats below that of step 1,001, while" in message
-        assert "fell from 0.1 to 0.09: use boltzmann.Persistent or boltzmann.ParallelTempering in place" in message
+        assert "after step 1,002 the log-likelihood is 0.3 nats below that of step 1,001, although" in message
+        assert "fell from 0.1 to 0.09: use boltzmann.Persistent or boltzmann.ParallelTempering instead of" in message
 
 
 def test_the_worst_replica_rings():
@@ -303,11 +316,13 @@ def test_the_worst_replica_rings():
     keys = lambda seed: jax.random.split(jax.random.key(seed), 2)  # noqa: E731
     alarm(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
     # The first replica gets better, and the second falls.
-    later = machine_variables(log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], moved=[0.1, 0.2])
+    later = machine_variables(
+        log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], chain_movement=[0.1, 0.2]
+    )
     with pytest.warns(TrainingWarning, match="likelihood is 1 nats below that of step 500, .* fell from 0.3 to 0.2"):
         numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
     np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
-    np.testing.assert_allclose(numbers["train/moved"], [0.1, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(numbers["train/chain_movement"], [0.1, 0.2], rtol=1e-6)
 
 
 def test_replicas_draw_from_their_own_posteriors():
@@ -359,11 +374,11 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
         batch_size=32,
         log_every=500,
     )
-    with pytest.warns(TrainingWarning, match="samples reach [0-9]+% of the data that data reach"):
+    with pytest.warns(TrainingWarning, match="samples cover [0-9]+% of the data that other data cover"):
         train(experiment, workdir=tmp_path / "run", progress=False)
-    told = [row for row in read_rows(tmp_path / "run") if "train/reached" in row]
+    told = [row for row in read_rows(tmp_path / "run") if "train/coverage" in row]
     assert [row["step"] for row in told] == [500, 1000]
-    assert 0 <= told[-1]["train/reached"] < 0.25
+    assert 0 <= told[-1]["train/coverage"] < 0.25
 
 
 def train_machine(phase, learning_rate, *, steps, folder, digits=True):
@@ -388,7 +403,7 @@ def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
         warnings.simplefilter("always")
         train(experiment, workdir=folder, progress=False)
-    rows = [row for row in read_rows(folder) if "validation/moved" in row]
+    rows = [row for row in read_rows(folder) if "validation/chain_movement" in row]
     return [str(warning.message) for warning in caught if warning.category is TrainingWarning], rows
 
 
@@ -421,10 +436,10 @@ def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, froze
     """With weights this large a likelihood may well fall, tempered or not; that is another matter."""
     told, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
     pattern = (
-        r"after step [12],[05]00 chains move by 0\.[0-9]+ % of what examples differ by .* frozen: use boltzmann.Para"
+        r"after step [12],[05]00 in one update, chains move by 0\.[0-9]+ % of the distance .* mix: use boltzmann.Para"
     )
     assert sum(re.match(pattern, text) is not None for text in told) == frozen
-    moved = [row["validation/moved"] for row in rows]
+    moved = [row["validation/chain_movement"] for row in rows]
     assert min(moved) < 0.01 if frozen else min(moved) > 0.05
     # The exact likelihood is told once at a step, by the evaluation.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import data, runner
+from genjax import data
 from genjax.core import Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, gradient_learner
 from genjax.runner import Experiment, Interrupted, NonFiniteError, load_run, train
@@ -227,7 +227,7 @@ def two_stages(steps=(20, 30), fail_after=None):
         batch_size=8,
         log_every=10,
         stages=(
-            Stage(name="mean", learner=lambda _: _mean_learner(), batch=lambda _: runner.unchanged, steps=steps[0]),
+            Stage(name="mean", learner=lambda _: _mean_learner(), batch=lambda _: data.unchanged, steps=steps[0]),
             Stage(name="spread", learner=second, batch=centred, steps=steps[1]),
         ),
         variables=lambda finished: Variables(

@@ -1,0 +1,319 @@
+"""The commands: each takes the arguments after its name, and returns the exit status.
+
+The flags of ``train`` are the arguments of the file's ``experiment`` function, those of ``sample`` the keyword-only
+arguments of that model's own ``sample`` and the conditions that it declares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from genjax.capabilities import stop_token
+from genjax.cli.conditions import check_required, read_conditions
+from genjax.cli.flags import flags_of_function, flags_of_sample, parse
+from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from genjax.experiment import Experiment
+
+
+def train(arguments: list[str]) -> int:
+    """Train the experiment of a file."""
+    if not _has_positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions):
+        return 0
+    from genjax.data.deferred import record_datasets
+    from genjax.experiment import Experiment
+    from genjax.runner import load_experiment_fn
+    from genjax.runner import train as train_experiment
+    from genjax.runner.folder import ExperimentSource, default_path
+
+    file, flags = Path(arguments[0]), arguments[1:]
+    function = load_experiment_fn(file)
+    program = f"genjax train {file}"
+    hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
+    if options.distributed:
+        import jax
+
+        jax.distributed.initialize()
+    if options.workdir is None:
+        options.workdir = default_path(file.stem, resume=options.resume)
+    if options.resume:
+        hyper, options = _parse_resumed(program, flags, function, options.workdir)
+    hyper_parameters = dataclasses.asdict(hyper)
+    with record_datasets() as datasets:
+        experiment = function(**hyper_parameters)
+    if not isinstance(experiment, Experiment):
+        raise ValueError(
+            f"experiment() in {file} returned a {type(experiment).__name__}; it must return a genjax Experiment"
+        )
+    run = train_experiment(
+        experiment,
+        seed=options.seed,
+        seeds=options.seeds,
+        workdir=options.workdir,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        source=ExperimentSource(
+            name=file.stem,
+            file=file,
+            arguments=hyper_parameters,
+            description=inspect.cleandoc(function.__globals__["__doc__"] or ""),
+            datasets=datasets,
+        ),
+    )
+    print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: genjax sample {run.folder} -n 64")
+    return 0
+
+
+def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
+    """Parse again with the run's own arguments as defaults, so that resuming needs no flags."""
+    from genjax.runner.folder import RunFolder
+    from genjax.runner.load import arguments_from_json
+
+    stored = RunFolder(workdir).read_json("arguments.json")
+    defaults = arguments_from_json(function, stored["arguments"])
+    hyper, options = parse(program, flags, flags_of_function(function, TrainOptions, defaults), TrainOptions)
+    flagged = {flag.split("=")[0] for flag in flags}
+    return hyper, dataclasses.replace(
+        options,
+        workdir=workdir,
+        seed=options.seed if "--seed" in flagged else stored["seed"],
+        seeds=options.seeds if "--seeds" in flagged else stored["seeds"],
+    )
+
+
+def sample(arguments: list[str]) -> int:
+    """Draw samples from a finished run, without opening its data."""
+    if not _has_positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions):
+        return 0
+    import jax
+    import numpy as np
+
+    from genjax.runner.compilation import enable_compilation_cache
+    from genjax.runner.load import load_experiment, load_run
+
+    path, flags = Path(arguments[0]), arguments[1:]
+    enable_compilation_cache()
+    # The flags depend on the model, and the checkpoint on the flags: the experiment comes first, alone.
+    experiment = load_experiment(path, defer_data=True)
+    options, sample_kwargs = _parse_sample(path, flags, experiment)
+    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
+    with _sampling_progress(experiment, options.num_samples) as callback:
+        key = jax.random.key(seed)
+        x = run.sample(key, options.num_samples, replica=options.replica, **sample_kwargs, **callback)
+    out = options.out or path / "samples" / f"seed_{seed}{_sample_suffix(experiment)}"
+    _write_samples(np.asarray(x), experiment, out)
+    print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
+    return 0
+
+
+def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple[SampleOptions, dict[str, Any]]:
+    model, dataset = experiment.model, experiment.data
+    model_flags = flags_of_sample(model, dataset, experiment.preview_kwargs)
+    parsed, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
+    if options.num_samples < 1:
+        raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
+    _check_out(options, experiment)
+    values = {name: value for name, value in dataclasses.asdict(parsed).items() if value is not None}
+    check_required(values, model)
+    return options, values | read_conditions(values, model, dataset, options.num_samples)
+
+
+@contextlib.contextmanager
+def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dict[str, Any]]:
+    """Yield a callback for models that draw one token at a time: it streams a single text, or advances a bar."""
+    import jax
+
+    from genjax.figures.texts import stream_text
+    from genjax.metrics.progress import bars
+
+    model, tokenizer = experiment.model, experiment.data.tokenizer
+    if "callback" not in inspect.signature(model.sample).parameters:
+        yield {}
+        return
+    if tokenizer is not None and num_samples == 1:
+        yield {"callback": stream_text(tokenizer, sys.stdout, stop_token(model))}
+        jax.effects_barrier()
+        print()
+        return
+    with bars(unit="token") as progress:
+        advance = progress("samples", math.prod(experiment.data.spec()["x"].shape))
+        yield {"callback": lambda number, tokens: advance(1)}
+        jax.effects_barrier()  # the last tokens may still be on their way
+
+
+def _sample_suffix(experiment: Experiment) -> str:
+    """Return the suffix of a picture, a text, or a folder of sounds."""
+    dataset = experiment.data
+    return ".txt" if dataset.tokenizer is not None else ".png" if dataset.sound is None else ""
+
+
+def _check_out(options: SampleOptions, experiment: Experiment) -> None:
+    if options.out is None:
+        return
+    sound = experiment.data.sound
+    suffixes = [".txt" if experiment.data.tokenizer is not None else ".png", ".npz", ".npy"]
+    suffixes += [] if sound is None else [sound.suffix, ""]
+    if options.out.suffix not in suffixes:
+        *names, last = [suffix or "nothing, for a folder" for suffix in suffixes]
+        raise ValueError(f"--out is {options.out}, but it must end in {', '.join(names)} or {last}")
+    if sound is not None and options.out.suffix == sound.suffix and options.num_samples > 1:
+        raise ValueError(
+            f"--out is {options.out}, but {options.num_samples} samples take a folder; leave {sound.suffix} out, or "
+            "draw one by -n 1"
+        )
+
+
+def _write_samples(x: Any, experiment: Experiment, out: Path) -> None:
+    import numpy as np
+
+    from genjax.figures.audio import save_sounds
+    from genjax.figures.images import sample_picture, save_picture
+    from genjax.figures.texts import save_texts
+
+    sound, tokenizer = experiment.data.sound, experiment.data.tokenizer
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        np.savez(out, x=x)
+    elif out.suffix == ".npy":
+        np.save(out, x)
+    elif tokenizer is not None:
+        save_texts(out, tokenizer, x, stop_token(experiment.model))
+    elif out.suffix == ".png":
+        save_picture(out, sample_picture(experiment.to_display(x)))
+    elif sound is not None and out.suffix:
+        sound.save(out, x[0])
+    elif sound is not None:
+        save_sounds(out, sound, x)
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Score a finished run and its samples."""
+    if not _has_positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions):
+        return 0
+    import jax
+
+    from genjax.evaluation.registry import check_names
+    from genjax.metrics import feature_network, table
+    from genjax.metrics.progress import bars
+    from genjax.runner.compilation import enable_compilation_cache
+    from genjax.runner.folder import RunFolder
+    from genjax.runner.load import load_experiment, load_run
+
+    path, flags = Path(arguments[0]), arguments[1:]
+    enable_compilation_cache()
+    experiment = load_experiment(path)
+    model, dataset = experiment.model, experiment.data
+    # Samples are the model's own, not those that pictures show: their distribution is what is scored.
+    parsed, options = parse(f"genjax evaluate {path}", flags, flags_of_sample(model, dataset, {}), EvaluateOptions)
+    names = check_names(options.metrics)
+    network = feature_network(options.features)
+    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    changed = _changed_flags(parsed)
+    with bars() as progress:
+        results = run.evaluate(
+            jax.random.key(options.seed),
+            metrics=names,
+            split=options.split,
+            num_samples=options.num_samples,
+            network=network,
+            num_neighbours=options.num_neighbours,
+            likelihood_samples=options.likelihood_samples,
+            batch_size=options.batch_size,
+            progress=progress,
+            **(changed | read_conditions(changed, model, dataset, options.batch_size)),
+        )
+    report: Mapping[str, Any] = {
+        "results": {name: result.as_dict() for name, result in results.items()},
+        "step": run.step,
+        "checkpoint": options.checkpoint,
+        "seed": options.seed,
+    }
+    RunFolder(path).write_json("evaluation.json", report)
+    print(json.dumps(report) if options.json else table(list(results.values())))
+    print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
+    return 0
+
+
+def _changed_flags(flags: Any) -> dict[str, Any]:
+    """Return the flags that are not at their defaults."""
+    values = {field.name: (getattr(flags, field.name), field.default) for field in dataclasses.fields(flags)}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def latent(arguments: list[str]) -> int:
+    """Draw pictures of a finished run's latent space."""
+    if not _has_positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions):
+        return 0
+    import jax
+
+    from genjax.figures.images import save_picture
+    from genjax.runner.load import load_run
+
+    path = Path(arguments[0])
+    (options,) = parse(f"genjax latent {path}", arguments[1:], LatentOptions)
+    for name, value, limit in (("rows", options.rows, 1), ("steps", options.steps, 2)):
+        if value < limit:
+            raise ValueError(f"{name} is {value}, but it must be at least {limit}")
+    run = load_run(path, checkpoint=options.checkpoint)
+    key, out = jax.random.key(options.seed), options.out or path / "latent"
+    pictures = run.latent_pictures(
+        key, split=options.split, rows=options.rows, steps=options.steps, label=options.label
+    )
+    for name, pixels in pictures.items():
+        save_picture(out / f"{name}.png", pixels)
+    print(f"wrote {', '.join(f'{name}.png' for name in pictures)} in {out}")
+    return 0
+
+
+def list_models(arguments: list[str]) -> int:
+    """List models, their capabilities and the experiments that use them."""
+    from genjax.cli import models
+
+    (options,) = parse("genjax list", arguments, ListOptions)
+    entries = models.list_models(options.experiments)
+    if options.json:
+        print(json.dumps(entries))
+        return 0
+    for entry in entries:
+        print(f"{entry['family']}.{entry['model']}  ({entry['file']})\n    {entry['summary']}")
+        print(f"    can: {', '.join(entry['capabilities']) or 'sample'}")
+        print(f"    experiments: {', '.join(entry['experiments']) or 'none here'}")
+    return 0
+
+
+def _has_positional(arguments: list[str], command: str, name: str, what: str, options: type) -> bool:
+    """Return whether the positional argument is there; print the general help and return False for --help."""
+    if arguments and not arguments[0].startswith("-"):
+        return True
+    if arguments and arguments[0] in ("-h", "--help"):
+        tyro.cli(
+            options,
+            prog=f"genjax {command} {name}",
+            description=f"{name} is {what}; 'genjax {command} {name} --help' with a real {name} shows all its flags.",
+            args=["--help"],
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        return False
+    raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+
+
+COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "latent": latent,
+    "list": list_models,
+}

@@ -1,0 +1,162 @@
+"""Data sets that are described first, and opened only when an example is read.
+
+Sampling from a finished run needs shapes, tokenizers and the like, but no example. ``record_datasets`` notes what the
+data sets opened within its block look like, as JSON; within ``defer_datasets`` the same calls, in the same order,
+return data sets made from these notes, each of which is opened when an example is first asked for.
+
+>>> from genjax.data import digits
+>>> with record_datasets() as descriptions:
+...     digits().name
+'digits'
+>>> with defer_datasets(descriptions):
+...     dataset = digits()
+>>> len(dataset.splits["train"]), dataset.spec()["x"].shape, dataset.num_classes
+(1257, (8, 8, 1), 10)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, ParamSpec, Protocol, final
+
+import jax
+import numpy as np
+
+from genjax.data.bpe import BPE
+from genjax.data.dataset import Dataset
+from genjax.data.sounds import Voices, Waveform
+from genjax.data.source import DeferredSource, Source, Spec
+from genjax.data.tokenizers import Bytes, Characters
+
+P = ParamSpec("P")
+Description = Mapping[str, Any]  # JSON
+SETTINGS = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # can be written as JSON
+
+
+class _Session(Protocol):
+    """What happens to calls that open a data set."""
+
+    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset: ...
+
+
+_session: ContextVar[_Session | None] = ContextVar("session", default=None)
+
+
+def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
+    """Decorate a function that returns a data set, so that the call can be recorded and deferred."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Dataset:
+        session = _session.get()
+        if session is None:
+            return function(*args, **kwargs)
+
+        def open_dataset() -> Dataset:
+            token = _session.set(None)  # what it calls in turn is part of it
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _session.reset(token)
+
+        return session.dataset(function.__name__, open_dataset)
+
+    return call
+
+
+@contextlib.contextmanager
+def record_datasets() -> Iterator[list[Description]]:
+    """Yield a list that receives the description of every data set opened within the block."""
+    descriptions: list[Description] = []
+    with _use(_Recorder(descriptions)):
+        yield descriptions
+
+
+@contextlib.contextmanager
+def defer_datasets(descriptions: Sequence[Description]) -> Iterator[None]:
+    """Within the block, return data sets from their descriptions.
+
+    A call that no description fits, because the code has changed or a tokenizer could not be described, opens its data.
+    """
+    with _use(_Deferrer(iter(descriptions))):
+        yield
+
+
+@contextlib.contextmanager
+def _use(session: _Session) -> Iterator[None]:
+    token = _session.set(session)
+    try:
+        yield
+    finally:
+        _session.reset(token)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class _Recorder:
+    descriptions: list[Description]
+
+    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
+        dataset = open_dataset()
+        self.descriptions.append({"function": function, "dataset": describe(dataset)})
+        return dataset
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class _Deferrer:
+    descriptions: Iterator[Description]
+
+    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
+        entry = next(self.descriptions, {})
+        if entry.get("function") != function or entry["dataset"] is None:
+            return open_dataset()
+        return _deferred(entry["dataset"], functools.cache(open_dataset))
+
+
+def describe(dataset: Dataset) -> dict[str, Any] | None:
+    """Return a data set without its examples, as JSON; None where a tokenizer or sound is of an unknown kind."""
+    parts = [dataset.tokenizer, dataset.sound, *dataset.condition_tokenizers.values()]
+    if any(part is not None and type(part).__name__ not in SETTINGS for part in parts):
+        return None
+    return {
+        "name": dataset.name,
+        "levels": dataset.levels,
+        "num_classes": dataset.num_classes,
+        "lengths": {split: len(source) for split, source in dataset.splits.items()},
+        "spec": {entry: [list(s.shape), np.dtype(s.dtype).name] for entry, s in dataset.spec().items()},
+        "tokenizer": _encode(dataset.tokenizer),
+        "sound": _encode(dataset.sound),
+        "condition_tokenizers": {name: _encode(t) for name, t in dataset.condition_tokenizers.items()},
+    }
+
+
+def _deferred(description: Mapping[str, Any], open_dataset: Callable[[], Dataset]) -> Dataset:
+    spec: Spec = {
+        entry: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+        for entry, (shape, dtype) in description["spec"].items()
+    }
+    splits: dict[str, Source] = {
+        split: DeferredSource(length, spec, lambda split=split: open_dataset().splits[split])
+        for split, length in description["lengths"].items()
+    }
+    return Dataset(
+        name=description["name"],
+        splits=splits,
+        levels=description["levels"],
+        num_classes=description["num_classes"],
+        tokenizer=_decode(description["tokenizer"]),
+        sound=_decode(description["sound"]),
+        condition_tokenizers={name: _decode(t) for name, t in description["condition_tokenizers"].items()},
+    )
+
+
+def _encode(settings: Any) -> dict[str, Any] | None:
+    return None if settings is None else {"kind": type(settings).__name__, "fields": dataclasses.asdict(settings)}
+
+
+def _decode(settings: Mapping[str, Any] | None) -> Any:
+    return None if settings is None else SETTINGS[settings["kind"]](**settings["fields"])

@@ -1,0 +1,75 @@
+"""Classification by a generative model, and of its samples.
+
+An exact density of every class classifies data by Bayes' rule (``label_accuracy``); a classifier trained on data tells
+whether samples belong to the class that they were conditioned on (``class_accuracy``).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import metrics
+from genjax.capabilities import num_classes
+from genjax.evaluation.context import Evaluation
+from genjax.evaluation.likelihood import mean_and_error
+from genjax.metrics import Outputs, Result
+
+
+def no_classification(evaluation: Evaluation) -> str | None:
+    """Return the reason why a model does not classify, or None if it does."""
+    return metrics.no_label_posterior(evaluation.model)
+
+
+def classification(evaluation: Evaluation, index: int) -> list[Result]:
+    """Classify the split by Bayes' rule: share of labels that are the most probable, and their cross-entropy."""
+    variables, name = evaluation.replica(index), f"classification by seed {evaluation.seeds[index]}"
+    posterior = jax.jit(functools.partial(metrics.label_log_posterior, evaluation.model))
+    scores = [
+        metrics.label_scores(posterior(variables, batch["x"]), batch["label"])
+        for batch in evaluation.batches(evaluation.split, name)
+    ]
+    correct, nats = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+    protocol = {
+        "guarantee": "exact",
+        "prior": f"{num_classes(evaluation.model)} equally likely classes",
+        "draws of preprocessing": 1,
+        "examples": len(nats),
+        "split": evaluation.split,
+    }
+    return [
+        _result("label_accuracy", correct, protocol),
+        _result("label_cross_entropy", nats, {"units": "nats per example"} | protocol),
+    ]
+
+
+def no_class_accuracy(evaluation: Evaluation) -> str | None:
+    """Return the reason why samples cannot be classified, or None if they can."""
+    classes = num_classes(evaluation.model)
+    if classes is None:
+        return f"{evaluation.model_name} is not conditioned on classes"
+    logits = evaluation.reference.logits
+    if logits is None or logits.shape[-1] != classes:
+        return f"{evaluation.network.name} does not classify into the model's {classes} classes; use classifier:DATASET"
+    return None
+
+
+def class_accuracy(evaluation: Evaluation, index: int) -> list[Result]:
+    """Classify samples by the feature network: share of those in the class that they were conditioned on."""
+    data_accuracy = _is_correct(evaluation.reference, evaluation.labels(evaluation.split)).mean()
+    protocol = evaluation.protocol | {"guarantee": "estimate by a classifier"}
+    protocol |= {f"accuracy on {evaluation.split}": round(data_accuracy, 4)}
+    return [_result("class_accuracy", _is_correct(evaluation.generated(index), evaluation.requested_labels), protocol)]
+
+
+def _is_correct(outputs: Outputs, labels: np.ndarray) -> np.ndarray:
+    assert outputs.logits is not None
+    return np.argmax(np.asarray(outputs.logits), axis=-1) == labels
+
+
+def _result(name: str, scores: np.ndarray, protocol: dict[str, Any]) -> Result:
+    value, error = mean_and_error(scores)
+    return Result(name=name, value=value, standard_error=error, protocol=protocol)

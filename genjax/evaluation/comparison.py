@@ -1,0 +1,51 @@
+"""Comparison of samples with a split, on the features of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from genjax import metrics
+from genjax.core import stream_key
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result
+
+
+def no_features(evaluation: Evaluation) -> str | None:
+    """Return the reason why samples have no features, or None if they have."""
+    return None if evaluation.dataset.tokenizer is None else "samples are text, which has no features here"
+
+
+def compare_by(name: str) -> Callable[[Evaluation, int], list[Result]]:
+    """Return the evaluation that makes one comparison of ``metrics.COMPARISONS``."""
+
+    def compare(evaluation: Evaluation, index: int) -> list[Result]:
+        return metrics.compare(
+            evaluation.reference.features,
+            evaluation.generated(index).features,
+            [name],
+            key=stream_key(evaluation.key, "comparisons"),
+            num_neighbours=evaluation.num_neighbours,
+            protocol=evaluation.protocol,
+            progress=evaluation.progress,
+        )
+
+    return compare
+
+
+def no_classifier(evaluation: Evaluation) -> str | None:
+    """Return the reason why the feature network does not classify, or None if it does."""
+    if evaluation.network.name == "pixels":
+        return "pixels classify nothing; use features=classifier:DATASET or inception:WEIGHTS"
+    return None
+
+
+def inception_score(evaluation: Evaluation, index: int) -> list[Result]:
+    """Score the samples alone, by the classifier that the features come from."""
+    num_splits = min(10, evaluation.count)
+    protocol = evaluation.protocol | {"splits": num_splits, "guarantee": "biased estimate"}
+    del protocol["reference"]
+    logits = evaluation.generated(index).logits
+    assert logits is not None
+    values = metrics.inception_score(stream_key(evaluation.key, "inception score"), logits, num_splits=num_splits)
+    spread = {"sd_over_splits": round(float(values["inception_score_sd"]), 4)}
+    return [Result(name="inception_score", value=float(values["inception_score"]), protocol=protocol | spread)]

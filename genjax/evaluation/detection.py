@@ -1,0 +1,52 @@
+"""Anomaly detection by log-likelihood: label 1 marks the anomalies of a split, and training data have none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genjax import metrics
+from genjax.capabilities import likelihoods, num_classes
+from genjax.evaluation.context import Evaluation
+from genjax.evaluation.likelihood import log_likelihoods
+from genjax.metrics import Result, unavailable
+
+
+def no_detection(evaluation: Evaluation) -> str | None:
+    """Return the reason why there is nothing to detect, or nothing to detect it by; None if there is."""
+    if not likelihoods(evaluation.model):
+        return f"{evaluation.model_name} has no log-likelihood"
+    if num_classes(evaluation.model) is not None:
+        return "the model is conditioned on the label, which is what is to be detected"
+    if "label" not in evaluation.dataset.spec():
+        return "the data has no labels; anomalies are those with label 1"
+    if evaluation.labels("train").any():
+        return "the training split has labels other than 0, the normal examples; see data.anomalies"
+    present = np.unique(evaluation.labels(evaluation.split)).tolist()
+    return None if present == [0, 1] else f"split {evaluation.split!r} has labels {present}, not 0 and 1"
+
+
+def detection(evaluation: Evaluation, index: int) -> list[Result]:
+    """Separate the split's anomalies from its normal examples by their log-likelihood."""
+    method = likelihoods(evaluation.model)[0]
+    scores, labels = log_likelihoods(evaluation, method)[index], evaluation.labels(evaluation.split)
+    num_nan = int(np.isnan(scores).sum())
+    if num_nan:
+        reason = f"{num_nan} of {len(scores)} scores of seed {evaluation.seeds[index]} are NaN"
+        return [unavailable("auroc", reason)]
+    values = metrics.detection(metrics.likelihood_score(scores), labels)
+    protocol = {
+        "score": f"-{method}",
+        "draws of preprocessing": 1,
+        "examples": len(labels),
+        "prevalence": round(values["prevalence"], 4),
+        "split": evaluation.split,
+    }
+    return [
+        Result(
+            name="auroc",
+            value=values["auroc"],
+            standard_error=values["auroc_standard_error"],
+            protocol=protocol | {"standard error": "DeLong"},
+        ),
+        Result(name="average_precision", value=values["average_precision"], protocol=protocol),
+    ]

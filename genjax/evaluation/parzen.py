@@ -1,0 +1,36 @@
+"""Parzen-window log-likelihood of a split around samples, for comparison with older papers only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genjax import metrics
+from genjax.evaluation.comparison import no_features
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result
+
+# For data in [0, 1]; for data of another scale the search goes on beyond either end.
+BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
+MAX_VALIDATION = 1000  # examples that the bandwidth is chosen on
+
+
+def no_parzen(evaluation: Evaluation) -> str | None:
+    """Return the reason why no bandwidth can be chosen, or None if one can."""
+    if "validation" not in evaluation.dataset.splits or evaluation.split == "validation":
+        return "the bandwidth is chosen on a validation split, which must not be the one scored"
+    return no_features(evaluation)
+
+
+def parzen(evaluation: Evaluation, index: int) -> list[Result]:
+    """Score the split under Gaussian windows around samples, their width chosen on the validation split."""
+    validation, test = evaluation.split_features("validation").features, evaluation.reference.features
+    generated = evaluation.generated(index).features
+    bandwidth, is_inside = metrics.parzen_bandwidth_search(generated, validation[:MAX_VALIDATION], BANDWIDTHS)
+    advance = evaluation.progress("parzen", len(test))
+    values = metrics.parzen_log_likelihood(generated, test, bandwidth=bandwidth, progress=advance)
+    guarantee = "estimate that ranks models wrongly (arXiv:1511.01844)"
+    protocol = evaluation.protocol | {"units": "nats per example", "bandwidth": bandwidth, "guarantee": guarantee}
+    if not is_inside:
+        protocol |= {f"bandwidth search of seed {evaluation.seeds[index]}": "ended at an edge"}
+    value, error = (float(values[f"parzen_log_likelihood{part}"]) for part in ("", "_standard_error"))
+    return [Result(name="parzen", value=value, standard_error=error, protocol=protocol)]

@@ -1,0 +1,53 @@
+"""Reconstruction of a split: squared error of any data, PSNR and SSIM of images in [0, 1]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from genjax import core, metrics
+from genjax.capabilities import Reconstructs, conditioning, supports
+from genjax.core import stream_key
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result
+
+
+def no_reconstruction(evaluation: Evaluation) -> str | None:
+    """Return the reason why a model cannot reconstruct, or None if it can."""
+    return None if supports(evaluation.model, Reconstructs) else f"{evaluation.model_name} has no reconstruct"
+
+
+def reconstruction(evaluation: Evaluation, index: int) -> list[Result]:
+    """Reconstruct the split and compare it with itself."""
+    model: Any = evaluation.model
+    metric = _metric(evaluation)
+    reconstruct = jax.jit(model.reconstruct)
+    variables, name = evaluation.replica(index), f"reconstructions of seed {evaluation.seeds[index]}"
+    update, state = jax.jit(metric.update), metric.init()
+    for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
+        key = core.step_key(stream_key(evaluation.key, "reconstructions"), number)
+        x_hat = reconstruct(variables, key, batch["x"], **conditioning(model, batch))
+        state = update(state, *map(evaluation.to_display, (batch["x"], x_hat)))
+    values = metric.compute(state)
+    protocol = {"examples": int(values["count"]), "split": evaluation.split}
+    details: dict[str, dict[str, Any]] = {"mse": {"units": "squared, mean over dimensions"}}
+    if metric.window_size is not None:
+        details |= {"psnr": {"units": "decibels, range 1"}, "ssim": {"window": metric.window_size}}
+    return [
+        Result(
+            name=name,
+            value=float(values[name]),
+            standard_error=float(values[f"{name}_standard_error"]),
+            protocol=detail | protocol,
+        )
+        for name, detail in details.items()
+    ]
+
+
+def _metric(evaluation: Evaluation) -> metrics.Reconstruction:
+    """Return the metric, for images in [0, 1] with SSIM: its window is the published one, or the largest that fits."""
+    x = evaluation.to_display(next(evaluation.batches(evaluation.split, "reading"))["x"])
+    is_image = x.ndim == 4 and bool((x >= 0).all() & (x <= 1).all())
+    window = min(metrics.SSIM_WINDOW, *(side - 1 + side % 2 for side in x.shape[1:3])) if is_image else None
+    return metrics.Reconstruction(data_range=1.0, window_size=window)

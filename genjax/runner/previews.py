@@ -1,0 +1,76 @@
+"""Samples along the way, kept in the run folder as pictures, texts or sounds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import final
+
+import jax
+import numpy as np
+
+from genjax.capabilities import stop_token
+from genjax.core import Variables, step_key
+from genjax.evaluation.samples import example_conditions
+from genjax.experiment import Experiment
+from genjax.figures.audio import save_sounds
+from genjax.figures.images import sample_picture, save_picture
+from genjax.figures.texts import save_texts
+from genjax.runner.folder import RunFolder
+from genjax.runner.loop import root_keys
+from genjax.sharding import Placement, replica
+
+NUM_PICTURES, NUM_SOUNDS = 64, 16
+LATEST = ("samples.png", "samples.txt")  # copies of the newest preview
+
+
+@final
+class Previews:
+    """Draws samples of the first replica and writes them into the run folder.
+
+    Args:
+      experiment: what is trained.
+      folder: run folder.
+      seeds: seed of each replica.
+      placement: devices.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, seeds: tuple[int, ...], placement: Placement) -> None:
+        self._experiment, self._folder, self._seeds, self._placement = experiment, folder, seeds, placement
+        sample = functools.partial(experiment.model.sample, **experiment.preview_kwargs)
+        self._sample = jax.jit(sample, static_argnums=2, out_shardings=placement.replicated)
+
+    def save_examples(self) -> None:
+        """Keep some training examples that sound beside the samples; what cannot be written fails before training."""
+        dataset = self._experiment.data
+        if dataset.sound is not None:
+            examples = dataset.splits["train"].take(np.arange(min(NUM_SOUNDS, len(dataset.splits["train"]))))
+            save_sounds(self._folder / "samples" / "data", dataset.sound, np.asarray(examples["x"]))
+
+    def __call__(self, step: int, variables: Variables) -> None:
+        """Draw and write the preview of a step."""
+        key = step_key(root_keys(self._seeds[:1], "pictures"), step)
+        x, labels = self._draw(variables, key)
+        if not self._placement.is_writer:
+            return
+        name, dataset = f"step_{step:08d}", self._experiment.data
+        if dataset.tokenizer is not None:
+            for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
+                save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
+            return
+        # Classes come in turn: with as many columns each column is one class.
+        columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
+        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=labels)
+        for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
+            save_picture(path, picture)
+        if dataset.sound is not None:
+            save_sounds(self._folder / "samples" / name, dataset.sound, x[:NUM_SOUNDS])
+
+    def _draw(self, variables: Variables, key: jax.Array) -> tuple[np.ndarray, Sequence[int] | None]:
+        """Return samples and, of a model with classes, their labels."""
+        if len(self._seeds) > 1:
+            variables = replica(variables, 0)
+        condition = example_conditions(self._experiment.model, self._experiment.data, NUM_PICTURES)
+        arrays = {name: jax.numpy.asarray(values) for name, values in condition.items()}
+        x = self._sample(variables, key, NUM_PICTURES, **arrays)
+        return np.asarray(x), condition["label"].tolist() if "label" in condition else None

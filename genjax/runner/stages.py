@@ -1,0 +1,56 @@
+"""The stages of an experiment, walked in order: what training and reading checkpoints have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+from genjax.core import TrainState, Variables
+from genjax.experiment import Experiment
+from genjax.runner.loop import StageLoop
+from genjax.sharding import Placement
+
+
+@final
+class StageWalk:
+    """A walk over the stages of an experiment, each of which sees the variables of the finished ones.
+
+    Every loop that the iterator yields must be finished by ``finish`` before the next one is asked for.
+
+    Args:
+      experiment: experiment whose stages they are.
+      seeds: seed of each replica.
+      placement: devices.
+    """
+
+    def __init__(self, experiment: Experiment, seeds: tuple[int, ...], placement: Placement) -> None:
+        self.experiment, self.seeds, self.placement = experiment, seeds, placement
+        self.finished: dict[str, Variables] = {}
+        self.steps_before = 0
+
+    def __iter__(self) -> Iterator[StageLoop]:
+        plan = self.experiment.plan()
+        for stage in plan:
+            yield StageLoop(
+                self.experiment,
+                stage,
+                self.finished,
+                self.seeds,
+                self.placement,
+                steps_before=self.steps_before,
+                is_last=stage is plan[-1],
+            )
+
+    def finish(self, loop: StageLoop, state: TrainState) -> None:
+        """Hand the variables of a finished stage on to the next ones."""
+        self.finished[loop.stage.name] = state.variables
+        self.steps_before += loop.stage.steps
+
+    def variables(self) -> Variables:
+        """Return the model's variables, all stages being finished."""
+        return self.experiment.model_variables(self.finished, len(self.seeds))
+
+    def variables_at(self, loop: StageLoop, state: TrainState) -> Variables:
+        """Return the model's variables during the last stage."""
+        finished = {**self.finished, loop.stage.name: state.variables}
+        return self.experiment.model_variables(finished, len(self.seeds))

@@ -1,0 +1,134 @@
+"""What is measured while a model trains: its likelihood on the validation split, scores of its samples, its health."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple, final
+
+import jax
+import numpy as np
+
+from genjax.capabilities import likelihoods
+from genjax.core import Batch, TrainState, Variables
+from genjax.evaluation.likelihood import Scorer
+from genjax.experiment import Experiment
+from genjax.monitoring.monitor import TrainingMonitor, can_monitor
+from genjax.runner.log import MetricLog
+from genjax.runner.loop import StageLoop, root_keys
+from genjax.sharding import Placement, replica
+
+
+class BestMetric(NamedTuple):
+    """Metric that decides which checkpoint is the best, and its direction."""
+
+    name: str
+    higher_is_better: bool
+
+
+@final
+class Validation:
+    """Scores a model in training, each time with the same draws, so that steps can be compared.
+
+    Args:
+      experiment: what is trained.
+      seeds: seed of each replica.
+      placement: devices.
+    """
+
+    def __init__(self, experiment: Experiment, seeds: tuple[int, ...], placement: Placement) -> None:
+        self._experiment, self._seeds, self._placement = experiment, seeds, placement
+        cheap = [method for method in likelihoods(experiment.model) if method != "log_prob_estimate"]
+        self._method = cheap[0] if cheap and "validation" in experiment.data.splits else None
+        self.results: dict[str, np.ndarray] = {}
+
+    @property
+    def likelihood(self) -> str | None:
+        """Name of the validation likelihood in logs, or None where the model or the data have none."""
+        return None if self._method is None else f"validation/{self._method}"
+
+    @property
+    def best_metric(self) -> BestMetric | None:
+        """Metric that chooses the best checkpoint: the experiment's sample score, else the likelihood."""
+        score = self._experiment.sample_score
+        if score is not None:
+            return BestMetric(score.label, score.higher_is_better)
+        return None if self.likelihood is None else BestMetric(self.likelihood, True)
+
+    def __call__(self, variables: Variables) -> dict[str, np.ndarray]:
+        """Return scores, each () or (K,), by name."""
+        results: dict[str, np.ndarray] = {}
+        if self.likelihood is not None:
+            keys = root_keys(self._seeds, "validation")
+            scores = self._scorer(variables, keys, self._experiment.data.splits["validation"])
+            results[self.likelihood] = scores.mean(axis=-1)
+        results |= self._score_samples(variables)
+        self.results |= results
+        return results
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        assert self._method is not None
+        return Scorer(
+            self._experiment.model,
+            self._method,
+            preprocess=self._experiment.preprocess,
+            placement=self._placement,
+            num_seeds=len(self._seeds),
+        )
+
+    def _score_samples(self, variables: Variables) -> dict[str, np.ndarray]:
+        score, model, dataset = self._experiment.sample_score, self._experiment.model, self._experiment.data
+        if score is None:
+            return {}
+        keys = root_keys(self._seeds, "sample score")
+        if len(self._seeds) == 1:
+            return score.evaluate(model, variables, keys, dataset)
+        scores = [score.evaluate(model, replica(variables, i), key, dataset) for i, key in enumerate(keys)]
+        return jax.tree.map(lambda *values: np.stack(values), *scores)
+
+
+@final
+class StageMonitor:
+    """Monitors the model that a stage trains, and logs what it measures.
+
+    Args:
+      loop: stage.
+      monitor: monitor of its model.
+      seeds: seed of each replica.
+      logged_elsewhere: name of a metric that is left out, because validation logs it for all examples.
+    """
+
+    def __init__(
+        self, loop: StageLoop, monitor: TrainingMonitor, seeds: tuple[int, ...], logged_elsewhere: str | None
+    ) -> None:
+        self._loop, self._monitor, self._seeds = loop, monitor, seeds
+        self._logged_elsewhere = logged_elsewhere
+
+    def __call__(self, log: MetricLog, step: int, state: TrainState, variables: Variables) -> None:
+        """Measure and log; ``variables`` are the experiment's model's, of which the stage may train a part."""
+        own = state.variables if self._loop.stage.model else variables
+        scalars, vectors = self._monitor(step, own, self._loop.finished, root_keys(self._seeds, "collapse"))
+        scalars = {name: value for name, value in scalars.items() if name != self._logged_elsewhere}
+        if scalars:
+            log.write(self._loop.steps_before + step, scalars)
+        if vectors:
+            log.write_vectors(self._loop.steps_before + step, vectors)
+
+
+def monitor_stage(
+    experiment: Experiment, loop: StageLoop, seeds: tuple[int, ...], validation: Validation
+) -> StageMonitor | None:
+    """Return the monitor of the model that a stage trains, or None where there is nothing to monitor."""
+    stage = loop.stage
+    model = stage.model or (experiment.model if loop.is_last else None)
+    if not can_monitor(model):
+        return None
+
+    def to_batch(finished: Any, key: jax.Array, batch: Batch) -> Batch:
+        preprocess_key, stage_key = jax.random.split(key)
+        return stage.batch(finished)(stage_key, experiment.preprocess(preprocess_key, batch))
+
+    splits = experiment.data.splits
+    split = "validation" if "validation" in splits else "train"
+    monitor = TrainingMonitor(model, to_batch, splits[split], prefix=f"{split}/", num_seeds=len(seeds))
+    return StageMonitor(loop, monitor, seeds, validation.likelihood)

@@ -68,31 +68,31 @@ class Affine:
     Programs are of one step, so that grids of all lengths up to a greatest one share them; 0 for no C_n.
     """
 
-    def __init__(self, sampler, process, most_steps):
-        self.sampler, self.most_steps = sampler, most_steps
+    def __init__(self, sampler, process, max_steps):
+        self.sampler, self.max_steps = sampler, max_steps
         denoise = gaussian(process)
 
         @jax.jit
-        def step(here, there, z, x, memory):
+        def step(t, s, z, x, carry):
             def normal(key, shape, dtype):
                 assert shape == z.shape and dtype == z.dtype
                 return z
 
             with mock.patch("jax.random.normal", normal):
-                return sampler.step(process, denoise, here, there, jax.random.key(0), x, memory)[:2]
+                return sampler.step(process, denoise, t, s, jax.random.key(0), x, carry)[:2]
 
         self.step = step
 
     def __call__(self, levels):
         levels = jax.tree.map(np.asarray, levels)
-        x = np.zeros((3 + 2 * self.most_steps, 2), levels.t.dtype)
+        x = np.zeros((3 + 2 * self.max_steps, 2), levels.time.dtype)
         x[1:3] = np.eye(2)
-        memory = jax.device_get(self.sampler.memory(x))
-        for n in range(len(levels.t) - 1):
+        carry = jax.device_get(self.sampler.init_carry(x))
+        for n in range(len(levels.time) - 1):
             z = np.zeros_like(x)
-            z[3 + 2 * n : 5 + 2 * n] = np.eye(2) if self.most_steps else 0.0
-            here, there = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
-            x, memory = self.step(here, there, z, x, memory)
+            z[3 + 2 * n : 5 + 2 * n] = np.eye(2) if self.max_steps else 0.0
+            t, s = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
+            x, carry = self.step(t, s, z, x, carry)
             assert x.dtype == z.dtype
         x = np.asarray(x, np.float64)
         return (x[1:3] - x[0]).T, x[0], (x[3:] - x[0]).reshape(-1, 2, 2).swapaxes(1, 2)

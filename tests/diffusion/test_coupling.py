@@ -12,7 +12,7 @@ from genjax import diffusion
 MEAN, DEVIATION = 1.5, 0.4
 WASSERSTEIN = MEAN**2 + (1 - DEVIATION) ** 2  # W₂² of N(MEAN, DEVIATION²) and N(0, 1)
 INDEPENDENT = MEAN**2 + 1 + DEVIATION**2
-COUPLING = diffusion.SinkhornCoupling(epsilon=0.005, num_iterations=200)
+COUPLING = diffusion.couplings.SinkhornCoupling(epsilon=0.005, num_iterations=200)
 
 
 def draws(key, num):
@@ -46,10 +46,10 @@ def model(straight, **options):
     return diffusion.Diffusion(
         shape=(1,),
         net=StraightNet(straight),
-        process=diffusion.LinearPath(),
-        parametrization=diffusion.Flow(),
-        sampler=diffusion.Euler(),
-        grid=diffusion.Uniform(),
+        process=diffusion.processes.LinearPath(),
+        parametrization=diffusion.parametrizations.Flow(),
+        sampler=diffusion.samplers.Euler(),
+        grid=diffusion.grids.Uniform(),
         **options,
     )
 
@@ -88,7 +88,7 @@ class TestSinkhorn:
     )
     def test_errors(self, options, message):
         with pytest.raises(ValueError, match=message):
-            diffusion.SinkhornCoupling(**options)
+            diffusion.couplings.SinkhornCoupling(**options)
 
 
 class TestLoss:
@@ -120,7 +120,7 @@ class TestReflow:
     def test_pairs_are_noise_and_what_the_flow_makes_of_it(self):
         independent = model(False)
         variables = independent.init(jax.random.key(7), {"x": jnp.zeros((2, 1))})
-        batch = diffusion.pairs(independent, variables, jax.random.key(8), 500, num_steps=400)
+        batch = diffusion.reflow_pairs(independent, variables, jax.random.key(8), 500, num_steps=400)
         assert batch["x"].shape == batch["noise"].shape == (500, 1)
         assert abs(batch["noise"].mean()) < 5 / 500**0.5
         np.testing.assert_allclose(batch["x"], MEAN + DEVIATION * batch["noise"], atol=0.02)
@@ -131,9 +131,9 @@ class TestReflow:
     def test_a_straight_flow_takes_one_step(self):
         straight = model(True)
         variables = straight.init(jax.random.key(10), {"x": jnp.zeros((2, 1))})
-        batch = diffusion.pairs(straight, variables, jax.random.key(11), 5, num_steps=1)
+        batch = diffusion.reflow_pairs(straight, variables, jax.random.key(11), 5, num_steps=1)
         np.testing.assert_allclose(batch["x"], MEAN + DEVIATION * batch["noise"], atol=1e-4)
 
     def test_no_pairs(self):
-        with pytest.raises(ValueError, match="num is 0, but must be at least 1"):
-            diffusion.pairs(model(True), VARIABLES, jax.random.key(12), 0)
+        with pytest.raises(ValueError, match="num_pairs is 0, but must be at least 1"):
+            diffusion.reflow_pairs(model(True), VARIABLES, jax.random.key(12), 0)

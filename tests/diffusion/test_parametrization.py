@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
-from genjax.diffusion.process import rates
+from genjax.diffusion.processes import rates
 
 SCALE = 0.5
 KINDS = [
-    diffusion.Noise(SCALE),
-    diffusion.Data(SCALE),
-    diffusion.Velocity(SCALE),
-    diffusion.Score(SCALE),
-    diffusion.Flow(SCALE),
-    diffusion.Preconditioned(SCALE),
+    diffusion.parametrizations.Noise(SCALE),
+    diffusion.parametrizations.Data(SCALE),
+    diffusion.parametrizations.Velocity(SCALE),
+    diffusion.parametrizations.Score(SCALE),
+    diffusion.parametrizations.Flow(SCALE),
+    diffusion.parametrizations.Preconditioned(SCALE),
 ]
 NAMES = [type(kind).__name__ for kind in KINDS]
 PROCESSES = [
-    diffusion.VariancePreserving(),
-    diffusion.EDM(),
-    diffusion.LinearPath(end=0.999),
+    diffusion.processes.VariancePreserving(),
+    diffusion.processes.EDM(),
+    diffusion.processes.LinearPath(end=0.999),
 ]
 RNG = np.random.default_rng(0)
 DATA, NOISE = SCALE * RNG.normal(size=(9, 3)), RNG.normal(size=(9, 3))
@@ -31,12 +31,12 @@ DATA, NOISE = SCALE * RNG.normal(size=(9, 3)), RNG.normal(size=(9, 3))
 
 def grid(process):
     """Times of equal steps in log-SNR, ends included: one for each row."""
-    return jnp.asarray(diffusion.LogSNR().times(process, len(DATA)), jnp.float32)
+    return jnp.asarray(diffusion.grids.LogSNR().times(process, len(DATA)), jnp.float32)
 
 
 def right_values(process, t):
     """x_t, and all that networks may say of it, from the data and the noise in it."""
-    here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level(process, jnp.asarray(t)))
+    here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level_at(process, jnp.asarray(t)))
     change = jax.tree.map(lambda part: np.float64(part)[:, None], rates(process, jnp.asarray(t)))
     alpha, sigma = here.alpha, here.sigma
     norm = np.sqrt(SCALE**2 * alpha**2 + sigma**2)
@@ -81,7 +81,7 @@ class TestConversions:
         exact_x, exact_values = right_values(process, t)
         x, values = np.float32(exact_x), {name: np.float32(value) for name, value in exact_values.items()}
         made = conversions(process, t, x, values)
-        here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level(process, jnp.asarray(t)))
+        here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level_at(process, jnp.asarray(t)))
         change = jax.tree.map(lambda part: np.float64(part)[:, None], rates(process, jnp.asarray(t)))
         norm = np.sqrt(SCALE**2 * here.alpha**2 + here.sigma**2)
         of_noise, of_data = np.maximum(1, norm / here.sigma), np.maximum(1, norm / here.alpha)
@@ -110,7 +110,7 @@ class TestConversions:
 
 def test_preconditioned_is_that_of_edm():
     """D = c_skip x + c_out F(c_in x), with α = 1 and σ = t."""
-    process, kind = diffusion.EDM(), diffusion.Preconditioned(SCALE)
+    process, kind = diffusion.processes.EDM(), diffusion.parametrizations.Preconditioned(SCALE)
     sigma = np.float32([[0.002], [0.3], [SCALE], [4.0], [80.0]])
     x, output = np.float32(RNG.normal(size=(2, 5, 3)))
     skip = SCALE**2 / (sigma**2 + SCALE**2)
@@ -118,18 +118,18 @@ def test_preconditioned_is_that_of_edm():
     data, noise = kind.predict(process, jnp.asarray(sigma[:, 0]), x, output)
     np.testing.assert_allclose(data, skip * x + out * output, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(x, data + sigma * noise, rtol=1e-5, atol=1e-5)
-    scale = kind.input_scale(diffusion.level(process, jnp.asarray(sigma)))
+    scale = kind.input_scale(diffusion.level_at(process, jnp.asarray(sigma)))
     np.testing.assert_allclose(scale, 1 / np.sqrt(sigma**2 + SCALE**2), rtol=1e-6)
 
 
 def test_sizes():
     """Networks see unit variance, and Preconditioned asks for it, at every time."""
-    process = diffusion.VariancePreserving()
+    process = diffusion.processes.VariancePreserving()
     rng = np.random.default_rng(1)
     data, noise = np.float32(SCALE * rng.normal(size=200_000)), np.float32(rng.normal(size=200_000))
     for t in (0.01, 0.2, 0.9):
-        here = diffusion.level(process, jnp.float32(t))
-        kind = diffusion.Preconditioned(SCALE)
+        here = diffusion.level_at(process, jnp.float32(t))
+        kind = diffusion.parametrizations.Preconditioned(SCALE)
         seen = (here.alpha * data + here.sigma * noise) * kind.input_scale(here)
         asked = kind.target(process, jnp.float32(t), diffusion.Prediction(data, noise))
         assert abs(np.var(seen) - 1) < 0.02 and abs(np.var(asked) - 1) < 0.02
@@ -137,7 +137,7 @@ def test_sizes():
 
 
 def test_one_time_for_all_or_one_for_each():
-    process, t = diffusion.VariancePreserving(), jnp.float32([0.1, 0.6])
+    process, t = diffusion.processes.VariancePreserving(), jnp.float32([0.1, 0.6])
     x, output = np.float32(RNG.normal(size=(2, 2, 4, 4, 1)))
     for kind in KINDS:
         both = kind.predict(process, t, x, output)
@@ -149,7 +149,7 @@ def test_one_time_for_all_or_one_for_each():
             np.testing.assert_allclose(value[0], output[row], rtol=1e-4, atol=1e-4)
 
 
-PATH = diffusion.LinearPath(start=0.0)
+PATH = diffusion.processes.LinearPath(start=0.0)
 ENDS = {
     # x_t is all noise: nothing tells x₀ but what has a share of it.
     1.0: {
@@ -200,22 +200,34 @@ class TestSingularEnds:
                 if target in ENDS[t]["still told"]:
                     np.testing.assert_allclose(self.convert(t, source, target), values[target], rtol=1e-6)
                 else:
-                    with pytest.raises(ValueError, match=rf"{source} does not tell {target} .* predict Velocity"):
+                    with pytest.raises(ValueError, match=rf"{source} does not determine {target} .* predict Velocity"):
                         self.convert(t, source, target)
 
 
 def test_there_is_no_score_of_data():
     x = np.float32(DATA)
-    with pytest.raises(ValueError, match=r"Velocity does not tell Score where alpha is 1 and sigma is 0"):
+    with pytest.raises(ValueError, match=r"Velocity does not determine Score where alpha is 1 and sigma is 0"):
         diffusion.convert(
-            PATH, jnp.float32(0.0), x, np.float32(NOISE), source=diffusion.Velocity(), target=diffusion.Score()
+            PATH,
+            jnp.float32(0.0),
+            x,
+            np.float32(NOISE),
+            source=diffusion.parametrizations.Velocity(),
+            target=diffusion.parametrizations.Score(),
         )
 
 
 def test_compiled_functions_say_it_in_numbers():
     x = np.float32(NOISE)
     value = jax.jit(
-        lambda x: diffusion.convert(PATH, jnp.float32(1.0), x, x, source=diffusion.Noise(), target=diffusion.Data())
+        lambda x: diffusion.convert(
+            PATH,
+            jnp.float32(1.0),
+            x,
+            x,
+            source=diffusion.parametrizations.Noise(),
+            target=diffusion.parametrizations.Data(),
+        )
     )(x)
     assert not np.isfinite(value).any()
 
@@ -223,4 +235,4 @@ def test_compiled_functions_say_it_in_numbers():
 def test_errors():
     for scale in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"data_scale is .*, but a standard deviation is positive"):
-            diffusion.Preconditioned(scale)
+            diffusion.parametrizations.Preconditioned(scale)

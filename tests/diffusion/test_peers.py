@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
-from genjax.diffusion.dpm_solver import DPMSolverPP
-from genjax.diffusion.sampling import Step
+from genjax.diffusion.samplers import DPMSolverPP, Step
 
 pytestmark = [
     pytest.mark.peers,
@@ -26,7 +25,7 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 T = 1000
-PROCESS = diffusion.DiscreteVariancePreserving(num_steps=T)
+PROCESS = diffusion.processes.DiscreteVariancePreserving(num_steps=T)
 X = np.float32(np.random.default_rng(0).normal(size=(4, 3)))
 
 
@@ -37,9 +36,9 @@ def noise_of(x, time, tanh, sin):
 
 def denoiser(process, time_of=lambda t: t):
     def denoise(x, t):
-        here = diffusion.level(process, t)
+        here = diffusion.level_at(process, t)
         noise = noise_of(x / jnp.hypot(here.alpha, here.sigma), time_of(t), jnp.tanh, jnp.sin)
-        return diffusion.Noise().predict(process, t, x, noise)
+        return diffusion.parametrizations.Noise().predict(process, t, x, noise)
 
     return denoise
 
@@ -60,22 +59,22 @@ def ours(sampler, process, levels, start=X, noises=None, **settings):
     denoise = denoiser(process, **settings)
     if noises is None:
         run = jax.jit(
-            lambda x: diffusion.walk(
-                sampler, process, denoise, levels, jax.random.key(0), x, observe=lambda moment: moment.x
+            lambda x: diffusion.sample_loop(
+                sampler, process, denoise, levels, jax.random.key(0), x, observe=lambda info: info.x
             )
         )
         last, way = jax.device_get(run(jnp.asarray(start)))
         return np.concatenate([way, last[None]])
     x, way = jnp.asarray(start), [start]
-    memory, step = sampler.memory(x), None
+    carry, step = sampler.init_carry(x), None
     for n, z in enumerate(noises):
-        here, there = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
-        if there.sigma == 0:
-            way.append(np.asarray(denoise(x, here.t).data))
+        t, s = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
+        if s.sigma == 0:
+            way.append(np.asarray(denoise(x, t.time).data))
             break
         with mock.patch("jax.random.normal", lambda key, shape, dtype, z=z: jnp.asarray(z, dtype)):
-            step = sampler.step(process, denoise, here, there, jax.random.key(0), x, memory)
-        x, memory = step.x, step.memory
+            step = sampler.step(process, denoise, t, s, jax.random.key(0), x, carry)
+        x, carry = step.x, step.carry
         way.append(np.asarray(x))
     assert isinstance(step, Step)
     return np.stack(way)
@@ -89,7 +88,7 @@ def agree(own, right, rounding=1e-4):
 
 def discrete_levels(scheduler):
     times = tuple((int(t) + 1) / T for t in scheduler.timesteps)
-    return diffusion.levels(PROCESS, diffusion.Times(times), len(times))
+    return diffusion.levels(PROCESS, diffusion.grids.Custom(times), len(times))
 
 
 @pytest.mark.parametrize(("variance", "name"), [("lower", "fixed_small"), ("upper", "fixed_large")])
@@ -100,7 +99,7 @@ def test_ddpm(variance, name):
     drawn = iter(torch.from_numpy(noises))
     with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(drawn)):
         right = theirs(scheduler)
-    agree(ours(diffusion.Ancestral(variance), PROCESS, discrete_levels(scheduler), noises=noises), right)
+    agree(ours(diffusion.samplers.Ancestral(variance), PROCESS, discrete_levels(scheduler), noises=noises), right)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
@@ -109,7 +108,7 @@ def test_ddim(spacing):
     scheduler.set_timesteps(20)
     if spacing != "leading":  # its step goes to i − T/N, which is not always the next of its timesteps
         scheduler.timesteps = torch.arange(999, 0, -50)
-    agree(ours(diffusion.DDIM(), PROCESS, discrete_levels(scheduler)), theirs(scheduler))
+    agree(ours(diffusion.samplers.DDIM(), PROCESS, discrete_levels(scheduler)), theirs(scheduler))
 
 
 def test_ddim_with_noise():
@@ -119,7 +118,7 @@ def test_ddim_with_noise():
     noises[-1] = 0  # it adds some to the data too, of variance next to 0
     for eta in (0.4, 1.0):
         right = theirs(scheduler, noises, eta=eta)
-        agree(ours(diffusion.DDIM(eta), PROCESS, discrete_levels(scheduler), noises=noises), right)
+        agree(ours(diffusion.samplers.DDIM(eta), PROCESS, discrete_levels(scheduler), noises=noises), right)
 
 
 def multistep(order, **settings):
@@ -155,25 +154,29 @@ def test_dpm_solver_multistep_of_order_3():
     differences = DPMSolverPP._differences
 
     def halved(self, *args):
-        slope, bend = differences(self, *args)
-        return slope, 0.5 * bend
+        first, second = differences(self, *args)
+        return first, 0.5 * second
 
     with mock.patch.object(DPMSolverPP, "_differences", halved):
         agree(ours(DPMSolverPP(3), PROCESS, levels), right)
 
 
 @pytest.mark.parametrize("spacing", ["linspace", "leading"])
-@pytest.mark.parametrize("sampler", [diffusion.Euler(), diffusion.Heun()], ids=str)
+@pytest.mark.parametrize("sampler", [diffusion.samplers.Euler(), diffusion.samplers.Heun()], ids=str)
 def test_euler_and_heun(sampler, spacing):
-    kind = diffusers.EulerDiscreteScheduler if isinstance(sampler, diffusion.Euler) else diffusers.HeunDiscreteScheduler
+    kind = (
+        diffusers.EulerDiscreteScheduler
+        if isinstance(sampler, diffusion.samplers.Euler)
+        else diffusers.HeunDiscreteScheduler
+    )
     scheduler = kind(T, beta_start=1e-4, beta_end=0.02, timestep_spacing=spacing)
     scheduler.set_timesteps(20)
     sigmas, steps = scheduler.sigmas.numpy(), scheduler.timesteps.numpy()
     heun = kind is diffusers.HeunDiscreteScheduler
     first = np.r_[0, 1 : len(steps) : 2] if heun else np.arange(len(steps))  # Heun's scheduler lists all but one twice
     times = sigmas[:-1][first]
-    process = diffusion.EDM(start=float(times[-1]), end=float(times[0]))
-    levels = diffusion.levels(process, diffusion.Times(tuple(map(float, times))), len(times))
+    process = diffusion.processes.EDM(start=float(times[-1]), end=float(times[0]))
+    levels = diffusion.levels(process, diffusion.grids.Custom(tuple(map(float, times))), len(times))
     start = X * times[0]
 
     def time_of(t):
@@ -191,16 +194,16 @@ def test_flow_matching():
     """Euler's method on straight paths: it is told of the velocity, from noise to data."""
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(20)
-    process = diffusion.LinearPath()
+    process = diffusion.processes.LinearPath()
     times = scheduler.sigmas.numpy()[:-1]
-    levels = diffusion.levels(process, diffusion.Times(tuple(map(float, times))), 20)
+    levels = diffusion.levels(process, diffusion.grids.Custom(tuple(map(float, times))), 20)
 
     def denoise(x, t):
-        return diffusion.Flow().predict(process, t, x, noise_of(x, t, jnp.tanh, jnp.sin))
+        return diffusion.parametrizations.Flow().predict(process, t, x, noise_of(x, t, jnp.tanh, jnp.sin))
 
     last, way = jax.jit(
-        lambda x: diffusion.walk(
-            diffusion.Euler(), process, denoise, levels, jax.random.key(0), x, observe=lambda moment: moment.x
+        lambda x: diffusion.sample_loop(
+            diffusion.samplers.Euler(), process, denoise, levels, jax.random.key(0), x, observe=lambda info: info.x
         )
     )(X)
     x, right = torch.from_numpy(X), []

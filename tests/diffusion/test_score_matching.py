@@ -10,7 +10,7 @@ import pytest
 from genjax import diffusion
 from tests.diffusion import exact
 
-PROCESS = diffusion.VariancePreserving()
+PROCESS = diffusion.processes.VariancePreserving()
 NUM = 200_000
 FACTOR = np.linalg.cholesky(exact.COVARIANCE)
 
@@ -22,7 +22,7 @@ def truth(key):
 
 
 @functools.partial(jax.jit, static_argnames=("matching", "parametrization"))
-def errors(matching, key, t, scale, shift, parametrization=diffusion.Noise()):  # noqa: B008
+def errors(matching, key, t, scale, shift, parametrization=diffusion.parametrizations.Noise()):  # noqa: B008
     """Mean errors at one time of ε̂ = scale · the exact one + shift, said by a parametrization."""
 
     def says(x):
@@ -46,7 +46,7 @@ def inverse(t):
 def test_the_exact_score_has_minus_half_its_mean_square(num_directions):
     """By parts: E[vᵀ (∂s/∂x) v + ½ ‖s‖²] = −½ E‖s‖², the trace of −½ of the inverse covariance."""
     t = jnp.float32(0.3)
-    found, _ = errors(diffusion.Sliced(num_directions), jax.random.key(0), t, 1.0, jnp.zeros(2))
+    found, _ = errors(diffusion.score_matching.Sliced(num_directions), jax.random.key(0), t, 1.0, jnp.zeros(2))
     objective = (float(found.noise) - 2) / (2 * float(PROCESS.sigma(t)) ** 2)
     np.testing.assert_allclose(objective, -0.5 * np.trace(inverse(t)), rtol=0.01)
 
@@ -57,7 +57,7 @@ def test_the_gradient_vanishes_at_the_exact_score_alone():
     @jax.jit
     @jax.grad
     def gradient(settings, key):
-        return errors(diffusion.Sliced(), key, t, *settings)[0].noise
+        return errors(diffusion.score_matching.Sliced(), key, t, *settings)[0].noise
 
     at_exact, moved = (
         gradient((jnp.float32(scale), jnp.full(2, shift)), jax.random.key(1))
@@ -72,14 +72,20 @@ def test_the_gradient_vanishes_at_the_exact_score_alone():
 
 
 @pytest.mark.parametrize(
-    "parametrization", [diffusion.Noise(), diffusion.Velocity(), diffusion.Score(), diffusion.Preconditioned(0.7)]
+    "parametrization",
+    [
+        diffusion.parametrizations.Noise(),
+        diffusion.parametrizations.Velocity(),
+        diffusion.parametrizations.Score(),
+        diffusion.parametrizations.Preconditioned(0.7),
+    ],
 )
 def test_all_errors_have_the_expectation_of_denoising(parametrization):
     t, shift = jnp.float32(0.4), jnp.array([0.3, -0.6])
     for scale in (1.0, 0.5):
         sliced, denoising = (
             errors(matching, jax.random.key(2), t, scale, shift, parametrization)
-            for matching in (diffusion.Sliced(), diffusion.Denoising())
+            for matching in (diffusion.score_matching.Sliced(), diffusion.score_matching.Denoising())
         )
         assert sliced[0].size == denoising[0].size == 2
         for own, right in zip(sliced[0][:3], denoising[0][:3], strict=True):
@@ -94,9 +100,9 @@ def test_more_directions_have_less_variance():
     jacobian = float(PROCESS.sigma(t)) * inverse(t)
     for num in (1, 4):
         found, _ = jax.jit(
-            lambda key, num=num: diffusion.Sliced(num).errors(
+            lambda key, num=num: diffusion.score_matching.Sliced(num).errors(
                 PROCESS,
-                diffusion.Noise(),
+                diffusion.parametrizations.Noise(),
                 lambda x: (exact.gaussian(PROCESS)(x, t).noise, ()),
                 key,
                 jnp.full(4_000, t),
@@ -119,9 +125,9 @@ class Line:
 
 def test_models_learn_by_it():
     """Both losses and their gradients have one expectation over times too, for the weighting that is asked for."""
-    for weighting in (diffusion.Simple(), diffusion.MinSNR(2.0)):
+    for weighting in (diffusion.weightings.Simple(), diffusion.weightings.MinSNR(2.0)):
         values = []
-        for matching in (diffusion.Denoising(), diffusion.Sliced()):
+        for matching in (diffusion.score_matching.Denoising(), diffusion.score_matching.Sliced()):
             model = diffusion.Diffusion(
                 shape=(2,), net=Line(), process=PROCESS, weighting=weighting, score_matching=matching
             )
@@ -134,4 +140,4 @@ def test_models_learn_by_it():
 
 def test_no_directions():
     with pytest.raises(ValueError, match="num_directions is 0, but must be at least 1"):
-        diffusion.Sliced(0)
+        diffusion.score_matching.Sliced(0)

@@ -22,14 +22,14 @@ def double_precision():
 
 
 def flow_error(step, process, grid, num_steps):
-    """Of the map from the first level to the last."""
+    """Return the error of the map from the first level to the last."""
     levels = diffusion.levels(process, grid, num_steps, to_data=False)
     (matrix, offset, _), (right, shift) = step(levels), exact.flow(levels)
     return max(np.abs(matrix - right).max(), np.abs(offset - shift).max())
 
 
 def moment_error(step, process, grid, num_steps):
-    """Of the mean and the covariance at the last level."""
+    """Return the error of the mean and the covariance at the last level."""
     levels = diffusion.levels(process, grid, num_steps, to_data=False)
     right = exact.marginal(np.asarray(levels.alpha)[-1], np.asarray(levels.sigma)[-1])
     return max(np.abs(own - other).max() for own, other in zip(step.moments(levels), right, strict=True))
@@ -66,7 +66,7 @@ def test_order_of_the_flow(sampler, order, process, grid):
     ids=str,
 )
 def test_order_3(process, grid):
-    """With the half of the second derivative that is seen elsewhere, it would be 2."""
+    """With half of the second derivative, as in other implementations, the order would be 2."""
     step = exact.Affine(diffusion.samplers.DPMSolverPP(3), process, 0)
     errors = [flow_error(step, process, grid, num_steps) for num_steps in (64, 128, 256)]
     assert abs(exact.order(errors) - 3) < 0.2, errors
@@ -97,7 +97,7 @@ def test_weak_order(sampler, order, process):
     ("sampler", "order", "process"), [(diffusion.samplers.Euler, 1, EDM), (diffusion.samplers.Heun, 2, EDM)]
 )
 def test_weak_order_with_churn(sampler, order, process):
-    """The noise of all steps together is the same however many they are: γ is S_churn over their number."""
+    """The total noise does not depend on the number of steps: γ is S_churn divided by it."""
     errors = []
     for num_steps in STEPS:
         step = exact.Affine(sampler(diffusion.samplers.Churn(2.0 / num_steps)), process, num_steps)
@@ -123,7 +123,7 @@ def test_the_flow_is_solved_to_its_tolerance(tolerance):
     assert 1e-4 * tolerance < error < 10 * tolerance
 
 
-def test_too_few_steps_for_the_tolerance_are_seen():
+def test_too_few_steps_for_the_tolerance_give_nan():
     sampler = diffusion.samplers.ProbabilityFlow(Solver(max_steps=2))
     levels = diffusion.levels(VP, LOG_SNR, 1, to_data=False)
     assert np.isnan(exact.Affine(sampler, VP, 0)(levels)[0]).all()

@@ -1,4 +1,4 @@
-"""The diffusion model around a network that is exact for Gaussian data: nothing is left to learn, all is known."""
+"""The diffusion model with a network that is exact for Gaussian data, so that every answer is known."""
 
 import dataclasses
 import functools
@@ -20,9 +20,9 @@ SIZE = 4_096
 
 @dataclasses.dataclass(frozen=True)
 class ExactNet:
-    """The best network for N(MEAN, DEVIATION²) under a variance-preserving process: v, or ε, by Bayes' rule.
+    """The exact network for N(MEAN, DEVIATION²) under a variance-preserving process: v, or ε, by Bayes' rule.
 
-    Labels, where there are any, move the mean; without one it is ``MEAN``.
+    A label shifts the mean; without a label it is ``MEAN``.
     """
 
     predicts: str = "velocity"
@@ -81,7 +81,7 @@ class TestLoss:
     @pytest.mark.parametrize(
         ("weighting", "expected"),
         [
-            # The variances of v and of ε given x_t, in the mean over the times.
+            # Variances of v and of ε given x_t, averaged over times.
             (diffusion.weightings.Output(), lambda a, s, d: d**2 / (a**2 * d**2 + s**2)),
             (diffusion.weightings.Simple(), lambda a, s, d: a**2 * d**2 / (a**2 * d**2 + s**2)),
             (
@@ -90,7 +90,7 @@ class TestLoss:
             ),
         ],
     )
-    def test_exact_network_has_the_least_error_there_is(self, weighting, expected, variables):
+    def test_exact_network_has_the_smallest_possible_error(self, weighting, expected, variables):
         model = exact_model(weighting=weighting)
         t = np.linspace(0, 1, 4_001)[:, None]
         alpha, sigma = (np.asarray(f(jnp.asarray(t)), np.float64) for f in (model.process.alpha, model.process.sigma))
@@ -103,12 +103,12 @@ class TestLoss:
         batch = {"x": draw(jax.random.key(3), 100_000)}
         gradient = jax.jit(jax.grad(lambda p: model.loss(p, variables.state, jax.random.key(4), batch, 0)[0]))
         exact = gradient(variables.params)["denoiser"]["error"]
-        moved = gradient({"denoiser": {"error": jnp.full(2, 0.5)}})["denoiser"]["error"]
+        biased = gradient({"denoiser": {"error": jnp.full(2, 0.5)}})["denoiser"]["error"]
         np.testing.assert_allclose(exact, 0.0, atol=0.01)
-        np.testing.assert_allclose(moved, 0.5, atol=0.01)  # of ½ · (v̂ − v)², a mean over two numbers
+        np.testing.assert_allclose(biased, 0.5, atol=0.01)  # gradient of ½ ‖v̂ − v‖², a mean over two elements
 
     def test_the_bound_as_weighting_is_the_bound(self, variables):
-        """Uniform times weighted by the variational bound, and uniform log-SNRs, have one expectation."""
+        """Uniform times with the bound as weighting and uniform log-SNRs have the same expectation."""
         batch = {"x": draw(jax.random.key(5), 200_000)}
         process = diffusion.processes.VariancePreserving()
         values = [
@@ -133,7 +133,7 @@ class TestLoss:
 
 
 class TestLabels:
-    def test_classes_have_their_means_and_no_label_has_none(self, conditional, variables):
+    def test_each_class_has_its_mean_and_no_label_has_the_common_one(self, conditional, variables):
         label = jnp.repeat(jnp.arange(2), SIZE)
         x = conditional.sample(variables, jax.random.key(9), 2 * SIZE, label=label, num_steps=20)
         means = x.reshape(2, SIZE, 2).mean(axis=1)
@@ -142,7 +142,7 @@ class TestLabels:
         np.testing.assert_allclose(without.mean(axis=0), MEAN[0], atol=0.06)
 
     def test_guidance_is_linear_in_its_weight(self, conditional, variables):
-        """Means of guided Gaussians of one variance are on the line through both means."""
+        """The mean of guided Gaussians of equal variance lies on the line through both means."""
         x = conditional.sample(variables, jax.random.key(10), SIZE, label=0, guidance=3.0, num_steps=50)
         np.testing.assert_allclose(x.mean(axis=0), MEAN[0] + np.array([3.0, 0.0]), atol=0.06)
 
@@ -180,7 +180,7 @@ class TestLabels:
         assert bool(losses[0] != losses[1]) == differs
 
 
-class TestWays:
+class TestPaths:
     def test_samples_have_the_distribution(self, model, variables):
         x = np.asarray(model.sample(variables, jax.random.key(12), 50_000, num_steps=30))
         np.testing.assert_allclose(x.mean(axis=0), MEAN[0], atol=4 * DEVIATION.max() / 50_000**0.5)
@@ -188,13 +188,13 @@ class TestWays:
 
     def test_the_trajectory_ends_in_the_samples(self, model, variables):
         options = {"num_steps": 6}
-        x, seen = model.sample_trajectory(variables, jax.random.key(13), 5, **options)
+        x, records = model.sample_trajectory(variables, jax.random.key(13), 5, **options)
         np.testing.assert_array_equal(x, model.sample(variables, jax.random.key(13), 5, **options))
-        assert seen.shape == (6, 5, 2)
-        np.testing.assert_array_equal(seen[-1], x)
+        assert records.shape == (6, 5, 2)
+        np.testing.assert_array_equal(records[-1], x)
 
     def test_codes_are_the_noise_of_gaussian_data(self, model, variables):
-        """The exact way maps each coordinate by its standard deviation."""
+        """The exact flow scales each coordinate by its standard deviation."""
         x = draw(jax.random.key(14), 100)
         noise = model.encode(variables, x, num_steps=50)
         np.testing.assert_allclose(noise, (x - MEAN) / DEVIATION, atol=0.02)
@@ -241,13 +241,11 @@ class TestNamesOfSamplers:
 
 class TestLikelihood:
     def test_the_flow_has_the_exact_density(self, variables, x, exact):
-        model = exact_model(
-            process=diffusion.processes.Cosine(log_snr_min=-20.0)
-        )  # nothing of the data is left at the end
+        model = exact_model(process=diffusion.processes.Cosine(log_snr_min=-20.0))  # no signal is left at the end
         estimate = jax.jit(model.log_prob_estimate, static_argnames=("num_samples", "trace"))
         exactly = estimate(variables, jax.random.key(19), x, num_samples=1, trace="exact")
         np.testing.assert_allclose(exactly, exact, atol=1e-3)
-        # The Jacobian is diagonal: directions of ±1 have no variance.
+        # The Jacobian is diagonal, so that directions with entries ±1 have no variance.
         randomly = estimate(variables, jax.random.key(19), x, num_samples=2)
         np.testing.assert_allclose(randomly, exact, atol=1e-3)
 
@@ -265,7 +263,7 @@ class TestLikelihood:
 
     @pytest.mark.parametrize("num_steps", [2, 8])
     def test_the_bound_of_few_steps_is_that_of_a_chain_of_gaussians(self, num_steps, variables):
-        """With an exact network all conditionals are Gaussian, and their divergences have closed forms."""
+        """With an exact network all conditionals are Gaussian and their divergences have closed forms."""
         model = exact_model(process=diffusion.processes.VariancePreserving(start=0.05))
         levels = diffusion.levels(model.process, model.grid, num_steps)
         alpha, sigma = (np.asarray(a, np.float64)[:-1, None] for a in (levels.alpha, levels.sigma))
@@ -285,7 +283,7 @@ class TestLikelihood:
         assert abs(values.mean() - expected) < 4 * values.std() / 4_000**0.5 + 1e-3
 
     def test_the_bound_of_a_long_step_counts_all_of_it(self):
-        """Of a denoiser that knows nothing, one step to next to no noise costs ½ SNR ‖x‖², and so does the last."""
+        """If x̂₀ = 0, one step to almost no noise costs ½ SNR ‖x‖², and so does the last one."""
         process = diffusion.processes.VarianceExploding(sigma_min=1e-5)
         steps = diffusion.levels(process, diffusion.grids.LogSNR(), 2)
 
@@ -318,7 +316,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="pass a label"):
             conditional.sample(variables, jax.random.key(70), 2, guidance=2.0)
 
-    def test_guidance_of_a_model_that_never_saw_data_without_labels(self, variables):
+    def test_guidance_of_a_model_trained_without_label_dropout(self, variables):
         model = exact_model(num_classes=2, label_dropout=0.0)
         with pytest.raises(ValueError, match="trained with label_dropout=0"):
             model.sample(variables, jax.random.key(71), 2, label=0, guidance=2.0)

@@ -12,9 +12,9 @@ from genjax import diffusion
 from tests.diffusion import exact
 
 NUM = 4_000
-SEEN = 2.0  # of the first coordinate
+KNOWN = 2.0  # value of the first coordinate
 GAIN = exact.COVARIANCE[0, 1] / exact.COVARIANCE[0, 0]
-CONDITIONAL = exact.MEAN[1] + GAIN * (SEEN - exact.MEAN[0]), exact.COVARIANCE[1, 1] - GAIN * exact.COVARIANCE[0, 1]
+CONDITIONAL = exact.MEAN[1] + GAIN * (KNOWN - exact.MEAN[0]), exact.COVARIANCE[1, 1] - GAIN * exact.COVARIANCE[0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class At:
 
 
 class GaussianNet:
-    """The best network under a variance-preserving process, which says v."""
+    """The exact network under a variance-preserving process; it predicts v."""
 
     def init(self, key, x, level):
         return {"params": {}}
@@ -65,25 +65,25 @@ def edited(variables, key, x, **options):
 
 
 class TestInpaint:
-    def test_more_num_resamplings_bring_the_rest_nearer_to_its_conditional_distribution(self, variables):
-        x, known = jnp.tile(jnp.array([[SEEN, jnp.nan]]), (NUM, 1)), jnp.array([True, False])
+    def test_resampling_approaches_the_conditional_distribution(self, variables):
+        x, known = jnp.tile(jnp.array([[KNOWN, jnp.nan]]), (NUM, 1)), jnp.array([True, False])
         draw = functools.partial(
             inpainted, variables, x=x, known=known, sampler=diffusion.samplers.Heun(), num_steps=25
         )
-        drawn = [np.asarray(draw(jax.random.key(1), num_resamplings=num_resamplings)) for num_resamplings in (1, 6, 30)]
-        for sample in drawn:
-            np.testing.assert_array_equal(sample[:, 0], np.float32(SEEN))
+        samples = [np.asarray(draw(jax.random.key(1), num_resamplings=num)) for num in (1, 6, 30)]
+        for sample in samples:
+            np.testing.assert_array_equal(sample[:, 0], np.float32(KNOWN))
         mean, variance = CONDITIONAL
-        errors = [abs(sample[:, 1].mean() - mean) for sample in drawn]
-        # Without resampling the mean goes half of the way from that of all data, and less than that is left each time.
+        errors = [abs(sample[:, 1].mean() - mean) for sample in samples]
+        # Without resampling the mean is about halfway to the unconditional one; resampling reduces the error.
         assert errors[0] > 0.15
         assert errors[1] < 0.4 * errors[0]
         assert errors[2] < 0.4 * errors[1]
         np.testing.assert_allclose(errors[2], 0.0, atol=4 * (variance / NUM) ** 0.5)
-        np.testing.assert_allclose(drawn[2][:, 1].var(), variance, rtol=4 * (2 / NUM) ** 0.5)
+        np.testing.assert_allclose(samples[2][:, 1].var(), variance, rtol=4 * (2 / NUM) ** 0.5)
 
-    def test_by_default_it_is_ancestral_and_narrower_where_steps_are_few(self, variables):
-        x, known = jnp.tile(jnp.array([[SEEN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
+    def test_the_default_is_ancestral_and_too_narrow_for_few_steps(self, variables):
+        x, known = jnp.tile(jnp.array([[KNOWN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
         draw = functools.partial(inpainted, variables, x=x, known=known, num_resamplings=8)
         few, many = (np.asarray(draw(jax.random.key(2), num_steps=num))[:, 1] for num in (12, 50))
         mean, variance = CONDITIONAL
@@ -106,7 +106,7 @@ class TestInpaint:
         np.testing.assert_allclose(np.cov(out.T), exact.COVARIANCE, atol=0.04)
 
     def test_the_step_to_data_is_not_repeated(self, variables):
-        """Data are then means given the first level, S α² (α² S + σ²)⁻¹ S wide; means of those would be less so."""
+        """Data are then means given the first level, with covariance S α² (α² S + σ²)⁻¹ S; repeats would shrink it."""
         process = diffusion.processes.VariancePreserving(start=0.05)
         model = dataclasses.replace(MODEL, process=process)
         options = {"num_resamplings": 8, "sampler": diffusion.samplers.Heun(), "num_steps": 12}
@@ -131,15 +131,15 @@ class TestInpaint:
         with pytest.raises(ValueError, match=message):
             diffusion.inpaint(MODEL, variables, jax.random.key(5), jnp.ones((5, 2)), known, **options)
 
-    def test_samplers_with_a_memory_may_inpaint_without_resampling(self, variables):
+    def test_multistep_samplers_inpaint_without_resampling(self, variables):
         options = {"num_resamplings": 1, "sampler": diffusion.samplers.DPMSolverPP(), "num_steps": 4}
         out = inpainted(variables, jax.random.key(6), jnp.ones((3, 2)), jnp.array([True, False]), **options)
         np.testing.assert_array_equal(out[:, 0], 1.0)
 
 
 class TestEdit:
-    def test_the_way_back_is_the_flow_from_the_level_between(self, variables):
-        """DPM-Solver++ of 80 steps is the flow but for 0.01; x with noise is Gaussian before it and after."""
+    def test_edits_follow_the_flow_from_the_intermediate_level(self, variables):
+        """80 steps of DPM-Solver++ are within 0.01 of the flow; noisy x is Gaussian before and after it."""
         start = jnp.array([[2.0, 1.5]])
         out = np.asarray(
             edited(variables, jax.random.key(7), jnp.tile(start, (NUM, 1)), strength=0.5, num_steps=80), np.float64
@@ -147,16 +147,16 @@ class TestEdit:
         levels = diffusion.levels(MODEL.process, MODEL.grid, 80)
         matrix, offset = exact.flow(jax.tree.map(lambda a: a[40:], levels))
         alpha, sigma = float(levels.alpha[40]), float(levels.sigma[40])
-        assert 0.5 < sigma < 0.9  # a level between
+        assert 0.5 < sigma < 0.9  # an intermediate level
         covariance = sigma**2 * matrix @ matrix.T
         deviation = (covariance.max() / NUM) ** 0.5
         np.testing.assert_allclose(out.mean(axis=0), alpha * matrix @ start[0] + offset, atol=4 * deviation + 0.01)
         np.testing.assert_allclose(np.cov(out.T), covariance, atol=0.03)
 
-    def test_next_to_no_strength_leaves_x_and_all_of_it_forgets_x(self, variables):
+    def test_low_strength_preserves_x_and_full_strength_forgets_it(self, variables):
         x = jnp.tile(jnp.array([[4.0, -3.0]]), (NUM, 1))
-        kept = edited(variables, jax.random.key(8), x, strength=1e-6)  # one step
-        np.testing.assert_allclose(kept, x, atol=0.1)
+        preserved = edited(variables, jax.random.key(8), x, strength=1e-6)  # one step
+        np.testing.assert_allclose(preserved, x, atol=0.1)
         forgotten = edited(variables, jax.random.key(9), x, strength=1.0)
         np.testing.assert_allclose(forgotten.mean(axis=0), exact.MEAN, atol=0.06)
         np.testing.assert_allclose(np.cov(forgotten.T), exact.COVARIANCE, atol=0.05)

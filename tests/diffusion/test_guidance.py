@@ -1,4 +1,4 @@
-"""Guidance: of Gaussian data and a linear classifier, where Bayes' rule has a closed form, and of numbers by hand."""
+"""Guidance of Gaussian data by a linear classifier, where Bayes' rule has a closed form, and values by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -9,24 +9,24 @@ from genjax import diffusion
 from tests.diffusion.exact import COVARIANCE, MEAN, gaussian
 
 PROCESS = diffusion.processes.Cosine()
-DIRECTION, DEVIATION, SEEN = np.array([1.0, 0.5]), 0.4, 1.6  # y ~ N(direction · x₀, deviation²), and y
+DIRECTION, DEVIATION, OBSERVED = np.array([1.0, 0.5]), 0.4, 1.6  # y ~ N(direction · x₀, deviation²), and y
 
 
 def posterior():
-    """Mean and covariance of x₀ given y."""
+    """Return the mean and covariance of x₀ given y."""
     precision = np.linalg.inv(COVARIANCE) + np.outer(DIRECTION, DIRECTION) / DEVIATION**2
     covariance = np.linalg.inv(precision)
-    return covariance @ (np.linalg.solve(COVARIANCE, MEAN) + DIRECTION * SEEN / DEVIATION**2), covariance
+    return covariance @ (np.linalg.solve(COVARIANCE, MEAN) + DIRECTION * OBSERVED / DEVIATION**2), covariance
 
 
 def log_prob(x, t):
-    """log p(y | x_t), with x₀ given x_t integrated out."""
+    """Return log p(y | x_t), with x₀ integrated out."""
     alpha, sigma = PROCESS.alpha(t), PROCESS.sigma(t)
     covariance, direction = jnp.asarray(COVARIANCE, x.dtype), jnp.asarray(DIRECTION, x.dtype)
     gain = alpha * covariance @ jnp.linalg.inv(alpha**2 * covariance + sigma**2 * jnp.eye(2))
     left = covariance - alpha * gain @ covariance
     mean = gaussian(PROCESS)(x, t).data @ direction
-    return jax.scipy.stats.norm.logpdf(SEEN, mean, jnp.sqrt(direction @ left @ direction + DEVIATION**2))
+    return jax.scipy.stats.norm.logpdf(OBSERVED, mean, jnp.sqrt(direction @ left @ direction + DEVIATION**2))
 
 
 class TestClassifier:
@@ -62,8 +62,8 @@ class TestClassifier:
             diffusion.classifier_guidance(gaussian(PROCESS), PROCESS, log_prob, -1.0)
 
 
-def saying(*rows):
-    """A denoiser that says the same of all x_t."""
+def constant_denoiser(*rows):
+    """Return a denoiser whose x̂₀ does not depend on x_t."""
     data = jnp.asarray(rows, jnp.float32)
     return lambda x, t: diffusion.Prediction(data, (x - PROCESS.alpha(t) * data) / PROCESS.sigma(t))
 
@@ -72,22 +72,24 @@ class TestThreshold:
     def test_values(self):
         x, t = jnp.ones((2, 4)), jnp.float32(0.5)
         rows = ([0.5, -1.0, 4.0, -2.0], [0.1, 0.2, -0.3, 3.0])
-        divided = diffusion.dynamic_thresholding(saying(*rows), PROCESS, 100.0)(x, t).data
+        divided = diffusion.dynamic_thresholding(constant_denoiser(*rows), PROCESS, 100.0)(x, t).data
         np.testing.assert_allclose(divided, np.array(rows) / [[4.0], [3.0]], rtol=1e-6)
-        # Medians of magnitudes are 1.5 and 0.25: the second example is only cut off at 1.
-        halved = diffusion.dynamic_thresholding(saying(*rows), PROCESS, 50.0)(x, t).data
+        # Medians of magnitudes are 1.5 and 0.25: the second example is only clipped at 1.
+        halved = diffusion.dynamic_thresholding(constant_denoiser(*rows), PROCESS, 50.0)(x, t).data
         expected = [[0.5 / 1.5, -1.0 / 1.5, 1.0, -1.0], [0.1, 0.2, -0.3, 1.0]]
         np.testing.assert_allclose(halved, expected, rtol=1e-6)
 
     def test_data_and_noise_make_up_x(self):
         x, t = jax.random.normal(jax.random.key(4), (2, 3)), jnp.float32(0.3)
-        data, noise = diffusion.dynamic_thresholding(saying([3.0, -0.2, 0.9], [0.1, 0.2, -5.0]), PROCESS, 80.0)(x, t)
+        data, noise = diffusion.dynamic_thresholding(
+            constant_denoiser([3.0, -0.2, 0.9], [0.1, 0.2, -5.0]), PROCESS, 80.0
+        )(x, t)
         np.testing.assert_allclose(PROCESS.alpha(t) * data + PROCESS.sigma(t) * noise, x, atol=1e-6)
         assert np.abs(data).max() <= 1.0
 
-    def test_what_is_in_range_is_left_as_it_is(self):
+    def test_data_in_range_are_unchanged(self):
         x, t = jax.random.normal(jax.random.key(5), (2, 3)), jnp.float32(0.3)
-        denoise = saying([1.0, -0.2, 0.9], [0.1, 0.2, -1.0])
+        denoise = constant_denoiser([1.0, -0.2, 0.9], [0.1, 0.2, -1.0])
         for part, expected in zip(
             diffusion.dynamic_thresholding(denoise, PROCESS, 50.0)(x, t), denoise(x, t), strict=True
         ):
@@ -96,11 +98,11 @@ class TestThreshold:
     @pytest.mark.parametrize("percentile", [0.0, 101.0, float("nan")])
     def test_percentiles_out_of_range_are_refused(self, percentile):
         with pytest.raises(ValueError, match=rf"percentile is {percentile}, but must be in \(0, 100\]"):
-            diffusion.dynamic_thresholding(saying([0.0]), PROCESS, percentile)
+            diffusion.dynamic_thresholding(constant_denoiser([0.0]), PROCESS, percentile)
 
 
 def labelled(x, t, label):
-    """Says the label of x₀, and its square, times x, of ε."""
+    """Return the label as x₀, and its square times x as ε."""
     del t
     label = label.astype(jnp.float32)[:, None]
     return diffusion.Prediction(jnp.broadcast_to(label, x.shape), jnp.square(label) * x)
@@ -124,7 +126,7 @@ class TestClassifierFree:
         )
         np.testing.assert_array_equal(guided.data, np.full((3, 1), -2.0))
 
-    def test_where_it_is_not_active_it_says_what_it_says_with_the_label(self):
+    def test_inactive_guidance_is_the_conditional_denoiser(self):
         denoise = diffusion.classifier_free_guidance(labelled, 1, null_label=4, weight=2.0, is_active=lambda t: t < 0.5)
         values = [float(denoise(jnp.ones((1, 1)), jnp.float32(t)).data[0, 0]) for t in (0.4, 0.6)]
         assert values == [-2.0, 1.0]

@@ -1,4 +1,4 @@
-"""Samplers on Gaussian data and on finite sets, where denoisers are exact; and the walk that takes their steps."""
+"""Samplers on Gaussian data and on finite sets, where denoisers are exact, and the sampling loop."""
 
 import dataclasses
 import typing
@@ -19,7 +19,7 @@ VP, EDM = diffusion.processes.VariancePreserving(start=0.02), diffusion.processe
 POINTS = np.float32([[-1.0, -1.0], [1.0, -0.5], [0.2, 1.1]])
 
 
-def travel(sampler, process, denoise, levels, x, key=1, **settings):
+def run_loop(sampler, process, denoise, levels, x, key=1, **settings):
     run = jax.jit(
         lambda x: diffusion.sample_loop(sampler, process, denoise, levels, jax.random.key(key), x, **settings)
     )
@@ -31,7 +31,7 @@ def start(process, count, key=0):
 
 
 class TestGaussianData:
-    """Processes that convergence is not measured for, with samplers of equations in log-SNR and in time."""
+    """Processes without a convergence test, with samplers in log-SNR and in time."""
 
     @pytest.mark.parametrize(
         ("sampler", "process", "grid", "tolerance"),
@@ -48,7 +48,7 @@ class TestGaussianData:
     def test_the_flow(self, sampler, process, grid, tolerance):
         units = jnp.concatenate([jnp.zeros((1, 2)), jnp.eye(2)])
         levels = diffusion.levels(process, grid, 80, to_data=False)
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, units)
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, units)
         matrix, offset = exact.flow(levels)
         np.testing.assert_allclose(out[0], offset, atol=tolerance)
         np.testing.assert_allclose((out[1:] - out[0]).T, matrix, atol=tolerance)
@@ -82,10 +82,10 @@ class TestGaussianData:
     ids=str,
 )
 def test_the_last_step_is_the_denoiser(sampler, tolerance):
-    """From noise to data: x̂₀ of where the flow ends."""
+    """Samples are x̂₀ at the end of the flow."""
     levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 65)
     x = start(VP, 5)
-    out, _ = travel(sampler, VP, exact.gaussian(VP), levels, x)
+    out, _ = run_loop(sampler, VP, exact.gaussian(VP), levels, x)
     matrix, offset = exact.flow(jax.tree.map(lambda part: part[:-1], levels))
     last = jnp.asarray(x @ matrix.T + offset[None], jnp.float32)
     np.testing.assert_allclose(out, exact.gaussian(VP)(last, levels.time[-2]).data, atol=tolerance)
@@ -96,19 +96,21 @@ class TestRandomSamplers:
         levels = diffusion.levels(VP, diffusion.grids.Uniform(), 10)
         x = start(VP, 6)
         one, other = (
-            travel(sampler, VP, exact.gaussian(VP), levels, x)[0]
+            run_loop(sampler, VP, exact.gaussian(VP), levels, x)[0]
             for sampler in (diffusion.samplers.DDIM(1.0), diffusion.samplers.Ancestral("lower"))
         )
         np.testing.assert_array_equal(one, other)
-        assert not np.allclose(one, travel(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[0], atol=0.01)
+        assert not np.allclose(
+            one, run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[0], atol=0.01
+        )
 
     @pytest.mark.parametrize("process", [VP, EDM], ids=repr)
     def test_variances_of_ancestral_steps(self, process):
-        """The lower one is right where all data are one point, the upper one where they are N(0, I)."""
+        """The lower one is exact if the data are a single point, the upper one if they are N(0, I)."""
         levels = diffusion.levels(process, diffusion.grids.LogSNR(), 4, to_data=False)
         alpha, sigma = (np.float64(part) for part in (levels.alpha, levels.sigma))
-        passed = sigma[:-1] ** 2 - (alpha[:-1] / alpha[1:]) ** 2 * sigma[1:] ** 2  # of x_t given x_s
-        by_hand = {"lower": passed * (sigma[1:] / sigma[:-1]) ** 2, "upper": passed}
+        conditional = sigma[:-1] ** 2 - (alpha[:-1] / alpha[1:]) ** 2 * sigma[1:] ** 2  # variance of x_t given x_s
+        by_hand = {"lower": conditional * (sigma[1:] / sigma[:-1]) ** 2, "upper": conditional}
         for variance, expected in by_hand.items():
             noises = []
             for n in range(4):
@@ -119,7 +121,7 @@ class TestRandomSamplers:
             )
 
     def test_noise_of_churn(self):
-        """To σ̂ = (1 + γ) σ where σ is between two bounds, and as much as it says; not before or after."""
+        """It raises σ to (1 + γ) σ between the two bounds only, with the variance that the level says."""
         level = diffusion.level_at(EDM, jnp.float32(2.0))
         x = jnp.zeros((40_000, 2))
         for churn, ratio in (
@@ -127,40 +129,40 @@ class TestRandomSamplers:
             (diffusion.samplers.Churn(0.3, 2.5), 1),
             (diffusion.samplers.Churn(0.3, 0, 1), 1),
         ):
-            noisier, moved = churn(EDM, level, jax.random.key(0), x)
+            noisier, noisy = churn(EDM, level, jax.random.key(0), x)
             np.testing.assert_allclose(noisier.time, 2 * ratio, rtol=1e-6)
-            np.testing.assert_allclose(np.std(moved), 2 * np.sqrt(ratio**2 - 1), rtol=0.02)
-        _, moved = diffusion.samplers.Churn(0.3, scale=1.5)(EDM, level, jax.random.key(0), x)
-        np.testing.assert_allclose(np.std(moved), 1.5 * 2 * np.sqrt(1.3**2 - 1), rtol=0.02)
+            np.testing.assert_allclose(np.std(noisy), 2 * np.sqrt(ratio**2 - 1), rtol=0.02)
+        _, noisy = diffusion.samplers.Churn(0.3, scale=1.5)(EDM, level, jax.random.key(0), x)
+        np.testing.assert_allclose(np.std(noisy), 1.5 * 2 * np.sqrt(1.3**2 - 1), rtol=0.02)
 
     @pytest.mark.parametrize("process", [VP, DISCRETE], ids=repr)
     def test_churn_keeps_the_distribution(self, process):
-        """Of x at a level with more noise; at the end of discrete steps there is none, and nothing is added."""
+        """x has the distribution of the noisier level; discrete processes have none beyond their end."""
         for t in (0.5, process.end):
             level = diffusion.level_at(process, jnp.float32(t))
             mean, covariance = exact.marginal(float(level.alpha), float(level.sigma))
             unit = jax.random.normal(jax.random.key(0), (40_000, 2))
             x = jnp.float32(mean)[None] + unit @ jnp.float32(np.linalg.cholesky(covariance)).T
-            noisier, moved = diffusion.samplers.Churn(0.2)(process, level, jax.random.key(1), x)
+            noisier, noisy = diffusion.samplers.Churn(0.2)(process, level, jax.random.key(1), x)
             mean, covariance = exact.marginal(float(noisier.alpha), float(noisier.sigma))
-            np.testing.assert_allclose(np.mean(moved, axis=0), mean, atol=0.025)
-            np.testing.assert_allclose(np.cov(moved.T), covariance, atol=0.03)
+            np.testing.assert_allclose(np.mean(noisy, axis=0), mean, atol=0.025)
+            np.testing.assert_allclose(np.cov(noisy.T), covariance, atol=0.03)
             discrete = isinstance(process, diffusion.processes.DiscreteVariancePreserving)
             assert (noisier.log_snr < level.log_snr) == (not discrete or t < 1)
 
     def test_langevin_steps_keep_the_distribution(self):
-        """Up to the variance that steps of a finite size add: 1 / (1 − δ/2v) times v, for v of each axis."""
+        """Up to the discretization, which multiplies the variance v of each axis by 1 / (1 − δ/2v)."""
         process = diffusion.processes.EDM(start=0.5, end=1.0)
         levels = diffusion.level_at(process, jnp.float32([1.0, 1.0]))
         sampler = diffusion.samplers.PredictorCorrector(num_corrections=150)
         mean, _ = exact.marginal(1.0, 1.0)
         x = jnp.float32(mean)[None] + 3 * jax.random.normal(jax.random.key(0), (20_000, 2))
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, x)
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, x)
         variances = exact.VARIANCES + 1
-        kept = variances / (1 - 0.16**2 / variances)
+        stationary = variances / (1 - 0.16**2 / variances)
         np.testing.assert_allclose(np.mean(out, axis=0), mean, atol=5 * np.sqrt(1.7 / 20_000))
         np.testing.assert_allclose(
-            np.cov(out.T), exact.AXES @ np.diag(kept) @ exact.AXES.T, atol=5 * 1.8 / np.sqrt(1e4)
+            np.cov(out.T), exact.AXES @ np.diag(stationary) @ exact.AXES.T, atol=5 * 1.8 / np.sqrt(1e4)
         )
 
     @pytest.mark.parametrize(
@@ -176,9 +178,9 @@ class TestRandomSamplers:
     def test_gaussian_data(self, sampler, process, num_steps):
         levels = diffusion.levels(process, diffusion.grids.Karras(), num_steps, to_data=False)
         count = 2000
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, start(process, count))
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, start(process, count))
         mean, covariance = exact.marginal(float(levels.alpha[-1]), float(levels.sigma[-1]))
-        # Five standard errors, and what steps of a finite size leave.
+        # Five standard errors, and the discretization error.
         np.testing.assert_allclose(np.mean(out, axis=0), mean, atol=5 * np.sqrt(0.64 / count) + 0.02)
         np.testing.assert_allclose(np.cov(out.T), covariance, atol=5 * 0.64 * np.sqrt(2 / count) + 0.03)
 
@@ -198,12 +200,12 @@ class TestRandomSamplers:
     ],
     ids=str,
 )
-def test_finite_data_are_found(sampler):
-    """Each sample is one of the points, and each point has its share."""
+def test_finite_data_are_recovered(sampler):
+    """Each sample is one of the points, and the points are equally frequent."""
     process = diffusion.processes.VariancePreserving()
     levels = diffusion.levels(process, diffusion.grids.LogSNR(), 100)
     count = 600
-    out, _ = travel(sampler, process, exact.finite(process, POINTS), levels, start(process, count))
+    out, _ = run_loop(sampler, process, exact.finite(process, POINTS), levels, start(process, count))
     distance = np.linalg.norm(out[:, None] - POINTS, axis=-1)
     assert distance.min(axis=1).max() < 1e-3
     shares = np.bincount(distance.argmin(axis=1), minlength=3) / count
@@ -220,7 +222,7 @@ ALL = [
     diffusion.samplers.ProbabilityFlow(),
     diffusion.samplers.PredictorCorrector(diffusion.samplers.DDIM()),
 ]
-NEEDY = [
+NEED_SIGNAL = [
     diffusion.samplers.DPMSolver2(),
     diffusion.samplers.EulerMaruyama(),
     diffusion.samplers.Euler(diffusion.samplers.Churn(0.1)),
@@ -245,7 +247,7 @@ class TestNoSignal:
         ids=str,
     )
     def test_samples_and_gradients_are_finite(self, sampler, num_steps):
-        """Also where the first step begins at α = 0, and is the last one."""
+        """Also if the first step begins at α = 0 and is the last one."""
         process = diffusion.processes.LinearPath()
         levels = diffusion.levels(process, diffusion.grids.Uniform(), num_steps)
         assert isinstance(sampler, diffusion.samplers.Sampler) and not sampler.needs_signal
@@ -263,8 +265,8 @@ class TestNoSignal:
         if num_steps == 1:
             np.testing.assert_allclose(out, np.tile(np.float32(exact.MEAN), (2, 1)), rtol=1e-5)
 
-    @pytest.mark.parametrize("sampler", NEEDY, ids=str)
-    def test_what_divides_by_it_says_so(self, sampler):
+    @pytest.mark.parametrize("sampler", NEED_SIGNAL, ids=str)
+    def test_samplers_that_divide_by_alpha_raise(self, sampler):
         process = diffusion.processes.LinearPath()
 
         def draw(x):
@@ -276,18 +278,18 @@ class TestNoSignal:
                 function(jnp.zeros((2, 2)))
         near = dataclasses.replace(process, end=0.999)
         levels = diffusion.levels(near, diffusion.grids.Uniform(), 4)
-        out, _ = travel(sampler, near, exact.gaussian(near), levels, start(near, 2))
+        out, _ = run_loop(sampler, near, exact.gaussian(near), levels, start(near, 2))
         assert np.isfinite(out).all()
 
 
-class TestWalk:
+class TestSampleLoop:
     @pytest.mark.parametrize(
         "sampler",
-        [diffusion.samplers.DDIM(1.0), diffusion.samplers.DPMSolverPP(2), diffusion.samplers.Heun(), *NEEDY[:3]],
+        [diffusion.samplers.DDIM(1.0), diffusion.samplers.DPMSolverPP(2), diffusion.samplers.Heun(), *NEED_SIGNAL[:3]],
         ids=str,
     )
     def test_gradients_reach_the_first_noise(self, sampler):
-        """Of deterministic samplers those of the flow, through the last step to data too."""
+        """For deterministic samplers they are those of the flow, through the last step too."""
         levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 20)
         x = start(VP, 1)
         jacobian = jax.jit(
@@ -300,20 +302,20 @@ class TestWalk:
             matrix, _ = exact.flow(levels)
             np.testing.assert_allclose(jacobian, matrix, atol=0.03)
 
-    def test_moments_are_observed_before_each_step(self):
+    def test_the_observer_receives_the_state_before_each_step(self):
         levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         x = start(VP, 3)
-        out, seen = travel(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x, observe=lambda info: info)
-        assert seen.x.shape == seen.data.shape == (5, 3, 2)
-        np.testing.assert_array_equal(seen.x[0], x)
-        np.testing.assert_array_equal(seen.level.time, levels.time[:-1])
-        np.testing.assert_array_equal(seen.data[-1], out)
-        data, noise = exact.gaussian(VP)(jnp.asarray(seen.x[2]), levels.time[2])
-        np.testing.assert_allclose(seen.data[2], data, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(seen.x[3], levels.alpha[3] * data + levels.sigma[3] * noise, rtol=1e-5, atol=1e-6)
-        assert travel(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[1] is None
+        out, records = run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x, observe=lambda info: info)
+        assert records.x.shape == records.data.shape == (5, 3, 2)
+        np.testing.assert_array_equal(records.x[0], x)
+        np.testing.assert_array_equal(records.level.time, levels.time[:-1])
+        np.testing.assert_array_equal(records.data[-1], out)
+        data, noise = exact.gaussian(VP)(jnp.asarray(records.x[2]), levels.time[2])
+        np.testing.assert_allclose(records.data[2], data, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(records.x[3], levels.alpha[3] * data + levels.sigma[3] * noise, rtol=1e-5, atol=1e-6)
+        assert run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[1] is None
 
-    def test_what_is_known_is_put_in_after_each_step(self):
+    def test_the_constraint_applies_after_each_step(self):
         levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         known = 0.7
 
@@ -322,7 +324,7 @@ class TestWalk:
             return x.at[:, 0].set(level.alpha * known + level.sigma * noise)
 
         x = start(VP, 3)
-        out, seen = travel(
+        out, records = run_loop(
             diffusion.samplers.DDIM(),
             VP,
             exact.gaussian(VP),
@@ -331,21 +333,23 @@ class TestWalk:
             observe=lambda info: info.x,
             constrain=constrain,
         )
-        np.testing.assert_array_equal(seen[0], x)
+        np.testing.assert_array_equal(records[0], x)
         np.testing.assert_array_equal(out[:, 0], np.float32([known] * 3))
-        noises = (seen[1:, :, 0] - known * np.asarray(levels.alpha)[1:-1, None]) / np.asarray(levels.sigma)[1:-1, None]
+        noises = (records[1:, :, 0] - known * np.asarray(levels.alpha)[1:-1, None]) / np.asarray(levels.sigma)[
+            1:-1, None
+        ]
         assert len(np.unique(noises.round(4))) == 12  # fresh at each step
-        # The constrained x is what the next step sees.
-        data, noise = exact.gaussian(VP)(jnp.asarray(seen[3]), levels.time[3])
+        # The next step starts from the constrained x.
+        data, noise = exact.gaussian(VP)(jnp.asarray(records[3]), levels.time[3])
         np.testing.assert_allclose(
-            seen[4][:, 1], (levels.alpha[4] * data + levels.sigma[4] * noise)[:, 1], rtol=1e-5, atol=1e-6
+            records[4][:, 1], (levels.alpha[4] * data + levels.sigma[4] * noise)[:, 1], rtol=1e-5, atol=1e-6
         )
 
     def test_keys(self):
         levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         x = start(VP, 3)
         one, same, other = (
-            travel(diffusion.samplers.DDIM(1.0), VP, exact.gaussian(VP), levels, x, key=key)[0] for key in (1, 1, 2)
+            run_loop(diffusion.samplers.DDIM(1.0), VP, exact.gaussian(VP), levels, x, key=key)[0] for key in (1, 1, 2)
         )
         np.testing.assert_array_equal(one, same)
         assert (one != other).all()
@@ -379,7 +383,7 @@ class TestWalk:
         ids=str,
     )
     def test_evaluations(self, sampler):
-        """As often as a sampler says."""
+        """The denoiser is called as often as the sampler declares."""
         process, count = PATH, []
 
         def denoise(x, t):
@@ -406,7 +410,7 @@ class TestWalk:
     )
     @pytest.mark.parametrize("repeats", [1, 3])
     def test_the_last_step_evaluates_no_more_than_its_estimate_of_the_data(self, sampler, in_last, repeats):
-        """It is not repeated either."""
+        """Nor is it repeated."""
         times = []
 
         def denoise(x, t):
@@ -420,7 +424,7 @@ class TestWalk:
 
     @pytest.mark.parametrize("sampler", [diffusion.samplers.Heun(), diffusion.samplers.DPMSolver2()], ids=str)
     def test_the_loop_is_one_scan(self, sampler):
-        """Which holds the denoiser as often as a step evaluates it."""
+        """It contains the denoiser as often as a step evaluates it."""
         traces = []
 
         def denoise(x, t):
@@ -448,7 +452,7 @@ class TestNames:
         sampler = diffusion.samplers.by_name(name)
         assert isinstance(sampler, diffusion.samplers.Sampler)
         levels = diffusion.levels(PATH, diffusion.grids.LogSNR(), 20)
-        out, _ = travel(sampler, PATH, exact.gaussian(PATH), levels, start(PATH, 2))
+        out, _ = run_loop(sampler, PATH, exact.gaussian(PATH), levels, start(PATH, 2))
         assert np.isfinite(out).all()
 
     @pytest.mark.parametrize("name", diffusion.grids.GRIDS)

@@ -25,8 +25,8 @@ def convert(
       target: parametrization of the result.
 
     Returns:
-      q in the ``target`` parametrization, (B, ...). Where α or σ is 0 it is the exact limit if there is one; compiled
-      functions return NaN or infinity if there is none.
+      q in the ``target`` parametrization, (B, ...). Where α or σ is 0 it is the exact limit if that exists;
+      otherwise compiled functions return NaN or infinity.
 
     Raises:
       ValueError: if ``value`` does not determine the result, outside of compiled functions.

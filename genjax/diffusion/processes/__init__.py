@@ -3,7 +3,7 @@
 from genjax.diffusion.processes.base import (
     Level,
     NoiseProcess,
-    Rates,
+    ProcessRates,
     check_process,
     conditional_variance,
     level_at,
@@ -22,7 +22,7 @@ __all__ = [
     "Level",
     "LinearPath",
     "NoiseProcess",
-    "Rates",
+    "ProcessRates",
     "SubVariancePreserving",
     "VarianceExploding",
     "VariancePreserving",

@@ -79,7 +79,7 @@ def level_at(process: NoiseProcess, t: Array) -> Level:
     return Level(t, process.alpha(t), process.sigma(t), process.log_snr(t))
 
 
-class Rates(NamedTuple):
+class ProcessRates(NamedTuple):
     """Rates of change of a process, in the shape of the times: α′, σ′ and g² of equation 3."""
 
     alpha: Array
@@ -87,14 +87,14 @@ class Rates(NamedTuple):
     diffusion: Array
 
 
-def rates(process: NoiseProcess, t: Array) -> Rates:
+def rates(process: NoiseProcess, t: Array) -> ProcessRates:
     """Return the rates of change of a process at times t."""
 
     def derivative(function: str) -> Array:
         return jax.jvp(getattr(process, function), (t,), (jnp.ones_like(t),))[1]
 
     diffusion = -derivative("log_snr") * jnp.square(process.sigma(t))  # equation 3
-    return Rates(derivative("alpha"), derivative("sigma"), diffusion)
+    return ProcessRates(derivative("alpha"), derivative("sigma"), diffusion)
 
 
 def conditional_variance(t: Level, s: Level) -> Array:

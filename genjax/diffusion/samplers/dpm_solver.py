@@ -153,5 +153,5 @@ class DPMSolverPP(Sampler):
 
 
 def _positive(ratio: Array, is_valid: Array) -> Array:
-    """Return a ratio of step sizes, or 1 where there is none, so that nothing is divided by 0."""
+    """Return a ratio of step sizes, or 1 where it is undefined, so that nothing is divided by 0."""
     return jnp.where(is_valid, ratio, 1.0)

@@ -39,7 +39,7 @@ class TestFormulas:
         np.testing.assert_allclose(steps, np.linspace(*ends, 21), atol=5e-3 if ends[0] < -10 else 1e-3)
 
     def test_karras(self, process):
-        """Equation 5: (σ_max^{1/ρ} + i/(N − 1) (σ_min^{1/ρ} − σ_max^{1/ρ}))^ρ, of σ/α."""
+        """Equation 5: (σ_max^{1/ρ} + i/(N − 1) (σ_min^{1/ρ} − σ_max^{1/ρ}))^ρ, for σ/α."""
         largest, smallest = np.exp(-0.5 * np.float64(process.log_snr(jnp.float32([process.end, process.start]))))
         for rho in (1.0, 3.0, 7.0):
             ratios = np.exp(-0.5 * log_snrs(process, diffusion.grids.Karras(rho), 18))
@@ -48,7 +48,7 @@ class TestFormulas:
 
 
 def test_karras_of_edm():
-    """σ is the time itself."""
+    """There σ is the time itself."""
     i = np.arange(18)
     expected = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(diffusion.grids.Karras().times(diffusion.processes.EDM(), 18), expected, rtol=2e-5)
@@ -77,7 +77,7 @@ class TestLevels:
                 diffusion.levels(process, grid, 1, to_data=False).time, np.float32([80, 0.002])
             )
 
-    def test_they_are_known_numbers_in_compiled_functions(self):
+    def test_levels_are_concrete_in_compiled_functions(self):
         @jax.jit
         def compiled(x):
             levels = diffusion.levels(diffusion.processes.VariancePreserving(), diffusion.grids.Karras(), 4)
@@ -105,7 +105,7 @@ class TestTimes:
         )
 
     @pytest.mark.parametrize("values", [(0.1, 0.5), (1.0, 0.5, 0.5), (1.0, float("nan"))])
-    def test_they_must_fall(self, values):
+    def test_they_must_decrease(self, values):
         with pytest.raises(ValueError, match=r"times must decrease, from noise to data"):
             diffusion.grids.Custom(values)
 
@@ -130,8 +130,8 @@ class TestErrors:
         [diffusion.processes.LinearPath(), diffusion.processes.VariancePreserving(start=0.0)],
         ids=["alpha = 0", "sigma = 0"],
     )
-    def test_infinite_log_snrs_have_a_stand_in(self, grid, process):
-        """The ends are kept; what lies between is where it would be with ends at ±12."""
+    def test_infinite_log_snrs_are_replaced(self, grid, process):
+        """The ends are exact; the points in between are those of ends at ±12."""
         levels = diffusion.levels(process, grid, 5, to_data=False)
         assert levels.time[0] == process.end and levels.time[-1] == process.start
         ends = [float(process.log_snr(jnp.float32(t))) for t in (process.end, process.start)]

@@ -1,4 +1,4 @@
-"""Weightings agree where they are the same loss, and times of training have their distributions."""
+"""Weightings agree where they are the same loss, and training times have their distributions."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ U = jnp.asarray((np.arange(4_000) + 0.5) / 4_000, jnp.float32)
 
 
 def errors_of(noise_error, process, t, output_error=0.0):
-    """One error in all its units, for examples of three numbers: equation 1."""
+    """Return one error in all units, for examples of three elements: equation 1."""
     ratio = jnp.square(process.sigma(t) / process.alpha(t))
     return Errors(ratio * noise_error, noise_error, jnp.broadcast_to(output_error, t.shape), 3)
 

@@ -1,4 +1,4 @@
-"""Noise processes against their formulas in double precision, and rates against differences."""
+"""Noise processes against their formulas in double precision, and rates against finite differences."""
 
 import math
 
@@ -14,7 +14,7 @@ LO, HI = 0.1, 20.0  # β of the continuous processes
 
 
 def integral(t):
-    """∫ β."""
+    """Return ∫ β."""
     return LO * t + 0.5 * (HI - LO) * t**2
 
 
@@ -34,7 +34,7 @@ LOW, HIGH = (math.atan(math.exp(-0.5 * end)) for end in (9.0, -11.0))
 
 
 def shifted(t):
-    """σ / α."""
+    """Return σ / α."""
     return FACTOR * np.tan(LOW + (HIGH - LOW) * t)
 
 
@@ -113,7 +113,7 @@ class TestFormulas:
 
 @pytest.mark.parametrize("process", ALL, ids=repr)
 class TestProcess:
-    def test_it_is_one(self, process):
+    def test_it_is_a_noise_process(self, process):
         assert isinstance(process, diffusion.processes.NoiseProcess)
         assert hash(process) == hash(process)
         diffusion.processes.check_process(process)
@@ -127,7 +127,7 @@ class TestProcess:
         t = times(process, 1001)
         log_snr = np.asarray(process.log_snr(jnp.asarray(t)))
         back = process.time(jnp.asarray(log_snr))
-        # What a rounding of the log-SNR moves, beside one of the time.
+        # Effect of rounding the log-SNR, in addition to that of rounding the time.
         slope = np.abs(np.gradient(np.float64(log_snr), np.float64(t)))
         rounding = np.finfo(np.float32).eps * (np.maximum(1, np.abs(log_snr)) / slope + t)
         assert (np.abs(np.float64(back) - t) <= 8 * rounding + 1e-7 * process.end).all()
@@ -145,7 +145,7 @@ class TestProcess:
         np.testing.assert_allclose(change.alpha, slopes[1], rtol=1e-5, atol=1e-8)
         np.testing.assert_allclose(change.sigma, slopes[2], rtol=1e-5, atol=1e-8)
         np.testing.assert_allclose(change.diffusion, -slopes[3] * sigma**2, rtol=1e-5)
-        # Of what is added to x_t: d σ²/dt = 2 f σ² + g².
+        # The variance of x_t obeys dσ²/dt = 2 f σ² + g².
         drift = change.alpha / np.asarray(process.alpha(jnp.asarray(t)))
         np.testing.assert_allclose(2 * sigma * slopes[2] - 2 * drift * sigma**2, change.diffusion, rtol=1e-4, atol=1e-8)
 
@@ -257,7 +257,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"Wave is not monotone: .* after t = 0.5"):
             diffusion.processes.check_process(Wave())
 
-    def test_a_log_snr_that_is_none(self):
+    def test_a_log_snr_that_is_nan(self):
         with pytest.raises(ValueError, match=r"LinearPath is not monotone"):
             diffusion.processes.check_process(diffusion.processes.LinearPath(end=1.5))
 

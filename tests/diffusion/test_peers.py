@@ -30,7 +30,7 @@ X = np.float32(np.random.default_rng(0).normal(size=(4, 3)))
 
 
 def noise_of(x, time, tanh, sin):
-    """Return a smooth function of x, of about unit variance, and of a time in [0, 1], in place of a network's output."""
+    """Return a smooth function of x with unit variance and a time in [0, 1], in place of a network's output."""
     return 0.9 * tanh(x + 0.5 * time) + 0.1 * sin(3 * x)
 
 

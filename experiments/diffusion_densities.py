@@ -74,17 +74,17 @@ def experiment(
     scale = float(jnp.std(chosen.sample(jax.random.key(3), 10_000)))
     fields: dict[str, dict[str, Any]] = {
         "edm": {
-            "process": diffusion.EDM(start=0.002 * scale, end=60.0 * scale),
-            "parametrization": diffusion.Preconditioned(data_scale=scale),
-            "times": diffusion.LogNormal(mean=float(jnp.log(scale)) - 2.0, deviation=2.0),
+            "process": diffusion.processes.EDM(start=0.002 * scale, end=60.0 * scale),
+            "parametrization": diffusion.parametrizations.Preconditioned(data_scale=scale),
+            "times": diffusion.times.LogNormal(mean=float(jnp.log(scale)) - 2.0, std=2.0),
         },
         "velocity": {
-            "process": diffusion.Cosine(shift=-2 * float(jnp.log(scale))),
-            "parametrization": diffusion.Velocity(data_scale=scale),
+            "process": diffusion.processes.Cosine(shift=-2 * float(jnp.log(scale))),
+            "parametrization": diffusion.parametrizations.Velocity(data_scale=scale),
         },
         "flow_matching": {
-            "process": diffusion.LinearPath(start=1e-3),
-            "parametrization": diffusion.Flow(data_scale=scale),
+            "process": diffusion.processes.LinearPath(start=1e-3),
+            "parametrization": diffusion.parametrizations.Flow(data_scale=scale),
         },
     }
     model = diffusion.Diffusion(

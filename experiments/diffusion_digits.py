@@ -51,11 +51,14 @@ def experiment(
     fields = {
         "velocity": {},
         "edm": {
-            "process": diffusion.EDM(),
-            "parametrization": diffusion.Preconditioned(data_scale=0.75),
-            "times": diffusion.LogNormal(),
+            "process": diffusion.processes.EDM(),
+            "parametrization": diffusion.parametrizations.Preconditioned(data_scale=0.75),
+            "times": diffusion.times.LogNormal(),
         },
-        "flow_matching": {"process": diffusion.LinearPath(), "parametrization": diffusion.Flow()},
+        "flow_matching": {
+            "process": diffusion.processes.LinearPath(),
+            "parametrization": diffusion.parametrizations.Flow(),
+        },
     }
     model = diffusion.Diffusion(
         shape=(8, 8, 1),

@@ -44,11 +44,11 @@ BATCH, STEPS, SAMPLES, SAMPLER_STEPS, LEARNING_RATE = 32, 4, 16, 50, 1e-4
 MODEL = diffusion.Diffusion(
     shape=SHAPE,
     net=nets.UNet(FEATURES, MULTIPLIERS, BLOCKS, num_groups=GROUPS, modulation="shift"),
-    process=diffusion.DiscreteVariancePreserving(),
-    parametrization=diffusion.Noise(),
-    times=diffusion.DiscreteTimes(),
-    sampler=diffusion.DDIM(),
-    grid=diffusion.Uniform(),
+    process=diffusion.processes.DiscreteVariancePreserving(),
+    parametrization=diffusion.parametrizations.Noise(),
+    times=diffusion.times.DiscreteTimes(),
+    sampler=diffusion.samplers.DDIM(),
+    grid=diffusion.grids.Uniform(),
     num_steps=SAMPLER_STEPS,
 )
 Contestants = dict[str, Callable[[], float]]

@@ -25,20 +25,20 @@ from genjax import diffusion, load_run
 from genjax.core import step_key
 from genjax.metrics import feature_network
 
-SAMPLERS: Mapping[str, diffusion.Sampler] = {
-    "ancestral, lower variance": diffusion.Ancestral(),
-    "ancestral, upper variance": diffusion.Ancestral("upper"),
-    "Euler-Maruyama": diffusion.EulerMaruyama(),
-    "predictor-corrector": diffusion.PredictorCorrector(diffusion.Ancestral()),
-    "annealed Langevin": diffusion.PredictorCorrector(),
-    "DPM-Solver++ (2M SDE)": diffusion.DPMSolverPP(2, stochastic=True),
-    "Heun with churn": diffusion.Heun(diffusion.Churn(0.2)),
-    "DDIM": diffusion.DDIM(),
-    "Euler": diffusion.Euler(),
-    "Heun": diffusion.Heun(),
-    "DPM-Solver-2": diffusion.DPMSolver2(),
-    "DPM-Solver++ (2M)": diffusion.DPMSolverPP(2),
-    "DPM-Solver++ (3M)": diffusion.DPMSolverPP(3),
+SAMPLERS: Mapping[str, diffusion.samplers.Sampler] = {
+    "ancestral, lower variance": diffusion.samplers.Ancestral(),
+    "ancestral, upper variance": diffusion.samplers.Ancestral("upper"),
+    "Euler-Maruyama": diffusion.samplers.EulerMaruyama(),
+    "predictor-corrector": diffusion.samplers.PredictorCorrector(diffusion.samplers.Ancestral()),
+    "annealed Langevin": diffusion.samplers.PredictorCorrector(),
+    "DPM-Solver++ (2M SDE)": diffusion.samplers.DPMSolverPP(2, stochastic=True),
+    "Heun with churn": diffusion.samplers.Heun(diffusion.samplers.Churn(0.2)),
+    "DDIM": diffusion.samplers.DDIM(),
+    "Euler": diffusion.samplers.Euler(),
+    "Heun": diffusion.samplers.Heun(),
+    "DPM-Solver-2": diffusion.samplers.DPMSolver2(),
+    "DPM-Solver++ (2M)": diffusion.samplers.DPMSolverPP(2),
+    "DPM-Solver++ (3M)": diffusion.samplers.DPMSolverPP(3),
 }
 
 

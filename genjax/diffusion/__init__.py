@@ -1,115 +1,50 @@
-"""Diffusion models: a noise process, a denoiser, a sampler."""
+"""Diffusion models and flow matching: a noise process, a denoiser and a sampler.
 
-from genjax.diffusion.ancestral import DDIM, Ancestral
-from genjax.diffusion.coupling import Coupling, SinkhornCoupling
+``Diffusion`` is the model. Its choices are values of the namespaces ``processes``, ``parametrizations``,
+``weightings``, ``times``, ``score_matching``, ``couplings``, ``samplers`` and ``grids``:
+
+>>> from genjax import diffusion, nets
+>>> model = diffusion.Diffusion(
+...     shape=(2,),
+...     net=nets.DenoisingMLP((16, 16)),
+...     process=diffusion.processes.LinearPath(),
+...     parametrization=diffusion.parametrizations.Flow(),
+...     sampler=diffusion.samplers.Heun(),
+...     grid=diffusion.grids.Uniform(),
+... )
+"""
+
+from genjax.diffusion import couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings
 from genjax.diffusion.diffusion import Diffusion
-from genjax.diffusion.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.editing import edit, inpaint
-from genjax.diffusion.grid import Grid, Karras, LogSNR, Times, Uniform, levels
-from genjax.diffusion.guidance import by_classifier, classifier_free, thresholded
-from genjax.diffusion.ode import Churn, Euler, EulerMaruyama, Heun, PredictorCorrector, ProbabilityFlow
-from genjax.diffusion.parametrization import (
-    Data,
-    Flow,
-    Noise,
-    Parametrization,
-    Preconditioned,
-    Prediction,
-    Score,
-    Velocity,
-    convert,
-)
-from genjax.diffusion.process import Level, NoiseProcess, check_process, level
-from genjax.diffusion.processes import (
-    EDM,
-    Cosine,
-    DiscreteVariancePreserving,
-    LinearPath,
-    SubVariancePreserving,
-    VarianceExploding,
-    VariancePreserving,
-)
-from genjax.diffusion.reflow import pairs
-from genjax.diffusion.sampling import Denoise, Moment, Sampler, walk
-from genjax.diffusion.score_matching import Denoising, ScoreMatching, Sliced
-from genjax.diffusion.weighting import (
-    DiscreteTimes,
-    Errors,
-    LogitNormal,
-    LogNormal,
-    MinSNR,
-    Output,
-    Simple,
-    TimeDistribution,
-    UniformLogSNR,
-    UniformTimes,
-    VariationalBound,
-    Weighting,
-)
+from genjax.diffusion.grids import levels
+from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
+from genjax.diffusion.loop import StepInfo, sample_loop
+from genjax.diffusion.parametrizations import Prediction, convert
+from genjax.diffusion.processes import Level, level_at
+from genjax.diffusion.reflow import reflow_pairs
 
 __all__ = [
-    "DDIM",
-    "EDM",
-    "Ancestral",
-    "Churn",
-    "Cosine",
-    "Coupling",
-    "DPMSolver2",
-    "DPMSolverPP",
-    "Data",
-    "Denoise",
-    "Denoising",
     "Diffusion",
-    "DiscreteTimes",
-    "DiscreteVariancePreserving",
-    "Errors",
-    "Euler",
-    "EulerMaruyama",
-    "Flow",
-    "Grid",
-    "Heun",
-    "Karras",
     "Level",
-    "LinearPath",
-    "LogNormal",
-    "LogSNR",
-    "LogitNormal",
-    "MinSNR",
-    "Moment",
-    "Noise",
-    "NoiseProcess",
-    "Output",
-    "Parametrization",
-    "Preconditioned",
     "Prediction",
-    "PredictorCorrector",
-    "ProbabilityFlow",
-    "Sampler",
-    "Score",
-    "ScoreMatching",
-    "Simple",
-    "SinkhornCoupling",
-    "Sliced",
-    "SubVariancePreserving",
-    "TimeDistribution",
-    "Times",
-    "Uniform",
-    "UniformLogSNR",
-    "UniformTimes",
-    "VarianceExploding",
-    "VariancePreserving",
-    "VariationalBound",
-    "Velocity",
-    "Weighting",
-    "by_classifier",
-    "check_process",
-    "classifier_free",
+    "StepInfo",
+    "classifier_free_guidance",
+    "classifier_guidance",
     "convert",
+    "couplings",
+    "dynamic_thresholding",
     "edit",
+    "grids",
     "inpaint",
-    "level",
+    "level_at",
     "levels",
-    "pairs",
-    "thresholded",
-    "walk",
+    "parametrizations",
+    "processes",
+    "reflow_pairs",
+    "sample_loop",
+    "samplers",
+    "score_matching",
+    "times",
+    "weightings",
 ]

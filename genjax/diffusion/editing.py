@@ -1,28 +1,28 @@
-"""Editing and inpainting of data with a model as it is trained.
+"""Editing and inpainting with a trained model.
 
-To edit, data x become noise of a level between, and a sampler goes the rest of the way,
+``edit`` adds noise to data x up to an intermediate level and lets a sampler remove it,
 
     x_t = α x + σ ε,                                                                                             (1)
 
-so that what is coarser than the noise is kept and what is finer is drawn anew. Where x has a density of its own, other
-than that of the data, both become more like each other the more noise there is.
+so that features coarser than the noise are preserved and finer ones are drawn anew. The more noise, the closer the
+result is to the data and the further from x.
 
-To inpaint, what is known of x, by a mask m, is put in after each step, with the noise of its level,
+``inpaint`` inserts the known part of x, given by a mask m, after each step, with the noise of its level,
 
     x_s ← m (α_s x + σ_s ε) + (1 − m) x_s,        x_s ~ p(x_s | x_t).                                             (2)
 
-What the step has drawn for the rest could not see what is put in beside it. So each step is taken several times, and
-between two of them noise leads back to where it began,
+The step has drawn the unknown part without seeing the noisy values that are inserted next to it. So each step is taken
+several times, with noise in between that leads back to level t,
 
     x_t ~ q(x_t | x_s) = N(α_t/α_s x_s, σ²_{t|s}).                                                                (3)
 
-What remains as bias: the rest comes to agree with x_s, which is not yet what is known but that with noise, so that at
-the levels of much noise it is spread too widely, and too near its mean without anything known. This passes with the
-noise, if there are steps and repeats enough at the last levels to forget it; each forgets a share of it that is about
-σ²_{t|s} over the variance of the rest. Besides, repeats gather the errors of a step: more of them want more steps.
+A bias remains: the unknown part agrees with x_s, the known part with noise, so that at high noise it is too diffuse and
+too close to its unconditional mean. The bias vanishes with the noise if the last levels have enough steps and
+resamplings to forget it; each forgets a fraction of about σ²_{t|s} over the variance of the unknown part. Resamplings
+also accumulate the errors of a step: more of them need more steps.
 
 Equation 1: Chenlin Meng et al. 2022, arXiv:2108.01073. Equations 2 and 3: Andreas Lugmayr et al. 2022,
-arXiv:2201.09865; theirs goes back by several levels at once, and begins without what is known.
+arXiv:2201.09865, who return by several levels at once and start without the known part.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Variables
-from genjax.diffusion.ancestral import Ancestral
 from genjax.diffusion.diffusion import Diffusion
-from genjax.diffusion.grid import Grid
-from genjax.diffusion.process import Level
-from genjax.diffusion.sampling import Sampler, walk
+from genjax.diffusion.grids import Grid, GridName
+from genjax.diffusion.loop import sample_loop
+from genjax.diffusion.processes import Level
+from genjax.diffusion.samplers import Ancestral, Sampler, SamplerName, as_sampler
 from genjax.ops import check_at_least, checked_examples
 
 
@@ -50,39 +50,42 @@ def edit(
     *,
     strength: float,
     num_steps: int | None = None,
-    sampler: Sampler | None = None,
-    grid: Grid | None = None,
+    sampler: Sampler | SamplerName | None = None,
+    grid: Grid | GridName | None = None,
     **guidance: Any,
 ) -> Array:
-    """Draw data like x.
+    """Draw variations of x.
 
     Args:
-      model: the model.
-      variables: of the model.
+      model: trained model.
+      variables: the model's variables.
       key: typed key.
-      x: (B, *shape).
-      strength: share of the grid's steps that is taken, in (0, 1], one at least; 1 keeps only what the process keeps.
-      num_steps: of the whole grid; None for the model's own.
-      sampler: None for the model's own.
-      grid: None for the model's own.
-      **guidance: ``label``, ``guidance`` and the other settings of ``Diffusion.denoiser``.
+      x: data, (B, *shape).
+      strength: fraction of the grid's steps that are taken, in (0, 1], and at least one step; 1 forgets x as far as the
+        process does.
+      num_steps: number of steps of the whole grid; None for the model's own.
+      sampler: sampler or its name; None for the model's own.
+      grid: time grid or its name; None for the model's own.
+      **guidance: ``label``, ``guidance`` and the other arguments of ``Diffusion.denoiser``.
 
     Returns:
-      (B, *shape).
+      Data, (B, *shape).
 
     Raises:
-      ValueError: for a strength out of range.
+      ValueError: if the strength is out of range.
     """
     if not 0 < strength <= 1:
-        raise ValueError(f"strength is {strength}, but must be in (0, 1]: 1 forgets x, next to 0 leaves it as it is")
+        raise ValueError(
+            f"strength is {strength}, but must be in (0, 1]; 1 forgets x, values near 0 leave it unchanged"
+        )
     x, denoise = checked_examples(x, model.shape), model.denoiser(variables, **guidance)
-    steps = model.levels(num_steps, grid)
-    num_all = len(steps.t) - 1
-    first = num_all - max(1, round(strength * num_all))
-    steps = jax.tree.map(lambda a: a[first:], steps)
-    noise_key, walk_key = jax.random.split(key)
-    noisy = steps.alpha[0] * x + steps.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)  # equation 1
-    return walk(sampler or model.sampler, model.process, denoise, steps, walk_key, noisy)[0]
+    levels = model.levels(num_steps, grid)
+    total = len(levels.time) - 1
+    first = total - max(1, round(strength * total))
+    levels = jax.tree.map(lambda a: a[first:], levels)
+    noise_key, loop_key = jax.random.split(key)
+    x_t = levels.alpha[0] * x + levels.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)  # equation 1
+    return sample_loop(as_sampler(sampler, model.sampler), model.process, denoise, levels, loop_key, x_t)[0]
 
 
 def inpaint(
@@ -90,60 +93,61 @@ def inpaint(
     variables: Variables,
     key: Array,
     x: Array,
-    known: Array,
+    mask: Array,
     *,
-    resamplings: int = 10,
+    num_resamplings: int = 10,
     num_steps: int | None = None,
-    sampler: Sampler | None = None,
-    grid: Grid | None = None,
+    sampler: Sampler | SamplerName | None = None,
+    grid: Grid | GridName | None = None,
     **guidance: Any,
 ) -> Array:
-    """Draw what is not known of x.
+    """Draw the unknown part of x given the known part.
 
     Args:
-      model: the model.
-      variables: of the model.
+      model: trained model.
+      variables: the model's variables.
       key: typed key.
-      x: (B, *shape); where it is not known, any number will do, and NaN too.
-      known: which of x is known, bool, of a shape that broadcasts to that of x, such as (H, W, 1) for images.
-      resamplings: how often each step is taken, but the last.
-      num_steps: of the grid; None for the model's own.
-      sampler: None for ``Ancestral()``; with resamplings it may not be one that remembers earlier steps.
-      grid: None for the model's own.
-      **guidance: ``label``, ``guidance`` and the other settings of ``Diffusion.denoiser``.
+      x: data, (B, *shape); unknown values may be anything, NaN included.
+      mask: True where x is known; bool, broadcastable to the shape of x, such as (H, W, 1) for images.
+      num_resamplings: number of times each step but the last is taken.
+      num_steps: number of steps of the grid; None for the model's own.
+      sampler: sampler or its name; None for ``Ancestral()``. Multistep samplers need ``num_resamplings=1``.
+      grid: time grid or its name; None for the model's own.
+      **guidance: ``label``, ``guidance`` and the other arguments of ``Diffusion.denoiser``.
 
     Returns:
-      (B, *shape), with what is known as it was.
+      Data (B, *shape), equal to x where it is known.
 
     Raises:
-      ValueError: for a mask of another shape or dtype, or a sampler that cannot repeat its steps.
+      ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
     """
-    check_at_least("resamplings", resamplings, 1)
-    known = _checked_mask(known, x)
-    x, denoise = checked_examples(jnp.where(known, x, 0), model.shape), model.denoiser(variables, **guidance)
-    steps = model.levels(num_steps, grid)
+    check_at_least("num_resamplings", num_resamplings, 1)
+    mask = _checked_mask(mask, x)
+    x, denoise = checked_examples(jnp.where(mask, x, 0), model.shape), model.denoiser(variables, **guidance)
+    levels = model.levels(num_steps, grid)
 
-    def constrain(key: Array, here: Level, drawn: Array) -> Array:
+    def constrain(key: Array, level: Level, x_s: Array) -> Array:
         noise = jax.random.normal(key, x.shape, x.dtype)
-        return jnp.where(known, here.alpha * x + here.sigma * noise, drawn)  # equation 2
+        return jnp.where(mask, level.alpha * x + level.sigma * noise, x_s)  # equation 2
 
-    noise_key, walk_key = jax.random.split(key)
-    # Of the rest nothing is known: it begins as samples do.
-    begin = jnp.where(known, steps.alpha[0] * x, 0) + steps.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)
-    options = {"constrain": constrain, "repeats": resamplings}
-    return walk(sampler or Ancestral(), model.process, denoise, steps, walk_key, begin, **options)[0]
+    noise_key, loop_key = jax.random.split(key)
+    noise = levels.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)
+    x_t = jnp.where(mask, levels.alpha[0] * x, 0) + noise  # the unknown part starts as pure noise, as in sampling
+    options = {"constrain": constrain, "repeats": num_resamplings}
+    return sample_loop(as_sampler(sampler, Ancestral()), model.process, denoise, levels, loop_key, x_t, **options)[0]
 
 
-def _checked_mask(known: Array, x: Array) -> Array:
+def _checked_mask(mask: Array, x: Array) -> Array:
     """Return the mask in the shape of x."""
-    if known.dtype != bool:
-        raise ValueError(f"known has dtype {known.dtype}, but must be bool: True where x is known; compare with 0")
+    if mask.dtype != bool:
+        raise ValueError(f"mask has dtype {mask.dtype}, but must be bool, True where x is known; use mask != 0")
     try:
-        shape = np.broadcast_shapes(known.shape, x.shape)
+        shape = np.broadcast_shapes(mask.shape, x.shape)
     except ValueError:
         shape = None
     if shape != x.shape:
         raise ValueError(
-            f"known has shape {known.shape}, but must broadcast to that of x, {x.shape}; (B, ...) for a mask of each"
+            f"mask has shape {mask.shape}, but must broadcast to that of x, {x.shape}; give each example a mask with "
+            "shape (B, ...)"
         )
-    return jnp.broadcast_to(known, x.shape)
+    return jnp.broadcast_to(mask, x.shape)

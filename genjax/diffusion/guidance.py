@@ -1,6 +1,6 @@
-"""Guidance: denoisers made of others, for samplers.
+"""Guidance: denoisers modified for sampling.
 
-Classifier-free guidance goes from what a denoiser says without a label towards, and beyond, what it says with one,
+Classifier-free guidance extrapolates from the denoiser without a label to the one with a label,
 
     ε̂ = ε̂(∅) + w (ε̂(y) − ε̂(∅)),                                                                                  (1)
 
@@ -8,12 +8,12 @@ classifier guidance adds the gradient of a classifier of noisy data to the score
 
     ε̂ = ε̂ − w σ ∇ log p(y | x_t),                                                                                (2)
 
-and dynamic thresholding keeps x̂₀ in the range of data: of every example, the values beyond the p-th percentile s of its
-magnitudes are cut off, and where s exceeds 1 all are divided by it.
+and dynamic thresholding keeps x̂₀ in the range of the data: with s the p-th percentile of an example's magnitudes, at
+least 1, its values are clipped to [−s, s] and divided by s.
 
-Equation 1: Jonathan Ho and Tim Salimans 2022, arXiv:2207.12598, with w = 1 for none; the interval: Tuomas Kynkäänniemi
-et al. 2024, arXiv:2404.07724. Equation 2: Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233. Thresholds: Chitwan
-Saharia et al. 2022, arXiv:2205.11487.
+Equation 1: Jonathan Ho and Tim Salimans 2022, arXiv:2207.12598, where w = 1 is no guidance; the guidance interval:
+Tuomas Kynkäänniemi et al. 2024, arXiv:2404.07724. Equation 2: Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
+Dynamic thresholding: Chitwan Saharia et al. 2022, arXiv:2205.11487.
 """
 
 from __future__ import annotations
@@ -25,87 +25,87 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.diffusion.parametrization import Prediction, per_example
-from genjax.diffusion.process import NoiseProcess, level
-from genjax.diffusion.sampling import Denoise
+from genjax.diffusion.parametrizations import Prediction
+from genjax.diffusion.processes import NoiseProcess, level_at
+from genjax.diffusion.samplers import Denoise
 from genjax.ops import check_at_least, one_hot_label
 
 LabelledDenoise = Callable[[Array, Array, Array], Prediction]  # x_t (N, ...), t () and labels (N,) -> x₀ and ε
 
 
-def classifier_free(
+def classifier_free_guidance(
     denoise: LabelledDenoise,
     label: Array | int,
-    none: int,
+    null_label: int,
     weight: float,
-    active: Callable[[Array], Array] | None = None,
+    is_active: Callable[[Array], Array] | None = None,
 ) -> Denoise:
-    """Return the denoiser of equation 1, which calls the other once, for both of its terms.
+    """Return the denoiser of equation 1. It evaluates both terms in one call of ``denoise``.
 
     Args:
-      denoise: of labels too.
-      label: y, for all or (N,).
-      none: ∅.
-      weight: w.
-      active: from a time to whether there is guidance; where there is none, the second term is not computed. None for
-        guidance at all times.
+      denoise: denoiser that takes labels.
+      label: class y of all examples, or int32 (N,).
+      null_label: label that stands for no label, ∅.
+      weight: guidance weight, w.
+      is_active: function from a time to whether guidance applies; elsewhere only the term with the label is computed.
+        None to apply guidance at all times.
     """
 
-    def plain(x: Array, t: Array) -> Prediction:
+    def unguided(x: Array, t: Array) -> Prediction:
         return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (len(x),)))
 
     def guided(x: Array, t: Array) -> Prediction:
         labels = jnp.broadcast_to(jnp.asarray(label), (len(x),))
-        both = denoise(jnp.concatenate([x, x]), t, jnp.concatenate([labels, jnp.full_like(labels, none)]))
+        both = denoise(jnp.concatenate([x, x]), t, jnp.concatenate([labels, jnp.full_like(labels, null_label)]))
         with_label, without = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], both) for i in range(2))
         return jax.tree.map(lambda y, n: n + weight * (y - n), with_label, without)  # equation 1
 
-    if active is None:
+    if is_active is None:
         return guided
-    return lambda x, t: jax.lax.cond(active(t), guided, plain, x, t)
+    return lambda x, t: jax.lax.cond(is_active(t), guided, unguided, x, t)
 
 
-def by_classifier(
+def classifier_guidance(
     denoise: Denoise, process: NoiseProcess, log_prob: Callable[[Array, Array], Array], weight: float = 1.0
 ) -> Denoise:
-    """Return the denoiser of equation 2; where α = 0 it is NaN.
+    """Return the denoiser of equation 2; it is NaN where α = 0.
 
     Args:
-      denoise: without labels.
-      process: the noise process.
-      log_prob: of the wanted labels, from x_t (N, ...) and t () to log p(y | x_t), (N,), nats.
-      weight: w; 1 for Bayes' rule.
+      denoise: unconditional denoiser.
+      process: noise process.
+      log_prob: log-probability of the desired labels, nats: from x_t (N, ...) and t () to log p(y | x_t), (N,).
+      weight: guidance weight, w; 1 is Bayes' rule.
     """
     check_at_least("weight", weight, 0)
 
     def guided(x: Array, t: Array) -> Prediction:
-        here, noise = level(process, t), denoise(x, t).noise
+        level, noise = level_at(process, t), denoise(x, t).noise
         gradient = jax.grad(lambda x: jnp.sum(log_prob(x, t)))(x)
-        noise = noise - weight * here.sigma * gradient  # equation 2
-        return Prediction((x - here.sigma * noise) / here.alpha, noise)
+        noise = noise - weight * level.sigma * gradient  # equation 2
+        return Prediction((x - level.sigma * noise) / level.alpha, noise)
 
     return guided
 
 
-def thresholded(denoise: Denoise, process: NoiseProcess, percentile: float = 99.5) -> Denoise:
+def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: float = 99.5) -> Denoise:
     """Return a denoiser whose x̂₀ lies in [-1, 1].
 
     Args:
-      denoise: the denoiser.
-      process: the noise process.
-      percentile: p, in (0, 100]; 100 divides only.
+      denoise: denoiser.
+      process: noise process.
+      percentile: p, in (0, 100]; 100 rescales without clipping.
     """
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile is {percentile}, but must be in (0, 100]; 99.5 is usual")
 
-    def kept(x: Array, t: Array) -> Prediction:
-        here, data = level(process, t), denoise(x, t).data
-        largest = jnp.percentile(jnp.abs(data.reshape(len(data), -1)), percentile, axis=1)
-        limit = per_example(jnp.maximum(largest, 1.0), data)
-        data = jnp.clip(data, -limit, limit) / limit
-        return Prediction(data, (x - here.alpha * data) / here.sigma)
+    def thresholded(x: Array, t: Array) -> Prediction:
+        level, data = level_at(process, t), denoise(x, t).data
+        s = jnp.percentile(jnp.abs(data.reshape(len(data), -1)), percentile, axis=1)
+        s = jnp.maximum(s, 1.0).reshape(-1, *[1] * (data.ndim - 1))
+        data = jnp.clip(data, -s, s) / s
+        return Prediction(data, (x - level.alpha * data) / level.sigma)
 
-    return kept
+    return thresholded
 
 
 def check_guidance(
@@ -115,25 +115,25 @@ def check_guidance(
     num_classes: int | None,
     label_dropout: float,
 ) -> None:
-    """Refuse guidance that a model cannot give, and labels that it has not.
+    """Check that a model can apply the guidance and has the label.
 
     Raises:
-      ValueError: for a negative weight, a label that is missing or not wanted or not one of the classes, a model that
-        was not trained for guidance, or an interval that is none.
+      ValueError: if the weight is negative, the label is missing, unexpected or not one of the classes, the model was
+        not trained for guidance, or the interval is not increasing within [0, 1].
     """
-    check_at_least("guidance", weight, 0, "; 1 is none")
+    check_at_least("guidance", weight, 0, "; 1 is no guidance")
     if label is not None:
         one_hot_label(label, num_classes, np.size(label))
     if weight != 1.0:
         if label is None:
             raise ValueError(
-                f"guidance is {weight}, but there is no label to guide to (label is None, num_classes is "
-                f"{num_classes}); train with num_classes and give a label, or leave guidance at 1"
+                f"guidance is {weight}, but label is None (num_classes is {num_classes}); pass a label to a model "
+                "trained with num_classes, or leave guidance at 1"
             )
         if label_dropout == 0:
             raise ValueError(
-                f"guidance is {weight}, but this model was trained with label_dropout=0 and does not know data without "
-                "labels; train with 0.1, or leave guidance at 1"
+                f"guidance is {weight}, but this model was trained with label_dropout=0 and has not learned to denoise "
+                "without a label; train with 0.1, or leave guidance at 1"
             )
     if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
-        raise ValueError(f"guidance_interval is {interval}, but must be two rising noise levels in [0, 1]")
+        raise ValueError(f"guidance_interval is {interval}, but must be two increasing noise levels in [0, 1]")

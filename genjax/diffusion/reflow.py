@@ -1,12 +1,11 @@
-"""Reflow: pairs of noise and the data that a model makes of it.
+"""Reflow: pairs of noise and the data that a model's flow maps it to.
 
-The flow of a model is a map from noise to data. Trained anew on its pairs, with ways that are straight lines between
-both,
+The flow of a model maps noise to data. A model retrained on such pairs, joined by straight lines,
 
     min E ‖q̂(x_t, t) − (α′ x₀ + σ′ ε)‖²,        x_t = α x₀ + σ ε,        x₀ = flow(ε),                              (1)
 
-a model has the same distribution, and ways that cross less: no pair's cost grows, for any convex cost, and at the fixed
-point samples take one step.
+has the same distribution and paths that cross less: the transport cost does not grow for any convex cost, and at the
+fixed point one sampling step suffices.
 
 Xingchao Liu, Chengyue Gong and Qiang Liu 2023, arXiv:2209.03003.
 """
@@ -20,28 +19,28 @@ from genjax.diffusion.diffusion import Diffusion
 from genjax.ops import check_at_least
 
 
-def pairs(
+def reflow_pairs(
     model: Diffusion,
     variables: Variables,
     key: Array,
-    num: int,
+    num_pairs: int,
     *,
     label: Array | int | None = None,
     num_steps: int | None = None,
 ) -> dict[str, Array]:
-    """Draw noise, and decode it.
+    """Draw noise and decode it.
 
     Args:
-      model: the model.
-      variables: of the model.
+      model: trained model.
+      variables: the model's variables.
       key: typed key.
-      num: of pairs, N.
-      label: class of all samples, or int32 (N,); None for any class. The batch does not keep it.
-      num_steps: of ``Diffusion.decode``; None for the model's own.
+      num_pairs: number of pairs, N.
+      label: class of all pairs, or int32 (N,); None for any class. The returned batch does not contain it.
+      num_steps: number of steps of ``Diffusion.decode``; None for the model's own.
 
     Returns:
-      A batch with ``"x"`` and ``"noise"``, (N, *shape) each, as ``Diffusion.loss`` takes it.
+      A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each.
     """
-    check_at_least("num", num, 1)
-    noise = jax.random.normal(key, (num, *model.shape))
+    check_at_least("num_pairs", num_pairs, 1)
+    noise = jax.random.normal(key, (num_pairs, *model.shape))
     return {"x": model.decode(variables, noise, label=label, num_steps=num_steps), "noise": noise}

@@ -220,17 +220,19 @@ def _diffusion() -> diffusion.Diffusion:
     return diffusion.Diffusion(
         shape=(NUM_FEATURES,),
         net=net,
-        process=diffusion.EDM(),
-        parametrization=diffusion.Preconditioned(),
-        times=diffusion.LogNormal(),
-        grid=diffusion.Karras(),
+        process=diffusion.processes.EDM(),
+        parametrization=diffusion.parametrizations.Preconditioned(),
+        times=diffusion.times.LogNormal(),
+        grid=diffusion.grids.Karras(),
         num_steps=3,
     )
 
 
 def _conditional_diffusion() -> diffusion.Diffusion:
     net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
-    return diffusion.Diffusion(shape=(4, 4, 1), net=net, num_classes=3, sampler=diffusion.Ancestral(), num_steps=3)
+    return diffusion.Diffusion(
+        shape=(4, 4, 1), net=net, num_classes=3, sampler=diffusion.samplers.Ancestral(), num_steps=3
+    )
 
 
 def real_batch(key: Array) -> Batch:

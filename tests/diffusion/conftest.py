@@ -1,4 +1,4 @@
-"""Programs here run but a few times: compiling them is what takes time."""
+"""Compile without most optimizations: these tests spend their time compiling."""
 
 import jax
 import pytest

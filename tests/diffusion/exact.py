@@ -1,11 +1,11 @@
-"""Exact answers of diffusion: denoisers of Gaussian data and of finite sets, marginals and flows, affine samplers.
+"""Exact answers for diffusion: denoisers of Gaussian data and of finite sets, marginals, flows and affine samplers.
 
-Data N(μ, S), with S = Q diag(s²) Qᵀ, are N(α μ, α² S + σ² I) at a level, and what a denoiser should say is affine:
+Data N(μ, S), with S = Q diag(s²) Qᵀ, are N(α μ, α² S + σ² I) at a level, and the exact denoiser is affine:
 
     E[x₀ | x_t] = μ + α S (α² S + σ² I)⁻¹ (x_t − α μ),        E[ε | x_t] = σ (α² S + σ² I)⁻¹ (x_t − α μ).
 
-Then the probability-flow equation is linear, and keeps the place of x in units of the standard deviations along Q. All
-samplers are affine in x and in their noise, and so have exact means and covariances too.
+The probability-flow equation is then linear and preserves x in units of the standard deviations along Q. All samplers
+are affine in x and in their noise, and so have exact means and covariances too.
 """
 
 from unittest import mock
@@ -22,7 +22,7 @@ VARIANCES, AXES = np.linalg.eigh(COVARIANCE)  # s², Q
 
 
 def gaussian(process, mean=MEAN, covariance=COVARIANCE):
-    """The denoiser of N(μ, S)."""
+    """Return the denoiser of N(μ, S)."""
     eigen = np.linalg.eigh(covariance)
 
     def denoise(x, t):
@@ -37,7 +37,7 @@ def gaussian(process, mean=MEAN, covariance=COVARIANCE):
 
 
 def finite(process, points):
-    """The denoiser of data that are each of some points with the same probability, (K, D): the posterior's mean."""
+    """Return the denoiser of data distributed uniformly over points (K, D): the posterior mean."""
 
     def denoise(x, t):
         alpha, sigma = process.alpha(t), process.sigma(t)
@@ -49,12 +49,12 @@ def finite(process, points):
 
 
 def marginal(alpha, sigma):
-    """Mean and covariance of x_t."""
+    """Return the mean and covariance of x_t."""
     return alpha * MEAN, alpha**2 * COVARIANCE + sigma**2 * np.eye(2)
 
 
 def flow(levels):
-    """The solution of the probability-flow equation from the first level to the last: A and b of x ↦ A x + b."""
+    """Return A and b of x ↦ A x + b, the solution of the probability-flow equation from the first level to the last."""
     alpha, sigma = (np.asarray(part, np.float64) for part in (levels.alpha, levels.sigma))
     deviations = [np.sqrt(alpha[i] ** 2 * VARIANCES + sigma[i] ** 2) for i in (0, -1)]
     matrix = AXES @ np.diag(deviations[1] / deviations[0]) @ AXES.T
@@ -62,48 +62,48 @@ def flow(levels):
 
 
 class Affine:
-    """What steps of a sampler make of Gaussian data's x: A, b and C_n of x ↦ A x + b + Σ_n C_n z_n, exactly.
+    """The map of a sampler's steps for Gaussian data: A, b and C_n of x ↦ A x + b + Σ_n C_n z_n, exactly.
 
     One row of the batch is for b, two are for A, and two for each step's C_n: there the noise of that step alone is 1.
     Programs are of one step, so that grids of all lengths up to a greatest one share them; 0 for no C_n.
     """
 
-    def __init__(self, sampler, process, most_steps):
-        self.sampler, self.most_steps = sampler, most_steps
+    def __init__(self, sampler, process, max_steps):
+        self.sampler, self.max_steps = sampler, max_steps
         denoise = gaussian(process)
 
         @jax.jit
-        def step(here, there, z, x, memory):
+        def step(t, s, z, x, carry):
             def normal(key, shape, dtype):
                 assert shape == z.shape and dtype == z.dtype
                 return z
 
             with mock.patch("jax.random.normal", normal):
-                return sampler.step(process, denoise, here, there, jax.random.key(0), x, memory)[:2]
+                return sampler.step(process, denoise, t, s, jax.random.key(0), x, carry)[:2]
 
         self.step = step
 
     def __call__(self, levels):
         levels = jax.tree.map(np.asarray, levels)
-        x = np.zeros((3 + 2 * self.most_steps, 2), levels.t.dtype)
+        x = np.zeros((3 + 2 * self.max_steps, 2), levels.time.dtype)
         x[1:3] = np.eye(2)
-        memory = jax.device_get(self.sampler.memory(x))
-        for n in range(len(levels.t) - 1):
+        carry = jax.device_get(self.sampler.init_carry(x))
+        for n in range(len(levels.time) - 1):
             z = np.zeros_like(x)
-            z[3 + 2 * n : 5 + 2 * n] = np.eye(2) if self.most_steps else 0.0
-            here, there = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
-            x, memory = self.step(here, there, z, x, memory)
+            z[3 + 2 * n : 5 + 2 * n] = np.eye(2) if self.max_steps else 0.0
+            t, s = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
+            x, carry = self.step(t, s, z, x, carry)
             assert x.dtype == z.dtype
         x = np.asarray(x, np.float64)
         return (x[1:3] - x[0]).T, x[0], (x[3:] - x[0]).reshape(-1, 2, 2).swapaxes(1, 2)
 
     def moments(self, levels):
-        """The mean and covariance at the last level that come of the right ones at the first."""
+        """Return the mean and covariance at the last level, starting from the exact ones at the first."""
         matrix, offset, noises = self(levels)
         mean, covariance = marginal(np.float64(levels.alpha[0]), np.float64(levels.sigma[0]))
         return matrix @ mean + offset, matrix @ covariance @ matrix.T + np.einsum("nij,nkj->ik", noises, noises)
 
 
 def order(errors):
-    """Slope of log errors, each at twice as many steps as the one before."""
+    """Return the order of convergence from errors at successively doubled numbers of steps."""
     return -np.polyfit(np.arange(len(errors)), np.log2(errors), 1)[0]

@@ -8,10 +8,10 @@ from genjax import diffusion
 from genjax.ops import Solver
 from tests.diffusion import exact
 
-VP = diffusion.VariancePreserving(start=0.05, end=0.8)
-EDM = diffusion.EDM(start=0.1, end=5.0)
-LINEAR = diffusion.LinearPath(start=0.05, end=0.9)
-LOG_SNR, KARRAS, UNIFORM = diffusion.LogSNR(), diffusion.Karras(), diffusion.Uniform()
+VP = diffusion.processes.VariancePreserving(start=0.05, end=0.8)
+EDM = diffusion.processes.EDM(start=0.1, end=5.0)
+LINEAR = diffusion.processes.LinearPath(start=0.05, end=0.9)
+LOG_SNR, KARRAS, UNIFORM = diffusion.grids.LogSNR(), diffusion.grids.Karras(), diffusion.grids.Uniform()
 STEPS = (32, 64, 128)
 
 
@@ -22,14 +22,14 @@ def double_precision():
 
 
 def flow_error(step, process, grid, num_steps):
-    """Of the map from the first level to the last."""
+    """Return the error of the map from the first level to the last."""
     levels = diffusion.levels(process, grid, num_steps, to_data=False)
     (matrix, offset, _), (right, shift) = step(levels), exact.flow(levels)
     return max(np.abs(matrix - right).max(), np.abs(offset - shift).max())
 
 
 def moment_error(step, process, grid, num_steps):
-    """Of the mean and the covariance at the last level."""
+    """Return the error of the mean and the covariance at the last level."""
     levels = diffusion.levels(process, grid, num_steps, to_data=False)
     right = exact.marginal(np.asarray(levels.alpha)[-1], np.asarray(levels.sigma)[-1])
     return max(np.abs(own - other).max() for own, other in zip(step.moments(levels), right, strict=True))
@@ -38,15 +38,15 @@ def moment_error(step, process, grid, num_steps):
 @pytest.mark.parametrize(
     ("sampler", "order", "process", "grid"),
     [
-        (diffusion.DDIM(), 1, VP, LOG_SNR),
-        (diffusion.DPMSolverPP(1), 1, LINEAR, UNIFORM),
-        (diffusion.DPMSolverPP(2), 2, VP, LOG_SNR),
-        (diffusion.DPMSolverPP(2), 2, EDM, KARRAS),
-        (diffusion.DPMSolver2(), 2, LINEAR, LOG_SNR),
-        (diffusion.Euler(), 1, VP, UNIFORM),
-        (diffusion.Euler(), 1, EDM, KARRAS),
-        (diffusion.Heun(), 2, VP, UNIFORM),
-        (diffusion.Heun(), 2, EDM, KARRAS),
+        (diffusion.samplers.DDIM(), 1, VP, LOG_SNR),
+        (diffusion.samplers.DPMSolverPP(1), 1, LINEAR, UNIFORM),
+        (diffusion.samplers.DPMSolverPP(2), 2, VP, LOG_SNR),
+        (diffusion.samplers.DPMSolverPP(2), 2, EDM, KARRAS),
+        (diffusion.samplers.DPMSolver2(), 2, LINEAR, LOG_SNR),
+        (diffusion.samplers.Euler(), 1, VP, UNIFORM),
+        (diffusion.samplers.Euler(), 1, EDM, KARRAS),
+        (diffusion.samplers.Heun(), 2, VP, UNIFORM),
+        (diffusion.samplers.Heun(), 2, EDM, KARRAS),
     ],
     ids=str,
 )
@@ -60,14 +60,14 @@ def test_order_of_the_flow(sampler, order, process, grid):
 @pytest.mark.parametrize(
     ("process", "grid"),
     [
-        (diffusion.VariancePreserving(start=0.05), LOG_SNR),
-        (diffusion.EDM(start=0.1), KARRAS),
+        (diffusion.processes.VariancePreserving(start=0.05), LOG_SNR),
+        (diffusion.processes.EDM(start=0.1), KARRAS),
     ],
     ids=str,
 )
 def test_order_3(process, grid):
-    """With the half of the second derivative that is seen elsewhere, it would be 2."""
-    step = exact.Affine(diffusion.DPMSolverPP(3), process, 0)
+    """With half of the second derivative, as in other implementations, the order would be 2."""
+    step = exact.Affine(diffusion.samplers.DPMSolverPP(3), process, 0)
     errors = [flow_error(step, process, grid, num_steps) for num_steps in (64, 128, 256)]
     assert abs(exact.order(errors) - 3) < 0.2, errors
 
@@ -75,14 +75,14 @@ def test_order_3(process, grid):
 @pytest.mark.parametrize(
     ("sampler", "order", "process"),
     [
-        (diffusion.DDIM(1.0), 1, VP),
-        (diffusion.DDIM(0.5), 1, EDM),
-        (diffusion.Ancestral("upper"), 1, VP),
-        (diffusion.Ancestral("upper"), 1, EDM),
-        (diffusion.DPMSolverPP(1, stochastic=True), 1, LINEAR),
-        (diffusion.DPMSolverPP(2, stochastic=True), 2, LINEAR),
-        (diffusion.EulerMaruyama(), 1, VP),
-        (diffusion.EulerMaruyama(), 1, EDM),
+        (diffusion.samplers.DDIM(1.0), 1, VP),
+        (diffusion.samplers.DDIM(0.5), 1, EDM),
+        (diffusion.samplers.Ancestral("upper"), 1, VP),
+        (diffusion.samplers.Ancestral("upper"), 1, EDM),
+        (diffusion.samplers.DPMSolverPP(1, stochastic=True), 1, LINEAR),
+        (diffusion.samplers.DPMSolverPP(2, stochastic=True), 2, LINEAR),
+        (diffusion.samplers.EulerMaruyama(), 1, VP),
+        (diffusion.samplers.EulerMaruyama(), 1, EDM),
     ],
     ids=str,
 )
@@ -93,32 +93,37 @@ def test_weak_order(sampler, order, process):
     assert abs(exact.order(errors) - order) < 0.2, errors
 
 
-@pytest.mark.parametrize(("sampler", "order", "process"), [(diffusion.Euler, 1, EDM), (diffusion.Heun, 2, EDM)])
+@pytest.mark.parametrize(
+    ("sampler", "order", "process"), [(diffusion.samplers.Euler, 1, EDM), (diffusion.samplers.Heun, 2, EDM)]
+)
 def test_weak_order_with_churn(sampler, order, process):
-    """The noise of all steps together is the same however many they are: γ is S_churn over their number."""
+    """The total noise does not depend on the number of steps: γ is S_churn divided by it."""
     errors = []
     for num_steps in STEPS:
-        step = exact.Affine(sampler(diffusion.Churn(2.0 / num_steps)), process, num_steps)
+        step = exact.Affine(sampler(diffusion.samplers.Churn(2.0 / num_steps)), process, num_steps)
         errors.append(moment_error(step, process, KARRAS, num_steps))
     assert abs(exact.order(errors) - order) < 0.2, errors
 
 
 def test_lower_orders_are_those_of_ddim():
     levels = diffusion.levels(VP, UNIFORM, 8, to_data=False)
-    for eta, sampler in ((0.0, diffusion.DPMSolverPP(1)), (1.0, diffusion.DPMSolverPP(1, stochastic=True))):
-        own, right = (exact.Affine(one, VP, 8)(levels) for one in (sampler, diffusion.DDIM(eta)))
+    for eta, sampler in (
+        (0.0, diffusion.samplers.DPMSolverPP(1)),
+        (1.0, diffusion.samplers.DPMSolverPP(1, stochastic=True)),
+    ):
+        own, right = (exact.Affine(one, VP, 8)(levels) for one in (sampler, diffusion.samplers.DDIM(eta)))
         for a, b in zip(own, right, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-7])
 def test_the_flow_is_solved_to_its_tolerance(tolerance):
-    sampler = diffusion.ProbabilityFlow(Solver(rtol=tolerance, atol=tolerance))
+    sampler = diffusion.samplers.ProbabilityFlow(Solver(rtol=tolerance, atol=tolerance))
     error = flow_error(exact.Affine(sampler, VP, 0), VP, LOG_SNR, 1)
     assert 1e-4 * tolerance < error < 10 * tolerance
 
 
-def test_too_few_steps_for_the_tolerance_are_seen():
-    sampler = diffusion.ProbabilityFlow(Solver(max_steps=2))
+def test_too_few_steps_for_the_tolerance_give_nan():
+    sampler = diffusion.samplers.ProbabilityFlow(Solver(max_steps=2))
     levels = diffusion.levels(VP, LOG_SNR, 1, to_data=False)
     assert np.isnan(exact.Affine(sampler, VP, 0)(levels)[0]).all()

@@ -1,13 +1,15 @@
-"""The diffusion model around a network that is exact for Gaussian data: nothing is left to learn, all is known."""
+"""The diffusion model with a network that is exact for Gaussian data, so that every answer is known."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import diffusion
+from genjax import diffusion, latent, ops
+from genjax.cli.flags import flags_of_sample, parse
 from genjax.core import Variables
 from genjax.diffusion import likelihood
 
@@ -18,9 +20,9 @@ SIZE = 4_096
 
 @dataclasses.dataclass(frozen=True)
 class ExactNet:
-    """The best network for N(MEAN, DEVIATION²) under a variance-preserving process: v, or ε, by Bayes' rule.
+    """The exact network for N(MEAN, DEVIATION²) under a variance-preserving process: v, or ε, by Bayes' rule.
 
-    Labels, where there are any, move the mean; without one it is ``MEAN``.
+    A label shifts the mean; without a label it is ``MEAN``.
     """
 
     predicts: str = "velocity"
@@ -79,13 +81,16 @@ class TestLoss:
     @pytest.mark.parametrize(
         ("weighting", "expected"),
         [
-            # The variances of v and of ε given x_t, in the mean over the times.
-            (diffusion.Output(), lambda a, s, d: d**2 / (a**2 * d**2 + s**2)),
-            (diffusion.Simple(), lambda a, s, d: a**2 * d**2 / (a**2 * d**2 + s**2)),
-            (diffusion.MinSNR(2.0), lambda a, s, d: np.minimum((a / s) ** 2, 2) * s**2 * d**2 / (a**2 * d**2 + s**2)),
+            # Variances of v and of ε given x_t, averaged over times.
+            (diffusion.weightings.Output(), lambda a, s, d: d**2 / (a**2 * d**2 + s**2)),
+            (diffusion.weightings.Simple(), lambda a, s, d: a**2 * d**2 / (a**2 * d**2 + s**2)),
+            (
+                diffusion.weightings.MinSNR(2.0),
+                lambda a, s, d: np.minimum((a / s) ** 2, 2) * s**2 * d**2 / (a**2 * d**2 + s**2),
+            ),
         ],
     )
-    def test_exact_network_has_the_least_error_there_is(self, weighting, expected, variables):
+    def test_exact_network_has_the_smallest_possible_error(self, weighting, expected, variables):
         model = exact_model(weighting=weighting)
         t = np.linspace(0, 1, 4_001)[:, None]
         alpha, sigma = (np.asarray(f(jnp.asarray(t)), np.float64) for f in (model.process.alpha, model.process.sigma))
@@ -98,17 +103,21 @@ class TestLoss:
         batch = {"x": draw(jax.random.key(3), 100_000)}
         gradient = jax.jit(jax.grad(lambda p: model.loss(p, variables.state, jax.random.key(4), batch, 0)[0]))
         exact = gradient(variables.params)["denoiser"]["error"]
-        moved = gradient({"denoiser": {"error": jnp.full(2, 0.5)}})["denoiser"]["error"]
+        biased = gradient({"denoiser": {"error": jnp.full(2, 0.5)}})["denoiser"]["error"]
         np.testing.assert_allclose(exact, 0.0, atol=0.01)
-        np.testing.assert_allclose(moved, 0.5, atol=0.01)  # of ½ · (v̂ − v)², a mean over two numbers
+        np.testing.assert_allclose(biased, 0.5, atol=0.01)  # gradient of ½ ‖v̂ − v‖², a mean over two elements
 
     def test_the_bound_as_weighting_is_the_bound(self, variables):
-        """Uniform times weighted by the variational bound, and uniform log-SNRs, have one expectation."""
+        """Uniform times with the bound as weighting and uniform log-SNRs have the same expectation."""
         batch = {"x": draw(jax.random.key(5), 200_000)}
-        process = diffusion.VariancePreserving()
+        process = diffusion.processes.VariancePreserving()
         values = [
-            jax.jit(exact_model(process=process, weighting=diffusion.VariationalBound()).loss),
-            jax.jit(exact_model(process=process, weighting=diffusion.Simple(), times=diffusion.UniformLogSNR()).loss),
+            jax.jit(exact_model(process=process, weighting=diffusion.weightings.VariationalBound()).loss),
+            jax.jit(
+                exact_model(
+                    process=process, weighting=diffusion.weightings.Simple(), times=diffusion.times.UniformLogSNR()
+                ).loss
+            ),
         ]
         by_time, by_log_snr = (float(f(*variables, jax.random.key(6), batch, 0)[0]) for f in values)
         span = float(process.log_snr(jnp.float32(process.start)) - process.log_snr(jnp.float32(process.end)))
@@ -124,7 +133,7 @@ class TestLoss:
 
 
 class TestLabels:
-    def test_classes_have_their_means_and_no_label_has_none(self, conditional, variables):
+    def test_each_class_has_its_mean_and_no_label_has_the_common_one(self, conditional, variables):
         label = jnp.repeat(jnp.arange(2), SIZE)
         x = conditional.sample(variables, jax.random.key(9), 2 * SIZE, label=label, num_steps=20)
         means = x.reshape(2, SIZE, 2).mean(axis=1)
@@ -133,7 +142,7 @@ class TestLabels:
         np.testing.assert_allclose(without.mean(axis=0), MEAN[0], atol=0.06)
 
     def test_guidance_is_linear_in_its_weight(self, conditional, variables):
-        """Means of guided Gaussians of one variance are on the line through both means."""
+        """The mean of guided Gaussians of equal variance lies on the line through both means."""
         x = conditional.sample(variables, jax.random.key(10), SIZE, label=0, guidance=3.0, num_steps=50)
         np.testing.assert_allclose(x.mean(axis=0), MEAN[0] + np.array([3.0, 0.0]), atol=0.06)
 
@@ -171,7 +180,7 @@ class TestLabels:
         assert bool(losses[0] != losses[1]) == differs
 
 
-class TestWays:
+class TestPaths:
     def test_samples_have_the_distribution(self, model, variables):
         x = np.asarray(model.sample(variables, jax.random.key(12), 50_000, num_steps=30))
         np.testing.assert_allclose(x.mean(axis=0), MEAN[0], atol=4 * DEVIATION.max() / 50_000**0.5)
@@ -179,13 +188,13 @@ class TestWays:
 
     def test_the_trajectory_ends_in_the_samples(self, model, variables):
         options = {"num_steps": 6}
-        x, seen = model.sample_trajectory(variables, jax.random.key(13), 5, **options)
+        x, records = model.sample_trajectory(variables, jax.random.key(13), 5, **options)
         np.testing.assert_array_equal(x, model.sample(variables, jax.random.key(13), 5, **options))
-        assert seen.shape == (6, 5, 2)
-        np.testing.assert_array_equal(seen[-1], x)
+        assert records.shape == (6, 5, 2)
+        np.testing.assert_array_equal(records[-1], x)
 
     def test_codes_are_the_noise_of_gaussian_data(self, model, variables):
-        """The exact way maps each coordinate by its standard deviation."""
+        """The exact flow scales each coordinate by its standard deviation."""
         x = draw(jax.random.key(14), 100)
         noise = model.encode(variables, x, num_steps=50)
         np.testing.assert_allclose(noise, (x - MEAN) / DEVIATION, atol=0.02)
@@ -193,7 +202,9 @@ class TestWays:
 
     def test_interpolation_begins_and_ends_with_its_ends(self, model, variables):
         x, y = draw(jax.random.key(15), 4), draw(jax.random.key(16), 4)
-        path = jax.jit(model.interpolate, static_argnums=3)(variables, x, y, 3)
+        path = jax.jit(functools.partial(latent.interpolate, model, path=ops.spherical_path), static_argnums=3)(
+            variables, x, y, 3
+        )
         np.testing.assert_allclose(path[:, 0], x, atol=2e-3)
         np.testing.assert_allclose(path[:, 2], y, atol=2e-3)
 
@@ -204,13 +215,37 @@ class TestWays:
         np.testing.assert_allclose(model.score(variables, x, t), expected, rtol=1e-4, atol=1e-4)
 
 
+class TestNamesOfSamplers:
+    def test_a_name_is_its_sampler_and_its_grid(self, model, variables):
+        by_name, by_value = (
+            model.sample(variables, jax.random.key(80), 3, num_steps=4, sampler=sampler, grid=grid)
+            for sampler, grid in (("heun", "karras"), (diffusion.samplers.Heun(), diffusion.grids.Karras()))
+        )
+        np.testing.assert_array_equal(by_name, by_value)
+        other = model.sample(variables, jax.random.key(80), 3, num_steps=4, sampler="ddim", grid="uniform")
+        assert (by_name != other).all()
+
+    def test_unknown_names(self, model, variables):
+        for options, message in (({"sampler": "huen"}, "sampler is 'huen'"), ({"grid": "even"}, "grid is 'even'")):
+            with pytest.raises(ValueError, match=message):
+                model.sample(variables, jax.random.key(81), 3, **options)
+
+    def test_names_are_flags_of_the_command_line(self, model, variables):
+        flags = flags_of_sample(model, {})
+        (options,) = parse("genjax sample RUN", ["--sampler", "heun", "--grid", "karras", "--num-steps", "2"], flags)
+        assert (options.sampler, options.grid) == ("heun", "karras")
+        assert model.sample(variables, jax.random.key(82), 3, **dataclasses.asdict(options)).shape == (3, 2)
+        with pytest.raises(ValueError, match=r"invalid choice 'huen' for argument '--sampler'"):
+            parse("genjax sample RUN", ["--sampler", "huen"], flags)
+
+
 class TestLikelihood:
     def test_the_flow_has_the_exact_density(self, variables, x, exact):
-        model = exact_model(process=diffusion.Cosine(log_snr_min=-20.0))  # nothing of the data is left at the end
+        model = exact_model(process=diffusion.processes.Cosine(log_snr_min=-20.0))  # no signal is left at the end
         estimate = jax.jit(model.log_prob_estimate, static_argnames=("num_samples", "trace"))
         exactly = estimate(variables, jax.random.key(19), x, num_samples=1, trace="exact")
         np.testing.assert_allclose(exactly, exact, atol=1e-3)
-        # The Jacobian is diagonal: directions of ±1 have no variance.
+        # The Jacobian is diagonal, so that directions with entries ±1 have no variance.
         randomly = estimate(variables, jax.random.key(19), x, num_samples=2)
         np.testing.assert_allclose(randomly, exact, atol=1e-3)
 
@@ -228,8 +263,8 @@ class TestLikelihood:
 
     @pytest.mark.parametrize("num_steps", [2, 8])
     def test_the_bound_of_few_steps_is_that_of_a_chain_of_gaussians(self, num_steps, variables):
-        """With an exact network all conditionals are Gaussian, and their divergences have closed forms."""
-        model = exact_model(process=diffusion.VariancePreserving(start=0.05))
+        """With an exact network all conditionals are Gaussian and their divergences have closed forms."""
+        model = exact_model(process=diffusion.processes.VariancePreserving(start=0.05))
         levels = diffusion.levels(model.process, model.grid, num_steps)
         alpha, sigma = (np.asarray(a, np.float64)[:-1, None] for a in (levels.alpha, levels.sigma))
         snr = (alpha / sigma) ** 2
@@ -248,14 +283,14 @@ class TestLikelihood:
         assert abs(values.mean() - expected) < 4 * values.std() / 4_000**0.5 + 1e-3
 
     def test_the_bound_of_a_long_step_counts_all_of_it(self):
-        """Of a denoiser that knows nothing, one step to next to no noise costs ½ SNR ‖x‖², and so does the last."""
-        process = diffusion.VarianceExploding(sigma_min=1e-5)
-        steps = diffusion.levels(process, diffusion.LogSNR(), 2)
+        """If x̂₀ = 0, one step to almost no noise costs ½ SNR ‖x‖², and so does the last one."""
+        process = diffusion.processes.VarianceExploding(sigma_min=1e-5)
+        steps = diffusion.levels(process, diffusion.grids.LogSNR(), 2)
 
         def ignorant(x, t):
             return diffusion.Prediction(jnp.zeros_like(x), x / process.sigma(t)[:, None])
 
-        bound = jax.jit(lambda key, x: likelihood.bound(process, ignorant, key, x, 4, steps))
+        bound = jax.jit(lambda key, x: likelihood.variational_bound(process, ignorant, key, x, 4, steps))
         values = bound(jax.random.key(62), jnp.ones((50_000, 2)))
         np.testing.assert_allclose(values.mean(), -2.0 * np.exp(float(process.log_snr(0.0))), rtol=0.01)
 
@@ -267,7 +302,7 @@ class TestErrors:
             ({"num_steps": 0}, "num_steps is 0, but must be at least 1"),
             ({"label_dropout": 1.5}, r"label_dropout is 1.5, but must be in \[0, 1\]"),
             ({"num_classes": 0}, "num_classes is 0"),
-            ({"process": diffusion.LinearPath(start=0.6, end=0.5)}, "start is 0.6 and end is 0.5"),
+            ({"process": diffusion.processes.LinearPath(start=0.6, end=0.5)}, "start is 0.6 and end is 0.5"),
         ],
     )
     def test_settings(self, options, message):
@@ -275,13 +310,13 @@ class TestErrors:
             exact_model(**options)
 
     def test_guidance_without_labels(self, model, variables):
-        with pytest.raises(ValueError, match=r"guidance is 2\.0, but there is no label to guide to"):
+        with pytest.raises(ValueError, match=r"guidance is 2\.0, but label is None"):
             model.sample(variables, jax.random.key(70), 2, guidance=2.0)
         conditional = exact_model(num_classes=2)
-        with pytest.raises(ValueError, match="give a label"):
+        with pytest.raises(ValueError, match="pass a label"):
             conditional.sample(variables, jax.random.key(70), 2, guidance=2.0)
 
-    def test_guidance_of_a_model_that_never_saw_data_without_labels(self, variables):
+    def test_guidance_of_a_model_trained_without_label_dropout(self, variables):
         model = exact_model(num_classes=2, label_dropout=0.0)
         with pytest.raises(ValueError, match="trained with label_dropout=0"):
             model.sample(variables, jax.random.key(71), 2, label=0, guidance=2.0)

@@ -12,9 +12,9 @@ from genjax import diffusion
 from tests.diffusion import exact
 
 NUM = 4_000
-SEEN = 2.0  # of the first coordinate
+KNOWN = 2.0  # value of the first coordinate
 GAIN = exact.COVARIANCE[0, 1] / exact.COVARIANCE[0, 0]
-CONDITIONAL = exact.MEAN[1] + GAIN * (SEEN - exact.MEAN[0]), exact.COVARIANCE[1, 1] - GAIN * exact.COVARIANCE[0, 1]
+CONDITIONAL = exact.MEAN[1] + GAIN * (KNOWN - exact.MEAN[0]), exact.COVARIANCE[1, 1] - GAIN * exact.COVARIANCE[0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class At:
 
 
 class GaussianNet:
-    """The best network under a variance-preserving process, which says v."""
+    """The exact network under a variance-preserving process; it predicts v."""
 
     def init(self, key, x, level):
         return {"params": {}}
@@ -44,7 +44,9 @@ class GaussianNet:
         return alpha * noise - sigma * data
 
 
-MODEL = diffusion.Diffusion(shape=(2,), net=GaussianNet(), process=diffusion.VariancePreserving(), num_steps=40)
+MODEL = diffusion.Diffusion(
+    shape=(2,), net=GaussianNet(), process=diffusion.processes.VariancePreserving(), num_steps=40
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def variables():
     return MODEL.init(jax.random.key(0), {"x": jnp.zeros((2, 2))})
 
 
-@functools.partial(jax.jit, static_argnames=("resamplings", "sampler", "num_steps"))
+@functools.partial(jax.jit, static_argnames=("num_resamplings", "sampler", "num_steps"))
 def inpainted(variables, key, x, known, **options):
     return diffusion.inpaint(MODEL, variables, key, x, known, **options)
 
@@ -63,24 +65,26 @@ def edited(variables, key, x, **options):
 
 
 class TestInpaint:
-    def test_more_resamplings_bring_the_rest_nearer_to_its_conditional_distribution(self, variables):
-        x, known = jnp.tile(jnp.array([[SEEN, jnp.nan]]), (NUM, 1)), jnp.array([True, False])
-        draw = functools.partial(inpainted, variables, x=x, known=known, sampler=diffusion.Heun(), num_steps=25)
-        drawn = [np.asarray(draw(jax.random.key(1), resamplings=resamplings)) for resamplings in (1, 6, 30)]
-        for sample in drawn:
-            np.testing.assert_array_equal(sample[:, 0], np.float32(SEEN))
+    def test_resampling_approaches_the_conditional_distribution(self, variables):
+        x, known = jnp.tile(jnp.array([[KNOWN, jnp.nan]]), (NUM, 1)), jnp.array([True, False])
+        draw = functools.partial(
+            inpainted, variables, x=x, known=known, sampler=diffusion.samplers.Heun(), num_steps=25
+        )
+        samples = [np.asarray(draw(jax.random.key(1), num_resamplings=num)) for num in (1, 6, 30)]
+        for sample in samples:
+            np.testing.assert_array_equal(sample[:, 0], np.float32(KNOWN))
         mean, variance = CONDITIONAL
-        errors = [abs(sample[:, 1].mean() - mean) for sample in drawn]
-        # Without resampling the mean goes half of the way from that of all data, and less than that is left each time.
+        errors = [abs(sample[:, 1].mean() - mean) for sample in samples]
+        # Without resampling the mean is about halfway to the unconditional one; resampling reduces the error.
         assert errors[0] > 0.15
         assert errors[1] < 0.4 * errors[0]
         assert errors[2] < 0.4 * errors[1]
         np.testing.assert_allclose(errors[2], 0.0, atol=4 * (variance / NUM) ** 0.5)
-        np.testing.assert_allclose(drawn[2][:, 1].var(), variance, rtol=4 * (2 / NUM) ** 0.5)
+        np.testing.assert_allclose(samples[2][:, 1].var(), variance, rtol=4 * (2 / NUM) ** 0.5)
 
-    def test_by_default_it_is_ancestral_and_narrower_where_steps_are_few(self, variables):
-        x, known = jnp.tile(jnp.array([[SEEN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
-        draw = functools.partial(inpainted, variables, x=x, known=known, resamplings=8)
+    def test_the_default_is_ancestral_and_too_narrow_for_few_steps(self, variables):
+        x, known = jnp.tile(jnp.array([[KNOWN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
+        draw = functools.partial(inpainted, variables, x=x, known=known, num_resamplings=8)
         few, many = (np.asarray(draw(jax.random.key(2), num_steps=num))[:, 1] for num in (12, 50))
         mean, variance = CONDITIONAL
         np.testing.assert_allclose([few.mean(), many.mean()], mean, atol=0.04)
@@ -90,20 +94,22 @@ class TestInpaint:
     def test_each_example_may_have_its_mask(self, variables):
         x = jnp.array([[0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
         known = jnp.array([[True, True], [False, True], [False, False]])
-        out = inpainted(variables, jax.random.key(3), x, known, resamplings=2, num_steps=4)
+        out = inpainted(variables, jax.random.key(3), x, known, num_resamplings=2, num_steps=4)
         np.testing.assert_array_equal(np.asarray(out == x), known)
 
     def test_nothing_known_is_sampling(self, variables):
         x = jnp.full((NUM, 2), jnp.nan)
-        out = inpainted(variables, jax.random.key(4), x, jnp.zeros(2, bool), resamplings=2, sampler=diffusion.Heun())
+        out = inpainted(
+            variables, jax.random.key(4), x, jnp.zeros(2, bool), num_resamplings=2, sampler=diffusion.samplers.Heun()
+        )
         np.testing.assert_allclose(out.mean(axis=0), exact.MEAN, atol=4 * 0.8 / NUM**0.5)
         np.testing.assert_allclose(np.cov(out.T), exact.COVARIANCE, atol=0.04)
 
     def test_the_step_to_data_is_not_repeated(self, variables):
-        """Data are then means given the first level, S α² (α² S + σ²)⁻¹ S wide; means of those would be less so."""
-        process = diffusion.VariancePreserving(start=0.05)
+        """Data are then means given the first level, with covariance S α² (α² S + σ²)⁻¹ S; repeats would shrink it."""
+        process = diffusion.processes.VariancePreserving(start=0.05)
         model = dataclasses.replace(MODEL, process=process)
-        options = {"resamplings": 8, "sampler": diffusion.Heun(), "num_steps": 12}
+        options = {"num_resamplings": 8, "sampler": diffusion.samplers.Heun(), "num_steps": 12}
         draw = jax.jit(lambda key, x: diffusion.inpaint(model, variables, key, x, jnp.zeros(2, bool), **options))
         alpha, sigma = (float(f(jnp.float32(process.start))) for f in (process.alpha, process.sigma))
         _, covariance = exact.marginal(alpha, sigma)
@@ -114,26 +120,26 @@ class TestInpaint:
     @pytest.mark.parametrize(
         ("known", "options", "message"),
         [
-            (np.ones(2, np.float32), {}, "known has dtype float32, but must be bool"),
-            (np.ones(3, bool), {}, r"known has shape \(3,\), but must broadcast to that of x, \(5, 2\)"),
-            (np.ones((1, 5, 2), bool), {}, r"known has shape \(1, 5, 2\), but must broadcast to that of x, \(5, 2\)"),
-            (np.ones(2, bool), {"resamplings": 0}, "resamplings is 0, but must be at least 1"),
-            (np.ones(2, bool), {"sampler": diffusion.DPMSolverPP()}, "DPMSolverPP remembers earlier steps"),
+            (np.ones(2, np.float32), {}, "mask has dtype float32, but must be bool"),
+            (np.ones(3, bool), {}, r"mask has shape \(3,\), but must broadcast to that of x, \(5, 2\)"),
+            (np.ones((1, 5, 2), bool), {}, r"mask has shape \(1, 5, 2\), but must broadcast to that of x, \(5, 2\)"),
+            (np.ones(2, bool), {"num_resamplings": 0}, "num_resamplings is 0, but must be at least 1"),
+            (np.ones(2, bool), {"sampler": diffusion.samplers.DPMSolverPP()}, "DPMSolverPP is a multistep method"),
         ],
     )
     def test_errors(self, known, options, message, variables):
         with pytest.raises(ValueError, match=message):
             diffusion.inpaint(MODEL, variables, jax.random.key(5), jnp.ones((5, 2)), known, **options)
 
-    def test_samplers_with_a_memory_may_inpaint_without_resampling(self, variables):
-        options = {"resamplings": 1, "sampler": diffusion.DPMSolverPP(), "num_steps": 4}
+    def test_multistep_samplers_inpaint_without_resampling(self, variables):
+        options = {"num_resamplings": 1, "sampler": diffusion.samplers.DPMSolverPP(), "num_steps": 4}
         out = inpainted(variables, jax.random.key(6), jnp.ones((3, 2)), jnp.array([True, False]), **options)
         np.testing.assert_array_equal(out[:, 0], 1.0)
 
 
 class TestEdit:
-    def test_the_way_back_is_the_flow_from_the_level_between(self, variables):
-        """DPM-Solver++ of 80 steps is the flow but for 0.01; x with noise is Gaussian before it and after."""
+    def test_edits_follow_the_flow_from_the_intermediate_level(self, variables):
+        """80 steps of DPM-Solver++ are within 0.01 of the flow; noisy x is Gaussian before and after it."""
         start = jnp.array([[2.0, 1.5]])
         out = np.asarray(
             edited(variables, jax.random.key(7), jnp.tile(start, (NUM, 1)), strength=0.5, num_steps=80), np.float64
@@ -141,16 +147,16 @@ class TestEdit:
         levels = diffusion.levels(MODEL.process, MODEL.grid, 80)
         matrix, offset = exact.flow(jax.tree.map(lambda a: a[40:], levels))
         alpha, sigma = float(levels.alpha[40]), float(levels.sigma[40])
-        assert 0.5 < sigma < 0.9  # a level between
+        assert 0.5 < sigma < 0.9  # an intermediate level
         covariance = sigma**2 * matrix @ matrix.T
         deviation = (covariance.max() / NUM) ** 0.5
         np.testing.assert_allclose(out.mean(axis=0), alpha * matrix @ start[0] + offset, atol=4 * deviation + 0.01)
         np.testing.assert_allclose(np.cov(out.T), covariance, atol=0.03)
 
-    def test_next_to_no_strength_leaves_x_and_all_of_it_forgets_x(self, variables):
+    def test_low_strength_preserves_x_and_full_strength_forgets_it(self, variables):
         x = jnp.tile(jnp.array([[4.0, -3.0]]), (NUM, 1))
-        kept = edited(variables, jax.random.key(8), x, strength=1e-6)  # one step
-        np.testing.assert_allclose(kept, x, atol=0.1)
+        preserved = edited(variables, jax.random.key(8), x, strength=1e-6)  # one step
+        np.testing.assert_allclose(preserved, x, atol=0.1)
         forgotten = edited(variables, jax.random.key(9), x, strength=1.0)
         np.testing.assert_allclose(forgotten.mean(axis=0), exact.MEAN, atol=0.06)
         np.testing.assert_allclose(np.cov(forgotten.T), exact.COVARIANCE, atol=0.05)
@@ -161,5 +167,5 @@ class TestEdit:
             diffusion.edit(MODEL, variables, jax.random.key(10), jnp.ones((2, 2)), strength=strength)
 
     def test_labels_and_guidance_are_the_denoisers(self, variables):
-        with pytest.raises(ValueError, match="there is no label to guide to"):
+        with pytest.raises(ValueError, match="but label is None"):
             diffusion.edit(MODEL, variables, jax.random.key(11), jnp.ones((2, 2)), strength=0.5, guidance=2.0)

@@ -1,10 +1,10 @@
-"""Samplers beside the schedulers of diffusers, with the same denoiser, and the same noise.
+"""Samplers compared with the schedulers of diffusers, with the same denoiser and the same noise.
 
-Conventions differ. Its time is the number i of a step, from 0 to T − 1, with α_i² = Π_{j ≤ i} (1 − β_j): i is the time
-(i + 1)/T here. Spacing "leading" is multiples of T/N, i = 0 the last of them, and a last step from there to the data
-("set_alpha_to_one"), "linspace" goes from T − 1 down; both are given as Times. Euler's and Heun's schedulers work in
-x/α and σ/α of these numbers, which is EDM's process with those σ as times; so do they end with a step to σ = 0. DDPM's
-variances "fixed_small" and "fixed_large" are the lower and the upper one.
+Conventions differ. In diffusers, time is the index i of a step, from 0 to T − 1, with α_i² = Π_{j ≤ i} (1 − β_j), which
+is the time (i + 1)/T here. The spacing "leading" is multiples of T/N down to i = 0, and a last step from there to the
+data ("set_alpha_to_one"); "linspace" goes down from T − 1. Both are Custom grids here. The Euler and Heun schedulers
+work with x/α and σ/α, which is EDM's process with those σ as times, and also end with a step to σ = 0. DDPM's variances
+"fixed_small" and "fixed_large" are "lower" and "upper".
 """
 
 from unittest import mock
@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
-from genjax.diffusion.dpm_solver import DPMSolverPP
-from genjax.diffusion.sampling import Step
+from genjax.diffusion.samplers import DPMSolverPP, Step
 
 pytestmark = [
     pytest.mark.peers,
@@ -26,59 +25,59 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
 T = 1000
-PROCESS = diffusion.DiscreteVariancePreserving(num_steps=T)
+PROCESS = diffusion.processes.DiscreteVariancePreserving(num_steps=T)
 X = np.float32(np.random.default_rng(0).normal(size=(4, 3)))
 
 
 def noise_of(x, time, tanh, sin):
-    """A smooth function in place of a network, of x at about unit variance and a time in [0, 1]."""
+    """Return a smooth function of x with unit variance and a time in [0, 1], in place of a network's output."""
     return 0.9 * tanh(x + 0.5 * time) + 0.1 * sin(3 * x)
 
 
 def denoiser(process, time_of=lambda t: t):
     def denoise(x, t):
-        here = diffusion.level(process, t)
+        here = diffusion.level_at(process, t)
         noise = noise_of(x / jnp.hypot(here.alpha, here.sigma), time_of(t), jnp.tanh, jnp.sin)
-        return diffusion.Noise().predict(process, t, x, noise)
+        return diffusion.parametrizations.Noise().predict(process, t, x, noise)
 
     return denoise
 
 
 def theirs(scheduler, noises=None, size=lambda t, n: 1.0, start=X, **settings):
-    """All x of a scheduler's way, the first one included."""
-    x, way = torch.from_numpy(start), []
+    """Return all x of a scheduler, the first one included."""
+    x, path = torch.from_numpy(start), []
     for n, t in enumerate(scheduler.timesteps):
-        way.append(x.numpy())
+        path.append(x.numpy())
         output = noise_of(x / size(t, n), (float(t) + 1) / T, torch.tanh, torch.sin)
         more = {} if noises is None else {"variance_noise": torch.from_numpy(noises[n])}
         x = scheduler.step(output, t, x, **more, **settings).prev_sample
-    return np.stack([*way, x.numpy()])
+    return np.stack([*path, x.numpy()])
 
 
 def ours(sampler, process, levels, start=X, noises=None, **settings):
-    """All x of a sampler's way."""
+    """Return all x of a sampler, the first one included."""
     denoise = denoiser(process, **settings)
     if noises is None:
         run = jax.jit(
-            lambda x: diffusion.walk(
-                sampler, process, denoise, levels, jax.random.key(0), x, observe=lambda moment: moment.x
+            lambda x: diffusion.sample_loop(
+                sampler, process, denoise, levels, jax.random.key(0), x, observe=lambda info: info.x
             )
         )
-        last, way = jax.device_get(run(jnp.asarray(start)))
-        return np.concatenate([way, last[None]])
-    x, way = jnp.asarray(start), [start]
-    memory, step = sampler.memory(x), None
+        last, path = jax.device_get(run(jnp.asarray(start)))
+        return np.concatenate([path, last[None]])
+    x, path = jnp.asarray(start), [start]
+    carry, step = sampler.init_carry(x), None
     for n, z in enumerate(noises):
-        here, there = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
-        if there.sigma == 0:
-            way.append(np.asarray(denoise(x, here.t).data))
+        t, s = (jax.tree.map(lambda part, i=i: part[i], levels) for i in (n, n + 1))
+        if s.sigma == 0:
+            path.append(np.asarray(denoise(x, t.time).data))
             break
         with mock.patch("jax.random.normal", lambda key, shape, dtype, z=z: jnp.asarray(z, dtype)):
-            step = sampler.step(process, denoise, here, there, jax.random.key(0), x, memory)
-        x, memory = step.x, step.memory
-        way.append(np.asarray(x))
+            step = sampler.step(process, denoise, t, s, jax.random.key(0), x, carry)
+        x, carry = step.x, step.carry
+        path.append(np.asarray(x))
     assert isinstance(step, Step)
-    return np.stack(way)
+    return np.stack(path)
 
 
 def agree(own, right, rounding=1e-4):
@@ -89,7 +88,7 @@ def agree(own, right, rounding=1e-4):
 
 def discrete_levels(scheduler):
     times = tuple((int(t) + 1) / T for t in scheduler.timesteps)
-    return diffusion.levels(PROCESS, diffusion.Times(times), len(times))
+    return diffusion.levels(PROCESS, diffusion.grids.Custom(times), len(times))
 
 
 @pytest.mark.parametrize(("variance", "name"), [("lower", "fixed_small"), ("upper", "fixed_large")])
@@ -100,7 +99,7 @@ def test_ddpm(variance, name):
     drawn = iter(torch.from_numpy(noises))
     with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(drawn)):
         right = theirs(scheduler)
-    agree(ours(diffusion.Ancestral(variance), PROCESS, discrete_levels(scheduler), noises=noises), right)
+    agree(ours(diffusion.samplers.Ancestral(variance), PROCESS, discrete_levels(scheduler), noises=noises), right)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
@@ -109,17 +108,17 @@ def test_ddim(spacing):
     scheduler.set_timesteps(20)
     if spacing != "leading":  # its step goes to i − T/N, which is not always the next of its timesteps
         scheduler.timesteps = torch.arange(999, 0, -50)
-    agree(ours(diffusion.DDIM(), PROCESS, discrete_levels(scheduler)), theirs(scheduler))
+    agree(ours(diffusion.samplers.DDIM(), PROCESS, discrete_levels(scheduler)), theirs(scheduler))
 
 
 def test_ddim_with_noise():
     scheduler = diffusers.DDIMScheduler(T, clip_sample=False, timestep_spacing="leading")
     scheduler.set_timesteps(20)
     noises = np.float32(np.random.default_rng(1).normal(size=(20, *X.shape)))
-    noises[-1] = 0  # it adds some to the data too, of variance next to 0
+    noises[-1] = 0  # the scheduler adds noise to the data too, of variance close to 0
     for eta in (0.4, 1.0):
         right = theirs(scheduler, noises, eta=eta)
-        agree(ours(diffusion.DDIM(eta), PROCESS, discrete_levels(scheduler), noises=noises), right)
+        agree(ours(diffusion.samplers.DDIM(eta), PROCESS, discrete_levels(scheduler), noises=noises), right)
 
 
 def multistep(order, **settings):
@@ -143,9 +142,9 @@ def test_stochastic_dpm_solver_multistep(order):
 
 
 def test_dpm_solver_multistep_of_order_3():
-    """It has half of the second derivative; that is all that differs.
+    """The scheduler uses half of the second derivative, which is the only difference.
 
-    "heun" says that its second step, of order 2, has φ_2 where "midpoint" has ½ φ_1.
+    With "heun" its second step, of order 2, has φ_2 where "midpoint" has ½ φ_1.
     """
     scheduler = multistep(3, solver_type="heun")
     levels = discrete_levels(scheduler)
@@ -155,29 +154,33 @@ def test_dpm_solver_multistep_of_order_3():
     differences = DPMSolverPP._differences
 
     def halved(self, *args):
-        slope, bend = differences(self, *args)
-        return slope, 0.5 * bend
+        first, second = differences(self, *args)
+        return first, 0.5 * second
 
     with mock.patch.object(DPMSolverPP, "_differences", halved):
         agree(ours(DPMSolverPP(3), PROCESS, levels), right)
 
 
 @pytest.mark.parametrize("spacing", ["linspace", "leading"])
-@pytest.mark.parametrize("sampler", [diffusion.Euler(), diffusion.Heun()], ids=str)
+@pytest.mark.parametrize("sampler", [diffusion.samplers.Euler(), diffusion.samplers.Heun()], ids=str)
 def test_euler_and_heun(sampler, spacing):
-    kind = diffusers.EulerDiscreteScheduler if isinstance(sampler, diffusion.Euler) else diffusers.HeunDiscreteScheduler
+    kind = (
+        diffusers.EulerDiscreteScheduler
+        if isinstance(sampler, diffusion.samplers.Euler)
+        else diffusers.HeunDiscreteScheduler
+    )
     scheduler = kind(T, beta_start=1e-4, beta_end=0.02, timestep_spacing=spacing)
     scheduler.set_timesteps(20)
     sigmas, steps = scheduler.sigmas.numpy(), scheduler.timesteps.numpy()
     heun = kind is diffusers.HeunDiscreteScheduler
     first = np.r_[0, 1 : len(steps) : 2] if heun else np.arange(len(steps))  # Heun's scheduler lists all but one twice
     times = sigmas[:-1][first]
-    process = diffusion.EDM(start=float(times[-1]), end=float(times[0]))
-    levels = diffusion.levels(process, diffusion.Times(tuple(map(float, times))), len(times))
+    process = diffusion.processes.EDM(start=float(times[-1]), end=float(times[0]))
+    levels = diffusion.levels(process, diffusion.grids.Custom(tuple(map(float, times))), len(times))
     start = X * times[0]
 
     def time_of(t):
-        """(i + 1)/T, as a network that has learned of steps is told."""
+        """Return (i + 1)/T, the time that a network trained on discrete steps receives."""
         return (jnp.interp(jnp.log(t), jnp.log(times[::-1]), steps[first][::-1]) + 1) / T
 
     # At Heun's second evaluation, x is at the next σ; its σ are listed as its steps are.
@@ -188,23 +191,23 @@ def test_euler_and_heun(sampler, spacing):
 
 
 def test_flow_matching():
-    """Euler's method on straight paths: it is told of the velocity, from noise to data."""
+    """Euler's method on straight paths, where the scheduler takes the velocity from noise to data."""
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(20)
-    process = diffusion.LinearPath()
+    process = diffusion.processes.LinearPath()
     times = scheduler.sigmas.numpy()[:-1]
-    levels = diffusion.levels(process, diffusion.Times(tuple(map(float, times))), 20)
+    levels = diffusion.levels(process, diffusion.grids.Custom(tuple(map(float, times))), 20)
 
     def denoise(x, t):
-        return diffusion.Flow().predict(process, t, x, noise_of(x, t, jnp.tanh, jnp.sin))
+        return diffusion.parametrizations.Flow().predict(process, t, x, noise_of(x, t, jnp.tanh, jnp.sin))
 
-    last, way = jax.jit(
-        lambda x: diffusion.walk(
-            diffusion.Euler(), process, denoise, levels, jax.random.key(0), x, observe=lambda moment: moment.x
+    last, path = jax.jit(
+        lambda x: diffusion.sample_loop(
+            diffusion.samplers.Euler(), process, denoise, levels, jax.random.key(0), x, observe=lambda info: info.x
         )
     )(X)
     x, right = torch.from_numpy(X), []
     for t, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
         right.append(x.numpy())
         x = scheduler.step(noise_of(x, sigma, torch.tanh, torch.sin), t, x).prev_sample
-    agree(np.concatenate([way, last[None]]), np.stack([*right, x.numpy()]))
+    agree(np.concatenate([path, last[None]]), np.stack([*right, x.numpy()]))

@@ -1,6 +1,7 @@
-"""Samplers on Gaussian data and on finite sets, where denoisers are exact; and the walk that takes their steps."""
+"""Samplers on Gaussian data and on finite sets, where denoisers are exact, and the sampling loop."""
 
 import dataclasses
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,18 @@ import pytest
 from genjax import diffusion
 from tests.diffusion import exact
 
-PATH = diffusion.LinearPath(end=0.999)
-SUB_VP = diffusion.SubVariancePreserving(start=0.01)
-COSINE = diffusion.Cosine(log_snr_max=10.0, log_snr_min=-10.0)
-DISCRETE = diffusion.DiscreteVariancePreserving()
-VP, EDM = diffusion.VariancePreserving(start=0.02), diffusion.EDM(start=0.05)
+PATH = diffusion.processes.LinearPath(end=0.999)
+SUB_VP = diffusion.processes.SubVariancePreserving(start=0.01)
+COSINE = diffusion.processes.Cosine(log_snr_max=10.0, log_snr_min=-10.0)
+DISCRETE = diffusion.processes.DiscreteVariancePreserving()
+VP, EDM = diffusion.processes.VariancePreserving(start=0.02), diffusion.processes.EDM(start=0.05)
 POINTS = np.float32([[-1.0, -1.0], [1.0, -0.5], [0.2, 1.1]])
 
 
-def travel(sampler, process, denoise, levels, x, key=1, **settings):
-    run = jax.jit(lambda x: diffusion.walk(sampler, process, denoise, levels, jax.random.key(key), x, **settings))
+def run_loop(sampler, process, denoise, levels, x, key=1, **settings):
+    run = jax.jit(
+        lambda x: diffusion.sample_loop(sampler, process, denoise, levels, jax.random.key(key), x, **settings)
+    )
     return jax.device_get(run(x))
 
 
@@ -28,24 +31,24 @@ def start(process, count, key=0):
 
 
 class TestGaussianData:
-    """Processes that convergence is not measured for, with samplers of equations in log-SNR and in time."""
+    """Processes without a convergence test, with samplers in log-SNR and in time."""
 
     @pytest.mark.parametrize(
         ("sampler", "process", "grid", "tolerance"),
         [
-            (diffusion.DPMSolverPP(2), SUB_VP, diffusion.LogSNR(), 5e-3),
-            (diffusion.DPMSolver2(), COSINE, diffusion.LogSNR(), 5e-3),
-            (diffusion.DPMSolverPP(3), DISCRETE, diffusion.Karras(), 5e-3),
-            (diffusion.Heun(), SUB_VP, diffusion.Karras(), 1e-2),
-            (diffusion.Heun(), diffusion.VarianceExploding(), diffusion.Karras(), 1e-2),
-            (diffusion.Heun(), PATH, diffusion.Karras(), 1e-2),
+            (diffusion.samplers.DPMSolverPP(2), SUB_VP, diffusion.grids.LogSNR(), 5e-3),
+            (diffusion.samplers.DPMSolver2(), COSINE, diffusion.grids.LogSNR(), 5e-3),
+            (diffusion.samplers.DPMSolverPP(3), DISCRETE, diffusion.grids.Karras(), 5e-3),
+            (diffusion.samplers.Heun(), SUB_VP, diffusion.grids.Karras(), 1e-2),
+            (diffusion.samplers.Heun(), diffusion.processes.VarianceExploding(), diffusion.grids.Karras(), 1e-2),
+            (diffusion.samplers.Heun(), PATH, diffusion.grids.Karras(), 1e-2),
         ],
         ids=str,
     )
     def test_the_flow(self, sampler, process, grid, tolerance):
         units = jnp.concatenate([jnp.zeros((1, 2)), jnp.eye(2)])
         levels = diffusion.levels(process, grid, 80, to_data=False)
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, units)
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, units)
         matrix, offset = exact.flow(levels)
         np.testing.assert_allclose(out[0], offset, atol=tolerance)
         np.testing.assert_allclose((out[1:] - out[0]).T, matrix, atol=tolerance)
@@ -53,15 +56,15 @@ class TestGaussianData:
     @pytest.mark.parametrize(
         ("sampler", "process"),
         [
-            (diffusion.DPMSolverPP(2, stochastic=True), SUB_VP),
-            (diffusion.EulerMaruyama(), diffusion.VarianceExploding()),
-            (diffusion.DPMSolverPP(2, stochastic=True), COSINE),
-            (diffusion.EulerMaruyama(), DISCRETE),
+            (diffusion.samplers.DPMSolverPP(2, stochastic=True), SUB_VP),
+            (diffusion.samplers.EulerMaruyama(), diffusion.processes.VarianceExploding()),
+            (diffusion.samplers.DPMSolverPP(2, stochastic=True), COSINE),
+            (diffusion.samplers.EulerMaruyama(), DISCRETE),
         ],
         ids=str,
     )
     def test_the_moments(self, sampler, process):
-        levels = diffusion.levels(process, diffusion.LogSNR(), 80, to_data=False)
+        levels = diffusion.levels(process, diffusion.grids.LogSNR(), 80, to_data=False)
         own = exact.Affine(sampler, process, 80).moments(levels)
         right = exact.marginal(np.float64(levels.alpha)[-1], np.float64(levels.sigma)[-1])
         for value, expected in zip(own, right, strict=True):
@@ -71,111 +74,113 @@ class TestGaussianData:
 @pytest.mark.parametrize(
     ("sampler", "tolerance"),
     [
-        (diffusion.DDIM(), 0.06),
-        (diffusion.DPMSolverPP(3), 1e-3),
-        (diffusion.Heun(), 2e-3),
-        (diffusion.ProbabilityFlow(), 1e-4),
+        (diffusion.samplers.DDIM(), 0.06),
+        (diffusion.samplers.DPMSolverPP(3), 1e-3),
+        (diffusion.samplers.Heun(), 2e-3),
+        (diffusion.samplers.ProbabilityFlow(), 1e-4),
     ],
     ids=str,
 )
 def test_the_last_step_is_the_denoiser(sampler, tolerance):
-    """From noise to data: x̂₀ of where the flow ends."""
-    levels = diffusion.levels(VP, diffusion.LogSNR(), 65)
+    """Samples are x̂₀ at the end of the flow."""
+    levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 65)
     x = start(VP, 5)
-    out, _ = travel(sampler, VP, exact.gaussian(VP), levels, x)
+    out, _ = run_loop(sampler, VP, exact.gaussian(VP), levels, x)
     matrix, offset = exact.flow(jax.tree.map(lambda part: part[:-1], levels))
     last = jnp.asarray(x @ matrix.T + offset[None], jnp.float32)
-    np.testing.assert_allclose(out, exact.gaussian(VP)(last, levels.t[-2]).data, atol=tolerance)
+    np.testing.assert_allclose(out, exact.gaussian(VP)(last, levels.time[-2]).data, atol=tolerance)
 
 
 class TestRandomSamplers:
     def test_ddim_with_all_noise_is_the_lower_ancestral_sampler(self):
-        levels = diffusion.levels(VP, diffusion.Uniform(), 10)
+        levels = diffusion.levels(VP, diffusion.grids.Uniform(), 10)
         x = start(VP, 6)
         one, other = (
-            travel(sampler, VP, exact.gaussian(VP), levels, x)[0]
-            for sampler in (diffusion.DDIM(1.0), diffusion.Ancestral("lower"))
+            run_loop(sampler, VP, exact.gaussian(VP), levels, x)[0]
+            for sampler in (diffusion.samplers.DDIM(1.0), diffusion.samplers.Ancestral("lower"))
         )
         np.testing.assert_array_equal(one, other)
-        assert not np.allclose(one, travel(diffusion.DDIM(), VP, exact.gaussian(VP), levels, x)[0], atol=0.01)
+        assert not np.allclose(
+            one, run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[0], atol=0.01
+        )
 
     @pytest.mark.parametrize("process", [VP, EDM], ids=repr)
     def test_variances_of_ancestral_steps(self, process):
-        """The lower one is right where all data are one point, the upper one where they are N(0, I)."""
-        levels = diffusion.levels(process, diffusion.LogSNR(), 4, to_data=False)
+        """The lower one is exact if the data are a single point, the upper one if they are N(0, I)."""
+        levels = diffusion.levels(process, diffusion.grids.LogSNR(), 4, to_data=False)
         alpha, sigma = (np.float64(part) for part in (levels.alpha, levels.sigma))
-        passed = sigma[:-1] ** 2 - (alpha[:-1] / alpha[1:]) ** 2 * sigma[1:] ** 2  # of x_t given x_s
-        by_hand = {"lower": passed * (sigma[1:] / sigma[:-1]) ** 2, "upper": passed}
+        conditional = sigma[:-1] ** 2 - (alpha[:-1] / alpha[1:]) ** 2 * sigma[1:] ** 2  # variance of x_t given x_s
+        by_hand = {"lower": conditional * (sigma[1:] / sigma[:-1]) ** 2, "upper": conditional}
         for variance, expected in by_hand.items():
             noises = []
             for n in range(4):
                 pair = jax.tree.map(lambda part, n=n: part[n : n + 2], levels)
-                noises.append(exact.Affine(diffusion.Ancestral(variance), process, 1)(pair)[2][0])
+                noises.append(exact.Affine(diffusion.samplers.Ancestral(variance), process, 1)(pair)[2][0])
             np.testing.assert_allclose(
                 np.stack(noises), np.sqrt(expected)[:, None, None] * np.eye(2), rtol=1e-4, atol=1e-5
             )
 
     def test_noise_of_churn(self):
-        """To σ̂ = (1 + γ) σ where σ is between two bounds, and as much as it says; not before or after."""
-        here = diffusion.level(EDM, jnp.float32(2.0))
+        """It raises σ to (1 + γ) σ between the two bounds only, with the variance that the level says."""
+        level = diffusion.level_at(EDM, jnp.float32(2.0))
         x = jnp.zeros((40_000, 2))
         for churn, ratio in (
-            (diffusion.Churn(0.3), 1.3),
-            (diffusion.Churn(0.3, 2.5), 1),
-            (diffusion.Churn(0.3, 0, 1), 1),
+            (diffusion.samplers.Churn(0.3), 1.3),
+            (diffusion.samplers.Churn(0.3, 2.5), 1),
+            (diffusion.samplers.Churn(0.3, 0, 1), 1),
         ):
-            there, moved = churn(EDM, here, jax.random.key(0), x)
-            np.testing.assert_allclose(there.t, 2 * ratio, rtol=1e-6)
-            np.testing.assert_allclose(np.std(moved), 2 * np.sqrt(ratio**2 - 1), rtol=0.02)
-        _, moved = diffusion.Churn(0.3, scale=1.5)(EDM, here, jax.random.key(0), x)
-        np.testing.assert_allclose(np.std(moved), 1.5 * 2 * np.sqrt(1.3**2 - 1), rtol=0.02)
+            noisier, noisy = churn(EDM, level, jax.random.key(0), x)
+            np.testing.assert_allclose(noisier.time, 2 * ratio, rtol=1e-6)
+            np.testing.assert_allclose(np.std(noisy), 2 * np.sqrt(ratio**2 - 1), rtol=0.02)
+        _, noisy = diffusion.samplers.Churn(0.3, scale=1.5)(EDM, level, jax.random.key(0), x)
+        np.testing.assert_allclose(np.std(noisy), 1.5 * 2 * np.sqrt(1.3**2 - 1), rtol=0.02)
 
     @pytest.mark.parametrize("process", [VP, DISCRETE], ids=repr)
     def test_churn_keeps_the_distribution(self, process):
-        """Of x at a level with more noise; at the end of discrete steps there is none, and nothing is added."""
+        """x has the distribution of the noisier level; discrete processes have none beyond their end."""
         for t in (0.5, process.end):
-            here = diffusion.level(process, jnp.float32(t))
-            mean, covariance = exact.marginal(float(here.alpha), float(here.sigma))
+            level = diffusion.level_at(process, jnp.float32(t))
+            mean, covariance = exact.marginal(float(level.alpha), float(level.sigma))
             unit = jax.random.normal(jax.random.key(0), (40_000, 2))
             x = jnp.float32(mean)[None] + unit @ jnp.float32(np.linalg.cholesky(covariance)).T
-            there, moved = diffusion.Churn(0.2)(process, here, jax.random.key(1), x)
-            mean, covariance = exact.marginal(float(there.alpha), float(there.sigma))
-            np.testing.assert_allclose(np.mean(moved, axis=0), mean, atol=0.025)
-            np.testing.assert_allclose(np.cov(moved.T), covariance, atol=0.03)
-            discrete = isinstance(process, diffusion.DiscreteVariancePreserving)
-            assert (there.log_snr < here.log_snr) == (not discrete or t < 1)
+            noisier, noisy = diffusion.samplers.Churn(0.2)(process, level, jax.random.key(1), x)
+            mean, covariance = exact.marginal(float(noisier.alpha), float(noisier.sigma))
+            np.testing.assert_allclose(np.mean(noisy, axis=0), mean, atol=0.025)
+            np.testing.assert_allclose(np.cov(noisy.T), covariance, atol=0.03)
+            discrete = isinstance(process, diffusion.processes.DiscreteVariancePreserving)
+            assert (noisier.log_snr < level.log_snr) == (not discrete or t < 1)
 
     def test_langevin_steps_keep_the_distribution(self):
-        """Up to the variance that steps of a finite size add: 1 / (1 − δ/2v) times v, for v of each axis."""
-        process = diffusion.EDM(start=0.5, end=1.0)
-        levels = diffusion.level(process, jnp.float32([1.0, 1.0]))
-        sampler = diffusion.PredictorCorrector(num_corrections=150)
+        """Up to the discretization, which multiplies the variance v of each axis by 1 / (1 − δ/2v)."""
+        process = diffusion.processes.EDM(start=0.5, end=1.0)
+        levels = diffusion.level_at(process, jnp.float32([1.0, 1.0]))
+        sampler = diffusion.samplers.PredictorCorrector(num_corrections=150)
         mean, _ = exact.marginal(1.0, 1.0)
         x = jnp.float32(mean)[None] + 3 * jax.random.normal(jax.random.key(0), (20_000, 2))
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, x)
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, x)
         variances = exact.VARIANCES + 1
-        kept = variances / (1 - 0.16**2 / variances)
+        stationary = variances / (1 - 0.16**2 / variances)
         np.testing.assert_allclose(np.mean(out, axis=0), mean, atol=5 * np.sqrt(1.7 / 20_000))
         np.testing.assert_allclose(
-            np.cov(out.T), exact.AXES @ np.diag(kept) @ exact.AXES.T, atol=5 * 1.8 / np.sqrt(1e4)
+            np.cov(out.T), exact.AXES @ np.diag(stationary) @ exact.AXES.T, atol=5 * 1.8 / np.sqrt(1e4)
         )
 
     @pytest.mark.parametrize(
         ("sampler", "process", "num_steps"),
         [
-            (diffusion.PredictorCorrector(diffusion.DDIM()), VP, 60),
-            (diffusion.PredictorCorrector(diffusion.Ancestral("upper"), 2), EDM, 60),
-            (diffusion.PredictorCorrector(num_corrections=60), VP, 160),
-            (diffusion.Heun(diffusion.Churn(0.1)), VP, 60),
+            (diffusion.samplers.PredictorCorrector(diffusion.samplers.DDIM()), VP, 60),
+            (diffusion.samplers.PredictorCorrector(diffusion.samplers.Ancestral("upper"), 2), EDM, 60),
+            (diffusion.samplers.PredictorCorrector(num_corrections=60), VP, 160),
+            (diffusion.samplers.Heun(diffusion.samplers.Churn(0.1)), VP, 60),
         ],
         ids=str,
     )
     def test_gaussian_data(self, sampler, process, num_steps):
-        levels = diffusion.levels(process, diffusion.Karras(), num_steps, to_data=False)
+        levels = diffusion.levels(process, diffusion.grids.Karras(), num_steps, to_data=False)
         count = 2000
-        out, _ = travel(sampler, process, exact.gaussian(process), levels, start(process, count))
+        out, _ = run_loop(sampler, process, exact.gaussian(process), levels, start(process, count))
         mean, covariance = exact.marginal(float(levels.alpha[-1]), float(levels.sigma[-1]))
-        # Five standard errors, and what steps of a finite size leave.
+        # Five standard errors, and the discretization error.
         np.testing.assert_allclose(np.mean(out, axis=0), mean, atol=5 * np.sqrt(0.64 / count) + 0.02)
         np.testing.assert_allclose(np.cov(out.T), covariance, atol=5 * 0.64 * np.sqrt(2 / count) + 0.03)
 
@@ -183,24 +188,24 @@ class TestRandomSamplers:
 @pytest.mark.parametrize(
     "sampler",
     [
-        diffusion.DDIM(),
-        diffusion.Ancestral("lower"),
-        diffusion.DPMSolverPP(3),
-        diffusion.DPMSolverPP(2, stochastic=True),
-        diffusion.DPMSolver2(),
-        diffusion.Heun(diffusion.Churn(0.2)),
-        diffusion.EulerMaruyama(),
-        diffusion.PredictorCorrector(diffusion.DDIM()),
-        diffusion.PredictorCorrector(num_corrections=40),
+        diffusion.samplers.DDIM(),
+        diffusion.samplers.Ancestral("lower"),
+        diffusion.samplers.DPMSolverPP(3),
+        diffusion.samplers.DPMSolverPP(2, stochastic=True),
+        diffusion.samplers.DPMSolver2(),
+        diffusion.samplers.Heun(diffusion.samplers.Churn(0.2)),
+        diffusion.samplers.EulerMaruyama(),
+        diffusion.samplers.PredictorCorrector(diffusion.samplers.DDIM()),
+        diffusion.samplers.PredictorCorrector(num_corrections=40),
     ],
     ids=str,
 )
-def test_finite_data_are_found(sampler):
-    """Each sample is one of the points, and each point has its share."""
-    process = diffusion.VariancePreserving()
-    levels = diffusion.levels(process, diffusion.LogSNR(), 100)
+def test_finite_data_are_recovered(sampler):
+    """Each sample is one of the points, and the points are equally frequent."""
+    process = diffusion.processes.VariancePreserving()
+    levels = diffusion.levels(process, diffusion.grids.LogSNR(), 100)
     count = 600
-    out, _ = travel(sampler, process, exact.finite(process, POINTS), levels, start(process, count))
+    out, _ = run_loop(sampler, process, exact.finite(process, POINTS), levels, start(process, count))
     distance = np.linalg.norm(out[:, None] - POINTS, axis=-1)
     assert distance.min(axis=1).max() < 1e-3
     shares = np.bincount(distance.argmin(axis=1), minlength=3) / count
@@ -208,22 +213,22 @@ def test_finite_data_are_found(sampler):
 
 
 ALL = [
-    diffusion.DDIM(1.0),
-    diffusion.Ancestral("upper"),
-    diffusion.DPMSolverPP(3),
-    diffusion.DPMSolverPP(2, stochastic=True),
-    diffusion.Euler(),
-    diffusion.Heun(),
-    diffusion.ProbabilityFlow(),
-    diffusion.PredictorCorrector(diffusion.DDIM()),
+    diffusion.samplers.DDIM(1.0),
+    diffusion.samplers.Ancestral("upper"),
+    diffusion.samplers.DPMSolverPP(3),
+    diffusion.samplers.DPMSolverPP(2, stochastic=True),
+    diffusion.samplers.Euler(),
+    diffusion.samplers.Heun(),
+    diffusion.samplers.ProbabilityFlow(),
+    diffusion.samplers.PredictorCorrector(diffusion.samplers.DDIM()),
 ]
-NEEDY = [
-    diffusion.DPMSolver2(),
-    diffusion.EulerMaruyama(),
-    diffusion.Euler(diffusion.Churn(0.1)),
-    diffusion.Heun(diffusion.Churn(0.1)),
-    diffusion.PredictorCorrector(diffusion.DPMSolver2()),
-    diffusion.PredictorCorrector(),
+NEED_SIGNAL = [
+    diffusion.samplers.DPMSolver2(),
+    diffusion.samplers.EulerMaruyama(),
+    diffusion.samplers.Euler(diffusion.samplers.Churn(0.1)),
+    diffusion.samplers.Heun(diffusion.samplers.Churn(0.1)),
+    diffusion.samplers.PredictorCorrector(diffusion.samplers.DPMSolver2()),
+    diffusion.samplers.PredictorCorrector(),
 ]
 
 
@@ -231,19 +236,26 @@ class TestNoSignal:
     @pytest.mark.parametrize(
         ("sampler", "num_steps"),
         [(sampler, 1) for sampler in ALL]
-        + [(sampler, 4) for sampler in (diffusion.DDIM(1.0), diffusion.DPMSolverPP(2), diffusion.DPMSolverPP(3))],
+        + [
+            (sampler, 4)
+            for sampler in (
+                diffusion.samplers.DDIM(1.0),
+                diffusion.samplers.DPMSolverPP(2),
+                diffusion.samplers.DPMSolverPP(3),
+            )
+        ],
         ids=str,
     )
     def test_samples_and_gradients_are_finite(self, sampler, num_steps):
-        """Also where the first step begins at α = 0, and is the last one."""
-        process = diffusion.LinearPath()
-        levels = diffusion.levels(process, diffusion.Uniform(), num_steps)
-        assert isinstance(sampler, diffusion.Sampler) and not sampler.needs_signal
+        """Also if the first step begins at α = 0 and is the last one."""
+        process = diffusion.processes.LinearPath()
+        levels = diffusion.levels(process, diffusion.grids.Uniform(), num_steps)
+        assert isinstance(sampler, diffusion.samplers.Sampler) and not sampler.needs_signal
 
         @jax.jit
         def both(x):
             def total(x):
-                out, _ = diffusion.walk(sampler, process, exact.gaussian(process), levels, jax.random.key(0), x)
+                out, _ = diffusion.sample_loop(sampler, process, exact.gaussian(process), levels, jax.random.key(0), x)
                 return jnp.sum(out), out
 
             return jax.grad(total, has_aux=True)(x)
@@ -253,54 +265,58 @@ class TestNoSignal:
         if num_steps == 1:
             np.testing.assert_allclose(out, np.tile(np.float32(exact.MEAN), (2, 1)), rtol=1e-5)
 
-    @pytest.mark.parametrize("sampler", NEEDY, ids=str)
-    def test_what_divides_by_it_says_so(self, sampler):
-        process = diffusion.LinearPath()
+    @pytest.mark.parametrize("sampler", NEED_SIGNAL, ids=str)
+    def test_samplers_that_divide_by_alpha_raise(self, sampler):
+        process = diffusion.processes.LinearPath()
 
         def draw(x):
-            levels = diffusion.levels(process, diffusion.Uniform(), 4)
-            return diffusion.walk(sampler, process, exact.gaussian(process), levels, jax.random.key(0), x)
+            levels = diffusion.levels(process, diffusion.grids.Uniform(), 4)
+            return diffusion.sample_loop(sampler, process, exact.gaussian(process), levels, jax.random.key(0), x)
 
         for function in (draw, jax.jit(draw)):
             with pytest.raises(ValueError, match=r"LinearPath is 0 at t = 1, but .* with end=0.999 for example"):
                 function(jnp.zeros((2, 2)))
         near = dataclasses.replace(process, end=0.999)
-        levels = diffusion.levels(near, diffusion.Uniform(), 4)
-        out, _ = travel(sampler, near, exact.gaussian(near), levels, start(near, 2))
+        levels = diffusion.levels(near, diffusion.grids.Uniform(), 4)
+        out, _ = run_loop(sampler, near, exact.gaussian(near), levels, start(near, 2))
         assert np.isfinite(out).all()
 
 
-class TestWalk:
+class TestSampleLoop:
     @pytest.mark.parametrize(
-        "sampler", [diffusion.DDIM(1.0), diffusion.DPMSolverPP(2), diffusion.Heun(), *NEEDY[:3]], ids=str
+        "sampler",
+        [diffusion.samplers.DDIM(1.0), diffusion.samplers.DPMSolverPP(2), diffusion.samplers.Heun(), *NEED_SIGNAL[:3]],
+        ids=str,
     )
     def test_gradients_reach_the_first_noise(self, sampler):
-        """Of deterministic samplers those of the flow, through the last step to data too."""
-        levels = diffusion.levels(VP, diffusion.LogSNR(), 20)
+        """For deterministic samplers they are those of the flow, through the last step too."""
+        levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 20)
         x = start(VP, 1)
         jacobian = jax.jit(
-            jax.jacrev(lambda x: diffusion.walk(sampler, VP, exact.gaussian(VP), levels, jax.random.key(0), x)[0])
+            jax.jacrev(
+                lambda x: diffusion.sample_loop(sampler, VP, exact.gaussian(VP), levels, jax.random.key(0), x)[0]
+            )
         )(x)[0, :, 0]
         assert np.isfinite(jacobian).all()
-        if sampler in (diffusion.DPMSolverPP(2), diffusion.DPMSolver2(), diffusion.Heun()):
+        if sampler in (diffusion.samplers.DPMSolverPP(2), diffusion.samplers.DPMSolver2(), diffusion.samplers.Heun()):
             matrix, _ = exact.flow(levels)
             np.testing.assert_allclose(jacobian, matrix, atol=0.03)
 
-    def test_moments_are_observed_before_each_step(self):
-        levels = diffusion.levels(VP, diffusion.LogSNR(), 5)
+    def test_the_observer_receives_the_state_before_each_step(self):
+        levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         x = start(VP, 3)
-        out, seen = travel(diffusion.DDIM(), VP, exact.gaussian(VP), levels, x, observe=lambda moment: moment)
-        assert seen.x.shape == seen.data.shape == (5, 3, 2)
-        np.testing.assert_array_equal(seen.x[0], x)
-        np.testing.assert_array_equal(seen.here.t, levels.t[:-1])
-        np.testing.assert_array_equal(seen.data[-1], out)
-        data, noise = exact.gaussian(VP)(jnp.asarray(seen.x[2]), levels.t[2])
-        np.testing.assert_allclose(seen.data[2], data, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(seen.x[3], levels.alpha[3] * data + levels.sigma[3] * noise, rtol=1e-5, atol=1e-6)
-        assert travel(diffusion.DDIM(), VP, exact.gaussian(VP), levels, x)[1] is None
+        out, records = run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x, observe=lambda info: info)
+        assert records.x.shape == records.data.shape == (5, 3, 2)
+        np.testing.assert_array_equal(records.x[0], x)
+        np.testing.assert_array_equal(records.level.time, levels.time[:-1])
+        np.testing.assert_array_equal(records.data[-1], out)
+        data, noise = exact.gaussian(VP)(jnp.asarray(records.x[2]), levels.time[2])
+        np.testing.assert_allclose(records.data[2], data, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(records.x[3], levels.alpha[3] * data + levels.sigma[3] * noise, rtol=1e-5, atol=1e-6)
+        assert run_loop(diffusion.samplers.DDIM(), VP, exact.gaussian(VP), levels, x)[1] is None
 
-    def test_what_is_known_is_put_in_after_each_step(self):
-        levels = diffusion.levels(VP, diffusion.LogSNR(), 5)
+    def test_the_constraint_applies_after_each_step(self):
+        levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         known = 0.7
 
         def constrain(key, level, x):
@@ -308,24 +324,32 @@ class TestWalk:
             return x.at[:, 0].set(level.alpha * known + level.sigma * noise)
 
         x = start(VP, 3)
-        out, seen = travel(
-            diffusion.DDIM(), VP, exact.gaussian(VP), levels, x, observe=lambda moment: moment.x, constrain=constrain
+        out, records = run_loop(
+            diffusion.samplers.DDIM(),
+            VP,
+            exact.gaussian(VP),
+            levels,
+            x,
+            observe=lambda info: info.x,
+            constrain=constrain,
         )
-        np.testing.assert_array_equal(seen[0], x)
+        np.testing.assert_array_equal(records[0], x)
         np.testing.assert_array_equal(out[:, 0], np.float32([known] * 3))
-        noises = (seen[1:, :, 0] - known * np.asarray(levels.alpha)[1:-1, None]) / np.asarray(levels.sigma)[1:-1, None]
+        noises = (records[1:, :, 0] - known * np.asarray(levels.alpha)[1:-1, None]) / np.asarray(levels.sigma)[
+            1:-1, None
+        ]
         assert len(np.unique(noises.round(4))) == 12  # fresh at each step
-        # The constrained x is what the next step sees.
-        data, noise = exact.gaussian(VP)(jnp.asarray(seen[3]), levels.t[3])
+        # The next step starts from the constrained x.
+        data, noise = exact.gaussian(VP)(jnp.asarray(records[3]), levels.time[3])
         np.testing.assert_allclose(
-            seen[4][:, 1], (levels.alpha[4] * data + levels.sigma[4] * noise)[:, 1], rtol=1e-5, atol=1e-6
+            records[4][:, 1], (levels.alpha[4] * data + levels.sigma[4] * noise)[:, 1], rtol=1e-5, atol=1e-6
         )
 
     def test_keys(self):
-        levels = diffusion.levels(VP, diffusion.LogSNR(), 5)
+        levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 5)
         x = start(VP, 3)
         one, same, other = (
-            travel(diffusion.DDIM(1.0), VP, exact.gaussian(VP), levels, x, key=key)[0] for key in (1, 1, 2)
+            run_loop(diffusion.samplers.DDIM(1.0), VP, exact.gaussian(VP), levels, x, key=key)[0] for key in (1, 1, 2)
         )
         np.testing.assert_array_equal(one, same)
         assert (one != other).all()
@@ -338,48 +362,131 @@ class TestWalk:
             traces.append(t)
             return exact.gaussian(VP)(x, t)
 
-        levels = diffusion.levels(VP, diffusion.LogSNR(), 12)
-        run = jax.jit(lambda x: diffusion.walk(diffusion.DPMSolverPP(), VP, denoise, levels, jax.random.key(0), x)[0])
+        levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 12)
+        run = jax.jit(
+            lambda x: diffusion.sample_loop(
+                diffusion.samplers.DPMSolverPP(), VP, denoise, levels, jax.random.key(0), x
+            )[0]
+        )
         run(start(VP, 3))
         run(start(VP, 3, key=1))
         assert len(traces) == 1
 
     @pytest.mark.parametrize(
         "sampler",
-        [diffusion.DDIM(), diffusion.DPMSolver2(), diffusion.Heun(), diffusion.PredictorCorrector(num_corrections=3)],
+        [
+            diffusion.samplers.DDIM(),
+            diffusion.samplers.DPMSolver2(),
+            diffusion.samplers.Heun(),
+            diffusion.samplers.PredictorCorrector(num_corrections=3),
+        ],
         ids=str,
     )
     def test_evaluations(self, sampler):
-        """As often as a sampler says."""
+        """The denoiser is called as often as the sampler declares."""
         process, count = PATH, []
 
         def denoise(x, t):
             count.append(t)
             return exact.gaussian(process)(x, t)
 
-        levels = diffusion.levels(process, diffusion.LogSNR(), 2, to_data=False)
+        levels = diffusion.levels(process, diffusion.grids.LogSNR(), 2, to_data=False)
         with jax.disable_jit():
-            here, there = (jax.tree.map(lambda part, n=n: part[n], levels) for n in (0, 1))
+            t, s = (jax.tree.map(lambda part, n=n: part[n], levels) for n in (0, 1))
             x = jnp.zeros((1, 2))
-            sampler.step(process, denoise, here, there, jax.random.key(0), x, sampler.memory(x))
+            sampler.step(process, denoise, t, s, jax.random.key(0), x, sampler.init_carry(x))
         assert len(count) == sampler.evaluations
+
+    @pytest.mark.parametrize(
+        ("sampler", "in_last"),
+        [
+            (diffusion.samplers.DDIM(), 1),
+            (diffusion.samplers.DPMSolver2(), 1),
+            (diffusion.samplers.Heun(), 1),
+            (diffusion.samplers.Heun(diffusion.samplers.Churn(0.2)), 1),
+            (diffusion.samplers.PredictorCorrector(diffusion.samplers.Heun(), num_corrections=2), 3),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("repeats", [1, 3])
+    def test_the_last_step_evaluates_no_more_than_its_estimate_of_the_data(self, sampler, in_last, repeats):
+        """Nor is it repeated."""
+        times = []
+
+        def denoise(x, t):
+            times.append(float(t))
+            return exact.gaussian(PATH)(x, t)
+
+        levels = diffusion.levels(PATH, diffusion.grids.LogSNR(), 3)
+        with jax.disable_jit():
+            diffusion.sample_loop(sampler, PATH, denoise, levels, jax.random.key(0), jnp.zeros((1, 2)), repeats=repeats)
+        assert len(times) == 2 * repeats * sampler.evaluations + in_last
+
+    @pytest.mark.parametrize("sampler", [diffusion.samplers.Heun(), diffusion.samplers.DPMSolver2()], ids=str)
+    def test_the_loop_is_one_scan(self, sampler):
+        """It contains the denoiser as often as a step evaluates it."""
+        traces = []
+
+        def denoise(x, t):
+            traces.append(t)
+            return exact.gaussian(PATH)(x, t)
+
+        levels = diffusion.levels(PATH, diffusion.grids.LogSNR(), 5)
+        jaxpr = jax.make_jaxpr(
+            lambda x: diffusion.sample_loop(sampler, PATH, denoise, levels, jax.random.key(0), x)[0]
+        )(jnp.zeros((1, 2)))
+        assert len(traces) == sampler.evaluations
+        assert [equation.primitive.name for equation in jaxpr.eqns].count("scan") == 1
+
+
+class TestNames:
+    def test_every_name_of_the_registry_is_a_choice(self):
+        for names, registry in (
+            (diffusion.samplers.SamplerName, diffusion.samplers.SAMPLERS),
+            (diffusion.grids.GridName, diffusion.grids.GRIDS),
+        ):
+            assert typing.get_args(names) == tuple(registry)
+
+    @pytest.mark.parametrize("name", diffusion.samplers.SAMPLERS)
+    def test_samplers(self, name):
+        sampler = diffusion.samplers.by_name(name)
+        assert isinstance(sampler, diffusion.samplers.Sampler)
+        levels = diffusion.levels(PATH, diffusion.grids.LogSNR(), 20)
+        out, _ = run_loop(sampler, PATH, exact.gaussian(PATH), levels, start(PATH, 2))
+        assert np.isfinite(out).all()
+
+    @pytest.mark.parametrize("name", diffusion.grids.GRIDS)
+    def test_grids(self, name):
+        levels = diffusion.levels(PATH, diffusion.grids.by_name(name), 4)
+        assert (np.diff(levels.time) < 0).all()
+
+    def test_unknown_names(self):
+        with pytest.raises(
+            ValueError, match=r"sampler is 'huen', but must be 'ddpm', .*'heun', .* or 'probability-flow'"
+        ):
+            diffusion.samplers.by_name("huen")
+        with pytest.raises(ValueError, match=r"grid is 'cosine', but must be 'uniform', 'log-snr' or 'karras'"):
+            diffusion.grids.by_name("cosine")
 
 
 class TestErrors:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: diffusion.DDIM(1.5), r"eta is 1.5, but must be in \[0, 1\]"),
-            (lambda: diffusion.Ancestral("middle"), "variance is 'middle'"),
-            (lambda: diffusion.DPMSolverPP(4), "order is 4"),
-            (lambda: diffusion.DPMSolverPP(3, stochastic=True), "order is 3, but the stochastic equation has 1 and 2"),
-            (lambda: diffusion.Churn(0.5), "gamma is 0.5, .* would double the variance"),
-            (lambda: diffusion.Churn(-0.1), "gamma is -0.1"),
+            (lambda: diffusion.samplers.DDIM(1.5), r"eta is 1.5, but must be in \[0, 1\]"),
+            (lambda: diffusion.samplers.Ancestral("middle"), "variance is 'middle'"),
+            (lambda: diffusion.samplers.DPMSolverPP(4), "order is 4"),
             (
-                lambda: diffusion.PredictorCorrector(num_corrections=0),
+                lambda: diffusion.samplers.DPMSolverPP(3, stochastic=True),
+                "order is 3, but must be 1 or 2 if stochastic",
+            ),
+            (lambda: diffusion.samplers.Churn(0.5), "gamma is 0.5, .* would double the variance"),
+            (lambda: diffusion.samplers.Churn(-0.1), "gamma is -0.1"),
+            (
+                lambda: diffusion.samplers.PredictorCorrector(num_corrections=0),
                 "num_corrections is 0, .* use the predictor alone",
             ),
-            (lambda: diffusion.PredictorCorrector(snr=0.0), "snr is 0.0, but must be positive"),
+            (lambda: diffusion.samplers.PredictorCorrector(snr=0.0), "snr is 0.0, but must be positive"),
         ],
     )
     def test_settings(self, make, message):

@@ -1,4 +1,4 @@
-"""What networks predict: each by its own formula, all into each other, and the limits where α or σ is 0."""
+"""Parametrizations: each by its own formula, all conversions, and the limits where α or σ is 0."""
 
 import itertools
 
@@ -8,35 +8,35 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
-from genjax.diffusion.process import rates
+from genjax.diffusion.processes import rates
 
 SCALE = 0.5
 KINDS = [
-    diffusion.Noise(SCALE),
-    diffusion.Data(SCALE),
-    diffusion.Velocity(SCALE),
-    diffusion.Score(SCALE),
-    diffusion.Flow(SCALE),
-    diffusion.Preconditioned(SCALE),
+    diffusion.parametrizations.Noise(SCALE),
+    diffusion.parametrizations.Data(SCALE),
+    diffusion.parametrizations.Velocity(SCALE),
+    diffusion.parametrizations.Score(SCALE),
+    diffusion.parametrizations.Flow(SCALE),
+    diffusion.parametrizations.Preconditioned(SCALE),
 ]
 NAMES = [type(kind).__name__ for kind in KINDS]
 PROCESSES = [
-    diffusion.VariancePreserving(),
-    diffusion.EDM(),
-    diffusion.LinearPath(end=0.999),
+    diffusion.processes.VariancePreserving(),
+    diffusion.processes.EDM(),
+    diffusion.processes.LinearPath(end=0.999),
 ]
 RNG = np.random.default_rng(0)
 DATA, NOISE = SCALE * RNG.normal(size=(9, 3)), RNG.normal(size=(9, 3))
 
 
 def grid(process):
-    """Times of equal steps in log-SNR, ends included: one for each row."""
-    return jnp.asarray(diffusion.LogSNR().times(process, len(DATA)), jnp.float32)
+    """Return times with equal steps in log-SNR, ends included, one for each row."""
+    return jnp.asarray(diffusion.grids.LogSNR().times(process, len(DATA)), jnp.float32)
 
 
 def right_values(process, t):
-    """x_t, and all that networks may say of it, from the data and the noise in it."""
-    here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level(process, jnp.asarray(t)))
+    """Return x_t and the targets of all parametrizations, from the data and the noise."""
+    here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level_at(process, jnp.asarray(t)))
     change = jax.tree.map(lambda part: np.float64(part)[:, None], rates(process, jnp.asarray(t)))
     alpha, sigma = here.alpha, here.sigma
     norm = np.sqrt(SCALE**2 * alpha**2 + sigma**2)
@@ -52,7 +52,7 @@ def right_values(process, t):
 
 
 def conversions(process, t, x, values):
-    """All 36; not compiled, which would take longer."""
+    """Return all 36 conversions, not compiled, because that would take longer."""
     return {
         (a, b): np.asarray(diffusion.convert(process, t, x, values[a], source=kind, target=other))
         for (a, kind), (b, other) in itertools.product(zip(NAMES, KINDS, strict=True), repeat=2)
@@ -65,14 +65,14 @@ class TestConversions:
         with jax.enable_x64(True):
             t = jnp.asarray(grid(process), jnp.float64)
             x, values = right_values(process, t)
-            made = conversions(process, t, x, values)
-        for (source, target), value in made.items():
+            converted = conversions(process, t, x, values)
+        for (source, target), value in converted.items():
             assert value.dtype == np.float64
             size = np.maximum(1, np.abs(values[target]))
             assert (np.abs(value - values[target]) <= 1e-8 * size).all(), (source, target)
 
     def test_all_cycles_in_single_precision(self, process):
-        """To 1e-5, where what is asked for is not lost in x_t.
+        """Up to 1e-5, unless rounding of x_t loses the target.
 
         A rounding of x_t, of size 6e-8 r, is one of 6e-8 r/σ in ε and of 6e-8 r/α in x₀, whatever is computed: where
         most of x_t is data or noise, 1e-5 cannot be had of the other one.
@@ -80,8 +80,8 @@ class TestConversions:
         t = grid(process)
         exact_x, exact_values = right_values(process, t)
         x, values = np.float32(exact_x), {name: np.float32(value) for name, value in exact_values.items()}
-        made = conversions(process, t, x, values)
-        here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level(process, jnp.asarray(t)))
+        converted = conversions(process, t, x, values)
+        here = jax.tree.map(lambda part: np.float64(part)[:, None], diffusion.level_at(process, jnp.asarray(t)))
         change = jax.tree.map(lambda part: np.float64(part)[:, None], rates(process, jnp.asarray(t)))
         norm = np.sqrt(SCALE**2 * here.alpha**2 + here.sigma**2)
         of_noise, of_data = np.maximum(1, norm / here.sigma), np.maximum(1, norm / here.alpha)
@@ -94,14 +94,14 @@ class TestConversions:
             "Preconditioned": (here.sigma / SCALE * of_data + here.alpha * SCALE * of_noise) / norm,
         }
         for source, target in itertools.product(NAMES, repeat=2):
-            error = np.abs(made[source, target] - exact_values[target])
+            error = np.abs(converted[source, target] - exact_values[target])
             assert (error <= 1e-5 * np.maximum(1, np.abs(exact_values[target])) * allowed[target]).all(), (
                 source,
                 target,
                 np.max(error / allowed[target]),
             )
         for source in NAMES:
-            back = conversions(process, t, x, {name: made[source, name] for name in NAMES})
+            back = conversions(process, t, x, {name: converted[source, name] for name in NAMES})
             for target in NAMES:
                 error = np.abs(back[target, source] - values[source])
                 size = np.maximum(1, np.abs(values[source]))
@@ -110,7 +110,7 @@ class TestConversions:
 
 def test_preconditioned_is_that_of_edm():
     """D = c_skip x + c_out F(c_in x), with α = 1 and σ = t."""
-    process, kind = diffusion.EDM(), diffusion.Preconditioned(SCALE)
+    process, kind = diffusion.processes.EDM(), diffusion.parametrizations.Preconditioned(SCALE)
     sigma = np.float32([[0.002], [0.3], [SCALE], [4.0], [80.0]])
     x, output = np.float32(RNG.normal(size=(2, 5, 3)))
     skip = SCALE**2 / (sigma**2 + SCALE**2)
@@ -118,26 +118,26 @@ def test_preconditioned_is_that_of_edm():
     data, noise = kind.predict(process, jnp.asarray(sigma[:, 0]), x, output)
     np.testing.assert_allclose(data, skip * x + out * output, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(x, data + sigma * noise, rtol=1e-5, atol=1e-5)
-    scale = kind.input_scale(diffusion.level(process, jnp.asarray(sigma)))
+    scale = kind.input_scale(diffusion.level_at(process, jnp.asarray(sigma)))
     np.testing.assert_allclose(scale, 1 / np.sqrt(sigma**2 + SCALE**2), rtol=1e-6)
 
 
 def test_sizes():
-    """Networks see unit variance, and Preconditioned asks for it, at every time."""
-    process = diffusion.VariancePreserving()
+    """Inputs and Preconditioned targets have unit variance at every time."""
+    process = diffusion.processes.VariancePreserving()
     rng = np.random.default_rng(1)
     data, noise = np.float32(SCALE * rng.normal(size=200_000)), np.float32(rng.normal(size=200_000))
     for t in (0.01, 0.2, 0.9):
-        here = diffusion.level(process, jnp.float32(t))
-        kind = diffusion.Preconditioned(SCALE)
-        seen = (here.alpha * data + here.sigma * noise) * kind.input_scale(here)
-        asked = kind.target(process, jnp.float32(t), diffusion.Prediction(data, noise))
-        assert abs(np.var(seen) - 1) < 0.02 and abs(np.var(asked) - 1) < 0.02
-        assert abs(np.mean(seen * asked)) < 0.01  # what is left has no share of the input
+        here = diffusion.level_at(process, jnp.float32(t))
+        kind = diffusion.parametrizations.Preconditioned(SCALE)
+        inputs = (here.alpha * data + here.sigma * noise) * kind.input_scale(here)
+        targets = kind.target(process, jnp.float32(t), diffusion.Prediction(data, noise))
+        assert abs(np.var(inputs) - 1) < 0.02 and abs(np.var(targets) - 1) < 0.02
+        assert abs(np.mean(inputs * targets)) < 0.01  # the residual is uncorrelated with the input
 
 
 def test_one_time_for_all_or_one_for_each():
-    process, t = diffusion.VariancePreserving(), jnp.float32([0.1, 0.6])
+    process, t = diffusion.processes.VariancePreserving(), jnp.float32([0.1, 0.6])
     x, output = np.float32(RNG.normal(size=(2, 2, 4, 4, 1)))
     for kind in KINDS:
         both = kind.predict(process, t, x, output)
@@ -149,16 +149,16 @@ def test_one_time_for_all_or_one_for_each():
             np.testing.assert_allclose(value[0], output[row], rtol=1e-4, atol=1e-4)
 
 
-PATH = diffusion.LinearPath(start=0.0)
+PATH = diffusion.processes.LinearPath(start=0.0)
 ENDS = {
-    # x_t is all noise: nothing tells x₀ but what has a share of it.
+    # x_t is all noise: only targets that contain x₀ determine it.
     1.0: {
-        "tells all": ("Data", "Velocity", "Flow", "Preconditioned"),
+        "determines all": ("Data", "Velocity", "Flow", "Preconditioned"),
         "blind": ("Noise", "Score"),
-        "still told": ("Noise", "Score"),
+        "determined": ("Noise", "Score"),
     },
-    # x_t is the data: only what has a share of ε tells it, and there is no score.
-    0.0: {"tells all": ("Noise", "Velocity", "Flow"), "blind": ("Data",), "still told": ("Data",)},
+    # x_t is the data: only targets that contain ε determine it, and the score is infinite.
+    0.0: {"determines all": ("Noise", "Velocity", "Flow"), "blind": ("Data",), "determined": ("Data",)},
 }
 
 
@@ -187,35 +187,47 @@ class TestSingularEnds:
 
     def test_limits(self, t):
         _, values = self.values(t)
-        for source in ENDS[t]["tells all"]:
+        for source in ENDS[t]["determines all"]:
             for target in values:
                 np.testing.assert_allclose(
                     self.convert(t, source, target), values[target], rtol=1e-5, atol=1e-6, err_msg=f"{source}, {target}"
                 )
 
-    def test_what_is_not_told(self, t):
+    def test_undetermined_targets(self, t):
         _, values = self.values(t)
         for source in ENDS[t]["blind"]:
             for target in values:
-                if target in ENDS[t]["still told"]:
+                if target in ENDS[t]["determined"]:
                     np.testing.assert_allclose(self.convert(t, source, target), values[target], rtol=1e-6)
                 else:
-                    with pytest.raises(ValueError, match=rf"{source} does not tell {target} .* predict Velocity"):
+                    with pytest.raises(ValueError, match=rf"{source} does not determine {target} .* predict Velocity"):
                         self.convert(t, source, target)
 
 
-def test_there_is_no_score_of_data():
+def test_the_score_of_data_is_undefined():
     x = np.float32(DATA)
-    with pytest.raises(ValueError, match=r"Velocity does not tell Score where alpha is 1 and sigma is 0"):
+    with pytest.raises(ValueError, match=r"Velocity does not determine Score where alpha is 1 and sigma is 0"):
         diffusion.convert(
-            PATH, jnp.float32(0.0), x, np.float32(NOISE), source=diffusion.Velocity(), target=diffusion.Score()
+            PATH,
+            jnp.float32(0.0),
+            x,
+            np.float32(NOISE),
+            source=diffusion.parametrizations.Velocity(),
+            target=diffusion.parametrizations.Score(),
         )
 
 
-def test_compiled_functions_say_it_in_numbers():
+def test_compiled_functions_return_no_finite_numbers():
     x = np.float32(NOISE)
     value = jax.jit(
-        lambda x: diffusion.convert(PATH, jnp.float32(1.0), x, x, source=diffusion.Noise(), target=diffusion.Data())
+        lambda x: diffusion.convert(
+            PATH,
+            jnp.float32(1.0),
+            x,
+            x,
+            source=diffusion.parametrizations.Noise(),
+            target=diffusion.parametrizations.Data(),
+        )
     )(x)
     assert not np.isfinite(value).any()
 
@@ -223,4 +235,4 @@ def test_compiled_functions_say_it_in_numbers():
 def test_errors():
     for scale in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"data_scale is .*, but a standard deviation is positive"):
-            diffusion.Preconditioned(scale)
+            diffusion.parametrizations.Preconditioned(scale)

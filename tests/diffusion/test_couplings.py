@@ -1,4 +1,4 @@
-"""Couplings and reflow, on Gaussian data, whose best plan and flow are lines."""
+"""Couplings and reflow on Gaussian data, whose optimal plan and flow are linear."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from genjax import diffusion
 MEAN, DEVIATION = 1.5, 0.4
 WASSERSTEIN = MEAN**2 + (1 - DEVIATION) ** 2  # W₂² of N(MEAN, DEVIATION²) and N(0, 1)
 INDEPENDENT = MEAN**2 + 1 + DEVIATION**2
-COUPLING = diffusion.SinkhornCoupling(epsilon=0.005, num_iterations=200)
+COUPLING = diffusion.couplings.SinkhornCoupling(epsilon=0.005, num_iterations=200)
 
 
 def draws(key, num):
@@ -22,7 +22,7 @@ def draws(key, num):
 
 
 class StraightNet:
-    """The velocity of the best plan's flow, or of independent pairs, under the linear path."""
+    """The exact velocity for the optimal plan or for independent pairs, under the linear path."""
 
     def __init__(self, straight):
         self.straight = straight
@@ -46,10 +46,10 @@ def model(straight, **options):
     return diffusion.Diffusion(
         shape=(1,),
         net=StraightNet(straight),
-        process=diffusion.LinearPath(),
-        parametrization=diffusion.Flow(),
-        sampler=diffusion.Euler(),
-        grid=diffusion.Uniform(),
+        process=diffusion.processes.LinearPath(),
+        parametrization=diffusion.parametrizations.Flow(),
+        sampler=diffusion.samplers.Euler(),
+        grid=diffusion.grids.Uniform(),
         **options,
     )
 
@@ -66,7 +66,7 @@ class TestSinkhorn:
         assert np.corrcoef(x[:, 0], paired[:, 0])[0, 1] > 0.98
 
     def test_the_noise_keeps_its_distribution(self):
-        """Over many small minibatches, each with a plan of its own."""
+        """Checked over many small minibatches, each with its own plan."""
         key, x, noise = draws(jax.random.key(1), 64 * 128)
         batches = (jax.random.split(key, 128), x.reshape(128, 64, 1), noise.reshape(128, 64, 1))
         paired = np.asarray(jax.jit(jax.vmap(COUPLING.pair))(*batches)).reshape(-1)
@@ -88,24 +88,24 @@ class TestSinkhorn:
     )
     def test_errors(self, options, message):
         with pytest.raises(ValueError, match=message):
-            diffusion.SinkhornCoupling(**options)
+            diffusion.couplings.SinkhornCoupling(**options)
 
 
 class TestLoss:
-    def test_with_a_coupling_straight_ways_have_next_to_no_loss(self):
-        """And without one they have the variance of q given x_t, and more."""
+    def test_straight_paths_have_almost_no_loss_with_a_coupling(self):
+        """Without a coupling the loss is at least the variance of q given x_t."""
         _, x, _ = draws(jax.random.key(5), 1_000)
         losses = {}
         for straight, coupled in itertools.product((True, False), repeat=2):
             loss = jax.jit(model(straight, coupling=COUPLING if coupled else None).loss)
             losses[straight, coupled] = float(loss(*VARIABLES, jax.random.key(13), {"x": x}, 0)[0])
-        # Given x_t of independent pairs, ε − x₀ has the variance s² / (s² (1 − t)² + t²), with the integral s π / 2.
+        # For independent pairs, Var(ε − x₀ | x_t) = s² / (s² (1 − t)² + t²), whose integral over t is s π / 2.
         np.testing.assert_allclose(losses[False, False], DEVIATION * np.pi / 2, rtol=0.1)
         assert losses[True, True] < 0.05
         assert losses[True, False] > losses[False, False] + 0.1
         assert losses[False, True] > losses[True, True] + 0.1
 
-    def test_noise_of_the_batch_comes_first(self):
+    def test_noise_of_the_batch_takes_precedence(self):
         _, x, noise = draws(jax.random.key(6), 32)
         own, none = (
             jax.jit(model(False, coupling=coupling).loss)(*VARIABLES, jax.random.key(14), {"x": x, "noise": noise}, 0)[
@@ -117,10 +117,10 @@ class TestLoss:
 
 
 class TestReflow:
-    def test_pairs_are_noise_and_what_the_flow_makes_of_it(self):
+    def test_pairs_are_noise_and_its_image_under_the_flow(self):
         independent = model(False)
         variables = independent.init(jax.random.key(7), {"x": jnp.zeros((2, 1))})
-        batch = diffusion.pairs(independent, variables, jax.random.key(8), 500, num_steps=400)
+        batch = diffusion.reflow_pairs(independent, variables, jax.random.key(8), 500, num_steps=400)
         assert batch["x"].shape == batch["noise"].shape == (500, 1)
         assert abs(batch["noise"].mean()) < 5 / 500**0.5
         np.testing.assert_allclose(batch["x"], MEAN + DEVIATION * batch["noise"], atol=0.02)
@@ -131,9 +131,9 @@ class TestReflow:
     def test_a_straight_flow_takes_one_step(self):
         straight = model(True)
         variables = straight.init(jax.random.key(10), {"x": jnp.zeros((2, 1))})
-        batch = diffusion.pairs(straight, variables, jax.random.key(11), 5, num_steps=1)
+        batch = diffusion.reflow_pairs(straight, variables, jax.random.key(11), 5, num_steps=1)
         np.testing.assert_allclose(batch["x"], MEAN + DEVIATION * batch["noise"], atol=1e-4)
 
     def test_no_pairs(self):
-        with pytest.raises(ValueError, match="num is 0, but must be at least 1"):
-            diffusion.pairs(model(True), VARIABLES, jax.random.key(12), 0)
+        with pytest.raises(ValueError, match="num_pairs is 0, but must be at least 1"):
+            diffusion.reflow_pairs(model(True), VARIABLES, jax.random.key(12), 0)

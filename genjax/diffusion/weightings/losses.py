@@ -1,0 +1,76 @@
+"""Training losses.
+
+The loss of an example with D elements at time t is
+
+    Output            ‖q̂ − q‖² / D         error of the parametrization's target: DDPM's L_simple with Noise, flow
+                                           matching with Flow, EDM's weighting with Preconditioned
+    Simple            ‖ε̂ − ε‖² / D         L_simple, for any parametrization
+    MinSNR            min(SNR, γ) ‖x̂₀ − x₀‖² / D,  SNR = α²/σ²
+    VariationalBound  −½ λ′(t) ‖ε̂ − ε‖²    whose integral over t bounds −log p(x), up to its two end terms        (1)
+
+Simple: Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239. MinSNR: Tiankai Hang et al. 2023,
+arXiv:2303.09556. VariationalBound: Diederik Kingma, Tim Salimans, Ben Poole and Jonathan Ho 2021, arXiv:2107.00630, the
+limit of DDPM's bound for infinitely many steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import jax.numpy as jnp
+
+from genjax.core import Array
+from genjax.diffusion.processes import NoiseProcess, rates
+from genjax.diffusion.weightings.base import Errors
+
+
+@final
+@dataclass(frozen=True)
+class Output:
+    """Mean squared error of the network's output."""
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """See ``Weighting``."""
+        return errors.output / errors.size
+
+
+@final
+@dataclass(frozen=True)
+class Simple:
+    """Mean squared error of the noise."""
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """See ``Weighting``."""
+        return errors.noise / errors.size
+
+
+@final
+@dataclass(frozen=True)
+class MinSNR:
+    """Mean squared error of the data, weighted by the SNR up to a largest weight.
+
+    Attributes:
+      gamma: largest weight, γ.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.gamma > 0:
+            raise ValueError(f"gamma is {self.gamma}, but must be positive; 5.0 is usual")
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """See ``Weighting``."""
+        return jnp.minimum(jnp.exp(process.log_snr(t)), self.gamma) * errors.data / errors.size
+
+
+@final
+@dataclass(frozen=True)
+class VariationalBound:
+    """Equation 1, nats per example, for uniform times from start to end."""
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """See ``Weighting``."""
+        speed = rates(process, t).diffusion / jnp.square(process.sigma(t))  # −λ′
+        return 0.5 * (process.end - process.start) * speed * errors.noise

@@ -24,6 +24,7 @@ from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.quadrature import entropy_on_grid, radial_entropy
 from genjax.data.source import ArraySource
+from genjax.ops import check_at_least, check_positive
 
 _FAR = 12.0  # modes this many standard deviations apart overlap by less than 1e-7 nats
 
@@ -89,7 +90,9 @@ class GaussianGrid:
     scale: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_positive(size=self.size, spacing=self.spacing, scale=self.scale)
+        check_positive("size", self.size)
+        check_positive("spacing", self.spacing)
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -135,7 +138,9 @@ class GaussianRing:
     scale: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_positive(num_modes=self.num_modes, radius=self.radius, scale=self.scale)
+        check_positive("num_modes", self.num_modes)
+        check_positive("radius", self.radius)
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -181,7 +186,8 @@ class Checkerboard:
     side: float = 2.0
 
     def __post_init__(self) -> None:
-        _check_positive(size=self.size, side=self.side)
+        check_positive("size", self.size)
+        check_positive("side", self.side)
         if self.size % 2:
             raise ValueError(f"size is {self.size}, but a board has an even number of squares along each side")
 
@@ -225,8 +231,7 @@ class TwoMoons:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.scale >= 0.01:
-            raise ValueError(f"scale is {self.scale}, but the arcs are integrated for at least 0.01")
+        check_at_least("scale", self.scale, 0.01, ", for the quadrature along the arcs")
 
     @property
     def name(self) -> str:
@@ -271,7 +276,8 @@ class Circles:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_positive(radii=min(self.radii, default=0), scale=self.scale)
+        check_positive("radii", min(self.radii, default=0))
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -319,7 +325,9 @@ class Pinwheel:
     rate: float = 1.5
 
     def __post_init__(self) -> None:
-        _check_positive(num_arms=self.num_arms, radial_scale=self.radial_scale, tangential_scale=self.tangential_scale)
+        check_positive("num_arms", self.num_arms)
+        check_positive("radial_scale", self.radial_scale)
+        check_positive("tangential_scale", self.tangential_scale)
 
     @property
     def name(self) -> str:
@@ -386,12 +394,6 @@ def _mixture_entropy(density: GaussianGrid | GaussianRing, distance: float) -> f
         return math.log(len(density.modes)) + math.log(2 * math.pi * math.e * density.scale**2)
     low, high = density.modes.min(axis=0), density.modes.max(axis=0)
     return entropy_on_grid(density, (low[0], low[1]), (high[0], high[1]), density.scale)
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, but it must be positive")
 
 
 DENSITIES: dict[str, Density] = {

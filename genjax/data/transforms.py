@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch
+from genjax.ops import check_positive
 
 Preprocess = Callable[[Array, Batch], Batch]
 
@@ -147,8 +148,7 @@ def gaussian_noise(scale: float) -> Transform:
     Raises:
       ValueError: for a scale that is not positive and finite.
     """
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale}, but must be positive and finite; 0.1 for standardized data")
+    check_positive("scale", scale, "; 0.1 is usual for standardized data")
     return Transform(_gaussian_noise, (("scale", float(scale)),))
 
 

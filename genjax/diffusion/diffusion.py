@@ -44,9 +44,9 @@ from genjax.ops import (
     Solver,
     at_least_float32,
     check_at_least,
+    check_examples,
     check_num_classes,
     check_shape,
-    checked_examples,
     condition_inputs,
     label_of,
     mean_log_weight,
@@ -123,7 +123,7 @@ class Diffusion:
         Raises:
           ValueError: for data of another shape, integers or NaN, or a network that does not fit them.
         """
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         arguments = (x, jnp.zeros(len(x)), *self._conditions(label_of(batch, self.num_classes), len(x)))
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
@@ -145,7 +145,7 @@ class Diffusion:
           says, without weights.
         """
         del step
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
         t = self.times.quantile(self.process, stratified(time_key, len(x)))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
@@ -282,7 +282,7 @@ class Diffusion:
         """
         steps = None if num_steps is None else self.levels(num_steps)
         predict = functools.partial(self.predict, variables, label=label)
-        return likelihood.bound(self.process, predict, key, checked_examples(x, self.shape), num_samples, steps)
+        return likelihood.bound(self.process, predict, key, check_examples(x, self.shape), num_samples, steps)
 
     def log_prob_estimate(
         self,
@@ -308,7 +308,7 @@ class Diffusion:
           solver: tolerances and steps; None for the usual ones.
           trace: "exact" has no directions, and takes the network as often as an example has elements.
         """
-        x, predict = checked_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
+        x, predict = check_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
         if trace == "exact":
             return likelihood.flow_log_prob(self.process, predict, solver or Solver(), x, None)[:, 0]
 
@@ -334,7 +334,7 @@ class Diffusion:
         """
         steps = self.levels(num_steps, to_data=False)
         upwards = jax.tree.map(lambda a: a[::-1], steps)
-        start = upwards.alpha[0] * checked_examples(x, self.shape)
+        start = upwards.alpha[0] * check_examples(x, self.shape)
         denoise, unused = self.denoiser(variables, label=label), jax.random.key(0)
         return walk(sampler, self.process, denoise, upwards, unused, start)[0] / upwards.sigma[-1]
 
@@ -349,7 +349,7 @@ class Diffusion:
     ) -> Array:
         """Data of noise (B, *shape) of unit variance; see ``encode``."""
         steps = self.levels(num_steps)
-        start = steps.sigma[0] * checked_examples(latent, self.shape)
+        start = steps.sigma[0] * check_examples(latent, self.shape)
         denoise, unused = self.denoiser(variables, label=label), jax.random.key(0)
         return walk(sampler, self.process, denoise, steps, unused, start)[0]
 

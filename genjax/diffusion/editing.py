@@ -39,7 +39,7 @@ from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.grid import Grid
 from genjax.diffusion.process import Level
 from genjax.diffusion.sampling import Sampler, walk
-from genjax.ops import check_at_least, checked_examples
+from genjax.ops import check_at_least, check_examples
 
 
 def edit(
@@ -75,7 +75,7 @@ def edit(
     """
     if not 0 < strength <= 1:
         raise ValueError(f"strength is {strength}, but must be in (0, 1]: 1 forgets x, next to 0 leaves it as it is")
-    x, denoise = checked_examples(x, model.shape), model.denoiser(variables, **guidance)
+    x, denoise = check_examples(x, model.shape), model.denoiser(variables, **guidance)
     steps = model.levels(num_steps, grid)
     num_all = len(steps.t) - 1
     first = num_all - max(1, round(strength * num_all))
@@ -120,7 +120,7 @@ def inpaint(
     """
     check_at_least("resamplings", resamplings, 1)
     known = _checked_mask(known, x)
-    x, denoise = checked_examples(jnp.where(known, x, 0), model.shape), model.denoiser(variables, **guidance)
+    x, denoise = check_examples(jnp.where(known, x, 0), model.shape), model.denoiser(variables, **guidance)
     steps = model.levels(num_steps, grid)
 
     def constrain(key: Array, here: Level, drawn: Array) -> Array:

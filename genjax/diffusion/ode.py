@@ -26,7 +26,7 @@ from genjax.core import Array, PyTree
 from genjax.diffusion.parametrization import Prediction
 from genjax.diffusion.process import Level, NoiseProcess, conditional_variance, level, rates
 from genjax.diffusion.sampling import Denoise, Sampler, Step
-from genjax.ops import Solver, check_at_least
+from genjax.ops import Solver, check_at_least, check_positive
 
 
 @final
@@ -209,8 +209,7 @@ class PredictorCorrector(Sampler):
 
     def __post_init__(self) -> None:
         check_at_least("num_corrections", self.num_corrections, 1, "; or use the predictor alone")
-        if not self.snr > 0:
-            raise ValueError(f"snr is {self.snr}, but must be positive; 0.16 is usual")
+        check_positive("snr", self.snr, "; 0.16 is usual")
 
     @property
     def evaluations(self) -> int:

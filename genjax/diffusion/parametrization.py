@@ -39,6 +39,7 @@ from jax.core import Tracer
 
 from genjax.core import Array
 from genjax.diffusion.process import Level, NoiseProcess, level, rates
+from genjax.ops import check_positive
 
 
 class Prediction(NamedTuple):
@@ -59,8 +60,7 @@ class Parametrization(abc.ABC):
     data_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.data_scale > 0:
-            raise ValueError(f"data_scale is {self.data_scale}, but a standard deviation is positive; 1.0 is usual")
+        check_positive("data_scale", self.data_scale, "; 1.0 is usual")
 
     def input_scale(self, here: Level) -> Array:
         """Return 1/r, by which the network sees x_t."""

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.diffusion.process import NoiseProcess, rates
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_positive
 
 
 class Errors(NamedTuple):
@@ -84,8 +84,7 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        if not self.gamma > 0:
-            raise ValueError(f"gamma is {self.gamma}, but must be positive; 5.0 is usual")
+        check_positive("gamma", self.gamma, "; 5.0 is usual")
 
     def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
         """See ``Weighting``."""
@@ -213,5 +212,4 @@ def _normal_quantile(u: Array) -> Array:
 
 
 def _check_deviation(deviation: float) -> None:
-    if not deviation > 0:
-        raise ValueError(f"deviation is {deviation}, but must be positive; 1.0 is usual")
+    check_positive("deviation", deviation, "; 1.0 is usual")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
+from genjax.ops.arrays import at_least_float32
 
 
 def causal_attention(q: Array, k: Array, v: Array) -> Array:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.validation import sum_except_batch
+from genjax.ops.arrays import sum_except_batch
 
 
 class Divergence(NamedTuple):

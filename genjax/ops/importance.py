@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least
 
 LogWeights = Callable[[Array], Array]  # keys (S,), one for each draw -> log w in nats (S, B)
 

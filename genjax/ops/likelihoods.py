@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, clip_straight_through
+from genjax.ops.arrays import at_least_float32
+from genjax.ops.straight_through import clip_straight_through
 
 # exp(±2 · 20) and its products with data are far inside float32.
 LOG_SCALE_BOUND = 20.0

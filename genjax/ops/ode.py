@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least, check_choice
 
 Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> derivatives, shaped as the state
 
@@ -44,8 +44,7 @@ class Solver:
                     f"{name} is {value}, but must be in [1e-7, 1): float32 has no more digits; 1e-5 is usual"
                 )
         check_at_least("max_steps", self.max_steps, 1)
-        if self.adjoint not in ("checkpoint", "backsolve"):
-            raise ValueError(f"adjoint is {self.adjoint!r}, but must be 'checkpoint' or 'backsolve'")
+        check_choice("adjoint", self.adjoint, ("checkpoint", "backsolve"))
 
     def solve(
         self, rates: Rates, start: Array | float, end: Array | float, state: PyTree, args: PyTree

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least
 
 
 def linear_path(start: Array, end: Array, num_steps: int) -> Array:

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, clip_straight_through
-from genjax.ops.checks import check_at_least
+from genjax.ops.arrays import at_least_float32
 from genjax.ops.likelihoods import discretized_logistic
+from genjax.ops.straight_through import clip_straight_through
+from genjax.ops.validation import check_at_least
 
 LOG_SCALE_BOUND = 7.0  # the paper's: e^−7 is a quarter of the distance of two of 256 levels
 

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
 from genjax.ops.labels import condition_inputs
+from genjax.ops.validation import check_at_least, check_positive
 
 _PANEL_NODES = 16  # of the quadrature; a panel this fine may be four standard deviations long
 _PANEL_LENGTH = 4.0
@@ -107,7 +107,8 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         check_at_least("num_components", self.num_components, 1)
         check_at_least("radius", self.radius, 0)
-        _check_positive(radial_scale=self.radial_scale, tangential_scale=self.tangential_scale)
+        check_positive("radial_scale", self.radial_scale)
+        check_positive("tangential_scale", self.tangential_scale)
 
     @property
     def dim(self) -> int:
@@ -157,7 +158,8 @@ class SwissRoll:
 
     def __post_init__(self) -> None:
         check_at_least("num_classes", self.num_classes, 1)
-        _check_positive(radius=self.radius, num_turns=self.num_turns)
+        check_positive("radius", self.radius)
+        check_positive("num_turns", self.num_turns)
         check_at_least("scale", self.scale, 0.01, ", for the quadrature along the roll")
 
     @property
@@ -207,9 +209,3 @@ def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int 
 def _direction(turns: Array) -> tuple[Array, Array]:
     """Cosine and sine of an angle given in full turns."""
     return jnp.cos(2 * np.pi * turns), jnp.sin(2 * np.pi * turns)
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, but it must be positive")

@@ -26,7 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.distances import matmul, nearest
+from genjax.ops.validation import check_at_least
 
 SMOOTHING = 1e-5  # ε of equation 3, in vectors
 
@@ -63,12 +64,7 @@ def nearest_code(codes: Array, vectors: Array) -> Array:
     >>> nearest_code(jnp.array([[0.0, 0.0], [1.0, 1.0]]), jnp.array([[0.9, 0.4], [0.1, 0.2]])).tolist()
     [1, 0]
     """
-    center = jnp.mean(codes, axis=0)  # distances do not depend on the origin; from here their parts cancel least
-    codes, vectors = codes - center[None], vectors - center.reshape((1,) * (vectors.ndim - 1) + center.shape)
-    products = jnp.matmul(vectors, codes.T, precision="highest")
-    norms = jnp.sum(jnp.square(codes), axis=-1)
-    distances = norms.reshape((1,) * (vectors.ndim - 1) + norms.shape) - 2.0 * products  # equation 1, less |z|²
-    return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+    return nearest(vectors, codes)  # equation 1
 
 
 def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:
@@ -161,7 +157,7 @@ def _counts(indices: Array, num_codes: int) -> Array:
 def _counts_and_sums(vectors: Array, indices: Array, num_codes: int) -> MovingCodebook:
     """Number and sum of the vectors (N, D) at each code; a product, since scattered sums have no order on a GPU."""
     one_hot = jax.nn.one_hot(indices, num_codes, axis=0, dtype=vectors.dtype)
-    return MovingCodebook(jnp.sum(one_hot, axis=1), jnp.matmul(one_hot, vectors, precision="highest"))
+    return MovingCodebook(jnp.sum(one_hot, axis=1), matmul(one_hot, vectors))
 
 
 def _seeds(key: Array, vectors: Array, num_codes: int) -> Array:

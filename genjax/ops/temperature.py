@@ -8,7 +8,8 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
+from genjax.ops.arrays import at_least_float32
+from genjax.ops.validation import check_positive
 
 
 def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
@@ -29,8 +30,8 @@ def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
     >>> [round(p, 3) for p in tempered_softmax(jnp.array([2.0, 1.0, 0.5]), 0.5).tolist()]
     [0.844, 0.114, 0.042]
     """
-    if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) > 0):
-        raise ValueError(f"temperature is {temperature}, but must be positive; for the limit 0 take the argmax")
+    if not isinstance(temperature, Tracer):
+        check_positive("temperature", np.asarray(temperature).min().item(), "; for the limit 0 take the argmax")
     return jax.nn.softmax(tempered_logits(logits, temperature), axis=-1)
 
 

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
-from genjax.ops.checks import check_at_least
+from genjax.ops.arrays import at_least_float32
+from genjax.ops.validation import check_at_least, check_positive
 
 
 def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: int) -> Array:
@@ -48,8 +48,8 @@ def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: int) -> Array:
     if cost.ndim != 2:
         raise ValueError(f"cost has shape {cost.shape}, but must be (N, M): of each point to each")
     check_at_least("num_iterations", num_iterations, 1)
-    if not isinstance(epsilon, jax.Array) and not epsilon > 0:
-        raise ValueError(f"epsilon is {epsilon}, but must be positive; 0.05 times the mean cost is usual")
+    if not isinstance(epsilon, jax.Array):
+        check_positive("epsilon", epsilon, "; 0.05 times the mean cost is usual")
     scaled = -at_least_float32(cost) / epsilon
     rows, columns = (-math.log(size) for size in cost.shape)
 

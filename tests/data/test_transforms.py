@@ -156,5 +156,5 @@ def test_gaussian_noise_has_its_scale():
     noisy = data.gaussian_noise(0.3)(jax.random.key(0), {"x": jnp.full((20_000, 2), 5.0)})["x"]
     np.testing.assert_allclose(noisy.mean(axis=0), 5.0, atol=5 * 0.3 / 20_000**0.5)
     np.testing.assert_allclose(noisy.std(axis=0), 0.3, rtol=5 / (2 * 20_000) ** 0.5)
-    with pytest.raises(ValueError, match=r"scale is 0.0, but must be positive and finite; 0.1 for standardized data"):
+    with pytest.raises(ValueError, match=r"scale is 0.0, but must be above 0; 0.1 is usual for standardized data"):
         data.gaussian_noise(0.0)

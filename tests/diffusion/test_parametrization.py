@@ -222,5 +222,5 @@ def test_compiled_functions_say_it_in_numbers():
 
 def test_errors():
     for scale in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"data_scale is .*, but a standard deviation is positive"):
+        with pytest.raises(ValueError, match=r"data_scale is .*, but must be above 0; 1\.0 is usual"):
             diffusion.Preconditioned(scale)

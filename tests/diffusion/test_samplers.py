@@ -379,7 +379,7 @@ class TestErrors:
                 lambda: diffusion.PredictorCorrector(num_corrections=0),
                 "num_corrections is 0, .* use the predictor alone",
             ),
-            (lambda: diffusion.PredictorCorrector(snr=0.0), "snr is 0.0, but must be positive"),
+            (lambda: diffusion.PredictorCorrector(snr=0.0), "snr is 0.0, but must be above 0"),
         ],
     )
     def test_settings(self, make, message):

@@ -42,7 +42,7 @@ class TestWeightings:
         np.testing.assert_allclose(diffusion.VariationalBound()(process, t, errors), expected, rtol=1e-2)
 
     def test_gamma(self):
-        with pytest.raises(ValueError, match=r"gamma is 0, but must be positive; 5\.0 is usual"):
+        with pytest.raises(ValueError, match=r"gamma is 0, but must be above 0; 5\.0 is usual"):
             diffusion.MinSNR(0)
 
 
@@ -79,5 +79,5 @@ class TestTimes:
 
     @pytest.mark.parametrize("distribution", [diffusion.LogNormal, diffusion.LogitNormal])
     def test_deviations(self, distribution):
-        with pytest.raises(ValueError, match=r"deviation is 0\.0, but must be positive"):
+        with pytest.raises(ValueError, match=r"deviation is 0\.0, but must be above 0"):
             distribution(deviation=0.0)

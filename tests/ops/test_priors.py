@@ -149,10 +149,10 @@ def test_are_priors_and_values(prior):
     [
         (lambda: StandardNormal(0), "dim is 0, but must be at least 1"),
         (lambda: GaussianMixture(num_components=0), "num_components is 0, but must be at least 1"),
-        (lambda: GaussianMixture(tangential_scale=0.0), "tangential_scale is 0.0, but it must be positive"),
+        (lambda: GaussianMixture(tangential_scale=0.0), "tangential_scale is 0.0, but must be above 0"),
         (lambda: SwissRoll(num_classes=0), "num_classes is 0, but must be at least 1"),
         (lambda: SwissRoll(scale=0.001), "scale is 0.001, but must be at least 0.01, for the quadrature"),
-        (lambda: SwissRoll(radius=-1.0), "radius is -1.0, but it must be positive"),
+        (lambda: SwissRoll(radius=-1.0), "radius is -1.0, but must be above 0"),
     ],
 )
 def test_refuses_settings(make, message):

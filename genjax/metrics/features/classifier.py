@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -27,6 +26,7 @@ from genjax.data import ArraySource, Dataset, materialize, order
 from genjax.data.cache import Arrays, cached_arrays
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
+from genjax.ops import check_positive
 
 STEPS_AT_ONCE = 50  # in one dispatch, between two turns of the progress bar
 SCALED_BY = 10_000  # examples, the first ones, whose mean and deviation standardize all
@@ -99,8 +99,7 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if min(self.widths, default=1) < 1:
             raise ValueError(f"widths are {self.widths}, but every layer needs at least 1 channel")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be positive")
+        check_positive("learning_rate", self.learning_rate)
 
 
 @final

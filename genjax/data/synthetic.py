@@ -24,7 +24,7 @@ from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.quadrature import entropy_on_grid, radial_entropy
 from genjax.data.source import ArraySource
-from genjax.ops import check_at_least, check_positive
+from genjax.ops import check_at_least, check_positive, gaussian_log_prob
 
 _FAR = 12.0  # modes this many standard deviations apart overlap by less than 1e-7 nats
 
@@ -355,8 +355,8 @@ class Pinwheel:
         untwisted = _turn(x, -self.rate * jnp.linalg.norm(x, axis=-1))
         petals = jax.vmap(lambda angle: _turn(untwisted, jnp.broadcast_to(-angle, x.shape[:1])))(jnp.asarray(angles))
         z = (petals - jnp.array([1.0, 0.0])[None, None, :]) / self._scales[None]
-        log_volume = math.log(2 * math.pi * self.radial_scale * self.tangential_scale * self.num_arms)
-        return jax.scipy.special.logsumexp(-jnp.sum(z**2, axis=-1) / 2, axis=0) - log_volume
+        log_volume = math.log(self.radial_scale * self.tangential_scale * self.num_arms)
+        return jax.scipy.special.logsumexp(jnp.sum(gaussian_log_prob(z), axis=-1), axis=0) - log_volume
 
     @property
     def _scales(self) -> Array:
@@ -375,7 +375,7 @@ def _turn(x: Array, angle: Array) -> Array:
 
 
 def _log_normal(difference: Array, scale: float) -> Array:
-    return -jnp.sum(difference**2, axis=-1) / (2 * scale**2) - math.log(2 * math.pi * scale**2)
+    return jnp.sum(gaussian_log_prob(difference / scale), axis=-1) - 2 * math.log(scale)
 
 
 def _mixture_sample(key: Array, num_samples: int, modes: np.ndarray, scale: float) -> Array:

@@ -16,7 +16,6 @@ arXiv:1410.8516.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Protocol, final, runtime_checkable
 
@@ -33,6 +32,7 @@ from genjax.ops import (
     check_examples,
     check_num_classes,
     check_shape,
+    gaussian_log_prob,
     label_of,
     one_hot_label,
     sum_except_batch,
@@ -63,7 +63,7 @@ class Normal:
 
     def log_prob(self, z: Array) -> Array:
         """See ``Base``."""
-        return -0.5 * (jnp.square(z) + math.log(2 * math.pi))
+        return gaussian_log_prob(z)
 
 
 @final

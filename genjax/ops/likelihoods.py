@@ -18,10 +18,10 @@ from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.core import Array
-from genjax.ops.arrays import at_least_float32
+from genjax.ops.arrays import at_least_float32, sum_except_batch
+from genjax.ops.gaussians import gaussian_log_prob
 from genjax.ops.straight_through import clip_straight_through
 
 # exp(±2 · 20) and its products with data are far inside float32.
@@ -80,7 +80,7 @@ class Bernoulli:
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """Log-likelihood in nats, shape (B,)."""
         logits = at_least_float32(outputs)
-        return _sum_data(x * logits - jax.nn.softplus(logits))
+        return sum_except_batch(x * logits - jax.nn.softplus(logits))
 
     def mean(self, outputs: Array) -> Array:
         """Probability of 1."""
@@ -132,8 +132,7 @@ class Gaussian:
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """Log-density in nats, shape (B,)."""
         mean, log_scale = self._parameters(outputs)
-        residual = (x - mean) * jnp.exp(-log_scale)
-        return _sum_data(-0.5 * jnp.square(residual) - log_scale - 0.5 * np.log(2 * np.pi))
+        return sum_except_batch(gaussian_log_prob(x, mean, 2.0 * log_scale))
 
     def mean(self, outputs: Array) -> Array:
         """The mean the network gives."""
@@ -181,7 +180,7 @@ class DiscretizedLogistic:
         """Log-mass in nats, shape (B,)."""
         location, inverse_scale = self._parameters(outputs)
         k = jnp.clip(jnp.round(x * (self.levels - 1)), 0, self.levels - 1)
-        return _sum_data(discretized_logistic(k, location, inverse_scale, self.levels))
+        return sum_except_batch(discretized_logistic(k, location, inverse_scale, self.levels))
 
     def mean(self, outputs: Array) -> Array:
         """Expected value of the discrete variable, in [0, 1]."""
@@ -215,7 +214,3 @@ def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels
 def _location_and_log_scale(outputs: Array) -> tuple[Array, Array]:
     location, log_scale = jnp.split(at_least_float32(outputs), 2, axis=-1)
     return location, clip_straight_through(log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
-
-
-def _sum_data(log_prob: Array) -> Array:
-    return jnp.sum(log_prob, axis=tuple(range(1, log_prob.ndim)))

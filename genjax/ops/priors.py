@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
+from genjax.ops.gaussians import gaussian_log_prob
 from genjax.ops.labels import condition_inputs
 from genjax.ops.validation import check_at_least, check_positive
 
@@ -84,7 +85,7 @@ class StandardNormal:
 
     def log_prob(self, z: Array) -> Array:
         """See ``Prior``."""
-        return jnp.sum(jax.scipy.stats.norm.logpdf(z), axis=-1)
+        return jnp.sum(gaussian_log_prob(z), axis=-1)
 
 
 @final
@@ -134,9 +135,10 @@ class GaussianMixture:
         cos, sin = _direction(jnp.arange(self.num_components) / self.num_components)
         x, y = z[:, :1], z[:, 1:]
         along, across = x * cos[None] + y * sin[None], y * cos[None] - x * sin[None]
-        radial = jax.scipy.stats.norm.logpdf(along, self.radius, self.radial_scale)
-        tangential = jax.scipy.stats.norm.logpdf(across, 0.0, self.tangential_scale)
-        return jax.nn.logsumexp(radial + tangential, axis=1) - math.log(self.num_components)
+        radial = gaussian_log_prob((along - self.radius) / self.radial_scale)
+        tangential = gaussian_log_prob(across / self.tangential_scale)
+        log_volume = math.log(self.radial_scale * self.tangential_scale * self.num_components)
+        return jax.nn.logsumexp(radial + tangential, axis=1) - log_volume
 
 
 @final
@@ -180,8 +182,8 @@ class SwissRoll:
         centres, log_weights = self._spiral(jnp.asarray(nodes, z.dtype)), jnp.asarray(np.log(weights), z.dtype)
 
         def log_prob_of(point: Array) -> Array:
-            terms = jnp.sum(jax.scipy.stats.norm.logpdf(point[None], centres, self.scale), axis=-1)
-            return jax.nn.logsumexp(terms + log_weights)
+            terms = jnp.sum(gaussian_log_prob((point[None] - centres) / self.scale), axis=-1)
+            return jax.nn.logsumexp(terms + log_weights) - 2 * math.log(self.scale)
 
         return jax.lax.map(log_prob_of, z, batch_size=_POINTS_AT_ONCE)
 

@@ -158,7 +158,7 @@ class Evaluation:
         wanted = [c for c in conditions(self.run.model) if c.in_batch and c.name not in self.arguments]
         if not wanted:
             return {}
-        rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
+        rows = data.shuffle_indices(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
         found = conditioning(self.run.model, self.source.take(rows))
         return {c.name: np.asarray(found[c.name]) for c in wanted if c.name in found}
 

@@ -51,7 +51,7 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
         raise ValueError(f"{type(model).__name__} does not both encode and decode, so it has no latent space to show")
     rows_key, batch_key, key = jax.random.split(stream_key(key, "latent"), 3)
     # At random, because the examples of a folder come sorted by class, and the first of them are then all of one.
-    chosen = data.order(rows_key, np.arange(min(NUM_ENCODED, len(splits[split]))), len(splits[split]))
+    chosen = data.shuffle_indices(rows_key, np.arange(min(NUM_ENCODED, len(splits[split]))), len(splits[split]))
     batch = jax.jit(run.experiment.preprocess)(batch_key, splits[split].take(chosen))
     x, labels = batch["x"], np.asarray(batch["label"]) if "label" in batch else None
     pictures = {}

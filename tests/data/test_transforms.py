@@ -137,13 +137,13 @@ def test_values_compare_hash_and_print():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: data.scale(1), "levels is 1, but it must be in 2"),
+        (lambda: data.scale(1), "levels is 1, but must be in 2"),
         (lambda: data.dynamic_binarization(2**17), "levels is 131072"),
         (lambda: data.static_binarization(threshold=1.0), "threshold is 1.0"),
         (lambda: data.dequantize(low=1.0), "low is 1.0 and high is 1.0, but low must be below high"),
         (
             lambda: data.dequantize()(jax.random.key(0), {"x": jnp.zeros((2, 2))}),
-            "x has dtype float32, but this transform acts on integers",
+            "x has dtype float32, but this transform needs integers",
         ),
     ],
 )

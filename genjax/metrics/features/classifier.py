@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch, PyTree, stream_key
-from genjax.data import ArraySource, Dataset, materialize, order
-from genjax.data.cache import Arrays, cached_arrays
+from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
+from genjax.data.cache import Arrays, cache_arrays
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 from genjax.ops import check_positive
@@ -161,7 +161,7 @@ def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
             accuracy=None if np.isnan(kept["accuracy"]) else float(kept["accuracy"]),
         )
 
-    return cached_arrays(f"{apply.name}-seed{recipe.seed}-{told}", make, use)
+    return cache_arrays(f"{apply.name}-seed{recipe.seed}-{told}", make, use)
 
 
 def _checked(dataset: Dataset) -> tuple[int, int]:
@@ -247,7 +247,7 @@ def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> 
     positions = np.arange(recipe.steps * batch_size).reshape(recipe.steps, batch_size)
     with tqdm(total=recipe.steps, desc=f"training {apply.name}", unit="step", leave=False) as bar:
         for start in range(0, recipe.steps, STEPS_AT_ONCE):
-            rows = order(stream_key(root, "data"), positions[start : start + STEPS_AT_ONCE], len(train))
+            rows = shuffle_indices(stream_key(root, "data"), positions[start : start + STEPS_AT_ONCE], len(train))
             several = _steps(apply, levels, recipe, variables, state, batch, jnp.asarray(rows))
             variables, state = jax.block_until_ready(several)
             bar.update(len(rows))

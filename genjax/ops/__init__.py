@@ -1,4 +1,4 @@
-"""Shared mathematics on arrays: likelihoods, divergences, importance weights, differential equations. No networks."""
+"""Mathematics on arrays shared by all families: likelihoods, divergences, kernels, differential equations."""
 
 from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.attention import causal_attention

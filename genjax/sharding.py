@@ -1,7 +1,7 @@
-"""Where arrays live: one mesh over all devices of all processes, with a single axis, ``data``.
+"""Sharding over one mesh of all devices of all processes, with a single axis, ``data``.
 
-The same code serves one device and many: model and optimizer are replicated, batches are split along their batch axis,
-and ``jit`` inserts the collectives, so that batch statistics are those of the whole batch.
+The same code runs on one device and on many: model and optimizer are replicated, batches are sharded along their batch
+axis, and ``jit`` inserts the collectives, so that batch statistics are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,29 +21,34 @@ AXIS = "data"
 
 @final
 class Placement:
-    """A mesh over all devices, and how arrays are laid over it."""
+    """A mesh of all devices, and the placement of arrays on it.
+
+    Attributes:
+      mesh: mesh of all devices of all processes.
+      replicated: sharding that replicates an array on every device.
+    """
 
     def __init__(self) -> None:
-        # Auto axes: the default, Explicit, rejects plain model code.
+        # Auto axes, because the default, Explicit, rejects ordinary model code.
         self.mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def num_devices(self) -> int:
-        """Number of devices over all processes."""
+        """Number of devices of all processes."""
         return self.mesh.size
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes files and the terminal."""
+        """Whether this process writes files and to the terminal."""
         return jax.process_index() == 0
 
     def split(self, axis: int) -> NamedSharding:
-        """Return the sharding that splits one axis over the devices."""
+        """Return the sharding that splits one axis over all devices."""
         return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that the devices cannot share evenly."""
+        """Raise if the devices cannot share a batch evenly."""
         if batch_size % self.num_devices:
             raise ValueError(
                 f"batch_size is {batch_size}, but {self.num_devices} devices must share it evenly; "
@@ -51,20 +56,20 @@ class Placement:
             )
 
     def barrier(self, name: str) -> None:
-        """Wait until every process has come this far."""
+        """Wait until every process has reached this point."""
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(name)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Put host arrays, equal in every process, whole on every device."""
+        """Copy host arrays, equal in every process, to every device."""
         return jax.tree.map(lambda a: self._put(a, self.replicated), tree)
 
     def shard(self, tree: PyTree, axis: int) -> PyTree:
-        """Put host arrays, equal in every process, on the devices, split along one axis."""
+        """Shard host arrays, equal in every process, along one axis."""
         return jax.tree.map(lambda a: self._put(a, self.split(axis)), tree)
 
     def shard_local(self, tree: PyTree, axis: int) -> PyTree:
-        """Put on the devices arrays of which each process holds its own part of one axis."""
+        """Shard arrays along one axis, of which each process holds its own part."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split(axis), a), tree)
 
     def _put(self, array: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:

@@ -264,7 +264,7 @@ def _write_samples(x: Any, experiment: Any, out: Path) -> None:
     elif out.suffix == ".npy":
         np.save(out, x)
     elif out.suffix == ".png":
-        save_picture(out, sample_picture(experiment.shown(x)))
+        save_picture(out, sample_picture(experiment.to_display(x)))
     elif out.suffix:
         sound.save(out, x[0])
     else:

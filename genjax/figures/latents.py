@@ -134,4 +134,4 @@ def _attributes(model: Any, run: Run, codes: Array, labels: np.ndarray, classes:
 
 
 def _picture(run: Run, x: Array, columns: int) -> np.ndarray:
-    return sample_picture(run.experiment.shown(x), columns=columns)
+    return sample_picture(run.experiment.to_display(x), columns=columns)

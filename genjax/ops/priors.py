@@ -47,7 +47,7 @@ class Prior(Protocol):
         ...
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
-        """Draw vectors (num_samples, dim) of classes ``label``, int32 (num_samples,) or one integer, or of all classes."""
+        """Draw vectors (num_samples, dim) of classes ``label``: int32 (num_samples,), one integer, or None for all."""
         ...
 
     def log_prob(self, z: Array) -> Array:

@@ -338,7 +338,7 @@ class _Training:
             return
         # A conditional model's classes come in turn: as many columns make each column one class.
         columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
-        picture = sample_picture(self._experiment.shown(x), columns=columns, labels=labels)
+        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=labels)
         for path in (self._folder / "samples" / f"step_{step:08d}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if sound is not None:

@@ -69,7 +69,7 @@ class Placement:
         return jax.tree.map(lambda a: self._put(a, self.split(axis)), tree)
 
     def shard_local(self, tree: PyTree, axis: int) -> PyTree:
-        """Shard arrays along one axis, of which each process holds its own part."""
+        """Shard arrays along one axis; each process holds its own part of that axis."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split(axis), a), tree)
 
     def _put(self, array: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:

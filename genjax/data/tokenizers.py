@@ -104,13 +104,13 @@ class Characters:
 
     def encode(self, text: str) -> np.ndarray:
         """Return the tokens of a text; ValueError if a character is not in the vocabulary."""
-        known, points = _points(self.vocabulary), _points(text)
-        ranks = np.argsort(known)
-        tokens = ranks[np.searchsorted(known, points, sorter=ranks).clip(max=len(known) - 1)]
-        others = np.flatnonzero(known[tokens] != points)
-        if others.size:
+        alphabet, points = _points(self.vocabulary), _points(text)
+        ranks = np.argsort(alphabet)
+        tokens = ranks[np.searchsorted(alphabet, points, sorter=ranks).clip(max=len(alphabet) - 1)]
+        unknown = np.flatnonzero(alphabet[tokens] != points)
+        if unknown.size:
             raise ValueError(
-                f"{text[others[0]]!r} is not among the {self.num_tokens} characters of the vocabulary, "
+                f"{text[unknown[0]]!r} is not among the {self.num_tokens} characters of the vocabulary, "
                 f"{self.vocabulary!r}"
             )
         return tokens.astype(np.int32)

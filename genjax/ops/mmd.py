@@ -9,8 +9,8 @@ average it is above zero for equal distributions too. Without the pairs of a poi
 
     MMD² = 1/(N (N−1)) Σ_{i≠j} k(xᵢ, xⱼ) + 1/(M (M−1)) Σ_{i≠j} k(yᵢ, yⱼ) − 2/(N M) Σ_{i,j} k(xᵢ, yⱼ)         (2)
 
-is unbiased, and therefore negative about half of the time for equal distributions. Everywhere in genjax k is the mean
-over K bandwidths σ of Gaussian kernels,
+is unbiased, and therefore negative about half of the time for equal distributions. Unless another kernel is named, k
+is the mean of Gaussian kernels over K bandwidths σ,
 
     k(x, y) = 1/K Σ_σ exp(−|x − y|² / (2 σ²)),    so that k(x, x) = 1 and MMD² ≤ 2,                          (3)
 

@@ -51,11 +51,11 @@ def test_bundled(name, num_examples, num_features, num_classes):
 
 def test_arrays():
     x = np.arange(20 * 4 * 5).reshape(20, 4, 5).astype(np.uint8)
-    made = data.arrays(x, label=np.arange(20) % 3, validation=0.2, test=3, name="toy")
-    assert sizes(made) == {"train": 13, "validation": 4, "test": 3}
-    assert (made.name, made.levels, made.num_classes) == ("toy", 256, 3)
-    np.testing.assert_array_equal(made.splits["validation"].arrays["x"][..., 0], x[13:17])
-    np.testing.assert_array_equal(made.splits["test"].arrays["label"], [2, 0, 1])
+    dataset = data.arrays(x, label=np.arange(20) % 3, validation=0.2, test=3, name="toy")
+    assert sizes(dataset) == {"train": 13, "validation": 4, "test": 3}
+    assert (dataset.name, dataset.levels, dataset.num_classes) == ("toy", 256, 3)
+    np.testing.assert_array_equal(dataset.splits["validation"].arrays["x"][..., 0], x[13:17])
+    np.testing.assert_array_equal(dataset.splits["test"].arrays["label"], [2, 0, 1])
     continuous = data.arrays(np.zeros((5, 3)))
     assert (continuous.levels, continuous.num_classes, sizes(continuous)) == (None, None, {"train": 5})
 

@@ -148,7 +148,7 @@ class TestText:
         assert (same.levels, same.spec()["x"].dtype) == (256, np.uint8)
 
     @pytest.mark.parametrize(
-        ("chosen", "message"),
+        ("keywords", "message"),
         [
             ({"tokenizer": "bpe"}, "tokenizer is 'bpe', but num_tokens is missing"),
             ({"num_tokens": 300}, "num_tokens is 300, but only tokenizer='bpe' uses it"),
@@ -158,10 +158,10 @@ class TestText:
             ),
         ],
     )
-    @pytest.mark.parametrize("open_set", [data.text, data.lines, lambda _, **chosen: data.stdlib(**chosen)])
-    def test_bad_choices(self, tmp_path, open_set, chosen, message):
+    @pytest.mark.parametrize("open_set", [data.text, data.lines, lambda _, **keywords: data.stdlib(**keywords)])
+    def test_bad_choices(self, tmp_path, open_set, keywords, message):
         with pytest.raises(ValueError, match=message):
-            open_set(write(tmp_path / "a.txt", b"abc\ndef\n" * 9), **{"tokenizer": "bytes"} | chosen)
+            open_set(write(tmp_path / "a.txt", b"abc\ndef\n" * 9), **{"tokenizer": "bytes"} | keywords)
 
     @pytest.mark.parametrize("open_set", [data.text, data.lines])
     def test_bad_files(self, tmp_path, open_set):

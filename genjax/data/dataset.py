@@ -55,17 +55,16 @@ class Dataset:
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))
-        entries = sorted(self.splits["train"].spec.keys() - {"x"})
-        for entry in self.condition_tokenizers:
-            if entry not in entries:
-                raise ValueError(
-                    f"condition_tokenizers has {entry!r}, but the conditions of {self.name!r} are {entries}"
-                )
         for split, source in self.splits.items():
             if len(source) == 0:
                 raise ValueError(f"split {split!r} of {self.name!r} is empty; leave it out or add examples")
             _check_same_spec(self.name, split, source, self.splits["train"])
             self._check_values(split, source)
+        for entry in self.condition_tokenizers:
+            if entry not in (entries := sorted(self.spec().keys() - {"x"})):
+                raise ValueError(
+                    f"condition_tokenizers has {entry!r}, but the conditions of {self.name!r} are {entries}"
+                )
 
     def spec(self, split: str = "train") -> dict[str, jax.ShapeDtypeStruct]:
         """Return the shape and type of one example, without the batch axis.

@@ -16,11 +16,11 @@ import numpy as np
 from genjax import capabilities
 from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset
+from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
 from genjax.ops import check_at_least
 
-Transform = Callable[[Array, Batch], Batch]
 SINGLE_STAGE = "model"
 
 
@@ -65,7 +65,7 @@ class Experiment:
     optimizer: Optimizers | None = None
     steps: int | None = None
     batch_size: int = 128
-    preprocess: Transform = unchanged
+    preprocess: Preprocess = unchanged
     schedule: tuple[str, ...] | None = None
     ema_decay: float | None = None
     learner: Learner | None = None

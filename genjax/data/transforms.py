@@ -73,7 +73,7 @@ class Transform:
 
 @final
 @dataclass(frozen=True)
-class Chain:
+class TransformChain:
     """Transforms applied in order, each with its own key.
 
     Attributes:
@@ -94,9 +94,9 @@ class Chain:
         return batch
 
 
-def chain(*transforms: Preprocess) -> Chain:
+def chain(*transforms: Preprocess) -> TransformChain:
     """Compose transforms, applied from left to right, each with its own key."""
-    return Chain(transforms)
+    return TransformChain(transforms)
 
 
 def bin_width(preprocess: Preprocess) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from genjax import core, data
 from genjax.capabilities import conditioning
 from genjax.core import Array, Batch, PyTree, Variables
-from genjax.experiment import Transform
+from genjax.data.transforms import Preprocess
 from genjax.sharding import Placement
 
 
@@ -33,7 +33,7 @@ class Scorer:
         model: core.GenerativeModel,
         method: str,
         *,
-        preprocess: Transform,
+        preprocess: Preprocess,
         placement: Placement,
         num_seeds: int = 1,
         batch_size: int = 500,
@@ -77,7 +77,7 @@ def batches(source: data.Source, size: int) -> Iterator[tuple[Mapping[str, np.nd
 
 
 def _score_fn(
-    model: core.GenerativeModel, method: str, preprocess: Transform, arguments: dict[str, Any]
+    model: core.GenerativeModel, method: str, preprocess: Preprocess, arguments: dict[str, Any]
 ) -> Callable[[Variables, Array, Batch], Array]:
     bound = getattr(model, method)
 

@@ -28,7 +28,7 @@ def middle(x: Array) -> Array:
         return jnp.mean(x, axis=0, dtype=jnp.float64).astype(jnp.float32)
 
 
-def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
+def squared_distances_with_error(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
     """Return squared distances, shape (B, N), and the error that they may have, of the same shape.
 
     Args:

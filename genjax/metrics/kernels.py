@@ -33,7 +33,7 @@ import numpy as np
 
 from genjax.core import Array, PyTree
 from genjax.metrics.checks import check_chunk_size, checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
@@ -176,7 +176,7 @@ def _cubic(rows: Array, columns: Array, settings: PyTree) -> Array:
 
 def _gaussian(rows: Array, columns: Array, settings: PyTree) -> Array:
     center, widths = settings
-    squared, _ = squared_distances(rows, columns, center, "float32")
+    squared, _ = squared_distances_with_error(rows, columns, center, "float32")
     return gaussian_kernel(squared, widths)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size, checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 from genjax.ops import check_positive
@@ -186,7 +186,7 @@ def _log_prob(
 
 @jax.jit
 def _log_sums(generated: Array, rows: Array, center: Array, widths: Array) -> Array:
-    squared, _ = squared_distances(rows, generated, center, "float32")  # one matrix for all bandwidths
+    squared, _ = squared_distances_with_error(rows, generated, center, "float32")  # one matrix for all bandwidths
 
     def log_sum(width: Array) -> Array:
         return jax.scipy.special.logsumexp(-0.5 * (squared / width) / width, axis=1)

@@ -27,7 +27,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.kernels import MEDIAN_OF, median_bandwidths
 from genjax.metrics.metric import Values
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
@@ -103,7 +103,7 @@ def _permuted(
     """Return MMD² of the first ``count`` points against the others, of random dealings, and what is rounding."""
     size = len(points)
     others = ~jnp.eye(size, dtype=bool)
-    squared, _ = squared_distances(points, points, center, "float32")
+    squared, _ = squared_distances_with_error(points, points, center, "float32")
     kernel = gaussian_kernel(squared, widths) * others
     means = kernel.sum(axis=1) / (size - 1)
     kernel = (kernel - means[:, None] - means[None, :] + means.mean()) * others

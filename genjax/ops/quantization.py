@@ -124,16 +124,16 @@ def kmeans(key: Array, vectors: Array, num_codes: int, num_steps: int) -> Array:
     return jax.lax.fori_loop(0, num_steps, step, _seeds(key, vectors, num_codes))
 
 
-def codebook_usage(indices: Array, num_codes: int) -> Array:
+def code_usage(indices: Array, num_codes: int) -> Array:
     """Return the fraction of the codes that occur among ``indices`` (int, any shape), in (0, 1].
 
-    >>> codebook_usage(jnp.array([[0, 2], [2, 2]]), num_codes=4).item()
+    >>> code_usage(jnp.array([[0, 2], [2, 2]]), num_codes=4).item()
     0.5
     """
     return jnp.mean(_counts(indices, num_codes) > 0)
 
 
-def perplexity(indices: Array, num_codes: int) -> Array:
+def code_perplexity(indices: Array, num_codes: int) -> Array:
     """Return the exponential of the entropy of code frequencies: the effective number of codes in use.
 
     Args:
@@ -143,7 +143,7 @@ def perplexity(indices: Array, num_codes: int) -> Array:
     Returns:
       A number in [1, K].
 
-    >>> round(perplexity(jnp.array([0, 1, 1, 0]), num_codes=4).item(), 5)
+    >>> round(code_perplexity(jnp.array([0, 1, 1, 0]), num_codes=4).item(), 5)
     2.0
     """
     share = _counts(indices, num_codes) / indices.size

@@ -23,7 +23,7 @@ LEVELS = 17
 
 def shown(x: jax.Array) -> jax.Array:
     """Samples about [-1, 1] as images of 17 levels in [0, 1]: the one whose bin they are in."""
-    return data.quantized(x, LEVELS, low=-1.0)
+    return data.quantize(x, LEVELS, low=-1.0)
 
 
 def experiment(

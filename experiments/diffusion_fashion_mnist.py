@@ -24,7 +24,7 @@ LEVELS, SHAPE = 256, (28, 28, 1)
 
 def shown(x: jax.Array) -> jax.Array:
     """Samples about [-1, 1] as images of 256 levels in [0, 1]: the one whose bin they are in."""
-    return data.quantized(x, LEVELS, low=-1.0)
+    return data.quantize(x, LEVELS, low=-1.0)
 
 
 def experiment(

@@ -42,7 +42,7 @@ def experiment(
     )
     return Experiment(
         model=model,
-        data=data.stacked(data.digits(), jax.random.key(0), num_channels=2),
+        data=data.stack(data.digits(), jax.random.key(0), num_channels=2),
         preprocess=data.scale(levels=17, low=-1.0),
         optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps, alpha=0.1), b1=0.0, b2=0.99),
         schedule=("discriminator", "generator"),

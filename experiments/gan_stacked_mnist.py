@@ -45,7 +45,7 @@ def experiment(
     )
     return Experiment(
         model=model,
-        data=data.stacked(data.tfds("mnist"), jax.random.key(0), num_channels=3, num_train=60_000),
+        data=data.stack(data.tfds("mnist"), jax.random.key(0), num_channels=3, num_train=60_000),
         preprocess=data.scale(low=-1.0),
         optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps, alpha=0.1), b1=0.0, b2=0.99),
         schedule=("discriminator", "generator"),

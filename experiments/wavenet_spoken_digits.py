@@ -51,7 +51,7 @@ def experiment(
         length=length,
         label=("digit", "speaker"),
         encoding="mu_law",
-        only_starts=True,
+        first_window_only=True,
         validation=0.05,
         test=0.1,
     )

@@ -37,7 +37,7 @@ from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, scored
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
-from genjax.ops import at_least_float32, causal_attention, check_at_least, check_dropout
+from genjax.ops import at_least_float32, causal_attention, check_at_least, check_choice, check_dropout
 
 ROTARY_BASE = 10_000.0
 
@@ -91,8 +91,7 @@ class GPT:
         for name in sizes:
             check_at_least(name, getattr(self, name), 1)
         check_dropout(self.dropout)
-        if self.positions not in ("learned", "rotary"):
-            raise ValueError(f"positions is {self.positions!r}, but must be 'learned' or 'rotary'")
+        check_choice("positions", self.positions, ("learned", "rotary"))
         parts = self.num_heads * (2 if self.positions == "rotary" else 1)
         if self.features % parts:
             raise ValueError(

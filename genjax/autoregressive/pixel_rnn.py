@@ -39,7 +39,7 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import CausalCache, CausalConv, Conv, linear
-from genjax.ops import Categorical, at_least_float32, check_at_least, check_dropout
+from genjax.ops import Categorical, at_least_float32, check_at_least, check_choice, check_dropout
 
 
 def pixel_rnn(
@@ -79,8 +79,7 @@ def pixel_rnn(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 1)
     """
-    if kind not in _LAYERS:
-        raise ValueError(f"kind is {kind!r}, but must be 'row' or 'diagonal'")
+    check_choice("kind", kind, tuple(_LAYERS))
     sizes: dict[str, Any] = {
         "num_layers": num_layers,
         "features": features,

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from genjax.boltzmann.layers import Layers, Path, hidden_inputs, log_of_visible, machine, sweep, sweeps
 from genjax.boltzmann.units import independent
 from genjax.core import Array, PyTree
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_positive
 
 
 class NegativePhase(Protocol):
@@ -114,8 +114,7 @@ class FastWeights:
 
     def __post_init__(self) -> None:
         check_at_least("num_chains", self.num_chains, 1)
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be positive; 0.01 is usual")
+        check_positive("learning_rate", self.learning_rate, "; 0.01 is usual")
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay is {self.decay}, but must be in [0, 1); 0.95 is usual")
 

@@ -82,12 +82,12 @@ def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarra
 
 def _read_image(path: Path, condition: Condition, dataset: Dataset) -> np.ndarray:
     from genjax.data.images import decode_image
-    from genjax.data.io import existing
+    from genjax.data.io import require_file
 
     del dataset
     height, width, channels = condition.shape
     size = None if height is None or width is None else (height, width)
-    pixels = decode_image(existing(path).read_bytes(), channels=channels or 3, size=size)
+    pixels = decode_image(require_file(path).read_bytes(), channels=channels or 3, size=size)
     return pixels.astype(np.float32) / 255
 
 

@@ -1,11 +1,11 @@
-"""Where batches come from: data sets, their order, their streaming and their preprocessing.
+"""Data sets, shuffling, streaming and preprocessing.
 
-A data set is named splits of examples. Every batch is a dict of arrays, ``x`` the data and ``label`` its class, and
-every random choice comes from a key, so that training can be repeated, and resumed at any step.
+A data set consists of named splits of examples. A batch is a dict of arrays: ``x`` is the data, ``label`` its class.
+Every random choice comes from a key, so that training can be repeated and resumed at any step.
 
 >>> import jax, numpy as np
 >>> train = digits().splits["train"]
->>> batch = train.take(order(jax.random.key(0), np.arange(128), len(train)))
+>>> batch = train.take(shuffle_indices(jax.random.key(0), np.arange(128), len(train)))
 >>> batch["x"].shape, batch["x"].dtype, batch["label"].shape
 ((128, 8, 8, 1), dtype('uint8'), (128,))
 """
@@ -32,7 +32,7 @@ from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
 from genjax.data.loading import load as load
 from genjax.data.loading import names as names
-from genjax.data.shuffling import order as order
+from genjax.data.shuffling import shuffle_indices as shuffle_indices
 from genjax.data.sounds import Sound as Sound
 from genjax.data.sounds import Voices as Voices
 from genjax.data.sounds import Waveform as Waveform
@@ -40,7 +40,7 @@ from genjax.data.source import ArraySource as ArraySource
 from genjax.data.source import RecordSource as RecordSource
 from genjax.data.source import Source as Source
 from genjax.data.source import materialize as materialize
-from genjax.data.stacking import stacked as stacked
+from genjax.data.stacking import stack as stack
 from genjax.data.streaming import stream as stream
 from genjax.data.tfds_sets import tfds as tfds
 from genjax.data.tokenizers import Bytes as Bytes
@@ -50,7 +50,7 @@ from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize
 from genjax.data.transforms import dynamic_binarization as dynamic_binarization
 from genjax.data.transforms import gaussian_noise as gaussian_noise
-from genjax.data.transforms import quantized as quantized
+from genjax.data.transforms import quantize as quantize
 from genjax.data.transforms import scale as scale
 from genjax.data.transforms import static_binarization as static_binarization
 from genjax.data.transforms import unchanged as unchanged

@@ -1,4 +1,4 @@
-"""Tables for anomaly detection: normal rows to learn from, and normal and anomalous rows to tell apart."""
+"""Tables for anomaly detection: train on normal rows, test on normal and anomalous ones."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, spaced
+from genjax.data.splitting import Size, split_evenly
 
 
 @opens_dataset
 def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.4, name: str = "anomalies") -> Dataset:
-    """Divide a table so that models see normal rows alone before they are tested.
+    """Split a table so that only the test split contains anomalies.
 
-    Normal rows are spread evenly over the splits; all anomalies join them in test. ``x`` is float32, standardized with
-    mean and standard deviation of the train split, without the columns that are constant there; ``label`` is 0 for
-    normal rows and 1 for anomalies.
+    Normal rows are spread evenly over the splits. ``x`` is float32, standardized with the mean and standard deviation
+    of the train split; columns that are constant there are dropped. ``label`` is 0 for normal rows and 1 for anomalies.
 
     Args:
-      x: the table, shape (N, D).
-      anomalous: shape (N,), 1 or True for anomalies.
+      x: table, shape (N, D).
+      anomalous: 1 or True for anomalies, else 0 or False, shape (N,).
       validation: number or fraction of normal rows for validation.
       test: number or fraction of normal rows for test.
-      name: what logs and reports call it.
+      name: name in logs and reports.
 
     Raises:
-      ValueError: for other shapes, numbers that are not finite, no anomalies, labels other than 0 and 1, no test rows,
-        or nothing but constants.
+      ValueError: for other shapes, numbers that are not finite, labels other than 0 and 1, no anomalies, no test rows,
+        or a table whose columns are all constant.
 
     >>> table = np.random.default_rng(0).normal(size=(100, 3))
     >>> data = anomalies(table, table[:, 0] > 2)
@@ -41,15 +40,15 @@ def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.
         raise ValueError(f"x has shape {x.shape} and anomalous {anomalous.shape}; give (N, D) and (N,)")
     if not np.isin(anomalous, (0, 1)).all() or not anomalous.any():
         raise ValueError(
-            f"anomalous holds {np.unique(anomalous)[:5]}, but must be 1 for anomalies, of which one or more"
+            f"anomalous holds {np.unique(anomalous)[:5]}, but must be 0 or 1, and 1 for at least one anomaly"
         )
     if not np.isfinite(x).all():
         row, column = np.argwhere(~np.isfinite(x))[0]
-        raise ValueError(f"x is {x[row, column]} in row {row}, column {column}; fill or drop what is missing")
+        raise ValueError(f"x is {x[row, column]} in row {row}, column {column}; fill or drop missing values")
     normal = np.flatnonzero(anomalous == 0)
-    splits = {split: normal[rows] for split, rows in spaced(len(normal), validation, test).items()}
+    splits = {split: normal[rows] for split, rows in split_evenly(len(normal), validation, test).items()}
     if "test" not in splits:
-        raise ValueError(f"test is {test}, but anomalies are told from normal rows that were held out; 0.4 for example")
+        raise ValueError(f"test is {test}, but detecting anomalies needs held-out normal rows; use 0.4, for example")
     splits["test"] = np.sort(np.concatenate([splits["test"], np.flatnonzero(anomalous)]))
     mean, deviation = x[splits["train"]].mean(axis=0), x[splits["train"]].std(axis=0)
     varying = np.ptp(x[splits["train"]], axis=0) > 0  # the deviation of a constant is not quite 0

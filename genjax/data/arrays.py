@@ -1,4 +1,4 @@
-"""Arrays that are already in Python, and the NumPy files that hold them."""
+"""Data sets from NumPy arrays and from NumPy files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
-from genjax.data.io import existing, opened_npz
+from genjax.data.io import open_npz, require_file
 from genjax.data.source import ArraySource, Source
 from genjax.data.splitting import Size, split_source
 
@@ -26,18 +26,18 @@ def arrays(
     levels: int | None = None,
     name: str = "arrays",
 ) -> Dataset:
-    """Make a data set of arrays.
+    """Make a data set from arrays.
 
     Args:
-      x: examples, first axis N. uint8 of shape (N, H, W) or (N, H, W, C) are images; the former gain a channel axis.
-      label: int classes of shape (N,), or None.
-      validation: number or fraction of examples for validation, which are the last ones before those for test.
-      test: number or fraction of examples for test, the last ones. Shuffle beforehand what is sorted.
-      levels: see ``Dataset``; None means 256 for uint8 images and continuous for all else.
-      name: what logs and reports call it.
+      x: examples, shape (N, ...). uint8 of shape (N, H, W) or (N, H, W, C) are images; the former gain a channel axis.
+      label: integer classes, shape (N,), or None.
+      validation: number or fraction of examples for validation, taken from the end, before those for test.
+      test: number or fraction of examples for test, taken from the end. Shuffle sorted data beforehand.
+      levels: see ``Dataset``; None means 256 for uint8 images and continuous otherwise.
+      name: name in logs and reports.
 
     Raises:
-      ValueError: for lengths that differ, non-finite numbers, values outside ``levels``, or no examples left for train.
+      ValueError: if lengths differ, a number is not finite, values exceed ``levels``, or no examples remain for train.
 
     >>> data = arrays(np.zeros((10, 28, 28), np.uint8), validation=0.2)
     >>> len(data.splits["train"]), data.spec()["x"].shape, data.levels
@@ -49,15 +49,15 @@ def arrays(
 
 @opens_dataset
 def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int | None = None) -> Dataset:
-    """Read ``x`` from a ``.npy`` file; for the arguments see ``arrays``.
+    """Read ``x`` from a ``.npy`` file; see ``arrays`` for the arguments.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when it holds no plain array (pickled objects are never read).
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it holds no plain array (pickled objects are never read).
     """
     path = Path(path)
     try:
-        x = np.load(existing(path), allow_pickle=False)
+        x = np.load(require_file(path), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -75,27 +75,27 @@ def npz(
     test: Size = 0,
     levels: int | None = None,
 ) -> Dataset:
-    """Read a ``.npz`` file with entries x and label (or y), or with x_train, y_train, x_test and so on.
+    """Read a ``.npz`` file with entries x and label (or y), or with x_train, y_train, x_test etc.
 
     Args:
-      path: the file.
-      x: name of the examples' entry.
-      label: name of the labels' entry; None takes "label" or "y" where there is one.
-      validation: see ``arrays``; only for files that are not divided already.
-      test: see ``arrays``; only for files that are not divided already.
+      path: path of the file.
+      x: name of the entry with the examples.
+      label: name of the entry with the labels; None takes "label" or "y" if there is one.
+      validation: see ``arrays``; only for files without splits.
+      test: see ``arrays``; only for files without splits.
       levels: see ``arrays``.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when an entry is missing or holds objects (pickled objects are never read).
+      FileNotFoundError: if the file does not exist.
+      ValueError: if an entry is missing or holds objects (pickled objects are never read).
     """
     path = Path(path)
-    with opened_npz(path) as file:
+    with open_npz(path) as file:
         splits = _npz_splits(path, file, x, label)
     if len(splits) == 1:
         splits = split_source(splits["train"], validation, test)
     elif validation or test:
-        raise ValueError(f"{path} is divided into {sorted(splits)} already; leave validation and test out")
+        raise ValueError(f"{path} already has the splits {sorted(splits)}; leave validation and test out")
     return _dataset(path.stem, splits, levels)
 
 
@@ -112,8 +112,9 @@ def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, S
     splits = {}
     for split, key in keys.items():
         suffix = key[len(x) :]
-        found = next((n + suffix for n in label_names if n + suffix in file.files), None)
-        splits[split] = _source(_entry(path, file, key), None if found is None else _entry(path, file, found))
+        label_key = next((n + suffix for n in label_names if n + suffix in file.files), None)
+        labels = None if label_key is None else _entry(path, file, label_key)
+        splits[split] = _source(_entry(path, file, key), labels)
     return splits
 
 
@@ -135,7 +136,7 @@ def _source(x: np.ndarray, label: Any) -> ArraySource:
         return ArraySource({"x": x})
     label = np.asarray(label)
     if label.ndim != 1 or label.dtype.kind not in "iub":
-        raise ValueError(f"label is {label.dtype}{list(label.shape)}, but it must be integers of shape (N,)")
+        raise ValueError(f"label is {label.dtype}{list(label.shape)}, but must be integers of shape (N,)")
     return ArraySource({"x": x, "label": label.astype(np.int64)})
 
 

@@ -1,4 +1,4 @@
-"""Sound in 16-bit wav files, or end to end in an npz file, cut into windows of equal length."""
+"""Sound from 16-bit wav files, or concatenated in an npz file, cut into windows of equal length."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
-from genjax.data.io import opened_npz
+from genjax.data.io import open_npz
 from genjax.data.sounds import Encoding, Waveform
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, last, spaced
+from genjax.data.splitting import Size, split_evenly, split_last
+from genjax.ops import check_at_least
 
 SUFFIXES = (".wav",)
 
@@ -29,24 +30,24 @@ def wav(
     validation: Size = 0,
     test: Size = 0,
 ) -> Dataset:
-    """Read a wav file, or a folder of them whose subfolders are classes, as windows that do not overlap.
+    """Read a wav file, or a folder of wav files whose subfolders are classes, as windows that do not overlap.
 
-    ``x`` has shape (length,): the 16-bit sample divided by 2^15, in [-1, 1), channels averaged, float32 or encoded as
-    integers. Clips shorter than ``length`` are padded with silence; of longer ones what remains after the last whole
-    window is left out.
+    ``x`` has shape (length,): 16-bit samples divided by 2^15, in [-1, 1), averaged over channels, float32 or encoded as
+    integers. Clips shorter than ``length`` are padded with silence; the remainder after the last whole window of a
+    longer clip is dropped.
 
     Args:
-      path: file or folder; folders ``train``, ``validation`` and ``test`` at its top are splits.
-      length: samples in one window.
-      encoding: "float"; "mu_law" or "linear" for integers, see ``Waveform``.
-      levels: how many integers; None for the encoding's own.
+      path: file or folder; its folders ``train``, ``validation`` and ``test`` are splits if they exist.
+      length: samples per window.
+      encoding: "float", or "mu_law" or "linear" for integers; see ``Waveform``.
+      levels: number of integer values; None for the default of the encoding.
       validation: number or fraction for validation: of a folder's files, evenly spaced over the sorted files; of a
         single file's windows, the last ones before those for test.
-      test: the same for test.
+      test: number or fraction for test, as ``validation``.
 
     Raises:
-      FileNotFoundError: when there is no such file or folder.
-      ValueError: when a file is not 16-bit PCM or sampling rates differ.
+      FileNotFoundError: if there is no such file or folder.
+      ValueError: if a file is not 16-bit PCM or sampling rates differ.
     """
     _check_length(length)
     path = Path(path)
@@ -54,14 +55,14 @@ def wav(
         files = find_splits(path, SUFFIXES, validation, test)
         first = files["train"].paths[0]
         sound = Waveform(_read(first)[1], encoding, levels)
-        sources = {split: _source(its, length, sound, first) for split, its in files.items()}
+        sources = {split: _source(split_files, length, sound, first) for split, split_files in files.items()}
         return _dataset(path.name, sources, sound, len(files["train"].classes) or None)
     if not path.is_file():
         raise FileNotFoundError(f"no file or folder {path}; check the path")
     samples, sample_rate = _read(path)
     sound = Waveform(sample_rate, encoding, levels)
     x = sound.encode(_windows(samples, length))
-    parts = last(len(x), validation, test)
+    parts = split_last(len(x), validation, test)
     return _dataset(path.stem, {name: ArraySource({"x": x[i]}) for name, i in parts.items()}, sound, None)
 
 
@@ -74,29 +75,29 @@ def clips(
     label: str | Sequence[str] = (),
     encoding: Encoding = "float",
     levels: int | None = None,
-    only_starts: bool = False,
+    first_window_only: bool = False,
     validation: Size = 0,
     test: Size = 0,
 ) -> Dataset:
-    """Read clips from an npz file: ``audio``, int16 (N,), all of them end to end, and ``length`` of each, int (M,).
+    """Read M clips from an npz file: ``audio``, int16 (N,), all clips concatenated, and ``length`` of each, int (M,).
 
-    ``x`` is as ``wav`` has it, windows of clips.
+    ``x`` holds windows of the clips, as for ``wav``.
 
     Args:
-      path: the file.
-      sample_rate: samples in a second.
-      length: samples in one window.
-      label: entry, or entries, int (M,), that say the class of each clip. Several make a class of each combination,
-        that of the last one varying fastest.
+      path: path of the file.
+      sample_rate: samples per second.
+      length: samples per window.
+      label: name of the entry, or of several, with the class of each clip, int (M,). Several entries are combined: each
+        combination is a class, and the last entry varies fastest.
       encoding: see ``wav``.
       levels: see ``wav``.
-      only_starts: whether to take the first window of each clip alone.
+      first_window_only: whether to keep only the first window of each clip.
       validation: number or fraction of clips for validation, evenly spaced.
-      test: the same for test.
+      test: number or fraction of clips for test, evenly spaced.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when entries are missing or do not fit together.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if entries are missing or inconsistent.
     """
     _check_length(length)
     path = Path(path)
@@ -106,19 +107,19 @@ def clips(
     lengths = entries["length"]
     if entries["audio"].dtype != np.int16 or lengths.sum() != len(entries["audio"]):
         raise ValueError(
-            f"audio of {path} is {entries['audio'].dtype}[{len(entries['audio'])}], but must be int16, as many as the "
-            f"sum of length, {lengths.sum()}"
+            f"audio of {path} is {entries['audio'].dtype}[{len(entries['audio'])}], but must be int16, and as long as "
+            f"the sum of length, {lengths.sum()}"
         )
     ends = np.cumsum(lengths)
     samples = entries["audio"].astype(np.float32) / 2**15
-    cut = [_windows(samples[end - its : end], length) for its, end in zip(lengths, ends, strict=True)]
-    cut = [sound.encode(clip[:1] if only_starts else clip) for clip in cut]
+    cut = [_windows(samples[end - size : end], length) for size, end in zip(lengths, ends, strict=True)]
+    cut = [sound.encode(clip[:1] if first_window_only else clip) for clip in cut]
     classes, num_classes = _classes(path, {name: entries[name] for name in names}, len(lengths))
     sources = {}
-    for split, chosen in spaced(len(cut), validation, test).items():
-        arrays = {"x": np.concatenate([cut[i] for i in chosen])}
+    for split, indices in split_evenly(len(cut), validation, test).items():
+        arrays = {"x": np.concatenate([cut[i] for i in indices])}
         if classes is not None:
-            arrays["label"] = np.repeat(classes[chosen], [len(cut[i]) for i in chosen])
+            arrays["label"] = np.repeat(classes[indices], [len(cut[i]) for i in indices])
         sources[split] = ArraySource(arrays)
     return _dataset(path.stem, sources, sound, num_classes)
 
@@ -128,19 +129,18 @@ def _dataset(name: str, sources: Mapping[str, ArraySource], sound: Waveform, num
 
 
 def _check_length(length: int) -> None:
-    if length < 1:
-        raise ValueError(f"length is {length}, but a window holds at least 1 sample")
+    check_at_least("length", length, 1)
 
 
 def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray | None, int | None]:
-    """Return the class of each clip, int64 (M,), and their number; None where there are no labels."""
+    """Return the class of each clip, int64 (M,), and the number of classes; None if there are no labels."""
     if not labels:
         return None, None
     for name, values in labels.items():
         if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
             raise ValueError(
-                f"{name} of {path} is {values.dtype}{list(values.shape)}, but labels are integers of shape ({count},), "
-                "none of them negative"
+                f"{name} of {path} is {values.dtype}{list(values.shape)}, but must be non-negative integers "
+                f"of shape ({count},)"
             )
     sizes = tuple(int(values.max()) + 1 for values in labels.values())
     combined = np.ravel_multi_index([values.astype(np.int64) for values in labels.values()], sizes)
@@ -148,7 +148,7 @@ def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[
 
 
 def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    with opened_npz(path) as file:
+    with open_npz(path) as file:
         missing = [name for name in names if name not in file.files]
         if missing:
             raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")
@@ -158,10 +158,10 @@ def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 def _source(files: Files, length: int, sound: Waveform, first: Path) -> ArraySource:
     windows = []
     for path in files.paths:
-        samples, its_rate = _read(path)
-        if its_rate != sound.sample_rate:
+        samples, sample_rate = _read(path)
+        if sample_rate != sound.sample_rate:
             raise ValueError(
-                f"{path} has {its_rate} samples a second, but {first} has {sound.sample_rate}; resample one of them"
+                f"{path} has {sample_rate} samples per second, but {first} has {sound.sample_rate}; resample one"
             )
         windows.append(sound.encode(_windows(samples, length)))
     arrays = {"x": np.concatenate(windows)}

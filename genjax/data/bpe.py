@@ -1,11 +1,11 @@
-"""Byte-pair encoding: the pieces of texts that occur often as tokens.
+"""Byte-pair encoding (BPE): tokens are pieces of text that occur often.
 
-The first tokens are the 256 bytes of UTF-8, so that any text has tokens and is had back from them. Training gives the
-pair of neighbouring tokens that occurs most often a token of its own, and replaces it by that, until there are enough
-(Rico Sennrich, Barry Haddow and Alexandra Birch, 2016, arXiv:1508.07909). Pairs lie within words, by GPT-2's rule of
-what a word is: of letters, of digits, or of other signs, each with the space before it (Alec Radford et al., 2019).
+The first 256 tokens are the bytes of UTF-8, so that every text can be encoded and decoded without loss. Training
+repeatedly merges the most frequent pair of adjacent tokens into a new token, until there are ``num_tokens`` (Rico
+Sennrich, Barry Haddow and Alexandra Birch, 2016, arXiv:1508.07909). Pairs lie within words as GPT-2 defines them: runs
+of letters, of digits or of other signs, each with the space before it (Alec Radford et al., 2019).
 
-The work is done by the library ``tokenizers`` of Hugging Face, and files are its ``tokenizer.json``.
+Encoding and training use Hugging Face's library ``tokenizers``; files have its format, ``tokenizer.json``.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from typing import Any, final
 
 import numpy as np
 
-from genjax.data.io import existing
-from genjax.data.tokenizers import checked_tokens
+from genjax.data.io import require_file
+from genjax.data.tokenizers import check_tokens
+from genjax.ops import check_at_least
 
 NUM_BYTES = 256
-PIECE = 2**16  # characters that the library gets at once: its memory is hundreds of times that
-_CUT = re.compile(r"(?<=\S)\n")  # a word of GPT-2's begins here, whatever comes before and after
+PIECE = 2**16  # characters passed to the library at once, which takes hundreds of times their memory
+_CUT = re.compile(r"(?<=\S)\n")  # a GPT-2 word always begins here
 
 
 @final
 @dataclass(frozen=True, repr=False)
 class BPE:
-    """Tokens of a byte-level byte-pair encoding.
+    """Byte-level byte-pair encoding.
 
-    Equal definitions are equal tokenizers. Bytes that are no text decode to "�", as those of ``Bytes`` do.
+    Tokenizers with equal definitions are equal. As with ``Bytes``, invalid UTF-8 decodes to "�".
 
     Attributes:
-      definition: what ``tokenizer.json`` holds.
+      definition: content of ``tokenizer.json``.
 
     Raises:
-      ImportError: without the library.
-      ValueError: for a definition that cannot be read, or in which some bytes have no token.
+      ImportError: if the library ``tokenizers`` is missing.
+      ValueError: if the definition cannot be read, or some bytes have no token.
 
     >>> bpe = BPE.train("banana", num_tokens=257)  # the bytes and "an"
     >>> len(bpe.encode("banana")), bpe.decode(bpe.encode("naïve 🍌")), bpe.num_bytes[256]
@@ -52,7 +53,7 @@ class BPE:
         missing = set(_library().pre_tokenizers.ByteLevel.alphabet()) - set(self._tokenizer.get_vocab())
         if missing:
             raise ValueError(
-                f"{len(missing)} of the {NUM_BYTES} bytes have no token, so that not every text has tokens; give the "
+                f"{len(missing)} of the {NUM_BYTES} bytes have no token, so some texts cannot be encoded; use the "
                 "tokenizer.json of a byte-level BPE, such as GPT-2's"
             )
 
@@ -61,19 +62,16 @@ class BPE:
 
     @staticmethod
     def train(texts: str | Iterable[str], *, num_tokens: int) -> BPE:
-        """Learn the tokens of texts.
-
-        The same texts give the same tokenizer, in any process.
+        """Learn the tokens from texts. The result depends on the texts alone.
 
         Args:
-          texts: one or several; no token reaches over the end of one.
-          num_tokens: V, 256 of them the bytes.
+          texts: one text or several; no token spans the end of a text.
+          num_tokens: vocabulary size V, including the 256 bytes.
 
         Raises:
-          ValueError: for fewer than 256 tokens, or more than the texts have: a pair must occur twice.
+          ValueError: for fewer than 256 tokens, or more than the texts provide: a pair must occur at least twice.
         """
-        if num_tokens < NUM_BYTES:
-            raise ValueError(f"num_tokens is {num_tokens}, but the bytes alone are {NUM_BYTES}; give at least that")
+        check_at_least("num_tokens", num_tokens, NUM_BYTES, ": one for each byte")
         library = _library()
         byte_level = library.pre_tokenizers.ByteLevel
         tokenizer = library.Tokenizer(library.models.BPE())
@@ -87,15 +85,17 @@ class BPE:
         )
         texts = [texts] if isinstance(texts, str) else texts
         tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
-        found = tokenizer.get_vocab_size()
-        if found < num_tokens:
-            raise ValueError(f"num_tokens is {num_tokens}, but the text has pieces for {found}; give at most that")
+        vocab_size = tokenizer.get_vocab_size()
+        if vocab_size < num_tokens:
+            raise ValueError(
+                f"num_tokens is {num_tokens}, but must be at most {vocab_size}: no other pair occurs twice"
+            )
         return BPE(tokenizer.to_str())
 
     @staticmethod
     def load(path: str | Path) -> BPE:
-        """Read a ``tokenizer.json``, of ``save`` or of GPT-2 and its like; FileNotFoundError where there is none."""
-        path = existing(Path(path))
+        """Read a ``tokenizer.json``, from ``save`` or of a model such as GPT-2; FileNotFoundError if missing."""
+        path = require_file(Path(path))
         try:
             return BPE(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -107,28 +107,27 @@ class BPE:
 
     @property
     def num_tokens(self) -> int:
-        """V, added tokens such as GPT-2's end of text included."""
+        """Vocabulary size V, including added tokens such as GPT-2's end of text."""
         return self._tokenizer.get_vocab_size()
 
     @property
     def num_bytes(self) -> np.ndarray:
-        """How many bytes of UTF-8 each token stands for."""
+        """Number of UTF-8 bytes of each token, int32 (V,)."""
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         number = np.zeros(self.num_tokens, np.int32)
         for piece, token in self._tokenizer.get_vocab().items():
-            number[token] = len(
-                piece.encode("utf-8") if piece in added else piece
-            )  # others have a letter for each byte
+            # The library spells all but added tokens with one letter for each byte.
+            number[token] = len(piece.encode("utf-8") if piece in added else piece)
         return number
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the tokens of a text; those of a long one are found in parallel."""
+        """Return the tokens of a text; long texts are encoded in parallel."""
         pieces = self._tokenizer.encode_batch_fast(list(_pieces(text)), add_special_tokens=False)
         return np.concatenate([np.array(piece.ids, np.int32) for piece in pieces])
 
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
         """Return the text of tokens."""
-        array = checked_tokens(tokens, self.num_tokens)
+        array = check_tokens(tokens, self.num_tokens)
         return self._tokenizer.decode(array.tolist(), skip_special_tokens=False)
 
     @cached_property
@@ -137,14 +136,14 @@ class BPE:
         try:
             tokenizer = library.Tokenizer.from_str(self.definition)
         except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"the definition is none of a tokenizer ({error})") from None
+            raise ValueError(f"the definition is not that of a tokenizer ({error})") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text at ends of lines, where words end too."""
+    """Cut a long text at ends of lines, where words also end."""
     start = 0
     while (cut := _CUT.search(text, start + PIECE)) is not None:
         yield text[start : cut.start()]

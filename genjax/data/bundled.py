@@ -1,4 +1,4 @@
-"""Data that scikit-learn bundles: no network, no files, loaded in milliseconds."""
+"""Data sets that come with scikit-learn: they need no network and load in milliseconds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import stratified
+from genjax.data.splitting import split_stratified
 
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 
 
 @opens_dataset
 def digits() -> Dataset:
-    """Handwritten digits of 8 x 8 pixels with grey values 0 … 16 (Alpaydin & Kaynak, UCI repository, 1998).
+    """Load handwritten digits of 8 x 8 pixels with grey levels 0 … 16 (Alpaydin & Kaynak, UCI repository, 1998).
 
-    ``x`` is uint8 of shape (8, 8, 1), ``label`` int32. The split is fixed: with the 1,797 images sorted by label
+    ``x`` is uint8, shape (8, 8, 1); ``label`` is int32. The split is fixed: with the 1,797 images sorted by label
     (stably), rank r goes to test if r mod 5 = 0 (360 images), to validation if r mod 10 = 1 (180), and otherwise to
     train (1,257). Each split keeps scikit-learn's order.
 
@@ -31,7 +31,7 @@ def digits() -> Dataset:
     x, label = load_digits(return_X_y=True)
     images = x.astype(np.uint8).reshape(-1, 8, 8, 1)
     arrays = {"x": images, "label": label.astype(np.int32)}
-    splits = {name: ArraySource({k: a[i] for k, a in arrays.items()}) for name, i in stratified(label).items()}
+    splits = {name: ArraySource({k: a[i] for k, a in arrays.items()}) for name, i in split_stratified(label).items()}
     return Dataset(name="digits", splits=splits, levels=17, num_classes=10)
 
 
@@ -39,9 +39,9 @@ def digits() -> Dataset:
 def bundled(name: str) -> Dataset:
     """Load one of scikit-learn's small tables: iris, wine, breast_cancer or diabetes.
 
-    ``x`` is float32 of shape (num_features,), standardized with mean and standard deviation of the train split. All
-    but diabetes, whose target is a number and is left out, have an int32 ``label``. The split is 70 / 10 / 20 % by the
-    rule of ``digits`` (diabetes: sorted by its target).
+    ``x`` is float32, shape (num_features,), standardized with the mean and standard deviation of the train split.
+    ``label`` is int32; diabetes has none, because its target is a real number. The split is 70 / 10 / 20 %, by the rule
+    of ``digits`` (diabetes is sorted by its target).
 
     Raises:
       ValueError: for another name.
@@ -53,7 +53,7 @@ def bundled(name: str) -> Dataset:
     import sklearn.datasets
 
     x, target = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
-    parts = stratified(target)
+    parts = split_stratified(target)
     mean, deviation = x[parts["train"]].mean(axis=0), x[parts["train"]].std(axis=0)
     arrays = {"x": ((x - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)}
     num_classes = None

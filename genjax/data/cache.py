@@ -1,7 +1,7 @@
 """A cache of decoded arrays in the user's cache folder, ``$XDG_CACHE_HOME/genjax`` or ``~/.cache/genjax``.
 
-An entry is an uncompressed ``.npz`` under a name that fixes its content. It is only ever a shortcut: an entry that
-cannot be read is made again, and one that cannot be written is done without.
+An entry is an uncompressed ``.npz`` file whose name determines its content. The cache is never needed: entries that
+cannot be read are made again, and failures to write are ignored.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ T = TypeVar("T")
 
 
 def fingerprint(paths: list[Path]) -> str:
-    """Return eight hexadecimal digits that change with the paths, sizes or times of some files."""
+    """Return eight hexadecimal digits that depend on the paths, sizes and modification times of files."""
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
     return f"{zlib.crc32(repr(stats).encode()):08x}"
 
 
-def cached(name: str, read: Callable[[], ArraySource]) -> ArraySource:
-    """Return the examples kept under ``name``, or read and keep them."""
-    return cached_arrays(name, lambda: read().arrays, ArraySource)
+def cache_source(name: str, read: Callable[[], ArraySource]) -> ArraySource:
+    """Return the examples cached under ``name``; read and cache them if there are none."""
+    return cache_arrays(name, lambda: read().arrays, ArraySource)
 
 
-def cached_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
-    """Return what ``use`` makes of the arrays kept under ``name``, or make and keep them.
+def cache_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
+    """Apply ``use`` to the arrays cached under ``name``; make and cache them if there are none.
 
     Args:
-      name: fixes the content.
-      make: called where there is no entry, or one that cannot be read or used.
-      use: raises KeyError or ValueError for arrays that are not those of this name.
+      name: name of the entry, which determines its content.
+      make: function that makes the arrays, called if there is no entry or it cannot be read or used.
+      use: function of the arrays; raises KeyError or ValueError for arrays of another content.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = root / "genjax" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"
@@ -59,7 +59,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-        Path(temporary).replace(path)  # atomic, so that processes may race
+        Path(temporary).replace(path)  # atomic: processes may race
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""Music in several voices, step by step, such as Bach's chorales."""
+"""Polyphonic music in discrete time steps, such as Bach's chorales."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from pathlib import Path
 
 import numpy as np
 
-from genjax.data.corpora import windows
+from genjax.data.corpora import cut_windows
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.sounds import Voices
 from genjax.data.source import ArraySource
-from genjax.data.tokenization import read
+from genjax.data.tokenization import read_file
 
 _SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
 _KEYS = 12  # semitones of an octave
-Piece = Sequence[Sequence[int]]  # the pitches of each step
+Piece = Sequence[Sequence[int]]  # pitches of each step
 
 
 @opens_dataset
 def chorales(
     path: str | Path, *, length: int = 64, stride: int | None = None, all_keys: bool = False, num_voices: int = 4
 ) -> Dataset:
-    """Read music from a ``.json`` or ``.json.gz`` file: splits of pieces of steps of pitches, in MIDI's numbers.
+    """Read music from a ``.json`` or ``.json.gz`` file: for each split a list of pieces, each a list of steps.
 
-    ``x`` has shape (num_voices · length,), uint8: the voices of the first step, from the highest downwards, those of
-    the second, and so on; steps of fewer notes end with silence. See ``Voices``. Pieces follow each other, a step of
-    silence after each, and what remains after the last whole window is left out.
+    A step is a list of pitches (MIDI note numbers). ``x`` is uint8, shape (num_voices · length,): the voices of the
+    first step from high to low, then those of the second, and so on; steps with fewer notes end with silence. See
+    ``Voices``. Pieces are concatenated, each followed by one step of silence, and cut into windows; the remainder after
+    the last whole window is dropped.
 
     Args:
-      path: the file.
-      length: steps in one window.
-      stride: steps from the start of one training window to that of the next; None for ``length``, so that they do not
-        overlap. Those for validation and test never do.
-      all_keys: whether training pieces are there in all twelve keys, six semitones down to five up.
-      num_voices: most notes of a step.
+      path: path of the file.
+      length: steps per window.
+      stride: steps between the starts of successive training windows; None for ``length``, so that they do not overlap.
+        Windows for validation and test never overlap.
+      all_keys: whether to transpose training pieces to all twelve keys, six semitones down to five up.
+      num_voices: maximum number of notes per step.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when it holds something else, or is shorter than one window.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it has another content, or a split is shorter than one window.
     """
     path = Path(path)
     pieces = _pieces(path, num_voices)
@@ -49,18 +50,18 @@ def chorales(
     lowest, highest = min(pitches) + keys[0], max(pitches) + keys[-1]
     sound = Voices(num_voices, lowest, highest - lowest + 2)
     splits = {}
-    for split, its in pieces.items():
+    for split, split_pieces in pieces.items():
         training = split == "train"
-        tokens = np.concatenate([_tokens(piece, sound) for piece in its])
-        moved = [np.where(tokens > 0, tokens + key, 0) for key in (keys if training else [0])]
+        tokens = np.concatenate([_tokens(piece, sound) for piece in split_pieces])
+        transposed = [np.where(tokens > 0, tokens + key, 0) for key in (keys if training else [0])]
         in_tokens = None if stride is None or not training else stride * num_voices
-        tokens = np.concatenate(moved).astype(np.uint8)
-        splits[split] = ArraySource({"x": windows(tokens, length * num_voices, f"{split} of {path}", in_tokens)})
+        tokens = np.concatenate(transposed).astype(np.uint8)
+        splits[split] = ArraySource({"x": cut_windows(tokens, length * num_voices, f"{split} of {path}", in_tokens)})
     return Dataset(name=path.name.split(".")[0], splits=splits, levels=sound.num_tokens, sound=sound)
 
 
 def _tokens(piece: Piece, sound: Voices) -> np.ndarray:
-    """Return the tokens of a piece, and a step of silence."""
+    """Return the tokens of a piece, followed by one step of silence."""
     tokens = np.zeros((len(piece) + 1, sound.num_voices), np.int64)
     for row, step in zip(tokens, piece, strict=False):
         row[: len(step)] = sorted((pitch - sound.lowest + 1 for pitch in step), reverse=True)
@@ -69,17 +70,18 @@ def _tokens(piece: Piece, sound: Voices) -> np.ndarray:
 
 def _pieces(path: Path, num_voices: int) -> dict[str, Sequence[Piece]]:
     try:
-        found = json.loads(read(path))
-        pieces = {_SPLITS[split]: its for split, its in found.items()}
-        notes = [len(step) for its in pieces.values() for piece in its for step in piece]
-        pitches = {pitch for its in pieces.values() for piece in its for step in piece for pitch in step}
+        pieces = {_SPLITS[split]: split_pieces for split, split_pieces in json.loads(read_file(path)).items()}
+        steps = [step for split_pieces in pieces.values() for piece in split_pieces for step in piece]
+        notes = [len(step) for step in steps]
+        pitches = {pitch for step in steps for pitch in step}
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} holds no splits {sorted(_SPLITS)} of pieces of steps of pitches ({error!r}); see data.chorales"
+            f"{path} must hold splits {sorted(_SPLITS)}, each a list of pieces of steps of pitches ({error!r}); "
+            "see data.chorales"
         ) from None
     wrong = [pitch for pitch in pitches if not isinstance(pitch, int) or not 0 <= pitch < 128]
     if wrong or not pitches:
         raise ValueError(f"{path} holds the pitches {wrong[:3]}, but MIDI's are integers 0 … 127; convert them")
     if max(notes) > num_voices:
-        raise ValueError(f"a step of {path} has {max(notes)} notes, but num_voices is {num_voices}; give more")
+        raise ValueError(f"a step of {path} has {max(notes)} notes, but num_voices is {num_voices}; increase it")
     return pieces

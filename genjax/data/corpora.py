@@ -1,4 +1,4 @@
-"""Texts cut into windows of equal length: of a file, and of the interpreter's own standard library."""
+"""Texts cut into windows of equal length: from a file, or from the standard library of the interpreter."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, last_slices, spaced
-from genjax.data.tokenization import Choice, Text, check_choice, encode, read, readable, tokenizer_of
+from genjax.data.splitting import Size, split_evenly, split_last_slices
+from genjax.data.tokenization import (
+    Text,
+    TokenizerChoice,
+    check_tokenizer,
+    decode_text,
+    encode,
+    make_tokenizer,
+    read_file,
+)
+from genjax.ops import check_at_least
 
-_NO_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # others' sources, and tests
+_NO_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # installed packages, and tests
 
 
 @opens_dataset
 def text(
     path: str | Path,
     *,
-    tokenizer: Choice = "bytes",
+    tokenizer: TokenizerChoice = "bytes",
     num_tokens: int | None = None,
     length: int = 256,
     stride: int | None = None,
@@ -32,47 +41,47 @@ def text(
 ) -> Dataset:
     """Read a text file, plain or ``.gz``, as windows of ``length`` tokens.
 
-    ``x`` has shape (length,): uint8, or int32 where there are more than 256 tokens, and ``levels`` is the size of the
-    vocabulary. The text is divided first and its parts are cut into windows then; what remains of a part after its last
-    whole window is left out.
+    ``x`` has shape (length,): uint8, or int32 if there are more than 256 tokens; ``levels`` is the vocabulary size. The
+    text is first divided into splits, which are then cut into windows; the remainder after the last whole window of a
+    split is dropped.
 
     Args:
-      path: the file, UTF-8 unless its bytes are the tokens.
-      tokenizer: "bytes"; "characters", those of the whole text, sorted; "bpe", learned from the training part alone; or
-        any ``Tokenizer``.
-      num_tokens: of "bpe", and only of it.
-      length: tokens in one window.
-      stride: tokens from the start of one training window to that of the next; None for ``length``, so that they do
-        not overlap. Those for validation and test never do.
-      validation: number or fraction of characters (of bytes, where these are the tokens) for validation, the last ones
-        before those for test.
-      test: the same for test, the last ones of the text.
+      path: path of the file, which must be UTF-8 unless ``tokenizer`` is "bytes".
+      tokenizer: "bytes"; "characters", the sorted characters of the whole text; "bpe", learned from the training split
+        alone; or any ``Tokenizer``.
+      num_tokens: vocabulary size of "bpe"; None for all others.
+      length: tokens per window.
+      stride: tokens between the starts of successive training windows; None for ``length``, so that they do not
+        overlap. Windows for validation and test never overlap.
+      validation: number or fraction of characters (of bytes with "bytes") for validation, the last ones before those
+        for test.
+      test: number or fraction of characters (of bytes with "bytes") for test, the last ones of the text.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when it is empty or not UTF-8, or a part is shorter than one window.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it is empty or not UTF-8, or a split is shorter than one window.
     """
-    check_choice(tokenizer, num_tokens)
+    check_tokenizer(tokenizer, num_tokens)
     path = Path(path)
-    content = readable(read(path), tokenizer, str(path))
-    parts = {split: content[part] for split, part in last_slices(len(content), validation, test).items()}
-    return windowed(path.name.split(".")[0], parts, tokenizer, num_tokens, length, stride)
+    content = decode_text(read_file(path), tokenizer, str(path))
+    parts = {split: content[part] for split, part in split_last_slices(len(content), validation, test).items()}
+    return window_dataset(path.name.split(".")[0], parts, tokenizer, num_tokens, length, stride)
 
 
 @opens_dataset
 def stdlib(
     *,
-    tokenizer: Choice = "bytes",
+    tokenizer: TokenizerChoice = "bytes",
     num_tokens: int | None = None,
     length: int = 256,
     stride: int | None = None,
     validation: Size = 0.1,
     test: Size = 0,
 ) -> Dataset:
-    """Read the sources of Python's standard library, those of the running interpreter, as windows of ``length`` tokens.
+    """Read the source files of the interpreter's standard library as windows of ``length`` tokens.
 
-    About 12 MB of code and English that need no network. They differ between versions of Python, which the name of the
-    data set tells. Files are in the order of their paths, one after the other; tests, installed packages and files that
+    About 12 MB of code and English that need no network. They depend on the version of Python, which is part of the
+    name of the data set. Files are concatenated in the order of their paths; tests, installed packages and files that
     are not UTF-8 are left out.
 
     Args:
@@ -81,70 +90,69 @@ def stdlib(
       length: as in ``text``.
       stride: as in ``text``.
       validation: number or fraction of files for validation, evenly spaced.
-      test: the same for test.
+      test: number or fraction of files for test, evenly spaced.
 
     Raises:
-      FileNotFoundError: when the interpreter comes without sources.
-      ValueError: when a part is shorter than one window.
+      FileNotFoundError: if the interpreter has no source files.
+      ValueError: if a split is shorter than one window.
     """
-    check_choice(tokenizer, num_tokens)
+    check_tokenizer(tokenizer, num_tokens)
     root = Path(sysconfig.get_path("stdlib"))
     sources = [content for content in map(Path.read_bytes, _sources(root)) if _is_utf8(content)]
     if not sources:
         raise FileNotFoundError(f"no sources of the standard library in {root}; use an interpreter that is not zipped")
     parts = {
-        split: readable(b"".join(sources[i] for i in files), tokenizer, str(root))
-        for split, files in spaced(len(sources), validation, test).items()
+        split: decode_text(b"".join(sources[i] for i in files), tokenizer, str(root))
+        for split, files in split_evenly(len(sources), validation, test).items()
     }
-    return windowed(f"stdlib_{platform.python_version()}", parts, tokenizer, num_tokens, length, stride)
+    return window_dataset(f"stdlib_{platform.python_version()}", parts, tokenizer, num_tokens, length, stride)
 
 
 @opens_dataset
-def windowed(
+def window_dataset(
     name: str,
     parts: Mapping[str, Text],
-    choice: Choice,
+    choice: TokenizerChoice,
     num_tokens: int | None,
     length: int,
     stride: int | None,
 ) -> Dataset:
-    """Return the data set of the parts of a text, one for each split, cut into windows of tokens."""
-    tokenizer = tokenizer_of(choice, num_tokens, {split: [part] for split, part in parts.items()})
+    """Cut the parts of a text, one for each split, into windows of tokens."""
+    tokenizer = make_tokenizer(choice, num_tokens, {split: [part] for split, part in parts.items()})
     splits = {}
     for split, part in parts.items():
-        x = windows(encode(tokenizer, part), length, f"{split} of {name}", stride if split == "train" else None)
+        x = cut_windows(encode(tokenizer, part), length, f"{split} of {name}", stride if split == "train" else None)
         splits[split] = ArraySource({"x": x})
     return Dataset(name=name, splits=splits, levels=tokenizer.num_tokens, tokenizer=tokenizer)
 
 
-def windows(codes: np.ndarray, length: int, name: str, stride: int | None = None) -> np.ndarray:
+def cut_windows(codes: np.ndarray, length: int, name: str, stride: int | None = None) -> np.ndarray:
     """Cut a sequence of shape (N,) into windows of shape (N // length, length).
 
-    Where a stride is given, windows begin at its multiples and may overlap; they share the memory of the sequence.
+    With a stride, windows start at its multiples and may overlap; they share the memory of the sequence.
 
     Raises:
-      ValueError: when the sequence is shorter than one window, or the stride is below 1.
+      ValueError: if the sequence is shorter than one window, or the stride is below 1.
 
-    >>> windows(np.arange(7), 3, "numbers").tolist()
+    >>> cut_windows(np.arange(7), 3, "numbers").tolist()
     [[0, 1, 2], [3, 4, 5]]
-    >>> windows(np.arange(7), 3, "numbers", stride=2).tolist()
+    >>> cut_windows(np.arange(7), 3, "numbers", stride=2).tolist()
     [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     """
     if not 1 <= length <= len(codes):
-        raise ValueError(f"length is {length}, but {name} has {len(codes)} tokens; give 1 … {len(codes)}, or more text")
+        raise ValueError(f"length is {length}, but {name} has {len(codes)} tokens; use 1 … {len(codes)}, or more text")
     if stride is None:
         return codes[: len(codes) // length * length].reshape(-1, length)
-    if stride < 1:
-        raise ValueError(f"stride is {stride}, but windows begin at least 1 token after another")
+    check_at_least("stride", stride, 1)
     return np.lib.stride_tricks.sliding_window_view(codes, length)[::stride]
 
 
 def _sources(root: Path) -> list[Path]:
-    found = []
+    paths = []
     for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if name not in _NO_SOURCES]  # not even entered
-        found += [Path(folder, name) for name in files if name.endswith(".py")]
-    return sorted(found)
+        subfolders[:] = [name for name in subfolders if name not in _NO_SOURCES]  # prunes the walk
+        paths += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(paths)
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""A data set: named splits of examples, and what is known of their values."""
+"""A data set: named splits of examples, with the meaning of their values."""
 
 from __future__ import annotations
 
@@ -20,22 +20,29 @@ SPLITS = ("train", "validation", "test")
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Named splits of examples. Every example is a dict whose entry ``x`` is what models learn.
+    """Named splits of examples. Every example is a dict; its entry ``x`` is the data that models learn.
 
     Attributes:
-      name: what logs and reports call it.
-      splits: sources by name: "train", and where there are any "validation" and "test".
-      levels: number of values of an integer ``x``, which are 0 … levels - 1: grey levels (256, for digits 17), the
-        size of a text's vocabulary. None for continuous data.
-      num_classes: number of classes, where ``label`` is in 0 … num_classes - 1; None where there are no labels.
-      tokenizer: of texts, whose tokens are the values of ``x``; None otherwise.
-      sound: how examples of sound or music are heard; None otherwise.
-      condition_tokenizers: tokenizers of further entries that are texts, such as captions, by name of the entry.
+      name: name in logs and reports.
+      splits: sources by name: "train", and optionally "validation" and "test".
+      levels: number of values of an integer ``x``, which are 0 … levels - 1: grey levels (256; 17 for digits), or the
+        vocabulary size of a text. None for continuous data.
+      num_classes: number of classes; ``label`` is in 0 … num_classes - 1. None without labels.
+      tokenizer: tokenizer of a text, whose tokens are the values of ``x``; None otherwise.
+      condition_tokenizers: tokenizers of the other entries that are tokenized texts, such as captions, by entry.
+      sound: how to play and draw examples of sound or music; None otherwise.
 
     Raises:
-      ValueError: when "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
-        finite, or integers leave the range that ``levels`` or ``num_classes`` give. Arrays are checked whole; of
-        records that are streamed only the first.
+      ValueError: if "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
+        finite, integers exceed ``levels``, ``num_classes`` or a vocabulary, or a tokenizer has no entry. Arrays are
+        checked completely, streamed records only at the first.
+
+    >>> from genjax.data import Bytes
+    >>> captions = {"x": np.zeros((2, 4, 4, 1), np.uint8), "caption": np.array([[104, 105], [104, 111]], np.uint8)}
+    >>> source = ArraySource(captions)
+    >>> data = Dataset(name="captioned", splits={"train": source}, condition_tokenizers={"caption": Bytes()})
+    >>> data.condition_tokenizers["caption"].decode(source.arrays["caption"][0])
+    'hi'
     """
 
     name: str
@@ -43,23 +50,28 @@ class Dataset:
     levels: int | None = None
     num_classes: int | None = None
     tokenizer: Tokenizer | None = None
-    sound: Sound | None = None
     condition_tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
+    sound: Sound | None = None
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))
         for split, source in self.splits.items():
             if len(source) == 0:
-                raise ValueError(f"split {split!r} of {self.name!r} is empty; leave it out or give it examples")
+                raise ValueError(f"split {split!r} of {self.name!r} is empty; leave it out or add examples")
             _check_same_spec(self.name, split, source, self.splits["train"])
             if not isinstance(source, DeferredSource):  # its values were checked when it was described
                 self._check_values(split, source)
+        for entry in self.condition_tokenizers:
+            if entry not in (entries := sorted(self.spec().keys() - {"x"})):
+                raise ValueError(
+                    f"condition_tokenizers has {entry!r}, but the conditions of {self.name!r} are {entries}"
+                )
 
     def spec(self, split: str = "train") -> dict[str, jax.ShapeDtypeStruct]:
-        """Return shape and type of one example, without the batch axis.
+        """Return the shape and type of one example, without the batch axis.
 
         Raises:
-          ValueError: when there is no such split.
+          ValueError: if there is no such split.
         """
         if split not in self.splits:
             raise ValueError(f"{self.name!r} has no split {split!r}; it has {sorted(self.splits)}")
@@ -67,6 +79,7 @@ class Dataset:
 
     def _check_values(self, split: str, source: Source) -> None:
         limits = {"x": ("levels", self.levels), "label": ("num_classes", self.num_classes)}
+        limits |= {name: ("num_tokens", of_text.num_tokens) for name, of_text in self.condition_tokenizers.items()}
         arrays = source.arrays if isinstance(source, ArraySource) else source.take(np.arange(1))
         for name, array in arrays.items():
             if array.dtype.kind == "f":
@@ -85,17 +98,17 @@ def _check_names(name: str, splits: tuple[str, ...]) -> None:
             near = difflib.get_close_matches(split, SPLITS, 1, 0.3)
             raise ValueError(f"{name!r} has a split {split!r}; call it {' or '.join(map(repr, near or SPLITS))}")
     if "train" not in splits:
-        raise ValueError(f"{name!r} has no split 'train', only {sorted(splits)}; give it one")
+        raise ValueError(f"{name!r} has no split 'train', only {sorted(splits)}; add it")
 
 
 def _check_same_spec(name: str, split: str, source: Source, train: Source) -> None:
     def describe(source: Source) -> dict[str, str]:
         return {k: f"{np.dtype(s.dtype)}{list(s.shape)}" for k, s in sorted(source.spec.items())}
 
-    mine, theirs = describe(source), describe(train)
-    if mine != theirs:
+    spec, expected = describe(source), describe(train)
+    if spec != expected:
         raise ValueError(
-            f"split {split!r} of {name!r} has examples {mine}, but split 'train' has {theirs}; make them equal"
+            f"split {split!r} of {name!r} has examples {spec}, but split 'train' has {expected}; make them equal"
         )
 
 
@@ -119,5 +132,5 @@ def _check_range(name: str, split: str, array: np.ndarray, setting: str, limit: 
     if low < 0 or high >= limit:
         raise ValueError(
             f"{name} of split {split!r} holds {low} … {high}, but {setting}={limit} allows 0 … {limit - 1}; "
-            f"shift the values or give {setting}={max(high + 1, 1)}"
+            f"shift the values or use {setting}={max(high + 1, 1)}"
         )

@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from genjax.data.splitting import Size, spaced
+from genjax.data.splitting import Size, split_evenly
 
 _SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
@@ -16,7 +16,13 @@ _SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "va
 @final
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Paths, their classes (None where the files lie in one folder), and the names of the classes."""
+    """Files and their classes.
+
+    Attributes:
+      paths: paths of N files.
+      label: class of each file, int32 (N,); None if the files lie in one folder.
+      classes: names of the classes.
+    """
 
     paths: tuple[Path, ...]
     label: np.ndarray | None
@@ -37,32 +43,32 @@ class Files:
 
 
 def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test: Size) -> dict[str, Files]:
-    """Find files by suffix: in ``train``, ``validation`` and ``test`` subfolders, or else divided evenly spaced.
+    """Find files by suffix: in subfolders ``train``, ``validation`` and ``test``, or else split evenly.
 
     Raises:
-      FileNotFoundError: when the folder does not exist.
-      ValueError: when it holds no such file, files beside classes, or sizes are given for a folder that is divided.
+      FileNotFoundError: if the folder does not exist.
+      ValueError: if it holds no such file, or files beside classes, or if it has split folders and sizes are given.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; check the path")
-    divided = {split: _first_folder(folder, names) for split, names in _SPLIT_FOLDERS.items()}
-    if divided["train"] is None:
+    split_folders = {split: _first_folder(folder, names) for split, names in _SPLIT_FOLDERS.items()}
+    if split_folders["train"] is None:
         files = _find(folder, suffixes)
-        return {split: files.select(indices) for split, indices in spaced(len(files), validation, test).items()}
+        return {split: files.select(indices) for split, indices in split_evenly(len(files), validation, test).items()}
     if validation or test:
-        raise ValueError(f"{folder} has a folder 'train', so it is divided already; leave validation and test out")
-    splits = {split: _find(found, suffixes) for split, found in divided.items() if found is not None}
+        raise ValueError(f"{folder} already has a split folder 'train'; leave validation and test out")
+    splits = {split: _find(path, suffixes) for split, path in split_folders.items() if path is not None}
     for split, files in splits.items():
         if files.classes != splits["train"].classes:
             raise ValueError(
                 f"{split!r} of {folder} has classes {list(files.classes)}, but 'train' has "
-                f"{list(splits['train'].classes)}; give both the same subfolders"
+                f"{list(splits['train'].classes)}; use the same subfolders in both"
             )
     return splits
 
 
-def contains(folder: Path, suffixes: tuple[str, ...]) -> bool:
-    """Tell whether a file with one of the suffixes lies anywhere below."""
+def contains_files(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    """Return whether the folder or its subfolders contain a file with one of the suffixes."""
     return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
 
 

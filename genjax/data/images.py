@@ -1,4 +1,4 @@
-"""Images in folders, decoded by Pillow."""
+"""Folders of images, decoded by Pillow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def decode_image(data: bytes, *, channels: int, size: tuple[int, int] | None = N
 
     Args:
       data: content of the file.
-      channels: 1 (grey), 3 (RGB) or 4 (RGBA); images of other modes are converted.
-      size: (H, W) to which the largest centred crop of that aspect is resampled (Lanczos); None keeps the image.
+      channels: 1 (grey), 3 (RGB) or 4 (RGBA); other modes are converted.
+      size: (H, W) to which the largest centered crop of that aspect ratio is resampled (Lanczos); None keeps the size.
     """
     from PIL import Image, ImageOps
 
@@ -47,19 +47,19 @@ def image_folder(
 ) -> Dataset:
     """Read a folder of images.
 
-    Subfolders are classes, in alphabetical order; ``x`` is uint8 of shape (H, W, channels), ``label`` int32. Folders
-    ``train``, ``validation`` and ``test`` at the top are splits. What takes more than 512 MiB decoded is streamed.
+    Subfolders are classes, in alphabetical order; ``x`` is uint8, shape (H, W, channels), ``label`` int32. Top-level
+    folders ``train``, ``validation`` and ``test`` are splits. Splits of more than 512 MiB, decoded, are streamed.
 
     Args:
-      path: the folder.
-      size: (H, W) of all images, see ``decode_image``; None needs images of one size.
+      path: path of the folder.
+      size: (H, W) of all images, see ``decode_image``; None if all images have one size.
       channels: 1, 3 or 4.
       validation: number or fraction of images for validation, evenly spaced over the sorted files.
-      test: the same for test.
+      test: number or fraction of images for test, evenly spaced.
 
     Raises:
-      FileNotFoundError: when there is no such folder.
-      ValueError: when there are no images, one cannot be read, or sizes differ and ``size`` is None.
+      FileNotFoundError: if the folder does not exist.
+      ValueError: if there are no images, one cannot be read, or sizes differ and ``size`` is None.
     """
     check_image_settings(channels, size)
     path = Path(path)
@@ -69,11 +69,11 @@ def image_folder(
 
 
 def check_image_settings(channels: int, size: tuple[int, int] | None) -> None:
-    """Refuse what ``decode_image`` cannot do."""
+    """Raise if ``decode_image`` does not support the settings."""
     if channels not in _MODES:
-        raise ValueError(f"channels is {channels}, but it must be 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise ValueError(f"channels is {channels}, but must be 1 (grey), 3 (RGB) or 4 (RGBA)")
     if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"size is {size}, but it must be (height, width) in pixels, or None")
+        raise ValueError(f"size is {size}, but must be (height, width) in pixels, or None")
 
 
 def _source(files: Files, channels: int, size: tuple[int, int] | None) -> Source:
@@ -84,7 +84,7 @@ def _source(files: Files, channels: int, size: tuple[int, int] | None) -> Source
         if x.shape[:2] != expected:
             raise ValueError(
                 f"{record['path']} has size {x.shape[:2]}, but {files.paths[0]} has {expected}; "
-                "give size=(height, width)"
+                "use size=(height, width)"
             )
         return {"x": x} | ({"label": record["label"]} if "label" in record else {})
 

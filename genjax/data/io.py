@@ -1,4 +1,4 @@
-"""Reading and writing files: clear errors for those that are missing or broken, and writes that are never partial."""
+"""Reading and writing files: clear errors for missing and broken ones, and atomic writes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 import numpy as np
 
 
-def existing(path: Path) -> Path:
-    """Return the path of a file; FileNotFoundError where there is none."""
+def require_file(path: Path) -> Path:
+    """Return the path; FileNotFoundError if it is not a file."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; check the path")
     return path
 
 
 @contextlib.contextmanager
-def opened_npz(path: Path) -> Iterator[Any]:
-    """Open an ``.npz`` file, whose pickled objects are never read; ValueError where it is none."""
+def open_npz(path: Path) -> Iterator[Any]:
+    """Open an ``.npz`` file without reading pickled objects; ValueError if it is not one."""
     try:
-        with zipfile.ZipFile(existing(path)), np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(require_file(path)), np.load(path, allow_pickle=False) as file:
             yield file
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file such that a reader, or a kill, meets either the old content or the new, never a part."""
+    """Replace a file atomically: it has either the old content or the new, even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""One entry for every data set: by name, or by the path of a file or folder."""
+"""Open any data set by its name, or by the path of a file or folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from genjax.data.chorales import chorales
 from genjax.data.corpora import stdlib, text
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
-from genjax.data.folders import contains
-from genjax.data.io import existing
+from genjax.data.folders import contains_files
+from genjax.data.io import require_file
 from genjax.data.lines import lines
 from genjax.data.synthetic import DENSITIES
 from genjax.data.synthetic import dataset as synthetic_dataset
-from genjax.data.tfds_sets import base_name, near_names, tfds, tfds_names
+from genjax.data.tfds_sets import base_name, suggest_names, tfds, tfds_names
 
 _BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".wav": audio.wav, ".txt": text, ".gz": text}
 
@@ -33,7 +33,7 @@ _BY_PREFIX: dict[str, Callable[..., Dataset]] = {
 
 
 def names() -> list[str]:
-    """Return the names of the data sets that need no network and no files."""
+    """Return the names of the data sets that need neither network nor files."""
     return ["digits", *TABLES, *DENSITIES, "stdlib"]
 
 
@@ -42,16 +42,16 @@ def load(name_or_path: str | Path, **settings: Any) -> Dataset:
     """Open a data set by name or path.
 
     Args:
-      name_or_path: "digits"; a bundled table ("iris", ...); a density ("gaussians_25", ..., which needs ``key=``);
-        "stdlib"; the path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file or of a folder of images or
-        wav files, with "lines:", "clips:" or "chorales:" before that of a file which ``lines``, ``clips`` or
-        ``chorales`` reads; or the name of a TFDS set, which "tfds:" may precede where another of these has the same
-        name.
-      **settings: keyword arguments of the function that reads it.
+      name_or_path: one of
+        "digits", a bundled table ("iris", ...), a density ("gaussians_25", ..., which needs ``key=``) or "stdlib";
+        the path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file, or of a folder of images or wav files;
+        "lines:", "clips:" or "chorales:" and the path of a file for the function of that name;
+        the name of a TFDS set, preceded by "tfds:" if it is also one of the names above.
+      **settings: keyword arguments of the function that reads the data.
 
     Raises:
-      ValueError: for an unknown name (the message gives the nearest), or wrong settings.
-      FileNotFoundError: for a path where nothing is, or a TFDS set that is not prepared.
+      ValueError: for an unknown name (the message suggests the nearest) or wrong settings.
+      FileNotFoundError: for a path that does not exist, or a TFDS set that is not prepared.
 
     >>> load("digits").spec()["x"].shape
     (8, 8, 1)
@@ -82,17 +82,17 @@ def _opener(name: str) -> Callable[..., Dataset]:
     if path.is_dir() or path.suffix in _BY_SUFFIX:
         return _path_opener(path)
     if path.is_file():
-        raise ValueError(f"cannot tell what {name} holds by its suffix {path.suffix!r}; known are {sorted(_BY_SUFFIX)}")
+        raise ValueError(f"{name} has the unknown suffix {path.suffix!r}; known suffixes are {sorted(_BY_SUFFIX)}")
     base = base_name(name)
     if base in (known := tfds_names()):
         return partial(tfds, name)
-    hint = near_names(base, [*names(), *known]) or f"; without a network there are {', '.join(names())}"
+    hint = suggest_names(base, [*names(), *known]) or f"; {', '.join(names())} need no network"
     raise ValueError(f"no data set or file {name!r}{hint}")
 
 
 def _path_opener(path: Path) -> Callable[..., Dataset]:
     if path.is_dir():
-        if contains(path, audio.SUFFIXES):
+        if contains_files(path, audio.SUFFIXES):
             return partial(audio.wav, path)
         return partial(images.image_folder, path)
-    return partial(_BY_SUFFIX[path.suffix], existing(path))
+    return partial(_BY_SUFFIX[path.suffix], require_file(path))

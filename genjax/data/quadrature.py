@@ -1,6 +1,6 @@
-"""Entropies of densities in the plane by the trapezoidal rule, H = -∫ p(x) ln p(x) dx.
+"""Entropies of densities in the plane, H = -∫ p(x) ln p(x) dx, by the trapezoidal rule.
 
-For a density as smooth as a Gaussian of standard deviation σ, nodes σ / 2 apart leave an error far below that of
+For a density as smooth as a Gaussian of standard deviation σ, nodes σ / 2 apart make an error far below that of
 float32.
 """
 
@@ -26,7 +26,7 @@ class PlaneDensity(Protocol):
 
 @functools.lru_cache(maxsize=64)
 def entropy_on_grid(density: PlaneDensity, low: tuple[float, float], high: tuple[float, float], scale: float) -> float:
-    """Return the entropy in nats of a density that is smooth on ``scale`` and vanishes 8 scales outside a box."""
+    """Return the entropy in nats of a density that is smooth at ``scale`` and vanishes 8 scales outside a box."""
     axes = [np.arange(a - 8 * scale, b + 8 * scale, scale / 2) for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     log_prob = _log_prob(density, grid)
@@ -44,6 +44,6 @@ def radial_entropy(density: PlaneDensity, radius: float, scale: float) -> float:
 def _log_prob(density: PlaneDensity, x: np.ndarray) -> np.ndarray:
     padded = np.pad(x.astype(np.float32), ((0, -len(x) % _BLOCK), (0, 0)))
     log_prob = jax.jit(density.log_prob)
-    with jax.ensure_compile_time_eval():  # entropies are numbers, also where a traced function asks for them
+    with jax.ensure_compile_time_eval():  # entropies are constants, even inside traced functions
         blocks = [np.asarray(log_prob(jnp.asarray(b)), np.float64) for b in padded.reshape(-1, _BLOCK, 2)]
     return np.concatenate(blocks)[: len(x)]

@@ -1,4 +1,4 @@
-"""How examples sound: waveforms and notes, as files to hear and pictures to see."""
+"""Sound and music: encodings of waveforms and notes, audio files and pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
+from genjax.ops import check_at_least, check_choice
+
 Encoding = Literal["float", "mu_law", "linear"]
 _LEVELS: dict[str, int | None] = {"float": None, "mu_law": 256, "linear": 2**16}
 PICTURE_SHAPE = (48, 128)  # rows, columns of a waveform
@@ -19,15 +21,15 @@ BEATS_PER_MINUTE = 80
 
 @runtime_checkable
 class Sound(Protocol):
-    """What people hear of examples."""
+    """Converts examples to audio files and pictures."""
 
     @property
     def suffix(self) -> str:
-        """Of files, such as ".wav"."""
+        """Suffix of the audio files, such as ".wav"."""
         ...
 
     def save(self, path: str | Path, x: np.ndarray) -> None:
-        """Write one example (T,) as a file."""
+        """Write one example (T,) as an audio file."""
         ...
 
     def draw(self, x: np.ndarray) -> np.ndarray:
@@ -38,19 +40,20 @@ class Sound(Protocol):
 @final
 @dataclass(frozen=True)
 class Waveform:
-    """Sound pressure over time, as numbers in [−1, 1) or as integers 0 … L − 1 that divide this range.
+    """A waveform: amplitudes a in [−1, 1) as real numbers, or quantized to integers 0 … L − 1.
 
-    Bins are of equal width in a, or by the µ-law in sgn(a) ln(1 + µ|a|) / ln(1 + µ) with µ = L − 1, which is finer
-    where it is quiet (ITU-T recommendation G.711; with 256 levels, Aäron van den Oord et al. 2016, arXiv:1609.03499,
-    section 2.2). Integers decode to the middle of their bin.
+    Bins have equal width in a, or with the µ-law in sgn(a) ln(1 + µ|a|) / ln(1 + µ), µ = L − 1, which is finer at low
+    amplitudes (ITU-T recommendation G.711; with 256 levels, Aäron van den Oord et al. 2016, arXiv:1609.03499, section
+    2.2). Integers decode to the center of their bin.
 
     Attributes:
-      sample_rate: samples in a second.
+      sample_rate: samples per second.
       encoding: "float", "mu_law" or "linear".
-      levels: L; None for 256 by the µ-law, 65,536 linear, which is lossless for 16 bits, and none of floats.
+      levels: number of levels, L. None is 256 for the µ-law, and 65,536 for "linear", which is lossless for 16 bits;
+        "float" has no levels.
 
     Raises:
-      ValueError: for other encodings, or levels that do not fit.
+      ValueError: for an unknown encoding, or levels outside 2 … 65,536.
 
     >>> sound = Waveform(8_000, "mu_law")
     >>> sound.encode(np.array([-1.0, -0.1, 0.0, 0.01, 0.99])).tolist()
@@ -62,25 +65,23 @@ class Waveform:
     levels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.encoding not in _LEVELS:
-            raise ValueError(f"encoding is {self.encoding!r}, but must be one of {', '.join(map(repr, _LEVELS))}")
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate is {self.sample_rate}, but a second has at least 1 sample")
+        check_choice("encoding", self.encoding, tuple(_LEVELS))
+        check_at_least("sample_rate", self.sample_rate, 1)
         if self.levels is None:
             object.__setattr__(self, "levels", _LEVELS[self.encoding])
         elif self.encoding == "float" or not 2 <= self.levels <= 2**16:
             raise ValueError(
-                f"levels is {self.levels} and encoding {self.encoding!r}, but 'mu_law' and 'linear' have 2 … 65536, "
-                "and 'float' none"
+                f"levels is {self.levels}, but must be in 2 … 65536 for 'mu_law' and 'linear', and None for 'float'; "
+                f"encoding is {self.encoding!r}"
             )
 
     @property
     def suffix(self) -> str:
-        """16-bit PCM."""
+        """Suffix of 16-bit PCM files."""
         return ".wav"
 
     def encode(self, samples: np.ndarray) -> np.ndarray:
-        """Return what models learn of samples in [−1, 1): float32, uint8 for up to 256 levels, or int32."""
+        """Encode samples in [−1, 1) as float32, uint8 (up to 256 levels) or int32."""
         if self.levels is None:
             return samples.astype(np.float32)
         if self.encoding == "mu_law":
@@ -90,7 +91,7 @@ class Waveform:
         return bins.astype(np.uint8 if self.levels <= 256 else np.int32)
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Return samples in [−1, 1), float64, of what models learn."""
+        """Decode to samples in [−1, 1), float64."""
         x = np.asarray(x, np.float64)
         if self.levels is None:
             return x.clip(-1, 1 - 2**-15)
@@ -101,7 +102,7 @@ class Waveform:
         return np.sign(middle) * np.expm1(np.abs(middle) * np.log1p(mu)) / mu
 
     def save(self, path: str | Path, x: np.ndarray) -> None:
-        """Write one example (T,)."""
+        """Write one example (T,) as a wav file."""
         pcm = np.floor(self.decode(x) * 2**15).astype("<i2")
         with wave.open(str(path), "wb") as file:
             file.setnchannels(1)
@@ -110,7 +111,7 @@ class Waveform:
             file.writeframes(pcm.tobytes())
 
     def draw(self, x: np.ndarray) -> np.ndarray:
-        """Return oscillograms: each column is white from the least to the greatest of its samples."""
+        """Return oscillograms: each column is white from the minimum to the maximum of its samples."""
         rows, columns = PICTURE_SHAPE
         samples = self.decode(x)
         edges = np.linspace(0, samples.shape[1], min(columns, samples.shape[1]) + 1).astype(int)[:-1]
@@ -126,13 +127,13 @@ class Waveform:
 class Voices:
     """Notes of several voices: tokens are the voices of the first step, then those of the second, and so on.
 
-    Token 0 is silence, and k ≥ 1 the pitch lowest + k − 1 in MIDI's numbers, 60 for middle C. A voice that stays where
-    it is holds its note.
+    Token 0 is silence; token k ≥ 1 is the pitch lowest + k − 1, a MIDI note number (middle C is 60). A voice that
+    repeats its pitch holds the note.
 
     Attributes:
-      num_voices: tokens of a step.
-      lowest: the pitch of token 1.
-      num_tokens: with silence.
+      num_voices: number of voices, which is that of tokens per step.
+      lowest: pitch of token 1.
+      num_tokens: number of tokens, including silence.
 
     >>> Voices(2, 60, 13).pitches(np.array([1, 5, 1, 0])).tolist()
     [[60, 64], [60, -1]]
@@ -144,7 +145,7 @@ class Voices:
 
     @property
     def suffix(self) -> str:
-        """MIDI."""
+        """Suffix of MIDI files."""
         return ".mid"
 
     def pitches(self, x: np.ndarray) -> np.ndarray:
@@ -154,7 +155,7 @@ class Voices:
         return np.where(steps > 0, steps + self.lowest - 1, -1)
 
     def save(self, path: str | Path, x: np.ndarray) -> None:
-        """Write one example (T,) with a track for each voice, sixteenths at 80 beats a minute."""
+        """Write one example (T,) as MIDI: a track for each voice, steps of a sixteenth, 80 beats per minute."""
         mido = _mido()
         file = mido.MidiFile(ticks_per_beat=TICKS_PER_STEP * STEPS_PER_BEAT)
         pitches = self.pitches(x)
@@ -172,7 +173,7 @@ class Voices:
         file.save(str(path))
 
     def draw(self, x: np.ndarray) -> np.ndarray:
-        """Return piano rolls: high notes above, a pixel for each step and pitch, one grey for each voice."""
+        """Return piano rolls: one pixel per step and pitch, high notes at the top, one grey level per voice."""
         x = np.asarray(x)
         rolls = np.zeros((len(x), self.num_tokens - 1, x.shape[1] // self.num_voices, 1), np.uint8)
         for roll, tokens in zip(rolls, x, strict=True):
@@ -183,7 +184,7 @@ class Voices:
 
 
 def _notes(pitches: np.ndarray) -> list[tuple[int, int, int]]:
-    """Return first step, step after the last, and pitch of the notes of a voice."""
+    """Return (first step, last step + 1, pitch) of each note of a voice."""
     changes = np.flatnonzero(np.diff(pitches)) + 1
     spans = itertools.pairwise([0, *changes.tolist(), len(pitches)])
     return [(start, end, int(pitches[start])) for start, end in spans if start < end and pitches[start] >= 0]

@@ -1,7 +1,7 @@
-"""Sources: a finite set of examples x_0 … x_{N-1}, read in batches by index.
+"""Sources: finite sets of examples x_0 … x_{N-1}, read in batches by index.
 
-A source is *resident* when it is in memory and small enough to live on the accelerator whole; then shuffling, indexing
-and preprocessing happen there. The others are read by index and streamed (``genjax.data.streaming``).
+A source is *resident* if it is in memory and small enough to be placed on the accelerator as a whole, where it is then
+shuffled, indexed and preprocessed. Other sources are streamed (``genjax.data.streaming``).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import numpy as np
 
-RESIDENT_BYTES = 2 * 2**30  # of the arrays of one split
-SMALL_BYTES = 2**29  # of records that a dataset reads whole into memory when it opens
+RESIDENT_BYTES = 2 * 2**30  # limit for the arrays of one split
+SMALL_BYTES = 2**29  # records up to this size are read into memory when a data set is opened
 
 Spec = dict[str, jax.ShapeDtypeStruct]
 Record = Mapping[str, Any]
@@ -24,7 +24,7 @@ _NARROW = {np.dtype(np.int64): np.int32, np.dtype(np.uint64): np.int32, np.dtype
 
 
 class Records(Protocol):
-    """Random access to single examples: a list, ``tfds.data_source``, anything with these two methods."""
+    """Random access to single examples, for example a list or ``tfds.data_source``."""
 
     def __len__(self) -> int: ...
 
@@ -40,30 +40,30 @@ class Source(Protocol):
         ...
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Read the examples at ``indices``, integers of shape (B,), as arrays whose first axis is the batch."""
+        """Read the examples at ``indices``, integers (B,), as arrays of shape (B, ...)."""
         ...
 
     @property
     def spec(self) -> Spec:
-        """Shape and type of one example, without the batch axis."""
+        """Shape and type of one example by entry, without the batch axis."""
         ...
 
     @property
     def resident(self) -> bool:
-        """Whether the whole source can live on the accelerator; if so, it is an ``ArraySource``."""
+        """Whether the whole source can be placed on the accelerator; if so, it is an ``ArraySource``."""
         ...
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """Examples in memory, one array for each entry of the batch.
+    """Examples in memory, one array for each entry of a batch.
 
     Attributes:
-      arrays: arrays of equal length N by name. 64-bit numbers are narrowed to the 32 bits that JAX computes with.
+      arrays: arrays of shape (N, ...) by name. 64-bit numbers are converted to the 32 bits that JAX computes with.
 
     Raises:
-      ValueError: when there is no array, lengths differ, or an array does not hold numbers.
+      ValueError: if there is no array, lengths differ, or an array does not hold real numbers.
 
     >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": [0, 1, 1]})
     >>> len(source), source.spec["x"].shape, source.take(np.array([2]))["x"].tolist()
@@ -74,11 +74,11 @@ class ArraySource:
 
     def __post_init__(self) -> None:
         if not self.arrays:
-            raise ValueError("arrays is empty; give at least {'x': ...}")
+            raise ValueError("arrays is empty, but needs at least {'x': ...}")
         arrays = {name: _narrow(name, np.asarray(array)) for name, array in self.arrays.items()}
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"arrays differ in length: {lengths}; give every example an entry in each of them")
+            raise ValueError(f"arrays have different lengths {lengths}; every example needs an entry in each")
         object.__setattr__(self, "arrays", arrays)
 
     def __len__(self) -> int:
@@ -101,15 +101,17 @@ class ArraySource:
 
 def _narrow(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {array.dtype}, but batches hold real numbers; convert it to one of these")
+        raise ValueError(f"{name} has dtype {array.dtype}, but must hold real numbers; convert it")
     if array.ndim == 0:
-        raise ValueError(f"{name} is the single number {array}; give an array whose first axis is the examples")
+        raise ValueError(f"{name} is the single number {array}, but must be an array whose first axis is the examples")
     narrow = _NARROW.get(array.dtype)
     if narrow is None:
         return array
     if array.dtype.kind in "iu" and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
-        raise ValueError(f"{name} holds {array.min()} … {array.max()}, but integers have 32 bits; rescale or remap it")
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which Dataset refuses by name
+        raise ValueError(
+            f"{name} holds {array.min()} … {array.max()}, but integers must fit in 32 bits; rescale or remap them"
+        )
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which Dataset rejects with the entry's name
         return array.astype(narrow)
 
 
@@ -144,14 +146,14 @@ class DeferredSource:
 @final
 @dataclass(frozen=True, eq=False)
 class RecordSource:
-    """Examples read one by one through random access, never resident.
+    """Examples read by random access to records, never resident.
 
     Attributes:
-      records: see ``Records``. A ``__getitems__(indices)`` is used where there is one.
-      transform: from one record to the entries of one example; None keeps the record as it is.
+      records: see ``Records``. Its method ``__getitems__(indices)`` is used if there is one.
+      transform: function from a record to the entries of an example; None keeps the record.
 
     Raises:
-      ValueError: from ``take`` and ``spec``, when a record does not look like the first one.
+      ValueError: from ``take`` and ``spec``, if the shape or type of a record differs from that of the first one.
     """
 
     records: Records
@@ -168,7 +170,7 @@ class RecordSource:
 
     @property
     def spec(self) -> Spec:
-        """See ``Source.spec``. Reads the first record once."""
+        """See ``Source.spec``; reads the first record once."""
         return self._first_spec
 
     @property
@@ -198,11 +200,11 @@ def _stack(
     for row, (example, number) in enumerate(zip(examples, numbers, strict=True)):
         value = example.get(name)
         if value is None or value.shape != entry.shape or value.dtype != entry.dtype:
-            found = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+            actual = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
             expected = f"{np.dtype(entry.dtype)}{list(entry.shape)}"
             raise ValueError(
-                f"record {number} holds {found} as {name}, but record 0 holds {expected}; "
-                "make the records equal in shape and type, by a transform or a size"
+                f"record {number} holds {actual} as {name}, but record 0 holds {expected}; "
+                "make all records equal in shape and type by a transform or a size"
             )
         out[row] = value
     return out
@@ -227,7 +229,7 @@ class Selection:
 
 
 def select(source: Source, indices: np.ndarray) -> Source:
-    """Return the source of the examples at ``indices``, in that order; contiguous ranges of arrays are not copied."""
+    """Return a source of the examples at ``indices``, in that order; contiguous ranges of arrays are not copied."""
     if isinstance(source, RecordSource):
         return RecordSource(Selection(source.records, indices), source.transform)
     if isinstance(source, ArraySource) and len(indices) and len(indices) == indices[-1] - indices[0] + 1:
@@ -236,15 +238,15 @@ def select(source: Source, indices: np.ndarray) -> Source:
 
 
 def num_bytes(source: Source) -> int:
-    """Return the number of bytes that all examples take in memory."""
+    """Return the size of all examples in memory, in bytes."""
     return len(source) * sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in source.spec.values())
 
 
 def materialize(source: Source, *, block: int = 512) -> ArraySource:
-    """Read a source whole into memory, with a progress bar on stderr when that takes more than a second.
+    """Read a whole source into memory, with a progress bar on stderr if that takes more than a second.
 
     Args:
-      source: what to read; an ``ArraySource`` is returned as it is.
+      source: source to read; an ``ArraySource`` is returned unchanged.
       block: number of examples read at a time.
 
     >>> materialize(RecordSource([{"x": 1.5}, {"x": 2.5}])).arrays["x"].tolist()

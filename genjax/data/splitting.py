@@ -1,4 +1,4 @@
-"""Dividing examples into train, validation and test, without randomness."""
+"""Deterministic splits of examples into train, validation and test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from genjax.data.source import Source, select
 Size = int | float  # a number of examples, or a fraction of them in (0, 1)
 
 
-def stratified(label: np.ndarray) -> dict[str, np.ndarray]:
-    """Return indices of a fixed 70 / 10 / 20 % split, in increasing order, in which classes keep their shares.
+def split_stratified(label: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the indices of a fixed 70 / 10 / 20 % split, in increasing order, with equal class frequencies.
 
     With examples sorted by label (stably), rank r goes to test if r mod 5 = 0, to validation if r mod 10 = 1, and
     otherwise to train.
@@ -24,21 +24,21 @@ def stratified(label: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.sort(ranked[part]) for name, part in parts.items()}
 
 
-def last(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
-    """Return indices of a split in the order of examples: train, then validation, then test."""
-    return {name: np.arange(part.start, part.stop) for name, part in last_slices(size, validation, test).items()}
+def split_last(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
+    """Return the indices of a split in the order of examples: train, then validation, then test."""
+    return {name: np.arange(part.start, part.stop) for name, part in split_last_slices(size, validation, test).items()}
 
 
-def last_slices(size: int, validation: Size, test: Size) -> dict[str, slice]:
-    """Return what ``last`` does as slices, for what is too long to be indexed one by one."""
+def split_last_slices(size: int, validation: Size, test: Size) -> dict[str, slice]:
+    """Return the split of ``split_last`` as slices, for sequences too long to index one by one."""
     num_validation, num_test = _counts(size, validation, test)
     ends = (0, size - num_validation - num_test, size - num_test, size)
     parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("train", "validation", "test"))}
     return {name: part for name, part in parts.items() if part.start < part.stop}
 
 
-def spaced(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
-    """Return indices of a split whose parts are spread evenly, so that sorted classes keep their shares."""
+def split_evenly(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
+    """Return the indices of a split whose parts are evenly spaced, so that sorted classes keep their frequencies."""
     num_validation, num_test = _counts(size, validation, test)
     everything = np.arange(size)
     in_test = np.isin(everything, _evenly(everything, num_test))
@@ -48,9 +48,9 @@ def spaced(size: int, validation: Size, test: Size) -> dict[str, np.ndarray]:
 
 
 def split_source(
-    source: Source, validation: Size, test: Size, rule: Callable[[int, Size, Size], dict[str, np.ndarray]] = last
+    source: Source, validation: Size, test: Size, rule: Callable[[int, Size, Size], dict[str, np.ndarray]] = split_last
 ) -> dict[str, Source]:
-    """Divide a source by ``last`` or ``spaced``."""
+    """Split a source by ``split_last`` or ``split_evenly``."""
     return {name: select(source, indices) for name, indices in rule(len(source), validation, test).items()}
 
 
@@ -67,8 +67,8 @@ def _counts(size: int, validation: Size, test: Size) -> tuple[int, int]:
     for name, value in (("validation", validation), ("test", test)):
         whole = isinstance(value, int | np.integer)
         if value < 0 or (not whole and value >= 1):
-            raise ValueError(f"{name} is {value}; give a number, or a fraction in (0, 1)")
+            raise ValueError(f"{name} is {value}, but must be a number of examples, or a fraction in (0, 1)")
         counts.append(int(value) if whole else round(size * value))
     if sum(counts) >= size:
-        raise ValueError(f"validation and test take {counts[0]} + {counts[1]} of {size}; leave some for train")
+        raise ValueError(f"validation and test take {counts[0]} + {counts[1]} of {size} examples; leave some for train")
     return counts[0], counts[1]

@@ -1,7 +1,6 @@
-"""Stacked images: independent grey images in the channels of one.
+"""Stacked images: each channel is an independent grey image.
 
-K classes in C channels make Kᶜ modes, all as common as they are in pairs or triples of the data: stacked MNIST with its
-1,000 (Tong Che et al. 2017, arXiv:1612.02136).
+K classes in C channels make Kᶜ modes; stacked MNIST has 1,000 (Tong Che et al. 2017, arXiv:1612.02136).
 """
 
 from __future__ import annotations
@@ -13,35 +12,35 @@ from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource, materialize
+from genjax.ops import check_at_least
 
 
 @opens_dataset
-def stacked(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 50_000) -> Dataset:
-    """Stack images of a data set at random.
+def stack(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 50_000) -> Dataset:
+    """Stack randomly drawn images of a data set in channels.
 
     Args:
-      dataset: of grey images ``x`` (H, W, 1).
-      key: draws which images come together.
-      num_channels: C, images in each stack.
-      num_train: stacks of the train split; other splits have as many as the data set has images.
+      dataset: data set of grey images ``x`` (H, W, 1).
+      key: typed key, which draws the images of each stack.
+      num_channels: number of images in a stack, C.
+      num_train: number of stacks in the train split; other splits have as many stacks as the data set has images.
 
     Returns:
       A data set of ``x`` (H, W, C), without labels; see ``genjax.metrics.StackedModes`` and ``channel_classes``.
 
     Raises:
-      ValueError: for images that are not grey, or a count below 1.
+      ValueError: if images are not grey, or a number is below 1.
 
     >>> from genjax.data import digits
-    >>> pairs = stacked(digits(), jax.random.key(0), num_channels=2, num_train=5_000)
+    >>> pairs = stack(digits(), jax.random.key(0), num_channels=2, num_train=5_000)
     >>> pairs.name, len(pairs.splits["train"]), pairs.spec()["x"].shape
     ('digits_stacked_2', 5000, (8, 8, 2))
     """
-    for name, value in (("num_channels", num_channels), ("num_train", num_train)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}, but must be at least 1")
+    check_at_least("num_channels", num_channels, 1)
+    check_at_least("num_train", num_train, 1)
     shape = dataset.spec()["x"].shape
     if len(shape) != 3 or shape[-1] != 1:
-        raise ValueError(f"x of {dataset.name!r} has shape {shape}, but stacks are made of grey images (H, W, 1)")
+        raise ValueError(f"x of {dataset.name!r} has shape {shape}, but must be grey images (H, W, 1)")
     splits = {}
     keys = jax.random.split(key, len(dataset.splits))
     for (name, source), split_key in zip(dataset.splits.items(), keys, strict=True):

@@ -1,8 +1,8 @@
-"""Streaming: the batches of training read ahead by threads, for data that does not fit on the accelerator.
+"""Streaming: threads read training batches ahead, for data that does not fit on the accelerator.
 
-With batch size B and M minibatches a step, step t uses the positions t·B·M … (t + 1)·B·M of the endless stream of
-examples (``genjax.data.shuffling``), shaped (M, B). So a stream is a pure function of the key and the step: it starts
-anywhere, and gives exactly the batches that the same data gives when it is resident.
+With batch size B and M minibatches per step, step t uses the positions t·B·M … (t + 1)·B·M of the endless stream of
+examples (``genjax.data.shuffling``), shaped (M, B). A stream is thus a pure function of the key and the step: it can
+start at any step, and its batches equal those of resident data.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from genjax.data.shuffling import key_words, order_of_words
+from genjax.data.shuffling import key_words, shuffle_indices_from_words
 from genjax.data.source import Source
+from genjax.ops import check_at_least
 
-_MAX_STEPS = 2**31 - 1  # the step of a training state is int32
+_MAX_STEPS = 2**31 - 1  # training steps are int32
 
 
 def stream(
@@ -33,21 +34,21 @@ def stream(
     """Read the batches of training steps, in order and ahead of time.
 
     Args:
-      source: what to read.
-      key: one typed key, which fixes the order of examples.
-      batch_size: number of examples B of one minibatch, over all shards.
-      start_step: the first step to read for.
-      num_steps: how many steps to read for; None never ends.
-      minibatches: minibatches M that one step takes.
-      shard: (index i, count n): this process's share, rows i·B/n … (i + 1)·B/n of every minibatch.
-      prefetch: how many batches are read ahead.
-      num_threads: how many batches are read at once; 0 reads in the caller's thread.
+      source: source to read from.
+      key: typed key, which determines the order of examples.
+      batch_size: number of examples in a minibatch over all shards, B.
+      start_step: first step.
+      num_steps: number of steps; None for an endless stream.
+      minibatches: number of minibatches per step, M.
+      shard: (index i, count n) of this process, which reads rows i·B/n … (i + 1)·B/n of every minibatch.
+      prefetch: number of batches read ahead.
+      num_threads: number of batches read at the same time; 0 reads in the caller's thread.
 
     Yields:
       Batches whose arrays have shape (B/n, ...), or (M, B/n, ...) when M > 1.
 
     Raises:
-      ValueError: before anything is read, when a setting is out of range or shards do not divide the batch.
+      ValueError: before anything is read, if a setting is out of range or shards do not divide the batch.
     """
     _check(len(source), batch_size, start_step, num_steps, minibatches, shard)
     words = key_words(key)
@@ -57,9 +58,11 @@ def stream(
     def read(step: int) -> dict[str, np.ndarray]:
         start = step * batch_size * minibatches
         positions = np.arange(start, start + batch_size * minibatches).reshape(minibatches, batch_size)
-        mine = positions[:, index * rows : (index + 1) * rows]
-        batch = source.take(order_of_words(words, mine.ravel(), len(source)))
-        return batch if minibatches == 1 else {k: a.reshape(*mine.shape, *a.shape[1:]) for k, a in batch.items()}
+        shard_positions = positions[:, index * rows : (index + 1) * rows]
+        batch = source.take(shuffle_indices_from_words(words, shard_positions.ravel(), len(source)))
+        if minibatches == 1:
+            return batch
+        return {k: a.reshape(*shard_positions.shape, *a.shape[1:]) for k, a in batch.items()}
 
     stop = _MAX_STEPS if num_steps is None else start_step + num_steps
     return _iterate(read, start_step, stop, prefetch, num_threads)
@@ -78,13 +81,14 @@ def _check(
     size: int, batch_size: int, start_step: int, num_steps: int | None, minibatches: int, shard: tuple[int, int]
 ) -> None:
     if not 1 <= batch_size <= size:
-        raise ValueError(f"batch_size is {batch_size}, but there are {size} examples; give 1 … {size}")
-    if minibatches < 1:
-        raise ValueError(f"minibatches is {minibatches}, but a step takes at least 1")
+        raise ValueError(f"batch_size is {batch_size}, but there are {size} examples; use 1 … {size}")
+    check_at_least("minibatches", minibatches, 1)
     if start_step < 0 or (num_steps is not None and num_steps < 0):
         raise ValueError(f"start_step is {start_step} and num_steps {num_steps}, but neither may be negative")
     index, count = shard
     if count < 1 or not 0 <= index < count:
-        raise ValueError(f"shard is {shard}, but it must be (index, count) with 0 <= index < count")
+        raise ValueError(f"shard is {shard}, but must be (index, count) with 0 <= index < count")
     if batch_size % count:
-        raise ValueError(f"batch_size is {batch_size}, but {count} shards must divide it; give a multiple of {count}")
+        raise ValueError(
+            f"batch_size is {batch_size}, but must be divisible by {count} shards; use a multiple of {count}"
+        )

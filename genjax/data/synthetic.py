@@ -1,13 +1,13 @@
-"""Exact densities in two dimensions: they sample, and know their own log-density and entropy.
+"""Synthetic densities in two dimensions, with samples, exact log-densities and entropies.
 
-With x in the plane, all in nats:
+For x in the plane, all in nats:
 
-* ``GaussianGrid``, ``GaussianRing``: p(x) = 1/K ∑_k N(x; μ_k, σ² I). Where modes lie far apart, H = ln K + ln(2πe σ²).
+* ``GaussianGrid``, ``GaussianRing``: p(x) = 1/K ∑_k N(x; μ_k, σ² I). If modes lie far apart, H = ln K + ln(2πe σ²).
 * ``Checkerboard``: uniform on the dark squares of a board, H = ln(area).
 * ``TwoMoons``: p(x) = 1/2 ∑_m 1/π ∫_0^π N(x; c_m(t), σ² I) dt along two half circles c_m.
 * ``Circles``: circles of radii R_k blurred by N(0, σ² I); the integral over the circle is a Bessel function,
   p(x) = 1/K ∑_k exp(-(|x|² + R_k²) / 2σ²) I_0(|x| R_k / σ²) / 2πσ².
-* ``Pinwheel``: Gaussian petals twisted by the angle α |x|. A twist keeps areas, so p(x) and H are those of the petals.
+* ``Pinwheel``: Gaussian petals twisted by the angle α |x|. A twist preserves area, so H is that of the petals.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.quadrature import entropy_on_grid, radial_entropy
 from genjax.data.source import ArraySource
+from genjax.ops import check_at_least, check_positive, gaussian_log_prob
 
 _FAR = 12.0  # modes this many standard deviations apart overlap by less than 1e-7 nats
 
@@ -34,20 +35,20 @@ class Density(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what reports call it."""
+        """Return the name in reports."""
         ...
 
     @property
     def entropy(self) -> float:
-        """Return the differential entropy -E[log p(x)] in nats: the least loss that any model can reach."""
+        """Return the differential entropy -E[log p(x)] in nats: the lowest loss that any model can reach."""
         ...
 
     def sample(self, key: Array, num_samples: int) -> Array:
-        """Draw points, float32 of shape (num_samples, 2)."""
+        """Draw points, float32, shape (num_samples, 2)."""
         ...
 
     def log_prob(self, x: Array) -> Array:
-        """Return log p(x) in nats, shape (N,), of points of shape (N, 2)."""
+        """Return log p(x) in nats, shape (N,), of points (N, 2)."""
         ...
 
 
@@ -55,7 +56,7 @@ class Density(Protocol):
 def dataset(
     density: Density, key: Array, *, num_train: int = 50_000, num_validation: int = 0, num_test: int = 10_000
 ) -> Dataset:
-    """Draw a data set of independent points, ``x`` of shape (2,).
+    """Draw a data set of independent points ``x``, shape (2,).
 
     >>> data = dataset(GaussianGrid(), jax.random.key(0), num_train=100, num_test=20)
     >>> data.name, {name: len(source) for name, source in data.splits.items()}
@@ -63,8 +64,7 @@ def dataset(
     """
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
     for name, size in sizes.items():
-        if size < (name == "train"):
-            raise ValueError(f"num_{name} is {size}; give a positive number of points")
+        check_at_least(f"num_{name}", size, 1 if name == "train" else 0)
     x = np.asarray(density.sample(key, sum(sizes.values())))
     ends = np.cumsum(list(sizes.values()))[:-1]
     parts = dict(zip(sizes, np.split(x, ends), strict=True))
@@ -78,8 +78,8 @@ class GaussianGrid:
     """Equal Gaussians on a square grid around the origin; the default is the "25 Gaussians" of the GAN literature.
 
     Attributes:
-      size: modes along each side.
-      spacing: distance of neighbours.
+      size: number of modes along each side.
+      spacing: distance of adjacent modes.
       scale: standard deviation σ of each mode.
 
     >>> round(GaussianGrid().entropy, 3)
@@ -91,7 +91,9 @@ class GaussianGrid:
     scale: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_positive(size=self.size, spacing=self.spacing, scale=self.scale)
+        check_positive("size", self.size)
+        check_positive("spacing", self.spacing)
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ class GaussianGrid:
 
     @property
     def modes(self) -> np.ndarray:
-        """Centres, shape (size², 2)."""
+        """Return the centers of the modes, shape (size², 2)."""
         line = self.spacing * (np.arange(self.size) - (self.size - 1) / 2)
         return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
 
@@ -121,11 +123,11 @@ class GaussianGrid:
 @final
 @dataclass(frozen=True, kw_only=True)
 class GaussianRing:
-    """Equal Gaussians evenly on a circle around the origin.
+    """Equal Gaussians, evenly spaced on a circle around the origin.
 
     Attributes:
-      num_modes: how many.
-      radius: of the circle.
+      num_modes: number of Gaussians.
+      radius: radius of the circle.
       scale: standard deviation σ of each mode.
 
     >>> round(GaussianRing().entropy, 3)
@@ -137,7 +139,9 @@ class GaussianRing:
     scale: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_positive(num_modes=self.num_modes, radius=self.radius, scale=self.scale)
+        check_positive("num_modes", self.num_modes)
+        check_positive("radius", self.radius)
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -146,14 +150,14 @@ class GaussianRing:
 
     @property
     def modes(self) -> np.ndarray:
-        """Centres, shape (num_modes, 2)."""
+        """Return the centers of the modes, shape (num_modes, 2)."""
         angle = 2 * np.pi * np.arange(self.num_modes) / self.num_modes
         return (self.radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)).astype(np.float32)
 
     @property
     def entropy(self) -> float:
         """See ``Density``."""
-        # A single mode has no neighbour, and the distance that this formula gives is 0.
+        # A single mode has no neighbour, for which this formula would give 0.
         distance = 2 * self.radius * math.sin(math.pi / self.num_modes) if self.num_modes > 1 else math.inf
         return _mixture_entropy(self, distance)
 
@@ -172,8 +176,8 @@ class Checkerboard:
     """The uniform density on every second square of a board around the origin.
 
     Attributes:
-      size: squares along each side of the board, even.
-      side: length of a square's side.
+      size: number of squares along each side of the board, even.
+      side: side length of a square.
 
     >>> round(Checkerboard().entropy, 3)
     3.466
@@ -183,9 +187,10 @@ class Checkerboard:
     side: float = 2.0
 
     def __post_init__(self) -> None:
-        _check_positive(size=self.size, side=self.side)
+        check_positive("size", self.size)
+        check_positive("side", self.side)
         if self.size % 2:
-            raise ValueError(f"size is {self.size}, but a board has an even number of squares along each side")
+            raise ValueError(f"size is {self.size}, but must be even")
 
     @property
     def name(self) -> str:
@@ -227,8 +232,7 @@ class TwoMoons:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.scale >= 0.01:
-            raise ValueError(f"scale is {self.scale}, but the arcs are integrated for at least 0.01")
+        check_at_least("scale", self.scale, 0.01, ", for the quadrature along the arcs")
 
     @property
     def name(self) -> str:
@@ -265,7 +269,7 @@ class Circles:
     """Concentric circles around the origin with Gaussian noise.
 
     Attributes:
-      radii: of the circles, all equally likely.
+      radii: radii of the circles, all equally likely.
       scale: standard deviation σ of the noise.
     """
 
@@ -273,7 +277,8 @@ class Circles:
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_positive(radii=min(self.radii, default=0), scale=self.scale)
+        check_positive("radii", min(self.radii, default=0))
+        check_positive("scale", self.scale)
 
     @property
     def name(self) -> str:
@@ -306,13 +311,13 @@ class Circles:
 class Pinwheel:
     """Gaussian petals around the origin, twisted into spiral arms.
 
-    A petal is a Gaussian with its centre at distance 1 from the origin; the twist turns the point x by ``rate`` · |x|.
+    A petal is a Gaussian centered at distance 1 from the origin; the twist rotates the point x by ``rate`` · |x|.
 
     Attributes:
-      num_arms: how many.
-      radial_scale: standard deviation of an untwisted petal along the radius.
-      tangential_scale: standard deviation across it.
-      rate: radians of twist for each unit of distance.
+      num_arms: number of petals.
+      radial_scale: standard deviation of a petal along the radius, before the twist.
+      tangential_scale: standard deviation of a petal perpendicular to the radius, before the twist.
+      rate: twist in radians per unit of distance.
     """
 
     num_arms: int = 5
@@ -321,7 +326,9 @@ class Pinwheel:
     rate: float = 1.5
 
     def __post_init__(self) -> None:
-        _check_positive(num_arms=self.num_arms, radial_scale=self.radial_scale, tangential_scale=self.tangential_scale)
+        check_positive("num_arms", self.num_arms)
+        check_positive("radial_scale", self.radial_scale)
+        check_positive("tangential_scale", self.tangential_scale)
 
     @property
     def name(self) -> str:
@@ -341,16 +348,16 @@ class Pinwheel:
         arm_key, noise_key = jax.random.split(key)
         angle = 2 * np.pi / self.num_arms * jax.random.randint(arm_key, (num_samples,), 0, self.num_arms)
         petal = jax.random.normal(noise_key, (num_samples, 2)) * self._scales + jnp.array([[1.0, 0.0]])
-        return _turn(petal, angle + self.rate * jnp.linalg.norm(petal, axis=-1))
+        return _rotate(petal, angle + self.rate * jnp.linalg.norm(petal, axis=-1))
 
     def log_prob(self, x: Array) -> Array:
         """See ``Density``."""
         angles = 2 * np.pi / self.num_arms * np.arange(self.num_arms, dtype=np.float32)
-        untwisted = _turn(x, -self.rate * jnp.linalg.norm(x, axis=-1))
-        petals = jax.vmap(lambda angle: _turn(untwisted, jnp.broadcast_to(-angle, x.shape[:1])))(jnp.asarray(angles))
+        untwisted = _rotate(x, -self.rate * jnp.linalg.norm(x, axis=-1))
+        petals = jax.vmap(lambda angle: _rotate(untwisted, jnp.broadcast_to(-angle, x.shape[:1])))(jnp.asarray(angles))
         z = (petals - jnp.array([1.0, 0.0])[None, None, :]) / self._scales[None]
-        log_volume = math.log(2 * math.pi * self.radial_scale * self.tangential_scale * self.num_arms)
-        return jax.scipy.special.logsumexp(-jnp.sum(z**2, axis=-1) / 2, axis=0) - log_volume
+        log_volume = math.log(self.radial_scale * self.tangential_scale * self.num_arms)
+        return jax.scipy.special.logsumexp(jnp.sum(gaussian_log_prob(z), axis=-1), axis=0) - log_volume
 
     @property
     def _scales(self) -> Array:
@@ -362,20 +369,20 @@ def _moons(t: Array) -> tuple[Array, Array]:
     return upper, jnp.array([[1.0, 0.5]]) - upper
 
 
-def _turn(x: Array, angle: Array) -> Array:
-    """Turn points of shape (N, 2) by angles of shape (N,)."""
+def _rotate(x: Array, angle: Array) -> Array:
+    """Rotate points (N, 2) by angles (N,)."""
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([cos * x[:, 0] - sin * x[:, 1], sin * x[:, 0] + cos * x[:, 1]], axis=-1)
 
 
 def _log_normal(difference: Array, scale: float) -> Array:
-    return -jnp.sum(difference**2, axis=-1) / (2 * scale**2) - math.log(2 * math.pi * scale**2)
+    return jnp.sum(gaussian_log_prob(difference / scale), axis=-1) - 2 * math.log(scale)
 
 
 def _mixture_sample(key: Array, num_samples: int, modes: np.ndarray, scale: float) -> Array:
     mode_key, noise_key = jax.random.split(key)
-    centre = jnp.asarray(modes)[jax.random.randint(mode_key, (num_samples,), 0, len(modes))]
-    return centre + scale * jax.random.normal(noise_key, (num_samples, 2))
+    center = jnp.asarray(modes)[jax.random.randint(mode_key, (num_samples,), 0, len(modes))]
+    return center + scale * jax.random.normal(noise_key, (num_samples, 2))
 
 
 def _mixture_log_prob(x: Array, modes: np.ndarray, scale: float) -> Array:
@@ -388,12 +395,6 @@ def _mixture_entropy(density: GaussianGrid | GaussianRing, distance: float) -> f
         return math.log(len(density.modes)) + math.log(2 * math.pi * math.e * density.scale**2)
     low, high = density.modes.min(axis=0), density.modes.max(axis=0)
     return entropy_on_grid(density, (low[0], low[1]), (high[0], high[1]), density.scale)
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, but it must be positive")
 
 
 DENSITIES: dict[str, Density] = {

@@ -1,7 +1,6 @@
-"""From texts to tokens: which tokenizer, and what it makes of the texts.
+"""Reading and tokenizing text files.
 
-Texts whose bytes are the tokens stay bytes, so that they need not be UTF-8 and nothing of them is lost; all others are
-decoded.
+With byte tokens texts stay bytes, so that they need not be UTF-8 and nothing is lost; otherwise they are decoded.
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ from typing import Any
 import numpy as np
 
 from genjax.data.bpe import BPE
-from genjax.data.io import existing
+from genjax.data.io import require_file
 from genjax.data.tokenizers import Bytes, Characters, Tokenizer
 
-Choice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer
+TokenizerChoice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer
 Text = bytes | str
 CHOICES = ("bytes", "characters", "bpe")
 
 
-def check_choice(choice: Choice, num_tokens: int | None) -> None:
-    """Raise ValueError for a tokenizer that there is not, or a number of tokens that is missing or of no use."""
+def check_tokenizer(choice: TokenizerChoice, num_tokens: int | None) -> None:
+    """Raise ValueError if the tokenizer is unknown, or ``num_tokens`` is missing or not used."""
     if choice not in CHOICES and not isinstance(choice, Tokenizer):
-        raise ValueError(f"tokenizer is {choice!r}; give {', '.join(map(repr, CHOICES))} or a data.Tokenizer")
+        raise ValueError(f"tokenizer is {choice!r}, but must be {', '.join(map(repr, CHOICES))} or a data.Tokenizer")
     if choice == "bpe" and num_tokens is None:
-        raise ValueError("tokenizer is 'bpe', but num_tokens is missing; give it, at least 256")
+        raise ValueError("tokenizer is 'bpe', but num_tokens is missing; set it to at least 256")
     if choice != "bpe" and num_tokens is not None:
-        raise ValueError(f"num_tokens is {num_tokens}, but only tokenizer='bpe' is learned; leave it out")
+        raise ValueError(f"num_tokens is {num_tokens}, but only tokenizer='bpe' uses it; leave it out")
 
 
-def read(path: Path) -> bytes:
-    """Return what is in a file, plain or ``.gz``."""
-    content = existing(path).read_bytes()
+def read_file(path: Path) -> bytes:
+    """Return the content of a file, plain or ``.gz``."""
+    content = require_file(path).read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
@@ -47,20 +46,18 @@ def read(path: Path) -> bytes:
     return content
 
 
-def readable(content: bytes, choice: Choice, name: str) -> Text:
-    """Return bytes where these are the tokens, and text otherwise; ValueError where it is not UTF-8."""
+def decode_text(content: bytes, choice: TokenizerChoice, name: str) -> Text:
+    """Decode UTF-8, except for byte tokens, whose text stays bytes; ValueError if it is not UTF-8."""
     if choice == "bytes" or isinstance(choice, Bytes):
         return content
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{name} is not UTF-8 at byte {error.start}; convert it, or read it by tokenizer='bytes'"
-        ) from None
+        raise ValueError(f"{name} is not UTF-8 at byte {error.start}; convert it, or use tokenizer='bytes'") from None
 
 
-def tokenizer_of(choice: Choice, num_tokens: int | None, texts: Mapping[str, Sequence[Any]]) -> Tokenizer:
-    """Return the tokenizer of ``readable`` texts by split: "bpe" is learned from "train" alone, "characters" of all."""
+def make_tokenizer(choice: TokenizerChoice, num_tokens: int | None, texts: Mapping[str, Sequence[Any]]) -> Tokenizer:
+    """Return the tokenizer for texts by split: "bpe" learns from "train" alone, "characters" from all splits."""
     if isinstance(choice, Tokenizer):
         return choice
     if choice == "bytes":
@@ -72,6 +69,6 @@ def tokenizer_of(choice: Choice, num_tokens: int | None, texts: Mapping[str, Seq
 
 
 def encode(tokenizer: Tokenizer, text: Text) -> np.ndarray:
-    """Return the tokens of a text (N,): uint8, or int32 where there are more than 256."""
+    """Return the tokens of a text (N,): uint8, or int32 if the vocabulary has more than 256."""
     tokens = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else tokenizer.encode(text)
     return tokens.astype(np.uint8 if tokenizer.num_tokens <= 256 else np.int32, copy=False)

@@ -1,21 +1,21 @@
-"""Preprocessing inside the compiled training step: functions ``(key, batch) -> batch`` of the entry ``x``.
+"""Preprocessing in the compiled training step: functions ``(key, batch) -> batch`` that transform the entry ``x``.
 
-With x an integer k in 0 … L - 1 (L = ``levels``) and independent randomness for each element,
+For x an integer k in 0 … L - 1 (L = ``levels``) and independent randomness for each element,
 
 * ``scale``: low + (high - low) · k / (L - 1),
-* ``dynamic_binarization``: 1 with probability k / (L - 1), else 0, drawn afresh at every step
+* ``dynamic_binarization``: 1 with probability k / (L - 1), else 0, drawn anew at every step
   (Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 2008),
 * ``static_binarization``: 1 where k / (L - 1) > threshold, else 0,
 * ``dequantize``: low + (high - low) · (k + u) / L with u uniform on [0, 1), under which the expected log-density of a
-  continuous model is a lower bound on its log-mass, up to -ln w an element, where w = (high - low) / L is the width of
-  a bin (Theis, van den Oord & Bethge, "A note on the evaluation of generative models", 2015, arXiv:1511.01844).
+  continuous model is a lower bound on its log-mass, up to -ln w per element, where w = (high - low) / L is the bin
+  width (Theis, van den Oord & Bethge, "A note on the evaluation of generative models", 2015, arXiv:1511.01844).
 
-and with any x and n standard normal
+and for any x and standard normal n
 
-* ``gaussian_noise``: x + scale · n, so that columns of few values have a density.
+* ``gaussian_noise``: x + scale · n, so that columns with few distinct values have a density.
 
-All give float32. Randomness for integers has 16 bits an element, which is what decides the cost on a CPU: a probability
-is exact to 2^-17, and exactly 0 and 1 at the ends.
+All return float32. Integers take 16 random bits per element, which determine the cost on a CPU: probabilities are exact
+to 2^-17, and exactly 0 and 1 at the ends.
 """
 
 from __future__ import annotations
@@ -23,27 +23,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch
+from genjax.ops import check_positive
 
 Preprocess = Callable[[Array, Batch], Batch]
+
+
+@runtime_checkable
+class HasBinWidth(Protocol):
+    """Preprocessing that knows the bin width of the data that it dequantizes."""
+
+    @property
+    def bin_width(self) -> float | None:
+        """Width of a bin in units of the result; None without dequantization."""
+        ...
 
 
 @final
 @dataclass(frozen=True)
 class Transform:
-    """A function of ``x`` with its settings, ``(key, batch) -> batch``; compares, hashes and prints by value.
+    """A function of ``x`` with settings, ``(key, batch) -> batch``; compares, hashes and prints by value.
 
     Attributes:
-      function: ``(key, x, **settings) -> x``.
-      settings: names and values.
-      bin_width: width of the bin over which every integer is spread, in the units of the result; None for what does
-        not dequantize.
+      function: function ``(key, x, **settings) -> x``.
+      settings: names and values of the settings.
+      bin_width: width of the bin over which an integer is spread, in units of the result; None without dequantization.
 
     >>> scale(levels=17, high=2.0)
     scale(levels=17, low=0.0, high=2.0)
@@ -54,7 +64,7 @@ class Transform:
     bin_width: float | None = None
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
-        """Apply to ``batch["x"]`` and pass the other entries on."""
+        """Transform ``batch["x"]`` and keep the other entries."""
         return {**batch, "x": self.function(key, batch["x"], **dict(self.settings))}
 
     def __repr__(self) -> str:
@@ -63,38 +73,42 @@ class Transform:
 
 @final
 @dataclass(frozen=True)
-class Chain:
-    """Transforms in order of application, each with its own key."""
+class TransformChain:
+    """Transforms applied in order, each with its own key.
+
+    Attributes:
+      transforms: functions ``(key, batch) -> batch``.
+    """
 
     transforms: tuple[Preprocess, ...]
 
     @property
     def bin_width(self) -> float | None:
-        """That of the last transform: what comes after a dequantization may stretch its bins in unknown ways."""
+        """Bin width of the last transform; one after a dequantization may stretch the bins in unknown ways."""
         return bin_width(self.transforms[-1]) if self.transforms else None
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
-        """Apply all of them."""
+        """Apply all transforms."""
         for i, transform in enumerate(self.transforms):
             batch = transform(jax.random.fold_in(key, i), batch)
         return batch
 
 
-def chain(*transforms: Preprocess) -> Chain:
-    """Apply transforms from left to right, each with a key of its own."""
-    return Chain(transforms)
+def chain(*transforms: Preprocess) -> TransformChain:
+    """Compose transforms, applied from left to right, each with its own key."""
+    return TransformChain(transforms)
 
 
 def bin_width(preprocess: Preprocess) -> float | None:
-    """Return the width of the bins of dequantized data, or None where data is not dequantized or the width unknown.
+    """Return the bin width of dequantized data, or None if data is not dequantized or the width is unknown.
 
     Args:
-      preprocess: a transform, a chain, or any function; one that has an attribute ``bin_width`` is believed.
+      preprocess: a transform, a chain, or any function; its width is known if it is a ``HasBinWidth``.
 
     >>> bin_width(dequantize(levels=4)), bin_width(chain(dequantize(levels=4))), bin_width(scale())
     (0.25, 0.25, None)
     """
-    return getattr(preprocess, "bin_width", None)
+    return preprocess.bin_width if isinstance(preprocess, HasBinWidth) else None
 
 
 def scale(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
@@ -104,37 +118,37 @@ def scale(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
     >>> scale(low=-1.0)(jax.random.key(0), batch)["x"].tolist()
     [[-1.0, -0.5999999642372131, 1.0]]
     """
-    return Transform(_scale, (("levels", _checked(levels)), ("low", low), ("high", high)))
+    return Transform(_scale, (("levels", _check_levels(levels)), ("low", low), ("high", high)))
 
 
 def dynamic_binarization(levels: int = 256) -> Transform:
-    """Draw each element from the Bernoulli distribution with probability k / (levels - 1)."""
-    return Transform(_dynamic_binarization, (("levels", _checked(levels, 2**16)),))  # 32 bits hold k 2^16
+    """Draw each element from a Bernoulli distribution with probability k / (levels - 1)."""
+    return Transform(_dynamic_binarization, (("levels", _check_levels(levels, 2**16)),))  # 32 bits hold k 2^16
 
 
 def static_binarization(levels: int = 256, threshold: float = 0.5) -> Transform:
     """Set each element to 1 where k / (levels - 1) > threshold, else to 0."""
     if not 0 <= threshold < 1:
-        raise ValueError(f"threshold is {threshold}, but it must be in [0, 1) or every element becomes equal")
-    return Transform(_static_binarization, (("levels", _checked(levels)), ("threshold", threshold)))
+        raise ValueError(f"threshold is {threshold}, but must be in [0, 1), or all elements become equal")
+    return Transform(_static_binarization, (("levels", _check_levels(levels)), ("threshold", threshold)))
 
 
 def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
-    """Spread integers 0 … levels - 1 over [low, high), uniformly within each of the ``levels`` bins.
+    """Spread integers 0 … levels - 1 over [low, high), uniformly within each of ``levels`` bins.
 
     >>> dequantize(low=-1.0).bin_width  # 2 / 256
     0.0078125
     """
     if not low < high:
         raise ValueError(f"low is {low} and high is {high}, but low must be below high")
-    settings = (("levels", _checked(levels)), ("low", low), ("high", high))
+    settings = (("levels", _check_levels(levels)), ("low", low), ("high", high))
     return Transform(_dequantize, settings, bin_width=(high - low) / levels)
 
 
-def quantized(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -> Array:
-    """Return images of so many levels in [0, 1]: for each x about [low, high] that of its bin of ``dequantize``.
+def quantize(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -> Array:
+    """Quantize x in [low, high) to the bins of ``dequantize`` and return their levels k / (levels - 1), in [0, 1].
 
-    >>> quantized(jnp.array([-1.2, -0.9, 0.4, 1.0]), levels=3, low=-1.0).tolist()
+    >>> quantize(jnp.array([-1.2, -0.9, 0.4, 1.0]), levels=3, low=-1.0).tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
     level = jnp.floor((x - low) / (high - low) * levels)
@@ -145,10 +159,9 @@ def gaussian_noise(scale: float) -> Transform:
     """Add independent Gaussian noise of standard deviation ``scale`` to each element.
 
     Raises:
-      ValueError: for a scale that is not positive and finite.
+      ValueError: if the scale is not positive and finite.
     """
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale}, but must be positive and finite; 0.1 for standardized data")
+    check_positive("scale", scale, "; 0.1 is usual for standardized data")
     return Transform(_gaussian_noise, (("scale", float(scale)),))
 
 
@@ -182,8 +195,8 @@ def _dequantize(key: Array, x: Array, *, levels: int, low: float, high: float) -
 def _bits16(key: Array, shape: tuple[int, ...]) -> Array:
     """Return uniform integers in 0 … 2^16 - 1 as uint32, four from each block of the Threefry cipher.
 
-    ``jax.random.bits`` spends a whole block of 64 bits on every element, whatever its width. Blocks belong to rows, so
-    that a batch sharded over devices needs no communication.
+    ``jax.random.bits`` uses a whole block of 64 bits for every element of any width. No block spans two rows, so that a
+    batch sharded over devices needs no communication.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32" or not shape:
         return jax.random.bits(key, shape, jnp.uint16).astype(jnp.uint32)
@@ -200,13 +213,13 @@ def _bits16(key: Array, shape: tuple[int, ...]) -> Array:
 
 def _integers(x: Array) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise ValueError(f"x has dtype {x.dtype}, but this transform acts on integers; leave it out for this data")
+        raise ValueError(f"x has dtype {x.dtype}, but this transform needs integers; leave it out for this data")
     return x
 
 
-def _checked(levels: int, limit: int = 2**24) -> int:
+def _check_levels(levels: int, limit: int = 2**24) -> int:
     if not 2 <= levels <= limit:
-        raise ValueError(f"levels is {levels}, but it must be in 2 … {limit}; 256 for 8-bit images")
+        raise ValueError(f"levels is {levels}, but must be in 2 … {limit}; use 256 for 8-bit images")
     return levels
 
 

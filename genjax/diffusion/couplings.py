@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops import check_at_least, sinkhorn
+from genjax.ops import check_at_least, check_positive, sinkhorn
 
 
 class Coupling(Protocol):
@@ -52,8 +52,7 @@ class SinkhornCoupling:
     num_iterations: int = 50
 
     def __post_init__(self) -> None:
-        if not self.epsilon > 0:
-            raise ValueError(f"epsilon is {self.epsilon}, but must be positive; 0.05 is usual")
+        check_positive("epsilon", self.epsilon, "; 0.05 is usual")
         check_at_least("num_iterations", self.num_iterations, 1)
 
     def pair(self, key: Array, x: Array, noise: Array) -> Array:

@@ -41,9 +41,9 @@ from genjax.ops import (
     Solver,
     at_least_float32,
     check_at_least,
+    check_examples,
     check_num_classes,
     check_shape,
-    checked_examples,
     condition_inputs,
     label_of,
     mean_log_weight,
@@ -122,7 +122,7 @@ class Diffusion:
         Raises:
           ValueError: if the data have another shape, are integers or contain NaN, or the network does not fit them.
         """
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         arguments = (x, jnp.zeros(len(x)), *self._condition(label_of(batch, self.num_classes), len(x)))
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
@@ -144,7 +144,7 @@ class Diffusion:
           the network's output.
         """
         del step
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
         t = self.times.quantile(self.process, stratified(time_key, len(x)))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
@@ -289,7 +289,7 @@ class Diffusion:
         """
         levels = None if num_steps is None else self.levels(num_steps)
         predict = functools.partial(self.predict, variables, label=label)
-        x = checked_examples(x, self.shape)
+        x = check_examples(x, self.shape)
         return likelihood.variational_bound(self.process, predict, key, x, num_samples, levels)
 
     def log_prob_estimate(
@@ -317,7 +317,7 @@ class Diffusion:
           trace: "hutchinson" for random directions, or "exact", with one Jacobian–vector product per element of an
             example.
         """
-        x, predict = checked_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
+        x, predict = check_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
         if trace == "exact":
             return likelihood.flow_log_prob(self.process, predict, solver or Solver(), x, None)[:, 0]
 
@@ -342,7 +342,7 @@ class Diffusion:
         for ``DDIM()``, the common DDIM inversion.
         """
         levels = jax.tree.map(lambda a: a[::-1], self.levels(num_steps, to_data=False))
-        x = levels.alpha[0] * checked_examples(x, self.shape)
+        x = levels.alpha[0] * check_examples(x, self.shape)
         denoise, unused_key = self.denoiser(variables, label=label), jax.random.key(0)
         return sample_loop(sampler, self.process, denoise, levels, unused_key, x)[0] / levels.sigma[-1]
 
@@ -357,7 +357,7 @@ class Diffusion:
     ) -> Array:
         """Return the data of unit-variance noise (B, *shape); see ``encode``."""
         levels = self.levels(num_steps)
-        x = levels.sigma[0] * checked_examples(latent, self.shape)
+        x = levels.sigma[0] * check_examples(latent, self.shape)
         denoise, unused_key = self.denoiser(variables, label=label), jax.random.key(0)
         return sample_loop(sampler, self.process, denoise, levels, unused_key, x)[0]
 

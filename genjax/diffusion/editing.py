@@ -39,7 +39,7 @@ from genjax.diffusion.grids import Grid, GridName
 from genjax.diffusion.loop import sample_loop
 from genjax.diffusion.processes import Level
 from genjax.diffusion.samplers import Ancestral, Sampler, SamplerName, as_sampler
-from genjax.ops import check_at_least, checked_examples
+from genjax.ops import check_at_least, check_examples
 
 
 def edit(
@@ -78,7 +78,7 @@ def edit(
         raise ValueError(
             f"strength is {strength}, but must be in (0, 1]; 1 forgets x, values near 0 leave it unchanged"
         )
-    x, denoise = checked_examples(x, model.shape), model.denoiser(variables, **guidance)
+    x, denoise = check_examples(x, model.shape), model.denoiser(variables, **guidance)
     levels = model.levels(num_steps, grid)
     total = len(levels.time) - 1
     first = total - max(1, round(strength * total))
@@ -123,7 +123,7 @@ def inpaint(
     """
     check_at_least("num_resamplings", num_resamplings, 1)
     mask = _checked_mask(mask, x)
-    x, denoise = checked_examples(jnp.where(mask, x, 0), model.shape), model.denoiser(variables, **guidance)
+    x, denoise = check_examples(jnp.where(mask, x, 0), model.shape), model.denoiser(variables, **guidance)
     levels = model.levels(num_steps, grid)
 
     def constrain(key: Array, level: Level, x_s: Array) -> Array:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from genjax import boltzmann
 from genjax.core import Array, Variables
 from genjax.experiment import Experiment
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_positive
 from genjax.runner import train
 from genjax.runner.folder import ExperimentSource
 
@@ -142,8 +142,7 @@ class DensityTransformer(
 
     def _check_rates(self, *names: str) -> None:
         for name in names:
-            if not 0 < (rate := getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} is {rate}, but must be positive and finite; 0.1 is usual")
+            check_positive(name, getattr(self, name), "; 0.1 is usual")
 
     def _units(self) -> boltzmann.Units:
         _check_instance("units", self.units, "boltzmann.Gaussian()")

@@ -187,7 +187,7 @@ class Evaluation:
         names = [c.name for c in conditions(self.model) if c.in_batch and c.name not in self.sample_kwargs]
         if not names:
             return {}
-        rows = data.order(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
+        rows = data.shuffle_indices(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
         found = conditioning(self.model, self.source.take(rows))
         return {name: np.asarray(found[name]) for name in names if name in found}
 

@@ -92,7 +92,7 @@ class LatentSpace:
             )
         rows_key, batch_key, _ = jax.random.split(stream_key(key, "latent"), 3)
         source = splits[split]
-        rows = data.order(rows_key, np.arange(min(MAX_ENCODED, len(source))), len(source))
+        rows = data.shuffle_indices(rows_key, np.arange(min(MAX_ENCODED, len(source))), len(source))
         return jax.jit(self.preprocess)(batch_key, source.take(rows))
 
     def _reconstructions(self, key: Array, batch: Batch) -> np.ndarray:

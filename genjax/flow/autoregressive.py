@@ -29,7 +29,7 @@ from genjax.core import Array, Variables
 from genjax.flow.coupling import given
 from genjax.flow.transformers import Transformer
 from genjax.nets import MADE, apply_net, init_net
-from genjax.ops import at_least_float32, sum_except_batch
+from genjax.ops import at_least_float32, check_choice, sum_except_batch
 
 _STILL = 1e-6  # times 1 + |x|: an iteration that moves no element further has converged
 
@@ -52,8 +52,7 @@ class MaskedAutoregressive:
     inversion: Literal["sequential", "jacobi"] = "sequential"
 
     def __post_init__(self) -> None:
-        if self.inversion not in ("sequential", "jacobi"):
-            raise ValueError(f"inversion is {self.inversion!r}, but must be 'sequential' or 'jacobi'")
+        check_choice("inversion", self.inversion, ("sequential", "jacobi"))
 
     @property
     def _net(self) -> MADE:

@@ -24,7 +24,7 @@ import numpy as np
 from genjax.core import Array, Variables
 from genjax.flow.transformers import Transformer
 from genjax.nets import apply_net, init_net
-from genjax.ops import at_least_float32, sum_except_batch
+from genjax.ops import at_least_float32, check_choice, sum_except_batch
 
 
 @final
@@ -46,8 +46,7 @@ class Coupling:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.parts not in ("halves", "checkerboard"):
-            raise ValueError(f"parts is {self.parts!r}, but must be 'halves' or 'checkerboard'")
+        check_choice("parts", self.parts, ("halves", "checkerboard"))
         check_template(self.net)
 
     def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:

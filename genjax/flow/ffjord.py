@@ -30,9 +30,10 @@ from genjax.flow.flow import Normal
 from genjax.ops import (
     Solver,
     check_at_least,
+    check_choice,
+    check_examples,
     check_num_classes,
     check_shape,
-    checked_examples,
     label_of,
     mean_log_weight,
     one_hot_label,
@@ -75,10 +76,8 @@ class FFJORD:
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
-        if self.trace not in ("hutchinson", "exact"):
-            raise ValueError(f"trace is {self.trace!r}, but must be 'hutchinson' or 'exact'")
-        if self.noise not in ("rademacher", "gaussian"):
-            raise ValueError(f"noise is {self.noise!r}, but must be 'rademacher' or 'gaussian'")
+        check_choice("trace", self.trace, ("hutchinson", "exact"))
+        check_choice("noise", self.noise, ("rademacher", "gaussian"))
         check_template(self.net)
         check_at_least("kinetic_weight", self.kinetic_weight, 0)
         check_at_least("jacobian_weight", self.jacobian_weight, 0)
@@ -100,7 +99,7 @@ class FFJORD:
         Raises:
           ValueError: for data of another shape, integers or NaN, or a network that does not fit them.
         """
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         context = self._context(label_of(batch, self.num_classes), len(x))
         return Variables({"velocity": self._velocity.init(key, x, context)}, {})
 
@@ -119,7 +118,7 @@ class FFJORD:
           ``num_steps`` that the solver took. Where it ran out of steps, they are NaN and gradients zero.
         """
         del step
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         context = self._context(label_of(batch, self.num_classes), len(x))
         journey = self._travel(Variables(params, state), x, context, trace=self._trace(key[None], x))
         metrics = {
@@ -155,7 +154,7 @@ class FFJORD:
           label: class of all examples, or int32 (B,) for each; only for conditional models.
           chunk_size: directions at once; memory grows with it.
         """
-        x, context = checked_examples(x, self.shape), self._context(label, len(x))
+        x, context = check_examples(x, self.shape), self._context(label, len(x))
 
         def log_probs(keys: Array) -> Array:
             journey = self._travel(variables, x, context, trace=self._trace(keys, x))
@@ -185,11 +184,11 @@ class FFJORD:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Noise that data flow to, (B, *shape)."""
-        return self._travel(variables, checked_examples(x, self.shape), self._context(label, len(x))).x
+        return self._travel(variables, check_examples(x, self.shape), self._context(label, len(x))).x
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Data of noise (B, *shape)."""
-        noise = checked_examples(latent, self.shape)
+        noise = check_examples(latent, self.shape)
         return self._travel(variables, noise, self._context(label, len(noise)), backwards=True).x
 
     @property

@@ -16,7 +16,6 @@ arXiv:1410.8516.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Protocol, final, runtime_checkable
 
@@ -30,9 +29,10 @@ from genjax.flow.bijection import Bijection
 from genjax.ops import (
     at_least_float32,
     check_at_least,
+    check_examples,
     check_num_classes,
     check_shape,
-    checked_examples,
+    gaussian_log_prob,
     label_of,
     one_hot_label,
     sum_except_batch,
@@ -63,7 +63,7 @@ class Normal:
 
     def log_prob(self, z: Array) -> Array:
         """See ``Base``."""
-        return -0.5 * (jnp.square(z) + math.log(2 * math.pi))
+        return gaussian_log_prob(z)
 
 
 @final
@@ -125,7 +125,7 @@ class Flow:
         Raises:
           ValueError: for data of another shape, integers, or values that are not finite or beyond a bounded support.
         """
-        x = checked_examples(batch["x"], self.shape)
+        x = check_examples(batch["x"], self.shape)
         parts = self.bijection.init(key, x, self._context(label_of(batch, self.num_classes), len(x)))
         return Variables({"bijection": parts.params}, {"bijection": parts.state})
 
@@ -144,14 +144,14 @@ class Flow:
         """
         del key, step
         context = self._context(label_of(batch, self.num_classes), len(batch["x"]))
-        z, log_det = self._forward(Variables(params, state), checked_examples(batch["x"], self.shape), context)
+        z, log_det = self._forward(Variables(params, state), check_examples(batch["x"], self.shape), context)
         base = jnp.mean(sum_except_batch(self.base.log_prob(z)))
         log_det = jnp.mean(log_det)
         return -(base + log_det), (state, {"log_prob": base + log_det, "base": base, "log_det": log_det})
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Exact log p(x), nats, (B,); −∞ beyond a bounded support."""
-        z, log_det = self._forward(variables, checked_examples(x, self.shape), self._context(label, len(x)))
+        z, log_det = self._forward(variables, check_examples(x, self.shape), self._context(label, len(x)))
         return sum_except_batch(self.base.log_prob(z)) + log_det  # equation 1
 
     def sample(
@@ -192,7 +192,7 @@ class Flow:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Noise that data comes from, (B, ...), of as many elements as data."""
-        return self._forward(variables, checked_examples(x, self.shape), self._context(label, len(x)))[0]
+        return self._forward(variables, check_examples(x, self.shape), self._context(label, len(x)))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Data of noise (B, ...), of the shape that ``encode`` returns."""

@@ -25,6 +25,7 @@ from jax.scipy.linalg import lu, solve_triangular
 
 from genjax.core import Array, Variables
 from genjax.flow.bijection import no_log_det
+from genjax.ops import check_choice
 
 _SMALLEST_DEVIATION = 1e-6  # what is added to deviations
 
@@ -109,8 +110,7 @@ class InvertibleLinear:
     start: Literal["rotation", "identity"] = "rotation"
 
     def __post_init__(self) -> None:
-        if self.start not in ("rotation", "identity"):
-            raise ValueError(f"start is {self.start!r}, but must be 'rotation' or 'identity'")
+        check_choice("start", self.start, ("rotation", "identity"))
 
     def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
         """See ``Bijection``; P and σ are constants."""

@@ -25,6 +25,7 @@ from genjax.flow.scan import Scan
 from genjax.flow.spline import RationalQuadraticSpline
 from genjax.flow.transformers import Affine
 from genjax.nets import MLP
+from genjax.ops import check_choice
 
 
 def nsf(
@@ -55,13 +56,12 @@ def nsf(
     Raises:
       ValueError: for another kind, or an odd number of couplings.
     """
+    check_choice("kind", kind, ("coupling", "autoregressive"))
     spline = RationalQuadraticSpline(num_bins=num_bins, bound=bound)
     if kind == "coupling":
         layers = coupling_pairs(spline, MLP(tuple(hidden), activation=activation, output_scale=0.0), num_layers)
-    elif kind == "autoregressive":
+    else:
         layer = MaskedAutoregressive(transformer=spline, features=tuple(hidden), activation=activation)
         layers = Scan(Chain((layer, Reverse())), num_layers)
-    else:
-        raise ValueError(f"kind is {kind!r}, but must be 'coupling' or 'autoregressive'")
     bijection = Chain((*flat(shape, before), ActNorm(), layers, Elementwise(Affine())))
     return Flow(shape=tuple(shape), bijection=bijection, num_classes=num_classes)

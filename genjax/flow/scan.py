@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array, Variables
 from genjax.flow.bijection import Bijection, no_log_det
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_choice
 
 
 @final
@@ -52,8 +52,7 @@ class Scan:
     def __post_init__(self) -> None:
         check_at_least("num_layers", self.num_layers, 1)
         check_at_least("unroll", self.unroll, 1)
-        if self.backward not in ("store", "invert"):
-            raise ValueError(f"backward is {self.backward!r}, but must be 'store' or 'invert'")
+        check_choice("backward", self.backward, ("store", "invert"))
 
     def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
         """See ``Bijection``; each layer sees what those before it make of ``x``."""

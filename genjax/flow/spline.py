@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_positive
 
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the interval
 MIN_DERIVATIVE = 1e-3
@@ -62,8 +62,7 @@ class RationalQuadraticSpline:
         check_at_least("num_bins", self.num_bins, 1)
         if self.num_bins * MIN_BIN >= 1:
             raise ValueError(f"num_bins is {self.num_bins}, but must be below {1 / MIN_BIN:.0f}, or bins have no width")
-        if not 0 < self.bound < math.inf:
-            raise ValueError(f"bound is {self.bound}, but must be positive and finite; 3 for standardized data")
+        check_positive("bound", self.bound, "; 3 is usual for standardized data")
 
     @property
     def num_params(self) -> int:

@@ -43,7 +43,7 @@ from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
-from genjax.ops import at_least_float32, check_at_least, check_num_classes, condition_inputs, label_of
+from genjax.ops import at_least_float32, check_at_least, check_num_classes, check_positive, condition_inputs, label_of
 
 
 class Judgement(NamedTuple):
@@ -280,8 +280,7 @@ class GAN:
         shape = (num_samples, self.latent_dim)
         if truncation is None:
             return jax.random.normal(key, shape)
-        if not truncation > 0:
-            raise ValueError(f"truncation is {truncation}, but must be positive; use 0.5, for example, or None")
+        check_positive("truncation", truncation, "; use 0.5, for example, or None")
         return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
     def _samples(

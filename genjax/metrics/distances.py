@@ -1,10 +1,8 @@
 """Comparing distances between the rows of two arrays, reliably and a chunk at a time.
 
-    |x − y|² = |x|² + |y|² − 2 x·y                                                                          (1)
-
-is one matrix product, but it cancels where x and y are close: its error is some ε (|x|² + |y|²), with features moved to
-their mean first. So it is computed in float32, quickly, and rows where some comparison falls within that error are
-computed again in float64. What is too close to call even there is a tie: duplicates in any order, in one array or in
+The distances of ``genjax.ops.distances`` have an error of some ε (|x|² + |y|²), with features moved to their mean
+first. So they are computed in float32, quickly, and rows where some comparison falls within that error are computed
+again in float64. What is too close to call even there is a tie: duplicates in any order, in one array or in
 two, compare as equal, and a distance to oneself is no less than zero.
 """
 
@@ -19,6 +17,7 @@ import numpy as np
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size
 from genjax.metrics.progress import Done
+from genjax.ops import distances
 
 TILE = 1024  # columns that are centered and converted at once
 
@@ -29,8 +28,8 @@ def middle(x: Array) -> Array:
         return jnp.mean(x, axis=0, dtype=jnp.float64).astype(jnp.float32)
 
 
-def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
-    """Return squared distances (1), shape (B, N), and the error that they may have, of the same shape.
+def squared_distances_with_error(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
+    """Return squared distances, shape (B, N), and the error that they may have, of the same shape.
 
     Args:
       rows: shape (B, D).
@@ -48,20 +47,12 @@ def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) ->
         start = jnp.minimum(index * tile, count - tile)  # the last tile may overlap the one before
         part = jax.lax.dynamic_slice_in_dim(columns, start, tile).astype(dtype) - center
         norms = jnp.sum(part**2, axis=1)[None]
-        products = jnp.matmul(rows, part.T, precision=jax.lax.Precision.HIGHEST)
-        squared = jnp.maximum(row_norms + norms - 2 * products, 0)  # equation 1
         update = jax.lax.dynamic_update_slice_in_dim
-        return update(filled[0], squared, start, 1), update(filled[1], norms, start, 1)
+        return update(filled[0], distances.squared_distances(rows, part), start, 1), update(filled[1], norms, start, 1)
 
     empty = jnp.zeros((len(rows), count), dtype), jnp.zeros((1, count), dtype)
     squared, norms = jax.lax.fori_loop(0, -(-count // tile), fill, empty)
-    return squared, rounding(dim, dtype) * (row_norms + norms)
-
-
-def rounding(dim: int, dtype: str) -> float:
-    """Return the error that (1) may have, as a share of |x|² + |y|², for features of this length."""
-    # Rounding of D products adds up like a random walk; measured errors stay below, for constant features too.
-    return (4 + 2 * dim**0.5) * float(jnp.finfo(dtype).eps)
+    return squared, distances.rounding(dim, dtype) * (row_norms + norms)
 
 
 def decide(

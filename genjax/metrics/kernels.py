@@ -33,9 +33,10 @@ import numpy as np
 
 from genjax.core import Array, PyTree
 from genjax.metrics.checks import check_chunk_size, checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
+from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 Kernel = Callable[[Array, Array, PyTree], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
 MEDIAN_OF = 1000  # points whose distances give the default bandwidth
@@ -150,8 +151,7 @@ def mmd_squared(
     """
     reference, generated = checked_features(reference, generated, minimum=2)
     widths = median_bandwidths(reference) if bandwidths is None else jnp.asarray(bandwidths, jnp.float32)
-    if widths.size == 0 or not bool((widths > 0).all() & jnp.isfinite(widths).all()):
-        raise ValueError(f"bandwidths are {widths.tolist()}, but each must be positive and finite")
+    check_bandwidths(widths.tolist())
     value, error = _mmd(_gaussian, (middle(reference), widths), reference, generated, chunk_size, progress)
     return {"mmd2": jnp.float32(value), "mmd2_standard_error": jnp.float32(error), "bandwidths": widths}
 
@@ -176,9 +176,8 @@ def _cubic(rows: Array, columns: Array, settings: PyTree) -> Array:
 
 def _gaussian(rows: Array, columns: Array, settings: PyTree) -> Array:
     center, widths = settings
-    squared, _ = squared_distances(rows, columns, center, "float32")
-    kernels = [jnp.exp(-0.5 * (squared / width) / width) for width in widths]  # width² may underflow
-    return functools.reduce(jnp.add, kernels) / len(kernels)
+    squared, _ = squared_distances_with_error(rows, columns, center, "float32")
+    return gaussian_kernel(squared, widths)
 
 
 class _Sums(NamedTuple):
@@ -231,16 +230,11 @@ def _mmd(
     within_y = _sums(kernel, settings, y, y, chunk_size, progress, same=True).rows
     across = _sums(kernel, settings, x, y, chunk_size, progress, same=False)
     n, m, cross = len(x), len(y), across.rows.sum()
-    inner_x, inner_y = within_x.sum() / (n * (n - 1)), within_y.sum() / (m * (m - 1))
-    value = inner_x + inner_y - 2 * cross / (n * m)  # equation 1
+    value = mmd_from_sums(within_x.sum(), within_y.sum(), cross, n, m)  # equation 1
     if min(n, m) < 3:
         return float(value), float("nan")  # one point alone has no pairs
     # Without a point both its row and its column are gone from the sum within its side.
-    without_x = (
-        (within_x.sum() - 2 * within_x) / ((n - 1) * (n - 2)) + inner_y - 2 * (cross - across.rows) / ((n - 1) * m)
-    )
-    without_y = (
-        (within_y.sum() - 2 * within_y) / ((m - 1) * (m - 2)) + inner_x - 2 * (cross - across.columns) / ((m - 1) * n)
-    )
+    without_x = mmd_from_sums(within_x.sum() - 2 * within_x, within_y.sum(), cross - across.rows, n - 1, m)
+    without_y = mmd_from_sums(within_x.sum(), within_y.sum() - 2 * within_y, cross - across.columns, n, m - 1)
     variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()  # equation 2
     return float(value), float(np.sqrt(variance))

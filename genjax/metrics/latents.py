@@ -96,6 +96,6 @@ def codebook_usage(codes: Array, num_codes: int) -> Values:
     (0.25, 2.0)
     """
     usage, perplexity = (
-        measure(codes, num_codes) for measure in (quantization.codebook_usage, quantization.perplexity)
+        measure(codes, num_codes) for measure in (quantization.code_usage, quantization.code_perplexity)
     )
     return {"codebook_usage": usage, "perplexity": perplexity}

@@ -37,6 +37,7 @@ from genjax.capabilities import IsDiscrete, stop_token
 from genjax.core import Array
 from genjax.data import Bytes, Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
+from genjax.ops import check_choice, check_positive
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
 
@@ -66,8 +67,8 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
       (8.0, 8.0)
     """
     _check_at_least_one("num_dims", num_dims)
-    if bin_width is not None and not 0 < bin_width < math.inf:
-        raise ValueError(f"bin_width is {bin_width}, but must be positive; use None for a log-mass of discrete values")
+    if bin_width is not None:
+        check_positive("bin_width", bin_width, "; use None for a log-mass of discrete values")
     return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 2, divided by −D log 2
 
 
@@ -164,8 +165,7 @@ class LikelihoodUnits:
         Raises:
           ValueError: for another guarantee.
         """
-        if guarantee not in _FALLING:
-            raise ValueError(f"guarantee is {guarantee!r}, but must be one of {', '.join(_FALLING)}")
+        check_choice("guarantee", guarantee, tuple(_FALLING))
         mean, error = _per(log_likelihoods, 1)
         units: dict[str, dict[str, Any]] = {"nats": {"value": mean, "standard_error": error, "guarantee": guarantee}}
         for symbol, count in ({"dim": self.num_dims} if self.text is None else self.text).items():

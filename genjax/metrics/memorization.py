@@ -28,7 +28,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
-from genjax.metrics.distances import decide, middle, squared_distances
+from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 
@@ -69,7 +69,7 @@ def nearest_neighbours(
 
 @partial(jax.jit, static_argnames="dtype")
 def _nearest(queries: Array, reference: Array, center: Array, rows: Array, *, dtype: str) -> tuple[Array, Array, Array]:
-    squared, error = squared_distances(queries[rows], reference, center, dtype)
+    squared, error = squared_distances_with_error(queries[rows], reference, center, dtype)
     tied = squared <= jnp.min(squared, axis=1, keepdims=True) + error
     first = jnp.argmax(tied, axis=1)
     difference = queries[rows].astype(jnp.float64) - reference[first]

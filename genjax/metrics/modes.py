@@ -27,6 +27,7 @@ import numpy as np
 from genjax.core import Array
 from genjax.metrics.features.network import FeatureNetwork
 from genjax.metrics.metric import Values
+from genjax.ops import check_positive
 
 
 class ModesState(flax.struct.PyTreeNode):
@@ -62,8 +63,7 @@ class GaussianModes:
         if not self.modes or len({len(mode) for mode in self.modes}) != 1:
             raise ValueError(f"modes are {self.modes}, but must be at least one point, all of as many coordinates")
         for name in ("scale", "radius"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be positive")
+            check_positive(name, getattr(self, name))
 
     def init(self) -> ModesState:
         """Return the state that has seen nothing."""

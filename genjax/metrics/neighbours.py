@@ -32,7 +32,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features, checked_samples
-from genjax.metrics.distances import decide, middle, squared_distances
+from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
 
@@ -144,7 +144,7 @@ def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress
 @partial(jax.jit, static_argnames=("num_neighbours", "dtype"))
 def _measure(x: Array, center: Array, rows: Array, *, num_neighbours: int, dtype: str) -> tuple[Array, Array, Array]:
     """Squared radii, and numbers inside and on the edge; the edge is the k-th neighbour, and what ties with it."""
-    squared, error = squared_distances(x[rows], x, center, dtype)
+    squared, error = squared_distances_with_error(x[rows], x, center, dtype)
     squared = jnp.where(jnp.arange(len(x))[None] == rows[:, None], 0, squared)
     radius = _kth_smallest(squared, num_neighbours + 1)  # the point itself is the first
     inside, beyond = squared < radius - error, squared > radius + error
@@ -164,7 +164,7 @@ def _compare(
       for rows, whether they are in some generated ball, whether something is in theirs, and how much is inside of it
       and how much on its edge.
     """
-    squared, error = squared_distances(reference[rows], generated, center, dtype)
+    squared, error = squared_distances_with_error(reference[rows], generated, center, dtype)
     radii, generated_radii = radii.astype(dtype)[:, None], generated_radii.astype(dtype)[None]
     inside, beyond = squared < radii - error, squared > radii + error
     in_generated, beyond_generated = squared < generated_radii - error, squared > generated_radii + error

@@ -24,9 +24,11 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size, checked_features
-from genjax.metrics.distances import middle, rounding, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
+from genjax.ops import check_positive
+from genjax.ops.distances import rounding
 
 _FLOAT32 = np.finfo(np.float32)
 
@@ -168,9 +170,8 @@ def _log_prob(
 ) -> np.ndarray:
     """Return the log-density of each row under each of K bandwidths, shape (K, N)."""
     widths = np.asarray(bandwidths, np.float32)
-    wrong = widths[~(np.isfinite(widths) & (widths > 0))]
-    if wrong.size:
-        raise ValueError(f"bandwidth is {wrong[0]}, but must be positive and finite")
+    for width in widths:
+        check_positive("bandwidth", width)
     check_chunk_size(chunk_size)
     x, generated = checked_features(x, generated)
     center, chunks = middle(x), []
@@ -185,7 +186,7 @@ def _log_prob(
 
 @jax.jit
 def _log_sums(generated: Array, rows: Array, center: Array, widths: Array) -> Array:
-    squared, _ = squared_distances(rows, generated, center, "float32")  # one matrix for all bandwidths
+    squared, _ = squared_distances_with_error(rows, generated, center, "float32")  # one matrix for all bandwidths
 
     def log_sum(width: Array) -> Array:
         return jax.scipy.special.logsumexp(-0.5 * (squared / width) / width, axis=1)

@@ -29,6 +29,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.metric import Mean, MeanState, Values
+from genjax.ops import check_positive
 
 SSIM_WINDOW = 11
 SSIM_SCALE = 1.5
@@ -135,8 +136,7 @@ def _checked(x: Array, reconstruction: Array) -> tuple[Array, Array]:
 
 
 def _check_range(data_range: float) -> None:
-    if not 0 < data_range < math.inf:
-        raise ValueError(f"data_range is {data_range}, but must be positive; for images on [0, 1] it is 1")
+    check_positive("data_range", data_range, "; for images on [0, 1] it is 1")
 
 
 def _check_window(shape: tuple[int, ...], size: int) -> None:

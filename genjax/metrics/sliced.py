@@ -21,6 +21,7 @@ from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import Done
+from genjax.ops import check_choice
 
 NUM_PROJECTIONS = 256
 PROJECTIONS_AT_ONCE = 16
@@ -61,8 +62,7 @@ def sliced_wasserstein(
     """
     if num_projections < 2:
         raise ValueError(f"num_projections is {num_projections}, but a standard error needs at least 2")
-    if order not in (1, 2):
-        raise ValueError(f"order is {order}, but must be 1 or 2")
+    check_choice("order", order, (1, 2))
     reference, generated = checked_features(reference, generated)
     center = middle(reference)[None]  # no distance depends on it, but the rounding of projections does
     reference, generated = reference - center, generated - center

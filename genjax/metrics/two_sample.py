@@ -27,9 +27,10 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
-from genjax.metrics.distances import middle, squared_distances
+from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.kernels import MEDIAN_OF, median_bandwidths
 from genjax.metrics.metric import Values
+from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 LEVEL = 0.05
 MOST_POINTS = 8_000  # whose kernel matrix has 256 MB
@@ -83,8 +84,7 @@ def mmd_test(
         widths = median_bandwidths(jax.random.choice(median_key, points, (min(size, MEDIAN_OF),), replace=False))
     else:
         widths = jnp.asarray(bandwidths, jnp.float32)
-    if widths.size == 0 or not bool((widths > 0).all() & jnp.isfinite(widths).all()):
-        raise ValueError(f"bandwidths are {widths.tolist()}, but each must be positive and finite")
+    check_bandwidths(widths.tolist())
     given, dealt, tie = jax.device_get(_permuted(deal_key, points, middle(points), widths, count, num_permutations))
     as_large = np.sum(dealt >= given - tie)
     allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # so many dealings as large as the given one leave p ≤ 5 %
@@ -103,7 +103,8 @@ def _permuted(
     """Return MMD² of the first ``count`` points against the others, of random dealings, and what is rounding."""
     size = len(points)
     others = ~jnp.eye(size, dtype=bool)
-    kernel = _gaussian_mixture(points, center, widths) * others
+    squared, _ = squared_distances_with_error(points, points, center, "float32")
+    kernel = gaussian_kernel(squared, widths) * others
     means = kernel.sum(axis=1) / (size - 1)
     kernel = (kernel - means[:, None] - means[None, :] + means.mean()) * others
     marks = jnp.arange(size) < count
@@ -113,12 +114,6 @@ def _permuted(
     return values[0], values[1:], _TIE * jnp.abs(kernel).max()
 
 
-def _gaussian_mixture(points: Array, center: Array, widths: Array) -> Array:
-    squared, _ = squared_distances(points, points, center, "float32")
-    kernels = (jnp.exp(-0.5 * (squared / width) / width) for width in widths)  # width² may underflow
-    return sum(kernels, jnp.zeros_like(squared)) / len(widths)
-
-
 def _mmd_squared(kernel: Array, marks: Array, count: int) -> Array:
     """Return equation 2 for each row of marks (P, N + M)."""
     first, second = marks, 1 - marks
@@ -126,4 +121,4 @@ def _mmd_squared(kernel: Array, marks: Array, count: int) -> Array:
     other = len(kernel) - count
     within_first, across = jnp.sum(products * first, axis=1), jnp.sum(products * second, axis=1)
     within_second = jnp.sum((kernel.sum(axis=0)[None] - products) * second, axis=1)  # bᵀG = 1ᵀG − aᵀG
-    return within_first / (count * (count - 1)) + within_second / (other * (other - 1)) - 2 * across / (count * other)
+    return mmd_from_sums(within_first, within_second, across, count, other)

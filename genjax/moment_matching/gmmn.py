@@ -5,7 +5,7 @@ data x₁ … x_N in maximum mean discrepancy, which is zero for equal distribut
 
     L = √MMD²(x, y),    MMD² = 1/N² Σ k(xᵢ, xⱼ) + 1/M² Σ k(yᵢ, yⱼ) − 2/(N M) Σ k(xᵢ, yⱼ),
 
-with k a sum of Gaussian kernels of several bandwidths. There is no game: the loss is a distance between samples. The
+with k the mean of Gaussian kernels of several bandwidths. There is no game: the loss is a distance between samples. The
 root keeps the gradient from fading with the discrepancy. Minibatches must be large, some hundreds at least, since the
 loss sees no more of a distribution than they hold. In the space of an autoencoder's codes (``genjax.latent``) the
 same network has fewer dimensions to match.
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
 from genjax.ops import at_least_float32, check_at_least
-from genjax.ops.kernels import check_bandwidths, mean_kernel, mmd_squared
+from genjax.ops.mmd import check_bandwidths, mean_kernel, mmd_loss
 
 # For data in [0, 1]^784. σ = √2, √5, √10, √20, √40, √80: the paper's σ are variances, k = exp(−|x − y|² / (2 σ)).
 MNIST_BANDWIDTHS = (1.414, 2.236, 3.162, 4.472, 6.325, 8.944)
@@ -86,8 +86,7 @@ class GMMN:
 
         Returns:
           The scalar, and the new state with the metric ``mmd2_biased``: for equal distributions it still is
-          2 (k(x, x) − E k(x, x')) / B on average. It is a sum over bandwidths, where that of ``genjax.metrics`` is a
-          mean.
+          2 (k(x, x) − E k(x, x')) / B on average.
         """
         del step
         x = batch["x"]
@@ -96,7 +95,7 @@ class GMMN:
         noise = self.sample_prior(variables, noise_key, len(x))
         y, moved = apply_part(self, "generator", variables, noise, key=dropout_key, train=True)
         x, y = (side.reshape(len(side), -1) for side in (x, y))
-        mmd2 = mmd_squared(x, y, self.bandwidths, chunk_size=self.chunk_size)  # Li et al. (2015), eq. 3
+        mmd2 = mmd_loss(x, y, self.bandwidths, chunk_size=self.chunk_size)  # Li et al. (2015), eq. 3
         # Near zero the root keeps the gradient from fading: Li et al. (2015), practical considerations.
         loss = jnp.sqrt(jnp.maximum(mmd2, SMALLEST)) if self.square_root else mmd2
         return loss, ({"generator": moved}, {"mmd2_biased": mmd2})
@@ -116,7 +115,7 @@ class GMMN:
         return self.decode(variables, self.sample_prior(variables, key, num_samples))
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Whether the kernels see the data: ``mean_kernel``, in [0, 1], see ``genjax.ops.kernels``, and ``distance``.
+        """Whether the kernels see the data: ``mean_kernel``, in [0, 1], see ``genjax.ops.mmd``, and ``distance``.
 
         The latter is that of two examples, the root of its mean square, in units of the data.
         """

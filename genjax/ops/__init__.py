@@ -1,15 +1,7 @@
-"""Shared mathematics on arrays: likelihoods, divergences, importance weights, differential equations. No networks."""
+"""Mathematics on arrays shared by all families: likelihoods, divergences, kernels, differential equations."""
 
+from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.attention import causal_attention
-from genjax.ops.bounds import at_least_float32, clip_straight_through, straight_through
-from genjax.ops.checks import (
-    check_at_least,
-    check_choice,
-    check_data_axes,
-    check_dropout,
-    check_num_classes,
-    check_shape,
-)
 from genjax.ops.convolution import conv_general_dilated
 from genjax.ops.divergence import Divergence, divergence
 from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
@@ -20,9 +12,22 @@ from genjax.ops.ode import Rates, Solver
 from genjax.ops.paths import linear_path, spherical_path
 from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, log_mass
 from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
+from genjax.ops.straight_through import clip_straight_through, straight_through
 from genjax.ops.temperature import tempered_logits, tempered_softmax
 from genjax.ops.transport import sinkhorn
-from genjax.ops.validation import check_example_shape, check_finite, check_values, checked_examples, sum_except_batch
+from genjax.ops.validation import (
+    check_at_least,
+    check_choice,
+    check_data_axes,
+    check_dropout,
+    check_example_shape,
+    check_examples,
+    check_finite,
+    check_num_classes,
+    check_positive,
+    check_shape,
+    check_values,
+)
 
 __all__ = [
     "Bernoulli",
@@ -46,11 +51,12 @@ __all__ = [
     "check_data_axes",
     "check_dropout",
     "check_example_shape",
+    "check_examples",
     "check_finite",
     "check_num_classes",
+    "check_positive",
     "check_shape",
     "check_values",
-    "checked_examples",
     "clip_straight_through",
     "condition_inputs",
     "conv_general_dilated",

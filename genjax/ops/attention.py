@@ -1,4 +1,4 @@
-"""Attention to what came before."""
+"""Causal attention."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
+from genjax.ops.arrays import at_least_float32
 
 
 def causal_attention(q: Array, k: Array, v: Array) -> Array:
-    """Return Σ_{s≤t} softmax_s(q_t k_s / √D) v_s, for queries, keys and values (B, T, N, D) of N heads.
+    """Return Σ_{s≤t} softmax_s(q_t·k_s / √D) v_s.
 
-    It is ``jax.nn.dot_product_attention``. On CPUs the sum over s is divided by after the product with v, which takes
-    fewer passes over the T × T numbers of a head, above all in the gradient.
+    This is ``jax.nn.dot_product_attention``. On CPUs the softmax is normalized after the product with v, which takes
+    fewer passes over the T × T logits of a head, above all in the gradient.
+
+    Args:
+      q: queries, shape (B, T, N, D) for N heads.
+      k: keys, same shape.
+      v: values, same shape.
+
+    Returns:
+      Outputs, shape (B, T, N, D).
 
     >>> zeros, v = jnp.zeros((1, 3, 1, 2)), jnp.arange(6.0).reshape(1, 3, 1, 2)
-    >>> causal_attention(zeros, zeros, v)[0, :, 0].tolist()  # means of those before and itself
+    >>> causal_attention(zeros, zeros, v)[0, :, 0].tolist()  # means over all positions up to t
     [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
     attention = partial(jax.nn.dot_product_attention, is_causal=True)
-    return jax.lax.platform_dependent(q, k, v, cpu=_by_products, default=attention)
+    return jax.lax.platform_dependent(q, k, v, cpu=_normalize_last, default=attention)
 
 
-def _by_products(q: Array, k: Array, v: Array) -> Array:
+def _normalize_last(q: Array, k: Array, v: Array) -> Array:
     positions = jnp.arange(q.shape[1])
     logits = at_least_float32(jnp.einsum("btnd,bsnd->bnts", q * q.shape[-1] ** -0.5, k))
     logits = jnp.where((positions[:, None] >= positions[None])[None, None], logits, -jnp.inf)

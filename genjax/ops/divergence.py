@@ -1,7 +1,7 @@
-"""The divergence of a vector field, exact or along random directions.
+"""Divergence of a vector field v, exact or estimated along random directions.
 
-With J = ∂v/∂x the trace takes D products with unit vectors e_i, and random directions ε with E[ε εᵀ] = I estimate it,
-without bias, by one (Michael Hutchinson, 1990):
+The trace of J = ∂v/∂x takes D products with unit vectors e_i. Random directions ε with E[ε εᵀ] = I give an unbiased
+estimate from one product each (Michael Hutchinson, 1990):
 
     tr J = Σ_i e_iᵀ J e_i = E[εᵀ J ε],        ‖J‖²_F = Σ_i ‖J e_i‖² = E[‖J ε‖²].                                  (1)
 """
@@ -16,16 +16,16 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.validation import sum_except_batch
+from genjax.ops.arrays import sum_except_batch
 
 
 class Divergence(NamedTuple):
-    """A field and what is known of its Jacobian matrix.
+    """A vector field with trace and norm of its Jacobian matrix J, exact (S = 1) or for S random directions.
 
     Attributes:
-      value: v(x), (B, ...).
-      trace: of J, (B, S).
-      squares: ‖J‖²_F, (B, S).
+      value: v(x), shape (B, ...).
+      trace: tr J, shape (B, S).
+      squares: ‖J‖²_F, shape (B, S).
     """
 
     value: Array
@@ -37,10 +37,10 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
     """Return v(x), and equation 1 for every example.
 
     Args:
-      field: v, from (B, ...) to the same shape, each example for itself.
-      x: (B, ...).
-      directions: ε, (S, B, ...), which each give an estimate; None for the exact trace, with S = 1, which takes the
-        field as often as an example has elements.
+      field: vector field v from (B, ...) to the same shape, which does not mix examples.
+      x: points, shape (B, ...).
+      directions: directions ε, shape (S, B, ...), one estimate each. None for the exact trace (S = 1), which evaluates
+        one Jacobian-vector product for each element of an example.
 
     >>> divergence(lambda x: x * jnp.array([[2.0, 3.0]]), jnp.ones((1, 2))).trace.tolist()
     [[5.0]]

@@ -9,16 +9,18 @@ and for diagonal Gaussians it is the sum over dimensions (Kingma & Welling 2014,
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.core import Array
+from genjax.ops.arrays import at_least_float32
 
 
 def gaussian_kl(
     mean: Array, log_var: Array, prior_mean: Array | float = 0.0, prior_log_var: Array | float = 0.0
 ) -> Array:
-    """KL(N(mean, exp(log_var)) ‖ N(prior_mean, exp(prior_log_var))) in nats, one number per dimension.
+    """Return KL(N(mean, exp(log_var)) ‖ N(prior_mean, exp(prior_log_var))) in nats, one number per dimension.
 
     Args:
       mean: means of q, any shape; (B, D) for a batch of latent vectors.
@@ -39,10 +41,16 @@ def gaussian_kl(
 
 
 def gaussian_log_prob(x: Array, mean: Array | float = 0.0, log_var: Array | float = 0.0) -> Array:
-    """Log-density of N(mean, exp(log_var)) in nats, one number per dimension; shapes as of ``gaussian_kl``.
+    """Return the log-density of N(mean, exp(log_var)) in nats, one number per dimension, float32 or wider.
+
+    Args:
+      x: points, any shape.
+      mean: means, any shape that broadcasts against ``x``.
+      log_var: log-variances, any shape that broadcasts against ``x``.
 
     >>> round(float(gaussian_log_prob(jnp.float32(1.0))), 4)  # -(1 + ln 2π) / 2
     -1.4189
     """
     log_var = jnp.asarray(log_var)
-    return -0.5 * (jnp.square(x - mean) * jnp.exp(-log_var) + log_var + np.log(2 * np.pi))
+    residual = at_least_float32(x - mean)
+    return -0.5 * (jnp.square(residual) * jnp.exp(-log_var) + log_var + math.log(2 * math.pi))

@@ -1,10 +1,10 @@
-"""Averages over many importance weights, in memory that does not grow with their number.
+"""Averages over many importance weights, in memory that does not depend on their number.
 
-With z_k ~ q(z | x) independently and w_k = p(x, z_k) / q(z_k | x),
+For independent z_k ~ q(z | x) and w_k = p(x, z_k) / q(z_k | x),
 
     E[1/K Σ_k w_k] = p(x),        E[1/K Σ_k log w_k] ≤ E[log 1/K Σ_k w_k] ≤ log p(x),
 
-and the second bound rises to log p(x) with K (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, theorem 1).
+and the second bound increases to log p(x) with K (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, theorem 1).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least
 
-LogWeights = Callable[[Array], Array]  # keys (S,), one for each draw -> log w in nats (S, B)
+LogWeights = Callable[[Array], Array]  # keys (S,), one for each sample -> log w in nats, (S, B)
 
 
 def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk_size: int = 16) -> Array:
     """Return log 1/K Σ_k w_k, an estimate of log p(x) in nats, shape (B,).
 
     Args:
-      log_weights: computes log w for as many draws as it is given keys.
-      key: typed key; every draw has its own, so the result does not depend on ``chunk_size``.
-      num_samples: K.
-      chunk_size: draws at once; memory grows with it.
+      log_weights: function from keys (S,) to log w, (S, B).
+      key: typed key, split for each sample, so that the result does not depend on ``chunk_size``.
+      num_samples: number of samples, K.
+      chunk_size: number of samples in memory at once.
 
     Raises:
-      ValueError: when a count is below 1.
+      ValueError: if a number is below 1.
     """
 
     def add(total: Array, log_weight: Array, valid: Array) -> Array:
@@ -42,7 +42,7 @@ def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk
 
 
 def mean_log_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk_size: int = 16) -> Array:
-    """Return 1/K Σ_k log w_k, the evidence lower bound of K draws in nats, (B,); see ``log_mean_weight``."""
+    """Return 1/K Σ_k log w_k, the evidence lower bound from K samples in nats, (B,); see ``log_mean_weight``."""
 
     def add(total: Array, log_weight: Array, valid: Array) -> Array:
         return total + jnp.sum(jnp.where(valid, log_weight, 0.0), axis=0)
@@ -58,15 +58,15 @@ def _fold(
     num_samples: int,
     chunk_size: int,
 ) -> Array:
-    """Accumulate log w, chunk by chunk; the last chunk may hold draws that ``add`` is told to leave out."""
+    """Accumulate log w chunk by chunk; ``add`` gets a mask, because the last chunk may hold too many samples."""
     check_at_least("num_samples", num_samples, 1)
     check_at_least("chunk_size", chunk_size, 1)
     size = min(chunk_size, num_samples)
 
     def chunk(first: Array) -> tuple[Array, Array]:
-        draws = first + jnp.arange(size)
-        keys = jax.vmap(lambda draw: jax.random.fold_in(key, draw))(draws)
-        return log_weights(keys), (draws < num_samples)[:, None]
+        numbers = first + jnp.arange(size)
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+        return log_weights(keys), (numbers < num_samples)[:, None]
 
     shape = jax.eval_shape(lambda: chunk(jnp.int32(0))[0])
     total = jnp.full(shape.shape[1:], start, shape.dtype)

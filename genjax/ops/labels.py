@@ -1,4 +1,4 @@
-"""Class labels as networks take them."""
+"""Class labels as inputs of networks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from jax.core import Tracer
 
 from genjax.core import Array, Batch
 
-NetCondition = tuple[Array, ...]  # nothing, or the one-hot label: further arguments of a network
+NetCondition = tuple[Array, ...]  # further arguments of a network: the one-hot label, or nothing
 
 
 def label_of(batch: Batch, num_classes: int | None) -> Array | None:
-    """Return a batch's labels where a model of ``num_classes`` wants them.
+    """Return the labels of a batch, or None for an unconditional model (``num_classes`` is None).
 
     Raises:
-      ValueError: when it wants them and the batch has none.
+      ValueError: if the model needs labels and the batch has none.
     """
     if num_classes is None:
-        return None  # data sets carry labels whether a model wants them or not
+        return None  # a data set may have labels that the model does not need
     if "label" not in batch:
         raise ValueError(f"the batch has {sorted(batch)}, but num_classes={num_classes} needs 'label'; add it")
     return batch["label"]
 
 
 def condition_inputs(label: Array | int | None, num_classes: int | None, num_rows: int) -> NetCondition:
-    """Return the further arguments of a network: none, or the one-hot label as ``one_hot_label`` has it.
+    """Return the further arguments of a network: ``one_hot_label``, or nothing for an unconditional model.
 
     >>> condition_inputs(1, 3, 2)[0].tolist(), condition_inputs(None, None, 2)
     ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], ())
@@ -39,12 +39,12 @@ def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: 
     """Return the one-hot label (num_rows, num_classes), or None for an unconditional model.
 
     Args:
-      label: int32 (num_rows,), one integer for all rows, or None for an unconditional model.
-      num_classes: of the model; None for an unconditional one.
-      num_rows: examples.
+      label: labels, int32 (num_rows,), or one integer for all rows; None for an unconditional model.
+      num_classes: number of classes of the model; None for an unconditional model.
+      num_rows: number of examples.
 
     Raises:
-      ValueError: when the label is missing, not wanted, or not one of the classes.
+      ValueError: if the label is missing, not expected, or not one of the classes.
     """
     if num_classes is None:
         if label is not None:

@@ -1,14 +1,15 @@
 """Likelihoods p(x | outputs) for networks that end in a linear layer.
 
-A network gives ``num_outputs`` channels per channel of the data, laid out in blocks along the last axis, and for each
-dimension of x independently
+A network has ``num_outputs`` output channels per channel of the data, in blocks along the last axis. The dimensions of
+x are independent:
 
     Bernoulli             x ∈ {0, 1}         p(x) = σ(l)^x σ(−l)^(1−x)
     Gaussian              x ∈ ℝ              p(x) = N(x; m, e^{2s})
     discretized logistic  x = k / (K − 1)    p(k) = σ((k + ½ − m') / s') − σ((k − ½ − m') / s')
 
-where the two outermost levels of the last take all the mass beyond them (Kingma et al. 2016, arXiv:1606.04934;
-Salimans et al. 2017, arXiv:1701.05517). All are computed in float32 or wider, whatever the network computes in.
+where the lowest and highest level of the discretized logistic take all the mass beyond them (Kingma et al. 2016,
+arXiv:1606.04934; Salimans et al. 2017, arXiv:1701.05517). All are computed in float32 or wider, whatever the precision
+of the network.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, clip_straight_through
+from genjax.ops.arrays import at_least_float32, sum_except_batch
+from genjax.ops.gaussians import gaussian_log_prob
+from genjax.ops.straight_through import clip_straight_through
+from genjax.ops.validation import check_at_least
 
-# exp(±2 · 20) and its products with data are far inside float32.
+# exp(±2 · 20) and its products with data are far from the limits of float32.
 LOG_SCALE_BOUND = 20.0
 
 
@@ -33,24 +36,24 @@ class Likelihood(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """Output channels per channel of the data."""
+        """Number of output channels per channel of the data."""
         ...
 
     @property
     def discrete(self) -> bool:
-        """Whether ``log_prob`` is a log-mass of discrete values, and not a log-density."""
+        """Whether ``log_prob`` is a log-mass of discrete values rather than a log-density."""
         ...
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-likelihood in nats, summed over all axes but the first, shape (B,)."""
+        """Return the log-likelihood in nats, summed over all axes but the first, shape (B,)."""
         ...
 
     def mean(self, outputs: Array) -> Array:
-        """Expected x, shape (B, ..., C)."""
+        """Return the expectation of x, shape (B, ..., C)."""
         ...
 
     def sample(self, key: Array, outputs: Array) -> Array:
-        """One x for each row of the outputs, shape (B, ..., C)."""
+        """Draw x, shape (B, ..., C)."""
         ...
 
 
@@ -59,7 +62,7 @@ class Likelihood(Protocol):
 class Bernoulli:
     """Binary data from logits.
 
-    For x strictly between 0 and 1 ``log_prob`` is the negative cross-entropy, which is not a normalized likelihood;
+    For x strictly between 0 and 1, ``log_prob`` is the negative cross-entropy, which is not a normalized likelihood;
     binarize such data first.
 
     >>> Bernoulli().log_prob(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]])).tolist()  # 2 log ½
@@ -68,25 +71,25 @@ class Bernoulli:
 
     @property
     def num_outputs(self) -> int:
-        """One logit per dimension."""
+        """One, the logit."""
         return 1
 
     @property
     def discrete(self) -> bool:
-        """Masses of 0 and 1."""
+        """True: masses of 0 and 1."""
         return True
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-likelihood in nats, shape (B,)."""
+        """See ``Likelihood``."""
         logits = at_least_float32(outputs)
-        return _sum_data(x * logits - jax.nn.softplus(logits))
+        return sum_except_batch(x * logits - jax.nn.softplus(logits))
 
     def mean(self, outputs: Array) -> Array:
-        """Probability of 1."""
+        """Return the probability of 1."""
         return jax.nn.sigmoid(at_least_float32(outputs))
 
     def sample(self, key: Array, outputs: Array) -> Array:
-        """Zeros and ones, in floating point."""
+        """Draw zeros and ones, in floating point."""
         mean = self.mean(outputs)
         return jax.random.bernoulli(key, mean).astype(mean.dtype)
 
@@ -97,8 +100,8 @@ class Gaussian:
     """Real data from a mean and a log standard deviation.
 
     Attributes:
-      log_scale: log standard deviation shared by all dimensions, or None to let the network give one for each, in a
-        second block of channels. The network's are bounded to [-20, 20].
+      log_scale: log standard deviation of all dimensions. None for one per dimension from the network, in a second
+        block of channels, clipped to [-20, 20].
 
     >>> Gaussian(log_scale=0.0).log_prob(jnp.zeros((1, 1)), jnp.ones((1, 1))).tolist()  # −½ log 2π − ½
     [-1.4189385175704956]
@@ -114,12 +117,12 @@ class Gaussian:
 
     @property
     def num_outputs(self) -> int:
-        """A mean and, unless the scale is fixed, a log-scale per dimension."""
+        """The mean and, unless it is fixed, the log-scale: 2 or 1."""
         return 2 if self.log_scale is None else 1
 
     @property
     def discrete(self) -> bool:
-        """A density."""
+        """False: a density."""
         return False
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
@@ -129,17 +132,16 @@ class Gaussian:
         return mean, jnp.full_like(mean, self.log_scale)
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-density in nats, shape (B,)."""
+        """See ``Likelihood``."""
         mean, log_scale = self._parameters(outputs)
-        residual = (x - mean) * jnp.exp(-log_scale)
-        return _sum_data(-0.5 * jnp.square(residual) - log_scale - 0.5 * np.log(2 * np.pi))
+        return sum_except_batch(gaussian_log_prob(x, mean, 2.0 * log_scale))
 
     def mean(self, outputs: Array) -> Array:
-        """The mean the network gives."""
+        """Return the mean."""
         return self._parameters(outputs)[0]
 
     def sample(self, key: Array, outputs: Array) -> Array:
-        """Real numbers."""
+        """See ``Likelihood``."""
         mean, log_scale = self._parameters(outputs)
         return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape, mean.dtype)
 
@@ -147,43 +149,42 @@ class Gaussian:
 @final
 @dataclass(frozen=True)
 class DiscretizedLogistic:
-    """Data on ``levels`` equally spaced values 0, 1/(levels-1), …, 1, from a location and a log-scale in these units.
+    """Data on equally spaced levels 0, 1/(levels-1), …, 1, from a location and a log-scale in these units.
 
-    The log-scale is bounded to [-20, 20]. An x between two levels counts as the nearer one.
+    The log-scale is clipped to [-20, 20]. Values between two levels are rounded to the nearest.
 
     Attributes:
-      levels: number of values, 256 for 8-bit images.
+      levels: number of levels K, 256 for 8-bit images.
     """
 
     levels: int = 256
 
     def __post_init__(self) -> None:
-        if self.levels < 2:
-            raise ValueError(f"levels is {self.levels}, but data need at least 2 values; use 256 for 8-bit images")
+        check_at_least("levels", self.levels, 2, "; use 256 for 8-bit images")
 
     @property
     def num_outputs(self) -> int:
-        """A location and a log-scale per dimension."""
+        """Two, the location and the log-scale."""
         return 2
 
     @property
     def discrete(self) -> bool:
-        """Masses of the levels."""
+        """True: masses of the levels."""
         return True
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
-        """Location and inverse scale in units of one level, where the edges k ± ½ are exact."""
+        """Return location and inverse scale in units of one level, in which the edges k ± ½ are exact."""
         location, log_scale = _location_and_log_scale(outputs)
         return location * (self.levels - 1), jnp.exp(-log_scale) / (self.levels - 1)
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-mass in nats, shape (B,)."""
+        """See ``Likelihood``."""
         location, inverse_scale = self._parameters(outputs)
         k = jnp.clip(jnp.round(x * (self.levels - 1)), 0, self.levels - 1)
-        return _sum_data(discretized_logistic(k, location, inverse_scale, self.levels))
+        return sum_except_batch(discretized_logistic(k, location, inverse_scale, self.levels))
 
     def mean(self, outputs: Array) -> Array:
-        """Expected value of the discrete variable, in [0, 1]."""
+        """Return the expectation of the discrete variable, in [0, 1]."""
         location, inverse_scale = self._parameters(outputs)
 
         def add(level: Array, total: Array) -> Array:
@@ -193,17 +194,24 @@ class DiscretizedLogistic:
         return total / (self.levels - 1)
 
     def sample(self, key: Array, outputs: Array) -> Array:
-        """Values on the grid of levels."""
+        """Draw values on the grid of levels."""
         location, inverse_scale = self._parameters(outputs)
         noise = jax.random.logistic(key, location.shape, location.dtype)
         return jnp.clip(jnp.round(location + noise / inverse_scale), 0, self.levels - 1) / (self.levels - 1)
 
 
 def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels: int) -> Array:
-    """Return the log-mass of k in 0 … levels − 1; location and inverse scale are in levels. All broadcast."""
+    """Return the log-mass of levels k.
+
+    Args:
+      k: levels 0 … levels − 1, any shape.
+      location: location in units of one level, a shape that broadcasts against ``k``.
+      inverse_scale: inverse scale in the same units, a shape that broadcasts against ``k``.
+      levels: number of levels.
+    """
     above = (k + 0.5 - location) * inverse_scale
     below = (k - 0.5 - location) * inverse_scale
-    # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}): three factors, none of which cancels.
+    # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}): three factors without cancellation.
     first, last = k == 0, k == levels - 1
     log_above = jnp.where(last, 0.0, jax.nn.log_sigmoid(above))
     log_below = jnp.where(first, 0.0, jax.nn.log_sigmoid(-below))
@@ -214,7 +222,3 @@ def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels
 def _location_and_log_scale(outputs: Array) -> tuple[Array, Array]:
     location, log_scale = jnp.split(at_least_float32(outputs), 2, axis=-1)
     return location, clip_straight_through(log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
-
-
-def _sum_data(log_prob: Array) -> Array:
-    return jnp.sum(log_prob, axis=tuple(range(1, log_prob.ndim)))

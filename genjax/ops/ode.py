@@ -1,6 +1,6 @@
-"""Ordinary differential equations: an explicit Runge–Kutta method of order 5, with steps as a tolerance asks for.
+"""Ordinary differential equations: an explicit Runge–Kutta method of order 5 with adaptive steps.
 
-Tsit5: Charalampos Tsitouras, 2011. Solved by diffrax: Patrick Kidger, 2021, arXiv:2202.02435.
+Tsit5: Charalampos Tsitouras, 2011. Solver: diffrax, Patrick Kidger, 2021, arXiv:2202.02435.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least, check_choice
 
 Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> derivatives, shaped as the state
 
@@ -21,15 +21,15 @@ Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> deri
 @final
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """How an ordinary differential equation is integrated: Tsit5, with adaptive steps.
+    """Solver of ordinary differential equations: Tsit5 with adaptive steps.
 
     Attributes:
-      rtol: error that a step may make, relative to the value; for every element.
-      atol: error that it may make beside that.
-      max_steps: how many steps there may be.
-      adjoint: "checkpoint" differentiates the steps themselves, recomputing them from some that are kept: gradients of
-        what was computed. "backsolve" solves the adjoint equation backwards: gradients to the tolerance, in memory that
-        does not depend on ``max_steps``.
+      rtol: relative tolerance per step, for every element.
+      atol: absolute tolerance per step, added to the relative one.
+      max_steps: maximum number of steps.
+      adjoint: how to compute gradients. "checkpoint" differentiates the steps themselves, recomputed from checkpoints:
+        exact gradients of the computed solution. "backsolve" solves the adjoint equation backwards: gradients up to the
+        tolerance, in memory that does not depend on ``max_steps``.
     """
 
     rtol: float = 1e-5
@@ -41,11 +41,10 @@ class Solver:
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
             if not 1e-7 <= value < 1:
                 raise ValueError(
-                    f"{name} is {value}, but must be in [1e-7, 1): float32 has no more digits; 1e-5 is usual"
+                    f"{name} is {value}, but must be in [1e-7, 1), because float32 has no more digits; 1e-5 is usual"
                 )
         check_at_least("max_steps", self.max_steps, 1)
-        if self.adjoint not in ("checkpoint", "backsolve"):
-            raise ValueError(f"adjoint is {self.adjoint!r}, but must be 'checkpoint' or 'backsolve'")
+        check_choice("adjoint", self.adjoint, ("checkpoint", "backsolve"))
 
     def solve(
         self, rates: Rates, start: Array | float, end: Array | float, state: PyTree, args: PyTree
@@ -53,15 +52,15 @@ class Solver:
         """Integrate from one time to another.
 
         Args:
-          rates: the equation. What gradients are to reach comes to it by ``args``.
-          start: time of ``state``.
-          end: time to reach, before or after ``start``.
-          state: two trees of arrays: what the tolerance is kept for, and mere integrals over time, which it is
-            not; neither is empty.
-          args: what ``rates`` gets, arrays too.
+          rates: right-hand side ``(time, state, args) -> derivatives``. Gradients reach only ``args`` and the state.
+          start: initial time.
+          end: final time, before or after ``start``.
+          state: initial state, a pair of non-empty trees of arrays: the tolerance applies to the first; the second
+            holds integrals over time, to which it does not apply.
+          args: tree of arrays passed to ``rates``.
 
         Returns:
-          The state at the end, whether the end was reached, and the number of steps taken.
+          The final state, whether ``end`` was reached, and the number of steps.
         """
         import diffrax
 
@@ -70,9 +69,9 @@ class Solver:
 
         if self.adjoint == "checkpoint":
             adjoint = diffrax.RecursiveCheckpointAdjoint()
-        else:  # gradients of parameters are mere integrals too: Kidger, Chen & Lyons (2021), arXiv:2009.09457
-            kept = control(lambda both: _largest((both[0][0], both[1][0])))  # of the state, and of its adjoint
-            adjoint = diffrax.BacksolveAdjoint(stepsize_controller=kept)
+        else:  # gradients of parameters are integrals too, without tolerance: Kidger et al. (2021), arXiv:2009.09457
+            controller = control(lambda both: _largest((both[0][0], both[1][0])))  # for the state and its adjoint
+            adjoint = diffrax.BacksolveAdjoint(stepsize_controller=controller)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rates),  # pyright: ignore[reportArgumentType]
             diffrax.Tsit5(),
@@ -91,5 +90,5 @@ class Solver:
 
 
 def _largest(values: PyTree) -> Array:
-    """The largest magnitude, so that a tolerance holds for every element, however many there are."""
+    """Return the largest magnitude, so that a tolerance holds for every element, however many there are."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(values)]))

@@ -1,11 +1,11 @@
-"""Paths between two codes.
+"""Paths between two latent codes.
 
-With t from 0 to 1 and Ω the angle between the codes a and b,
+For t from 0 to 1 and the angle Ω between the codes a and b,
 
     linear(t) = (1 − t) a + t b,        spherical(t) = sin((1 − t) Ω) / sin Ω · a + sin(t Ω) / sin Ω · b.
 
-Under a standard normal prior in many dimensions, codes lie near a sphere; the spherical path keeps there, the linear
-one passes through codes that the prior all but never draws (Tom White 2016, arXiv:1609.04468).
+Under a standard normal prior in many dimensions, codes lie near a sphere. The spherical path stays there; the linear
+path passes through codes that are very unlikely under the prior (Tom White 2016, arXiv:1609.04468).
 """
 
 from __future__ import annotations
@@ -14,11 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.validation import check_at_least
 
 
 def linear_path(start: Array, end: Array, num_steps: int) -> Array:
-    """Walk straight from ``start`` to ``end``, (B, ...) each, to (B, num_steps, ...), both ends included.
+    """Interpolate linearly.
+
+    Args:
+      start: first codes, shape (B, ...).
+      end: last codes, same shape.
+      num_steps: number of codes on a path, including both ends.
+
+    Returns:
+      Paths, shape (B, num_steps, ...).
 
     >>> linear_path(jnp.array([[0.0]]), jnp.array([[2.0]]), 3)[0, :, 0].tolist()
     [0.0, 1.0, 2.0]
@@ -28,14 +36,14 @@ def linear_path(start: Array, end: Array, num_steps: int) -> Array:
 
 
 def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
-    """Walk from ``start`` to ``end`` along the arc between their directions; shapes as of ``linear_path``.
+    """Interpolate spherically; arguments as of ``linear_path``.
 
-    Codes of one direction, and those of opposite ones, which have no arc, take the straight path.
+    Codes of equal or opposite directions, between which the arc is not defined, are interpolated linearly.
     """
     t = _times(num_steps, start)
     axes = tuple(range(1, start.ndim))
     a, b = (z / jnp.maximum(jnp.sqrt(jnp.sum(z**2, axes, keepdims=True)), 1e-40) for z in (start, end))
-    # Kahan's formula keeps the digits of small angles and of those near π, which the arc cosine loses.
+    # Kahan's formula keeps the digits of angles near 0 and π, which the arc cosine loses.
     angle = 2 * jnp.arctan2(*(jnp.sqrt(jnp.sum(z**2, axes, keepdims=True)) for z in (a - b, a + b)))[:, None]
     sine = jnp.sin(angle)
     safe = jnp.where(sine > 1e-4, sine, 1.0)

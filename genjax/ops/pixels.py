@@ -1,13 +1,13 @@
-"""Distributions of a pixel of C channels, given what an autoregressive network makes of the pixels before it.
+"""Distributions of a pixel of C channels, given the outputs of an autoregressive network for that pixel.
 
-Values are integers k = 0 … L − 1, and the channels of a pixel follow one another:
+Values are integers k = 0 … L − 1, and the channels of a pixel are ordered:
 
     categorical        C = 1           p(k) = softmax(l)_k
     logistic mixture   u = 2k/(L−1)−1  p(k_1, …, k_C) = Σ_m π_m Π_c p(k_c | m_c + Σ_{d<c} a_dc u_d, s_c)
 
-where p(· | m, s) is the discretized logistic distribution of ``likelihoods``, whose outermost values take all the mass
-beyond them, and each of the M components has its own locations m, log-scales s and coefficients a, in units of u (Tim
-Salimans, Andrej Karpathy, Xi Chen and Diederik Kingma 2017, arXiv:1701.05517, section 2).
+where p(· | m, s) is the discretized logistic distribution of ``likelihoods``, whose lowest and highest values take all
+the mass beyond them. Each of the M components has its own locations m, log-scales s and coefficients a, in units of u
+(Tim Salimans, Andrej Karpathy, Xi Chen and Diederik Kingma 2017, arXiv:1701.05517, section 2).
 """
 
 from __future__ import annotations
@@ -19,41 +19,42 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32, clip_straight_through
-from genjax.ops.checks import check_at_least
+from genjax.ops.arrays import at_least_float32
 from genjax.ops.likelihoods import discretized_logistic
+from genjax.ops.straight_through import clip_straight_through
+from genjax.ops.validation import check_at_least
 
-LOG_SCALE_BOUND = 7.0  # the paper's: e^−7 is a quarter of the distance of two of 256 levels
+LOG_SCALE_BOUND = 7.0  # as in the paper: e^−7 is a quarter of the distance between two of 256 values
 
 
 class PixelDistribution(Protocol):
-    """A distribution over pixels (B, ..., C), from outputs (B, ..., P) of a network."""
+    """A distribution over pixels (B, ..., C), from P outputs of a network per pixel, (B, ..., P)."""
 
     @property
     def levels(self) -> int:
-        """L."""
+        """Number of values, L."""
         ...
 
     def num_outputs(self, channels: int) -> int:
-        """P, for pixels of so many channels; ValueError where there can be no such pixels."""
+        """Return P for pixels of so many channels; ValueError if that number is not supported."""
         ...
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-mass of x (B, ..., C) in nats, summed over all axes but the first, (B,)."""
+        """Return the log-mass of x (B, ..., C) in nats, summed over all axes but the first, shape (B,)."""
         ...
 
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
-        """Logits (B, L) of a channel of pixels x (B, C), given its earlier channels; the others do not matter."""
+        """Return logits (B, L) of a channel of pixels x (B, C), given its earlier channels; others are ignored."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class Categorical:
-    """A probability for every value of a pixel of one channel.
+    """Categorical distribution of a pixel with one channel.
 
     Attributes:
-      levels: L.
+      levels: number of values, L.
 
     >>> Categorical(4).log_prob(jnp.zeros((1, 4)), jnp.array([[3]])).tolist()  # log ¼
     [-1.3862943649291992]
@@ -65,19 +66,17 @@ class Categorical:
         check_at_least("levels", self.levels, 2)
 
     def num_outputs(self, channels: int) -> int:
-        """L logits."""
+        """Return L, for as many logits."""
         if channels != 1:
-            raise ValueError(
-                f"a pixel has {channels} channels, but Categorical takes one; LogisticMixture takes any number"
-            )
+            raise ValueError(f"a pixel has {channels} channels, but Categorical takes one; use LogisticMixture")
         return self.levels
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-mass, nats, (B,)."""
+        """See ``PixelDistribution``."""
         return log_mass(at_least_float32(outputs), x[..., 0], axis=outputs.ndim - 1)
 
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
-        """The outputs."""
+        """Return the outputs, which are logits."""
         del x, channel
         return at_least_float32(outputs)
 
@@ -85,11 +84,11 @@ class Categorical:
 @final
 @dataclass(frozen=True)
 class LogisticMixture:
-    """Mixture of discretized logistic distributions, whose channels depend on one another within a component.
+    """Mixture of discretized logistic distributions with dependent channels.
 
     Attributes:
-      levels: L, 256 for 8-bit images.
-      num_components: M.
+      levels: number of values L, 256 for 8-bit images.
+      num_components: number of mixture components, M.
 
     >>> mixture = LogisticMixture(levels=4, num_components=2)
     >>> outputs = jnp.linspace(-1, 1, mixture.num_outputs(1))[None]
@@ -106,30 +105,30 @@ class LogisticMixture:
         check_at_least("num_components", self.num_components, 1)
 
     def num_outputs(self, channels: int) -> int:
-        """Of each component a weight, C locations, C log-scales and C(C - 1)/2 coefficients."""
+        """Return M times one weight, C locations, C log-scales and C(C - 1)/2 coefficients."""
         return self.num_components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Log-mass, nats, (B,)."""
+        """See ``PixelDistribution``."""
         each = self._joint(outputs, x, x.shape[-1])
         log_prob = jax.nn.logsumexp(each, axis=-1)
         return jnp.sum(log_prob.reshape(len(x), -1), axis=1)
 
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
-        """Log-masses (B, L) of a channel's values; −∞ below the least number there is."""
+        """Return log-masses (B, L) of the values of a channel; −∞ if the mass underflows."""
         location, inverse_scale = (a[:, None] for a in self._logistic(outputs, x, channel))
         values = jnp.arange(self.levels, dtype=location.dtype)[None, :, None]
         between = (values[:, 1:] - 0.5 - location) * inverse_scale
-        # The three factors of ``discretized_logistic``, quicker here than their logarithms.
+        # The three factors of ``discretized_logistic``, faster here than their logarithms.
         up_to = jnp.pad(jax.nn.sigmoid(between), ((0, 0), (0, 1), (0, 0)), constant_values=1.0)
         from_there = jnp.pad(jax.nn.sigmoid(-between), ((0, 0), (1, 0), (0, 0)), constant_values=1.0)
         outermost = (values == 0) | (values == self.levels - 1)
         masses = up_to * from_there * jnp.where(outermost, 1.0, -jnp.expm1(-inverse_scale))
-        given = jax.nn.softmax(self._joint(outputs, x, channel))  # of the components, by the channels before
-        return jnp.log(jnp.einsum("blm,bm->bl", masses, given))
+        posterior = jax.nn.softmax(self._joint(outputs, x, channel))  # of the components, given earlier channels
+        return jnp.log(jnp.einsum("blm,bm->bl", masses, posterior))
 
     def _joint(self, outputs: Array, x: Array, num_channels: int) -> Array:
-        """Log-mass of the first channels along with each component, (B, ..., M)."""
+        """Return the joint log-mass of the first channels and each component, (B, ..., M)."""
         joint = jax.nn.log_softmax(self._split(outputs, x.shape[-1])[0])
         for channel in range(num_channels):
             location, inverse_scale = self._logistic(outputs, x, channel)
@@ -138,7 +137,7 @@ class LogisticMixture:
         return joint
 
     def _logistic(self, outputs: Array, x: Array, channel: int) -> tuple[Array, Array]:
-        """Location and inverse scale of a channel, (B, ..., M) each, in levels."""
+        """Return location and inverse scale of a channel, (B, ..., M) each, in units of one value."""
         _, locations, log_scales, coefficients = self._split(outputs, x.shape[-1])
         half = (self.levels - 1) / 2
         location = locations[..., channel, :]
@@ -149,7 +148,7 @@ class LogisticMixture:
         return (location + 1) * half, jnp.exp(-log_scales[..., channel, :]) / half
 
     def _split(self, outputs: Array, channels: int) -> tuple[Array, Array, Array, Array]:
-        """Weights (B, ..., M), locations and log-scales (B, ..., C, M), coefficients (B, ..., C(C - 1)/2, M)."""
+        """Return weights (B, ..., M), locations, log-scales (B, ..., C, M), coefficients (B, ..., C(C − 1)/2, M)."""
         blocks = at_least_float32(outputs).reshape(*outputs.shape[:-1], -1, self.num_components)
         weights, locations, log_scales, coefficients = jnp.split(blocks, [1, 1 + channels, 1 + 2 * channels], axis=-2)
         log_scales = clip_straight_through(log_scales, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
@@ -157,7 +156,16 @@ class LogisticMixture:
 
 
 def log_mass(logits: Array, x: Array, axis: int) -> Array:
-    """Return the log-masses of values x (B, ...), added up, (B,); ``logits`` have the L values along one axis more."""
-    chosen = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
-    each = jnp.where(chosen, jax.nn.log_softmax(logits, axis=axis), 0.0)
+    """Return the log-mass of integers x, summed over all axes but the first.
+
+    Args:
+      logits: logits, shape (B, ...) with L values along the additional axis ``axis``.
+      x: integers 0 … L − 1, shape (B, ...).
+      axis: axis of the L values.
+
+    Returns:
+      Log-masses in nats, shape (B,).
+    """
+    is_value = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
+    each = jnp.where(is_value, jax.nn.log_softmax(logits, axis=axis), 0.0)
     return jnp.sum(each.reshape(len(x), -1), axis=1)

@@ -1,15 +1,15 @@
-"""Priors of latent vectors: draws, also from one class, and exact densities.
+"""Priors of latent vectors: samples, also of single classes, and exact densities.
 
-Each of K classes has the share 1/K of
+Each of K classes has probability 1/K:
 
-* ``StandardNormal``: p(z) = N(z; 0, I), which has none;
+* ``StandardNormal``: p(z) = N(z; 0, I), without classes;
 * ``GaussianMixture``: petals, p(z) = 1/K Σ_k N(z; r e_k, s² e_k e_kᵀ + t² n_k n_kᵀ), with e_k the direction of the
-  angle 2π k / K and n_k the one across it; class k is component k;
+  angle 2π k / K and n_k the direction perpendicular to it; class k is component k;
 * ``SwissRoll``: c(√u) + σ ε with u uniform on [0, 1], ε ~ N(0, I) and the spiral c(t) = r t (cos 2π w t, sin 2π w t),
-  on which √u spreads the points evenly but for its very middle; class k is the section k / K ≤ u < (k + 1) / K. Its
+  on which √u spreads the points evenly except near its center; class k is the section k / K ≤ u < (k + 1) / K. Its
   density p(z) = ∫₀¹ N(z; c(t), σ² I) 2t dt is computed by Gauss-Legendre quadrature.
 
-Petals and roll are priors of Alireza Makhzani et al., "Adversarial autoencoders", 2015, arXiv:1511.05644, section 2.
+Both mixtures are priors of Alireza Makhzani et al., "Adversarial autoencoders", 2015, arXiv:1511.05644, section 2.
 """
 
 from __future__ import annotations
@@ -23,44 +23,45 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.ops.checks import check_at_least
+from genjax.ops.gaussians import gaussian_log_prob
 from genjax.ops.labels import condition_inputs
+from genjax.ops.validation import check_at_least, check_positive
 
-_PANEL_NODES = 16  # of the quadrature; a panel this fine may be four standard deviations long
-_PANEL_LENGTH = 4.0
-_POINTS_AT_ONCE = 256  # whose quadratures are in memory together
+_PANEL_NODES = 16  # quadrature nodes per panel
+_PANEL_LENGTH = 4.0  # maximum length of a panel, in standard deviations
+_POINTS_AT_ONCE = 256  # points whose quadratures are in memory at once
 
 
 @runtime_checkable
 class Prior(Protocol):
-    """A distribution of latent vectors (N, dim), perhaps of classes."""
+    """A distribution of latent vectors (N, dim), with or without classes."""
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimension of a latent vector."""
         ...
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes, all of equal probability; None for a prior without classes."""
+        """Number of classes, which are equally likely; None for a prior without classes."""
         ...
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
-        """Draw vectors, shape (num_samples, dim), of the classes ``label``, int32 (num_samples,) or one, or of all."""
+        """Draw vectors (num_samples, dim) of classes ``label``: int32 (num_samples,), one integer, or None for all."""
         ...
 
     def log_prob(self, z: Array) -> Array:
-        """Log-density in nats of z (N, dim) under all classes together, shape (N,)."""
+        """Return the marginal log-density of z (N, dim) over classes, in nats, shape (N,)."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class StandardNormal:
-    """N(0, I), which has no classes.
+    """Standard normal prior N(0, I), without classes.
 
     Attributes:
-      dim: length of a vector.
+      dim: dimension of a latent vector.
 
     >>> StandardNormal(2).log_prob(jnp.zeros((1, 2))).tolist()  # −log 2π
     [-1.8378770351409912]
@@ -84,19 +85,19 @@ class StandardNormal:
 
     def log_prob(self, z: Array) -> Array:
         """See ``Prior``."""
-        return jnp.sum(jax.scipy.stats.norm.logpdf(z), axis=-1)
+        return jnp.sum(gaussian_log_prob(z), axis=-1)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class GaussianMixture:
-    """Gaussian petals in the plane: centres on a circle around the origin, longest along the radius.
+    """Mixture of Gaussians in the plane, whose means lie on a circle around the origin; petals along the radius.
 
     Attributes:
-      num_components: petals, and classes.
-      radius: of the circle of centres.
+      num_components: number of components, which are the classes.
+      radius: radius of the circle of means.
       radial_scale: standard deviation along the radius.
-      tangential_scale: standard deviation across it.
+      tangential_scale: standard deviation perpendicular to the radius.
     """
 
     num_components: int = 10
@@ -107,16 +108,17 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         check_at_least("num_components", self.num_components, 1)
         check_at_least("radius", self.radius, 0)
-        _check_positive(radial_scale=self.radial_scale, tangential_scale=self.tangential_scale)
+        check_positive("radial_scale", self.radial_scale)
+        check_positive("tangential_scale", self.tangential_scale)
 
     @property
     def dim(self) -> int:
-        """The plane's."""
+        """Two."""
         return 2
 
     @property
     def num_classes(self) -> int | None:
-        """One class for each petal."""
+        """Number of components."""
         return self.num_components
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
@@ -133,20 +135,21 @@ class GaussianMixture:
         cos, sin = _direction(jnp.arange(self.num_components) / self.num_components)
         x, y = z[:, :1], z[:, 1:]
         along, across = x * cos[None] + y * sin[None], y * cos[None] - x * sin[None]
-        radial = jax.scipy.stats.norm.logpdf(along, self.radius, self.radial_scale)
-        tangential = jax.scipy.stats.norm.logpdf(across, 0.0, self.tangential_scale)
-        return jax.nn.logsumexp(radial + tangential, axis=1) - math.log(self.num_components)
+        radial = gaussian_log_prob((along - self.radius) / self.radial_scale)
+        tangential = gaussian_log_prob(across / self.tangential_scale)
+        log_volume = math.log(self.radial_scale * self.tangential_scale * self.num_components)
+        return jax.nn.logsumexp(radial + tangential, axis=1) - log_volume
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SwissRoll:
-    """A spiral in the plane, from the origin outwards, blurred by Gaussian noise.
+    """Spiral in the plane, starting at the origin, blurred by Gaussian noise.
 
     Attributes:
-      num_classes: sections along the roll.
-      radius: distance of its outer end from the origin.
-      num_turns: how often it goes round.
+      num_classes: number of classes, which are sections along the roll.
+      radius: distance of the outer end from the origin.
+      num_turns: number of turns.
       scale: standard deviation σ of the noise, at least 0.01.
     """
 
@@ -157,12 +160,13 @@ class SwissRoll:
 
     def __post_init__(self) -> None:
         check_at_least("num_classes", self.num_classes, 1)
-        _check_positive(radius=self.radius, num_turns=self.num_turns)
+        check_positive("radius", self.radius)
+        check_positive("num_turns", self.num_turns)
         check_at_least("scale", self.scale, 0.01, ", for the quadrature along the roll")
 
     @property
     def dim(self) -> int:
-        """The plane's."""
+        """Two."""
         return 2
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
@@ -175,11 +179,11 @@ class SwissRoll:
     def log_prob(self, z: Array) -> Array:
         """See ``Prior``."""
         nodes, weights = self._quadrature()
-        centres, log_weights = self._spiral(jnp.asarray(nodes, z.dtype)), jnp.asarray(np.log(weights), z.dtype)
+        centers, log_weights = self._spiral(jnp.asarray(nodes, z.dtype)), jnp.asarray(np.log(weights), z.dtype)
 
         def log_prob_of(point: Array) -> Array:
-            terms = jnp.sum(jax.scipy.stats.norm.logpdf(point[None], centres, self.scale), axis=-1)
-            return jax.nn.logsumexp(terms + log_weights)
+            terms = jnp.sum(gaussian_log_prob((point[None] - centers) / self.scale), axis=-1)
+            return jax.nn.logsumexp(terms + log_weights) - 2 * math.log(self.scale)
 
         return jax.lax.map(log_prob_of, z, batch_size=_POINTS_AT_ONCE)
 
@@ -187,7 +191,7 @@ class SwissRoll:
         return self.radius * t[:, None] * jnp.stack(_direction(self.num_turns * t), axis=-1)
 
     def _quadrature(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes t and weights for ∫₀¹ f(t) 2t dt."""
+        """Return nodes t and weights for ∫₀¹ f(t) 2t dt."""
         fastest = self.radius * math.hypot(1.0, 2 * math.pi * self.num_turns)  # |dc/dt| at the outer end
         panels = math.ceil(fastest / (_PANEL_LENGTH * self.scale))
         nodes, weights = np.polynomial.legendre.leggauss(_PANEL_NODES)
@@ -196,7 +200,7 @@ class SwissRoll:
 
 
 def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int | None) -> Array:
-    """Return classes of shape (num_samples,): the labels, or draws where there are none."""
+    """Return classes (num_samples,): the labels, or random classes if there are none."""
     check_at_least("num_samples", num_samples, 1)
     if label is None:
         return jax.random.randint(key, (num_samples,), 0, num_classes)
@@ -205,11 +209,5 @@ def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int 
 
 
 def _direction(turns: Array) -> tuple[Array, Array]:
-    """Cosine and sine of an angle given in full turns."""
+    """Return cosine and sine of an angle in full turns."""
     return jnp.cos(2 * np.pi * turns), jnp.sin(2 * np.pi * turns)
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, but it must be positive")

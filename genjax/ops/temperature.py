@@ -1,4 +1,4 @@
-"""Categorical probabilities at a temperature, p_i ∝ exp(l_i / T): T < 1 sharpens towards the mode, T > 1 flattens."""
+"""Categorical probabilities at a temperature T, p_i ∝ exp(l_i / T): T < 1 sharpens, T > 1 flattens them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
+from genjax.ops.arrays import at_least_float32
+from genjax.ops.validation import check_positive
 
 
 def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
     """Return probabilities at a temperature.
 
     Args:
-      logits: unnormalized log-probabilities, shape (..., K).
-      temperature: T > 0, a number or an array that broadcasts against ``logits``.
+      logits: logits l, shape (..., K).
+      temperature: temperature T > 0, a number or an array that broadcasts against ``logits``.
 
     Returns:
       Probabilities, shape (..., K), that sum to 1 along the last axis.
 
     Raises:
-      ValueError: for a T that is not positive, where its value is known; at T → 0 all mass is on the largest logit,
-        which is argmax.
+      ValueError: if T is not positive and finite, outside compiled code; as T → 0 all mass moves to the argmax.
 
     >>> import jax.numpy as jnp
     >>> [round(p, 3) for p in tempered_softmax(jnp.array([2.0, 1.0, 0.5]), 0.5).tolist()]
     [0.844, 0.114, 0.042]
     """
-    if not isinstance(temperature, Tracer) and not np.all(np.asarray(temperature) > 0):
-        raise ValueError(f"temperature is {temperature}, but must be positive; for the limit 0 take the argmax")
+    if not isinstance(temperature, Tracer):
+        check_positive("temperature", np.asarray(temperature).min().item(), "; for the limit 0 take the argmax")
     return jax.nn.softmax(tempered_logits(logits, temperature), axis=-1)
 
 
 def tempered_logits(logits: Array, temperature: float | Array) -> Array:
-    """Return (l − max l) / T for a positive T, of which the largest is 0; l / T alone may overflow."""
+    """Return (l − max l) / T, whose maximum is 0, for T > 0; l / T alone may overflow."""
     logits = at_least_float32(logits)
     return (logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))) / temperature

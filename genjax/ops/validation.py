@@ -1,7 +1,8 @@
-"""Examples of data: what real ones look like, and sums over each."""
+"""Validation of settings and of data. An error names the value, the limit and, where there is one, the cure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -9,23 +10,82 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array
-from genjax.ops.bounds import at_least_float32
+from genjax.ops.arrays import at_least_float32
 
 
-def sum_except_batch(values: Array) -> Array:
-    """Add up all but the batch axis, (B, ...) to (B,).
+def check_at_least(name: str, value: float, limit: float, cure: str = "") -> None:
+    """Raise if a setting is below its limit, or NaN.
 
-    >>> sum_except_batch(jnp.ones((2, 3, 4))).tolist()
-    [12.0, 12.0]
-    """
-    return jnp.sum(values.reshape(len(values), -1), axis=-1)
-
-
-def checked_examples(x: Array, shape: Sequence[int]) -> Array:
-    """Return data of a model of real numbers, in float32 at least.
+    Args:
+      name: name of the setting.
+      value: its value.
+      limit: smallest value allowed.
+      cure: end of the message, punctuation included: what to do instead.
 
     Raises:
-      ValueError: for another shape than (B, *shape), integers, and, where values are known, for what is not finite.
+      ValueError: with the name, the value, the limit and the cure.
+
+    >>> check_at_least("latent_dim", 0, 1)
+    Traceback (most recent call last):
+    ValueError: latent_dim is 0, but must be at least 1
+    """
+    if not value >= limit:
+        raise ValueError(f"{name} is {value}, but must be at least {limit}{cure}")
+
+
+def check_positive(name: str, value: float, cure: str = "") -> None:
+    """Raise if a setting is not above 0, or not finite; arguments as of ``check_at_least``.
+
+    >>> check_positive("limit", 0, "; the paper's is 0.01")
+    Traceback (most recent call last):
+    ValueError: limit is 0, but must be above 0; the paper's is 0.01
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}, but must be {'finite' if value > 0 else 'above 0'}{cure}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise if a setting is not one of its choices.
+
+    >>> check_choice("conditioning", "sum", ("projection", "concatenation"))
+    Traceback (most recent call last):
+    ValueError: conditioning is 'sum', but must be 'projection' or 'concatenation'
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name} is {value!r}, but must be {', '.join(others)} or {last}")
+
+
+def check_num_classes(num_classes: int | None) -> None:
+    """Raise if a model is to have fewer than one class; None is an unconditional model."""
+    if num_classes is not None:
+        check_at_least("num_classes", num_classes, 1, "; use None for an unconditional model")
+
+
+def check_dropout(dropout: float) -> None:
+    """Raise if a dropout rate is outside [0, 1)."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}, but must be in [0, 1); 0 turns it off")
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Raise if the shape of one example is empty or has a size below 1."""
+    if not shape or min(shape) < 1:
+        raise ValueError(f"shape is {shape}, but every size must be at least 1; use (D,) for vectors")
+
+
+def check_data_axes(shape: Sequence[int]) -> None:
+    """Raise if the shape of a batch has no axis beside that of the batch."""
+    if len(shape) < 2:
+        raise ValueError(f"x has shape {tuple(shape)}, but needs a batch axis and data axes; reshape it to (B, C)")
+
+
+def check_examples(x: Array, shape: Sequence[int]) -> Array:
+    """Validate the data of a model of real numbers and return them in float32 or wider.
+
+    Raises:
+      ValueError: if the shape is not (B, *shape), if the data are integers, or, outside compiled code, if a value is
+        not finite.
     """
     check_example_shape(x, shape)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -38,35 +98,31 @@ def checked_examples(x: Array, shape: Sequence[int]) -> Array:
 
 
 def check_example_shape(x: Array, shape: Sequence[int]) -> None:
-    """Refuse data of another shape than (B, *shape).
-
-    Raises:
-      ValueError: with both.
-    """
+    """Raise if the shape of the data is not (B, *shape)."""
     if x.shape[1:] != tuple(shape):
         raise ValueError(f"x has shape {x.shape}, but this model has shape={tuple(shape)} after the batch axis")
 
 
 def check_finite(x: Array) -> None:
-    """Refuse NaN and infinities, where values are known; see ``check_values``."""
+    """Raise if the data hold NaN or infinities; see ``check_values``."""
     check_values(x, lambda x: ~np.isfinite(x), "data must be finite; drop or fill such examples")
 
 
-def check_values(x: Array, wrong: Callable[[np.ndarray], np.ndarray], cure: str) -> None:
-    """Refuse data of which some are wrong, where values are known: in compiled code nothing is checked.
+def check_values(x: Array, is_wrong: Callable[[np.ndarray], np.ndarray], cure: str) -> None:
+    """Raise if the data hold wrong values; in compiled code, where values are unknown, nothing is checked.
 
     Args:
-      x: the data.
-      wrong: which of them, as booleans of their shape.
-      cure: what they must be, and what else to do, as the end of the sentence.
+      x: data, any shape.
+      is_wrong: function from the data to booleans of their shape, True for a wrong value.
+      cure: end of the message: which values are allowed, and what to do.
 
     Raises:
-      ValueError: with the first wrong one and its place.
+      ValueError: with the first wrong value and its index.
     """
     if isinstance(x, Tracer):
         return
-    known = np.asarray(x)
-    places = np.argwhere(wrong(known))
+    values = np.asarray(x)
+    places = np.argwhere(is_wrong(values))
     if len(places):
         where = tuple(places[0].tolist())
-        raise ValueError(f"x is {known[where]} at {where}, but {cure}")
+        raise ValueError(f"x is {values[where]} at {where}, but {cure}")

@@ -68,7 +68,9 @@ class ResidentFeed:
         """Return indices, int32 of shape ([K,] n, [M,] B)."""
         count = int(np.prod(self._shape))
         positions = np.arange(start_step * count, (start_step + num_steps) * count)
-        picks = [data.order(key, positions, self._size).reshape(num_steps, *self._shape) for key in self._keys]
+        picks = [
+            data.shuffle_indices(key, positions, self._size).reshape(num_steps, *self._shape) for key in self._keys
+        ]
         indices = picks[0] if len(picks) == 1 else np.stack(picks)
         return self._placement.shard(indices, indices.ndim - 1)
 

@@ -32,10 +32,10 @@ from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
 from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes, straight_through
 from genjax.ops.quantization import (
-    codebook_usage,
+    code_perplexity,
+    code_usage,
     kmeans,
     nearest_code,
-    perplexity,
     restart_dead_codes,
     start_codebook,
     update_codebook,
@@ -167,8 +167,8 @@ class VQVAE:
         metrics = {
             "reconstruction": reconstruction,
             "commitment": commitment,
-            "codebook_usage": codebook_usage(indices, self.num_codes),
-            "perplexity": perplexity(indices, self.num_codes),
+            "codebook_usage": code_usage(indices, self.num_codes),
+            "perplexity": code_perplexity(indices, self.num_codes),
         }
         return loss, (new_state, metrics)
 

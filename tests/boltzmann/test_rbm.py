@@ -218,7 +218,7 @@ def test_wrong_settings_are_refused(options, message):
         (boltzmann.ContrastiveDivergence, {"num_steps": 0}, "num_steps is 0, but must be at least 1"),
         (boltzmann.Persistent, {"num_chains": 0}, "num_chains is 0, but must be at least 1"),
         (boltzmann.FastWeights, {"decay": 1.0}, r"decay is 1.0, but must be in \[0, 1\); 0.95"),
-        (boltzmann.FastWeights, {"learning_rate": 0.0}, "learning_rate is 0.0, but must be positive; 0.01"),
+        (boltzmann.FastWeights, {"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0; 0.01"),
         (
             boltzmann.ParallelTempering,
             {"num_temperatures": 1},

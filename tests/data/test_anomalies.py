@@ -34,9 +34,9 @@ def test_columns_are_standardized_by_training_rows_and_constant_ones_left_out():
     ("x", "label", "settings", "message"),
     [
         (NORMAL, LABEL, {}, r"x has shape \(1000, 3\) and anomalous \(1050,\); give \(N, D\) and \(N,\)"),
-        (NORMAL, np.zeros(1_000), {}, "must be 1 for anomalies, of which one or more"),
-        (NORMAL, np.repeat([0, 2], 500), {}, "must be 1 for anomalies"),
-        (NORMAL, LABEL[-1_000:], {"test": 0}, "test is 0, but anomalies are told from normal rows that were held out"),
+        (NORMAL, np.zeros(1_000), {}, "must be 0 or 1, and 1 for at least one anomaly"),
+        (NORMAL, np.repeat([0, 2], 500), {}, "must be 0 or 1, and 1 for at least one"),
+        (NORMAL, LABEL[-1_000:], {"test": 0}, "test is 0, but detecting anomalies needs held-out normal rows"),
         (NORMAL[:, 2:] + 0.1, LABEL[-1_000:], {}, "x has 1 columns, all constant over normal rows"),
         (
             np.where(np.arange(3_000).reshape(-1, 3) == 7, np.nan, NORMAL),

@@ -51,11 +51,11 @@ def test_bundled(name, num_examples, num_features, num_classes):
 
 def test_arrays():
     x = np.arange(20 * 4 * 5).reshape(20, 4, 5).astype(np.uint8)
-    made = data.arrays(x, label=np.arange(20) % 3, validation=0.2, test=3, name="toy")
-    assert sizes(made) == {"train": 13, "validation": 4, "test": 3}
-    assert (made.name, made.levels, made.num_classes) == ("toy", 256, 3)
-    np.testing.assert_array_equal(made.splits["validation"].arrays["x"][..., 0], x[13:17])
-    np.testing.assert_array_equal(made.splits["test"].arrays["label"], [2, 0, 1])
+    dataset = data.arrays(x, label=np.arange(20) % 3, validation=0.2, test=3, name="toy")
+    assert sizes(dataset) == {"train": 13, "validation": 4, "test": 3}
+    assert (dataset.name, dataset.levels, dataset.num_classes) == ("toy", 256, 3)
+    np.testing.assert_array_equal(dataset.splits["validation"].arrays["x"][..., 0], x[13:17])
+    np.testing.assert_array_equal(dataset.splits["test"].arrays["label"], [2, 0, 1])
     continuous = data.arrays(np.zeros((5, 3)))
     assert (continuous.levels, continuous.num_classes, sizes(continuous)) == (None, None, {"train": 5})
 
@@ -63,7 +63,7 @@ def test_arrays():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"validation": 10}, r"take 10 \+ 0 of 10; leave some for train"),
+        ({"validation": 10}, r"take 10 \+ 0 of 10 examples; leave some for train"),
         ({"validation": 0.5, "test": 0.5}, r"take 5 \+ 5 of 10"),
         ({"test": -1}, "test is -1"),
         ({"validation": 1.5}, "validation is 1.5"),
@@ -90,7 +90,7 @@ def test_npz_and_npy(tmp_path):
     other = data.npz(tmp_path / "other.npz", x="images", label="digit")
     np.testing.assert_array_equal(other.splits["train"].arrays["label"], y)
     np.testing.assert_array_equal(data.npy(tmp_path / "array.npy").splits["train"].arrays["x"], x.astype(np.float32))
-    with pytest.raises(ValueError, match=r"is divided into .* already; leave validation and test out"):
+    with pytest.raises(ValueError, match=r"already has the splits .*; leave validation and test out"):
         data.npz(tmp_path / "divided.npz", validation=2)
     with pytest.raises(ValueError, match=r"holds \['digit', 'images'\], but neither 'x' nor 'x_train'"):
         data.npz(tmp_path / "other.npz")
@@ -169,7 +169,7 @@ def test_image_sizes_and_channels(image_folder):
     from PIL import Image
 
     Image.new("RGB", (5, 5), (10, 20, 30)).save(path / "cat" / "99.png")
-    with pytest.raises(ValueError, match=r"99\.png has size \(5, 5\), but .*00\.png has \(6, 8\); give size="):
+    with pytest.raises(ValueError, match=r"99\.png has size \(5, 5\), but .*00\.png has \(6, 8\); use size="):
         data.image_folder(path)
     resized = data.image_folder(path, size=(4, 4)).splits["train"].arrays["x"]
     np.testing.assert_array_equal(resized[10], np.broadcast_to([10, 20, 30], (4, 4, 3)))
@@ -229,7 +229,7 @@ def test_training_windows_of_a_text_may_overlap(tmp_path):
     texts = [bytes(row).decode() for row in train.take(np.arange(len(train)))["x"]]
     assert texts == [("0123456789" * 3)[i : i + 5] for i in range(16)]  # none reaches into validation
     assert [bytes(row).decode() for row in validation.take(np.arange(2))["x"]] == ["01234", "56789"]
-    with pytest.raises(ValueError, match="stride is 0, but windows begin at least 1 token after another"):
+    with pytest.raises(ValueError, match="stride is 0, but must be at least 1"):
         data.text(tmp_path / "digits.txt", length=5, stride=0)
 
 
@@ -238,7 +238,7 @@ def test_bad_text(tmp_path):
     (tmp_path / "broken.txt.gz").write_bytes(b"not gzip")
     with pytest.raises(ValueError, match="not UTF-8 at byte 2; convert it"):
         data.text(tmp_path / "latin.txt", length=2, tokenizer="characters")
-    with pytest.raises(ValueError, match=r"length is 6, but .* has 5 tokens; give 1 … 5"):
+    with pytest.raises(ValueError, match=r"length is 6, but .* has 5 tokens; use 1 … 5"):
         data.text(tmp_path / "latin.txt", length=6)
     with pytest.raises(ValueError, match="tokenizer is 'words'"):
         data.text(tmp_path / "latin.txt", tokenizer="words")

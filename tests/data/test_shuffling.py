@@ -8,7 +8,7 @@ from genjax import data
 
 
 def test_every_example_comes_once_an_epoch():
-    epochs = data.order(jax.random.key(3), np.arange(7 * 50), 50).reshape(7, 50)
+    epochs = data.shuffle_indices(jax.random.key(3), np.arange(7 * 50), 50).reshape(7, 50)
     assert (np.sort(epochs, axis=1) == np.arange(50)).all()
     assert len({tuple(epoch) for epoch in epochs}) == 7
     assert epochs.dtype == np.int32
@@ -16,23 +16,25 @@ def test_every_example_comes_once_an_epoch():
 
 def test_any_piece_equals_the_whole():
     key = jax.random.key(1)
-    whole = data.order(key, np.arange(1000), 37)
+    whole = data.shuffle_indices(key, np.arange(1000), 37)
     shuffled = np.random.default_rng(0).permutation(1000)
-    np.testing.assert_array_equal(data.order(key, shuffled, 37), whole[shuffled])
-    np.testing.assert_array_equal(data.order(key, np.arange(990, 1000).reshape(2, 5), 37), whole[990:].reshape(2, 5))
+    np.testing.assert_array_equal(data.shuffle_indices(key, shuffled, 37), whole[shuffled])
+    np.testing.assert_array_equal(
+        data.shuffle_indices(key, np.arange(990, 1000).reshape(2, 5), 37), whole[990:].reshape(2, 5)
+    )
 
 
 def test_the_key_decides():
     positions = np.arange(100)
-    first = data.order(jax.random.key(0), positions, 100)
-    assert (first == data.order(jax.random.key(0), positions, 100)).all()
-    assert (first != data.order(jax.random.key(1), positions, 100)).any()
-    assert (first != data.order(jax.random.fold_in(jax.random.key(0), 1), positions, 100)).any()
+    first = data.shuffle_indices(jax.random.key(0), positions, 100)
+    assert (first == data.shuffle_indices(jax.random.key(0), positions, 100)).all()
+    assert (first != data.shuffle_indices(jax.random.key(1), positions, 100)).any()
+    assert (first != data.shuffle_indices(jax.random.fold_in(jax.random.key(0), 1), positions, 100)).any()
 
 
 def test_permutations_are_uniform():
     """All 24 orders of four examples are equally frequent, by a chi-squared test at 5 standard deviations."""
-    epochs = data.order(jax.random.key(5), np.arange(4 * 4800), 4).reshape(-1, 4)
+    epochs = data.shuffle_indices(jax.random.key(5), np.arange(4 * 4800), 4).reshape(-1, 4)
     _, counts = np.unique(epochs, axis=0, return_counts=True)
     assert len(counts) == 24
     assert ((counts - 200) ** 2 / 200).sum() < 23 + 5 * np.sqrt(2 * 23)
@@ -40,7 +42,7 @@ def test_permutations_are_uniform():
 
 def test_far_positions():
     start = 10**12 * 6
-    assert sorted(data.order(jax.random.key(0), np.arange(start, start + 6), 6)) == list(range(6))
+    assert sorted(data.shuffle_indices(jax.random.key(0), np.arange(start, start + 6), 6)) == list(range(6))
 
 
 @pytest.mark.parametrize(
@@ -54,4 +56,4 @@ def test_far_positions():
 )
 def test_bad_input(key, positions, size, message):
     with pytest.raises(ValueError, match=message):
-        data.order(key, positions, size)
+        data.shuffle_indices(key, positions, size)

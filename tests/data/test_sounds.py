@@ -34,7 +34,7 @@ def test_wav(tmp_path):
 def test_bad_wav(tmp_path):
     write_wav(tmp_path / "a.wav", np.zeros(9))
     write_wav(tmp_path / "b.wav", np.zeros(9), rate=16000)
-    with pytest.raises(ValueError, match=r"b\.wav has 16000 samples a second, but .*a\.wav has 8000"):
+    with pytest.raises(ValueError, match=r"b\.wav has 16000 samples per second, but .*a\.wav has 8000"):
         data.wav(tmp_path, length=3)
     write_wav(tmp_path / "eight.wav", np.zeros(9), width=1)
     with pytest.raises(ValueError, match=r"eight\.wav has 8-bit samples; convert it to 16-bit PCM"):
@@ -90,11 +90,11 @@ def test_oscillograms_reach_from_least_to_greatest():
 
 
 def test_bad_waveforms():
-    with pytest.raises(ValueError, match="encoding is 'alaw', but must be one of 'float', 'mu_law', 'linear'"):
+    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float', 'mu_law' or 'linear'"):
         data.Waveform(8000, "alaw")
-    with pytest.raises(ValueError, match="levels is 256 and encoding 'float'"):
+    with pytest.raises(ValueError, match=r"levels is 256, but must be .* None for 'float'; encoding is 'float'"):
         data.Waveform(8000, levels=256)
-    with pytest.raises(ValueError, match="levels is 1 and encoding 'mu_law'"):
+    with pytest.raises(ValueError, match=r"levels is 1, but must be in 2 … 65536 .* encoding is 'mu_law'"):
         data.Waveform(8000, "mu_law", 1)
     with pytest.raises(ValueError, match="sample_rate is 0"):
         data.Waveform(0)
@@ -116,7 +116,7 @@ def test_clips(tmp_path):
     np.testing.assert_array_equal(train["x"] * 2**15, [[0, 1], [3, 0], [4, 5], [6, 7]])
     np.testing.assert_array_equal(train["label"], [2, 3, 4, 4])
     assert dataset.num_classes == 6
-    starts = data.clips(path, label="digit", only_starts=True, test=1, **CLIPS)
+    starts = data.clips(path, label="digit", first_window_only=True, test=1, **CLIPS)
     np.testing.assert_array_equal(starts.splits["train"].arrays["x"] * 2**15, [[0, 1], [4, 5]])
     np.testing.assert_array_equal(starts.splits["test"].arrays["label"], [1])
     assert data.clips(path, **CLIPS).num_classes is None
@@ -127,7 +127,7 @@ def test_bad_clips(tmp_path):
     with pytest.raises(ValueError, match=r"holds .*'audio'.*, but not \['accent'\]"):
         data.clips(path, label="accent", **CLIPS)
     for label in ("digit", "short", "audio"):
-        with pytest.raises(ValueError, match=rf"{label} of .*labels are integers of shape \(3,\)"):
+        with pytest.raises(ValueError, match=rf"{label} of .*must be non-negative integers of shape \(3,\)"):
             data.clips(path, label=label, **CLIPS)
     with pytest.raises(ValueError, match=r"audio of .* is int16\[8\], .* the sum of length, 7"):
         data.clips(write_clips(tmp_path / "wrong.npz", length=np.array([3, 4])), **CLIPS)
@@ -184,7 +184,7 @@ def test_chorales_as_midi(tmp_path):
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
-        ([1], "holds no splits"),
+        ([1], "must hold splits"),
         ({"train": [[[60, "C"]]]}, r"holds the pitches \['C'\]"),
         ({"train": [[[128]]]}, r"holds the pitches \[128\]"),
         ({"train": [[[1, 2, 3]]]}, "a step of .* has 3 notes, but num_voices is 2"),

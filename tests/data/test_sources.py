@@ -112,3 +112,21 @@ def test_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_a_data_set_keeps_the_tokenizers_of_its_conditions():
+    arrays = {"x": np.zeros((2, 3), np.float32), "caption": np.array([[0, 1], [2, 1]])}
+    splits = {"train": data.ArraySource(arrays)}
+    tokenizer = data.Characters("abc")
+    dataset = data.Dataset(name="captioned", splits=splits, condition_tokenizers={"caption": tokenizer})
+    assert (
+        dataset.condition_tokenizers["caption"].decode(dataset.splits["train"].take(np.array([1]))["caption"][0])
+        == "cb"
+    )
+    assert data.digits().condition_tokenizers == {}
+    with pytest.raises(
+        ValueError, match=r"condition_tokenizers has 'text', but the conditions of 'c' are \['caption'\]"
+    ):
+        data.Dataset(name="c", splits=splits, condition_tokenizers={"text": tokenizer})
+    with pytest.raises(ValueError, match=r"holds 0 … 2, but num_tokens=2 allows 0 … 1"):
+        data.Dataset(name="c", splits=splits, condition_tokenizers={"caption": data.Characters("ab")})

@@ -22,7 +22,7 @@ GREY = data.Dataset(
 
 
 def test_channels_are_independent_images_of_the_split():
-    stacks = data.stacked(GREY, jax.random.key(0), num_channels=2, num_train=20_000)
+    stacks = data.stack(GREY, jax.random.key(0), num_channels=2, num_train=20_000)
     assert stacks.spec()["x"].shape == (2, 3, 2)
     assert set(stacks.spec()) == {"x"}
     x = stacks.splits["train"].take(np.arange(20_000))["x"]
@@ -32,13 +32,13 @@ def test_channels_are_independent_images_of_the_split():
     assert statistic < 99 + 4 * 14
     test = stacks.splits["test"].take(np.arange(5))["x"]
     assert test.min() >= 100
-    other = data.stacked(GREY, jax.random.key(1), num_channels=2, num_train=20_000).splits["train"]
+    other = data.stack(GREY, jax.random.key(1), num_channels=2, num_train=20_000).splits["train"]
     assert not np.array_equal(other.take(np.arange(20_000))["x"], x)
 
 
 def test_colour_and_empty_stacks_are_refused():
     colour = data.arrays(np.zeros((4, 2, 2, 3), np.uint8), name="colour")
-    with pytest.raises(ValueError, match=r"x of 'colour' has shape \(2, 2, 3\), but stacks are made of grey images"):
-        data.stacked(colour, jax.random.key(0), num_channels=2)
+    with pytest.raises(ValueError, match=r"x of 'colour' has shape \(2, 2, 3\), but must be grey images"):
+        data.stack(colour, jax.random.key(0), num_channels=2)
     with pytest.raises(ValueError, match="num_channels is 0"):
-        data.stacked(GREY, jax.random.key(0), num_channels=0)
+        data.stack(GREY, jax.random.key(0), num_channels=0)

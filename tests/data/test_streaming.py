@@ -1,4 +1,4 @@
-"""A stream gives exactly the batches that resident arrays give by ``order``."""
+"""A stream gives exactly the batches that resident arrays give by ``shuffle_indices``."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def resident_batch(source, key, step, batch_size, minibatches=1):
     """What the runner does with resident arrays."""
     positions = np.arange(step * batch_size * minibatches, (step + 1) * batch_size * minibatches)
     shape = (batch_size,) if minibatches == 1 else (minibatches, batch_size)
-    indices = data.order(key, positions.reshape(shape), len(source))
+    indices = data.shuffle_indices(key, positions.reshape(shape), len(source))
     return {name: array[indices] for name, array in source.arrays.items()}
 
 
@@ -78,11 +78,11 @@ def test_errors_of_reading_arrive():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 51}, r"batch_size is 51, but there are 50 examples; give 1 … 50"),
+        ({"batch_size": 51}, r"batch_size is 51, but there are 50 examples; use 1 … 50"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 10, "minibatches": 0}, "minibatches is 0"),
         ({"batch_size": 10, "start_step": -1}, "start_step is -1"),
-        ({"batch_size": 10, "shard": (0, 3)}, "batch_size is 10, but 3 shards must divide it"),
+        ({"batch_size": 10, "shard": (0, 3)}, "batch_size is 10, but must be divisible by 3 shards"),
         ({"batch_size": 10, "shard": (2, 2)}, r"shard is \(2, 2\)"),
     ],
 )

@@ -57,7 +57,7 @@ class TestTokenizers:
             tokenizer.decode([0, token])
 
     def test_a_character_outside_the_vocabulary_is_named(self):
-        with pytest.raises(ValueError, match="'z' is none of the 3 characters of the vocabulary, 'acb'"):
+        with pytest.raises(ValueError, match="'z' is not among the 3 characters of the vocabulary, 'acb'"):
             data.Characters("acb").encode("abzy")
 
     def test_all_are_tokenizers(self):
@@ -92,7 +92,7 @@ class TestBPE:
         assert repr(PIECES) == "BPE(num_tokens=280)"
         with pytest.raises(FileNotFoundError, match="no file"):
             data.BPE.load(tmp_path / "vocab.json")
-        with pytest.raises(ValueError, match=r"cannot use .*words\.json: the definition is none of a tokenizer"):
+        with pytest.raises(ValueError, match=r"cannot use .*words\.json: the definition is not that of a tokenizer"):
             data.BPE.load(write(tmp_path / "words.json", b"{}"))
 
     def test_files_of_others(self, tmp_path):
@@ -115,7 +115,10 @@ class TestBPE:
 
     @pytest.mark.parametrize(
         ("num_tokens", "message"),
-        [(255, "num_tokens is 255, but the bytes alone are 256"), (9000, r"pieces for \d+; give at most that")],
+        [
+            (255, "num_tokens is 255, but must be at least 256: one for each byte"),
+            (9000, r"must be at most \d+: no other pair occurs twice"),
+        ],
     )
     def test_numbers_of_tokens_that_cannot_be(self, num_tokens, message):
         with pytest.raises(ValueError, match=message):
@@ -145,17 +148,20 @@ class TestText:
         assert (same.levels, same.spec()["x"].dtype) == (256, np.uint8)
 
     @pytest.mark.parametrize(
-        ("chosen", "message"),
+        ("keywords", "message"),
         [
             ({"tokenizer": "bpe"}, "tokenizer is 'bpe', but num_tokens is missing"),
-            ({"num_tokens": 300}, "num_tokens is 300, but only tokenizer='bpe' is learned"),
-            ({"tokenizer": "words"}, "tokenizer is 'words'; give 'bytes', 'characters', 'bpe' or a data.Tokenizer"),
+            ({"num_tokens": 300}, "num_tokens is 300, but only tokenizer='bpe' uses it"),
+            (
+                {"tokenizer": "words"},
+                "tokenizer is 'words', but must be 'bytes', 'characters', 'bpe' or a data.Tokenizer",
+            ),
         ],
     )
-    @pytest.mark.parametrize("open_set", [data.text, data.lines, lambda _, **chosen: data.stdlib(**chosen)])
-    def test_bad_choices(self, tmp_path, open_set, chosen, message):
+    @pytest.mark.parametrize("open_set", [data.text, data.lines, lambda _, **keywords: data.stdlib(**keywords)])
+    def test_bad_choices(self, tmp_path, open_set, keywords, message):
         with pytest.raises(ValueError, match=message):
-            open_set(write(tmp_path / "a.txt", b"abc\ndef\n" * 9), **{"tokenizer": "bytes"} | chosen)
+            open_set(write(tmp_path / "a.txt", b"abc\ndef\n" * 9), **{"tokenizer": "bytes"} | keywords)
 
     @pytest.mark.parametrize("open_set", [data.text, data.lines])
     def test_bad_files(self, tmp_path, open_set):
@@ -165,7 +171,7 @@ class TestText:
             open_set(write(tmp_path / "none.txt.gz", b""))
         latin = write(tmp_path / "latin.txt", "a\nnaïve\n".encode("latin-1"))
         for tokenizer in ("characters", PIECES):
-            with pytest.raises(ValueError, match="not UTF-8 at byte 4; convert it, or read it by tokenizer='bytes'"):
+            with pytest.raises(ValueError, match="not UTF-8 at byte 4; convert it, or use tokenizer='bytes'"):
                 open_set(latin, tokenizer=tokenizer)
         with pytest.raises(FileNotFoundError, match="no file"):
             open_set(tmp_path / "nowhere.txt")
@@ -198,7 +204,7 @@ class TestLines:
         read = data.lines(path, tokenizer="bpe", num_tokens=257, validation=0)
         assert set(decoded(read, "train")) == {"ab\n\n", "é\n"}
         assert [len(row) for row in read.splits["train"].arrays["x"][:1]] == [3]
-        with pytest.raises(ValueError, match=r"num_tokens is 258, but the text has pieces for 257"):
+        with pytest.raises(ValueError, match=r"num_tokens is 258, but must be at most 257"):
             data.lines(path, tokenizer="bpe", num_tokens=258, validation=0)  # none with an end in it
 
     def test_bytes_that_are_no_text(self, tmp_path):
@@ -207,11 +213,11 @@ class TestLines:
 
     def test_bad_lines(self, tmp_path):
         path = write(tmp_path / "lines.txt", b"a\n\nabc\nabcd\n")
-        with pytest.raises(ValueError, match=r"length is 3, .* but line 3 of .* has 3 tokens; give length=5"):
+        with pytest.raises(ValueError, match=r"length is 3, .* but line 3 of .* has 3 tokens; use length=5"):
             data.lines(path, length=3)
         with pytest.raises(ValueError, match="has only empty lines"):
             data.lines(write(tmp_path / "blank.txt", b"\n\r\n\n"))
-        with pytest.raises(ValueError, match=r"'\\n' is none of the 4 characters"):
+        with pytest.raises(ValueError, match=r"'\\n' is not among the 4 characters"):
             data.lines(path, tokenizer=data.Characters("abcd"))
         with pytest.raises(ValueError, match="'digits' has no tokenizer"):
             data.end_of_line(data.digits())

@@ -137,13 +137,13 @@ def test_values_compare_hash_and_print():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: data.scale(1), "levels is 1, but it must be in 2"),
+        (lambda: data.scale(1), "levels is 1, but must be in 2"),
         (lambda: data.dynamic_binarization(2**17), "levels is 131072"),
         (lambda: data.static_binarization(threshold=1.0), "threshold is 1.0"),
         (lambda: data.dequantize(low=1.0), "low is 1.0 and high is 1.0, but low must be below high"),
         (
             lambda: data.dequantize()(jax.random.key(0), {"x": jnp.zeros((2, 2))}),
-            "x has dtype float32, but this transform acts on integers",
+            "x has dtype float32, but this transform needs integers",
         ),
     ],
 )
@@ -156,5 +156,5 @@ def test_gaussian_noise_has_its_scale():
     noisy = data.gaussian_noise(0.3)(jax.random.key(0), {"x": jnp.full((20_000, 2), 5.0)})["x"]
     np.testing.assert_allclose(noisy.mean(axis=0), 5.0, atol=5 * 0.3 / 20_000**0.5)
     np.testing.assert_allclose(noisy.std(axis=0), 0.3, rtol=5 / (2 * 20_000) ** 0.5)
-    with pytest.raises(ValueError, match=r"scale is 0.0, but must be positive and finite; 0.1 for standardized data"):
+    with pytest.raises(ValueError, match=r"scale is 0.0, but must be above 0; 0.1 is usual for standardized data"):
         data.gaussian_noise(0.0)

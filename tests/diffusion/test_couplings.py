@@ -82,7 +82,7 @@ class TestSinkhorn:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"epsilon": 0.0}, "epsilon is 0.0, but must be positive"),
+            ({"epsilon": 0.0}, "epsilon is 0.0, but must be above 0"),
             ({"num_iterations": 0}, "num_iterations is 0, but must be at least 1"),
         ],
     )

@@ -486,7 +486,7 @@ class TestErrors:
                 lambda: diffusion.samplers.PredictorCorrector(num_corrections=0),
                 "num_corrections is 0, .* use the predictor alone",
             ),
-            (lambda: diffusion.samplers.PredictorCorrector(snr=0.0), "snr is 0.0, but must be positive"),
+            (lambda: diffusion.samplers.PredictorCorrector(snr=0.0), "snr is 0.0, but must be above 0"),
         ],
     )
     def test_settings(self, make, message):

@@ -47,7 +47,7 @@ class TestWeightings:
         np.testing.assert_allclose(diffusion.weightings.VariationalBound()(process, t, errors), expected, rtol=1e-2)
 
     def test_gamma(self):
-        with pytest.raises(ValueError, match=r"gamma is 0, but must be positive; 5\.0 is usual"):
+        with pytest.raises(ValueError, match=r"gamma is 0, but must be above 0; 5\.0 is usual"):
             diffusion.weightings.MinSNR(0)
 
 
@@ -87,5 +87,5 @@ class TestTimes:
 
     @pytest.mark.parametrize("distribution", [diffusion.times.LogNormal, diffusion.times.LogitNormal])
     def test_standard_deviations(self, distribution):
-        with pytest.raises(ValueError, match=r"std is 0\.0, but must be positive"):
+        with pytest.raises(ValueError, match=r"std is 0\.0, but must be above 0"):
             distribution(std=0.0)

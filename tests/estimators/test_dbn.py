@@ -52,7 +52,7 @@ def test_the_same_random_state_is_the_same_net(net):
     [
         ({"n_components": (3,)}, r"len\(num_hidden\) is 1, but must be at least 2"),
         ({"n_tuning_iter": -1}, "n_tuning_iter is -1, but must be at least 0"),
-        ({"tuning_rate": 0.0}, "tuning_rate is 0.0, but must be positive and finite"),
+        ({"tuning_rate": 0.0}, "tuning_rate is 0.0, but must be above 0"),
         ({"units": "binary"}, "units is 'binary', but must be an object such as boltzmann.Gaussian"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
     ],

@@ -159,7 +159,7 @@ def test_progress_is_shown_on_stderr_when_asked_for(machine, capsys):
         ({"n_components": 0}, "n_components is 0, but must be at least 1"),
         ({"n_iter": 0}, "n_iter is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
-        ({"learning_rate": -0.1}, "learning_rate is -0.1, but must be positive"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1, but must be above 0"),
         ({"sparsity": 1.0}, r"sparsity is 1.0, but must be in \(0, 1\)"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
         ({"n_temperatures": 0}, "n_temperatures is 0, but must be at least 1"),

@@ -169,7 +169,7 @@ def test_what_cannot_be_compared_is_refused(pair):
         kernels.kernel_distance(x, y[:1])
     with pytest.raises(ValueError, match="generated has 4 features, but reference has 5"):
         kernels.mmd_squared(x, y[:, :4])
-    with pytest.raises(ValueError, match=r"bandwidths are \[0.0\], but each must be positive"):
+    with pytest.raises(ValueError, match=r"bandwidths are \(0.0,\), but must be at least one, and between"):
         kernels.mmd_squared(x, y, bandwidths=(0.0,))
     with pytest.raises(ValueError, match="chunk_size is 0"):
         kernels.kernel_distance(x, y, chunk_size=0)

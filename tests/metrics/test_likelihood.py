@@ -74,7 +74,7 @@ class TestConversions:
 
     @pytest.mark.parametrize("width", [0.0, -1.0, math.inf, math.nan])
     def test_a_width_is_positive(self, width):
-        with pytest.raises(ValueError, match=f"bin_width is {width}, but must be positive; use None"):
+        with pytest.raises(ValueError, match=f"bin_width is {width}, but must be (above 0|finite); use None"):
             bits_per_dim(-1.0, 1, bin_width=width)
 
 
@@ -160,7 +160,9 @@ class TestLikelihoodUnits:
             assert re.search(reason, unit["reason"])
 
     def test_guarantees_are_those_of_log_likelihoods(self):
-        with pytest.raises(ValueError, match="guarantee is 'upper bound', but must be one of exact, lower bound"):
+        with pytest.raises(
+            ValueError, match="guarantee is 'upper bound', but must be 'exact', 'lower bound' or 'estimate'"
+        ):
             LikelihoodUnits(num_dims=3, discrete=True, levels=2).convert(np.zeros(2), "upper bound")
 
 

@@ -100,7 +100,7 @@ def test_each_channel_is_read_by_itself():
 def test_what_has_no_modes_is_refused():
     with pytest.raises(ValueError, match="modes are"):
         GaussianModes(modes=(), scale=1.0)
-    with pytest.raises(ValueError, match=r"scale is 0.0, but must be positive"):
+    with pytest.raises(ValueError, match=r"scale is 0.0, but must be above 0"):
         GaussianModes(modes=((0.0,),), scale=0.0)
     with pytest.raises(ValueError, match="points of 1 coordinates"):
         metric = GaussianModes(modes=((0.0,),), scale=1.0)

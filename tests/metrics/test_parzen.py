@@ -105,7 +105,7 @@ def test_it_ranks_cluster_centres_above_the_truth():
 
 
 def test_what_makes_no_density_is_refused():
-    with pytest.raises(ValueError, match=r"bandwidth is 0.0, but must be positive"):
+    with pytest.raises(ValueError, match=r"bandwidth is 0.0, but must be above 0"):
         parzen.parzen_log_likelihood(np.ones((2, 1)), np.ones((2, 1)), bandwidth=0.0)
     with pytest.raises(ValueError, match="bandwidths is empty"):
         parzen.parzen_bandwidth(np.ones((2, 1)), np.ones((2, 1)), ())

@@ -104,5 +104,5 @@ def test_refusals():
         mmd_test(key, x, x[:1])
     with pytest.raises(ValueError, match="generated has 1 features, but reference has 2"):
         mmd_test(key, x, x[:, :1])
-    with pytest.raises(ValueError, match=r"bandwidths are \[0.0\], but each must be positive"):
+    with pytest.raises(ValueError, match=r"bandwidths are \(0.0,\), but must be at least one, and between"):
         mmd_test(key, x, x, bandwidths=(0.0,))

@@ -149,5 +149,5 @@ def test_samples_have_the_mean_and_distribution_they_claim(likelihood):
 def test_errors_name_value_limit_and_cure():
     with pytest.raises(ValueError, match=r"log_scale is 30.0, but must be in \[-20, 20\]; rescale"):
         Gaussian(log_scale=30.0)
-    with pytest.raises(ValueError, match="levels is 1, but data need at least 2 values; use 256"):
+    with pytest.raises(ValueError, match="levels is 1, but must be at least 2; use 256"):
         DiscretizedLogistic(levels=1)

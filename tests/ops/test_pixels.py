@@ -53,8 +53,8 @@ def test_masses_of_all_colours_sum_to_one_and_are_products_of_conditionals():
     log_prob = distribution.log_prob(rows, colours)
     np.testing.assert_allclose(jnp.exp(log_prob).sum(), 1.0, atol=1e-5)
     conditionals = [jax.nn.log_softmax(distribution.logits(rows, colours, channel)) for channel in range(3)]
-    chosen = [each[jnp.arange(len(colours)), colours[:, channel]] for channel, each in enumerate(conditionals)]
-    np.testing.assert_allclose(sum(chosen), log_prob, rtol=1e-5, atol=1e-5)
+    log_masses = [each[jnp.arange(len(colours)), colours[:, channel]] for channel, each in enumerate(conditionals)]
+    np.testing.assert_allclose(sum(log_masses), log_prob, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_of_a_channel_do_not_see_later_ones():
@@ -62,10 +62,10 @@ def test_logits_of_a_channel_do_not_see_later_ones():
     outputs, x = random_outputs(distribution, 3, rows=4, scale=1.0), jnp.arange(12).reshape(4, 3) % 9
     for channel in range(3):
         others = x.at[:, channel:].set(0)
-        seen = distribution.logits(outputs, x, channel)
-        np.testing.assert_array_equal(seen, distribution.logits(outputs, others, channel))
+        logits = distribution.logits(outputs, x, channel)
+        np.testing.assert_array_equal(logits, distribution.logits(outputs, others, channel))
         if channel:
-            assert np.abs(seen - distribution.logits(outputs, x.at[:, channel - 1].add(1), channel)).max() > 1e-3
+            assert np.abs(logits - distribution.logits(outputs, x.at[:, channel - 1].add(1), channel)).max() > 1e-3
 
 
 def test_mixture_against_scipy():

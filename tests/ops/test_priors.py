@@ -52,21 +52,21 @@ def test_density_integrates_to_one(prior, mass):
 def test_draws_follow_the_density(prior, mass):
     """Pearson's test on all bins that expect five draws or more, and one of the rest."""
     count = 100_000
-    seen, expected = histogram(prior.sample(jax.random.key(0), count)), count * mass[prior]
+    observed, expected = histogram(prior.sample(jax.random.key(0), count)), count * mass[prior]
     frequent = expected >= 5
-    seen = [*seen[frequent], seen[~frequent].sum()]
+    observed = [*observed[frequent], observed[~frequent].sum()]
     expected = np.array([*expected[frequent], expected[~frequent].sum()])
-    assert sum(seen) == count  # none outside the bins
-    assert stats.chisquare(seen, expected * count / expected.sum()).pvalue > 1e-3
+    assert sum(observed) == count  # none outside the bins
+    assert stats.chisquare(observed, expected * count / expected.sum()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("prior", named([PETALS, ROLL]))
 def test_classes_in_equal_parts_are_the_whole(prior, mass):
     count = 100_000
     labels = jnp.arange(count, dtype=jnp.int32) % prior.num_classes
-    seen, expected = histogram(prior.sample(jax.random.key(1), count, labels)), count * mass[prior]
+    observed, expected = histogram(prior.sample(jax.random.key(1), count, labels)), count * mass[prior]
     frequent = expected >= 5
-    deviation = (seen - expected)[frequent] ** 2 / expected[frequent]
+    deviation = (observed - expected)[frequent] ** 2 / expected[frequent]
     # Draws of fixed classes vary less than free ones, never more.
     assert deviation.sum() < stats.chi2.isf(1e-3, frequent.sum())
 
@@ -149,10 +149,10 @@ def test_are_priors_and_values(prior):
     [
         (lambda: StandardNormal(0), "dim is 0, but must be at least 1"),
         (lambda: GaussianMixture(num_components=0), "num_components is 0, but must be at least 1"),
-        (lambda: GaussianMixture(tangential_scale=0.0), "tangential_scale is 0.0, but it must be positive"),
+        (lambda: GaussianMixture(tangential_scale=0.0), "tangential_scale is 0.0, but must be above 0"),
         (lambda: SwissRoll(num_classes=0), "num_classes is 0, but must be at least 1"),
         (lambda: SwissRoll(scale=0.001), "scale is 0.001, but must be at least 0.01, for the quadrature"),
-        (lambda: SwissRoll(radius=-1.0), "radius is -1.0, but it must be positive"),
+        (lambda: SwissRoll(radius=-1.0), "radius is -1.0, but must be above 0"),
     ],
 )
 def test_refuses_settings(make, message):

@@ -119,7 +119,7 @@ class TestRestart:
                 indices = quantization.nearest_code(codebook.codes, vectors)
                 codebook = quantization.update_codebook(codebook, vectors, indices, 0.9)
                 codebook = quantization.restart_dead_codes(codebook, key, vectors, threshold)
-                return codebook, quantization.codebook_usage(indices, 8)
+                return codebook, quantization.code_usage(indices, 8)
 
             return jax.lax.scan(step, away, jax.random.split(jax.random.key(1), 60))[1][-1]
 
@@ -197,5 +197,5 @@ class TestUse:
     )
     def test_exact_values(self, indices, usage, expected):
         indices = jnp.array(indices)
-        assert quantization.codebook_usage(indices, 8) == usage
-        np.testing.assert_allclose(quantization.perplexity(indices, 8), expected, rtol=1e-6)
+        assert quantization.code_usage(indices, 8) == usage
+        np.testing.assert_allclose(quantization.code_perplexity(indices, 8), expected, rtol=1e-6)

@@ -64,7 +64,7 @@ def test_the_cost_nears_that_of_the_exact_assignment_from_above():
     ("cost", "epsilon", "iterations", "message"),
     [
         (np.ones(3), 0.1, 5, r"cost has shape \(3,\), but must be \(N, M\)"),
-        (np.ones((3, 3)), 0.0, 5, "epsilon is 0.0, but must be positive"),
+        (np.ones((3, 3)), 0.0, 5, "epsilon is 0.0, but must be above 0"),
         (np.ones((3, 3)), 0.1, 0, "num_iterations is 0, but must be at least 1"),
     ],
 )

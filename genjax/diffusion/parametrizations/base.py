@@ -38,6 +38,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
+from genjax.ops import check_positive
 
 
 class Prediction(NamedTuple):
@@ -58,8 +59,7 @@ class Parametrization(abc.ABC):
     data_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.data_scale > 0:
-            raise ValueError(f"data_scale is {self.data_scale}, but a standard deviation is positive; 1.0 is usual")
+        check_positive("data_scale", self.data_scale, "; 1.0 is usual")
 
     def input_scale(self, level: Level) -> Array:
         """Return 1/r, the factor of x_t in the network's input."""

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, check_positive
 
 
 @final
@@ -42,8 +42,7 @@ class PredictorCorrector(Sampler):
 
     def __post_init__(self) -> None:
         check_at_least("num_corrections", self.num_corrections, 1, "; or use the predictor alone")
-        if not self.snr > 0:
-            raise ValueError(f"snr is {self.snr}, but must be positive; 0.16 is usual")
+        check_positive("snr", self.snr, "; 0.16 is usual")
 
     @property
     def evaluations(self) -> int:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.diffusion.processes import NoiseProcess
 from genjax.diffusion.times.base import clip_to_process
+from genjax.ops import check_positive
 
 
 @final
@@ -62,5 +63,4 @@ def _normal_quantile(u: Array) -> Array:
 
 
 def _check_std(std: float) -> None:
-    if not std > 0:
-        raise ValueError(f"std is {std}, but must be positive; 1.0 is usual")
+    check_positive("std", std, "; 1.0 is usual")

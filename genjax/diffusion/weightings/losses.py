@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.diffusion.processes import NoiseProcess, rates
 from genjax.diffusion.weightings.base import Errors
+from genjax.ops import check_positive
 
 
 @final
@@ -57,8 +58,7 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
-        if not self.gamma > 0:
-            raise ValueError(f"gamma is {self.gamma}, but must be positive; 5.0 is usual")
+        check_positive("gamma", self.gamma, "; 5.0 is usual")
 
     def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
         """See ``Weighting``."""

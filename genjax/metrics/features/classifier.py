@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,10 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, Batch, PyTree, stream_key
-from genjax.data import ArraySource, Dataset, materialize, order
-from genjax.data.cache import Arrays, cached_arrays
+from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
+from genjax.data.cache import Arrays, cache_arrays
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
+from genjax.ops import check_positive
 
 STEPS_AT_ONCE = 50  # in one dispatch, between two turns of the progress bar
 SCALED_BY = 10_000  # examples, the first ones, whose mean and deviation standardize all
@@ -99,8 +99,7 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if min(self.widths, default=1) < 1:
             raise ValueError(f"widths are {self.widths}, but every layer needs at least 1 channel")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be positive")
+        check_positive("learning_rate", self.learning_rate)
 
 
 @final
@@ -162,7 +161,7 @@ def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
             accuracy=None if np.isnan(kept["accuracy"]) else float(kept["accuracy"]),
         )
 
-    return cached_arrays(f"{apply.name}-seed{recipe.seed}-{told}", make, use)
+    return cache_arrays(f"{apply.name}-seed{recipe.seed}-{told}", make, use)
 
 
 def _checked(dataset: Dataset) -> tuple[int, int]:
@@ -248,7 +247,7 @@ def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> 
     positions = np.arange(recipe.steps * batch_size).reshape(recipe.steps, batch_size)
     with tqdm(total=recipe.steps, desc=f"training {apply.name}", unit="step", leave=False) as bar:
         for start in range(0, recipe.steps, STEPS_AT_ONCE):
-            rows = order(stream_key(root, "data"), positions[start : start + STEPS_AT_ONCE], len(train))
+            rows = shuffle_indices(stream_key(root, "data"), positions[start : start + STEPS_AT_ONCE], len(train))
             several = _steps(apply, levels, recipe, variables, state, batch, jnp.asarray(rows))
             variables, state = jax.block_until_ready(several)
             bar.update(len(rows))

@@ -1,7 +1,7 @@
-"""Straight-through gradients: replace a value, and differentiate as if it had not been replaced.
+"""Straight-through gradients: replace a value, but differentiate as if it had not been replaced.
 
-Rounding, quantizing and clipping have zero gradients almost everywhere. The straight-through estimator takes the
-derivative of the identity instead, so that a value beyond a bound still receives the gradient that can bring it back
+Rounding, quantizing and clipping have zero gradients almost everywhere. The straight-through estimator uses the
+derivative of the identity instead, so that a value outside its bounds still receives a gradient that can bring it back
 (Yoshua Bengio, Nicholas Léonard and Aaron Courville 2013, arXiv:1308.3432).
 """
 
@@ -14,7 +14,7 @@ from genjax.core import Array
 
 
 def clip_straight_through(value: Array, low: float, high: float) -> Array:
-    """Clip to [low, high]; gradients pass as through the identity.
+    """Clip to [low, high], with the gradient of the identity.
 
     >>> clip_straight_through(jnp.float32(100.0), -20.0, 20.0).item()
     20.0
@@ -26,7 +26,7 @@ def clip_straight_through(value: Array, low: float, high: float) -> Array:
 
 @jax.custom_jvp
 def straight_through(value: Array, replacement: Array) -> Array:
-    """Return ``replacement``, of the same shape, as a constant, with gradients to ``value`` as if it were that.
+    """Return ``replacement``, of the same shape, and pass its gradient to ``value``; none reaches ``replacement``.
 
     >>> jax.grad(lambda z: straight_through(z, jnp.round(z)) ** 2)(0.9).item()
     2.0
@@ -38,8 +38,3 @@ def straight_through(value: Array, replacement: Array) -> Array:
 @straight_through.defjvp
 def _identity_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return primals[1], tangents[0]
-
-
-def at_least_float32(value: Array) -> Array:
-    """Widen half precision to float32 and leave the rest: log-likelihoods are never summed in half precision."""
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))

@@ -1,4 +1,4 @@
-"""Ordinary differential equations: an explicit Runge–Kutta method of order 5, with steps as a tolerance asks for.
+"""Ordinary differential equations: an explicit Runge–Kutta method of order 5 with adaptive steps.
 
 Tsit5: Charalampos Tsitouras, 2011. Solved by diffrax: Patrick Kidger, 2021, arXiv:2202.02435.
 """
@@ -15,21 +15,21 @@ import jax.numpy as jnp
 from genjax.core import Array, PyTree
 from genjax.ops.checks import check_at_least
 
-Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> derivatives, shaped as the state
+Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> time derivative of the state
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """How an ordinary differential equation is integrated: Tsit5, with adaptive steps.
+    """A solver of ordinary differential equations: Tsit5 with adaptive steps.
 
     Attributes:
-      rtol: error that a step may make, relative to the value; for every element.
-      atol: error that it may make beside that.
-      max_steps: how many steps there may be.
-      adjoint: "checkpoint" differentiates the steps themselves, recomputing them from some that are kept: gradients of
-        what was computed. "backsolve" solves the adjoint equation backwards: gradients to the tolerance, in memory that
-        does not depend on ``max_steps``.
+      rtol: relative error tolerance of a step, for each element, in [1e-7, 1).
+      atol: absolute error tolerance of a step, for each element, in [1e-7, 1).
+      max_steps: maximum number of steps.
+      adjoint: "checkpoint" differentiates the steps themselves, recomputing them from checkpoints: exact gradients of
+        the numerical solution. "backsolve" solves the adjoint equation backwards: gradients to the tolerance, with
+        memory that does not depend on ``max_steps``.
     """
 
     rtol: float = 1e-5
@@ -40,56 +40,71 @@ class Solver:
     def __post_init__(self) -> None:
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
             if not 1e-7 <= value < 1:
-                raise ValueError(
-                    f"{name} is {value}, but must be in [1e-7, 1): float32 has no more digits; 1e-5 is usual"
-                )
+                raise ValueError(f"{name} is {value}, but must be in [1e-7, 1), the precision of float32; try 1e-5")
         check_at_least("max_steps", self.max_steps, 1)
         if self.adjoint not in ("checkpoint", "backsolve"):
             raise ValueError(f"adjoint is {self.adjoint!r}, but must be 'checkpoint' or 'backsolve'")
 
     def solve(
-        self, rates: Rates, start: Array | float, end: Array | float, state: PyTree, args: PyTree
+        self,
+        rates: Rates,
+        start: Array | float,
+        end: Array | float,
+        state: PyTree,
+        args: PyTree,
+        integrals: PyTree | None = None,
     ) -> tuple[PyTree, Array, Array]:
         """Integrate from one time to another.
 
         Args:
-          rates: the equation. What gradients are to reach comes to it by ``args``.
-          start: time of ``state``.
-          end: time to reach, before or after ``start``.
-          state: two trees of arrays: what the tolerance is kept for, and mere integrals over time, which it is
-            not; neither is empty.
-          args: what ``rates`` gets, arrays too.
+          rates: right-hand side, ``(t, state, args) -> derivative``, or with ``integrals``
+            ``(t, state, args) -> (derivative, integrands)``. Gradients reach ``args``, but no closed-over arrays.
+          start: initial time.
+          end: final time, before or after ``start``.
+          state: initial value, a tree of arrays, whose error the tolerances bound.
+          args: tree of arrays that ``rates`` receives.
+          integrals: initial values of integrals over time, whose error does not affect the steps.
 
         Returns:
-          The state at the end, whether the end was reached, and the number of steps taken.
+          The final state, or with ``integrals`` the pair of both; whether ``end`` was reached; the number of steps.
+
+        >>> import jax.numpy as jnp
+        >>> y, success, _ = Solver().solve(lambda t, y, rate: rate * y, 0.0, 1.0, jnp.ones(1), jnp.log(2.0))
+        >>> bool(success), round(float(y[0]), 4)
+        (True, 2.0)
         """
         import diffrax
+
+        def vector_field(t: Array, both: PyTree, args: PyTree) -> PyTree:
+            rate = rates(t, both[0], args)
+            return (rate,) if integrals is None else rate
 
         def control(norm: Callable[[PyTree], Array]) -> diffrax.PIDController:
             return diffrax.PIDController(rtol=self.rtol, atol=self.atol, norm=norm)
 
         if self.adjoint == "checkpoint":
             adjoint = diffrax.RecursiveCheckpointAdjoint()
-        else:  # gradients of parameters are mere integrals too: Kidger, Chen & Lyons (2021), arXiv:2009.09457
-            kept = control(lambda both: _largest((both[0][0], both[1][0])))  # of the state, and of its adjoint
-            adjoint = diffrax.BacksolveAdjoint(stepsize_controller=kept)
+        else:  # parameter gradients are such integrals too: Kidger, Chen & Lyons (2021), arXiv:2009.09457
+            controller = control(lambda both: _max_norm((both[0][0], both[1][0])))  # of the state and its adjoint
+            adjoint = diffrax.BacksolveAdjoint(stepsize_controller=controller)
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(rates),  # pyright: ignore[reportArgumentType]
+            diffrax.ODETerm(vector_field),  # pyright: ignore[reportArgumentType]
             diffrax.Tsit5(),
             t0=start,
             t1=end,
             dt0=None,
-            y0=state,
+            y0=(state,) if integrals is None else (state, integrals),
             args=args,
-            stepsize_controller=control(lambda state: _largest(state[0])),
+            stepsize_controller=control(lambda both: _max_norm(both[0])),
             adjoint=adjoint,
             max_steps=self.max_steps,
             throw=False,
         )
-        reached = solution.result == diffrax.RESULTS.successful
-        return jax.tree.map(lambda last: last[0], solution.ys), reached, solution.stats["num_steps"]
+        success = solution.result == diffrax.RESULTS.successful
+        both = jax.tree.map(lambda last: last[0], solution.ys)
+        return both[0] if integrals is None else both, success, solution.stats["num_steps"]
 
 
-def _largest(values: PyTree) -> Array:
-    """The largest magnitude, so that a tolerance holds for every element, however many there are."""
+def _max_norm(values: PyTree) -> Array:
+    """Return the largest magnitude, so that the tolerance holds for each element, however many there are."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(values)]))

@@ -25,17 +25,17 @@ TINY_IMAGE = {"features": 4, "num_blocks": 0}
 class Case:
     bijection: Any
     shape: tuple[int, ...] = (4,)
-    context: int | None = None  # its length
+    condition: int | None = None  # its length
     unit: bool = False  # data in [0, 1], and not all of the real line
     reverse: bool = False  # whether it differentiates in reverse mode alone
 
 
-def coupling(transformer, net=MLP_NET, **options):
-    return flow.Coupling(transformer=transformer, net=net, **options)
+def coupling(transform, net=MLP_NET, **options):
+    return flow.Coupling(transform=transform, net=net, **options)
 
 
-def autoregressive(transformer, **options):
-    return flow.MaskedAutoregressive(transformer=transformer, features=(6, 5), activation=jnp.tanh, **options)
+def autoregressive(transform, **options):
+    return flow.MaskedAutoregressive(transform=transform, features=(6, 5), activation=jnp.tanh, **options)
 
 
 ADDITIVE, AFFINE = flow.Additive(), flow.Affine()
@@ -44,35 +44,37 @@ SCALE = flow.Chain((flow.Squeeze(), coupling(AFFINE, PIXEL_NET)))
 PYRAMID = flow.MultiScale(shape=IMAGE, scales=(SCALE, SCALE), net=PIXEL_NET)
 PAIR = flow.Chain((flow.ActNorm(), coupling(SPLINE), coupling(SPLINE, flip=True)))
 MIXED = flow.Chain((flow.ActNorm(), flow.InvertibleLinear(), coupling(AFFINE)))
-REAL_NVP_IMAGE = flow.real_nvp_image(shape=IMAGE, num_scales=2, num_layers=2, before=(flow.Logit(),), **TINY_IMAGE)
+REAL_NVP_IMAGE = flow.real_nvp_image(
+    shape=IMAGE, num_scales=2, num_layers=2, preprocess_bijections=(flow.Logit(),), **TINY_IMAGE
+)
 
 LAYERS = {
     "coupling, additive": Case(coupling(ADDITIVE)),
     "coupling, affine": Case(coupling(AFFINE)),
-    "coupling, affine, context": Case(coupling(AFFINE), context=3),
-    "coupling, spline, flip, context": Case(coupling(SPLINE, flip=True), context=3),
+    "coupling, affine, condition": Case(coupling(AFFINE), condition=3),
+    "coupling, spline, flip, condition": Case(coupling(SPLINE, flip=True), condition=3),
     "coupling, spline, two dimensions": Case(coupling(SPLINE), (2,)),
     "coupling, spline, channels": Case(coupling(SPLINE, PIXEL_NET, flip=True), (2, 2, 3)),
     "coupling, additive, checkerboard": Case(coupling(ADDITIVE, PIXEL_NET, parts="checkerboard"), (2, 2, 1)),
-    "coupling, affine, checkerboard, context": Case(
-        coupling(AFFINE, PIXEL_NET, parts="checkerboard"), (3, 4, 1), context=3
+    "coupling, affine, checkerboard, condition": Case(
+        coupling(AFFINE, PIXEL_NET, parts="checkerboard"), (3, 4, 1), condition=3
     ),
     "coupling, spline, checkerboard, flip": Case(
         coupling(SPLINE, PIXEL_NET, parts="checkerboard", flip=True), (2, 3, 2)
     ),
     "autoregressive, additive": Case(autoregressive(ADDITIVE)),
     "autoregressive, affine": Case(autoregressive(AFFINE)),
-    "autoregressive, affine, context": Case(autoregressive(AFFINE), context=3),
+    "autoregressive, affine, condition": Case(autoregressive(AFFINE), condition=3),
     "autoregressive, affine, jacobi": Case(autoregressive(AFFINE, inversion="jacobi")),
     "autoregressive, spline": Case(autoregressive(SPLINE)),
-    "autoregressive, spline, jacobi, context": Case(autoregressive(SPLINE, inversion="jacobi"), context=3),
+    "autoregressive, spline, jacobi, condition": Case(autoregressive(SPLINE, inversion="jacobi"), condition=3),
     "autoregressive, spline, one dimension": Case(autoregressive(SPLINE), (1,)),
-    "inverse autoregressive, affine, context": Case(flow.Inverse(autoregressive(AFFINE)), context=3),
+    "inverse autoregressive, affine, condition": Case(flow.Inverse(autoregressive(AFFINE)), condition=3),
     "inverse autoregressive, jacobi": Case(flow.Inverse(autoregressive(SPLINE, inversion="jacobi"))),
     "elementwise, additive": Case(flow.Elementwise(ADDITIVE)),
-    "elementwise, affine, context": Case(flow.Elementwise(AFFINE), context=3),
+    "elementwise, affine, condition": Case(flow.Elementwise(AFFINE), condition=3),
     "elementwise, spline, images": Case(flow.Elementwise(SPLINE), (2, 2, 2)),
-    "elementwise, spline, images, context": Case(flow.Elementwise(SPLINE), (2, 2, 2), context=3),
+    "elementwise, spline, images, condition": Case(flow.Elementwise(SPLINE), (2, 2, 2), condition=3),
     "actnorm": Case(flow.ActNorm()),
     "actnorm, images": Case(flow.ActNorm(), IMAGE),
     "linear, rotation": Case(flow.InvertibleLinear()),
@@ -87,21 +89,21 @@ LAYERS = {
 }
 STACKS = {
     "multiscale": Case(flow.MultiScale(shape=(4, 8, 1), scales=(SCALE, SCALE)), (4, 8, 1)),
-    "multiscale, net, context": Case(PYRAMID, IMAGE, context=3),
+    "multiscale, net, condition": Case(PYRAMID, IMAGE, condition=3),
     "chain of nothing": Case(flow.Chain(())),
     "chain": Case(flow.Chain((flow.Logit(), flow.Reshape((2, 2), (4,)), flow.ActNorm(), PAIR)), (2, 2), unit=True),
     "inverse of a chain": Case(flow.Inverse(MIXED)),
-    "scan, context": Case(flow.Scan(PAIR, 2), context=3),
+    "scan, condition": Case(flow.Scan(PAIR, 2), condition=3),
     "scan, inverted on the way back": Case(flow.Scan(MIXED, 3, "invert", unroll=2), reverse=True),
-    "nice": Case(flow.nice(shape=(4,), **TINY).bijection, context=3),
-    "real_nvp": Case(flow.real_nvp(shape=(4,), **TINY).bijection, context=3),
+    "nice": Case(flow.nice(shape=(4,), **TINY).bijection, condition=3),
+    "real_nvp": Case(flow.real_nvp(shape=(4,), **TINY).bijection, condition=3),
     "real_nvp_image": Case(REAL_NVP_IMAGE.bijection, IMAGE, unit=True),
-    "glow": Case(flow.glow(shape=IMAGE, num_steps=2, **TINY_IMAGE).bijection, IMAGE, context=3),
-    "maf": Case(flow.maf(shape=(4,), **TINY).bijection, context=3),
-    "iaf": Case(flow.iaf(shape=(4,), **TINY).bijection, context=3),
-    "nsf, coupling": Case(flow.nsf(shape=(4,), **TINY).bijection, context=3),
+    "glow": Case(flow.glow(shape=IMAGE, num_steps=2, **TINY_IMAGE).bijection, IMAGE, condition=3),
+    "maf": Case(flow.masked_autoregressive_flow(shape=(4,), **TINY).bijection, condition=3),
+    "iaf": Case(flow.inverse_autoregressive_flow(shape=(4,), **TINY).bijection, condition=3),
+    "nsf, coupling": Case(flow.neural_spline_flow(shape=(4,), **TINY).bijection, condition=3),
     "nsf, autoregressive, images": Case(
-        flow.nsf(shape=(2, 2, 1), kind="autoregressive", **TINY).bijection, (2, 2, 1), context=3
+        flow.neural_spline_flow(shape=(2, 2, 1), kind="autoregressive", **TINY).bijection, (2, 2, 1), condition=3
     ),
 }
 CASES = LAYERS | STACKS
@@ -139,9 +141,9 @@ class Results:
 
         self.x, mixed = data(), data()
         mixed = mixed.at[0].set(self.x[0])
-        context = None if case.context is None else normal(BATCH, case.context)
+        condition = None if case.condition is None else normal(BATCH, case.condition)
         # Constants are those of ``init``; parameters are drawn, as what ``init`` begins with is too simple.
-        example = (jax.random.key(0), *jax.tree.map(jnp.float32, (self.x, context)))
+        example = (jax.random.key(0), *jax.tree.map(jnp.float32, (self.x, condition)))
         shapes = jax.eval_shape(case.bijection.init, *example).params
         params = jax.tree.map(lambda p: scale * normal(DRAWS, *p.shape), shapes)
         state = jax.jit(lambda *example: case.bijection.init(*example).state, compiler_options=QUICK)(*example)
@@ -152,25 +154,25 @@ class Results:
         forward = functools.partial(forward_and_jacobian, case)
         forward = jax.jit(jax.vmap(forward, (draws, None, None), axis_size=DRAWS), compiler_options=QUICK)
         inverse = jax.jit(jax.vmap(case.bijection.inverse, (draws, 0, None), axis_size=DRAWS), compiler_options=QUICK)
-        self.y, self.log_det, self.jacobian = forward(own, self.x, context)
-        self.back, self.log_det_back = inverse(own, self.y, context)
-        mixed_y, mixed_log_det, _ = forward(own, mixed, context)
+        self.y, self.log_det, self.jacobian = forward(own, self.x, condition)
+        self.back, self.log_det_back = inverse(own, self.y, condition)
+        mixed_y, mixed_log_det, _ = forward(own, mixed, condition)
         self.mixed = mixed_y[:, 0], mixed_log_det[:, 0]
-        self.mixed_back = inverse(own, mixed_y, context)[0][:, 0]
+        self.mixed_back = inverse(own, mixed_y, condition)[0][:, 0]
         # From noise and back, one draw after the other as the forward program takes one batch for all.
         self.noise = self.y if case.unit else jnp.broadcast_to(normal(*self.y.shape[1:])[None], self.y.shape)
-        there = inverse(own, self.noise, context)[0]
-        again = [forward(own, x, context)[0][i] for i, x in enumerate(there)]
+        there = inverse(own, self.noise, condition)[0]
+        again = [forward(own, x, condition)[0][i] for i, x in enumerate(there)]
         self.noise_back = np.stack(again)
 
 
-def forward_and_jacobian(case, variables, x, context):
+def forward_and_jacobian(case, variables, x, condition):
     """Return y, its log-determinant and the Jacobian matrix (B, D, D) of every example."""
     rows = x.reshape(len(x), -1)
     basis = jnp.eye(rows.shape[1], dtype=x.dtype)
 
     def run(rows):
-        return case.bijection.forward(variables, rows.reshape(x.shape), context)
+        return case.bijection.forward(variables, rows.reshape(x.shape), condition)
 
     def push(unit):
         (y, log_det), (change, _) = jax.jvp(run, (rows,), (jnp.broadcast_to(unit[None], rows.shape),))

@@ -15,7 +15,7 @@ LEVELS, SHAPE = 3, (2,)
 ALL = jnp.array(list(itertools.product(range(LEVELS), repeat=2)), jnp.uint8)  # the nine values of k
 AFFINE = flow.Affine()
 FIRST, SECOND = (
-    flow.Coupling(transformer=AFFINE, net=nets.MLP((8,), activation=jnp.tanh, output_scale=0.0), flip=flip)
+    flow.Coupling(transform=AFFINE, net=nets.MLP((8,), activation=jnp.tanh, output_scale=0.0), flip=flip)
     for flip in (False, True)
 )
 VARIATIONAL = flow.Chain((flow.Elementwise(AFFINE), SECOND))
@@ -25,7 +25,7 @@ LOGIT = flow.Logit(alpha=1e-6)  # noise beyond ±14 alone leaves [0, 1]
 def model(dequantizer=VARIATIONAL, num_classes=None):
     bijection = flow.Chain((LOGIT, FIRST, flow.Elementwise(AFFINE)))
     density = flow.Flow(shape=SHAPE, bijection=bijection, num_classes=num_classes)
-    return VariationalDequantization(flow=density, dequantizer=dequantizer, levels=LEVELS)
+    return VariationalDequantization(flow=density, dequantizer=dequantizer, num_values=LEVELS)
 
 
 def scattered(model, seed, x=ALL):
@@ -215,7 +215,7 @@ def test_samples_have_the_masses(known):
 
 def test_samples_beyond_the_support_are_clipped():
     density = flow.Flow(shape=(4,), bijection=flow.Elementwise(AFFINE))  # N(0, I), mostly outside of [0, 1]
-    chosen = VariationalDequantization(flow=density, levels=300, dtype="int32")
+    chosen = VariationalDequantization(flow=density, num_values=300, dtype="int32")
     variables = jax.jit(chosen.init)(jax.random.key(0), {"x": jnp.zeros((2, 4), jnp.int32)})
     x = jax.jit(chosen.sample, static_argnums=2)(variables, jax.random.key(1), 1_000)
     assert (x.dtype, x.min(), x.max()) == (jnp.int32, 0, 299)
@@ -241,8 +241,8 @@ def test_labels_reach_the_flow():
 def test_images_are_a_context_of_images(reshaped):
     """Checkerboards of a whole image, and halves of it as a vector, whose noise has another shape."""
     shape, pixels = (4, 4, 1), nets.PixelNet(4, num_blocks=0)
-    board = (flow.Coupling(transformer=AFFINE, net=pixels, parts="checkerboard"),)
-    halves = (flow.Reshape(shape, (16,)), flow.Coupling(transformer=AFFINE, net=nets.MLP((8,))))
+    board = (flow.Coupling(transform=AFFINE, net=pixels, parts="checkerboard"),)
+    halves = (flow.Reshape(shape, (16,)), flow.Coupling(transform=AFFINE, net=nets.MLP((8,))))
     density = flow.Flow(shape=shape, bijection=flow.Chain((flow.Logit(), flow.ActNorm())))
     dequantizer = flow.Chain(halves if reshaped else board)
     chosen = VariationalDequantization(flow=density, dequantizer=dequantizer)
@@ -266,10 +266,13 @@ def test_images_are_a_context_of_images(reshaped):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.zeros((2, 2)), "x has dtype float32, but this model is of integers .*; leave the preprocessing out"),
+        (jnp.zeros((2, 2)), "x has dtype float32, but this model takes integers .*; omit the preprocessing"),
         (jnp.zeros((2, 3), jnp.uint8), r"x has shape \(2, 3\), but the flow has shape=\(2,\)"),
         (jnp.zeros((2, 2), jnp.int32), "x has dtype int32, but this model has dtype='uint8'"),
-        (jnp.full((2, 2), 4, jnp.uint8), "values from 4 to 4, but levels=3 are 0 … 2; .* levels=5"),
+        (
+            jnp.full((2, 2), 4, jnp.uint8),
+            "values from 4 to 4, but with num_values=3 they must be in 0 … 2; .* num_values=5",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_refused(x, message):
@@ -280,9 +283,9 @@ def test_data_that_do_not_fit_are_refused(x, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"levels": 1}, "levels is 1, but must be in 2 … 65536"),
-        ({"levels": 257}, "levels is 257, but dtype='uint8' ends at 255; give it dtype='int32'"),
-        ({"dtype": "float32"}, "dtype is 'float32', but must be of integers"),
+        ({"num_values": 1}, "num_values is 1, but must be in 2 … 65536"),
+        ({"num_values": 257}, "num_values is 257, but the maximum of dtype='uint8' is 255; use dtype='int32'"),
+        ({"dtype": "float32"}, "dtype is 'float32', but must be an integer type"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options, message):

@@ -14,15 +14,15 @@ TINY = {"num_layers": 2, "hidden": (6,)}
 SPLINE = flow.RationalQuadraticSpline(num_bins=4, bound=3.0)
 LOGIT_AND_SPLINE = flow.Chain((flow.Logit(), flow.Elementwise(SPLINE)))
 MODELS = {
-    "maf, 1-D": flow.maf(shape=(1,), **TINY),
-    "nsf autoregressive, 1-D": flow.nsf(shape=(1,), kind="autoregressive", num_bins=4, **TINY),
+    "maf, 1-D": flow.masked_autoregressive_flow(shape=(1,), **TINY),
+    "nsf autoregressive, 1-D": flow.neural_spline_flow(shape=(1,), kind="autoregressive", num_bins=4, **TINY),
     "elementwise spline, 1-D": flow.Flow(shape=(1,), bijection=flow.Elementwise(SPLINE)),
     "nice": flow.nice(shape=(2,), **TINY),
     "real_nvp": flow.real_nvp(shape=(2,), **TINY),
-    "maf": flow.maf(shape=(2,), inversion="jacobi", **TINY),
-    "iaf": flow.iaf(shape=(2,), **TINY),
-    "nsf coupling": flow.nsf(shape=(2,), num_bins=4, **TINY),
-    "nsf autoregressive": flow.nsf(shape=(2,), kind="autoregressive", num_bins=4, **TINY),
+    "maf": flow.masked_autoregressive_flow(shape=(2,), inversion="jacobi", **TINY),
+    "iaf": flow.inverse_autoregressive_flow(shape=(2,), **TINY),
+    "nsf coupling": flow.neural_spline_flow(shape=(2,), num_bins=4, **TINY),
+    "nsf autoregressive": flow.neural_spline_flow(shape=(2,), kind="autoregressive", num_bins=4, **TINY),
 }
 BINS = {1: 40, 2: 10}  # of the histogram, for each dimension
 SAMPLES = 20_000

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genjax import flow
-from genjax.flow.transformers import LOG_SCALE_BOUND
+from genjax.flow.univariate import LOG_SCALE_BOUND
 
 ROWS, ELEMENTS = 16, 3
 QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
@@ -23,30 +23,30 @@ def spline(num_bins, bound):
 
 
 SPLINES = [spline(*sizes) for sizes in [(1, 3.0), (2, 0.01), (3, 1.0), (8, 4.0), (12, 1000.0)]]
-TRANSFORMERS = [flow.Additive(), flow.Affine(), *SPLINES]
+TRANSFORMS = [flow.Additive(), flow.Affine(), *SPLINES]
 scales = st.floats(-2, 4).map(lambda power: 10.0**power)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def bound_of(transformer):
-    return getattr(transformer, "bound", 3.0)
+def bound_of(transform):
+    return getattr(transform, "bound", 3.0)
 
 
 @functools.cache
-def program(transformer):
+def program(transform):
     """Everything of both directions in one program: values, their derivatives, and the way there and back."""
 
     def run(params, x):
         def total(params, x):
-            y, log_derivative = transformer.forward(params, x)
-            back, log_derivative_back = transformer.inverse(params, x)
+            y, log_derivative = transform.forward(params, x)
+            back, log_derivative_back = transform.inverse(params, x)
             return jnp.sum(y + log_derivative) + jnp.sum(back + log_derivative_back)
 
-        y, slope = jax.jvp(lambda x: transformer.forward(params, x)[0], (x,), (jnp.ones_like(x),))
-        log_derivative = transformer.forward(params, x)[1]
-        back, log_derivative_back = transformer.inverse(params, y)
-        there, log_slope_there = transformer.inverse(params, x)
-        again = transformer.forward(params, there)[0]
+        y, slope = jax.jvp(lambda x: transform.forward(params, x)[0], (x,), (jnp.ones_like(x),))
+        log_derivative = transform.forward(params, x)[1]
+        back, log_derivative_back = transform.inverse(params, y)
+        there, log_slope_there = transform.inverse(params, x)
+        again = transform.forward(params, there)[0]
         gradients = jax.grad(total, (0, 1))(params, x)
         return {
             "y": y, "slope": slope, "log": log_derivative, "back": back, "log_back": log_derivative_back,
@@ -56,48 +56,48 @@ def program(transformer):
     return jax.jit(run, compiler_options=QUICK)
 
 
-def run(transformer, scale, seed, values=None):
+def run(transform, scale, seed, values=None):
     """Parameters of a scale, and sorted data of which most lie within the bound."""
     rng = np.random.default_rng(seed)
-    shape = (transformer.num_params, ELEMENTS)
+    shape = (transform.num_params, ELEMENTS)
     params = np.broadcast_to(np.float32(scale * rng.normal(size=shape)), (ROWS, *shape))
     if values is None:
-        values = bound_of(transformer) * rng.uniform(-1.2, 1.2, size=(ROWS, ELEMENTS))
+        values = bound_of(transform) * rng.uniform(-1.2, 1.2, size=(ROWS, ELEMENTS))
     x = np.sort(np.float32(values), axis=0)
-    result = jax.device_get(program(transformer)(params, x))
+    result = jax.device_get(program(transform)(params, x))
     return params, np.float64(x), jax.tree.map(np.float64, result)
 
 
 @PROPERTY
-@given(st.sampled_from(TRANSFORMERS), scales, seeds)
-def test_there_and_back(transformer, scale, seed):
+@given(st.sampled_from(TRANSFORMS), scales, seeds)
+def test_there_and_back(transform, scale, seed):
     """To rounding: that of y costs 1 / slope in x, that of x costs the slope in y."""
-    _, x, result = run(transformer, scale, seed)
+    _, x, result = run(transform, scale, seed)
     y, slope = result["y"], np.exp(np.minimum(result["log"], -result["log_back"]))
-    rounding = 1e-6 * np.maximum(np.abs(y), bound_of(transformer)) / slope
+    rounding = 1e-6 * np.maximum(np.abs(y), bound_of(transform)) / slope
     error = np.abs(result["back"] - x)
     assert (error <= 1e-5 * (1 + np.abs(x)) + rounding).all()
     slope = np.exp(np.maximum(-result["log_there"], 0.0))
-    rounding = 1e-6 * np.maximum(np.abs(result["there"]), bound_of(transformer)) * slope
+    rounding = 1e-6 * np.maximum(np.abs(result["there"]), bound_of(transform)) * slope
     assert (np.abs(result["again"] - x) <= 1e-5 * (1 + np.abs(x)) + rounding).all()
 
 
 @PROPERTY
-@given(st.sampled_from(TRANSFORMERS), scales, seeds)
-def test_increasing(transformer, scale, seed):
-    _, _, result = run(transformer, scale, seed)
+@given(st.sampled_from(TRANSFORMS), scales, seeds)
+def test_increasing(transform, scale, seed):
+    _, _, result = run(transform, scale, seed)
     for name in ("y", "there"):
-        size = np.abs(result[name]).max() + bound_of(transformer)
+        size = np.abs(result[name]).max() + bound_of(transform)
         assert (np.diff(result[name], axis=0) >= -4 * EPS * size).all()
     assert (result["slope"] >= -1e-3).all()
 
 
 @PROPERTY
-@given(st.sampled_from(TRANSFORMERS), scales, seeds)
-def test_log_derivatives_are_those_of_the_map(transformer, scale, seed):
+@given(st.sampled_from(TRANSFORMS), scales, seeds)
+def test_log_derivatives_are_those_of_the_map(transform, scale, seed):
     """Where the slope is not tiny: automatic differentiation subtracts large terms there."""
-    _, x, result = run(transformer, scale, seed)
-    steep = (result["slope"] > 1e-2) & (np.abs(np.abs(x) - bound_of(transformer)) > 1e-6 * bound_of(transformer))
+    _, x, result = run(transform, scale, seed)
+    steep = (result["slope"] > 1e-2) & (np.abs(np.abs(x) - bound_of(transform)) > 1e-6 * bound_of(transform))
     np.testing.assert_allclose(result["log"][steep], np.log(result["slope"][steep]), atol=1e-2)
     gentle = steep & (np.abs(result["log"]) < 3)  # elsewhere y of float32 does not say where x was
     apart = np.abs(result["log_back"] + result["log"])[gentle]
@@ -105,22 +105,22 @@ def test_log_derivatives_are_those_of_the_map(transformer, scale, seed):
 
 
 @PROPERTY
-@given(st.sampled_from(TRANSFORMERS), scales, seeds, st.booleans())
-def test_gradients_are_finite_everywhere(transformer, scale, seed, zero):
-    bound = np.float32(bound_of(transformer))
+@given(st.sampled_from(TRANSFORMS), scales, seeds, st.booleans())
+def test_gradients_are_finite_everywhere(transform, scale, seed, zero):
+    bound = np.float32(bound_of(transform))
     special = [0.0, -0.0, 1e-30, bound, np.nextafter(bound, np.float32(0)), np.nextafter(bound, np.inf), bound / 2, 1e6]
     values = np.repeat(np.array([*special, *np.negative(special)])[:, None], ELEMENTS, axis=1)
-    _, _, result = run(transformer, 0.0 if zero else scale, seed, values)
+    _, _, result = run(transform, 0.0 if zero else scale, seed, values)
     for leaf in jax.tree.leaves(result):
         assert np.isfinite(leaf).all()
 
 
 @PROPERTY
 @given(st.sampled_from(SPLINES), scales, seeds, st.floats(1.0, 1e6))
-def test_beyond_the_bound_a_spline_is_exactly_the_identity(transformer, scale, seed, factor):
-    values = transformer.bound * factor * np.tile([-1.0, 1.0], ROWS // 2)[:, None] * np.ones((1, ELEMENTS))
-    outside = np.float32(np.abs(values)) >= np.float32(transformer.bound)
-    _, x, result = run(transformer, scale, seed, np.where(outside, values, 2 * values))
+def test_beyond_the_bound_a_spline_is_exactly_the_identity(transform, scale, seed, factor):
+    values = transform.bound * factor * np.tile([-1.0, 1.0], ROWS // 2)[:, None] * np.ones((1, ELEMENTS))
+    outside = np.float32(np.abs(values)) >= np.float32(transform.bound)
+    _, x, result = run(transform, scale, seed, np.where(outside, values, 2 * values))
     for name in ("y", "back", "there", "again"):
         np.testing.assert_array_equal(result[name], x)
     for name in ("log", "log_back", "log_there"):
@@ -129,28 +129,27 @@ def test_beyond_the_bound_a_spline_is_exactly_the_identity(transformer, scale, s
     np.testing.assert_array_equal(result["gradients"][0], 0.0)
 
 
-@pytest.mark.parametrize("transformer", SPLINES, ids=str)
-def test_at_the_bound_value_and_derivative_are_continuous(transformer):
+@pytest.mark.parametrize("transform", SPLINES, ids=str)
+def test_at_the_bound_value_and_derivative_are_continuous(transform):
     with jax.enable_x64(True):
-        params = 3 * np.random.default_rng(0).normal(size=(200, transformer.num_params, 1))
+        params = 3 * np.random.default_rng(0).normal(size=(200, transform.num_params, 1))
         for sign in (-1, 1):
-            x = np.full((200, 1), sign * transformer.bound * (1 - 1e-10))
-            for direction in (transformer.forward, transformer.inverse):
+            x = np.full((200, 1), sign * transform.bound * (1 - 1e-10))
+            for direction in (transform.forward, transform.inverse):
                 y, log_derivative = jax.jit(direction, compiler_options=QUICK)(params, x)
                 np.testing.assert_allclose(y, x, rtol=1e-8)
                 np.testing.assert_allclose(log_derivative, 0.0, atol=1e-3)
 
 
-def knots(transformer, params):
+def knots(transform, params):
     """Knots and derivatives as the formulas say, computed apart from the code."""
-    k, params = transformer.num_bins, np.float64(params)
+    k, params = transform.num_bins, np.float64(params)
 
     def places(logits):
         powers = np.exp(logits - logits.max(0))
         shares = 1e-3 + (1 - 1e-3 * k) * powers / powers.sum(0)
         return (
-            2 * transformer.bound * np.concatenate([np.zeros((1, ELEMENTS)), np.cumsum(shares, axis=0)])
-            - transformer.bound
+            2 * transform.bound * np.concatenate([np.zeros((1, ELEMENTS)), np.cumsum(shares, axis=0)]) - transform.bound
         )
 
     inner = 1e-3 + np.logaddexp(0, params[2 * k :] + np.log(np.expm1(1 - 1e-3)))
@@ -160,55 +159,53 @@ def knots(transformer, params):
 
 @PROPERTY
 @given(st.sampled_from(SPLINES), st.floats(0.01, 3.0), seeds)
-def test_knots_go_to_knots(transformer, scale, seed):
+def test_knots_go_to_knots(transform, scale, seed):
     rng = np.random.default_rng(seed)
-    params = np.float32(scale * rng.normal(size=(transformer.num_params, ELEMENTS)))
-    x, y, derivative = knots(transformer, params)
+    params = np.float32(scale * rng.normal(size=(transform.num_params, ELEMENTS)))
+    x, y, derivative = knots(transform, params)
     values = np.concatenate([x, np.zeros((ROWS - len(x), ELEMENTS))])  # one shape for all numbers of bins
     many = np.broadcast_to(params, (ROWS, *params.shape))
-    result = jax.tree.map(np.float64, jax.device_get(program(transformer)(many, np.float32(values))))
+    result = jax.tree.map(np.float64, jax.device_get(program(transform)(many, np.float32(values))))
     steepest = derivative.max() + ((np.diff(y, axis=0) / np.diff(x, axis=0)).max())
     places = slice(0, len(x))
-    np.testing.assert_allclose(result["y"][places], y, atol=1e-5 * transformer.bound * (1 + 0.1 * steepest))
+    np.testing.assert_allclose(result["y"][places], y, atol=1e-5 * transform.bound * (1 + 0.1 * steepest))
     back_again = np.abs(result["back"][places] - x) * derivative
-    assert (back_again <= 1e-5 * transformer.bound * (1 + derivative)).all()
+    assert (back_again <= 1e-5 * transform.bound * (1 + derivative)).all()
 
 
-@pytest.mark.parametrize("transformer", SPLINES, ids=str)
-def test_derivatives_at_knots_are_the_given_ones(transformer):
+@pytest.mark.parametrize("transform", SPLINES, ids=str)
+def test_derivatives_at_knots_are_the_given_ones(transform):
     with jax.enable_x64(True):
-        params = np.random.default_rng(0).normal(size=(transformer.num_params, ELEMENTS))
-        x, y, derivative = knots(transformer, params)
+        params = np.random.default_rng(0).normal(size=(transform.num_params, ELEMENTS))
+        x, y, derivative = knots(transform, params)
         many = np.broadcast_to(params, (len(x), *params.shape))
         for side in (-1e-9, 1e-9):
-            value, log_derivative = jax.jit(transformer.forward, compiler_options=QUICK)(
-                many, x + side * transformer.bound
-            )
+            value, log_derivative = jax.jit(transform.forward, compiler_options=QUICK)(many, x + side * transform.bound)
             np.testing.assert_allclose(np.exp(log_derivative), derivative, rtol=1e-4)
-            np.testing.assert_allclose(value, y, atol=1e-6 * transformer.bound)
+            np.testing.assert_allclose(value, y, atol=1e-6 * transform.bound)
 
 
 @settings(PROPERTY, max_examples=5)
-@given(st.sampled_from(TRANSFORMERS[:4]), st.lists(st.integers(1, 4), max_size=2), seeds)
-def test_any_shape(transformer, shape, seed):
+@given(st.sampled_from(TRANSFORMS[:4]), st.lists(st.integers(1, 4), max_size=2), seeds)
+def test_any_shape(transform, shape, seed):
     """What happens to one element happens to it in an array of any shape."""
     rng = np.random.default_rng(seed)
-    params = np.float32(rng.normal(size=(*shape, transformer.num_params, 2)))
+    params = np.float32(rng.normal(size=(*shape, transform.num_params, 2)))
     x = np.float32(rng.normal(size=(*shape, 2)))
-    y, log_derivative = jax.jit(transformer.forward, compiler_options=QUICK)(params, x)
+    y, log_derivative = jax.jit(transform.forward, compiler_options=QUICK)(params, x)
     assert y.shape == log_derivative.shape == x.shape
-    flat = np.moveaxis(params, -2, 0).reshape(transformer.num_params, -1)
+    flat = np.moveaxis(params, -2, 0).reshape(transform.num_params, -1)
     rows = np.resize(x.ravel(), (ROWS * ELEMENTS,)).reshape(ROWS, ELEMENTS)
-    flat = np.resize(flat.T, (ROWS * ELEMENTS, transformer.num_params)).reshape(ROWS, ELEMENTS, -1).swapaxes(1, 2)
-    result = program(transformer)(flat, rows)
+    flat = np.resize(flat.T, (ROWS * ELEMENTS, transform.num_params)).reshape(ROWS, ELEMENTS, -1).swapaxes(1, 2)
+    result = program(transform)(flat, rows)
     np.testing.assert_allclose(y.ravel(), result["y"].ravel()[: y.size], atol=1e-5)
     np.testing.assert_allclose(log_derivative.ravel(), result["log"].ravel()[: y.size], atol=1e-5)
 
 
-@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=str)
-def test_begins_as_the_identity(transformer):
-    _, x, result = run(transformer, 0.0, 0)
-    np.testing.assert_allclose(result["y"], x, atol=1e-6 * bound_of(transformer))
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_begins_as_the_identity(transform):
+    _, x, result = run(transform, 0.0, 0)
+    np.testing.assert_allclose(result["y"], x, atol=1e-6 * bound_of(transform))
     np.testing.assert_allclose(result["log"], 0.0, atol=1e-5)
 
 

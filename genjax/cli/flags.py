@@ -41,12 +41,10 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
 def flags_of_sample(model: Any, defaults: Mapping[str, Any]) -> type:
     """Return a dataclass with those keyword-only arguments of a model's ``sample`` that a command line can give.
 
-    A model of codes (``genjax.latent.LatentModel``) passes on what is not its own: its prior's arguments are there too.
+    A ``genjax.latent.LatentModel`` passes all of them on to its prior.
     """
-    inner = model.prior.sample if isinstance(model, LatentModel) else model.sample
-    # The model's own come last, as those that count.
-    flags = {name: flag for method in (inner, model.sample) for name, flag in _flags(method, defaults).items()}
-    return _as_dataclass("model", flags, model.sample.__doc__)
+    sample = model.prior.sample if isinstance(model, LatentModel) else model.sample
+    return _as_dataclass("model", _flags(sample, defaults), sample.__doc__)
 
 
 def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

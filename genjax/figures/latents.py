@@ -5,6 +5,7 @@ All are drawn from the first replica and from held-out examples, and shown as th
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -57,7 +58,7 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
     pictures = {}
     if isinstance(model, capabilities.Reconstructs):
         pictures["reconstructions"] = _reconstructions(run, key, x[:rows], labels)
-    walked: Any = model
+    condition: dict[str, Any] = {}
     if num_classes(model) is not None:
         present = [] if labels is None else np.unique(labels).tolist()
         if label not in present:
@@ -65,10 +66,10 @@ def latent_pictures(run: Run, key: Array, *, split: str, rows: int, steps: int, 
                 f"label is {label}, but none of {len(x)} examples drawn from split {split!r} has it; "
                 f"there are {present}: use one of these"
             )
-        walked, x, labels = latent.FixedLabel(model, label), x[labels == label], None
-    codes = jax.jit(walked.encode)(run.replica(), x)
+        condition, x, labels = {"label": label}, x[labels == label], None
+    codes = jax.jit(functools.partial(model.encode, **condition))(run.replica(), x)
     if jnp.issubdtype(codes.dtype, jnp.floating):
-        for name, picture in _walks(walked, run, x, codes, labels, rows, steps):
+        for name, picture in _walks(model, run, condition, x, codes, labels, rows, steps):
             pictures[name] = picture
     return pictures
 
@@ -82,7 +83,14 @@ def _reconstructions(run: Run, key: Array, x: Array, labels: np.ndarray | None) 
 
 
 def _walks(
-    model: Any, run: Run, x: Array, codes: Array, labels: np.ndarray | None, rows: int, steps: int
+    model: Any,
+    run: Run,
+    condition: dict[str, Any],
+    x: Array,
+    codes: Array,
+    labels: np.ndarray | None,
+    rows: int,
+    steps: int,
 ) -> Iterator[tuple[str, np.ndarray]]:
     variables = run.replica()
     vectors = np.asarray(codes).reshape(len(codes), -1)
@@ -90,10 +98,11 @@ def _walks(
     pairs = min(rows, len(x) // 2)
     if pairs > 0:
         for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
-            walk = latent.interpolate(model, variables, x[:pairs], x[pairs : 2 * pairs], steps, path=path)
+            x_1, x_2 = x[:pairs], x[pairs : 2 * pairs]
+            walk = latent.interpolate(model, variables, x_1, x_2, steps, path=path, **condition)
             yield f"interpolations_{name}", _picture(run, walk.reshape(-1, *walk.shape[2:]), steps)
     if codes.ndim == 2:
-        yield "traversals", _traversals(model, run, codes, steps)
+        yield "traversals", _traversals(model, run, condition, codes, steps)
     if labels is None:
         return
     classes = np.unique(labels)
@@ -112,13 +121,18 @@ def _principal(vectors: np.ndarray) -> np.ndarray:
     return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
 
 
-def _traversals(model: Any, run: Run, codes: Array, steps: int) -> np.ndarray:
+def _traversals(model: Any, run: Run, condition: dict[str, Any], codes: Array, steps: int) -> np.ndarray:
     """From the mean code: the dimensions of most variance, the largest first."""
     mean, deviation = jnp.mean(codes, axis=0), jnp.std(codes, axis=0)
     dims = np.argsort(-np.asarray(deviation))[:MOST_DIMENSIONS].tolist()
     along = [
         latent.traverse(
-            model, run.replica(), mean, mean[dim] + deviation[dim] * jnp.linspace(-2, 2, steps), dims=(dim,)
+            model,
+            run.replica(),
+            mean,
+            mean[dim] + deviation[dim] * jnp.linspace(-2, 2, steps),
+            dims=(dim,),
+            **condition,
         )
         for dim in dims
     ]

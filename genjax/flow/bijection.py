@@ -70,7 +70,7 @@ class Chain:
         """See ``Bijection``."""
         total = zero_log_det(x)
         for i, bijection in enumerate(self.bijections):
-            x, log_det = bijection.forward(layer_variables(variables, i), x, condition)
+            x, log_det = bijection.forward(child_variables(variables, i), x, condition)
             total = total + log_det
         return x, total
 
@@ -78,7 +78,7 @@ class Chain:
         """See ``Bijection``."""
         total = zero_log_det(y)
         for i, bijection in reversed(tuple(enumerate(self.bijections))):
-            y, log_det = bijection.inverse(layer_variables(variables, i), y, condition)
+            y, log_det = bijection.inverse(child_variables(variables, i), y, condition)
             total = total + log_det
         return y, total
 
@@ -166,6 +166,6 @@ def collect_variables(layers: Sequence[Variables]) -> Variables:
     return Variables({str(i): v.params for i, v in enumerate(layers)}, {str(i): v.state for i, v in enumerate(layers)})
 
 
-def layer_variables(variables: Variables, i: int) -> Variables:
+def child_variables(variables: Variables, i: int) -> Variables:
     """Return the variables of the i-th bijection."""
     return Variables(variables.params[str(i)], variables.state[str(i)])

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import Bijection, Chain, collect_variables, layer_variables, zero_log_det
+from genjax.flow.bijection import Bijection, Chain, child_variables, collect_variables, zero_log_det
 from genjax.flow.coupling import Coupling
 from genjax.flow.univariate import Affine
 from genjax.ops import check_at_least
@@ -95,7 +95,7 @@ class MultiScale:
         """See ``Bijection``; y is (B, H · W · C)."""
         total, latents = zero_log_det(x), []
         for i, scale in enumerate(self._scales):
-            x, log_det = scale.forward(layer_variables(variables, i), x, condition)
+            x, log_det = scale.forward(child_variables(variables, i), x, condition)
             x, z = self._split(i, x)
             latents.append(z.reshape(len(x), -1))
             total = total + log_det
@@ -110,7 +110,7 @@ class MultiScale:
             z = y[:, end - size : end].reshape(len(y), *shapes[i])
             end -= size
             output = z if x is None else jnp.concatenate([x, z], axis=-1)
-            x, log_det = scale.inverse(layer_variables(variables, i), output, condition)
+            x, log_det = scale.inverse(child_variables(variables, i), output, condition)
             total = total + log_det
         assert x is not None
         return x, total
@@ -140,7 +140,7 @@ class MultiScale:
         condition = None if condition is None else jax.ShapeDtypeStruct((1, *condition.shape[1:]), condition.dtype)
         shapes = []
         for i, scale in enumerate(self._scales):
-            x, _ = jax.eval_shape(scale.forward, layer_variables(variables, i), x, condition)
+            x, _ = jax.eval_shape(scale.forward, child_variables(variables, i), x, condition)
             x, z = jax.eval_shape(lambda x, i=i: self._split(i, x), x)
             shapes.append(z.shape[1:])
         return shapes

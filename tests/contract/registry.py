@@ -469,7 +469,7 @@ def belief_net_stages() -> tuple[Stage, ...]:
 
     def whole(finished: Frozen) -> Learner:
         return gradient_learner(
-            model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.finished_layers(finished))
+            model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.layer_variables(finished))
         )
 
     tuning = Stage(name="fine_tuning", learner=whole, steps=4)

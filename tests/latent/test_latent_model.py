@@ -12,9 +12,9 @@ import optax
 import pytest
 
 from genjax import autoregressive, data, gradient_learner, latent, nets, ops, train, vae
-from genjax.capabilities import likelihoods, num_classes
+from genjax.capabilities import Condition, conditioning, likelihoods, num_classes
 from genjax.cli.flags import flags_of_sample
-from genjax.core import Variables
+from genjax.core import Objective, Variables
 from genjax.runner import Experiment
 
 
@@ -43,9 +43,7 @@ QUANTIZED = vae.VQVAE(
 @final
 @dataclass(frozen=True, kw_only=True)
 class Blurred:
-    """Draws codes around zero, as far as it is told to; takes labels and does not heed them."""
-
-    num_classes: int = 2
+    """Draws codes around zero with a standard deviation of ``temperature``; takes labels and ignores them."""
 
     def init(self, key, batch):
         return Variables({}, {})
@@ -55,6 +53,29 @@ class Blurred:
 
     def sample(self, variables, key, num_samples, *, label=None, temperature=1.0):
         return temperature * jax.random.normal(key, (num_samples, 3))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Shifted:
+    """Codes N(offset, 1), where the offset (B, 3) is a condition that is no label."""
+
+    @property
+    def conditions(self):
+        return (Condition(name="offset", kind="array", shape=(3,)),)
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return (Objective(name="distance", wrt=(), loss=self.loss),)
+
+    def loss(self, params, state, key, batch, step):
+        distance = jnp.mean(jnp.square(batch["x"] - conditioning(self, batch)["offset"]))
+        return distance, (state, {})
+
+    def sample(self, variables, key, num_samples, *, offset):
+        return offset + jax.random.normal(key, (num_samples, 3))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +127,25 @@ def test_codes_and_their_data_are_the_same_for_all_labels(variables):
     np.testing.assert_array_equal(again, MODEL.decode(variables, codes))
 
 
+def test_conditions_of_any_kind_are_the_priors(variables):
+    model = latent.LatentModel(autoencoder=INNER, prior=Shifted())
+    batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "offset": jnp.arange(12.0).reshape(4, 3)}
+    condition = conditioning(model, batch)
+    assert list(condition) == ["offset"]
+    noise = jax.random.normal(jax.random.key(1), (4, 3))
+    samples = model.sample(variables, jax.random.key(1), 4, **condition)
+    np.testing.assert_allclose(samples, MODEL.decode(variables, noise + batch["offset"]), rtol=1e-5)
+    codes = model.encode(variables, batch["x"], **condition)
+    np.testing.assert_array_equal(codes, MODEL.encode(variables, batch["x"]))
+    loss = {o.name: o.loss for o in model.objectives()}["prior.distance"]
+    value, _ = loss(*variables, jax.random.key(2), batch, jnp.int32(0))
+    np.testing.assert_allclose(value, np.mean((codes - batch["offset"]) ** 2), rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"'label' is given, but the conditions of the prior are \['offset'\]; leave it"
+    ):
+        model.encode(variables, batch["x"], label=0)
+
+
 def test_options_of_sampling_are_the_priors(variables):
     model = latent.LatentModel(autoencoder=INNER, prior=Blurred())
     certain = model.sample(variables, jax.random.key(0), 3, temperature=0.0, label=1)
@@ -154,7 +194,9 @@ class TestBound:
         assert likelihoods(model) == ("log_prob_lower_bound",)
         assert model.discrete
         assert likelihoods(MODEL) == ()
-        with pytest.raises(ValueError, match="a VAE over the codes of a VAE bounds no likelihood: use a VQVAE and"):
+        with pytest.raises(
+            ValueError, match="a VAE over the codes of a VAE has no bound on the likelihood; use a VQVAE and"
+        ):
             MODEL.log_prob_lower_bound(variables, jax.random.key(0), jnp.ones((4, 5)))
 
 
@@ -162,10 +204,10 @@ def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
     stages = latent.two_stages(MODEL, autoencoder=None, prior=None, steps=(1, 1))
     batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "label": jnp.arange(4)}
     finished = MODEL.part(variables, "autoencoder")
-    seen = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
-    np.testing.assert_array_equal(seen["x"], INNER.encode(finished, batch["x"]))
-    np.testing.assert_array_equal(seen["label"], batch["label"])
-    assert np.std(seen["x"]) > 0
+    prior_batch = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
+    np.testing.assert_array_equal(prior_batch["x"], INNER.encode(finished, batch["x"]))
+    np.testing.assert_array_equal(prior_batch["label"], batch["label"])
+    assert np.std(prior_batch["x"]) > 0
 
 
 def test_parts_that_do_not_fit_are_refused():
@@ -175,7 +217,9 @@ def test_parts_that_do_not_fit_are_refused():
         latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), levels=5))
     with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):
         latent.LatentModel(autoencoder=object(), prior=OUTER)
-    with pytest.raises(ValueError, match="autoencoder is a VAE with num_classes=2"):
+    with pytest.raises(
+        ValueError, match=r"autoencoder is a VAE that needs 'label', but a LatentModel .*; use an uncond"
+    ):
         latent.LatentModel(autoencoder=make_vae(5, 3, num_classes=2), prior=OUTER)
 
 
@@ -189,7 +233,7 @@ def test_two_stages_train_one_after_the_other():
         model=MODEL,
         data=data.arrays(x),
         stages=latent.two_stages(MODEL, **learners, steps=(3, 5)),
-        variables=MODEL.finished,
+        variables=MODEL.join_stages,
         batch_size=16,
         log_every=1,
     )

@@ -1,4 +1,4 @@
-"""Walks among codes, on a model whose encoder and decoder are known: codes are 2 x, and decoding is halving."""
+"""Interpolations, traversals and attributes of a model whose encoder doubles and whose decoder halves."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Doubles:
 
 
 class Shifts:
-    """A class of its own place: it is taken off the codes, and added to what is decoded."""
+    """A shift for each class, subtracted by the encoder and added by the decoder."""
 
     def encode(self, variables, x, *, label):
         return x - 10.0 * label
@@ -71,16 +71,22 @@ def test_an_attribute_that_all_have_or_none_is_refused():
     np.testing.assert_allclose(vector, [2.0, -6.0])
 
 
-def test_a_conditional_model_is_walked_in_one_class():
-    seen = latent.FixedLabel(Shifts(), 3)
-    np.testing.assert_allclose(seen.encode(NOTHING, X), X - 30.0)
-    np.testing.assert_allclose(seen.decode(NOTHING, X), X + 30.0)
-    walk = latent.interpolate(seen, NOTHING, X, Y, 3)
+@pytest.mark.parametrize("label", [3, np.array([[3], [5]])])
+def test_conditions_reach_encoder_and_decoder(label):
+    """One for all examples, or one for each; the model undoes its own shift, unless a code is not that of its data."""
+    model, own = Shifts(), 10.0 * np.broadcast_to(label, (2, 1))
+    walk = latent.interpolate(model, NOTHING, X, Y, 3, label=label)
     np.testing.assert_allclose(walk, np.stack([X, (X + Y) / 2, Y], axis=1), atol=1e-5)
+    rows = latent.traverse(model, NOTHING, jnp.array([8.0, 6.0]), jnp.array([-2.0, 0.0]), label=label)
+    np.testing.assert_allclose(rows, np.array([[[-2, 6], [0, 6]], [[8, -2], [8, 0]]]) + own[:, None])
+    vector = latent.attribute_vector(model, NOTHING, X, jnp.array([True, False]), label=label)
+    np.testing.assert_allclose(vector, np.asarray(X)[0] - np.asarray(X)[1] - (own[0] - own[1]))
+    shifted = latent.add_attribute(model, NOTHING, X, vector, jnp.array([0.0, 1.0]), label=label)
+    np.testing.assert_allclose(shifted, np.stack([X, np.asarray(X) + np.asarray(vector)], axis=1), atol=1e-5)
 
 
 def test_what_has_no_paths_says_so():
-    with pytest.raises(ValueError, match="codes of Rounds are int32 indices, between which there is no path"):
+    with pytest.raises(ValueError, match="codes of Rounds are int32 indices, which cannot be interpolated"):
         latent.interpolate(Rounds(), NOTHING, X, Y, 3)
-    with pytest.raises(ValueError, match="object does not both encode and decode"):
+    with pytest.raises(ValueError, match="model is a object, which does not both encode and decode"):
         latent.interpolate(object(), NOTHING, X, Y, 3)

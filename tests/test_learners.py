@@ -270,7 +270,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("names", [("min",), ("min", "max", "mox"), ("min", "mox"), ()])
     def test_optimizers_that_do_not_name_the_objectives(self, names):
-        with pytest.raises(ValueError, match=r"optimizers are given for .* objectives are \['max', 'min'\]; give one"):
+        with pytest.raises(
+            ValueError, match=r"optimizers are given for .* objectives are \['max', 'min'\]; provide one"
+        ):
             gradient_learner(BILINEAR, {name: optax.sgd(1.0) for name in names})
 
     def test_a_schedule_that_names_no_objective_of_the_model(self):
@@ -283,7 +285,7 @@ class TestErrors:
 
     def test_an_empty_schedule(self):
         with pytest.raises(
-            ValueError, match=r"schedule is empty; name objectives of \['max', 'min'\] in it, or use None"
+            ValueError, match=r"schedule is empty, but must name objectives of \['max', 'min'\]; use None"
         ):
             gradient_learner(BILINEAR, optax.sgd(1.0), schedule=())
 
@@ -295,12 +297,14 @@ class TestErrors:
     def test_an_objective_that_moves_a_part_the_model_lacks(self):
         model = dataclasses.replace(QUADRATIC, objectives_=(objective("only", ("a", "c"), lambda a, b, x: a),))
         learner = gradient_learner(model, optax.sgd(1.0))
-        with pytest.raises(ValueError, match=r"'only' moves 'c', but .* params are \['a', 'b'\]; name one"):
+        with pytest.raises(ValueError, match=r"'only' has 'c' in wrt, but .* params are \['a', 'b'\]; use one"):
             learner.init(KEY, {"x": jnp.float32(0)})
 
     def test_two_objectives_of_one_name(self):
         same = dataclasses.replace(QUADRATIC, objectives_=2 * QUADRATIC.objectives_)
-        with pytest.raises(ValueError, match=r"objectives are named \['only', 'only'\]; give each a name of its own"):
+        with pytest.raises(
+            ValueError, match=r"objectives are named \['only', 'only'\], but names must differ; rename one"
+        ):
             gradient_learner(same, optax.sgd(1.0))
 
     @pytest.mark.parametrize("limit", [0.0, -0.01, float("nan")])
@@ -310,14 +314,16 @@ class TestErrors:
 
     def test_nothing_to_clip(self):
         optimizer = clip_params(0.01)
-        with pytest.raises(ValueError, match=r"no params to clip; call update\(updates, state, params\)"):
+        with pytest.raises(
+            ValueError, match=r"params is None, but clip_params needs them; call update\(updates, state, params\)"
+        ):
             optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
 
     def test_a_batch_without_a_minibatch_for_every_turn(self):
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max", "max"))
         state = learner.init(KEY, {"x": jnp.float32(0)})
         for shape in ((), (2,), (4,)):
-            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches a step, .* stack 3 minibatches"):
+            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches per step, .* stack 3 minibatches"):
                 jax.eval_shape(learner.step, state, KEY, {"x": jnp.zeros(shape)})
 
 

@@ -178,8 +178,8 @@ class LatentModel:
         del key  # the codes are deterministic
         if self.lacks:
             raise ValueError(
-                f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on the "
-                "likelihood; use a VQVAE and a prior with log_prob"
+                f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on "
+                "the likelihood; use a VQVAE and a prior with log_prob"
             )
         codes = self.encode(variables, x)
         log_likelihood = self.autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)

@@ -39,11 +39,11 @@ class Toy:
 
 
 def objective(name, wrt, function):
-    """The loss ``function(a, b, x)``; its state counts turns and its metrics say what it saw."""
+    """The loss ``function(a, b, x)``; its state counts turns and its metrics are the batch."""
 
     def loss(params, state, key, batch, step):
         value = function(params["a"], params["b"], batch["x"])
-        return value, ({"turns": state["turns"] + 1}, {"seen": batch["x"]})
+        return value, ({"turns": state["turns"] + 1}, {"x": batch["x"]})
 
     return Objective(name=name, wrt=wrt, loss=loss)
 
@@ -91,7 +91,7 @@ class TestOneObjective:
 
     def test_metrics_have_the_names_that_the_objective_gave_them(self):
         _, (metrics,) = follow(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0])
-        assert set(metrics) == {"loss", "seen"}
+        assert set(metrics) == {"loss", "x"}
 
     def test_the_loss_knows_its_step_and_its_key(self):
         def loss(params, state, key, batch, step):
@@ -143,13 +143,13 @@ class TestGame:
         assert learner.minibatches == 4
         (_, state), (metrics,) = follow(learner, [[8.0, 16.0, 100.0, 32.0]])
         assert pair(state) == (21, 50)
-        assert metrics["two/seen"] == 100
+        assert metrics["two/x"] == 100
 
     def test_metrics_are_prefixed_and_averaged_over_equal_neighbours(self):
         learner = gradient_learner(BILINEAR, optax.sgd(0.0), schedule=("max", "max", "max", "min"))
         _, (metrics,) = follow(learner, [[1.0, 2.0, 6.0, 5.0]])
-        assert set(metrics) == {"min/loss", "min/seen", "max/loss", "max/seen"}
-        assert (metrics["max/seen"], metrics["min/seen"]) == (3, 5)
+        assert set(metrics) == {"min/loss", "min/x", "max/loss", "max/x"}
+        assert (metrics["max/x"], metrics["min/x"]) == (3, 5)
         assert (metrics["max/loss"], metrics["min/loss"]) == (-6, 10)
 
     def test_all_turns_draw_different_noise(self):
@@ -219,9 +219,9 @@ class TestClippedParameters:
         grads = {"w": jnp.linspace(-2.0, 3.0, 9) ** 3, "b": {"c": jnp.float32(-0.5)}}
         optimizer = optax.chain(optax.sgd(0.001), clip_params(0.01))
         updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
-        moved = optax.apply_updates(params, updates)
+        new_params = optax.apply_updates(params, updates)
         by_hand = jax.tree.map(lambda p, g: np.clip(p - 0.001 * g, -0.01, 0.01), params, grads)
-        chex.assert_trees_all_close(moved, by_hand, atol=1e-8)
+        chex.assert_trees_all_close(new_params, by_hand, atol=1e-8)
         assert 0 < np.sum(np.abs(by_hand["w"]) == np.float32(0.01)) < 9  # some are clipped, and some are not
 
     def test_only_the_player_that_is_clipped_stays_in_its_box(self):
@@ -233,7 +233,7 @@ class TestClippedParameters:
 
 class TestAverage:
     def test_its_decay_warms_up_to_the_one_given(self):
-        # With rate 1 the parameter jumps onto x. The decay is 1/10 at step 0, and then 1/8 as given (not 2/11).
+        # With rate 1 the parameter becomes x. The decay is 1/10 at step 0, and then 1/8, the argument (not 2/11).
         states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(1.0), ema_decay=0.125), [10.0, 17.0])
         np.testing.assert_allclose([s.ema["a"] for s in states], [5, 0.5 + 9, 9.5 / 8 + 17 * 7 / 8], rtol=1e-6)
         assert float(states[-1].variables.params["a"]) == float(states[-1].ema["a"])

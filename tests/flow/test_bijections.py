@@ -1,4 +1,4 @@
-"""Every bijection: its inverse undoes it, its log-determinant is that of its Jacobian matrix, examples stay apart."""
+"""Every bijection: inverses invert, log-determinants are those of Jacobian matrices, examples do not interact."""
 
 import functools
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from genjax.core import Variables
 from genjax.nets import MLP, PixelNet
 
 BATCH, DRAWS = 4, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
 MLP_NET, PIXEL_NET = MLP((6,)), PixelNet(features=4, num_blocks=0)
 SPLINE = flow.RationalQuadraticSpline(num_bins=3, bound=2.5)
 TINY = {"num_layers": 2, "hidden": (6,)}
@@ -25,9 +25,9 @@ TINY_IMAGE = {"features": 4, "num_blocks": 0}
 class Case:
     bijection: Any
     shape: tuple[int, ...] = (4,)
-    condition: int | None = None  # its length
-    unit: bool = False  # data in [0, 1], and not all of the real line
-    reverse: bool = False  # whether it differentiates in reverse mode alone
+    condition: int | None = None  # length of the condition
+    unit: bool = False  # whether data are in [0, 1] rather than on the real line
+    reverse: bool = False  # whether only reverse-mode derivatives exist
 
 
 def coupling(transform, net=MLP_NET, **options):
@@ -107,8 +107,8 @@ STACKS = {
     ),
 }
 CASES = LAYERS | STACKS
-STILL = 1e-5  # fixed points are iterated in single precision's steps, whatever the precision
-# With large parameters the Jacobian matrices of stacks of layers are all but singular.
+TOLERANCE = 1e-5  # of fixed-point iterations, whatever the precision
+# With large parameters the Jacobian matrices of stacks of layers are nearly singular.
 LARGE = [
     "coupling, additive",
     "coupling, affine",
@@ -127,7 +127,7 @@ LARGE = [
 
 
 class Results:
-    """What a bijection does with data and with noise, for several draws of parameters moved at random."""
+    """Outputs of a bijection for data and for noise, for several draws of random parameters."""
 
     def __init__(self, case, dtype, scale):
         rng = np.random.default_rng(0)
@@ -142,7 +142,7 @@ class Results:
         self.x, mixed = data(), data()
         mixed = mixed.at[0].set(self.x[0])
         condition = None if case.condition is None else normal(BATCH, case.condition)
-        # Constants are those of ``init``; parameters are drawn, as what ``init`` begins with is too simple.
+        # Constants come from ``init``; parameters are random, because those of ``init`` are too simple.
         example = (jax.random.key(0), *jax.tree.map(jnp.float32, (self.x, condition)))
         shapes = jax.eval_shape(case.bijection.init, *example).params
         params = jax.tree.map(lambda p: scale * normal(DRAWS, *p.shape), shapes)
@@ -159,11 +159,10 @@ class Results:
         mixed_y, mixed_log_det, _ = forward(own, mixed, condition)
         self.mixed = mixed_y[:, 0], mixed_log_det[:, 0]
         self.mixed_back = inverse(own, mixed_y, condition)[0][:, 0]
-        # From noise and back, one draw after the other as the forward program takes one batch for all.
+        # From noise to data and back, one draw at a time, because the forward program takes one batch for all draws.
         self.noise = self.y if case.unit else jnp.broadcast_to(normal(*self.y.shape[1:])[None], self.y.shape)
-        there = inverse(own, self.noise, condition)[0]
-        again = [forward(own, x, condition)[0][i] for i, x in enumerate(there)]
-        self.noise_back = np.stack(again)
+        decoded = inverse(own, self.noise, condition)[0]
+        self.noise_back = np.stack([forward(own, x, condition)[0][i] for i, x in enumerate(decoded)])
 
 
 def forward_and_jacobian(case, variables, x, condition):
@@ -195,7 +194,7 @@ def relative(value, right):
     return np.abs(value - right) / (1 + np.abs(right))
 
 
-def test_the_inverse_undoes_it(single):
+def test_the_inverse_inverts(single):
     assert relative(single.back, single.x[None]).max() < 1e-5
     assert relative(single.noise_back, single.noise).max() < 1e-5
 
@@ -205,7 +204,7 @@ def test_log_determinants_are_those_of_the_jacobian_matrix(single):
     np.testing.assert_allclose(single.log_det_back, -single.log_det, atol=1e-4)
 
 
-def test_examples_of_a_batch_stay_apart(single):
+def test_examples_of_a_batch_do_not_interact(single):
     y, log_det = single.mixed
     np.testing.assert_allclose(y, single.y[:, 0], atol=1e-5)
     np.testing.assert_allclose(log_det, single.log_det[:, 0], atol=1e-5)
@@ -214,32 +213,32 @@ def test_examples_of_a_batch_stay_apart(single):
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_parameters_in_double_precision(name):
-    """Rounding errors grow by no more than the map itself stretches them."""
+    """Rounding errors grow no more than the map itself amplifies them."""
     with jax.enable_x64(True):
         double = jax.device_get(vars(Results(CASES[name], jnp.float64, 3.0)))
     jacobian, y = double["jacobian"], double["y"]
     stretched = np.linalg.norm(np.linalg.inv(jacobian), ord=2, axis=(-2, -1))
     condition = np.maximum(np.linalg.cond(jacobian), stretched)
-    allowed = 1e-13 * (1 + np.abs(y).reshape(*condition.shape, -1).max(-1)) * condition + STILL * ("jacobi" in name)
+    allowed = 1e-13 * (1 + np.abs(y).reshape(*condition.shape, -1).max(-1)) * condition + TOLERANCE * ("jacobi" in name)
     error = relative(double["back"], double["x"][None]).reshape(*condition.shape, -1).max(-1)
     assert (error <= allowed).all()
     assert (np.abs(double["log_det"] + double["log_det_back"]) <= 100 * allowed).all()
     np.testing.assert_allclose(double["log_det"], np.linalg.slogdet(jacobian)[1], atol=1e-9)
 
 
-def test_linear_bijections_begin_where_they_should():
+def test_initial_linear_bijections():
     """A rotation, a permutation, and data of mean 0 and variance 1."""
     x = 3 * jax.random.normal(jax.random.key(0), (50, 2, 4)) + 1
 
-    def begun(bijection, data):
+    def initial(bijection, data):
         return bijection.forward(bijection.init(jax.random.key(1), x), data)[0]
 
-    begun = jax.jit(begun, static_argnums=0, compiler_options=QUICK)
-    rotation = begun(flow.InvertibleLinear(), jnp.eye(4))
+    initial = jax.jit(initial, static_argnums=0, compiler_options=QUICK)
+    rotation = initial(flow.InvertibleLinear(), jnp.eye(4))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(4), atol=1e-6)
-    permutation = np.asarray(begun(flow.InvertibleLinear(start="identity"), jnp.eye(4)))
+    permutation = np.asarray(initial(flow.InvertibleLinear(start="identity"), jnp.eye(4)))
     assert set(permutation.ravel()) == {0.0, 1.0}
     np.testing.assert_array_equal(permutation @ permutation.T, np.eye(4))
-    y = np.asarray(begun(flow.ActNorm(), x))
+    y = np.asarray(initial(flow.ActNorm(), x))
     np.testing.assert_allclose(y.mean((0, 1)), np.zeros(4), atol=1e-5)
     np.testing.assert_allclose(y.std((0, 1)), np.ones(4), atol=1e-5)

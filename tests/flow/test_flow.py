@@ -23,8 +23,8 @@ def perturbed(model, key, size=0.3):
     variables = jax.jit(model.init)(init_key, batch)
     leaves, tree = jax.tree.flatten(variables.params)
     keys = jax.random.split(key, len(leaves))
-    moved = [leaf + size * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
-    return Variables(jax.tree.unflatten(tree, moved), variables.state)
+    perturbed_leaves = [leaf + size * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
+    return Variables(jax.tree.unflatten(tree, perturbed_leaves), variables.state)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -83,7 +83,7 @@ def test_every_class_has_a_density_of_its_own():
     np.testing.assert_allclose(mixed, by_class[jnp.arange(8) % 4, jnp.arange(8)], rtol=1e-5)
 
 
-def test_cold_noise_gives_the_most_typical_sample():
+def test_temperature_zero_gives_the_most_typical_sample():
     model = MODELS["maf"]
     variables = perturbed(model, jax.random.key(0), 0.1)
     cold = model.sample(variables, jax.random.key(1), 4, temperature=0.0)
@@ -103,7 +103,7 @@ def test_interpolation_begins_and_ends_at_the_data():
 
 
 def test_every_model_starts_as_a_gaussian_fit():
-    """Networks begin at zero: before training only actnorm and permutations act, whatever the depth."""
+    """Networks output zero initially: before training only actnorm and permutations act, whatever the depth."""
     x = jax.random.normal(jax.random.key(0), (256, 3)) * 2.0 + 1.0
     for make in (flow.masked_autoregressive_flow, flow.real_nvp, flow.neural_spline_flow):
         model = make(shape=(3,), num_layers=4, hidden=(8,))

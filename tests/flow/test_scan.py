@@ -1,4 +1,4 @@
-"""Scanned layers are the same layers one by one, compile as quickly as one, and can forget their activations."""
+"""Scanned layers equal the same layers one by one, compile as one, and need not store activations."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def test_equals_its_layers_one_by_one(x, condition, unroll):
     assert_trees_all_close((back, log_det_back), (x, -log_det), atol=1e-4)
 
 
-def test_every_layer_begins_from_what_the_layers_before_it_give(x):
+def test_each_layer_is_initialized_from_the_output_of_those_before_it(x):
     y, _ = Scan(ActNorm(), 1).forward(Scan(ActNorm(), 1).init(jax.random.key(2), x), x)
     np.testing.assert_allclose(y.std(axis=0), 1.0, atol=1e-4)
     second = Scan(ActNorm(), 2).init(jax.random.key(2), x).params
@@ -52,7 +52,7 @@ def test_every_layer_begins_from_what_the_layers_before_it_give(x):
     np.testing.assert_allclose(second["log_scale"][1], 0.0, atol=1e-4)
 
 
-def test_layers_have_constants_of_their_own(x):
+def test_each_layer_has_its_own_constants(x):
     order = Scan(Permutation(), 8).init(jax.random.key(2), x).state.order
     assert len({tuple(row) for row in order.tolist()}) > 1
 
@@ -69,7 +69,7 @@ def test_gradients_from_inverted_layers_are_those_from_stored_ones(x, condition)
     assert_trees_all_close(*gradients, rtol=2e-4, atol=2e-4)
 
 
-def test_inverted_layers_need_no_context(x):
+def test_inverted_layers_work_without_a_condition(x):
     invert = Scan(LAYER, 2, backward="invert")
     variables = jax.jit(invert.init)(jax.random.key(2), x)
     gradient = jax.jit(jax.grad(lambda x: loss(invert, variables.params, variables.state, x, None)))(x)

@@ -1,4 +1,4 @@
-"""Transformers, for any parameters and in float32: increasing, invertible to rounding, with finite gradients."""
+"""Univariate transformations in float32, for any parameters: increasing, invertible, with finite gradients."""
 
 import functools
 
@@ -13,7 +13,7 @@ from genjax import flow
 from genjax.flow.univariate import LOG_SCALE_BOUND
 
 ROWS, ELEMENTS = 16, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
 PROPERTY = settings(deadline=None, max_examples=50, derandomize=True, database=None)
 EPS = float(np.finfo(np.float32).eps)
 
@@ -34,30 +34,31 @@ def bound_of(transform):
 
 @functools.cache
 def program(transform):
-    """Everything of both directions in one program: values, their derivatives, and the way there and back."""
+    """Both directions in one program: values, derivatives, and round trips."""
 
     def run(params, x):
         def total(params, x):
             y, log_derivative = transform.forward(params, x)
-            back, log_derivative_back = transform.inverse(params, x)
-            return jnp.sum(y + log_derivative) + jnp.sum(back + log_derivative_back)
+            recovered, log_derivative_inverse = transform.inverse(params, x)
+            return jnp.sum(y + log_derivative) + jnp.sum(recovered + log_derivative_inverse)
 
         y, slope = jax.jvp(lambda x: transform.forward(params, x)[0], (x,), (jnp.ones_like(x),))
         log_derivative = transform.forward(params, x)[1]
-        back, log_derivative_back = transform.inverse(params, y)
-        there, log_slope_there = transform.inverse(params, x)
-        again = transform.forward(params, there)[0]
+        recovered, log_derivative_inverse = transform.inverse(params, y)
+        inverse, log_slope_inverse = transform.inverse(params, x)
+        forward_of_inverse = transform.forward(params, inverse)[0]
         gradients = jax.grad(total, (0, 1))(params, x)
         return {
-            "y": y, "slope": slope, "log": log_derivative, "back": back, "log_back": log_derivative_back,
-            "there": there, "log_there": log_slope_there, "again": again, "gradients": gradients,
+            "y": y, "slope": slope, "log": log_derivative, "gradients": gradients,
+            "recovered": recovered, "log_recovered": log_derivative_inverse,
+            "inverse": inverse, "log_inverse": log_slope_inverse, "forward_of_inverse": forward_of_inverse,
         }  # fmt: skip
 
     return jax.jit(run, compiler_options=QUICK)
 
 
 def run(transform, scale, seed, values=None):
-    """Parameters of a scale, and sorted data of which most lie within the bound."""
+    """Parameters of a given scale, and sorted data that mostly lie within the bound."""
     rng = np.random.default_rng(seed)
     shape = (transform.num_params, ELEMENTS)
     params = np.broadcast_to(np.float32(scale * rng.normal(size=shape)), (ROWS, *shape))
@@ -70,23 +71,23 @@ def run(transform, scale, seed, values=None):
 
 @PROPERTY
 @given(st.sampled_from(TRANSFORMS), scales, seeds)
-def test_there_and_back(transform, scale, seed):
-    """To rounding: that of y costs 1 / slope in x, that of x costs the slope in y."""
+def test_round_trips(transform, scale, seed):
+    """Up to rounding: an error in y is amplified by 1 / slope in x, and one in x by the slope in y."""
     _, x, result = run(transform, scale, seed)
-    y, slope = result["y"], np.exp(np.minimum(result["log"], -result["log_back"]))
+    y, slope = result["y"], np.exp(np.minimum(result["log"], -result["log_recovered"]))
     rounding = 1e-6 * np.maximum(np.abs(y), bound_of(transform)) / slope
-    error = np.abs(result["back"] - x)
+    error = np.abs(result["recovered"] - x)
     assert (error <= 1e-5 * (1 + np.abs(x)) + rounding).all()
-    slope = np.exp(np.maximum(-result["log_there"], 0.0))
-    rounding = 1e-6 * np.maximum(np.abs(result["there"]), bound_of(transform)) * slope
-    assert (np.abs(result["again"] - x) <= 1e-5 * (1 + np.abs(x)) + rounding).all()
+    slope = np.exp(np.maximum(-result["log_inverse"], 0.0))
+    rounding = 1e-6 * np.maximum(np.abs(result["inverse"]), bound_of(transform)) * slope
+    assert (np.abs(result["forward_of_inverse"] - x) <= 1e-5 * (1 + np.abs(x)) + rounding).all()
 
 
 @PROPERTY
 @given(st.sampled_from(TRANSFORMS), scales, seeds)
 def test_increasing(transform, scale, seed):
     _, _, result = run(transform, scale, seed)
-    for name in ("y", "there"):
+    for name in ("y", "inverse"):
         size = np.abs(result[name]).max() + bound_of(transform)
         assert (np.diff(result[name], axis=0) >= -4 * EPS * size).all()
     assert (result["slope"] >= -1e-3).all()
@@ -95,12 +96,12 @@ def test_increasing(transform, scale, seed):
 @PROPERTY
 @given(st.sampled_from(TRANSFORMS), scales, seeds)
 def test_log_derivatives_are_those_of_the_map(transform, scale, seed):
-    """Where the slope is not tiny: automatic differentiation subtracts large terms there."""
+    """Except for tiny slopes, where automatic differentiation subtracts large terms."""
     _, x, result = run(transform, scale, seed)
     steep = (result["slope"] > 1e-2) & (np.abs(np.abs(x) - bound_of(transform)) > 1e-6 * bound_of(transform))
     np.testing.assert_allclose(result["log"][steep], np.log(result["slope"][steep]), atol=1e-2)
-    gentle = steep & (np.abs(result["log"]) < 3)  # elsewhere y of float32 does not say where x was
-    apart = np.abs(result["log_back"] + result["log"])[gentle]
+    gentle = steep & (np.abs(result["log"]) < 3)  # elsewhere x cannot be recovered from a float32 y
+    apart = np.abs(result["log_recovered"] + result["log"])[gentle]
     assert apart.size == 0 or np.median(apart) < 1e-3
 
 
@@ -121,9 +122,9 @@ def test_beyond_the_bound_a_spline_is_exactly_the_identity(transform, scale, see
     values = transform.bound * factor * np.tile([-1.0, 1.0], ROWS // 2)[:, None] * np.ones((1, ELEMENTS))
     outside = np.float32(np.abs(values)) >= np.float32(transform.bound)
     _, x, result = run(transform, scale, seed, np.where(outside, values, 2 * values))
-    for name in ("y", "back", "there", "again"):
+    for name in ("y", "recovered", "inverse", "forward_of_inverse"):
         np.testing.assert_array_equal(result[name], x)
-    for name in ("log", "log_back", "log_there"):
+    for name in ("log", "log_recovered", "log_inverse"):
         np.testing.assert_array_equal(result[name], 0.0)
     np.testing.assert_array_equal(result["gradients"][1], 2.0)
     np.testing.assert_array_equal(result["gradients"][0], 0.0)
@@ -142,7 +143,7 @@ def test_at_the_bound_value_and_derivative_are_continuous(transform):
 
 
 def knots(transform, params):
-    """Knots and derivatives as the formulas say, computed apart from the code."""
+    """Knots and derivatives by the formulas, computed independently of the code."""
     k, params = transform.num_bins, np.float64(params)
 
     def places(logits):
@@ -169,12 +170,12 @@ def test_knots_go_to_knots(transform, scale, seed):
     steepest = derivative.max() + ((np.diff(y, axis=0) / np.diff(x, axis=0)).max())
     places = slice(0, len(x))
     np.testing.assert_allclose(result["y"][places], y, atol=1e-5 * transform.bound * (1 + 0.1 * steepest))
-    back_again = np.abs(result["back"][places] - x) * derivative
-    assert (back_again <= 1e-5 * transform.bound * (1 + derivative)).all()
+    round_trip = np.abs(result["recovered"][places] - x) * derivative
+    assert (round_trip <= 1e-5 * transform.bound * (1 + derivative)).all()
 
 
 @pytest.mark.parametrize("transform", SPLINES, ids=str)
-def test_derivatives_at_knots_are_the_given_ones(transform):
+def test_derivatives_at_knots(transform):
     with jax.enable_x64(True):
         params = np.random.default_rng(0).normal(size=(transform.num_params, ELEMENTS))
         x, y, derivative = knots(transform, params)
@@ -188,7 +189,7 @@ def test_derivatives_at_knots_are_the_given_ones(transform):
 @settings(PROPERTY, max_examples=5)
 @given(st.sampled_from(TRANSFORMS[:4]), st.lists(st.integers(1, 4), max_size=2), seeds)
 def test_any_shape(transform, shape, seed):
-    """What happens to one element happens to it in an array of any shape."""
+    """An element is mapped alike in arrays of any shape."""
     rng = np.random.default_rng(seed)
     params = np.float32(rng.normal(size=(*shape, transform.num_params, 2)))
     x = np.float32(rng.normal(size=(*shape, 2)))
@@ -203,14 +204,14 @@ def test_any_shape(transform, shape, seed):
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
-def test_begins_as_the_identity(transform):
+def test_zero_parameters_give_the_identity(transform):
     _, x, result = run(transform, 0.0, 0)
     np.testing.assert_allclose(result["y"], x, atol=1e-6 * bound_of(transform))
     np.testing.assert_allclose(result["log"], 0.0, atol=1e-5)
 
 
 def test_affine_scales_are_bounded():
-    """However large the network's outputs, log-scales stay within the bound, and small ones are left as they are."""
+    """Log-scales are bounded however large the network's outputs, and small ones hardly change."""
     params = jnp.array([[0.0] * 4, [1e30, -1e30, 1e-3, -1e-3]])
     _, log_scale = flow.Affine().forward(params, jnp.ones(4))
     np.testing.assert_allclose(log_scale, [LOG_SCALE_BOUND, -LOG_SCALE_BOUND, 1e-3, -1e-3], rtol=1e-3)
@@ -226,6 +227,6 @@ def test_affine_scales_are_bounded():
         ({"bound": float("inf")}, "bound is inf, but must be positive and finite"),
     ],
 )
-def test_refuses_splines_that_cannot_be(fields, message):
+def test_invalid_splines(fields, message):
     with pytest.raises(ValueError, match=message):
         flow.RationalQuadraticSpline(**fields)

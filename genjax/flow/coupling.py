@@ -134,6 +134,6 @@ def check_stateless(net: Any, state: Any) -> None:
 
 
 def check_pairs(num_layers: int) -> None:
-    """Raise ValueError if the number of couplings is odd, because they would transform one half less often."""
+    """Raise ValueError if the number of couplings is odd, because one half would be transformed less often."""
     if num_layers < 2 or num_layers % 2:
         raise ValueError(f"num_layers is {num_layers}, but couplings come in pairs; use 2, 4, …")

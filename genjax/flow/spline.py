@@ -107,7 +107,7 @@ class RationalQuadraticSpline:
             y=_sum_where(above, heights[..., :-1, :]) - self.bound,
             width=_sum_where(in_bin, widths),
             height=_sum_where(in_bin, heights),
-            left=_derivative(_sum_where(in_bin[..., 1:, :], slopes)),  # an empty sum of 0 gives derivative 1
+            left=_derivative(_sum_where(in_bin[..., 1:, :], slopes)),  # 0 in the first bin: derivative 1
             right=_derivative(_sum_where(in_bin[..., :-1, :], slopes)),
         )
 

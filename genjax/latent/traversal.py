@@ -165,7 +165,7 @@ def _codes(model: Any, variables: Variables, x: Array, condition: Mapping[str, A
 
 
 def _decode(model: Any, variables: Variables, codes: Array, condition: Mapping[str, Array | int]) -> Array:
-    """Decode codes (R, S, ...); conditions with a leading axis (R, ...) are those of the rows."""
+    """Decode codes (R, S, ...), with conditions that are one value, or one for each row, (R, ...)."""
     rows = {name: jnp.repeat(v, codes.shape[1], axis=0) if jnp.ndim(v) else v for name, v in condition.items()}
     x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **rows)
     return x.reshape(*codes.shape[:2], *x.shape[1:])

@@ -1,4 +1,4 @@
-"""A prior over codes: its samples decode the prior's, and its second stage sees the finished codes of the first."""
+"""A prior over codes: samples are decoded draws of the prior, whose stage trains on the codes of the first stage."""
 
 import dataclasses
 import itertools
@@ -89,7 +89,7 @@ def test_samples_are_decoded_draws_of_the_prior(variables):
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(1), 6), expected, rtol=1e-5)
 
 
-def test_parts_join_to_what_they_came_from(variables):
+def test_joining_the_parts_restores_the_variables(variables):
     parts = [MODEL.part(variables, name) for name in ("autoencoder", "prior")]
     again = MODEL.join(*parts)
     assert jax.tree.structure(again) == jax.tree.structure(variables)
@@ -108,7 +108,7 @@ def test_gradients_of_the_prior_stop_at_the_codes(variables):
     assert min(sizes["prior.encoder"], sizes["prior.decoder"]) > 0
 
 
-def test_a_conditional_prior_makes_the_whole_conditional():
+def test_a_conditional_prior_makes_the_model_conditional():
     model = latent.LatentModel(autoencoder=INNER, prior=make_vae(3, 2, num_classes=4))
     batch = {"x": jnp.ones((4, 5)), "label": jnp.arange(4)}
     variables = model.init(jax.random.key(0), batch)
@@ -127,7 +127,7 @@ def test_codes_and_their_data_are_the_same_for_all_labels(variables):
     np.testing.assert_array_equal(again, MODEL.decode(variables, codes))
 
 
-def test_conditions_of_any_kind_are_the_priors(variables):
+def test_the_prior_may_have_conditions_of_any_kind(variables):
     model = latent.LatentModel(autoencoder=INNER, prior=Shifted())
     batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "offset": jnp.arange(12.0).reshape(4, 3)}
     condition = conditioning(model, batch)
@@ -146,13 +146,13 @@ def test_conditions_of_any_kind_are_the_priors(variables):
         model.encode(variables, batch["x"], label=0)
 
 
-def test_options_of_sampling_are_the_priors(variables):
+def test_sampling_options_are_those_of_the_prior(variables):
     model = latent.LatentModel(autoencoder=INNER, prior=Blurred())
     certain = model.sample(variables, jax.random.key(0), 3, temperature=0.0, label=1)
     np.testing.assert_allclose(certain, model.decode(variables, jnp.zeros((3, 3))), rtol=1e-6)
 
 
-def test_the_command_line_takes_the_priors_options():
+def test_the_command_line_takes_the_options_of_the_prior():
     flags = flags_of_sample(latent.LatentModel(autoencoder=INNER, prior=Blurred()), {"temperature": 0.5})
     assert {field.name: field.default for field in dataclasses.fields(flags)} == {"label": None, "temperature": 0.5}
 
@@ -167,7 +167,7 @@ def learned():
 
 
 class TestBound:
-    """Over codes of a codebook it is one term of the sum over all of their grids."""
+    """With a codebook it is one term of the sum over all grids of codes."""
 
     def test_is_a_term_of_the_sum_and_below_it(self, learned):
         model, variables, x = learned
@@ -183,13 +183,13 @@ class TestBound:
         np.testing.assert_allclose(bound, terms[3 * codes[:, 0] + codes[:, 1], np.arange(6)], rtol=1e-5)
         assert (bound < np.logaddexp.reduce(terms)).all()
 
-    def test_under_the_uniform_prior_it_is_the_autoencoders_own(self, learned):
+    def test_with_a_uniform_prior_it_is_the_bound_of_the_autoencoder(self, learned):
         model, variables, x = learned
         uniform = variables._replace(params=variables.params | {"prior.logits": jnp.zeros((2, 3))})
         own = QUANTIZED.log_prob_lower_bound(model.part(uniform, "autoencoder"), jax.random.key(3), x)
         np.testing.assert_allclose(model.log_prob_lower_bound(uniform, jax.random.key(3), x), own, rtol=1e-5)
 
-    def test_is_told_of_codes_of_a_codebook_and_normalized_priors_alone(self, learned, variables):
+    def test_exists_only_for_codebooks_and_normalized_priors(self, learned, variables):
         model, _, _ = learned
         assert likelihoods(model) == ("log_prob_lower_bound",)
         assert model.discrete

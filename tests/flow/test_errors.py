@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything compiles, in one line with the value, the limit and the cure."""
+"""Errors are raised before anything compiles, and state the value, the limit and the cure in one line."""
 
 import flax.linen as nn
 import jax
@@ -140,7 +140,7 @@ def test_one_dimension_is_for_autoregressive_flows():
         (np.float32([[0, np.inf]]), r"x is inf at \(0, 1\), but data must be finite"),
     ],
 )
-def test_data_that_no_flow_takes(x, message):
+def test_invalid_data(x, message):
     x = jnp.asarray(x)
     variables = MODEL.init(jax.random.key(0), {"x": jnp.eye(2)})
     calls = [
@@ -155,7 +155,7 @@ def test_data_that_no_flow_takes(x, message):
 
 
 def test_data_beyond_a_bounded_support():
-    """Is refused where its values are known, by name; elsewhere its density is zero."""
+    """They are rejected if their values are known; otherwise their density is zero."""
     message = r"x has values from -0.5 to 1, but Logit takes data in \[0, 1\]; rescale the data, for example with"
     x = jnp.array([[0.5, 1.0], [-0.5, 0.5]])
     with pytest.raises(ValueError, match=message):

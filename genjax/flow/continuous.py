@@ -148,13 +148,12 @@ def _integrate(
         if not with_trace:
             value = v(state["x"])
             return {"x": value}, {"kinetic": sum_except_batch(jnp.square(value))}
-        field = divergence(v, state["x"], directions)
-        kinetic = sum_except_batch(jnp.square(field.value))
-        integrands = {"kinetic": kinetic, "jacobian": jnp.mean(field.squares, axis=1)}
-        return {"x": field.value, "log_det": field.trace}, integrands
+        value, traces, squares = divergence(v, state["x"], directions)
+        integrands = {"kinetic": sum_except_batch(jnp.square(value)), "jacobian": jnp.mean(squares, axis=1)}
+        return {"x": value, "log_det": traces}, integrands
 
     zeros, log_det = jnp.zeros(len(x)), jnp.zeros((len(x), num_directions))
-    state, integrals = ({"x": x}, {"kinetic": zeros})
+    state, integrals = {"x": x}, {"kinetic": zeros}
     if with_trace:
         state, integrals = state | {"log_det": log_det}, integrals | {"jacobian": zeros}
     start, end = (1.0, 0.0) if backwards else (0.0, 1.0)

@@ -52,12 +52,12 @@ class LatentModel:
       ValueError: if ``autoencoder`` does not encode and decode, or needs a condition, or if its number of codes is not
         the number of values of the prior.
 
-    >>> from genjax import latent, nets, ops, vae
+    >>> from genjax import latent, moment_matching, nets, ops, vae
     >>> model = latent.LatentModel(
     ...     autoencoder=vae.VAE(
     ...         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli()
     ...     ),
-    ...     prior=vae.VAE(latent_dim=1, encoder=nets.MLP((2,)), decoder=nets.MLP((2,)), likelihood=ops.Gaussian()),
+    ...     prior=moment_matching.GMMN(latent_dim=1, generator=nets.MLP((2,)), bandwidths=(1.0,)),
     ... )
     >>> variables = model.init(jax.random.key(0), {"x": jax.numpy.zeros((3, 5))})
     >>> model.sample(variables, jax.random.key(1), 4).shape

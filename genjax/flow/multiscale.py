@@ -129,7 +129,7 @@ class MultiScale:
             return x, x
         if x.shape[-1] % 2:
             raise ValueError(
-                f"scale {i} outputs {x.shape[-1]} channels, but an even number must be split; add a Squeeze to it"
+                f"scale {i} outputs {x.shape[-1]} channels, but only an even number can be halved; add a Squeeze to it"
             )
         h, z = jnp.split(x, 2, axis=-1)
         return h, z

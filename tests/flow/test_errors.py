@@ -50,7 +50,7 @@ class Normalized(nn.Module):
         (
             flow.MultiScale(shape=(2, 2, 1), scales=(flow.ActNorm(), flow.ActNorm())),
             (2, 2, 1),
-            "scale 0 outputs 1 channels, but an even number must be split; add a Squeeze to it",
+            "scale 0 outputs 1 channels, but only an even number can be halved; add a Squeeze to it",
         ),
         (
             flow.MaskedAutoregressive(transform=AFFINE, features=(4,)),

@@ -57,7 +57,7 @@ def experiment(
         return gradient_learner(machine, descent(pretraining_rate, pretraining_steps), ema_decay=ema_decay)
 
     def whole(finished: Frozen) -> Learner:
-        learned = latent.finished_layers(finished)
+        learned = latent.layer_variables(finished)
         start = (lambda key, batch: model.assemble(model.init(key, batch), learned)) if machines else None
         return gradient_learner(model, descent(learning_rate, steps), ema_decay=ema_decay, init=start)
 

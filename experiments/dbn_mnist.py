@@ -47,13 +47,13 @@ def experiment(
     descent = lambda rate, count: optax.sgd(optax.linear_schedule(rate, 0.0, count))  # noqa: E731
 
     def layer(number: int, finished: Frozen) -> Learner:
-        below = latent.finished_layers(finished)
+        below = latent.layer_variables(finished)
         start = functools.partial(model.start, below[-1], number=number) if below else None
         descend = descent(learning_rate, steps)
         return gradient_learner(model.layers[number], descend, ema_decay=ema_decay, init=start)
 
     def whole(finished: Frozen) -> Learner:
-        start = model.assemble(latent.finished_layers(finished))
+        start = model.assemble(latent.layer_variables(finished))
         return gradient_learner(
             model, descent(tuning_rate, tuning_steps), ema_decay=ema_decay, init=lambda _key, _batch: start
         )

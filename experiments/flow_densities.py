@@ -41,8 +41,8 @@ def experiment(
     """
     widths = (hidden, hidden)
     models = {
-        "nsf": flow.nsf(shape=(2,), kind="autoregressive", num_layers=2, num_bins=32, hidden=widths),
-        "maf": flow.maf(shape=(2,), num_layers=10, hidden=widths),
+        "nsf": flow.neural_spline_flow(shape=(2,), kind="autoregressive", num_layers=2, num_bins=32, hidden=widths),
+        "maf": flow.masked_autoregressive_flow(shape=(2,), num_layers=10, hidden=widths),
         "real_nvp": flow.real_nvp(shape=(2,), num_layers=10, hidden=widths),
     }
     densities = {

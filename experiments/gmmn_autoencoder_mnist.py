@@ -63,6 +63,6 @@ def experiment(
             prior=gradient_learner(prior, optimizers[1]),
             steps=lengths,
         ),
-        variables=model.finished,
+        variables=model.join_stages,
         batch_size=batch_size,
     )

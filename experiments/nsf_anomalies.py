@@ -64,7 +64,9 @@ def experiment(
     rows = read(table)
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
     return Experiment(
-        model=flow.nsf(shape=rows.spec()["x"].shape, num_layers=num_layers, hidden=(hidden, hidden), num_bins=num_bins),
+        model=flow.neural_spline_flow(
+            shape=rows.spec()["x"].shape, num_layers=num_layers, hidden=(hidden, hidden), num_bins=num_bins
+        ),
         data=rows,
         preprocess=data.gaussian_noise(noise),
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),

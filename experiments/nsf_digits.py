@@ -33,7 +33,9 @@ def experiment(
     """
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
     return Experiment(
-        model=flow.nsf(shape=(8, 8, 1), num_layers=num_layers, hidden=(hidden,), num_bins=num_bins, num_classes=10),
+        model=flow.neural_spline_flow(
+            shape=(8, 8, 1), num_layers=num_layers, hidden=(hidden,), num_bins=num_bins, num_classes=10
+        ),
         data=data.digits(),
         preprocess=data.dequantize(levels=17),
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(schedule, weight_decay=weight_decay)),

@@ -46,7 +46,7 @@ def experiment(
             num_layers=num_layers,
             features=features,
             num_blocks=num_blocks,
-            before=(flow.Logit(alpha=alpha),),
+            preprocess_bijections=(flow.Logit(alpha=alpha),),
         ),
         data=data.tfds("mnist", validation=1_000),
         preprocess=data.dequantize(levels=256),

@@ -142,7 +142,7 @@ def experiment(
             prior=gradient_learner(prior_model, optax.adam(prior_schedule)),
             steps=lengths,
         ),
-        variables=model.finished,
+        variables=model.join_stages,
         display=lambda x: jax.numpy.clip(x, 0, 1),  # means of a Gaussian go a little beyond
         batch_size=batch_size,
     )

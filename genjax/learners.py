@@ -1,12 +1,12 @@
-"""From objectives to a learner, and methods of several stages.
+"""Learners from objectives, and stages of training.
 
-One learner step, for objectives L_1 … L_k with parts θ_1 … θ_k (which may overlap), is
+For objectives L_1 … L_k over parts θ_1 … θ_k of the parameters, which may overlap, one learner step is
 
     θ_i ← optimizer_i(θ_i, ∇_{θ_i} L_i(θ, state, key, batch, step)),    i running through the schedule,
 
-each objective seeing what the ones before it have moved. Without a schedule every objective takes one turn on the
-same minibatch; with one, every turn takes a fresh minibatch and equal neighbours run as one ``lax.scan``, so that
-five critic updates cost the compile time of one.
+where each objective sees the updates of those before it. Without a schedule, each objective takes one turn on the same
+minibatch. With a schedule, each turn takes a new minibatch, and consecutive turns of one objective run in one
+``lax.scan``, so that five critic updates take the compile time of one.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ def gradient_learner(
     """Turn a model's objectives into a learner.
 
     Args:
-      model: whose objectives are minimized.
-      optimizers: one transformation for all objectives, or one for each objective by name.
-      schedule: names of objectives in the order of their turns, ``("discriminator",) * 5 + ("generator",)``. None gives
-        each objective one turn a step, all on the same minibatch.
-      ema_decay: decay of the moving average of the parameters in [0, 1), or None for no average. The decay warms up as
+      model: model whose objectives are minimized.
+      optimizers: one gradient transformation for all objectives, or one for each objective by name.
+      schedule: names of objectives in the order of their turns, such as ``("discriminator",) * 5 + ("generator",)``.
+        None gives each objective one turn per step, all on the same minibatch.
+      ema_decay: decay of the moving average of the parameters, in [0, 1), or None for no average. The decay warms up as
         min(ema_decay, (1 + step) / (10 + step)).
-      init: ``(key, batch) -> variables`` to start from, in place of ``model.init``: what an earlier stage has learned.
+      init: ``(key, batch) -> variables`` in place of ``model.init``, for example the variables of an earlier stage.
 
     Returns:
-      A learner. Metrics are named as the objective names them, prefixed ``objective/`` where there are several.
+      A learner. Metrics keep the names that the objective gives them, prefixed with ``objective/`` if there are several
+      objectives.
 
     Raises:
-      ValueError: when optimizers or schedule do not name the objectives; from ``init``, when an objective moves a part
-        that the model lacks; from ``step``, when the batch does not hold one minibatch for every turn.
+      ValueError: if optimizers or schedule do not name the objectives; from ``init``, if an objective is over a part
+        that the model lacks; from ``step``, if the batch does not contain one minibatch for each turn.
     """
     objectives = _by_name(model.objectives())
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
@@ -58,10 +59,10 @@ def gradient_learner(
         raise ValueError(f"ema_decay is {ema_decay}, but it must be in [0, 1); use None for no average")
 
     def init_state(key: Array, batch: Batch) -> TrainState:
-        # Copies keep what an earlier stage has learned from being donated.
+        # Donation of the training state must not delete the variables of an earlier stage.
         params, state = model.init(key, batch) if init is None else jax.tree.map(jnp.copy, init(key, batch))
         opt_state = {name: optimizer_of[name].init(_parts(params, o)) for name, o in objectives.items()}
-        # The copy keeps the two trees from sharing buffers, which donation rejects.
+        # Donation rejects two trees that share buffers.
         ema = None if ema_decay is None else jax.tree.map(jnp.copy, params)
         return TrainState(step=jnp.int32(0), params=params, state=state, opt_state=opt_state, ema=ema)
 
@@ -83,9 +84,9 @@ def gradient_learner(
         start = 0
         for i, (name, count) in enumerate(turns):
             turn_key = key if len(turns) == 1 else jax.random.fold_in(key, i)
-            mine = batch if num_minibatches == 1 else _minibatches(batch, start, count)
-            train, new = (turn if count == 1 else repeated_turn)(name, train, turn_key, mine)
-            metrics |= new if len(objectives) == 1 else {f"{name}/{k}": v for k, v in new.items()}
+            minibatches = batch if num_minibatches == 1 else _minibatches(batch, start, count)
+            train, values = (turn if count == 1 else repeated_turn)(name, train, turn_key, minibatches)
+            metrics |= values if len(objectives) == 1 else {f"{name}/{k}": v for k, v in values.items()}
             start += count
         ema = None if ema_decay is None else _average(train.ema, train.params, ema_decay, train.step)
         return train.replace(step=train.step + 1, ema=ema), metrics
@@ -97,7 +98,7 @@ def gradient_learner(
 def _update(
     objective: Objective, optimizer: optax.GradientTransformation, train: TrainState, key: Array, batch: Batch
 ) -> tuple[TrainState, Metrics]:
-    """Take one gradient step of one objective on the parts that it may move."""
+    """Take one gradient step of one objective on its parts."""
 
     def loss(parts: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
         return objective.loss(train.params | parts, train.state, key, batch, train.step)
@@ -105,19 +106,19 @@ def _update(
     parts = _parts(train.params, objective)
     (value, (state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(parts)
     updates, opt_state = optimizer.update(grads, train.opt_state[objective.name], parts)
-    moved: PyTree = optax.apply_updates(parts, updates)
-    new = train.replace(
-        params={**train.params, **moved}, state=state, opt_state=train.opt_state | {objective.name: opt_state}
+    new_parts: PyTree = optax.apply_updates(parts, updates)
+    train = train.replace(
+        params={**train.params, **new_parts}, state=state, opt_state=train.opt_state | {objective.name: opt_state}
     )
-    return new, {"loss": value} | metrics
+    return train, {"loss": value} | metrics
 
 
 def _parts(params: dict[str, PyTree], objective: Objective) -> dict[str, PyTree]:
     missing = [name for name in objective.wrt if name not in params]
     if missing:
         raise ValueError(
-            f"objective {objective.name!r} moves {missing[0]!r}, but the model's params are {sorted(params)}; "
-            "name one of these in wrt"
+            f"objective {objective.name!r} has {missing[0]!r} in wrt, but the model's params are {sorted(params)}; "
+            "use one of these"
         )
     return {name: params[name] for name in objective.wrt}
 
@@ -126,25 +127,25 @@ def _check_minibatches(batch: Batch, expected: int) -> None:
     for name, array in batch.items():
         if array.shape[:1] != (expected,):
             raise ValueError(
-                f"the schedule takes {expected} minibatches a step, but {name!r} has shape {array.shape}; "
-                f"stack {expected} minibatches on a new leading axis"
+                f"the schedule takes {expected} minibatches per step, but {name!r} has shape {array.shape}; "
+                f"stack {expected} minibatches along a new leading axis"
             )
 
 
 def _minibatches(batch: Batch, start: int, count: int) -> Batch:
-    """Minibatches ``start … start + count`` of the leading axis, which goes when it is of length one."""
+    """Return ``count`` minibatches of the leading axis from ``start`` on, or one without that axis."""
     return jax.tree.map(lambda a: a[start] if count == 1 else a[start : start + count], batch)
 
 
 def _average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
-    warm = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: (warm * e + (1.0 - warm) * p).astype(e.dtype), ema, params)
+    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: (decay_now * e + (1.0 - decay_now) * p).astype(e.dtype), ema, params)
 
 
 def _by_name(objectives: tuple[Objective, ...]) -> dict[str, Objective]:
     names = [objective.name for objective in objectives]
     if len(set(names)) < len(names):
-        raise ValueError(f"the model's objectives are named {names}; give each a name of its own")
+        raise ValueError(f"the model's objectives are named {names}, but names must differ; rename one")
     return dict(zip(names, objectives, strict=True))
 
 
@@ -154,7 +155,7 @@ def _optimizers_by_objective(optimizers: Optimizers, names: tuple[str, ...]) -> 
     if set(optimizers) != set(names):
         raise ValueError(
             f"optimizers are given for {sorted(optimizers)}, but the model's objectives are {sorted(names)}; "
-            "give one optimizer for each, or a single one for all"
+            "provide one optimizer for each, or a single one for all"
         )
     return dict(optimizers)
 
@@ -164,7 +165,7 @@ def _turns(schedule: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tup
     if schedule is None:
         return [(name, 1) for name in names]
     if not schedule:
-        raise ValueError(f"schedule is empty; name objectives of {sorted(names)} in it, or use None")
+        raise ValueError(f"schedule is empty, but must name objectives of {sorted(names)}; use None for one turn each")
     unknown = sorted(set(schedule) - set(names))
     unused = sorted(set(names) - set(schedule))
     if unknown or unused:
@@ -175,16 +176,16 @@ def _turns(schedule: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tup
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of a method that trains in several: a belief net's layer, the prior after a VQ-VAE.
+    """One stage of multi-stage training, such as a layer of a deep belief net, or the prior of a VQ-VAE.
 
     Attributes:
-      name: what logs, checkpoints and later stages call it.
-      learner: from the finished variables of the earlier stages, by stage name, to this stage's learner.
+      name: name of the stage in logs, checkpoints and later stages.
+      learner: function from the final variables of the earlier stages, by stage name, to the learner of this stage.
       steps: number of learner steps.
-      batch: from the finished variables to ``(key, batch) -> batch``, which turns a batch of data into what this stage
-        trains on (the codes of a frozen encoder). It runs inside the compiled step. Without it that is the data.
-      model: what trains, where that is not the experiment's model: its codes are watched for collapse. None for the
-        experiment's model in the last stage, and nothing in the others.
+      batch: function from those variables to ``(key, batch) -> batch``, which maps a batch of data to what this stage
+        trains on, such as the codes of a frozen encoder. It runs inside the compiled step. The default is the data.
+      model: model to train, if it is not that of the experiment; its codes are monitored for collapse. With None, the
+        last stage monitors the experiment's model, and the others monitor nothing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Optimizers that optax lacks: pieces for ``optax.chain``, and rules that choose one by a parameter's path."""
+"""Additions to optax: gradient transformations, and rules that choose an optimizer by a parameter's path."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from genjax.core import Array, PyTree
 def muon_and_adam(
     muon_learning_rate: float, adam_learning_rate: float, *, warmup_steps: int, steps: int
 ) -> optax.GradientTransformation:
-    """Return Muon for the matrices of layers, see ``matrices_of_layers``, and Adam (β₂ = 0.99) for all else.
+    """Return Muon for the matrices of scanned layers, see ``layer_matrices``, and Adam (β₂ = 0.99) for the rest.
+
+    Both learning rates warm up linearly to their peaks and decay to zero along a cosine.
 
     Args:
-      muon_learning_rate: of Muon at its peak, after which it decays to zero along a cosine.
-      adam_learning_rate: of Adam, likewise.
-      warmup_steps: until the peaks, at most half of all.
-      steps: of training.
+      muon_learning_rate: peak learning rate of Muon.
+      adam_learning_rate: peak learning rate of Adam.
+      warmup_steps: number of warm-up steps, capped at half of ``steps``.
+      steps: number of training steps.
     """
     muon, adam = (
         optax.warmup_cosine_decay_schedule(0.0, peak, min(warmup_steps, steps // 2), steps)
         for peak in (muon_learning_rate, adam_learning_rate)
     )
-    return contrib.muon(muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=matrices_of_layers)
+    return contrib.muon(muon, adam_learning_rate=adam, adam_b2=0.99, muon_weight_dimension_numbers=layer_matrices)
 
 
-def matrices_of_layers(params: PyTree) -> PyTree:
-    """Tell ``optax.contrib.muon`` which axes of which parameters are those of a matrix.
+def layer_matrices(params: PyTree) -> PyTree:
+    """Return the matrix axes of each parameter for ``optax.contrib.muon``, or None for a parameter that Adam updates.
 
-    They are those of kernels that layers share, (layers, in, out); all other parameters are Adam's.
+    The matrices are the stacked kernels of scanned layers, (layers, in, out).
 
     >>> params = {"layers": {"kernel": jnp.zeros((4, 2, 3)), "scale": jnp.zeros((4, 2))}, "kernel": jnp.zeros((2, 3))}
-    >>> matrices_of_layers(params)
+    >>> layer_matrices(params)
     {'kernel': None, 'layers': {'kernel': MuonDimensionNumbers(reduction_axis=1, output_axis=2), 'scale': None}}
     """
 
@@ -46,16 +48,16 @@ def matrices_of_layers(params: PyTree) -> PyTree:
 
 
 def clip_params(limit: float) -> optax.GradientTransformation:
-    """Return the last of a chain, which keeps every parameter in [−limit, limit], to rounding.
+    """Return a transformation that keeps each parameter in [−limit, limit], up to rounding; use it last in a chain.
 
-    It is for the critic of a Wasserstein GAN, which clipping makes Lipschitz; the paper's limit is 0.01 (Martin
-    Arjovsky, Soumith Chintala and Léon Bottou 2017, arXiv:1701.07875).
+    Clipping makes the critic of a Wasserstein GAN Lipschitz continuous; the paper's limit is 0.01 (Martin Arjovsky,
+    Soumith Chintala and Léon Bottou 2017, arXiv:1701.07875).
 
     Args:
-      limit: above 0.
+      limit: largest magnitude of a parameter, above 0.
 
     Raises:
-      ValueError: for a limit that is not above 0; from ``update``, when it is not given the parameters.
+      ValueError: if the limit is not above 0; from ``update``, if it is called without parameters.
 
     >>> optimizer = optax.chain(optax.sgd(1.0), clip_params(0.25))
     >>> params = jnp.array([0.125, 0.0])
@@ -68,7 +70,7 @@ def clip_params(limit: float) -> optax.GradientTransformation:
 
     def clip(updates: PyTree, params: PyTree | None) -> PyTree:
         if params is None:
-            raise ValueError("clip_params has no params to clip; call update(updates, state, params)")
+            raise ValueError("params is None, but clip_params needs them; call update(updates, state, params)")
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params)
 
     return optax.stateless(clip)

@@ -39,11 +39,11 @@ class Toy:
 
 
 def objective(name, wrt, function):
-    """The loss ``function(a, b, x)``; its state counts turns and its metrics say what it saw."""
+    """The loss ``function(a, b, x)``; its state counts turns and its metrics are the batch."""
 
     def loss(params, state, key, batch, step):
         value = function(params["a"], params["b"], batch["x"])
-        return value, ({"turns": state["turns"] + 1}, {"seen": batch["x"]})
+        return value, ({"turns": state["turns"] + 1}, {"x": batch["x"]})
 
     return Objective(name=name, wrt=wrt, loss=loss)
 
@@ -91,7 +91,7 @@ class TestOneObjective:
 
     def test_metrics_have_the_names_that_the_objective_gave_them(self):
         _, (metrics,) = follow(gradient_learner(QUADRATIC, optax.sgd(0.25)), [1.0])
-        assert set(metrics) == {"loss", "seen"}
+        assert set(metrics) == {"loss", "x"}
 
     def test_the_loss_knows_its_step_and_its_key(self):
         def loss(params, state, key, batch, step):
@@ -143,13 +143,13 @@ class TestGame:
         assert learner.minibatches == 4
         (_, state), (metrics,) = follow(learner, [[8.0, 16.0, 100.0, 32.0]])
         assert pair(state) == (21, 50)
-        assert metrics["two/seen"] == 100
+        assert metrics["two/x"] == 100
 
     def test_metrics_are_prefixed_and_averaged_over_equal_neighbours(self):
         learner = gradient_learner(BILINEAR, optax.sgd(0.0), schedule=("max", "max", "max", "min"))
         _, (metrics,) = follow(learner, [[1.0, 2.0, 6.0, 5.0]])
-        assert set(metrics) == {"min/loss", "min/seen", "max/loss", "max/seen"}
-        assert (metrics["max/seen"], metrics["min/seen"]) == (3, 5)
+        assert set(metrics) == {"min/loss", "min/x", "max/loss", "max/x"}
+        assert (metrics["max/x"], metrics["min/x"]) == (3, 5)
         assert (metrics["max/loss"], metrics["min/loss"]) == (-6, 10)
 
     def test_all_turns_draw_different_noise(self):
@@ -219,9 +219,9 @@ class TestClippedParameters:
         grads = {"w": jnp.linspace(-2.0, 3.0, 9) ** 3, "b": {"c": jnp.float32(-0.5)}}
         optimizer = optax.chain(optax.sgd(0.001), clip_params(0.01))
         updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
-        moved = optax.apply_updates(params, updates)
+        new_params = optax.apply_updates(params, updates)
         by_hand = jax.tree.map(lambda p, g: np.clip(p - 0.001 * g, -0.01, 0.01), params, grads)
-        chex.assert_trees_all_close(moved, by_hand, atol=1e-8)
+        chex.assert_trees_all_close(new_params, by_hand, atol=1e-8)
         assert 0 < np.sum(np.abs(by_hand["w"]) == np.float32(0.01)) < 9  # some are clipped, and some are not
 
     def test_only_the_player_that_is_clipped_stays_in_its_box(self):
@@ -233,7 +233,7 @@ class TestClippedParameters:
 
 class TestAverage:
     def test_its_decay_warms_up_to_the_one_given(self):
-        # With rate 1 the parameter jumps onto x. The decay is 1/10 at step 0, and then 1/8 as given (not 2/11).
+        # With rate 1 the parameter becomes x. The decay is 1/10 at step 0, and then 1/8, the argument (not 2/11).
         states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(1.0), ema_decay=0.125), [10.0, 17.0])
         np.testing.assert_allclose([s.ema["a"] for s in states], [5, 0.5 + 9, 9.5 / 8 + 17 * 7 / 8], rtol=1e-6)
         assert float(states[-1].variables.params["a"]) == float(states[-1].ema["a"])
@@ -270,7 +270,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("names", [("min",), ("min", "max", "mox"), ("min", "mox"), ()])
     def test_optimizers_that_do_not_name_the_objectives(self, names):
-        with pytest.raises(ValueError, match=r"optimizers are given for .* objectives are \['max', 'min'\]; give one"):
+        with pytest.raises(
+            ValueError, match=r"optimizers are given for .* objectives are \['max', 'min'\]; provide one"
+        ):
             gradient_learner(BILINEAR, {name: optax.sgd(1.0) for name in names})
 
     def test_a_schedule_that_names_no_objective_of_the_model(self):
@@ -283,7 +285,7 @@ class TestErrors:
 
     def test_an_empty_schedule(self):
         with pytest.raises(
-            ValueError, match=r"schedule is empty; name objectives of \['max', 'min'\] in it, or use None"
+            ValueError, match=r"schedule is empty, but must name objectives of \['max', 'min'\]; use None"
         ):
             gradient_learner(BILINEAR, optax.sgd(1.0), schedule=())
 
@@ -295,12 +297,14 @@ class TestErrors:
     def test_an_objective_that_moves_a_part_the_model_lacks(self):
         model = dataclasses.replace(QUADRATIC, objectives_=(objective("only", ("a", "c"), lambda a, b, x: a),))
         learner = gradient_learner(model, optax.sgd(1.0))
-        with pytest.raises(ValueError, match=r"'only' moves 'c', but .* params are \['a', 'b'\]; name one"):
+        with pytest.raises(ValueError, match=r"'only' has 'c' in wrt, but .* params are \['a', 'b'\]; use one"):
             learner.init(KEY, {"x": jnp.float32(0)})
 
     def test_two_objectives_of_one_name(self):
         same = dataclasses.replace(QUADRATIC, objectives_=2 * QUADRATIC.objectives_)
-        with pytest.raises(ValueError, match=r"objectives are named \['only', 'only'\]; give each a name of its own"):
+        with pytest.raises(
+            ValueError, match=r"objectives are named \['only', 'only'\], but names must differ; rename one"
+        ):
             gradient_learner(same, optax.sgd(1.0))
 
     @pytest.mark.parametrize("limit", [0.0, -0.01, float("nan")])
@@ -310,14 +314,16 @@ class TestErrors:
 
     def test_nothing_to_clip(self):
         optimizer = clip_params(0.01)
-        with pytest.raises(ValueError, match=r"no params to clip; call update\(updates, state, params\)"):
+        with pytest.raises(
+            ValueError, match=r"params is None, but clip_params needs them; call update\(updates, state, params\)"
+        ):
             optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
 
     def test_a_batch_without_a_minibatch_for_every_turn(self):
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max", "max"))
         state = learner.init(KEY, {"x": jnp.float32(0)})
         for shape in ((), (2,), (4,)):
-            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches a step, .* stack 3 minibatches"):
+            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches per step, .* stack 3 minibatches"):
                 jax.eval_shape(learner.step, state, KEY, {"x": jnp.zeros(shape)})
 
 

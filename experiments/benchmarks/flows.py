@@ -43,9 +43,11 @@ def examples(dim: int) -> np.ndarray:
 def of_genjax(kind: str, dim: int) -> tuple[Chunk, Chunk]:
     """Training steps and samples."""
     if kind == "nsf":
-        model = flow.nsf(shape=(dim,), num_layers=NUM_COUPLINGS, hidden=HIDDEN, num_bins=NUM_BINS, bound=BOUND)
+        model = flow.neural_spline_flow(
+            shape=(dim,), num_layers=NUM_COUPLINGS, hidden=HIDDEN, num_bins=NUM_BINS, bound=BOUND
+        )
     else:
-        model = flow.maf(shape=(dim,), num_layers=NUM_MAF, hidden=HIDDEN)
+        model = flow.masked_autoregressive_flow(shape=(dim,), num_layers=NUM_MAF, hidden=HIDDEN)
     learner = gradient_learner(model, optax.adam(LEARNING_RATE))
     x, key = jnp.asarray(examples(dim)), jax.random.key(0)
 

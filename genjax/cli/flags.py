@@ -45,13 +45,12 @@ def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -
     """Return a dataclass with what a command line can set of a model's ``sample``.
 
     These are its keyword-only arguments with types that text can express, and the conditions that the model declares. A
-    model of codes (``genjax.latent.LatentModel``) passes on what is not its own: its prior's arguments are included.
+    ``genjax.latent.LatentModel`` passes all of them on to its prior.
     """
-    inner = model.prior.sample if isinstance(model, LatentModel) else model.sample
-    # The model's own come last, so that they take precedence.
-    flags = {name: flag for method in (inner, model.sample) for name, flag in _flags(method, defaults).items()}
-    flags = {name: flag for name, flag in flags.items() if name not in {c.name for c in conditions(model)}}
-    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), model.sample.__doc__)
+    sample = model.prior.sample if isinstance(model, LatentModel) else model.sample
+    names = {condition.name for condition in conditions(model)}
+    flags = {name: flag for name, flag in _flags(sample, defaults).items() if name not in names}
+    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), sample.__doc__)
 
 
 def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -14,7 +14,7 @@ from genjax import boltzmann, data
 from genjax.core import Learner
 from genjax.estimators.base import DensityTransformer
 from genjax.experiment import Experiment
-from genjax.latent import finished_layers, greedy_stages
+from genjax.latent import greedy_stages, layer_variables
 from genjax.learners import Frozen, Stage, gradient_learner
 from genjax.ops import check_at_least
 
@@ -108,12 +108,12 @@ class DBN(DensityTransformer):
         epochs = self._epochs(len(X))
 
         def layer(number: int, finished: Frozen) -> Learner:
-            below = finished_layers(finished)
+            below = layer_variables(finished)
             start = functools.partial(model.start, below[-1], number=number) if below else None
             return gradient_learner(model.layers[number], optax.sgd(self.learning_rate), init=start)
 
         def whole(finished: Frozen) -> Learner:
-            start = model.assemble(finished_layers(finished))
+            start = model.assemble(layer_variables(finished))
             return gradient_learner(model, optax.sgd(self.tuning_rate), init=lambda _key, _batch: start)
 
         learners = [functools.partial(layer, number) for number in range(len(model.layers))]
@@ -125,7 +125,7 @@ class DBN(DensityTransformer):
             model=model,
             data=data.arrays(X, name="X"),
             stages=stages,
-            variables=None if self.n_tuning_iter else lambda finished: model.assemble(finished_layers(finished)),
+            variables=None if self.n_tuning_iter else lambda finished: model.assemble(layer_variables(finished)),
             batch_size=epochs["batch_size"],
             log_every=epochs["log_every"],
         )

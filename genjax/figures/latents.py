@@ -5,6 +5,7 @@ All are drawn from held-out examples, and shown as the experiment shows its samp
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class LatentSpace:
         model, batch = self.model, self._examples(key, split)
         key = jax.random.split(stream_key(key, "latent"), 3)[2]
         x, labels = batch["x"], np.asarray(batch["label"]) if "label" in batch else None
-        pictures = {}
+        pictures, condition = {}, {}
         if supports(model, Reconstructs):
             pictures["reconstructions"] = self._reconstructions(key, {name: a[:rows] for name, a in batch.items()})
         if num_classes(model) is not None:
@@ -75,10 +76,10 @@ class LatentSpace:
                     f"label is {label}, but none of {len(x)} examples drawn from split {split!r} has it; "
                     f"there are {present}: use one of these"
                 )
-            model, x, labels = latent.FixedLabel(model, label), x[labels == label], None
-        codes = jax.jit(model.encode)(self.variables, x)
+            condition, x, labels = {"label": label}, x[labels == label], None
+        codes = jax.jit(functools.partial(model.encode, **condition))(self.variables, x)
         if jnp.issubdtype(codes.dtype, jnp.floating):
-            pictures |= dict(self._paths(model, x, codes, labels, rows, steps))
+            pictures |= dict(self._paths(condition, x, codes, labels, rows, steps))
         return pictures
 
     def _examples(self, key: Array, split: str) -> Batch:
@@ -102,7 +103,7 @@ class LatentSpace:
         return self._picture(jnp.concatenate([x, x_hat]), len(x))
 
     def _paths(
-        self, model: Any, x: Array, codes: Array, labels: np.ndarray | None, rows: int, steps: int
+        self, condition: dict[str, Any], x: Array, codes: Array, labels: np.ndarray | None, rows: int, steps: int
     ) -> Iterator[tuple[str, np.ndarray]]:
         vectors = np.asarray(codes).reshape(len(codes), -1)
         points = principal_components(vectors)
@@ -110,15 +111,16 @@ class LatentSpace:
         pairs = min(rows, len(x) // 2)
         if pairs > 0:
             for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
-                walk = latent.interpolate(model, self.variables, x[:pairs], x[pairs : 2 * pairs], steps, path=path)
+                ends = x[:pairs], x[pairs : 2 * pairs]
+                walk = latent.interpolate(self.model, self.variables, *ends, steps, path=path, **condition)
                 yield f"interpolations_{name}", self._picture(walk.reshape(-1, *walk.shape[2:]), steps)
         if codes.ndim == 2:
-            yield "traversals", self._traversals(model, codes, steps)
+            yield "traversals", self._traversals(condition, codes, steps)
         if labels is None:
             return
         classes = np.unique(labels)
         if len(classes) > 1:
-            yield "attributes", self._attributes(model, codes, labels, classes, steps)
+            yield "attributes", self._attributes(codes, labels, classes, steps)
         else:
             warnings.warn(
                 f"there is no picture of attributes: all of {len(x)} examples drawn have label {classes[0]}, so that "
@@ -126,23 +128,30 @@ class LatentSpace:
                 stacklevel=4,
             )
 
-    def _traversals(self, model: Any, codes: Array, steps: int) -> np.ndarray:
+    def _traversals(self, condition: dict[str, Any], codes: Array, steps: int) -> np.ndarray:
         """Traversals from the mean code: the dimensions with the largest variance, the largest first."""
         mean, deviation = jnp.mean(codes, axis=0), jnp.std(codes, axis=0)
         dims = np.argsort(-np.asarray(deviation))[:MAX_DIMENSIONS].tolist()
         steps_away = jnp.linspace(-2, 2, steps)
         traversals = [
-            latent.traverse(model, self.variables, mean, mean[dim] + deviation[dim] * steps_away, dims=(dim,))[0]
+            latent.traverse(
+                self.model,
+                self.variables,
+                mean,
+                mean[dim] + deviation[dim] * steps_away,
+                dims=(dim,),
+                **condition,
+            )[0]
             for dim in dims
         ]
         return self._picture(jnp.concatenate(traversals), steps)
 
-    def _attributes(self, model: Any, codes: Array, labels: np.ndarray, classes: np.ndarray, steps: int) -> np.ndarray:
+    def _attributes(self, codes: Array, labels: np.ndarray, classes: np.ndarray, steps: int) -> np.ndarray:
         """A row for each class: an example of the next one, moved by up to two attribute vectors."""
         vectors = jnp.stack([latent.attribute_vector_of(codes, jnp.asarray(labels == target)) for target in classes])
         others = np.array([np.argmax(labels == other) for other in np.roll(classes, -1)])
         strengths = jnp.linspace(0.0, 2.0, steps)
-        edited = latent.add_attribute_to(model, self.variables, codes[others], vectors, strengths)
+        edited = latent.add_attribute_to(self.model, self.variables, codes[others], vectors, strengths)
         return self._picture(edited.reshape(-1, *edited.shape[2:]), steps)
 
     def _picture(self, x: Array, columns: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Normalizing flows: bijections, and the models built of them.
+"""Normalizing flows: bijections, and the models built from them.
 
-A bijection maps data to noise and back, with its log-determinant; ``Chain``, ``Scan`` and ``Inverse`` make new ones of
-it, and ``Flow`` makes a density of it. The models of the literature are functions that return a ``Flow``.
+A bijection maps data to noise and back, with its log-determinant; ``Chain``, ``Scan`` and ``Inverse`` combine
+bijections, and ``Flow`` turns one into a density. The models of the literature are functions that return a ``Flow``.
 """
 
 from genjax.flow.autoregressive import MaskedAutoregressive
@@ -14,14 +14,14 @@ from genjax.flow.ffjord import FFJORD
 from genjax.flow.flow import Flow, Logistic, Normal
 from genjax.flow.glow import glow
 from genjax.flow.linear import ActNorm, InvertibleLinear, Permutation, Reverse
-from genjax.flow.maf import iaf, maf
+from genjax.flow.masked_autoregressive_flow import inverse_autoregressive_flow, masked_autoregressive_flow
 from genjax.flow.multiscale import MultiScale, Squeeze
-from genjax.flow.neural_spline_flow import nsf
+from genjax.flow.neural_spline_flow import neural_spline_flow
 from genjax.flow.nice import nice
 from genjax.flow.real_nvp import real_nvp, real_nvp_image
 from genjax.flow.scan import Scan
 from genjax.flow.spline import RationalQuadraticSpline
-from genjax.flow.transformers import Additive, Affine, Transformer
+from genjax.flow.univariate import Additive, Affine, UnivariateTransform
 
 __all__ = [
     "FFJORD",
@@ -47,13 +47,13 @@ __all__ = [
     "Reverse",
     "Scan",
     "Squeeze",
-    "Transformer",
+    "UnivariateTransform",
     "VariationalDequantization",
     "glow",
-    "iaf",
-    "maf",
+    "inverse_autoregressive_flow",
+    "masked_autoregressive_flow",
+    "neural_spline_flow",
     "nice",
-    "nsf",
     "real_nvp",
     "real_nvp_image",
 ]

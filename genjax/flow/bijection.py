@@ -1,17 +1,17 @@
-"""Bijections: invertible maps of data that know how much they stretch volumes.
+"""Bijections: invertible maps with a log-determinant.
 
-A bijection f takes a batch x (B, ...) to y = f(x), and back, with the log-determinant of its Jacobian matrix for every
-example:
+A bijection f maps a batch x (B, ...) to y = f(x) and back, and returns the log-determinant of its Jacobian matrix for
+each example:
 
     forward:  y = f(x),        log |det ∂y/∂x|
     inverse:  x = f⁻¹(y),      log |det ∂x/∂y| = −log |det ∂y/∂x|
 
-``forward`` is the way from data to noise. Bijections compose, log-determinants add up:
+``forward`` goes from data to noise. Under composition, log-determinants add up:
 
     f = f_L ∘ … ∘ f_1,         log |det ∂f| = Σ_l log |det ∂f_l|                                                  (1)
 
-Each is a frozen dataclass, its configuration; what it learns is apart from it, in ``Variables``. A context (B, ...),
-such as a one-hot label, may steer it: then there is a bijection for every context.
+Each bijection is a frozen dataclass that holds its configuration; its parameters are separate, in ``Variables``. A
+condition (B, ...), such as a one-hot label, makes it a family of bijections, one for each value of the condition.
 
 George Papamakarios, Eric Nalisnick, Danilo Rezende, Shakir Mohamed and Balaji Lakshminarayanan, "Normalizing flows for
 probabilistic modeling and inference", 2021, arXiv:1912.02762.
@@ -32,17 +32,17 @@ from genjax.core import Array, Variables
 
 @runtime_checkable
 class Bijection(Protocol):
-    """An invertible map; its arrays have the batch axis first, and log-determinants shape (B,), in nats."""
+    """An invertible map of arrays (B, ...), with log-determinants (B,) in nats."""
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """Make its variables for data like ``x``: params, and as state the constants that nothing ever moves."""
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """Make the variables for data like ``x``; the state holds constants, which training leaves alone."""
         ...
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Return y and log |det ∂y/∂x|."""
         ...
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """Return x and log |det ∂x/∂y|."""
         ...
 
@@ -50,35 +50,35 @@ class Bijection(Protocol):
 @final
 @dataclass(frozen=True)
 class Chain:
-    """Bijections one after the other: equation 1. An empty chain is the identity.
+    """A composition of bijections: equation 1. An empty chain is the identity.
 
     Attributes:
-      bijections: in the order of ``forward``.
+      bijections: f_1 … f_L, in the order in which ``forward`` applies them.
     """
 
     bijections: tuple[Bijection, ...]
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; each part sees what those before it make of ``x``."""
-        parts = []
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; each bijection is initialized with the output of those before it."""
+        layers = []
         for i, bijection in enumerate(self.bijections):
-            parts.append(bijection.init(jax.random.fold_in(key, i), x, context))
-            x, _ = bijection.forward(parts[-1], x, context)
-        return joined(parts)
+            layers.append(bijection.init(jax.random.fold_in(key, i), x, condition))
+            x, _ = bijection.forward(layers[-1], x, condition)
+        return collect_variables(layers)
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        total = no_log_det(x)
+        total = zero_log_det(x)
         for i, bijection in enumerate(self.bijections):
-            x, log_det = bijection.forward(part(variables, i), x, context)
+            x, log_det = bijection.forward(child_variables(variables, i), x, condition)
             total = total + log_det
         return x, total
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        total = no_log_det(y)
+        total = zero_log_det(y)
         for i, bijection in reversed(tuple(enumerate(self.bijections))):
-            y, log_det = bijection.inverse(part(variables, i), y, context)
+            y, log_det = bijection.inverse(child_variables(variables, i), y, condition)
             total = total + log_det
         return y, total
 
@@ -86,41 +86,42 @@ class Chain:
 @final
 @dataclass(frozen=True)
 class Inverse:
-    """A bijection run backwards.
+    """The inverse of a bijection.
 
     Attributes:
-      bijection: whose two directions are exchanged.
+      bijection: bijection whose ``forward`` and ``inverse`` are exchanged; it must preserve the shape of its input.
     """
 
     bijection: Bijection
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; only for one that keeps the shape of ``x``.
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``.
 
-        Layers that begin with statistics of data begin as though ``x`` were their input, which it is not.
+        Layers initialized from data statistics use those of ``x``, although ``x`` is the output of the bijection here.
         """
-        return jax.jit(self.bijection.init)(key, x, context)  # compiled, so that nothing is asked of its values
+        # Under jit values are unknown, so that checks of the bijection's own input range do not reject ``x``.
+        return jax.jit(self.bijection.init)(key, x, condition)
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        return self.bijection.inverse(variables, x, context)
+        return self.bijection.inverse(variables, x, condition)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        return self.bijection.forward(variables, y, context)
+        return self.bijection.forward(variables, y, condition)
 
 
 @final
 @dataclass(frozen=True)
 class Reshape:
-    """Another shape for each example.
+    """A reshape of each example.
 
     Attributes:
-      from_shape: of an example of data, without the batch axis.
-      to_shape: what it becomes, of as many elements.
+      from_shape: shape of one example of data, without the batch axis.
+      to_shape: shape after ``forward``, with the same number of elements.
 
     Raises:
-      ValueError: where the numbers of elements differ.
+      ValueError: if the numbers of elements differ.
     """
 
     from_shape: tuple[int, ...]
@@ -129,42 +130,42 @@ class Reshape:
     def __post_init__(self) -> None:
         if math.prod(self.from_shape) != math.prod(self.to_shape):
             raise ValueError(
-                f"from_shape is {self.from_shape} and to_shape {self.to_shape}, but {math.prod(self.from_shape)} "
-                f"elements are not {math.prod(self.to_shape)}; give shapes of one size"
+                f"from_shape is {self.from_shape} and to_shape is {self.to_shape}, but they have "
+                f"{math.prod(self.from_shape)} and {math.prod(self.to_shape)} elements; give shapes of equal size"
             )
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; nothing is learned.
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; there are no parameters.
 
         Raises:
-          ValueError: for data of another shape.
+          ValueError: if examples do not have ``from_shape``.
         """
-        del key, context
+        del key, condition
         if x.shape[1:] != self.from_shape:
-            raise ValueError(f"x has shape {x.shape}, but this reshapes (B, ...) from from_shape={self.from_shape}")
+            raise ValueError(f"x has shape {x.shape}, but must be (B, *from_shape) with from_shape={self.from_shape}")
         return Variables({}, {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del variables, context
-        return x.reshape(len(x), *self.to_shape), no_log_det(x)
+        del variables, condition
+        return x.reshape(len(x), *self.to_shape), zero_log_det(x)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del variables, context
-        return y.reshape(len(y), *self.from_shape), no_log_det(y)
+        del variables, condition
+        return y.reshape(len(y), *self.from_shape), zero_log_det(y)
 
 
-def no_log_det(x: Array) -> Array:
-    """Return the log-determinant of what keeps volumes, zeros (B,)."""
+def zero_log_det(x: Array) -> Array:
+    """Return the log-determinant of a volume-preserving map, zeros (B,)."""
     return jnp.zeros(len(x), jnp.promote_types(x.dtype, jnp.float32))
 
 
-def joined(parts: Sequence[Variables]) -> Variables:
-    """Return the variables of several bijections as those of one."""
-    return Variables({str(i): v.params for i, v in enumerate(parts)}, {str(i): v.state for i, v in enumerate(parts)})
+def collect_variables(layers: Sequence[Variables]) -> Variables:
+    """Return the variables of several bijections as those of one, keyed by their index."""
+    return Variables({str(i): v.params for i, v in enumerate(layers)}, {str(i): v.state for i, v in enumerate(layers)})
 
 
-def part(variables: Variables, i: int) -> Variables:
-    """Return the variables of the i-th of several bijections."""
+def child_variables(variables: Variables, i: int) -> Variables:
+    """Return the variables of the i-th bijection."""
     return Variables(variables.params[str(i)], variables.state[str(i)])

@@ -1,16 +1,15 @@
 """Continuous flows: bijections that integrate a velocity field.
 
-A network gives a velocity v at every place and time. Data x(0) = x moves along it to y = x(1),
+A network defines a velocity field v. Data x(0) = x flow along it to y = x(1),
 
     dx/dt = v(x, t),        d/dt log |det ∂x(t)/∂x(0)| = tr ∂v/∂x,                                                (1)
 
-and the inverse integrates from t = 1 back to 0. No part of the network has to be invertible. The trace takes D products
-of the Jacobian matrix, or one with a random direction for an unbiased estimate (``genjax.ops.divergence``).
+and the inverse integrates from t = 1 back to 0. The network need not be invertible. The trace takes D products with the
+Jacobian matrix, or one with a random direction for an unbiased estimate (``genjax.ops.divergence``).
 
-The solver is an explicit Runge–Kutta method of order 5, with steps as long as a tolerance lets them be. All examples of
-a batch take the same steps, so that products with the weights, and the gradients of these, are those of whole batches.
-The steps are as short as the worst element of the worst example needs: another batch changes the result of an example
-within the tolerance and no further, whoever is in it.
+The solver is an explicit Runge–Kutta method of order 5 with adaptive steps. All examples of a batch take the same
+steps, so that the network and its gradients are evaluated on whole batches. The element with the largest error sets the
+step size: an example's result depends on the rest of its batch, but only within the tolerance.
 
 Ricky Chen, Yulia Rubanova, Jesse Bettencourt and David Duvenaud, 2018, arXiv:1806.07366; Will Grathwohl, Ricky Chen,
 Jesse Bettencourt, Ilya Sutskever and David Duvenaud, 2019, arXiv:1810.01367.
@@ -32,15 +31,15 @@ from genjax.nets import apply_net, init_net, output_shape
 from genjax.ops import Solver, at_least_float32, divergence, sum_except_batch
 
 
-class Journey(NamedTuple):
-    """Where a batch arrives, and what it gathered on its way.
+class Solution(NamedTuple):
+    """The solution of equation 1 for a batch, and integrals along its trajectories.
 
     Attributes:
-      x: (B, ...).
-      log_det: (B, S), exact with S = 1, or estimated along each of S directions; zero where no trace was taken.
+      x: end point, (B, ...).
+      log_det: log-determinant, (B, S): exact with S = 1, or an estimate for each of S directions; 0 without a trace.
       kinetic: ∫ ‖v‖² dt, (B,).
-      jacobian: ∫ ‖∂v/∂x‖²_F dt, (B,); zero where no trace was taken.
-      num_steps: of the solver, int32 ().
+      jacobian: ∫ ‖∂v/∂x‖²_F dt, (B,); 0 without a trace.
+      num_steps: number of solver steps, int32 ().
     """
 
     x: Array
@@ -53,12 +52,12 @@ class Journey(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True)
 class VelocityField:
-    """A network as a velocity field, and the ways along it: equation 1.
+    """A network as a velocity field: equation 1.
 
     Attributes:
-      net: a Linen module with a field ``output_shape``, which is set here: from x (B, ...) and a condition (B, 1 + K),
-        the time and the flattened context, to v (B, ...). Smooth activations need fewer steps. No batch statistics.
-      solver: of the equation.
+      net: Linen module with a field ``output_shape``, which this class sets. It maps x (B, ...) and the time with the
+        flattened condition (B, 1 + K) to v (B, ...), and has no batch statistics. Smooth activations need fewer steps.
+      solver: solver of the differential equation.
     """
 
     net: Any
@@ -67,120 +66,124 @@ class VelocityField:
     def __post_init__(self) -> None:
         check_template(self.net)
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> PyTree:
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> PyTree:
         """Make the network's parameters for data like ``x``.
 
         Raises:
-          ValueError: where the network gives another shape than that of ``x``, or has a state.
+          ValueError: if the output of the network does not have the shape of ``x``, or the network has a state.
         """
-        net, conditions = self._net_for(x), _conditions(jnp.zeros(()), x, context)
-        shape = output_shape(net, key, x, conditions)
+        net, net_condition = self._net_for(x), _net_condition(jnp.zeros(()), x, condition)
+        shape = output_shape(net, key, x, net_condition)
         if shape != x.shape:
-            raise ValueError(f"net returned shape {shape}, but a velocity has that of x, {x.shape}; heed output_shape")
-        params, state = init_net(net, key, x, conditions)
+            raise ValueError(
+                f"net returned shape {shape}, but a velocity needs that of x, {x.shape}; return output_shape"
+            )
+        params, state = init_net(net, key, x, net_condition)
         check_stateless(self.net, state)
         return params
 
-    def travel(
+    def integrate(
         self,
         params: PyTree,
         x: Array,
-        context: Array | None,
+        condition: Array | None,
         *,
         backwards: bool = False,
         trace: Literal["none", "exact"] | Array = "none",
-    ) -> Journey:
-        """Move from t = 0 to 1, or back.
+    ) -> Solution:
+        """Integrate from t = 0 to 1, or back.
 
         Args:
           params: what ``init`` or training returned.
-          x: (B, ...), float32.
-          context: (B, ...) or None.
-          backwards: whether to go from t = 1 to 0.
-          trace: what the log-determinant takes: nothing, unit vectors, or directions (S, B, ...) kept all the way.
+          x: initial value, (B, ...), float32.
+          condition: condition (B, ...) or None.
+          backwards: whether to integrate from t = 1 to 0.
+          trace: how to compute the log-determinant: "none", "exact", or an estimate from fixed directions (S, B, ...).
 
         Returns:
-          The end of the journey; all NaN where it took more than ``solver.max_steps``, within compiled functions.
+          The solution. In compiled functions it is NaN if ``solver.max_steps`` were not enough.
 
         Raises:
-          RuntimeError: where it did and values are known.
+          RuntimeError: outside compiled functions, if ``solver.max_steps`` were not enough.
         """
         directions = None if isinstance(trace, str) else trace
-        journey, reached = _travel(self, backwards, trace == "exact", params, x, context, directions)
-        if not isinstance(reached, Tracer) and not bool(reached):
+        solution, success = _integrate(self, backwards, trace == "exact", params, x, condition, directions)
+        if not isinstance(success, Tracer) and not bool(success):
             raise RuntimeError(
-                f"the solver did not come through within max_steps={self.solver.max_steps}; allow more steps or larger "
-                "rtol and atol, or keep the field smooth in training: a smaller learning rate, kinetic_weight, tanh"
+                f"the solver did not reach the end within max_steps={self.solver.max_steps}; allow more steps or "
+                "larger rtol and atol, or train a smoother field: a smaller learning rate, kinetic_weight, tanh"
             )
-        return journey
+        return solution
 
-    def __call__(self, params: PyTree, t: Array, x: Array, context: Array | None) -> Array:
+    def __call__(self, params: PyTree, t: Array, x: Array, condition: Array | None) -> Array:
         """Return v(x, t), float32 (B, ...)."""
-        with jax.default_matmul_precision("float32"):  # rounding noise of TF32 makes solvers take tiny steps
-            outputs, _ = apply_net(self._net_for(x), params, {}, x, _conditions(t, x, context))
+        with jax.default_matmul_precision("float32"):  # rounding noise of TF32 would make solvers take tiny steps
+            outputs, _ = apply_net(self._net_for(x), params, {}, x, _net_condition(t, x, condition))
         return at_least_float32(outputs)
 
     def _net_for(self, x: Array) -> Any:
         return self.net.clone(output_shape=x.shape[1:])
 
 
-# Compiled here, so that calls that are not within a compiled function compile once, and not every time.
+# Compiled here, so that calls outside of compiled functions compile once instead of every time.
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _travel(
+def _integrate(
     velocity: VelocityField,
     backwards: bool,
     exact: bool,
     params: PyTree,
     x: Array,
-    context: Array | None,
+    condition: Array | None,
     directions: Array | None,
-) -> tuple[Journey, Array]:
-    traced = exact or directions is not None
+) -> tuple[Solution, Array]:
+    with_trace = exact or directions is not None
     num_directions = 1 if directions is None else len(directions)
 
     def rates(t: Array, state: PyTree, args: PyTree) -> PyTree:
-        (x, *_), _ = state
-        params, context, directions = args
+        params, condition, directions = args
 
         def v(x: Array) -> Array:
-            return velocity(params, t, x, context)
+            return velocity(params, t, x, condition)
 
-        if not traced:
-            velocities = v(x)
-            return (velocities,), (sum_except_batch(jnp.square(velocities)),)
-        along = divergence(v, x, directions)
-        kinetic = sum_except_batch(jnp.square(along.value))
-        return (along.value, along.trace), (kinetic, jnp.mean(along.squares, axis=1))
+        if not with_trace:
+            value = v(state["x"])
+            return {"x": value}, {"kinetic": sum_except_batch(jnp.square(value))}
+        value, traces, squares = divergence(v, state["x"], directions)
+        integrands = {"kinetic": sum_except_batch(jnp.square(value)), "jacobian": jnp.mean(squares, axis=1)}
+        return {"x": value, "log_det": traces}, integrands
 
-    none = jnp.zeros(len(x))
-    log_det = jnp.zeros((len(x), num_directions))
-    state = ((x, log_det), (none, none)) if traced else ((x,), (none,))
+    zeros, log_det = jnp.zeros(len(x)), jnp.zeros((len(x), num_directions))
+    state, integrals = {"x": x}, {"kinetic": zeros}
+    if with_trace:
+        state, integrals = state | {"log_det": log_det}, integrals | {"jacobian": zeros}
     start, end = (1.0, 0.0) if backwards else (0.0, 1.0)
-    state, reached, num_steps = velocity.solver.solve(rates, start, end, state, (params, context, directions))
-    (x, *log_dets), integrals = jax.tree.map(lambda value: jnp.where(reached, value, jnp.nan), state)
-    kinetic, jacobian = (jnp.abs(integral) for integral in (*integrals, none)[:2])  # backwards, dt < 0
-    return Journey(x, (*log_dets, log_det)[0], kinetic, jacobian, num_steps), reached
+    (state, integrals), success, num_steps = velocity.solver.solve(
+        rates, start, end, state, (params, condition, directions), integrals
+    )
+    integrals = jax.tree.map(jnp.abs, integrals)  # backwards, dt < 0
+    values = jax.tree.map(lambda value: jnp.where(success, value, jnp.nan), state | integrals)
+    return Solution(**({"log_det": log_det, "jacobian": zeros} | values), num_steps=num_steps), success
 
 
-def _conditions(t: Array, x: Array, context: Array | None) -> Array:
-    """Time, and the flattened context, as one array (B, 1 + K)."""
+def _net_condition(t: Array, x: Array, condition: Array | None) -> Array:
+    """Return the time and the flattened condition as one array, (B, 1 + K)."""
     times = jnp.broadcast_to(t, (len(x), 1)).astype(x.dtype)
-    if context is None:
+    if condition is None:
         return times
-    return jnp.concatenate([times, context.reshape(len(context), -1).astype(x.dtype)], axis=1)
+    return jnp.concatenate([times, condition.reshape(len(condition), -1).astype(x.dtype)], axis=1)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
-    """A velocity field from t = 0 to 1 as a bijection, its log-determinants by the exact trace: equation 1.
+    """The flow of a velocity field from t = 0 to 1, with the exact trace: equation 1.
 
-    Exact is the trace; the integral has the solver's tolerance, and so have both directions. The trace takes the
-    network D times, which ``FFJORD`` estimates at a cost that does not depend on D.
+    Only the trace is exact: both directions and the log-determinant have the tolerance of the solver. The trace takes D
+    passes of the network; ``FFJORD`` estimates it at a cost independent of D.
 
     Attributes:
-      net: see ``VelocityField``.
-      solver: see ``Solver``.
+      net: network of the ``VelocityField``.
+      solver: solver of the differential equation.
 
     >>> from genjax import nets
     >>> bijection = Continuous(net=nets.MLP((16,), activation=jnp.tanh))
@@ -197,19 +200,19 @@ class Continuous:
     def __post_init__(self) -> None:
         check_template(self.net)
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection`` and ``VelocityField.init``."""
-        return Variables(self._velocity.init(key, x, context), {})
+        return Variables(self._velocity.init(key, x, condition), {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
-        """See ``Bijection``, and ``VelocityField.travel`` for where it fails."""
-        journey = self._velocity.travel(variables.params, x, context, trace="exact")
-        return journey.x, journey.log_det[:, 0]
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
+        """See ``Bijection``; fails as ``VelocityField.integrate`` does."""
+        solution = self._velocity.integrate(variables.params, x, condition, trace="exact")
+        return solution.x, solution.log_det[:, 0]
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
-        """See ``Bijection``, and ``VelocityField.travel`` for where it fails."""
-        journey = self._velocity.travel(variables.params, y, context, backwards=True, trace="exact")
-        return journey.x, journey.log_det[:, 0]
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
+        """See ``Bijection``; fails as ``VelocityField.integrate`` does."""
+        solution = self._velocity.integrate(variables.params, y, condition, backwards=True, trace="exact")
+        return solution.x, solution.log_det[:, 0]
 
     @property
     def _velocity(self) -> VelocityField:

@@ -1,15 +1,15 @@
-"""Bijections that act on each element alone.
+"""Elementwise bijections.
 
-* ``Elementwise``: a transformer whose parameters are learned, one set for each element, and shifted by a linear map of
-  the context where there is one: y_i = τ(x_i; θ_i + (A c)_i). With an affine transformer at the end of a flow it gives
-  every class a Gaussian of its own to flow to.
-* ``Logit``: data of an interval [low, high] to the real line, with u = (x − low) / (high − low),
+* ``Elementwise``: a univariate transformation with learned parameters for each element, shifted by a linear map of the
+  condition c if there is one: y_i = τ(x_i; θ_i + (A c)_i). An affine one at the end of a flow gives each class a
+  Gaussian of its own as the base density.
+* ``Logit``: maps data in [low, high] to the real line. With u = (x − low) / (high − low),
 
       y = log p − log(1 − p),     p = α + (1 − 2α) u,     dy/dx = (1 − 2α) / ((high − low) p (1 − p)),            (1)
 
-  α > 0 keeping y finite at both ends (Laurent Dinh, Jascha Sohl-Dickstein and Samy Bengio, 2017, arXiv:1605.08803,
-  section 4.1). The real line is the image of an interval wider by α (high − low) / (1 − 2α) at both ends, where a
-  density has a little of its mass, and a sample may lie.
+  where α > 0 keeps y finite at both ends (Laurent Dinh, Jascha Sohl-Dickstein and Samy Bengio, 2017, arXiv:1605.08803,
+  section 4.1). The real line is the image of an interval wider by α (high − low) / (1 − 2α) at either end, so that a
+  density has a little mass outside [low, high], and samples may lie there.
 """
 
 from __future__ import annotations
@@ -24,48 +24,48 @@ import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array, Variables
-from genjax.flow.transformers import Transformer
+from genjax.flow.univariate import UnivariateTransform
 from genjax.ops import sum_except_batch
 
-_NEXT_TO_0 = 2.0**-24  # 1 less this is the float32 number below 1
+_MIN_P = 2.0**-24  # 1 - _MIN_P is the largest float32 number below 1
 
 
 @final
 @dataclass(frozen=True)
 class Elementwise:
-    """A transformer of each element with learned parameters.
+    """A univariate transformation with learned parameters for each element.
 
     Attributes:
-      transformer: the map; it begins as the identity. An ``Affine`` one keeps its bound of scales, e² here.
+      transform: univariate transformation τ, initialized as the identity. The scale of ``Affine`` stays below e².
     """
 
-    transformer: Transformer
+    transform: UnivariateTransform
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``."""
         del key
-        shape = (*x.shape[1:-1], self.transformer.num_params, x.shape[-1])
+        shape = (*x.shape[1:-1], self.transform.num_params, x.shape[-1])
         params = {"bias": jnp.zeros(shape)}
-        if context is not None:
-            params["kernel"] = jnp.zeros((math.prod(context.shape[1:]), *shape))
+        if condition is not None:
+            params["kernel"] = jnp.zeros((math.prod(condition.shape[1:]), *shape))
         return Variables(params, {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        y, log_derivative = self.transformer.forward(self._params(variables, x, context), x)
+        y, log_derivative = self.transform.forward(self._params(variables, x, condition), x)
         return y, sum_except_batch(log_derivative)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        x, log_derivative = self.transformer.inverse(self._params(variables, y, context), y)
+        x, log_derivative = self.transform.inverse(self._params(variables, y, condition), y)
         return x, sum_except_batch(log_derivative)
 
-    def _params(self, variables: Variables, x: Array, context: Array | None) -> Array:
+    def _params(self, variables: Variables, x: Array, condition: Array | None) -> Array:
         bias = variables.params["bias"]
-        if context is None:
+        if condition is None:
             return jnp.broadcast_to(bias, (len(x), *bias.shape))
         return bias[None] + jnp.tensordot(
-            context.reshape(len(context), -1).astype(bias.dtype), variables.params["kernel"], axes=1
+            condition.reshape(len(condition), -1).astype(bias.dtype), variables.params["kernel"], axes=1
         )
 
 
@@ -74,13 +74,13 @@ class Elementwise:
 class Logit:
     """The logit of data in [low, high]: equation 1.
 
-    Beyond the wider interval there is nothing: ``forward`` returns the logit of its nearest end, and a log-determinant
-    of −∞, a density of zero.
+    Outside the wider interval the density is zero: ``forward`` returns the logit of the nearest end and a
+    log-determinant of −∞.
 
     Attributes:
-      low: the least value.
-      high: the largest.
-      alpha: α, in (0, 1/2).
+      low: smallest value of the data.
+      high: largest value of the data.
+      alpha: margin α, in (0, 1/2).
     """
 
     low: float = 0.0
@@ -93,30 +93,30 @@ class Logit:
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"alpha is {self.alpha}, but must be in (0, 0.5); 0.05 for images")
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; nothing is learned.
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; there are no parameters.
 
         Raises:
-          ValueError: for data beyond the interval, where its values are known.
+          ValueError: if data lie outside the interval; values traced by jit are not checked.
         """
-        del key, context
+        del key, condition
         if not isinstance(x, Tracer):
             self.check(x)
         return Variables({}, {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del variables, context
+        del variables, condition
         p = self.alpha + (1 - 2 * self.alpha) * (x - self.low) / (self.high - self.low)
         inside = (p >= 0) & (p <= 1)
-        p = jnp.clip(p, _NEXT_TO_0, 1 - _NEXT_TO_0)
+        p = jnp.clip(p, _MIN_P, 1 - _MIN_P)
         log_p, log_q = jnp.log(p), jnp.log1p(-p)
         log_derivative = math.log((1 - 2 * self.alpha) / (self.high - self.low)) - log_p - log_q
         return log_p - log_q, sum_except_batch(jnp.where(inside, log_derivative, -jnp.inf))
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del variables, context
+        del variables, condition
         unit = (jax.nn.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
         log_derivative = math.log((self.high - self.low) / (1 - 2 * self.alpha)) + (
             jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)
@@ -124,10 +124,10 @@ class Logit:
         return self.low + (self.high - self.low) * unit, sum_except_batch(log_derivative)
 
     def check(self, x: Array) -> None:
-        """Refuse data beyond the interval."""
+        """Raise ValueError if data lie outside the interval."""
         low, high = float(np.min(np.asarray(x))), float(np.max(np.asarray(x)))
         if not (low >= self.low and high <= self.high):
             raise ValueError(
-                f"x has values from {low:g} to {high:g}, but this flow is of data in [{self.low:g}, {self.high:g}]; "
-                "rescale the data, with data.dequantize for example, or set low and high"
+                f"x has values from {low:g} to {high:g}, but Logit takes data in [{self.low:g}, {self.high:g}]; "
+                "rescale the data, for example with data.dequantize, or set low and high"
             )

@@ -1,12 +1,12 @@
-"""FFJORD: a continuous flow whose log-density is estimated without bias.
+"""FFJORD: a continuous flow with an unbiased estimate of its log-density.
 
-Data flow along a velocity field v, a network without restrictions, to Gaussian noise, z = x(1), and
+Data flow along a velocity field v, an unrestricted network, to Gaussian noise z = x(1), and
 
     log p(x) = log N(z; 0, I) + ∫_0^1 tr ∂v/∂x dt ≈ log N(z; 0, I) + ∫_0^1 εᵀ (∂v/∂x) ε dt,                        (1)
 
-with one direction ε, E[ε εᵀ] = I, for the whole way of an example: the estimate is unbiased, its cost is independent of
-the dimension, and the equation is one that a solver of high order can solve. The loss may ask for straight and smooth
-ways, which take fewer steps:
+with one direction ε, E[ε εᵀ] = I, for the whole trajectory of an example. The estimate is unbiased, its cost does not
+depend on the dimension, and with ε fixed the equation is smooth enough for a solver of high order. The loss may favour
+straight and smooth trajectories, which take fewer steps:
 
     −log p(x) + λ_K ∫_0^1 ‖v‖² dt + λ_J ∫_0^1 ‖∂v/∂x‖²_F dt.                                                      (2)
 
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.continuous import Journey, VelocityField
+from genjax.flow.continuous import Solution, VelocityField
 from genjax.flow.coupling import check_template
 from genjax.flow.flow import Normal
 from genjax.ops import (
@@ -44,21 +44,21 @@ from genjax.ops import (
 @final
 @dataclass(frozen=True, kw_only=True)
 class FFJORD:
-    """Continuous flow with a standard normal base.
+    """A continuous flow with a standard normal base: Grathwohl et al. (2019).
 
     Attributes:
-      shape: of one example, without the batch axis.
-      net: the velocity, see ``VelocityField``; smooth activations such as tanh and softplus.
-      trace: "hutchinson" estimates it, "exact" takes the network as many times as an example has elements.
-      noise: law of ε. "rademacher", ±1, has the least variance, and none where ∂v/∂x is diagonal.
-      solver: tolerances, steps and the adjoint.
-      kinetic_weight: λ_K of equation 2, in nats per example.
-      jacobian_weight: λ_J of equation 2.
-      num_classes: None, or the number of labels. The one-hot label then joins the time as the network's condition, and
-        batches have ``"label"``, int32 (B,).
+      shape: shape of one example, without the batch axis.
+      net: network of the ``VelocityField``, with smooth activations such as tanh or softplus.
+      trace: "hutchinson" for the estimate, "exact" for as many passes of the network as an example has elements.
+      noise: distribution of ε. "rademacher", ±1, has the smallest variance, which is 0 if ∂v/∂x is diagonal.
+      solver: solver of the differential equation, with tolerances, maximum number of steps and adjoint.
+      kinetic_weight: weight λ_K of equation 2, in nats per example.
+      jacobian_weight: weight λ_J of equation 2, in nats per example.
+      num_classes: number of classes, or None for an unconditional model. The network takes the one-hot label beside the
+        time, and batches contain ``"label"``, int32 (B,).
 
-    >>> from genjax import nets
-    >>> model = FFJORD(shape=(2,), net=nets.MLP((16,), activation=jnp.tanh))
+    >>> from genjax import flow, nets
+    >>> model = flow.FFJORD(shape=(2,), net=nets.MLP((16,), activation=jnp.tanh))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2))})
     >>> x, log_prob = model.sample_and_log_prob_estimate(variables, jax.random.key(1), 7)
     >>> x.shape, log_prob.shape
@@ -90,43 +90,43 @@ class FFJORD:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes."""
+        """The label, if the model has classes."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, integers or NaN, or a network that does not fit them.
+          ValueError: if the data have another shape, are integers or not finite, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        context = self._context(label_of(batch, self.num_classes), len(x))
-        return Variables({"velocity": self._velocity.init(key, x, context)}, {})
+        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        return Variables({"velocity": self._velocity.init(key, x, condition)}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return equation 2 as the only objective."""
         return (Objective(name="likelihood", wrt=("velocity",), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Equation 2, in nats per example, averaged over the batch; one direction for each example.
+        """Return equation 2, in nats per example, averaged over the batch, with one direction for each example.
 
         Returns:
-          The scalar, and the state as it was with metrics ``log_prob``, ``base`` and ``log_det``, where
-          log_prob = base + log_det, the integrals ``kinetic`` and ``jacobian`` of equation 2 without their weights, and
-          ``num_steps`` that the solver took. Where it ran out of steps, they are NaN and gradients zero.
+          The scalar loss; the unchanged state, with metrics ``log_prob``, ``base`` and ``log_det``, where
+          log_prob = base + log_det, the unweighted integrals ``kinetic`` and ``jacobian`` of equation 2, and
+          ``num_steps`` of the solver. If the solver runs out of steps, they are NaN and gradients are 0.
         """
         del step
         x = check_examples(batch["x"], self.shape)
-        context = self._context(label_of(batch, self.num_classes), len(x))
-        journey = self._travel(Variables(params, state), x, context, trace=self._trace(key[None], x))
+        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        solution = self._integrate(Variables(params, state), x, condition, trace=self._trace(key[None], x))
         metrics = {
-            "base": jnp.mean(_base_log_prob(journey.x)),
-            "log_det": jnp.mean(journey.log_det),
-            "kinetic": jnp.mean(journey.kinetic),
-            "jacobian": jnp.mean(journey.jacobian),
-            "num_steps": journey.num_steps.astype(jnp.float32),
+            "base": jnp.mean(_base_log_prob(solution.x)),
+            "log_det": jnp.mean(solution.log_det),
+            "kinetic": jnp.mean(solution.kinetic),
+            "jacobian": jnp.mean(solution.jacobian),
+            "num_steps": solution.num_steps.astype(jnp.float32),
         }
         metrics["log_prob"] = metrics["base"] + metrics["log_det"]
         penalty = self.kinetic_weight * metrics["kinetic"] + self.jacobian_weight * metrics["jacobian"]
@@ -142,70 +142,69 @@ class FFJORD:
         label: Array | int | None = None,
         chunk_size: int = 16,
     ) -> Array:
-        """Estimate of log p(x) to the solver's tolerance, nats, (B,): equation 1 averaged over directions.
+        """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
-        Unbiased but for that tolerance. The exact trace has no directions: it ignores ``key`` and both counts.
+        It is unbiased up to the tolerance of the solver. With the exact trace, ``key``, ``num_samples`` and
+        ``chunk_size`` have no effect.
 
         Args:
           variables: what ``init`` or training returned.
-          key: a typed key.
-          x: (B, *shape).
-          num_samples: directions for each example; the variance falls as one over it.
-          label: class of all examples, or int32 (B,) for each; only for conditional models.
-          chunk_size: directions at once; memory grows with it.
+          key: typed key.
+          x: data, (B, *shape).
+          num_samples: number of directions per example; the variance is inversely proportional to it.
+          label: class of all examples, or int32 (B,); required by conditional models.
+          chunk_size: number of directions computed at once; memory grows with it.
         """
-        x, context = check_examples(x, self.shape), self._context(label, len(x))
+        x, condition = check_examples(x, self.shape), self._condition(label, len(x))
 
         def log_probs(keys: Array) -> Array:
-            journey = self._travel(variables, x, context, trace=self._trace(keys, x))
-            return _base_log_prob(journey.x)[None] + journey.log_det.T
+            solution = self._integrate(variables, x, condition, trace=self._trace(keys, x))
+            return _base_log_prob(solution.x)[None] + solution.log_det.T
 
-        return (
-            log_probs(key[None])[0]
-            if self.trace == "exact"
-            else mean_log_weight(log_probs, key, num_samples, chunk_size)
-        )
+        if self.trace == "exact":
+            return log_probs(key[None])[0]
+        return mean_log_weight(log_probs, key, num_samples, chunk_size)
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
-        """Draw samples (N, *shape); ``label`` is a class for all of them, or int32 (N,) for each."""
+        """Draw samples (N, *shape); ``label`` is the class of all samples, or int32 (N,)."""
         check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, Normal().sample(key, (num_samples, *self.shape)), label=label)
 
     def sample_and_log_prob_estimate(
         self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
-        """Draw samples (N, *shape) and estimate their log p(x), (N,), on the same way, by one direction for each."""
+        """Draw samples (N, *shape) and estimate their log p(x), (N,), in the same pass, with one direction each."""
         check_at_least("num_samples", num_samples, 1)
         noise_key, trace_key = jax.random.split(key)
         noise = Normal().sample(noise_key, (num_samples, *self.shape))
-        context, trace = self._context(label, num_samples), self._trace(trace_key[None], noise)
-        journey = self._travel(variables, noise, context, backwards=True, trace=trace)
-        return journey.x, _base_log_prob(noise) - journey.log_det[:, 0]
+        condition, trace = self._condition(label, num_samples), self._trace(trace_key[None], noise)
+        solution = self._integrate(variables, noise, condition, backwards=True, trace=trace)
+        return solution.x, _base_log_prob(noise) - solution.log_det[:, 0]
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Noise that data flow to, (B, *shape)."""
-        return self._travel(variables, check_examples(x, self.shape), self._context(label, len(x))).x
+        """Return the noise to which data flow, (B, *shape)."""
+        return self._integrate(variables, check_examples(x, self.shape), self._condition(label, len(x))).x
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Data of noise (B, *shape)."""
+        """Return the data that flow to the noise (B, *shape)."""
         noise = check_examples(latent, self.shape)
-        return self._travel(variables, noise, self._context(label, len(noise)), backwards=True).x
+        return self._integrate(variables, noise, self._condition(label, len(noise)), backwards=True).x
 
     @property
     def _velocity(self) -> VelocityField:
         return VelocityField(net=self.net, solver=self.solver)
 
-    def _travel(self, variables: Variables, x: Array, context: Array | None, **options: Any) -> Journey:
-        return self._velocity.travel(variables.params["velocity"], x, context, **options)
+    def _integrate(self, variables: Variables, x: Array, condition: Array | None, **options: Any) -> Solution:
+        return self._velocity.integrate(variables.params["velocity"], x, condition, **options)
 
     def _trace(self, keys: Array, x: Array) -> Literal["exact"] | Array:
-        """What ``travel`` takes: directions ε (S, B, *shape), one for each key and example, or none."""
+        """Return directions ε (S, B, *shape), one for each key and example, or "exact"."""
         if self.trace == "exact":
             return "exact"
         draw = jax.random.rademacher if self.noise == "rademacher" else jax.random.normal
         return jax.vmap(lambda key: draw(key, x.shape, x.dtype))(keys)
 
-    def _context(self, label: Array | int | None, num_rows: int) -> Array | None:
+    def _condition(self, label: Array | int | None, num_rows: int) -> Array | None:
         return one_hot_label(label, self.num_classes, num_rows)
 
 

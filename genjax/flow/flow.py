@@ -1,13 +1,13 @@
 """The normalizing flow: a bijection between data and noise.
 
-With a bijection f and a density p_Z of noise, the density of data is that of its noise times the change of volume,
+With a bijection f from data to noise and a base density p_Z, the change of variables gives
 
     log p(x) = log p_Z(f(x)) + log |det ∂f/∂x|,                                                                  (1)
 
-exact and normalized, and training maximizes it. Samples are x = f⁻¹(z) of noise z, and come with their density in the
-same pass: log p(x) = log p_Z(z) − log |det ∂f⁻¹/∂z|.
+an exact, normalized log-density, which training maximizes. Samples are x = f⁻¹(z) with z ~ p_Z, and the same pass gives
+their density: log p(x) = log p_Z(z) − log |det ∂f⁻¹/∂z|.
 
-With labels y, f depends on them, and p(x | y) is a density for every class. By Bayes' rule it also classifies,
+With labels y, f depends on y, and p(x | y) is a density for each class. By Bayes' rule it also classifies:
 p(y | x) ∝ p(x | y) p(y).
 
 Danilo Rezende and Shakir Mohamed, 2015, arXiv:1505.05770; Laurent Dinh, David Krueger and Yoshua Bengio, 2015,
@@ -41,21 +41,21 @@ from genjax.ops import (
 
 @runtime_checkable
 class Base(Protocol):
-    """A density of noise, independent and alike for every element."""
+    """A base density, independent and identical for every element."""
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draw noise, float32."""
         ...
 
     def log_prob(self, z: Array) -> Array:
-        """Return the log-density of every element."""
+        """Return the log-density of each element, in nats."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class Normal:
-    """N(0, 1)."""
+    """The standard normal distribution, N(0, 1)."""
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Array:
         """See ``Base``."""
@@ -69,7 +69,7 @@ class Normal:
 @final
 @dataclass(frozen=True)
 class Logistic:
-    """The standard logistic distribution, p(z) = σ(z) σ(−z), of variance π²/3."""
+    """The standard logistic distribution, p(z) = σ(z) σ(−z), with variance π²/3."""
 
     def sample(self, key: Array, shape: tuple[int, ...]) -> Array:
         """See ``Base``."""
@@ -83,17 +83,17 @@ class Logistic:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """Normalizing flow.
+    """A normalizing flow: Rezende & Mohamed (2015).
 
     Attributes:
-      shape: of one example, without the batch axis.
-      bijection: f, from data to noise.
-      base: p_Z.
-      num_classes: None, or the number of labels. The one-hot label (B, num_classes) is then the context of the
-        bijection, and batches have ``"label"``, int32 (B,).
+      shape: shape of one example, without the batch axis.
+      bijection: bijection f from data to noise.
+      base: base density p_Z.
+      num_classes: number of classes, or None for an unconditional model. The one-hot label (B, num_classes) is the
+        condition of the bijection, and batches contain ``"label"``, int32 (B,).
 
     >>> from genjax import flow
-    >>> model = Flow(shape=(2,), bijection=flow.ActNorm())
+    >>> model = flow.Flow(shape=(2,), bijection=flow.ActNorm())
     >>> variables = model.init(jax.random.key(0), {"x": jnp.array([[-1.0, 0.0], [1.0, 4.0]])})
     >>> x, log_prob = model.sample_and_log_prob(variables, jax.random.key(1), 7)
     >>> x.shape, log_prob.shape
@@ -116,42 +116,42 @@ class Flow:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes."""
+        """The label, if the model has classes."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for data like ``batch["x"]``; some layers begin with its statistics.
+        """Make the variables for data like ``batch["x"]``; some layers are initialized from its statistics.
 
         Raises:
-          ValueError: for data of another shape, integers, or values that are not finite or beyond a bounded support.
+          ValueError: if the data have another shape, are integers, are not finite, or lie outside a bounded support.
         """
         x = check_examples(batch["x"], self.shape)
-        parts = self.bijection.init(key, x, self._context(label_of(batch, self.num_classes), len(x)))
-        return Variables({"bijection": parts.params}, {"bijection": parts.state})
+        variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), len(x)))
+        return Variables({"bijection": variables.params}, {"bijection": variables.state})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the negative log-likelihood as the only objective."""
         return (Objective(name="likelihood", wrt=("bijection",), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Negative log-density, in nats per example, averaged over the batch.
+        """Return the negative log-density, in nats per example, averaged over the batch.
 
         Returns:
-          The scalar, and the state as it was with metrics ``log_prob``, ``base`` and ``log_det``, where
+          The scalar loss; the unchanged state, with metrics ``log_prob``, ``base`` and ``log_det``, where
           log_prob = base + log_det.
         """
         del key, step
-        context = self._context(label_of(batch, self.num_classes), len(batch["x"]))
-        z, log_det = self._forward(Variables(params, state), check_examples(batch["x"], self.shape), context)
+        condition = self._condition(label_of(batch, self.num_classes), len(batch["x"]))
+        z, log_det = self._forward(Variables(params, state), check_examples(batch["x"], self.shape), condition)
         base = jnp.mean(sum_except_batch(self.base.log_prob(z)))
         log_det = jnp.mean(log_det)
         return -(base + log_det), (state, {"log_prob": base + log_det, "base": base, "log_det": log_det})
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Exact log p(x), nats, (B,); −∞ beyond a bounded support."""
-        z, log_det = self._forward(variables, check_examples(x, self.shape), self._context(label, len(x)))
+        """Return the exact log p(x), in nats, (B,); −∞ outside a bounded support."""
+        z, log_det = self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))
         return sum_except_batch(self.base.log_prob(z)) + log_det  # equation 1
 
     def sample(
@@ -167,10 +167,10 @@ class Flow:
 
         Args:
           variables: what ``init`` or training returned.
-          key: a typed key.
-          num_samples: N.
-          label: class of all samples, or int32 (N,) for each; only for conditional models.
-          temperature: factor on the noise; below 1 samples are more typical and less diverse, and not from p(x).
+          key: typed key.
+          num_samples: number of samples, N.
+          label: class of all samples, or int32 (N,); required by conditional models.
+          temperature: scale of the noise. Below 1, samples are more typical and less diverse than those of p(x).
 
         Returns:
           Samples of shape (N, *shape).
@@ -184,40 +184,40 @@ class Flow:
     def sample_and_log_prob(
         self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
-        """Draw samples (N, *shape) and return their exact log p(x), (N,), from the same pass."""
+        """Draw samples (N, *shape) and return them with their exact log p(x), (N,), from the same pass."""
         check_at_least("num_samples", num_samples, 1)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
-        x, log_det = self._inverse(variables, noise, self._context(label, num_samples))
+        x, log_det = self._inverse(variables, noise, self._condition(label, num_samples))
         return x, sum_except_batch(self.base.log_prob(noise)) - log_det
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Noise that data comes from, (B, ...), of as many elements as data."""
-        return self._forward(variables, check_examples(x, self.shape), self._context(label, len(x)))[0]
+        """Return the noise f(x), (B, ...), with as many elements as the data."""
+        return self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Data of noise (B, ...), of the shape that ``encode`` returns."""
+        """Return the data f⁻¹(z) for noise with the shape that ``encode`` returns."""
         shape = self._noise_shape(variables)
         if latent.shape[1:] != shape:
             raise ValueError(
-                f"latent has shape {latent.shape}, but the noise of this flow has {shape} after the batch axis"
+                f"latent has shape {latent.shape}, but the noise of this flow has shape {shape} after the batch axis"
             )
-        return self._inverse(variables, at_least_float32(latent), self._context(label, len(latent)))[0]
+        return self._inverse(variables, at_least_float32(latent), self._condition(label, len(latent)))[0]
 
-    def _forward(self, variables: Variables, x: Array, context: Array | None) -> tuple[Array, Array]:
-        return self.bijection.forward(_bijection_part(variables), x, context)
+    def _forward(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
+        return self.bijection.forward(_bijection_variables(variables), x, condition)
 
-    def _inverse(self, variables: Variables, z: Array, context: Array | None) -> tuple[Array, Array]:
-        return self.bijection.inverse(_bijection_part(variables), z, context)
+    def _inverse(self, variables: Variables, z: Array, condition: Array | None) -> tuple[Array, Array]:
+        return self.bijection.inverse(_bijection_variables(variables), z, condition)
 
     def _noise_shape(self, variables: Variables) -> tuple[int, ...]:
-        """Shape of the noise of one example, which a bijection may give another form than data has."""
+        """Shape of the noise of one example, which may differ from that of the data."""
         x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
-        context = None if self.num_classes is None else jax.ShapeDtypeStruct((1, self.num_classes), jnp.float32)
-        return jax.eval_shape(self._forward, variables, x, context)[0].shape[1:]
+        condition = None if self.num_classes is None else jax.ShapeDtypeStruct((1, self.num_classes), jnp.float32)
+        return jax.eval_shape(self._forward, variables, x, condition)[0].shape[1:]
 
-    def _context(self, label: Array | int | None, num_rows: int) -> Array | None:
+    def _condition(self, label: Array | int | None, num_rows: int) -> Array | None:
         return one_hot_label(label, self.num_classes, num_rows)
 
 
-def _bijection_part(variables: Variables) -> Variables:
+def _bijection_variables(variables: Variables) -> Variables:
     return Variables(variables.params["bijection"], variables.state["bijection"])

@@ -1,8 +1,8 @@
-"""Glow: invertible 1×1 convolutions between affine couplings, over several scales.
+"""Glow: invertible 1×1 convolutions and affine couplings, over several scales.
 
 One step of flow is actnorm, an invertible matrix on the channels of each pixel, and an affine coupling of their halves.
-Every scale squeezes 2 × 2 pixels into channels, takes K such steps, and half of the channels leave. The K steps of a
-scale are scanned, and so compile as one.
+Each scale squeezes 2 × 2 pixels into channels and takes K such steps; half of the channels are then factored out. The
+K steps of a scale run in one scan and compile as one.
 
 Durk Kingma and Prafulla Dhariwal, 2018, arXiv:1807.03039.
 """
@@ -18,7 +18,7 @@ from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, InvertibleLinear
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.scan import Scan
-from genjax.flow.transformers import Affine, Transformer
+from genjax.flow.univariate import Affine, UnivariateTransform
 from genjax.nets import PixelNet
 from genjax.ops import check_at_least
 
@@ -30,30 +30,35 @@ def glow(
     num_steps: int = 16,
     features: int = 128,
     num_blocks: int = 1,
-    transformer: Transformer | None = None,
-    before: Sequence[Bijection] = (),
+    transform: UnivariateTransform | None = None,
+    preprocess_bijections: Sequence[Bijection] = (),
     num_classes: int | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
-    """Return Glow of images.
+    """Return Glow for images: Kingma & Dhariwal (2018).
 
     Args:
-      shape: (H, W, C); each scale halves H and W.
-      num_scales: L of the paper.
-      num_steps: K, steps of flow at each scale.
-      features: channels of the networks.
-      num_blocks: residual blocks of the networks.
-      transformer: of the couplings; affine where it is None.
-      before: bijections that the data goes through first: ``Logit`` for data in [0, 1), or none.
-      num_classes: see ``Flow``.
-      backward: "invert" trains in memory that does not grow with the steps, see ``Scan``.
+      shape: shape of the images, (H, W, C); each scale halves H and W.
+      num_scales: number of scales, L in the paper.
+      num_steps: number of steps of flow per scale, K in the paper.
+      features: number of channels of the networks.
+      num_blocks: number of residual blocks of the networks.
+      transform: univariate transformation of the couplings; None for ``Affine``.
+      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
+      num_classes: number of classes, see ``Flow``.
+      backward: "invert" trains with memory that does not grow with ``num_steps``, see ``Scan``.
+
+    >>> from genjax import flow
+    >>> model = flow.glow(shape=(4, 4, 1), num_steps=2, features=4, preprocess_bijections=(flow.Logit(),))
+    >>> model.shape
+    (4, 4, 1)
     """
     check_at_least("num_scales", num_scales, 1)
     net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
-    step = Chain((ActNorm(), InvertibleLinear(), Coupling(transformer=transformer or Affine(), net=net)))
-    pyramid = MultiScale(
+    step = Chain((ActNorm(), InvertibleLinear(), Coupling(transform=transform or Affine(), net=net)))
+    multi_scale = MultiScale(
         shape=shape,
         scales=(Chain((Squeeze(), Scan(step, num_steps, backward))),) * num_scales,
         net=PixelNet(features=features, num_blocks=0, output_scale=0.0),
     )
-    return Flow(shape=shape, bijection=Chain((*before, pyramid)), num_classes=num_classes)
+    return Flow(shape=shape, bijection=Chain((*preprocess_bijections, multi_scale)), num_classes=num_classes)

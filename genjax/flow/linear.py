@@ -1,14 +1,14 @@
 """Linear bijections of the last axis: normalization, permutations, invertible matrices.
 
-* ``ActNorm``: y = (x − μ) exp(s) per channel, where the first batch sets μ and s so that y has mean 0 and variance 1;
-  log |det| = P Σ_c s_c over the P positions (pixels) of an example.
-* ``Reverse``, ``Permutation``: channels in another order, log |det| = 0.
-* ``InvertibleLinear``: y = W x at every position, the 1×1 convolution of images. With
+* ``ActNorm``: y = (x − μ) exp(s) per channel, where μ and s are initialized so that y has mean 0 and variance 1 on the
+  first batch; log |det| = N Σ_c s_c for the N positions (pixels) of an example.
+* ``Reverse``, ``Permutation``: reorder the channels; log |det| = 0.
+* ``InvertibleLinear``: y = W x at each position, a 1×1 convolution for images. With
 
-      W = P L (U + diag(σ ⊙ exp(s)))                                                                              (1)
+      W = P L (U + diag(σ ⊙ exp(s))),                                                                             (1)
 
-  of a permutation P and signs σ drawn once, L lower triangular with ones and U strictly upper triangular, the
-  log-determinant costs nothing: log |det| = P Σ_c s_c. It begins as a random rotation, or as the identity.
+  a fixed permutation P and fixed signs σ, L unit lower triangular and U strictly upper triangular, the log-determinant
+  costs nothing: log |det| = N Σ_c s_c. W is initialized as a random rotation, or as a permutation.
 
 Durk Kingma and Prafulla Dhariwal, "Glow", 2018, arXiv:1807.03039, sections 3.1 and 3.2.
 """
@@ -17,94 +17,121 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import lu, solve_triangular
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import no_log_det
+from genjax.flow.bijection import zero_log_det
 from genjax.ops import check_choice
 
-_SMALLEST_DEVIATION = 1e-6  # what is added to deviations
+_EPSILON = 1e-6  # added to standard deviations
+
+
+class PermutationState(NamedTuple):
+    """The constants of a permutation.
+
+    Attributes:
+      order: input channel of each output channel, int32 (C,).
+      inverse_order: output channel of each input channel, int32 (C,).
+    """
+
+    order: Array
+    inverse_order: Array
+
+
+class InvertibleLinearState(NamedTuple):
+    """The constants of an ``InvertibleLinear``: equation 1.
+
+    Attributes:
+      order: rows of L (U + …) in the order of P, int32 (C,).
+      inverse_order: order of P⁻¹, int32 (C,).
+      sign: σ, ±1, (C,).
+    """
+
+    order: Array
+    inverse_order: Array
+    sign: Array
 
 
 @final
 @dataclass(frozen=True)
 class ActNorm:
-    """Shift and scale of every channel, begun from the first batch."""
+    """Shift and scale of each channel, initialized from the first batch."""
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``."""
-        del key, context
+        del key, condition
         rows = x.reshape(-1, x.shape[-1])
-        varies = jnp.max(rows, axis=0) > jnp.min(rows, axis=0)  # a constant, whose deviation rounds, is not scaled
-        log_scale = jnp.where(varies, -jnp.log(jnp.std(rows, axis=0) + _SMALLEST_DEVIATION), 0.0)
+        # The standard deviation of a constant channel is only rounding error; such channels are not scaled.
+        varies = jnp.max(rows, axis=0) > jnp.min(rows, axis=0)
+        log_scale = jnp.where(varies, -jnp.log(jnp.std(rows, axis=0) + _EPSILON), 0.0)
         return Variables({"shift": jnp.mean(rows, axis=0), "log_scale": log_scale}, {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
-        shift, log_scale = (along(variables.params[name], x) for name in ("shift", "log_scale"))
-        return (x - shift) * jnp.exp(log_scale), _everywhere(jnp.sum(log_scale), x)
+        del condition
+        shift, log_scale = (expand_channels(variables.params[name], x) for name in ("shift", "log_scale"))
+        return (x - shift) * jnp.exp(log_scale), _over_positions(jnp.sum(log_scale), x)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
-        shift, log_scale = (along(variables.params[name], y) for name in ("shift", "log_scale"))
-        return y * jnp.exp(-log_scale) + shift, _everywhere(-jnp.sum(log_scale), y)
+        del condition
+        shift, log_scale = (expand_channels(variables.params[name], y) for name in ("shift", "log_scale"))
+        return y * jnp.exp(-log_scale) + shift, _over_positions(-jnp.sum(log_scale), y)
 
 
 @final
 @dataclass(frozen=True)
 class Reverse:
-    """The last axis in reverse order."""
+    """Reversal of the last axis."""
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; nothing is learned."""
-        del key, x, context
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; there are no parameters."""
+        del key, x, condition
         return Variables({}, {})
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del variables, context
-        return x[..., ::-1], no_log_det(x)
+        del variables, condition
+        return x[..., ::-1], zero_log_det(x)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        return self.forward(variables, y, context)
+        return self.forward(variables, y, condition)
 
 
 @final
 @dataclass(frozen=True)
 class Permutation:
-    """The last axis in an order drawn once, by ``init``."""
+    """A permutation of the last axis, drawn by ``init`` and fixed from then on."""
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; the order is a constant."""
-        del context
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; the state is a ``PermutationState``."""
+        del condition
         order = jax.random.permutation(key, x.shape[-1])
-        return Variables({}, {"order": order, "back": jnp.argsort(order)})
+        return Variables({}, PermutationState(order, jnp.argsort(order)))
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
-        return jnp.take(x, variables.state["order"], axis=-1), no_log_det(x)
+        del condition
+        return jnp.take(x, variables.state.order, axis=-1), zero_log_det(x)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
-        return jnp.take(y, variables.state["back"], axis=-1), no_log_det(y)
+        del condition
+        return jnp.take(y, variables.state.inverse_order, axis=-1), zero_log_det(y)
 
 
 @final
 @dataclass(frozen=True)
 class InvertibleLinear:
-    """An invertible matrix on the last axis, by its PLU factors: equation 1.
+    """Multiplication of the last axis by an invertible matrix in PLU form: equation 1.
 
     Attributes:
-      start: "rotation" begins with a random one, "identity" with a random permutation alone: all factors but P are I.
+      start: initial matrix, "rotation" for a random rotation, "identity" for a random permutation, W = P.
     """
 
     start: Literal["rotation", "identity"] = "rotation"
@@ -112,9 +139,9 @@ class InvertibleLinear:
     def __post_init__(self) -> None:
         check_choice("start", self.start, ("rotation", "identity"))
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; P and σ are constants."""
-        del context
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; the state is an ``InvertibleLinearState``."""
+        del condition
         size = x.shape[-1]
         if self.start == "identity":
             zero = jnp.zeros((size, size))
@@ -127,37 +154,39 @@ class InvertibleLinear:
             diagonal = jnp.diagonal(upper)
             sign = jnp.sign(diagonal)
             params = {"lower": jnp.tril(lower, -1), "upper": jnp.triu(upper, 1), "log_diagonal": jnp.log(abs(diagonal))}
-        return Variables(params, {"order": order, "back": jnp.argsort(order), "sign": sign})
+        return Variables(params, InvertibleLinearState(order, jnp.argsort(order), sign))
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
+        del condition
         lower, upper = self._factors(variables)
-        # In full precision, or on GPUs the matrix is not the one whose determinant is returned, and not what is solved.
-        matrix = jnp.matmul(lower, upper, precision="highest")[variables.state["order"]]  # rows permuted: P L U
-        return jnp.matmul(x, matrix.T, precision="highest"), _everywhere(jnp.sum(variables.params["log_diagonal"]), x)
+        # Full precision: TF32 on GPUs would break the agreement with the inverse and with the log-determinant.
+        matrix = jnp.matmul(lower, upper, precision="highest")[variables.state.order]  # permuting rows multiplies by P
+        return jnp.matmul(x, matrix.T, precision="highest"), _over_positions(
+            jnp.sum(variables.params["log_diagonal"]), x
+        )
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        del context
+        del condition
         lower, upper = self._factors(variables)
-        rows = y[..., variables.state["back"]].reshape(-1, y.shape[-1])
-        solved = solve_triangular(lower, rows.T, lower=True, unit_diagonal=True)
-        x = solve_triangular(upper, solved).T.reshape(y.shape)
-        return x, _everywhere(-jnp.sum(variables.params["log_diagonal"]), y)
+        rows = y[..., variables.state.inverse_order].reshape(-1, y.shape[-1])
+        columns = solve_triangular(lower, rows.T, lower=True, unit_diagonal=True)
+        x = solve_triangular(upper, columns).T.reshape(y.shape)
+        return x, _over_positions(-jnp.sum(variables.params["log_diagonal"]), y)
 
     def _factors(self, variables: Variables) -> tuple[Array, Array]:
         params = variables.params
         lower = jnp.tril(params["lower"], -1) + jnp.eye(len(params["lower"]))
-        diagonal = variables.state["sign"] * jnp.exp(params["log_diagonal"])
+        diagonal = variables.state.sign * jnp.exp(params["log_diagonal"])
         return lower, jnp.triu(params["upper"], 1) + jnp.diag(diagonal)
 
 
-def along(values: Array, x: Array) -> Array:
-    """Give values of the last axis the rank of ``x``, as rank promotion must be explicit."""
+def expand_channels(values: Array, x: Array) -> Array:
+    """Return channel values (C,) with the rank of ``x``, because rank promotion must be explicit."""
     return values.reshape((1,) * (x.ndim - values.ndim) + values.shape)
 
 
-def _everywhere(log_det: Array, x: Array) -> Array:
-    """Return the log-determinant of all positions of each example, (B,), from that of one."""
+def _over_positions(log_det: Array, x: Array) -> Array:
+    """Return the log-determinant of each example, (B,), given that of one position."""
     return jnp.full(len(x), math.prod(x.shape[1:-1]) * log_det)

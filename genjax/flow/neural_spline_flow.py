@@ -1,8 +1,8 @@
 """The neural spline flow: rational-quadratic splines in coupling or autoregressive layers.
 
-A spline of K bins bends each dimension as it likes, where an affine map can only shift and stretch it; see ``spline``.
-The coupling flow has density and samples in one pass. The autoregressive flow has the density in one pass, samples
-dimension after dimension, and fits better.
+A spline with K bins is a flexible increasing map, where an affine map can only shift and scale; see
+``genjax.flow.spline``. The coupling flow computes densities and samples in one pass. The autoregressive flow computes
+densities in one pass and samples one dimension at a time, and fits better.
 
 Conor Durkan, Artur Bekasov, Iain Murray and George Papamakarios, 2019, arXiv:1906.04032.
 """
@@ -19,16 +19,16 @@ from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.elementwise import Elementwise
 from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Reverse
-from genjax.flow.nice import flat
+from genjax.flow.nice import preprocess_to_vectors
 from genjax.flow.real_nvp import coupling_pairs
 from genjax.flow.scan import Scan
 from genjax.flow.spline import RationalQuadraticSpline
-from genjax.flow.transformers import Affine
+from genjax.flow.univariate import Affine
 from genjax.nets import MLP
 from genjax.ops import check_choice
 
 
-def nsf(
+def neural_spline_flow(
     *,
     shape: Sequence[int],
     kind: Literal["coupling", "autoregressive"] = "coupling",
@@ -37,31 +37,40 @@ def nsf(
     num_bins: int = 8,
     bound: float = 4.0,
     activation: Any = nn.relu,
-    before: Sequence[Bijection] = (),
+    preprocess_bijections: Sequence[Bijection] = (),
     num_classes: int | None = None,
 ) -> Flow:
-    """Return a neural spline flow of vectors; data of other shapes is flattened.
+    """Return a neural spline flow for vectors: Durkan et al. (2019).
+
+    Data of another shape are flattened.
 
     Args:
-      shape: of one example.
-      kind: "coupling" or "autoregressive".
-      num_layers: of them; an even number of couplings.
-      hidden: widths of the hidden layers of each one's network.
-      num_bins: of each spline.
-      bound: splines bend [-bound, bound]; actnorm first brings data to variance 1, beyond the bound it stays affine.
-      activation: after each hidden layer.
-      before: bijections that the data goes through first, such as ``Logit`` for data in [0, 1).
-      num_classes: see ``Flow``; every class then also has a Gaussian of its own.
+      shape: shape of one example.
+      kind: type of the layers, "coupling" or "autoregressive".
+      num_layers: number of layers; even for couplings.
+      hidden: widths of the hidden layers of each network.
+      num_bins: number of bins of each spline.
+      bound: splines act on [-bound, bound] and are the identity outside. Actnorm first scales the data to variance 1.
+      activation: activation of the hidden layers.
+      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
+      num_classes: number of classes, see ``Flow``; each class then also has a Gaussian base of its own.
 
     Raises:
-      ValueError: for another kind, or an odd number of couplings.
+      ValueError: if ``kind`` is unknown, or the number of couplings is odd.
+
+    >>> from genjax import flow
+    >>> model = flow.neural_spline_flow(shape=(2,), num_layers=2, hidden=(8,), num_bins=4)
+    >>> model.shape
+    (2,)
     """
     check_choice("kind", kind, ("coupling", "autoregressive"))
     spline = RationalQuadraticSpline(num_bins=num_bins, bound=bound)
     if kind == "coupling":
         layers = coupling_pairs(spline, MLP(tuple(hidden), activation=activation, output_scale=0.0), num_layers)
-    else:
-        layer = MaskedAutoregressive(transformer=spline, features=tuple(hidden), activation=activation)
+    elif kind == "autoregressive":
+        layer = MaskedAutoregressive(transform=spline, features=tuple(hidden), activation=activation)
         layers = Scan(Chain((layer, Reverse())), num_layers)
-    bijection = Chain((*flat(shape, before), ActNorm(), layers, Elementwise(Affine())))
+    else:
+        raise ValueError(f"kind is {kind!r}, but must be 'coupling' or 'autoregressive'")
+    bijection = Chain((*preprocess_to_vectors(shape, preprocess_bijections), ActNorm(), layers, Elementwise(Affine())))
     return Flow(shape=tuple(shape), bijection=bijection, num_classes=num_classes)

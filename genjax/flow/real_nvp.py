@@ -1,11 +1,12 @@
-"""RealNVP: affine couplings with real-valued, non-volume-preserving transformations.
+"""RealNVP: affine couplings, real-valued and non-volume-preserving.
 
-Couplings y = (x − μ) exp(s), with μ and s functions of the kept part, alternate the part that they keep. Vectors are
-halved, in an order of dimensions that is drawn anew for each pair of layers. Images have, at every scale, couplings
-along a checkerboard, then a squeeze and couplings along the channels, half of which then leave: see ``multiscale``.
+Couplings y = (x − μ) exp(s), with μ and s functions of the other part, alternate between the two parts of the data.
+Vectors are halved, after a random permutation for each pair of layers. For images, each scale has couplings with
+checkerboard masks, then a squeeze and couplings of channel halves, and half of the channels are then factored out: see
+``genjax.flow.multiscale``.
 
-Laurent Dinh, Jascha Sohl-Dickstein and Samy Bengio, 2017, arXiv:1605.08803. The paper's batch normalization between
-layers, which ties the examples of a batch together, is actnorm here (arXiv:1807.03039).
+Laurent Dinh, Jascha Sohl-Dickstein and Samy Bengio, 2017, arXiv:1605.08803. Actnorm (arXiv:1807.03039) replaces the
+paper's batch normalization, which makes the examples of a batch interact.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from genjax.flow.elementwise import Elementwise
 from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Permutation
 from genjax.flow.multiscale import MultiScale, Squeeze
-from genjax.flow.nice import flat
+from genjax.flow.nice import preprocess_to_vectors
 from genjax.flow.scan import Scan
-from genjax.flow.transformers import Affine, Transformer
+from genjax.flow.univariate import Affine, UnivariateTransform
 from genjax.nets import MLP, PixelNet
 from genjax.ops import check_at_least
 
@@ -34,40 +35,47 @@ def real_nvp(
     num_layers: int = 8,
     hidden: Sequence[int] = (128, 128),
     activation: Any = nn.relu,
-    before: Sequence[Bijection] = (),
+    preprocess_bijections: Sequence[Bijection] = (),
     num_classes: int | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
-    """Return RealNVP of vectors; data of other shapes is flattened.
+    """Return RealNVP for vectors: Dinh, Sohl-Dickstein & Bengio (2017).
+
+    Data of another shape are flattened.
 
     Args:
-      shape: of one example.
-      num_layers: couplings, an even number.
-      hidden: widths of the hidden layers of each coupling's network.
-      activation: after each of them.
-      before: bijections that the data goes through first, such as ``Logit`` for data in [0, 1).
-      num_classes: see ``Flow``; every class then also has a Gaussian of its own.
-      backward: see ``Scan``.
+      shape: shape of one example.
+      num_layers: number of couplings, even.
+      hidden: widths of the hidden layers of each network.
+      activation: activation of the hidden layers.
+      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
+      num_classes: number of classes, see ``Flow``; each class then also has a Gaussian base of its own.
+      backward: "store" or "invert", see ``Scan``.
 
     Raises:
-      ValueError: for an odd number of layers.
+      ValueError: if the number of layers is odd.
+
+    >>> from genjax import flow
+    >>> model = flow.real_nvp(shape=(3,), num_layers=2, hidden=(8,))
+    >>> model.shape
+    (3,)
     """
     net = MLP(tuple(hidden), activation=activation, output_scale=0.0)
     bijection = coupling_pairs(Affine(), net, num_layers, backward)
-    layers = (*flat(shape, before), ActNorm(), bijection, Elementwise(Affine()))
+    layers = (*preprocess_to_vectors(shape, preprocess_bijections), ActNorm(), bijection, Elementwise(Affine()))
     return Flow(shape=tuple(shape), bijection=Chain(layers), num_classes=num_classes)
 
 
 def coupling_pairs(
-    transformer: Transformer, net: Any, num_layers: int, backward: Literal["store", "invert"] = "store"
+    transform: UnivariateTransform, net: Any, num_layers: int, backward: Literal["store", "invert"] = "store"
 ) -> Scan:
-    """Return couplings of vectors in pairs that change either half, each pair in an order of its own.
+    """Return couplings of vectors in pairs that transform either half, each pair after a random permutation.
 
     Raises:
-      ValueError: for an odd number of layers.
+      ValueError: if the number of layers is odd.
     """
     check_pairs(num_layers)
-    halves = tuple(Coupling(transformer=transformer, net=net, flip=flip) for flip in (False, True))
+    halves = tuple(Coupling(transform=transform, net=net, flip=flip) for flip in (False, True))
     return Scan(Chain((Permutation(), *halves)), num_layers // 2, backward)
 
 
@@ -78,34 +86,38 @@ def real_nvp_image(
     num_layers: int = 4,
     features: int = 64,
     num_blocks: int = 4,
-    before: Sequence[Bijection] = (),
+    preprocess_bijections: Sequence[Bijection] = (),
     num_classes: int | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
-    """Return RealNVP of images, over several scales.
+    """Return RealNVP for images, over several scales: Dinh, Sohl-Dickstein & Bengio (2017).
 
     Args:
-      shape: (H, W, C); each scale but the last halves H and W.
-      num_scales: how many; the last has the checkerboard alone.
-      num_layers: couplings along the checkerboard of each scale, an even number; after the squeeze there are as many
-        along the channels.
-      features: channels of the networks.
-      num_blocks: residual blocks of the networks.
-      before: bijections that the data goes through first: ``Logit`` for data in [0, 1).
-      num_classes: see ``Flow``.
-      backward: see ``Scan``.
+      shape: shape of the images, (H, W, C); each scale but the last halves H and W.
+      num_scales: number of scales, at least 2; the last has checkerboard couplings only.
+      num_layers: number of checkerboard couplings per scale, even; as many channel couplings follow the squeeze.
+      features: number of channels of the networks.
+      num_blocks: number of residual blocks of the networks.
+      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
+      num_classes: number of classes, see ``Flow``.
+      backward: "store" or "invert", see ``Scan``.
 
     Raises:
-      ValueError: for an odd number of layers, or fewer than two scales.
+      ValueError: if the number of layers is odd, or the number of scales below 2.
+
+    >>> from genjax import flow
+    >>> model = flow.real_nvp_image(shape=(4, 4, 1), num_scales=2, num_layers=2, features=4, num_blocks=0)
+    >>> model.shape
+    (4, 4, 1)
     """
     check_at_least("num_scales", num_scales, 2, "; use real_nvp for one scale")
     check_pairs(num_layers)
     net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
 
     def couplings(parts: Literal["halves", "checkerboard"]) -> Scan:
-        one, other = (Coupling(transformer=Affine(), net=net, parts=parts, flip=flip) for flip in (False, True))
-        return Scan(Chain((ActNorm(), one, ActNorm(), other)), num_layers // 2, backward)
+        first, second = (Coupling(transform=Affine(), net=net, parts=parts, flip=flip) for flip in (False, True))
+        return Scan(Chain((ActNorm(), first, ActNorm(), second)), num_layers // 2, backward)
 
     scale = Chain((couplings("checkerboard"), Squeeze(), couplings("halves")))
-    pyramid = MultiScale(shape=shape, scales=(*[scale] * (num_scales - 1), couplings("checkerboard")))
-    return Flow(shape=shape, bijection=Chain((*before, pyramid)), num_classes=num_classes)
+    multi_scale = MultiScale(shape=shape, scales=(*[scale] * (num_scales - 1), couplings("checkerboard")))
+    return Flow(shape=shape, bijection=Chain((*preprocess_bijections, multi_scale)), num_classes=num_classes)

@@ -1,14 +1,15 @@
 """Many identical layers, compiled as one.
 
-The layers' variables are stacked along a new first axis and ``lax.scan`` runs over it: the program has one layer,
-however many there are, and compiles as quickly. To differentiate, the activations x_0, …, x_L of all layers are kept,
-memory that grows with L. A bijection need not keep them: from x_L alone the backward pass finds
+The variables of the layers are stacked along a new first axis, over which ``lax.scan`` runs: the program contains one
+layer, and its compilation time does not depend on the number of layers. Reverse-mode differentiation normally stores
+the activations x_0, …, x_L of all layers, in memory that grows with L. A bijection need not store them: from x_L alone
+the backward pass recomputes
 
-    x_{l−1} = f_l⁻¹(x_l),        l = L, …, 1                                                                      (1)
+    x_{l−1} = f_l⁻¹(x_l),        l = L, …, 1,                                                                     (1)
 
-and differentiates each layer at the input found: one more inverse and one more forward pass, and memory for one layer.
-Aidan Gomez, Mengye Ren, Raquel Urtasun and Roger Grosse, 2017, arXiv:1707.04585; for flows Durk Kingma and Prafulla
-Dhariwal, 2018, arXiv:1807.03039.
+and differentiates each layer there, at the cost of one more inverse and one more forward pass, with memory for one
+layer. Aidan Gomez, Mengye Ren, Raquel Urtasun and Roger Grosse, 2017, arXiv:1707.04585; for flows Durk Kingma and
+Prafulla Dhariwal, 2018, arXiv:1807.03039.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import Bijection, no_log_det
+from genjax.flow.bijection import Bijection, zero_log_det
 from genjax.ops import check_at_least, check_choice
 
 
 @final
 @dataclass(frozen=True)
 class Scan:
-    """Layers of one configuration, each with variables of its own.
+    """Layers of one configuration, each with its own variables.
 
     Attributes:
-      bijection: the layer, which keeps the shape and dtype of its input.
-      num_layers: L.
-      backward: "store" keeps every layer's input for the backward pass. "invert" computes them anew by (1), for layers
-        whose inverse is as quick as their forward pass: couplings, not autoregressive ones. Its gradients have the
-        rounding errors of the inverse, and it has no derivative in forward mode.
-      unroll: how many layers the loop's body holds. More may run faster, and compile more slowly.
+      bijection: the layer; it must preserve the shape and dtype of its input.
+      num_layers: number of layers, L.
+      backward: "store" keeps the input of each layer for the backward pass; "invert" recomputes it by equation 1. The
+        latter suits layers whose inverse is as fast as their forward pass: couplings, not autoregressive layers. Its
+        gradients have the rounding errors of the inverse, and it has no forward-mode derivative.
+      unroll: number of layers in the body of the loop. More may run faster, but compile more slowly.
 
     >>> from genjax.flow import ActNorm
     >>> layers = Scan(ActNorm(), 3)
@@ -54,66 +55,70 @@ class Scan:
         check_at_least("unroll", self.unroll, 1)
         check_choice("backward", self.backward, ("store", "invert"))
 
-    def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
-        """See ``Bijection``; each layer sees what those before it make of ``x``."""
+    def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
+        """See ``Bijection``; each layer is initialized with the output of those before it."""
 
         def layer(x: Array, i: Array) -> tuple[Array, Variables]:
-            variables = self.bijection.init(jax.random.fold_in(key, i), x, context)
-            return self.bijection.forward(variables, x, context)[0], variables
+            variables = self.bijection.init(jax.random.fold_in(key, i), x, condition)
+            return self.bijection.forward(variables, x, condition)[0], variables
 
         return jax.lax.scan(layer, x, jnp.arange(self.num_layers))[1]
 
-    def forward(self, variables: Variables, x: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         if self.backward == "invert":
-            return _forward_inverted(self, variables.params, x, context, variables.state)
-        return self._run(variables, x, context)
+            return _reversible_forward(self, variables.params, x, condition, variables.state)
+        return self._run(variables, x, condition)
 
-    def inverse(self, variables: Variables, y: Array, context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
 
-        def layer(carry: tuple[Array, Array], own: Variables) -> tuple[tuple[Array, Array], None]:
-            x, log_det = self.bijection.inverse(own, carry[0], context)
+        def layer(carry: tuple[Array, Array], variables: Variables) -> tuple[tuple[Array, Array], None]:
+            x, log_det = self.bijection.inverse(variables, carry[0], condition)
             return (x, carry[1] + log_det), None
 
-        start = (y, no_log_det(y))
+        start = (y, zero_log_det(y))
         return jax.lax.scan(layer, start, variables, length=self.num_layers, reverse=True, unroll=self.unroll)[0]
 
-    def _run(self, variables: Variables, x: Array, context: Array | None) -> tuple[Array, Array]:
-        def layer(carry: tuple[Array, Array], own: Variables) -> tuple[tuple[Array, Array], None]:
-            y, log_det = self.bijection.forward(own, carry[0], context)
+    def _run(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
+        def layer(carry: tuple[Array, Array], variables: Variables) -> tuple[tuple[Array, Array], None]:
+            y, log_det = self.bijection.forward(variables, carry[0], condition)
             return (y, carry[1] + log_det), None
 
-        start = (x, no_log_det(x))
+        start = (x, zero_log_det(x))
         return jax.lax.scan(layer, start, variables, length=self.num_layers, unroll=self.unroll)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _forward_inverted(scan, params, x, context, state):  # noqa: ANN001, ANN202 pytrees, and what custom_vjp makes of them
-    return scan._run(Variables(params, state), x, context)
+def _reversible_forward(scan, params, x, condition, state):  # noqa: ANN001, ANN202 pytrees, as custom_vjp passes them
+    return scan._run(Variables(params, state), x, condition)
 
 
-def _forward_keeping_output(scan, params, x, context, state):  # noqa: ANN001, ANN202
-    y, log_det = scan._run(Variables(params, state), x, context)
-    return (y, log_det), (params, y, context, state)
+def _forward_rule(scan, params, x, condition, state):  # noqa: ANN001, ANN202
+    y, log_det = scan._run(Variables(params, state), x, condition)
+    return (y, log_det), (params, y, condition, state)
 
 
-def _backward(scan, kept, cotangents):  # noqa: ANN001, ANN202
-    params, y, context, state = kept
+def _backward_rule(scan, residuals, cotangents):  # noqa: ANN001, ANN202
+    params, y, condition, state = residuals
     y_bar, log_det_bar = cotangents
 
-    def layer(carry, own):  # noqa: ANN001, ANN202
-        y, y_bar, context_bar = carry
-        x = jax.lax.stop_gradient(scan.bijection.inverse(own, y, context)[0])  # equation 1
-        _, pull = jax.vjp(lambda p, x, c: scan.bijection.forward(Variables(p, own.state), x, c), own.params, x, context)
-        params_bar, x_bar, more = pull((y_bar, log_det_bar))
-        return (x, x_bar, jax.tree.map(jnp.add, context_bar, more)), params_bar
+    def layer(carry, variables):  # noqa: ANN001, ANN202
+        y, y_bar, condition_bar = carry
+        x = jax.lax.stop_gradient(scan.bijection.inverse(variables, y, condition)[0])  # equation 1
 
-    start = (y, y_bar, jax.tree.map(jnp.zeros_like, context))
-    (_, x_bar, context_bar), params_bar = jax.lax.scan(
+        def forward(params, x, condition):  # noqa: ANN001, ANN202
+            return scan.bijection.forward(Variables(params, variables.state), x, condition)
+
+        _, pull = jax.vjp(forward, variables.params, x, condition)
+        params_bar, x_bar, layer_bar = pull((y_bar, log_det_bar))
+        return (x, x_bar, jax.tree.map(jnp.add, condition_bar, layer_bar)), params_bar
+
+    start = (y, y_bar, jax.tree.map(jnp.zeros_like, condition))
+    (_, x_bar, condition_bar), params_bar = jax.lax.scan(
         layer, start, Variables(params, state), length=scan.num_layers, reverse=True, unroll=scan.unroll
     )
-    return params_bar, x_bar, context_bar, None  # constants have no gradient
+    return params_bar, x_bar, condition_bar, None  # the state is constant
 
 
-_forward_inverted.defvjp(_forward_keeping_output, _backward)
+_reversible_forward.defvjp(_forward_rule, _backward_rule)

@@ -1,9 +1,8 @@
-"""What is done with codes: a prior over them, stacks of models on them, and walks among them."""
+"""Models of codes: a prior over an autoencoder's codes, greedily trained stacks, interpolations and traversals."""
 
-from genjax.latent.greedy import finished_layers, greedy_stages
+from genjax.latent.greedy import greedy_stages, layer_variables
 from genjax.latent.latent_model import LatentModel, two_stages
 from genjax.latent.traversal import (
-    FixedLabel,
     add_attribute,
     add_attribute_to,
     attribute_vector,
@@ -13,15 +12,14 @@ from genjax.latent.traversal import (
 )
 
 __all__ = [
-    "FixedLabel",
     "LatentModel",
     "add_attribute",
     "add_attribute_to",
     "attribute_vector",
     "attribute_vector_of",
-    "finished_layers",
     "greedy_stages",
     "interpolate",
+    "layer_variables",
     "traverse",
     "two_stages",
 ]

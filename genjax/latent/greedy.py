@@ -1,8 +1,8 @@
-"""Greedy training of a stack: each model on the codes of the one below, which is finished.
+"""Greedy layer-wise training of a stack: each model learns the codes of the trained model below.
 
-Of models p₁, p₂, … the first learns the data, and each other one learns hidden values drawn from the one below it,
-given values drawn from below again: h₁ ~ p₁(h | x), h₂ ~ p₂(h | h₁), and so on, afresh for every batch. A belief net's
-layers are such a stack, and each that is added to it can raise a bound on the likelihood.
+The first of models p₁, p₂, … learns the data; each further model learns hidden values of the one below it,
+h₁ ~ p₁(h | x), h₂ ~ p₂(h | h₁), …, drawn anew for each batch. The layers of a deep belief net are such a stack, and
+each new layer can raise a lower bound on the likelihood.
 
 Geoffrey Hinton, Simon Osindero and Yee-Whye Teh 2006, "A fast learning algorithm for deep belief nets".
 """
@@ -18,23 +18,23 @@ from genjax.core import Array, Batch, GenerativeModel, Learner, Variables
 from genjax.learners import Frozen, Stage
 
 
-class DrawsCodes(GenerativeModel, Protocol):
-    """A model whose hidden values given data can be drawn."""
+class SamplesPosterior(GenerativeModel, Protocol):
+    """A generative model that draws hidden values given data."""
 
     def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array:
-        """Return hidden values of x."""
+        """Draw hidden values given x."""
         ...
 
 
 def greedy_stages(
-    models: Sequence[DrawsCodes], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[int]
+    models: Sequence[SamplesPosterior], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[int]
 ) -> tuple[Stage, ...]:
-    """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models from below.
+    """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models from the bottom up.
 
     Args:
-      models: from the lowest, each a model of what the one below it has for codes.
-      learners: of these models, each from the finished variables of the stages before, by name.
-      steps: of these learners.
+      models: the models, bottom first; each models the codes of the one below.
+      learners: a function for each model, from the variables of the earlier stages by name to its learner.
+      steps: number of learner steps for each model.
     """
     return tuple(
         Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count, model=model)
@@ -42,18 +42,18 @@ def greedy_stages(
     )
 
 
-def finished_layers(finished: Frozen) -> list[Variables]:
-    """Return the variables of the stages of ``greedy_stages``, from the lowest."""
+def layer_variables(finished: Frozen) -> list[Variables]:
+    """Return the variables of the finished stages of ``greedy_stages``, bottom first."""
     names = [layer_name(i) for i in range(len(finished))]
     return [finished[name] for name in names if name in finished]
 
 
 def layer_name(number: int) -> str:
-    """Return the name of a stage, of the lowest for 0."""
+    """Return the name of a stage; number 0 is the bottom layer."""
     return f"layer_{number + 1}"
 
 
-def _codes(below: Sequence[DrawsCodes]) -> Callable[[Frozen], Callable[[Array, Batch], Batch]]:
+def _codes(below: Sequence[SamplesPosterior]) -> Callable[[Frozen], Callable[[Array, Batch], Batch]]:
     def draw(finished: Frozen, key: Array, batch: Batch) -> Batch:
         x = batch["x"]
         for i, model in enumerate(below):

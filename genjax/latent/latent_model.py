@@ -1,19 +1,20 @@
-"""An autoencoder and a prior over its codes, which together are one generative model.
+"""An autoencoder and a prior over its codes as one generative model.
 
-With an encoder E and a decoder D trained first, and a generative model p(c) trained on the codes c = E(x) of the data,
+Given an encoder E and a decoder D, and a generative model p(c) trained on the codes c = E(x) of the data,
 
     c ~ p(c),        x = D(c)
 
-draws data. A VQ-VAE with a prior over its indices, a moment matching network in code space and latent diffusion are
-this class with other parts. Where codes are discrete and the prior is normalized,
+draws data. A VQ-VAE with a prior over its indices, a moment matching network in code space and latent diffusion are all
+instances of this class. If codes are discrete and the prior is normalized, one term of the marginal likelihood,
 
     log p(x) = log Σ_c p(x | c) p(c)  ≥  log p(x | E(x)) + log p(E(x)),                                        (1)
 
-one term of the sum: a bound, and without noise.
+is a deterministic lower bound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -27,7 +28,6 @@ from genjax.capabilities import (
     Quantizes,
     conditions,
     is_discrete,
-    num_classes,
     num_values,
 )
 from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
@@ -39,18 +39,29 @@ AUTOENCODER, PRIOR = "autoencoder", "prior"
 @final
 @dataclass(frozen=True, kw_only=True)
 class LatentModel:
-    """A prior over the codes of an autoencoder.
+    """A prior over the codes of an autoencoder: van den Oord et al. (2017), arXiv:1711.00937.
 
-    Its objectives are those of both parts, ``autoencoder.…`` and ``prior.…``, so that it trains in one go as well, the
-    prior on codes that still move; ``two_stages`` trains one after the other.
+    Its objectives are those of both parts, ``autoencoder.…`` and ``prior.…``. They may be trained jointly, the prior on
+    codes that still change; ``two_stages`` trains the autoencoder first.
 
     Attributes:
-      autoencoder: an unconditional model that encodes and decodes.
-      prior: a model of data of the shape and dtype of the codes. Where it is conditional, so is the whole.
+      autoencoder: model that encodes and decodes without conditions.
+      prior: model of the codes. Its conditions, of any kind, are those of the whole model.
 
     Raises:
-      ValueError: when ``autoencoder`` does not encode and decode, or takes labels, or has another number of codes than
-        the prior has values.
+      ValueError: if ``autoencoder`` does not encode and decode, or needs a condition, or if its number of codes is not
+        the number of values of the prior.
+
+    >>> from genjax import latent, moment_matching, nets, ops, vae
+    >>> model = latent.LatentModel(
+    ...     autoencoder=vae.VAE(
+    ...         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli()
+    ...     ),
+    ...     prior=moment_matching.GMMN(latent_dim=1, generator=nets.MLP((2,)), bandwidths=(1.0,)),
+    ... )
+    >>> variables = model.init(jax.random.key(0), {"x": jax.numpy.zeros((3, 5))})
+    >>> model.sample(variables, jax.random.key(1), 4).shape
+    (4, 5)
     """
 
     autoencoder: Any
@@ -60,10 +71,11 @@ class LatentModel:
         model = type(self.autoencoder).__name__
         if not (isinstance(self.autoencoder, Encodes) and isinstance(self.autoencoder, Decodes)):
             raise ValueError(f"autoencoder is a {model}, which does not both encode and decode; use a VAE, for example")
-        if any(not condition.optional for condition in conditions(self.autoencoder)):
+        required = [condition.name for condition in conditions(self.autoencoder) if not condition.optional]
+        if required:
             raise ValueError(
-                f"autoencoder is a {model} with num_classes={num_classes(self.autoencoder)}, but a LatentModel encodes "
-                "and decodes without a label; set its num_classes to None, and condition the prior"
+                f"autoencoder is a {model} that needs {required[0]!r}, but a LatentModel encodes and decodes without "
+                "conditions; use an unconditional autoencoder, and condition the prior"
             )
         num_codes = self.autoencoder.num_codes if isinstance(self.autoencoder, Quantizes) else None
         if num_codes is not None and num_values(self.prior) not in (None, num_codes):
@@ -74,7 +86,7 @@ class LatentModel:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the prior is conditioned on."""
+        """The conditions of the prior."""
         return conditions(self.prior)
 
     def init(self, key: Array, batch: Batch) -> Variables:
@@ -89,18 +101,18 @@ class LatentModel:
         params = {f"{name}.{entry}": value for name, part in parts.items() for entry, value in part.params.items()}
         return Variables(params=params, state={name: part.state for name, part in parts.items()})
 
-    def finished(self, stages: Frozen) -> Variables:
-        """Return this model's variables from those of its ``two_stages``: what ``Experiment.variables`` wants."""
+    def join_stages(self, stages: Frozen) -> Variables:
+        """Return this model's variables from those of its ``two_stages``; pass it as ``Experiment(variables=…)``."""
         return self.join(stages[AUTOENCODER], stages[PRIOR])
 
     def part(self, variables: Variables, name: str) -> Variables:
         """Return the variables of the ``"autoencoder"`` or the ``"prior"``."""
-        start = f"{name}."
-        params = {entry.removeprefix(start): v for entry, v in variables.params.items() if entry.startswith(start)}
+        prefix = f"{name}."
+        params = {entry.removeprefix(prefix): v for entry, v in variables.params.items() if entry.startswith(prefix)}
         return Variables(params=params, state=variables.state[name])
 
     def objectives(self) -> tuple[Objective, ...]:
-        """Those of the autoencoder, then those of the prior, whose gradients stop at the codes."""
+        """Return the objectives of the autoencoder and then those of the prior, whose gradients stop at the codes."""
         return tuple(
             Objective(
                 name=f"{name}.{objective.name}",
@@ -112,79 +124,72 @@ class LatentModel:
         )
 
     def codes(self, autoencoder: Variables, batch: Batch) -> Batch:
-        """Return a batch whose ``x`` is replaced by its codes."""
+        """Return the batch with ``x`` replaced by its codes."""
         return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
 
-    def sample(
-        self,
-        variables: Variables,
-        key: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        **options: Any,
-    ) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: int, **options: Any) -> Array:
         """Decode draws of the prior.
 
         Args:
           variables: what ``init`` or training returned.
           key: typed key.
           num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,) for each; only for conditional priors.
-          **options: further ones of the prior's ``sample``, such as a temperature.
+          **options: further arguments of the prior's ``sample``: its conditions, a temperature and the like.
 
         Returns:
-          Expected data given the codes drawn, (N, ...).
+          Expected data given the codes, (N, ...).
         """
-        options |= {} if label is None else {"label": label}
-        latent = self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options)
-        return self.decode(variables, latent)
+        return self.decode(variables, self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options))
 
-    # Labels are the prior's: codes do not depend on them.
+    # Codes do not depend on the conditions, which are those of the prior; ``encode`` and the like take and ignore them.
 
-    def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Codes of data, as the autoencoder has them, whatever the label."""
-        del label
+    def encode(self, variables: Variables, x: Array, **condition: Any) -> Array:
+        """Return the autoencoder's codes of data."""
+        self._check_names(condition)
         return self.autoencoder.encode(self.part(variables, AUTOENCODER), x)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Data from codes, as the autoencoder has it, whatever the label."""
-        del label
+    def decode(self, variables: Variables, latent: Array, **condition: Any) -> Array:
+        """Return the autoencoder's data for codes."""
+        self._check_names(condition)
         return self.autoencoder.decode(self.part(variables, AUTOENCODER), latent)
 
-    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
-        """Decode the codes of data; nothing is drawn."""
-        del key, label
-        return self.decode(variables, self.encode(variables, x))
+    def reconstruct(self, variables: Variables, key: Array, x: Array, **condition: Any) -> Array:
+        """Decode the codes of data, without randomness."""
+        del key
+        return self.decode(variables, self.encode(variables, x, **condition))
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """Likelihoods that these parts do not give: (1) wants codes of a codebook and the prior's exact masses."""
-        quantizes = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, HasLogProb)
-        return () if quantizes else ("log_prob_lower_bound",)
+        """``log_prob_lower_bound``, unless codes are discrete and the prior has exact masses: equation 1."""
+        has_bound = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, HasLogProb)
+        return () if has_bound else ("log_prob_lower_bound",)
 
     @property
     def discrete(self) -> bool:
-        """Whether the bound is of a log-mass of discrete values, as the autoencoder's likelihood has it."""
+        """Whether the bound is on a log-mass rather than a log-density, as for the autoencoder."""
         return is_discrete(self.autoencoder)
 
-    def log_prob_lower_bound(
-        self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
-    ) -> Array:
-        """Bound (1) of log p(x), given labels where the prior takes them; nats, (B,).
+    def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array, **condition: Any) -> Array:
+        """Return the bound (1) on log p(x), given the prior's conditions, in nats, (B,).
 
         Raises:
-          ValueError: where codes are not discrete, or the prior has no exact masses.
+          ValueError: if codes are not discrete, or the prior has no exact masses.
         """
-        del key  # the codes are certain
+        del key  # the codes are deterministic
         if self.lacks:
             raise ValueError(
-                f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} bounds no "
-                "likelihood: use a VQVAE and a prior with log_prob"
+                f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on "
+                "the likelihood; use a VQVAE and a prior with log_prob"
             )
-        codes, option = self.encode(variables, x), {} if label is None else {"label": label}
+        codes = self.encode(variables, x)
         log_likelihood = self.autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
-        return log_likelihood + self.prior.log_prob(self.part(variables, PRIOR), codes, **option)  # equation 1
+        return log_likelihood + self.prior.log_prob(self.part(variables, PRIOR), codes, **condition)  # equation 1
+
+    def _check_names(self, condition: Mapping[str, Any]) -> None:
+        names = [allowed.name for allowed in self.conditions]
+        unknown = sorted(set(condition) - set(names))
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is given, but the conditions of the prior are {names}; leave it out")
 
     def _loss(self, name: str, part_loss: LossFn) -> LossFn:
         def loss(
@@ -193,8 +198,8 @@ class LatentModel:
             variables = Variables(params, state)
             if name == PRIOR:
                 batch = self.codes(self.part(variables, AUTOENCODER), batch)
-            value, (moved, metrics) = part_loss(*self.part(variables, name), key, batch, step)
-            return value, ({**state, name: moved}, metrics)
+            value, (part_state, metrics) = part_loss(*self.part(variables, name), key, batch, step)
+            return value, ({**state, name: part_state}, metrics)
 
         return loss
 
@@ -205,13 +210,13 @@ def two_stages(
     """Return the stages that train the autoencoder, and then the prior on its codes.
 
     Args:
-      model: which is trained.
+      model: the model to train.
       autoencoder: learner of ``model.autoencoder``.
       prior: learner of ``model.prior``.
-      steps: learner steps of either.
+      steps: numbers of learner steps of the two stages.
 
     Returns:
-      Stages for ``Experiment(stages=…, variables=model.finished)``.
+      Stages for ``Experiment(stages=…, variables=model.join_stages)``.
     """
     return (
         Stage(

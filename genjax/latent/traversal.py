@@ -1,19 +1,21 @@
-"""Walks among the codes of any model that encodes and decodes.
+"""Interpolations, traversals and attribute vectors for any model that encodes and decodes.
 
-With E the encoder and D the decoder, and u_i the unit vector of a dimension,
+With an encoder E and a decoder D,
 
 * ``interpolate``: D along a straight or spherical path from E(x) to E(y),
-* ``traverse``: D(z + t u_i) for dimensions i and values t, a row of pictures for each dimension,
-* ``attribute_vector``: mean of E(x) with an attribute less that without it; ``add_attribute``: D(E(x) + s v);
-  ``attribute_vector_of`` and ``add_attribute_to``: the same of codes that are at hand
+* ``traverse``: D(z) with z_i set to each of some values, for each of some dimensions i,
+* ``attribute_vector``: v, the mean of E(x) with an attribute minus that without it; ``add_attribute``: D(E(x) + s v);
+  ``attribute_vector_of`` and ``add_attribute_to``: the same from given codes
   (Anders Larsen, Søren Sønderby, Hugo Larochelle & Ole Winther 2016, arXiv:1512.09300).
+
+All take the conditions of the model as keyword arguments, such as ``label``: one value for all examples, or an array
+(B, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,28 +26,6 @@ from genjax.core import Array, Variables
 from genjax.ops import linear_path
 
 Path = Callable[[Array, Array, int], Array]
-
-
-@final
-@dataclass(frozen=True)
-class FixedLabel:
-    """A conditional model that encodes and decodes, seen through one of its labels, so that one can walk in it.
-
-    Attributes:
-      model: whose ``encode`` and ``decode`` take ``label=``.
-      label: the class.
-    """
-
-    model: Any
-    label: int
-
-    def encode(self, variables: Variables, x: Array) -> Array:
-        """Codes of data of the class."""
-        return self.model.encode(variables, x, label=self.label)
-
-    def decode(self, variables: Variables, latent: Array) -> Array:
-        """Data of the class from codes."""
-        return self.model.decode(variables, latent, label=self.label)
 
 
 def interpolate(
@@ -61,117 +41,131 @@ def interpolate(
     """Decode a path from the codes of x to those of y.
 
     Args:
-      model: encodes and decodes.
-      variables: the model's.
-      x: data, (B, ...).
-      y: data, same shape.
-      num_steps: points on the path, both ends included, at least 2.
-      path: ``ops.linear_path``, or ``ops.spherical_path`` where codes are Gaussian noise.
-      **condition: conditions of the model, such as ``label``: an integer for all rows, or an array (B, ...).
+      model: model that encodes and decodes.
+      variables: variables of the model.
+      x: data at the start, (B, ...).
+      y: data at the end, (B, ...).
+      num_steps: number of points on the path, at least 2, including both ends.
+      path: ``ops.linear_path``, or ``ops.spherical_path`` for codes that are Gaussian noise.
+      **condition: conditions of the model.
 
     Returns:
       Data, (B, num_steps, ...).
     """
-    start, end = (_codes(model, variables, side, **condition) for side in (x, y))
-    repeated = {
-        name: jnp.repeat(value, num_steps, axis=0) if jnp.ndim(value) else value for name, value in condition.items()
-    }
-    return _decode(model, variables, path(start, end, num_steps), **repeated)
+    start, end = (_codes(model, variables, side, condition) for side in (x, y))
+    return _decode(model, variables, path(start, end, num_steps), condition)
 
 
 def traverse(
-    model: Any, variables: Variables, latent: Array, values: Array, *, dims: Sequence[int] | None = None
+    model: Any,
+    variables: Variables,
+    latent: Array,
+    values: Array,
+    *,
+    dims: Sequence[int] | None = None,
+    **condition: Array | int,
 ) -> Array:
-    """Decode a code with one dimension after the other set to each of some values.
+    """Decode a code with one dimension at a time set to each of some values.
 
     Args:
-      model: decodes vectors.
-      variables: the model's.
+      model: model that decodes vectors.
+      variables: variables of the model.
       latent: the code to start from, (D,).
-      values: what a dimension is set to, (V,).
-      dims: which dimensions, R of them; None for all.
+      values: values of the varied dimension, (V,).
+      dims: the R dimensions to vary; None for all.
+      **condition: conditions of the model, one value each, or an array (R, ...).
 
     Returns:
       Data, (R, V, ...).
 
     Raises:
-      ValueError: when a dimension does not exist.
+      ValueError: if a dimension does not exist.
     """
     rows = range(len(latent)) if dims is None else dims
     wrong = [dim for dim in rows if not 0 <= dim < len(latent)]
     if wrong:
         raise ValueError(f"dims has {wrong[0]}, but the code has {len(latent)} dimensions; use 0 to {len(latent) - 1}")
     codes = jnp.stack([jnp.tile(latent, (len(values), 1)).at[:, dim].set(values) for dim in rows])
-    return _decode(model, variables, codes)
+    return _decode(model, variables, codes, condition)
 
 
-def attribute_vector(model: Any, variables: Variables, x: Array, has_attribute: Array) -> Array:
-    """Return the mean code of the data with an attribute less that of the data without it.
+def attribute_vector(
+    model: Any, variables: Variables, x: Array, has_attribute: Array, **condition: Array | int
+) -> Array:
+    """Return the mean code of the data with an attribute minus that of the data without it.
 
     Args:
-      model: encodes.
-      variables: the model's.
+      model: model that encodes and decodes.
+      variables: variables of the model.
       x: data, (B, ...).
-      has_attribute: bool, (B,), at least one of either.
+      has_attribute: whether each example has the attribute, bool, (B,); at least one must and one must not.
+      **condition: conditions of the model.
 
     Returns:
-      A code, (D, ...).
+      The attribute vector, (D, ...).
 
     Raises:
       ValueError: as ``attribute_vector_of``.
     """
-    return attribute_vector_of(_codes(model, variables, x), has_attribute)
+    return attribute_vector_of(_codes(model, variables, x, condition), has_attribute)
 
 
 def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
-    """Return the mean of the codes with an attribute less that of the codes without it.
+    """Return the mean of the codes with an attribute minus that of the codes without it.
 
     Args:
-      codes: (B, D, ...).
-      has_attribute: bool, (B,), at least one of either.
+      codes: codes, (B, D, ...).
+      has_attribute: whether each code has the attribute, bool, (B,); at least one must and one must not.
 
     Returns:
-      A code, (D, ...).
+      The attribute vector, (D, ...).
 
     Raises:
-      ValueError: where all have the attribute or none; traced values cannot be checked, and give NaN.
+      ValueError: if all codes have the attribute or none has. Traced values are not checked, and give NaN.
     """
     if not isinstance(has_attribute, Tracer):
         count = int(np.sum(np.asarray(has_attribute)))
         if not 0 < count < len(codes):
             raise ValueError(
                 f"{count} of {len(codes)} codes have the attribute, but the difference of means needs at least one "
-                "with it and one without; give both"
+                "with it and one without; provide both"
             )
     weight = has_attribute.astype(codes.dtype).reshape(-1, *[1] * (codes.ndim - 1))
-    with_it, without_it = (jnp.sum(w * codes, axis=0) / jnp.sum(w) for w in (weight, 1 - weight))
-    return with_it - without_it
+    mean_with, mean_without = (jnp.sum(w * codes, axis=0) / jnp.sum(w) for w in (weight, 1 - weight))
+    return mean_with - mean_without
 
 
-def add_attribute(model: Any, variables: Variables, x: Array, vector: Array, strengths: Array) -> Array:
-    """Decode the codes of x (B, ...) moved by multiples (S,) of an attribute vector, to (B, S, ...)."""
-    return add_attribute_to(model, variables, _codes(model, variables, x), vector, strengths)
+def add_attribute(
+    model: Any, variables: Variables, x: Array, vector: Array, strengths: Array, **condition: Array | int
+) -> Array:
+    """Decode the codes of x (B, ...) plus multiples (S,) of an attribute vector, to (B, S, ...)."""
+    return add_attribute_to(model, variables, _codes(model, variables, x, condition), vector, strengths, **condition)
 
 
-def add_attribute_to(model: Any, variables: Variables, codes: Array, vector: Array, strengths: Array) -> Array:
-    """Decode codes (B, D, ...) moved by multiples (S,) of an attribute vector, or of one for each, to (B, S, ...)."""
+def add_attribute_to(
+    model: Any, variables: Variables, codes: Array, vector: Array, strengths: Array, **condition: Array | int
+) -> Array:
+    """Decode codes (B, D, ...) plus multiples (S,) of one attribute vector, or of one for each code, to (B, S, ...)."""
     steps = strengths.reshape(1, -1, *[1] * (codes.ndim - 1)) * jnp.broadcast_to(vector, codes.shape)[:, None]
-    return _decode(model, variables, codes[:, None] + steps)
+    return _decode(model, variables, codes[:, None] + steps, condition)
 
 
-def _codes(model: Any, variables: Variables, x: Array, **condition: Array | int) -> Array:
+def _codes(model: Any, variables: Variables, x: Array, condition: Mapping[str, Array | int]) -> Array:
     if not (isinstance(model, Encodes) and isinstance(model, Decodes)):
-        raise ValueError(f"{type(model).__name__} does not both encode and decode, so it has no codes to walk among")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which does not both encode and decode; use a VAE, for example"
+        )
     codes = model.encode(variables, x, **condition)
     if not jnp.issubdtype(codes.dtype, jnp.floating):
         raise ValueError(
-            f"codes of {type(model).__name__} are {codes.dtype} indices, between which there is no path; "
-            "use a model of continuous codes"
+            f"codes of {type(model).__name__} are {codes.dtype} indices, which cannot be interpolated; "
+            "use a model with continuous codes"
         )
     return codes
 
 
-def _decode(model: Any, variables: Variables, codes: Array, **condition: Array | int) -> Array:
-    """Decode codes with two leading axes."""
-    x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **condition)
+def _decode(model: Any, variables: Variables, codes: Array, condition: Mapping[str, Array | int]) -> Array:
+    """Decode codes (R, S, ...), with conditions that are one value, or one for each row, (R, ...)."""
+    rows = {name: jnp.repeat(v, codes.shape[1], axis=0) if jnp.ndim(v) else v for name, v in condition.items()}
+    x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **rows)
     return x.reshape(*codes.shape[:2], *x.shape[1:])

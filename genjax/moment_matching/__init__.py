@@ -1,4 +1,4 @@
-"""Generators trained by matching moments, without an adversary."""
+"""Moment matching: generators trained to minimize a distance between samples, without an adversary."""
 
 from genjax.moment_matching.gmmn import GMMN, MNIST_BANDWIDTHS
 

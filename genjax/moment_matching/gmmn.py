@@ -1,14 +1,14 @@
 """The generative moment matching network.
 
-A generator maps uniform noise to data, x = G(h), h ~ U[−1, 1]^H, and is trained to bring its samples y₁ … y_M close to
-data x₁ … x_N in maximum mean discrepancy, which is zero for equal distributions only,
+A generator maps uniform noise to data, G(h) with h ~ U[−1, 1]^H. Training minimizes the maximum mean discrepancy
+between its samples y₁ … y_M and data x₁ … x_N, which in expectation is zero only for equal distributions:
 
     L = √MMD²(x, y),    MMD² = 1/N² Σ k(xᵢ, xⱼ) + 1/M² Σ k(yᵢ, yⱼ) − 2/(N M) Σ k(xᵢ, yⱼ),
 
-with k the mean of Gaussian kernels of several bandwidths. There is no game: the loss is a distance between samples. The
-root keeps the gradient from fading with the discrepancy. Minibatches must be large, some hundreds at least, since the
-loss sees no more of a distribution than they hold. In the space of an autoencoder's codes (``genjax.latent``) the
-same network has fewer dimensions to match.
+where k is the mean of Gaussian kernels with several bandwidths. There is no adversary: the loss is a distance between
+samples. The square root keeps the gradient from vanishing with the discrepancy. Minibatches must be large, at least
+several hundred examples, because the loss compares only the distributions within them. In the code space of an
+autoencoder (``genjax.latent``) there are fewer dimensions to match.
 
 Yujia Li, Kevin Swersky and Richard Zemel, 2015, arXiv:1502.02761; Gintare Dziugaite, Daniel Roy and Zoubin Ghahramani,
 2015, arXiv:1505.03906.
@@ -27,26 +27,27 @@ from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
 from genjax.ops import at_least_float32, check_at_least
 from genjax.ops.mmd import check_bandwidths, mean_kernel, mmd_loss
 
-# For data in [0, 1]^784. σ = √2, √5, √10, √20, √40, √80: the paper's σ are variances, k = exp(−|x − y|² / (2 σ)).
+# For data in [0, 1]^784: √2, √5, √10, √20, √40, √80. The paper's σ are variances, k = exp(−|x − y|² / (2 σ)).
 MNIST_BANDWIDTHS = (1.414, 2.236, 3.162, 4.472, 6.325, 8.944)
-SMALLEST = 1e-8  # of MMD², whose rounding errors are larger: below it the root's gradient means nothing
+MIN_MMD2 = 1e-8  # below the rounding error of MMD², where the gradient of the square root is noise
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class GMMN:
-    """Generator trained on the discrepancy between a minibatch and as many samples.
+    """A generator trained on the discrepancy between a minibatch and as many samples: Li et al. (2015).
 
     Attributes:
-      latent_dim: H, the length of the noise vector.
-      generator: maps noise (B, latent_dim) to data (B, ...). Data in [0, 1] wants a sigmoid at its end.
-      bandwidths: σ of the kernels, in units of the data: some from below to above the usual distance of two examples,
-        ``MNIST_BANDWIDTHS`` for MNIST. With far narrower or far wider ones the loss is at its least for any samples.
-      square_root: whether the loss is √MMD², or MMD² itself.
-      chunk_size: rows of a kernel matrix in memory at once.
+      latent_dim: dimension of the noise, H.
+      generator: network from noise (B, latent_dim) to data (B, ...). For data in [0, 1], end it with a sigmoid.
+      bandwidths: standard deviations σ of the kernels, in units of the data. They should span the typical distance
+        between two examples; ``MNIST_BANDWIDTHS`` for MNIST. If all are far too narrow or far too wide, the loss hardly
+        depends on the samples.
+      square_root: whether the loss is √MMD² rather than MMD².
+      chunk_size: number of rows of a kernel matrix in memory at once.
 
-    >>> from genjax import nets
-    >>> model = GMMN(latent_dim=2, generator=nets.MLP((8, 3)), bandwidths=(0.5, 1.0, 2.0))
+    >>> from genjax import moment_matching, nets
+    >>> model = moment_matching.GMMN(latent_dim=2, generator=nets.MLP((8, 3)), bandwidths=(0.5, 1.0, 2.0))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((4, 3))})
     >>> model.sample(variables, jax.random.key(1), 5).shape
     (5, 3)
@@ -67,7 +68,7 @@ class GMMN:
         """Make the variables for data like ``batch["x"]``, (B, ...).
 
         Raises:
-          ValueError: before anything compiles, where the generator's output is not of the data's shape.
+          ValueError: before anything compiles, if the output of the generator does not have the shape of the data.
         """
         x = batch["x"]
         noise = jnp.zeros((len(x), self.latent_dim))
@@ -76,29 +77,29 @@ class GMMN:
         return Variables(params={"generator": params}, state={"generator": state})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss, over the generator."""
+        """Return the discrepancy as the only objective, over the generator."""
         return (Objective(name="discrepancy", wrt=("generator",), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """√MMD² between the batch and as many samples (or MMD²).
+        """Return √MMD², or MMD², between the batch and as many samples.
 
         Returns:
-          The scalar, and the new state with the metric ``mmd2_biased``: for equal distributions it still is
-          2 (k(x, x) − E k(x, x')) / B on average.
+          The scalar loss; the new state, with the metric ``mmd2_biased``. For equal distributions the expectation of
+          this metric is 2 (k(x, x) − E k(x, x')) / B.
         """
         del step
         x = batch["x"]
         noise_key, dropout_key = jax.random.split(key)
         variables = Variables(params, state)
         noise = self.sample_prior(variables, noise_key, len(x))
-        y, moved = apply_part(self, "generator", variables, noise, key=dropout_key, train=True)
-        x, y = (side.reshape(len(side), -1) for side in (x, y))
+        y, new_state = apply_part(self, "generator", variables, noise, key=dropout_key, train=True)
+        x, y = (samples.reshape(len(samples), -1) for samples in (x, y))
         mmd2 = mmd_loss(x, y, self.bandwidths, chunk_size=self.chunk_size)  # Li et al. (2015), eq. 3
-        # Near zero the root keeps the gradient from fading: Li et al. (2015), practical considerations.
-        loss = jnp.sqrt(jnp.maximum(mmd2, SMALLEST)) if self.square_root else mmd2
-        return loss, ({"generator": moved}, {"mmd2_biased": mmd2})
+        # The root keeps the gradient from vanishing near zero: Li et al. (2015), practical considerations.
+        loss = jnp.sqrt(jnp.maximum(mmd2, MIN_MMD2)) if self.square_root else mmd2
+        return loss, ({"generator": new_state}, {"mmd2_biased": mmd2})
 
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draw from the model.
@@ -115,9 +116,10 @@ class GMMN:
         return self.decode(variables, self.sample_prior(variables, key, num_samples))
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Whether the kernels see the data: ``mean_kernel``, in [0, 1], see ``genjax.ops.mmd``, and ``distance``.
+        """Return ``mean_kernel`` and ``distance``, which tell whether the bandwidths suit the data.
 
-        The latter is that of two examples, the root of its mean square, in units of the data.
+        ``mean_kernel`` in [0, 1] is near 0 if all bandwidths are too narrow and near 1 if all are too wide, see
+        ``genjax.ops.kernels``. ``distance`` is the root mean square distance of two examples, in units of the data.
         """
         del variables, key
         x = at_least_float32(batch["x"].reshape(len(batch["x"]), -1))
@@ -127,10 +129,10 @@ class GMMN:
         }
 
     def decode(self, variables: Variables, latent: Array) -> Array:
-        """Data generated from noise (B, latent_dim)."""
+        """Generate data from noise (B, latent_dim)."""
         return apply_part(self, "generator", variables, latent)[0]
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
-        """Noise, uniform in [-1, 1], (num_samples, latent_dim)."""
+        """Draw noise, uniform in [-1, 1], (num_samples, latent_dim)."""
         del variables
         return jax.random.uniform(key, (num_samples, self.latent_dim), minval=-1.0, maxval=1.0)

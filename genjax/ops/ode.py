@@ -15,21 +15,21 @@ import jax.numpy as jnp
 from genjax.core import Array, PyTree
 from genjax.ops.validation import check_at_least, check_choice
 
-Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> derivatives, shaped as the state
+Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> time derivative of the state
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """Solver of ordinary differential equations: Tsit5 with adaptive steps.
+    """A solver of ordinary differential equations: Tsit5 with adaptive steps.
 
     Attributes:
-      rtol: relative tolerance per step, for every element.
-      atol: absolute tolerance per step, added to the relative one.
+      rtol: relative error tolerance of a step, for each element, in [1e-7, 1).
+      atol: absolute error tolerance of a step, for each element, in [1e-7, 1).
       max_steps: maximum number of steps.
-      adjoint: how to compute gradients. "checkpoint" differentiates the steps themselves, recomputed from checkpoints:
-        exact gradients of the computed solution. "backsolve" solves the adjoint equation backwards: gradients up to the
-        tolerance, in memory that does not depend on ``max_steps``.
+      adjoint: "checkpoint" differentiates the steps themselves, recomputing them from checkpoints: exact gradients of
+        the numerical solution. "backsolve" solves the adjoint equation backwards: gradients to the tolerance, with
+        memory that does not depend on ``max_steps``.
     """
 
     rtol: float = 1e-5
@@ -40,55 +40,70 @@ class Solver:
     def __post_init__(self) -> None:
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
             if not 1e-7 <= value < 1:
-                raise ValueError(
-                    f"{name} is {value}, but must be in [1e-7, 1), because float32 has no more digits; 1e-5 is usual"
-                )
+                raise ValueError(f"{name} is {value}, but must be in [1e-7, 1), the precision of float32; try 1e-5")
         check_at_least("max_steps", self.max_steps, 1)
         check_choice("adjoint", self.adjoint, ("checkpoint", "backsolve"))
 
     def solve(
-        self, rates: Rates, start: Array | float, end: Array | float, state: PyTree, args: PyTree
+        self,
+        rates: Rates,
+        start: Array | float,
+        end: Array | float,
+        state: PyTree,
+        args: PyTree,
+        integrals: PyTree | None = None,
     ) -> tuple[PyTree, Array, Array]:
         """Integrate from one time to another.
 
         Args:
-          rates: right-hand side ``(time, state, args) -> derivatives``. Gradients reach only ``args`` and the state.
+          rates: right-hand side, ``(t, state, args) -> derivative``, or with ``integrals``
+            ``(t, state, args) -> (derivative, integrands)``. Gradients reach ``args``, but no closed-over arrays.
           start: initial time.
           end: final time, before or after ``start``.
-          state: initial state, a pair of non-empty trees of arrays: the tolerance applies to the first; the second
-            holds integrals over time, to which it does not apply.
-          args: tree of arrays passed to ``rates``.
+          state: initial value, a tree of arrays, whose error the tolerances bound.
+          args: tree of arrays that ``rates`` receives.
+          integrals: initial values of integrals over time, whose error does not affect the steps.
 
         Returns:
-          The final state, whether ``end`` was reached, and the number of steps.
+          The final state, or with ``integrals`` the pair of both; whether ``end`` was reached; the number of steps.
+
+        >>> import jax.numpy as jnp
+        >>> y, success, _ = Solver().solve(lambda t, y, rate: rate * y, 0.0, 1.0, jnp.ones(1), jnp.log(2.0))
+        >>> bool(success), round(float(y[0]), 4)
+        (True, 2.0)
         """
         import diffrax
+
+        def vector_field(t: Array, both: PyTree, args: PyTree) -> PyTree:
+            rate = rates(t, both[0], args)
+            return (rate,) if integrals is None else rate
 
         def control(norm: Callable[[PyTree], Array]) -> diffrax.PIDController:
             return diffrax.PIDController(rtol=self.rtol, atol=self.atol, norm=norm)
 
         if self.adjoint == "checkpoint":
             adjoint = diffrax.RecursiveCheckpointAdjoint()
-        else:  # gradients of parameters are integrals too, without tolerance: Kidger et al. (2021), arXiv:2009.09457
-            controller = control(lambda both: _largest((both[0][0], both[1][0])))  # for the state and its adjoint
+        else:  # parameter gradients are such integrals too: Kidger, Chen & Lyons (2021), arXiv:2009.09457
+            controller = control(lambda both: _max_norm((both[0][0], both[1][0])))  # of the state and its adjoint
             adjoint = diffrax.BacksolveAdjoint(stepsize_controller=controller)
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(rates),  # pyright: ignore[reportArgumentType]
+            diffrax.ODETerm(vector_field),  # pyright: ignore[reportArgumentType]
             diffrax.Tsit5(),
             t0=start,
             t1=end,
             dt0=None,
-            y0=state,
+            y0=(state,) if integrals is None else (state, integrals),
             args=args,
-            stepsize_controller=control(lambda state: _largest(state[0])),
+            stepsize_controller=control(lambda both: _max_norm(both[0])),
             adjoint=adjoint,
             max_steps=self.max_steps,
             throw=False,
         )
-        reached = solution.result == diffrax.RESULTS.successful
-        return jax.tree.map(lambda last: last[0], solution.ys), reached, solution.stats["num_steps"]
+        success = solution.result == diffrax.RESULTS.successful
+        both = jax.tree.map(lambda last: last[0], solution.ys)
+        return both[0] if integrals is None else both, success, solution.stats["num_steps"]
 
 
-def _largest(values: PyTree) -> Array:
-    """Return the largest magnitude, so that a tolerance holds for every element, however many there are."""
+def _max_norm(values: PyTree) -> Array:
+    """Return the largest magnitude, so that the tolerance holds for each element, however many there are."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(values)]))

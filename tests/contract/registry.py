@@ -202,12 +202,19 @@ def _latent_model() -> latent.LatentModel:
     return latent.LatentModel(autoencoder=_vae(), prior=prior)
 
 
-def _nsf(**options) -> flow.Flow:
-    return flow.nsf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,), num_bins=4, **options)
+def _neural_spline_flow(**options) -> flow.Flow:
+    return flow.neural_spline_flow(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,), num_bins=4, **options)
 
 
 def _glow() -> flow.Flow:
-    return flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),), num_classes=3, backward="invert")
+    return flow.glow(
+        shape=(4, 4, 1),
+        num_steps=2,
+        features=4,
+        preprocess_bijections=(flow.Logit(),),
+        num_classes=3,
+        backward="invert",
+    )
 
 
 def _ffjord() -> flow.FFJORD:
@@ -261,10 +268,12 @@ def level_batch(key: Array) -> Batch:
 
 def _dequantized() -> flow.VariationalDequantization:
     net = nets.PixelNet(features=4, num_blocks=0)
-    checkerboard = {"transformer": flow.Affine(), "net": net, "parts": "checkerboard"}
+    checkerboard = {"transform": flow.Affine(), "net": net, "parts": "checkerboard"}
     board = (flow.Coupling(**checkerboard, flip=flip) for flip in (False, True))
-    density = flow.real_nvp(shape=(4, 4, 1), num_layers=2, hidden=(8,), before=(flow.Logit(),), num_classes=3)
-    return flow.VariationalDequantization(flow=density, levels=8, dequantizer=flow.Chain(tuple(board)))
+    density = flow.real_nvp(
+        shape=(4, 4, 1), num_layers=2, hidden=(8,), preprocess_bijections=(flow.Logit(),), num_classes=3
+    )
+    return flow.VariationalDequantization(flow=density, num_values=8, dequantizer=flow.Chain(tuple(board)))
 
 
 def code_batch(key: Array) -> Batch:
@@ -323,10 +332,18 @@ CASES = (
     Case("latent_model", _latent_model, batch=image_batch),
     Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),
     Case("real_nvp", lambda: flow.real_nvp(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
-    Case("maf", lambda: flow.maf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
-    Case("iaf", lambda: flow.iaf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
-    Case("nsf_coupling", _nsf, batch=real_batch),
-    Case("nsf_autoregressive", lambda: _nsf(kind="autoregressive"), batch=real_batch),
+    Case(
+        "maf",
+        lambda: flow.masked_autoregressive_flow(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)),
+        batch=real_batch,
+    ),
+    Case(
+        "iaf",
+        lambda: flow.inverse_autoregressive_flow(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)),
+        batch=real_batch,
+    ),
+    Case("nsf_coupling", _neural_spline_flow, batch=real_batch),
+    Case("nsf_autoregressive", lambda: _neural_spline_flow(kind="autoregressive"), batch=real_batch),
     Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
     Case("ffjord", _ffjord, batch=real_batch),
     Case("variational_dequantization", _dequantized, batch=byte_batch),
@@ -454,7 +471,7 @@ def belief_net_stages() -> tuple[Stage, ...]:
 
     def whole(finished: Frozen) -> Learner:
         return gradient_learner(
-            model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.finished_layers(finished))
+            model, optax.sgd(0.1), init=lambda _key, _batch: model.assemble(latent.layer_variables(finished))
         )
 
     tuning = Stage(name="fine_tuning", learner=whole, steps=4)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from genjax import data
+from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
@@ -61,6 +62,10 @@ class Placed(Nothing):
     """Data of class k around 10 k, which the code leaves out."""
 
     num_classes: int = 3
+
+    @property
+    def conditions(self):
+        return label_condition(self.num_classes)
 
     def sample(self, variables, key, num_samples, *, label):
         return jax.random.normal(key, (num_samples, 2)) + 10.0 * jnp.broadcast_to(label, num_samples)[:, None]

@@ -35,10 +35,10 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, condition):
-        time, context = condition[:, :1], condition[:, 1:]
+        time, condition = condition[:, :1], condition[:, 1:]
         matrix = self.param("matrix", nn.initializers.normal(), (x.shape[1], x.shape[1]))
-        drift = self.param("drift", nn.initializers.normal(), (x.shape[1], context.shape[1]))
-        return 2 * time * (x @ matrix.T + context @ drift.T)
+        drift = self.param("drift", nn.initializers.normal(), (x.shape[1], condition.shape[1]))
+        return 2 * time * (x @ matrix.T + condition @ drift.T)
 
 
 class Normalized(nn.Module):
@@ -61,7 +61,7 @@ def log_normal(z):
 
 
 def random_params(model, x, scale=2.0, **batch):
-    """Parameters that are no small perturbation of the identity, biases included."""
+    """Parameters far from the identity, biases included."""
     variables = model.init(jax.random.key(3), {"x": x, **batch})
     leaves, tree = jax.tree.flatten(variables.params)
     keys = jax.random.split(jax.random.key(4), len(leaves))
@@ -73,17 +73,17 @@ class TestContinuous:
     def test_a_linear_field_flows_by_the_matrix_exponential(self):
         bijection = Continuous(net=Linear(), solver=Solver(rtol=1e-6, atol=1e-6))
         assert isinstance(bijection, Bijection)
-        context = np.float32(RNG.normal(size=(5, 2)))
+        condition = np.float32(RNG.normal(size=(5, 2)))
         variables = Variables(linear(A, B), {})
-        assert jax.tree.map(jnp.shape, bijection.init(jax.random.key(0), X, context)) == jax.tree.map(
+        assert jax.tree.map(jnp.shape, bijection.init(jax.random.key(0), X, condition)) == jax.tree.map(
             jnp.shape, variables
         )
         flow = expm(np.float64(A))
-        expected = X @ flow.T + context @ (np.linalg.inv(A) @ (flow - np.eye(3)) @ B).T
-        y, log_det = bijection.forward(variables, X, context)
+        expected = X @ flow.T + condition @ (np.linalg.inv(A) @ (flow - np.eye(3)) @ B).T
+        y, log_det = bijection.forward(variables, X, condition)
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(log_det, np.full(5, np.trace(A)), atol=1e-5)
-        x, log_det = bijection.inverse(variables, jnp.float32(expected), context)
+        x, log_det = bijection.inverse(variables, jnp.float32(expected), condition)
         np.testing.assert_allclose(x, X, rtol=1e-5, atol=2e-5)
         np.testing.assert_allclose(log_det, np.full(5, -np.trace(A)), atol=1e-5)
 
@@ -91,18 +91,18 @@ class TestContinuous:
         bijection = Continuous(net=NET, solver=Solver(rtol=1e-6, atol=1e-6))
         x = np.float32(RNG.normal(size=(3, 2, 2)))
         units = np.eye(4, dtype=np.float32).reshape(4, 2, 2)
-        # Differences of order 4: all in one batch, which takes the same steps for all.
+        # Finite differences of order 4 in one batch, so that all take the same steps.
         stencil, weights, width = np.float32([0, -2, -1, 1, 2]), np.array([0, 1, -8, 8, -1]) / 12, np.float32(0.05)
-        moved = x[:, None, None] + width * stencil[:, None, None] * units[:, None]  # (3, 4, 5, 2, 2)
-        rows = moved.reshape(60, 2, 2)
-        context = np.float32(np.repeat(RNG.normal(size=(3, 3)), 20, axis=0))
-        params = jax.tree.map(lambda p: 2.5 * p, bijection.init(jax.random.key(0), rows, context).params)
-        y, log_det = bijection.forward(Variables(params, {}), rows, context)
+        shifted = x[:, None, None] + width * stencil[:, None, None] * units[:, None]  # (3, 4, 5, 2, 2)
+        rows = shifted.reshape(60, 2, 2)
+        condition = np.float32(np.repeat(RNG.normal(size=(3, 3)), 20, axis=0))
+        params = jax.tree.map(lambda p: 2.5 * p, bijection.init(jax.random.key(0), rows, condition).params)
+        y, log_det = bijection.forward(Variables(params, {}), rows, condition)
         matrices = np.einsum("bisj,s->bji", np.asarray(y, np.float64).reshape(3, 4, 5, 4), weights / width)
         log_dets = np.reshape(log_det, (3, 4, 5))[:, :, 0]
         assert np.ptp(log_dets) > 0.1
         np.testing.assert_allclose(log_dets, np.linalg.slogdet(matrices)[1][:, None].repeat(4, 1), atol=2e-4)
-        again, log_det_back = bijection.inverse(Variables(params, {}), y, context)
+        again, log_det_back = bijection.inverse(Variables(params, {}), y, condition)
         np.testing.assert_allclose(again, rows, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(log_det_back, -log_det, atol=1e-5)
 
@@ -111,7 +111,7 @@ class TestContinuous:
         near = np.float32(0.01) * X
         one = bijection.forward(variables, near)[0][:4]
         other = bijection.forward(variables, np.concatenate([near[:4], np.full((1, 3), 100.0, np.float32)]))[0][:4]
-        assert not np.array_equal(one, other), "the outlier takes no other steps"
+        assert not np.array_equal(one, other), "the outlier did not change the steps"
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ class TestFFJORD:
         grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
         log_prob = exact.log_prob_estimate(variables, jax.random.key(0), grid, 1)
         density = np.exp(np.float64(log_prob))
-        assert np.abs(density - np.exp(log_normal(grid))).max() > 0.05, "the flow is all but the identity"
+        assert np.abs(density - np.exp(log_normal(grid))).max() > 0.05, "the flow is nearly the identity"
         assert np.sum(density) * (side[1] - side[0]) ** 2 == pytest.approx(1.0, abs=2e-3)
 
     def test_samples_come_with_their_density_and_go_back_to_noise(self, exact, variables):

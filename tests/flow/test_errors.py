@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything compiles, in one line with the value, the limit and the cure."""
+"""Errors are raised before anything compiles, and state the value, the limit and the cure in one line."""
 
 import flax.linen as nn
 import jax
@@ -9,8 +9,8 @@ import pytest
 from genjax import flow, latent, nets
 
 AFFINE = flow.Affine()
-COUPLING = flow.Coupling(transformer=AFFINE, net=nets.MLP((4,)))
-CHECKERBOARD = flow.Coupling(transformer=AFFINE, net=nets.PixelNet(features=2), parts="checkerboard")
+COUPLING = flow.Coupling(transform=AFFINE, net=nets.MLP((4,)))
+CHECKERBOARD = flow.Coupling(transform=AFFINE, net=nets.PixelNet(features=2), parts="checkerboard")
 MODEL = flow.Flow(shape=(2,), bijection=flow.ActNorm())
 UNIT = flow.Flow(shape=(2,), bijection=flow.Logit())
 
@@ -29,26 +29,38 @@ class Normalized(nn.Module):
 @pytest.mark.parametrize(
     ("bijection", "shape", "message"),
     [
-        (COUPLING, (1,), r"x has shape \(3, 1\), but a last axis of 1 has no two halves; use an autoregressive flow"),
-        (CHECKERBOARD, (4,), r"x has shape \(3, 4\), but a checkerboard needs images \(B, H, W, C\) of two pixels"),
+        (
+            COUPLING,
+            (1,),
+            r"x has shape \(3, 1\), but a last axis of size 1 cannot be halved; use an autoregressive flow",
+        ),
+        (
+            CHECKERBOARD,
+            (4,),
+            r"x has shape \(3, 4\), but a checkerboard needs images \(B, H, W, C\) with at least two pixels",
+        ),
         (CHECKERBOARD, (1, 1, 2), r"x has shape \(3, 1, 1, 2\), but a checkerboard needs .*; use parts='halves'"),
-        (flow.Squeeze(), (3, 4, 1), r"x has shape \(3, 3, 4, 1\), but only images .* of even height and width squeeze"),
+        (
+            flow.Squeeze(),
+            (3, 4, 1),
+            r"x has shape \(3, 3, 4, 1\), but Squeeze needs images .* of even height and width",
+        ),
         (flow.Squeeze(), (4, 5, 1), "even height and width"),
         (flow.Squeeze(), (4,), "even height and width"),
         (
             flow.MultiScale(shape=(2, 2, 1), scales=(flow.ActNorm(), flow.ActNorm())),
             (2, 2, 1),
-            "scale 0 gives 1 channels, but half of them are to leave; let it contain a Squeeze",
+            "scale 0 outputs 1 channels, but only an even number can be halved; add a Squeeze to it",
         ),
         (
-            flow.MaskedAutoregressive(transformer=AFFINE, features=(4,)),
+            flow.MaskedAutoregressive(transform=AFFINE, features=(4,)),
             (2, 2, 1),
             r"MADE got shape \(3, 2, 2, 1\), but takes vectors \(B, D\); flatten",
         ),
         (
-            flow.Coupling(transformer=AFFINE, net=Normalized()),
+            flow.Coupling(transform=AFFINE, net=Normalized()),
             (4,),
-            r"net has the collections \['batch_stats'\], but a flow's networks have params alone",
+            r"net has the collections \['batch_stats'\], but a flow's networks may only have params",
         ),
     ],
 )
@@ -60,23 +72,27 @@ def test_data_that_does_not_fit_a_bijection(bijection, shape, message):
 @pytest.mark.parametrize(
     ("make", "fields", "message"),
     [
-        (flow.Coupling, {"transformer": AFFINE, "net": nets.MLP((4,)), "parts": "odd"}, "parts is 'odd', but must be"),
+        (flow.Coupling, {"transform": AFFINE, "net": nets.MLP((4,)), "parts": "odd"}, "parts is 'odd', but must be"),
         (
             flow.Coupling,
-            {"transformer": AFFINE, "net": nn.Dense(4)},
+            {"transform": AFFINE, "net": nn.Dense(4)},
             "but must be a Linen module with a field output_shape",
         ),
-        (flow.Coupling, {"transformer": AFFINE, "net": None}, "net is None, but must be a Linen module"),
+        (flow.Coupling, {"transform": AFFINE, "net": None}, "net is None, but must be a Linen module"),
         (
             flow.MaskedAutoregressive,
-            {"transformer": AFFINE, "features": (4,), "inversion": "newton"},
+            {"transform": AFFINE, "features": (4,), "inversion": "newton"},
             "inversion is 'newton', but must be 'sequential' or 'jacobi'",
         ),
         (flow.InvertibleLinear, {"start": "zero"}, "start is 'zero', but must be 'rotation' or 'identity'"),
         (flow.Scan, {"bijection": COUPLING, "num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (flow.Scan, {"bijection": COUPLING, "num_layers": 1, "unroll": 0}, "unroll is 0, but must be at least 1"),
         (flow.Scan, {"bijection": COUPLING, "num_layers": 1, "backward": "drop"}, "backward is 'drop', but must be"),
-        (flow.Reshape, {"from_shape": (2, 3), "to_shape": (5,)}, "6 elements are not 5; give shapes of one size"),
+        (
+            flow.Reshape,
+            {"from_shape": (2, 3), "to_shape": (5,)},
+            "they have 6 and 5 elements; give shapes of equal size",
+        ),
         (flow.MultiScale, {"shape": (4, 4, 1), "scales": ()}, "the number of scales is 0, but must be at least 1"),
         (flow.Logit, {"low": 1.0, "high": 1.0}, "low is 1.0 and high is 1.0, but low must be below high"),
         (flow.Logit, {"alpha": 0.0}, r"alpha is 0.0, but must be in \(0, 0.5\); 0.05 for images"),
@@ -84,17 +100,21 @@ def test_data_that_does_not_fit_a_bijection(bijection, shape, message):
         (flow.Flow, {"shape": (), "bijection": COUPLING}, r"shape is \(\), but every size must be at least 1"),
         (flow.Flow, {"shape": (0,), "bijection": COUPLING}, r"shape is \(0,\), but every size must be at least 1"),
         (flow.Flow, {"shape": (2,), "bijection": COUPLING, "num_classes": 0}, "num_classes is 0, .* use None for"),
-        (flow.nice, {"shape": (4,), "num_layers": 3}, "num_layers is 3, but couplings come in pairs; give 2, 4"),
+        (flow.nice, {"shape": (4,), "num_layers": 3}, "num_layers is 3, but couplings come in pairs; use 2, 4"),
         (flow.real_nvp, {"shape": (4,), "num_layers": 1}, "num_layers is 1, but couplings come in pairs"),
         (flow.real_nvp, {"shape": (4,), "num_layers": 0}, "num_layers is 0, but couplings come in pairs"),
         (flow.real_nvp_image, {"shape": (4, 4, 1), "num_layers": 5}, "num_layers is 5, but couplings come in pairs"),
         (flow.real_nvp_image, {"shape": (4, 4, 1), "num_scales": 1}, "num_scales is 1, .* 2; use real_nvp for one"),
         (flow.glow, {"shape": (4, 4, 1), "num_scales": 0}, "num_scales is 0, but must be at least 1"),
         (flow.glow, {"shape": (4, 4, 1), "num_steps": 0}, "num_layers is 0, but must be at least 1"),
-        (flow.nsf, {"shape": (4,), "num_layers": 7}, "num_layers is 7, but couplings come in pairs"),
-        (flow.nsf, {"shape": (4,), "kind": "linear"}, "kind is 'linear', but must be 'coupling' or 'autoregressive'"),
-        (flow.nsf, {"shape": (4,), "num_bins": 0}, "num_bins is 0, but must be at least 1"),
-        (flow.maf, {"shape": (4,), "num_layers": 0}, "num_layers is 0, but must be at least 1"),
+        (flow.neural_spline_flow, {"shape": (4,), "num_layers": 7}, "num_layers is 7, but couplings come in pairs"),
+        (
+            flow.neural_spline_flow,
+            {"shape": (4,), "kind": "linear"},
+            "kind is 'linear', but must be 'coupling' or 'autoregressive'",
+        ),
+        (flow.neural_spline_flow, {"shape": (4,), "num_bins": 0}, "num_bins is 0, but must be at least 1"),
+        (flow.masked_autoregressive_flow, {"shape": (4,), "num_layers": 0}, "num_layers is 0, but must be at least 1"),
     ],
 )
 def test_fields(make, fields, message):
@@ -103,8 +123,8 @@ def test_fields(make, fields, message):
 
 
 def test_one_dimension_is_for_autoregressive_flows():
-    for model in (flow.nice(shape=(1,)), flow.real_nvp(shape=(1,)), flow.nsf(shape=(1,))):
-        with pytest.raises(ValueError, match="has no two halves; use an autoregressive flow for one dimension"):
+    for model in (flow.nice(shape=(1,)), flow.real_nvp(shape=(1,)), flow.neural_spline_flow(shape=(1,))):
+        with pytest.raises(ValueError, match="cannot be halved; use an autoregressive flow for one dimension"):
             jax.eval_shape(model.init, jax.random.key(0), {"x": jnp.zeros((3, 1))})
 
 
@@ -120,7 +140,7 @@ def test_one_dimension_is_for_autoregressive_flows():
         (np.float32([[0, np.inf]]), r"x is inf at \(0, 1\), but data must be finite"),
     ],
 )
-def test_data_that_no_flow_takes(x, message):
+def test_invalid_data(x, message):
     x = jnp.asarray(x)
     variables = MODEL.init(jax.random.key(0), {"x": jnp.eye(2)})
     calls = [
@@ -135,8 +155,8 @@ def test_data_that_no_flow_takes(x, message):
 
 
 def test_data_beyond_a_bounded_support():
-    """Is refused where its values are known, by name; elsewhere its density is zero."""
-    message = r"x has values from -0.5 to 1, but this flow .* \[0, 1\].*; rescale the data, with"
+    """They are rejected if their values are known; otherwise their density is zero."""
+    message = r"x has values from -0.5 to 1, but Logit takes data in \[0, 1\]; rescale the data, for example with"
     x = jnp.array([[0.5, 1.0], [-0.5, 0.5]])
     with pytest.raises(ValueError, match=message):
         UNIT.init(jax.random.key(0), {"x": x})

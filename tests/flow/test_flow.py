@@ -9,11 +9,11 @@ from genjax import flow, latent
 from genjax.core import Variables
 
 MODELS = {
-    "nsf": flow.nsf(shape=(3,), num_layers=2, hidden=(8,), num_bins=4),
-    "maf": flow.maf(shape=(3,), num_layers=2, hidden=(8,)),
-    "iaf": flow.iaf(shape=(3,), num_layers=2, hidden=(8,)),
+    "nsf": flow.neural_spline_flow(shape=(3,), num_layers=2, hidden=(8,), num_bins=4),
+    "maf": flow.masked_autoregressive_flow(shape=(3,), num_layers=2, hidden=(8,)),
+    "iaf": flow.inverse_autoregressive_flow(shape=(3,), num_layers=2, hidden=(8,)),
     "labels": flow.real_nvp(shape=(3,), num_layers=2, hidden=(8,), num_classes=4),
-    "image": flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),)),
+    "image": flow.glow(shape=(4, 4, 1), num_steps=2, features=4, preprocess_bijections=(flow.Logit(),)),
 }
 
 
@@ -23,8 +23,8 @@ def perturbed(model, key, size=0.3):
     variables = jax.jit(model.init)(init_key, batch)
     leaves, tree = jax.tree.flatten(variables.params)
     keys = jax.random.split(key, len(leaves))
-    moved = [leaf + size * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
-    return Variables(jax.tree.unflatten(tree, moved), variables.state)
+    perturbed_leaves = [leaf + size * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
+    return Variables(jax.tree.unflatten(tree, perturbed_leaves), variables.state)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -83,7 +83,7 @@ def test_every_class_has_a_density_of_its_own():
     np.testing.assert_allclose(mixed, by_class[jnp.arange(8) % 4, jnp.arange(8)], rtol=1e-5)
 
 
-def test_cold_noise_gives_the_most_typical_sample():
+def test_temperature_zero_gives_the_most_typical_sample():
     model = MODELS["maf"]
     variables = perturbed(model, jax.random.key(0), 0.1)
     cold = model.sample(variables, jax.random.key(1), 4, temperature=0.0)
@@ -103,9 +103,9 @@ def test_interpolation_begins_and_ends_at_the_data():
 
 
 def test_every_model_starts_as_a_gaussian_fit():
-    """Networks begin at zero: before training only actnorm and permutations act, whatever the depth."""
+    """Networks output zero initially: before training only actnorm and permutations act, whatever the depth."""
     x = jax.random.normal(jax.random.key(0), (256, 3)) * 2.0 + 1.0
-    for make in (flow.maf, flow.real_nvp, flow.nsf):
+    for make in (flow.masked_autoregressive_flow, flow.real_nvp, flow.neural_spline_flow):
         model = make(shape=(3,), num_layers=4, hidden=(8,))
         variables = model.init(jax.random.key(1), {"x": x})
         entropy = 0.5 * np.log(2 * np.pi * np.e * np.asarray(x).var(axis=0)).sum()
@@ -131,7 +131,9 @@ def test_a_squashing_layer_is_the_inverse_of_a_logit():
 def test_refuses_noise_of_another_shape():
     model = flow.real_nvp(shape=(3,), num_layers=2, hidden=(4,))
     variables = model.init(jax.random.key(0), {"x": jnp.eye(3)})
-    with pytest.raises(ValueError, match=r"latent has shape \(2, 5\), but the noise of this flow has \(3,\) after the"):
+    with pytest.raises(
+        ValueError, match=r"latent has shape \(2, 5\), but the noise of this flow has shape \(3,\) after"
+    ):
         model.decode(variables, jnp.zeros((2, 5)))
     with pytest.raises(ValueError, match=r"x has shape \(1, 4, 4, 1\), but this MultiScale has shape=\(8, 8, 1\)"):
         flow.glow(shape=(8, 8, 1), num_steps=1, features=2).bijection.bijections[0].init(

@@ -1,9 +1,9 @@
-"""The spline beside those of other libraries, on the same knots.
+"""The spline agrees with those of nflows and zuko on the same knots.
 
-Conventions differ. nflows has the paper's softmax and minimum sizes, as here, but takes the inner derivatives before a
-softplus without offset: 0 means log 2 there and 1 here. zuko squashes all parameters softly, has no minimum but the one
-that follows from it, and takes exponentials of the derivatives. It is therefore given knots. Both compute in double
-precision here, as their inverse loses digits in single precision.
+Conventions differ. nflows uses the paper's softmax and minimum sizes, as we do, but a softplus without offset for the
+inner derivatives: a parameter of 0 means log 2 there and 1 here. zuko squashes all parameters softly, which implies its
+minimum sizes, and exponentiates the derivatives; the test therefore sets its knots directly. Both run in double
+precision, because their inverses lose digits in single precision.
 """
 
 import jax
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")
 
 ROWS, ELEMENTS = 200, 2
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
 SHAPES = [(1, 2.0), (2, 1.0), (8, 3.0), (16, 5.0)]
-UNIT_DERIVATIVE = np.log(np.expm1(1 - 1e-3))  # whose softplus is 1 less the least derivative
+UNIT_DERIVATIVE = np.log(np.expm1(1 - 1e-3))  # softplus of it is 1 minus the minimum derivative
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=str)
@@ -47,7 +47,7 @@ def split(spline, params):
 
 
 def agree(own, other):
-    """The formulas agree in double precision; in single precision 1e-5 and, of log-derivatives, 1e-4 are left."""
+    """The formulas agree in double precision; in single precision to 1e-5, log-derivatives to 1e-4."""
     for value, exact, right, rounding in zip(*own, (values.numpy() for values in other), (1e-5, 1e-4), strict=True):
         assert (np.abs(exact - right) <= 1e-9 * (1 + np.abs(right))).all()
         assert (np.abs(value - right) <= rounding * (1 + np.abs(right))).all()
@@ -70,7 +70,7 @@ def test_nflows(ours):
 
 
 def test_nflows_on_an_interval(ours):
-    """Its spline without tails takes all derivatives, the outer ones as well."""
+    """The spline of nflows without tails takes the outer derivatives too."""
     splines = pytest.importorskip("nflows.transforms.splines.rational_quadratic")
     spline, params, x, results = ours
     widths, heights, derivatives = split(spline, params)
@@ -107,5 +107,5 @@ def test_zuko(ours):
     other.derivatives = torch.from_numpy(np.pad(inner, [(0, 0), (0, 0), (1, 1)], constant_values=1.0))
     points = torch.from_numpy(np.float64(x))
     agree(forward, other.call_and_ladj(points))
-    there = other.inv(points)
-    agree(inverse, (there, -other.log_abs_det_jacobian(there, points)))
+    inverted = other.inv(points)
+    agree(inverse, (inverted, -other.log_abs_det_jacobian(inverted, points)))

@@ -1,4 +1,4 @@
-"""Scanned layers are the same layers one by one, compile as quickly as one, and can forget their activations."""
+"""Scanned layers equal the same layers one by one, compile as one, and need not store activations."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from genjax.core import Variables
 from genjax.flow import ActNorm, Affine, Chain, Coupling, InvertibleLinear, Permutation, Scan, real_nvp
 
 NET = nets.MLP((8,), activation=jax.nn.tanh, output_scale=0.3)
-LAYER = Chain((ActNorm(), InvertibleLinear(), Permutation(), Coupling(transformer=Affine(), net=NET)))
+LAYER = Chain((ActNorm(), InvertibleLinear(), Permutation(), Coupling(transform=Affine(), net=NET)))
 
 
 @pytest.fixture(scope="module")
@@ -20,31 +20,31 @@ def x():
 
 
 @pytest.fixture(scope="module")
-def context():
+def condition():
     return jax.random.normal(jax.random.key(1), (6, 2))
 
 
-def loss(bijection, params, state, x, context):
-    y, log_det = bijection.forward(Variables(params, state), x, context)
+def loss(bijection, params, state, x, condition):
+    y, log_det = bijection.forward(Variables(params, state), x, condition)
     return jnp.mean(jnp.sum(jnp.square(y), axis=1) * jnp.arange(1.0, 7.0) - log_det**2)
 
 
 @pytest.mark.parametrize("unroll", [1, 2])
-def test_equals_its_layers_one_by_one(x, context, unroll):
+def test_equals_its_layers_one_by_one(x, condition, unroll):
     scan = Scan(LAYER, 3, unroll=unroll)
-    variables = jax.jit(scan.init)(jax.random.key(2), x, context)
-    y, log_det = jax.jit(scan.forward)(variables, x, context)
-    back, log_det_back = jax.jit(scan.inverse)(variables, y, context)
+    variables = jax.jit(scan.init)(jax.random.key(2), x, condition)
+    y, log_det = jax.jit(scan.forward)(variables, x, condition)
+    back, log_det_back = jax.jit(scan.inverse)(variables, y, condition)
     layer, one, total = jax.jit(LAYER.forward), x, 0.0
     for i in range(3):
         own = jax.tree.map(lambda leaf: leaf[i], variables)  # noqa: B023
-        one, more = layer(own, one, context)
+        one, more = layer(own, one, condition)
         total = total + more
     assert_trees_all_close((y, log_det), (one, total), atol=1e-5)
     assert_trees_all_close((back, log_det_back), (x, -log_det), atol=1e-4)
 
 
-def test_every_layer_begins_from_what_the_layers_before_it_give(x):
+def test_each_layer_is_initialized_from_the_output_of_those_before_it(x):
     y, _ = Scan(ActNorm(), 1).forward(Scan(ActNorm(), 1).init(jax.random.key(2), x), x)
     np.testing.assert_allclose(y.std(axis=0), 1.0, atol=1e-4)
     second = Scan(ActNorm(), 2).init(jax.random.key(2), x).params
@@ -52,24 +52,24 @@ def test_every_layer_begins_from_what_the_layers_before_it_give(x):
     np.testing.assert_allclose(second["log_scale"][1], 0.0, atol=1e-4)
 
 
-def test_layers_have_constants_of_their_own(x):
-    order = Scan(Permutation(), 8).init(jax.random.key(2), x).state["order"]
+def test_each_layer_has_its_own_constants(x):
+    order = Scan(Permutation(), 8).init(jax.random.key(2), x).state.order
     assert len({tuple(row) for row in order.tolist()}) > 1
 
 
-def test_gradients_from_inverted_layers_are_those_from_stored_ones(x, context):
+def test_gradients_from_inverted_layers_are_those_from_stored_ones(x, condition):
     store, invert = Scan(LAYER, 4), Scan(LAYER, 4, backward="invert")
-    variables = jax.jit(store.init)(jax.random.key(2), x, context)
+    variables = jax.jit(store.init)(jax.random.key(2), x, condition)
     gradients = [
         jax.jit(jax.grad(lambda p, x, c, b=b: loss(b, p, variables.state, x, c), (0, 1, 2)))(
-            variables.params, x, context
+            variables.params, x, condition
         )
         for b in (store, invert)
     ]
     assert_trees_all_close(*gradients, rtol=2e-4, atol=2e-4)
 
 
-def test_inverted_layers_need_no_context(x):
+def test_inverted_layers_work_without_a_condition(x):
     invert = Scan(LAYER, 2, backward="invert")
     variables = jax.jit(invert.init)(jax.random.key(2), x)
     gradient = jax.jit(jax.grad(lambda x: loss(invert, variables.params, variables.state, x, None)))(x)
@@ -78,7 +78,7 @@ def test_inverted_layers_need_no_context(x):
 
 def test_memory_of_inverted_layers_does_not_grow_with_their_number():
     def bytes_used(backward, num_layers):
-        scan = Scan(Coupling(transformer=Affine(), net=nets.MLP((64,))), num_layers, backward=backward)
+        scan = Scan(Coupling(transform=Affine(), net=nets.MLP((64,))), num_layers, backward=backward)
         x = jnp.zeros((512, 64))
         variables = jax.eval_shape(scan.init, jax.random.key(0), x)
         run = jax.jit(jax.grad(lambda p, state, x: sum(map(jnp.sum, scan.forward(Variables(p, state), x)))))

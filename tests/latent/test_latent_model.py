@@ -1,4 +1,4 @@
-"""A prior over codes: its samples decode the prior's, and its second stage sees the finished codes of the first."""
+"""A prior over codes: samples are decoded draws of the prior, whose stage trains on the codes of the first stage."""
 
 import dataclasses
 import itertools
@@ -12,9 +12,9 @@ import optax
 import pytest
 
 from genjax import autoregressive, data, gradient_learner, latent, nets, ops, train, vae
-from genjax.capabilities import likelihoods, num_classes
+from genjax.capabilities import Condition, conditioning, likelihoods, num_classes
 from genjax.cli.flags import flags_of_sample
-from genjax.core import Variables
+from genjax.core import Objective, Variables
 from genjax.runner import Experiment
 
 
@@ -43,9 +43,7 @@ QUANTIZED = vae.VQVAE(
 @final
 @dataclass(frozen=True, kw_only=True)
 class Blurred:
-    """Draws codes around zero, as far as it is told to; takes labels and does not heed them."""
-
-    num_classes: int = 2
+    """Draws codes around zero with a standard deviation of ``temperature``; takes labels and ignores them."""
 
     def init(self, key, batch):
         return Variables({}, {})
@@ -55,6 +53,29 @@ class Blurred:
 
     def sample(self, variables, key, num_samples, *, label=None, temperature=1.0):
         return temperature * jax.random.normal(key, (num_samples, 3))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Shifted:
+    """Codes N(offset, 1), where the offset (B, 3) is a condition that is no label."""
+
+    @property
+    def conditions(self):
+        return (Condition(name="offset", kind="array", shape=(3,)),)
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return (Objective(name="distance", wrt=(), loss=self.loss),)
+
+    def loss(self, params, state, key, batch, step):
+        distance = jnp.mean(jnp.square(batch["x"] - conditioning(self, batch)["offset"]))
+        return distance, (state, {})
+
+    def sample(self, variables, key, num_samples, *, offset):
+        return offset + jax.random.normal(key, (num_samples, 3))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +89,7 @@ def test_samples_are_decoded_draws_of_the_prior(variables):
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(1), 6), expected, rtol=1e-5)
 
 
-def test_parts_join_to_what_they_came_from(variables):
+def test_joining_the_parts_restores_the_variables(variables):
     parts = [MODEL.part(variables, name) for name in ("autoencoder", "prior")]
     again = MODEL.join(*parts)
     assert jax.tree.structure(again) == jax.tree.structure(variables)
@@ -87,7 +108,7 @@ def test_gradients_of_the_prior_stop_at_the_codes(variables):
     assert min(sizes["prior.encoder"], sizes["prior.decoder"]) > 0
 
 
-def test_a_conditional_prior_makes_the_whole_conditional():
+def test_a_conditional_prior_makes_the_model_conditional():
     model = latent.LatentModel(autoencoder=INNER, prior=make_vae(3, 2, num_classes=4))
     batch = {"x": jnp.ones((4, 5)), "label": jnp.arange(4)}
     variables = model.init(jax.random.key(0), batch)
@@ -106,13 +127,32 @@ def test_codes_and_their_data_are_the_same_for_all_labels(variables):
     np.testing.assert_array_equal(again, MODEL.decode(variables, codes))
 
 
-def test_options_of_sampling_are_the_priors(variables):
+def test_the_prior_may_have_conditions_of_any_kind(variables):
+    model = latent.LatentModel(autoencoder=INNER, prior=Shifted())
+    batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "offset": jnp.arange(12.0).reshape(4, 3)}
+    condition = conditioning(model, batch)
+    assert list(condition) == ["offset"]
+    noise = jax.random.normal(jax.random.key(1), (4, 3))
+    samples = model.sample(variables, jax.random.key(1), 4, **condition)
+    np.testing.assert_allclose(samples, MODEL.decode(variables, noise + batch["offset"]), rtol=1e-5)
+    codes = model.encode(variables, batch["x"], **condition)
+    np.testing.assert_array_equal(codes, MODEL.encode(variables, batch["x"]))
+    loss = {o.name: o.loss for o in model.objectives()}["prior.distance"]
+    value, _ = loss(*variables, jax.random.key(2), batch, jnp.int32(0))
+    np.testing.assert_allclose(value, np.mean((codes - batch["offset"]) ** 2), rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"'label' is given, but the conditions of the prior are \['offset'\]; leave it"
+    ):
+        model.encode(variables, batch["x"], label=0)
+
+
+def test_sampling_options_are_those_of_the_prior(variables):
     model = latent.LatentModel(autoencoder=INNER, prior=Blurred())
     certain = model.sample(variables, jax.random.key(0), 3, temperature=0.0, label=1)
     np.testing.assert_allclose(certain, model.decode(variables, jnp.zeros((3, 3))), rtol=1e-6)
 
 
-def test_the_command_line_takes_the_priors_options():
+def test_the_command_line_takes_the_options_of_the_prior():
     flags = flags_of_sample(latent.LatentModel(autoencoder=INNER, prior=Blurred()), {"temperature": 0.5})
     assert {field.name: field.default for field in dataclasses.fields(flags)} == {"label": None, "temperature": 0.5}
 
@@ -127,7 +167,7 @@ def learned():
 
 
 class TestBound:
-    """Over codes of a codebook it is one term of the sum over all of their grids."""
+    """With a codebook it is one term of the sum over all grids of codes."""
 
     def test_is_a_term_of_the_sum_and_below_it(self, learned):
         model, variables, x = learned
@@ -143,18 +183,20 @@ class TestBound:
         np.testing.assert_allclose(bound, terms[3 * codes[:, 0] + codes[:, 1], np.arange(6)], rtol=1e-5)
         assert (bound < np.logaddexp.reduce(terms)).all()
 
-    def test_under_the_uniform_prior_it_is_the_autoencoders_own(self, learned):
+    def test_with_a_uniform_prior_it_is_the_bound_of_the_autoencoder(self, learned):
         model, variables, x = learned
         uniform = variables._replace(params=variables.params | {"prior.logits": jnp.zeros((2, 3))})
         own = QUANTIZED.log_prob_lower_bound(model.part(uniform, "autoencoder"), jax.random.key(3), x)
         np.testing.assert_allclose(model.log_prob_lower_bound(uniform, jax.random.key(3), x), own, rtol=1e-5)
 
-    def test_is_told_of_codes_of_a_codebook_and_normalized_priors_alone(self, learned, variables):
+    def test_exists_only_for_codebooks_and_normalized_priors(self, learned, variables):
         model, _, _ = learned
         assert likelihoods(model) == ("log_prob_lower_bound",)
         assert model.discrete
         assert likelihoods(MODEL) == ()
-        with pytest.raises(ValueError, match="a VAE over the codes of a VAE bounds no likelihood: use a VQVAE and"):
+        with pytest.raises(
+            ValueError, match="a VAE over the codes of a VAE has no bound on the likelihood; use a VQVAE and"
+        ):
             MODEL.log_prob_lower_bound(variables, jax.random.key(0), jnp.ones((4, 5)))
 
 
@@ -162,10 +204,10 @@ def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
     stages = latent.two_stages(MODEL, autoencoder=None, prior=None, steps=(1, 1))
     batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "label": jnp.arange(4)}
     finished = MODEL.part(variables, "autoencoder")
-    seen = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
-    np.testing.assert_array_equal(seen["x"], INNER.encode(finished, batch["x"]))
-    np.testing.assert_array_equal(seen["label"], batch["label"])
-    assert np.std(seen["x"]) > 0
+    prior_batch = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
+    np.testing.assert_array_equal(prior_batch["x"], INNER.encode(finished, batch["x"]))
+    np.testing.assert_array_equal(prior_batch["label"], batch["label"])
+    assert np.std(prior_batch["x"]) > 0
 
 
 def test_parts_that_do_not_fit_are_refused():
@@ -175,7 +217,9 @@ def test_parts_that_do_not_fit_are_refused():
         latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), levels=5))
     with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):
         latent.LatentModel(autoencoder=object(), prior=OUTER)
-    with pytest.raises(ValueError, match="autoencoder is a VAE with num_classes=2"):
+    with pytest.raises(
+        ValueError, match=r"autoencoder is a VAE that needs 'label', but a LatentModel .*; use an uncond"
+    ):
         latent.LatentModel(autoencoder=make_vae(5, 3, num_classes=2), prior=OUTER)
 
 
@@ -189,7 +233,7 @@ def test_two_stages_train_one_after_the_other():
         model=MODEL,
         data=data.arrays(x),
         stages=latent.two_stages(MODEL, **learners, steps=(3, 5)),
-        variables=MODEL.finished,
+        variables=MODEL.join_stages,
         batch_size=16,
         log_every=1,
     )

@@ -1,4 +1,4 @@
-"""Walks among codes, on a model whose encoder and decoder are known: codes are 2 x, and decoding is halving."""
+"""Interpolations, traversals and attributes of a model whose encoder doubles and whose decoder halves."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Doubles:
 
 
 class Shifts:
-    """A class of its own place: it is taken off the codes, and added to what is decoded."""
+    """A shift for each class, subtracted by the encoder and added by the decoder."""
 
     def encode(self, variables, x, *, label):
         return x - 10.0 * label
@@ -47,8 +47,8 @@ def test_interpolations_follow_their_path():
 def test_a_traversal_changes_one_dimension_a_row():
     rows = latent.traverse(Doubles(), NOTHING, jnp.array([8.0, 6.0]), jnp.array([-2.0, 0.0, 2.0]))
     np.testing.assert_allclose(rows, [[[-1, 3], [0, 3], [1, 3]], [[4, -1], [4, 0], [4, 1]]])
-    chosen = latent.traverse(Doubles(), NOTHING, jnp.array([8.0, 6.0]), jnp.array([2.0]), dims=(1,))
-    np.testing.assert_allclose(chosen, [[[4, 1]]])
+    row = latent.traverse(Doubles(), NOTHING, jnp.array([8.0, 6.0]), jnp.array([2.0]), dims=(1,))
+    np.testing.assert_allclose(row, [[[4, 1]]])
     with pytest.raises(ValueError, match="dims has 2, but the code has 2 dimensions; use 0 to 1"):
         latent.traverse(Doubles(), NOTHING, jnp.zeros(2), jnp.zeros(1), dims=(2,))
 
@@ -57,11 +57,11 @@ def test_an_attribute_is_the_difference_of_mean_codes():
     x = jnp.array([[1.0, 0.0], [3.0, 0.0], [0.0, 5.0]])
     vector = latent.attribute_vector(Doubles(), NOTHING, x, jnp.array([True, True, False]))
     np.testing.assert_allclose(vector, [4.0, -10.0])
-    moved = latent.add_attribute(Doubles(), NOTHING, X, vector, jnp.array([0.0, 1.0, -1.0]))
-    np.testing.assert_allclose(moved, X[:, None] + np.outer([0, 1, -1], [2.0, -5.0])[None])
+    shifted = latent.add_attribute(Doubles(), NOTHING, X, vector, jnp.array([0.0, 1.0, -1.0]))
+    np.testing.assert_allclose(shifted, X[:, None] + np.outer([0, 1, -1], [2.0, -5.0])[None])
 
 
-def test_an_attribute_that_all_have_or_none_is_refused():
+def test_an_attribute_of_all_or_no_examples_is_refused():
     for has, count in ((True, 2), (False, 0)):
         with pytest.raises(
             ValueError, match=f"{count} of 2 codes have the attribute, but .* needs at least one with it"
@@ -71,16 +71,22 @@ def test_an_attribute_that_all_have_or_none_is_refused():
     np.testing.assert_allclose(vector, [2.0, -6.0])
 
 
-def test_a_conditional_model_is_walked_in_one_class():
-    seen = latent.FixedLabel(Shifts(), 3)
-    np.testing.assert_allclose(seen.encode(NOTHING, X), X - 30.0)
-    np.testing.assert_allclose(seen.decode(NOTHING, X), X + 30.0)
-    walk = latent.interpolate(seen, NOTHING, X, Y, 3)
+@pytest.mark.parametrize("label", [3, np.array([[3], [5]])])
+def test_conditions_reach_encoder_and_decoder(label):
+    """One label for all examples, or one for each."""
+    model, own = Shifts(), 10.0 * np.broadcast_to(label, (2, 1))
+    walk = latent.interpolate(model, NOTHING, X, Y, 3, label=label)
     np.testing.assert_allclose(walk, np.stack([X, (X + Y) / 2, Y], axis=1), atol=1e-5)
+    rows = latent.traverse(model, NOTHING, jnp.array([8.0, 6.0]), jnp.array([-2.0, 0.0]), label=label)
+    np.testing.assert_allclose(rows, np.array([[[-2, 6], [0, 6]], [[8, -2], [8, 0]]]) + own[:, None])
+    vector = latent.attribute_vector(model, NOTHING, X, jnp.array([True, False]), label=label)
+    np.testing.assert_allclose(vector, np.asarray(X)[0] - np.asarray(X)[1] - (own[0] - own[1]))
+    shifted = latent.add_attribute(model, NOTHING, X, vector, jnp.array([0.0, 1.0]), label=label)
+    np.testing.assert_allclose(shifted, np.stack([X, np.asarray(X) + np.asarray(vector)], axis=1), atol=1e-5)
 
 
-def test_what_has_no_paths_says_so():
-    with pytest.raises(ValueError, match="codes of Rounds are int32 indices, between which there is no path"):
+def test_models_without_continuous_codes_are_refused():
+    with pytest.raises(ValueError, match="codes of Rounds are int32 indices, which cannot be interpolated"):
         latent.interpolate(Rounds(), NOTHING, X, Y, 3)
-    with pytest.raises(ValueError, match="object does not both encode and decode"):
+    with pytest.raises(ValueError, match="model is a object, which does not both encode and decode"):
         latent.interpolate(object(), NOTHING, X, Y, 3)

@@ -1,4 +1,4 @@
-"""A moment matching network learns the moments, samples what it should, and refuses what cannot fit."""
+"""A moment matching network learns moments, samples correctly, and rejects settings that do not fit."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ MEAN, MIXING = np.array([1.0, -2.0, 0.5]), np.array([[1.0, 0.0, 0.0], [0.8, 0.5,
 
 
 def test_a_linear_generator_finds_mean_and_covariance():
-    """The data are a linear map of uniform noise, which this generator can be exactly."""
+    """The data are a linear map of uniform noise, which the generator can represent exactly."""
 
     def data(key, num):
         return {"x": jnp.float32(MEAN)[None] + jax.random.uniform(key, (num, 3), minval=-1.0) @ jnp.float32(MIXING.T)}

@@ -1,0 +1,93 @@
+"""The masked autoregressive flow (MAF) and the inverse autoregressive flow (IAF).
+
+MAF stacks masked autoregressive layers and reverses the order of the dimensions between them:
+
+    z_i = (x_i − μ_i(x_{<i})) exp(s_i(x_{<i})),                                                                  (1)
+
+one pass for the density, one dimension at a time for samples. IAF uses the same layers in the opposite direction:
+
+    x_i = (z_i − μ_i(z_{<i})) exp(s_i(z_{<i})),                                                                  (2)
+
+one pass for samples and their density, one dimension at a time for the density of given data.
+
+MAF: George Papamakarios, Theo Pavlakou and Iain Murray, 2017, arXiv:1705.07057. IAF: Durk Kingma et al., 2016,
+arXiv:1606.04934. Actnorm (arXiv:1807.03039) replaces the batch normalization of MAF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+
+from genjax.flow.autoregressive import MaskedAutoregressive
+from genjax.flow.bijection import Bijection, Chain, Inverse
+from genjax.flow.elementwise import Elementwise
+from genjax.flow.flow import Flow
+from genjax.flow.linear import ActNorm, Reverse
+from genjax.flow.nice import preprocess_to_vectors
+from genjax.flow.scan import Scan
+from genjax.flow.univariate import Affine
+
+
+def masked_autoregressive_flow(
+    *,
+    shape: Sequence[int],
+    num_layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: Any = nn.relu,
+    inversion: Literal["sequential", "jacobi"] = "sequential",
+    preprocess_bijections: Sequence[Bijection] = (),
+    num_classes: int | None = None,
+) -> Flow:
+    """Return a masked autoregressive flow for vectors: Papamakarios, Pavlakou & Murray (2017).
+
+    Data of another shape are flattened.
+
+    Args:
+      shape: shape of one example.
+      num_layers: number of masked autoregressive layers.
+      hidden: widths of the hidden layers of each network.
+      activation: activation of the hidden layers.
+      inversion: algorithm for samples, see ``MaskedAutoregressive``.
+      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
+      num_classes: number of classes, see ``Flow``; each class then also has a Gaussian base of its own.
+
+    >>> from genjax import flow
+    >>> model = flow.masked_autoregressive_flow(shape=(3,), num_layers=2, hidden=(8,))
+    >>> model.shape
+    (3,)
+    """
+    layer = MaskedAutoregressive(transform=Affine(), features=tuple(hidden), activation=activation, inversion=inversion)
+    layers = (
+        *preprocess_to_vectors(shape, preprocess_bijections),
+        ActNorm(),
+        Scan(Chain((layer, Reverse())), num_layers),
+        Elementwise(Affine()),
+    )
+    return Flow(shape=tuple(shape), bijection=Chain(layers), num_classes=num_classes)
+
+
+def inverse_autoregressive_flow(
+    *,
+    shape: Sequence[int],
+    num_layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: Any = nn.relu,
+    preprocess_bijections: Sequence[Bijection] = (),
+    num_classes: int | None = None,
+) -> Flow:
+    """Return an inverse autoregressive flow for vectors: Kingma et al. (2016).
+
+    Arguments are those of ``masked_autoregressive_flow``, except ``inversion``.
+
+    >>> from genjax import flow
+    >>> model = flow.inverse_autoregressive_flow(shape=(3,), num_layers=2, hidden=(8,))
+    >>> model.shape
+    (3,)
+    """
+    layer = MaskedAutoregressive(transform=Affine(), features=tuple(hidden), activation=activation)
+    steps = Scan(Chain((Inverse(layer), Reverse())), num_layers)
+    bijection = Chain((*preprocess_to_vectors(shape, preprocess_bijections), ActNorm(), steps, Elementwise(Affine())))
+    return Flow(shape=tuple(shape), bijection=bijection, num_classes=num_classes)

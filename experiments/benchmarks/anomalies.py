@@ -39,7 +39,7 @@ def of_forest(normal: np.ndarray, x: np.ndarray, label: np.ndarray, seeds: int) 
     from sklearn.ensemble import IsolationForest
 
     forests = [IsolationForest(random_state=seed).fit(normal) for seed in range(seeds)]
-    return [metrics.detection(-forest.score_samples(x), label)["auroc"] for forest in forests]
+    return [metrics.detection_metrics(-forest.score_samples(x), label)["auroc"] for forest in forests]
 
 
 def of_gaussian(normal: np.ndarray, x: np.ndarray, label: np.ndarray) -> list[float]:
@@ -47,7 +47,7 @@ def of_gaussian(normal: np.ndarray, x: np.ndarray, label: np.ndarray) -> list[fl
     centre, covariance = normal.mean(axis=0), np.cov(normal.T) + RIDGE * np.eye(normal.shape[1])
     offset = (x - centre).astype(np.float64)
     distance = np.sum(offset * np.linalg.solve(covariance, offset.T).T, axis=1)
-    return [metrics.detection(distance, label)["auroc"]]
+    return [metrics.detection_metrics(distance, label)["auroc"]]
 
 
 def main() -> None:

@@ -46,9 +46,9 @@ def features() -> tuple[np.ndarray, np.ndarray]:
 
 def frechet_ours(x: np.ndarray, y: np.ndarray) -> float:
     """Return the Fréchet distance by this library."""
-    from genjax.metrics import frechet_distance_of
+    from genjax.metrics import frechet_distance
 
-    return float(frechet_distance_of(x, y)["frechet_distance"])
+    return float(frechet_distance(x, y)["frechet_distance"])
 
 
 def frechet_scipy(x: np.ndarray, y: np.ndarray) -> float:

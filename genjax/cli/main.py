@@ -186,7 +186,7 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
 
     from genjax.capabilities import stop_token
     from genjax.figures.texts import writer
-    from genjax.metrics.progress import bars
+    from genjax.metrics.progress import progress_bars
 
     model, tokenizer = experiment.model, experiment.data.tokenizer
     if "callback" not in inspect.signature(model.sample).parameters:
@@ -197,7 +197,7 @@ def _progress_of(experiment: Any, num_samples: int) -> Iterator[dict[str, Any]]:
         jax.effects_barrier()
         print()
         return
-    with bars(unit="token") as progress:
+    with progress_bars(unit="token") as progress:
         done = progress("samples", math.prod(experiment.data.spec()["x"].shape))
         yield {"callback": lambda number, tokens: done(1)}
         jax.effects_barrier()  # the last tokens may still be on their way
@@ -280,7 +280,7 @@ def _evaluate(arguments: list[str]) -> int:
 
     from genjax.evaluation.registry import check_names
     from genjax.metrics import feature_network, table
-    from genjax.metrics.progress import bars
+    from genjax.metrics.progress import progress_bars
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
     from genjax.runner.load import load_experiment, load_run
@@ -294,7 +294,7 @@ def _evaluate(arguments: list[str]) -> int:
     names = check_names(options.metrics)
     network = feature_network(options.features)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
-    with bars() as progress:
+    with progress_bars() as progress:
         results = run.evaluate(
             jax.random.key(options.seed),
             metrics=names,

@@ -20,7 +20,7 @@ from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, stream_key
 from genjax.evaluation.likelihood import batches
 from genjax.metrics import FeatureNetwork, Outputs, extract, pixels
-from genjax.metrics.progress import Progress, silent
+from genjax.metrics.progress import Progress, no_progress
 from genjax.sharding import Placement
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Evaluation:
     num_neighbours: int = 5
     batch_size: int = 500
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    progress: Progress = silent
+    progress: Progress = no_progress
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored, before anything runs."""
@@ -144,7 +144,7 @@ class Evaluation:
         return tuple(self._features(self.samples(replica), self.count) for replica in self.replicas)
 
     def _features(self, side: Iterator[Array], count: int) -> Outputs:
-        return extract(self.network, map(self.shown, side) if self.network.wants_images else side, count)
+        return extract(self.network, map(self.shown, side) if self.network.requires_images else side, count)
 
     @property
     def labels(self) -> np.ndarray:

@@ -14,7 +14,15 @@ from genjax import capabilities, core
 from genjax.capabilities import conditioning
 from genjax.core import Array, stream_key
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result, codebook_usage, gaussian_usage, implicit_usage, mmd_test, over_replicas, unavailable
+from genjax.metrics import (
+    Result,
+    codebook_usage,
+    gaussian_usage,
+    implicit_usage,
+    mean_over_replicas,
+    mmd_test,
+    unavailable,
+)
 from genjax.metrics.metric import Values
 from genjax.monitoring.monitor import (
     autoencoder_of,
@@ -36,7 +44,7 @@ def latents(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     if not has_latents(model):
         return [unavailable(name, f"{type(model).__name__} has neither a posterior nor a codebook")]
     told = [_usage(evaluation, model, replica) for replica in evaluation.replicas]
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    return [mean_over_replicas(same) for same in zip(*told, strict=True)]
 
 
 def _usage(evaluation: Evaluation, model: Any, replica: int) -> list[Result]:
@@ -99,7 +107,7 @@ def aggregated_posterior(evaluation: Evaluation, names: Sequence[str]) -> list[R
                 Result(name=f"{name}/p_value", value=float(values["p_value"]), protocol=permutations | protocol),
             ]
         )
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    return [mean_over_replicas(same) for same in zip(*told, strict=True)]
 
 
 def _encoded(evaluation: Evaluation, replica: int, encode: Callable[..., T]) -> T:

@@ -11,7 +11,7 @@ import numpy as np
 from genjax.capabilities import stop_token
 from genjax.evaluation.context import Evaluation
 from genjax.figures.texts import texts
-from genjax.metrics import Result, canonical_smiles, molecule_statistics, over_replicas, rdkit_version, unavailable
+from genjax.metrics import Result, canonical_smiles, mean_over_replicas, molecule_statistics, rdkit_version, unavailable
 
 MOST_READ = 1_000  # of the training texts, to tell whether they are molecules
 SHARES = {
@@ -30,7 +30,7 @@ def molecules(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     batches = evaluation.batches("train", "molecules of train")
     training = set(canonical_smiles(_texts(evaluation, (batch["x"] for batch in batches))))
     told = [_results(evaluation, training, replica) for replica in evaluation.replicas]
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    return [mean_over_replicas(same) for same in zip(*told, strict=True)]
 
 
 def _results(evaluation: Evaluation, training: set[str | None], replica: int) -> list[Result]:

@@ -22,7 +22,7 @@ from genjax.evaluation.context import Evaluation
 from genjax.evaluation.latents import aggregated_posterior, latents
 from genjax.evaluation.likelihood import Scorer, batches
 from genjax.evaluation.molecules import molecules
-from genjax.metrics import Result, over_replicas, unavailable
+from genjax.metrics import Result, mean_over_replicas, unavailable
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def _likelihood(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
 
 def _joined(told: Sequence[Sequence[Result]]) -> list[Result]:
     """Return each result over the replicas that told it."""
-    return [over_replicas(same) for same in zip(*told, strict=True)]
+    return [mean_over_replicas(same) for same in zip(*told, strict=True)]
 
 
 def _told(said: Mapping[str, Any], unit: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _reconstruction_metric(evaluation: Evaluation) -> metrics.Reconstruction:
 def _classification(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     """Classify the split by Bayes' rule: share of labels that are the most probable, and nats that they are worth."""
     del names
-    obstacle = metrics.no_label_posterior(evaluation.run.model)
+    obstacle = metrics.label_posterior_unavailable_reason(evaluation.run.model)
     if obstacle is not None:
         return [unavailable("label_accuracy", obstacle)]
     told = [_classified(evaluation, replica) for replica in evaluation.replicas]
@@ -213,7 +213,7 @@ def _detection(evaluation: Evaluation, names: Sequence[str]) -> list[Result]:
     for seed, scores in zip(evaluation.run.seeds, _scores(evaluation, method), strict=True):
         if np.isnan(scores).any():
             return [unavailable("auroc", f"{np.isnan(scores).sum()} of {len(scores)} scores of seed {seed} are NaN")]
-        values = metrics.detection(metrics.likelihood_score(scores), label)
+        values = metrics.detection_metrics(metrics.likelihood_score(scores), label)
         protocol = {
             "score": f"-{method}",
             "draws of preprocessing": 1,

@@ -21,7 +21,7 @@ from genjax.metrics import (
     channel_classes,
     extract,
     feature_network,
-    frechet_distance,
+    frechet_distance_from_moments,
     moments,
 )
 
@@ -100,7 +100,7 @@ def frechet_score(
     def score(samples: Array) -> Mapping[str, Array]:
         network, of_data = reference()
         shown = samples if display is None else display(samples)
-        return frechet_distance(of_data, moments(extract(network, [shown], len(shown)).features))
+        return frechet_distance_from_moments(of_data, moments(extract(network, [shown], len(shown)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, lower_is_better=True)
 

@@ -1,11 +1,11 @@
-"""Comparing distances between the rows of two arrays, reliably and a chunk at a time.
+"""Reliable comparisons of distances between the rows of two arrays, one chunk at a time.
 
     |x − y|² = |x|² + |y|² − 2 x·y                                                                          (1)
 
-is one matrix product, but it cancels where x and y are close: its error is some ε (|x|² + |y|²), with features moved to
-their mean first. So it is computed in float32, quickly, and rows where some comparison falls within that error are
-computed again in float64. What is too close to call even there is a tie: duplicates in any order, in one array or in
-two, compare as equal, and a distance to oneself is no less than zero.
+needs one matrix product, but cancels if x and y are close: with centered features its error is about ε (|x|² + |y|²).
+Distances are therefore computed in float32, and rows with a comparison within that error again in float64. Comparisons
+that remain undecided are ties: duplicates compare as equal, whatever their order and array, and no distance is
+negative.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 
-TILE = 1024  # columns that are centered and converted at once
+TILE = 1024  # number of columns centered and converted at once
 
 
 def middle(x: Array) -> Array:
-    """Mean of the rows, shape (D,), which float32 distances subtract from everything."""
-    with jax.enable_x64(True):  # a sum of rows may be more than float32 holds
+    """Return the mean of the rows, shape (D,), which float32 distances subtract from both arrays."""
+    with jax.enable_x64(True):  # a sum of rows may overflow float32
         return jnp.mean(x, axis=0, dtype=jnp.float64).astype(jnp.float32)
 
 
 def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
-    """Return squared distances (1), shape (B, N), and the error that they may have, of the same shape.
+    """Return squared distances (1) and bounds on their errors, shape (B, N) each.
 
     Args:
-      rows: shape (B, D).
-      columns: shape (N, D), taken in tiles so that no second copy of it is made.
-      center: subtracted from both; no distance depends on it, but the error does.
-      dtype: in which to compute, ``"float32"`` or ``"float64"``.
+      rows: points, shape (B, D).
+      columns: points, shape (N, D), processed in tiles so that they are never copied whole.
+      center: point subtracted from both, shape (D,); it changes the error, not the distances.
+      dtype: dtype of the computation, ``"float32"`` or ``"float64"``.
     """
     count, dim = columns.shape
     tile = min(TILE, count)
@@ -59,25 +59,25 @@ def squared_distances(rows: Array, columns: Array, center: Array, dtype: str) ->
 
 
 def rounding(dim: int, dtype: str) -> float:
-    """Return the error that (1) may have, as a share of |x|² + |y|², for features of this length."""
-    # Rounding of D products adds up like a random walk; measured errors stay below, for constant features too.
+    """Return a bound on the error of (1), relative to |x|² + |y|², for D = ``dim`` features."""
+    # Rounding errors of D products add up like a random walk; measured errors stay below, for constant features too.
     return (4 + 2 * dim**0.5) * float(jnp.finfo(dtype).eps)
 
 
 def decide(
-    compare: Callable[[np.ndarray, str], np.ndarray], count: int, chunk_size: int, progress: Done | None
+    compare: Callable[[np.ndarray, str], np.ndarray], count: int, chunk_size: int, progress: ProgressCallback | None
 ) -> None:
-    """Compare all rows in float32, and again in float64 those for which that is too coarse.
+    """Compare all rows in float32, and undecided ones again in float64.
 
     Args:
-      compare: takes indices of rows, always equally many, and the dtype, and keeps its results by index; it returns
-        where they are undecided, a boolean array. In float64 its results stand.
+      compare: function of row indices, always equally many, and dtype, that stores its results by index and returns a
+        boolean array of the undecided rows. Its float64 results are final.
       count: number of rows.
-      chunk_size: rows for one call of ``compare``.
+      chunk_size: number of rows in one call of ``compare``.
       progress: called with the number of rows decided by each call.
 
     Raises:
-      ValueError: for a chunk_size below 1.
+      ValueError: if ``chunk_size`` is below 1.
     """
     check_chunk_size(chunk_size)
     chunk_size = min(chunk_size, count)
@@ -90,14 +90,14 @@ def _run(
     rows: np.ndarray,
     chunk_size: int,
     dtype: str,
-    progress: Done | None,
+    progress: ProgressCallback | None,
 ) -> np.ndarray:
-    """Compare these rows in chunks, and return those that another dtype must decide."""
+    """Compare rows in chunks, and return those that remain undecided in float32."""
     left = [rows[:0]]
     for start in range(0, len(rows), chunk_size):
         chunk = rows[start : start + chunk_size]
         with jax.enable_x64(True):
-            undecided = compare(np.resize(chunk, chunk_size), dtype)  # rows repeat in the last chunk: one shape for all
+            undecided = compare(np.resize(chunk, chunk_size), dtype)  # repeat rows in the last chunk, for one shape
         left.append(chunk[undecided[: len(chunk)] & (dtype == "float32")])
         if progress is not None:
             progress(len(chunk) - len(left[-1]))

@@ -16,7 +16,7 @@ import numpy as np
 
 from genjax.data.io import replace_file
 from genjax.figures.images import curves_picture, save_picture, vectors_picture
-from genjax.metrics.rows import EACH, Row, format_value, metric_names
+from genjax.metrics.rows import VECTOR_SUFFIX, Row, format_value, metric_names
 from genjax.runner.log import FILE_NAME
 
 MOST_TEXT = 2_000  # characters of samples that are texts
@@ -91,10 +91,10 @@ def write_report(
 
 def _vector_pictures(folder: Path, rows: list[Row]) -> dict[str, str]:
     """Draw every vector that was logged, and name the pictures."""
-    vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(EACH))
+    vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(VECTOR_SUFFIX))
     pictures = {}
     for name in vectors:
-        title = name.removesuffix(EACH).rpartition("/")[2]
+        title = name.removesuffix(VECTOR_SUFFIX).rpartition("/")[2]
         logged = [row for row in rows if name in row]
         steps, values = [row["step"] for row in logged], np.array([row[name] for row in logged])
         save_picture(folder / f"{title}.png", vectors_picture(steps, values, title=title.replace("_", " ")))

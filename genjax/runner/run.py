@@ -18,7 +18,7 @@ from genjax.evaluation.likelihood import replica
 from genjax.evaluation.registry import check_names, evaluate
 from genjax.experiment import Experiment
 from genjax.metrics import FeatureNetwork, Result, pixels
-from genjax.metrics.progress import Progress, silent
+from genjax.metrics.progress import Progress, no_progress
 from genjax.sharding import Placement
 
 
@@ -87,7 +87,7 @@ class Run:
         num_neighbours: int = 5,
         likelihood_samples: int = 1000,
         batch_size: int = 500,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         **arguments: Any,
     ) -> dict[str, Result]:
         """Score a split of the data, and samples against it.

@@ -138,7 +138,7 @@ def test_images_that_do_not_fit_are_refused(trained):
         extract(trained, [np.array([-1.0, 0.0]).reshape(2, 1, 1, 1) * np.ones((2, 8, 8, 1))], 2)
     with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but this network takes \(B, H, W, C\)"):
         extract(trained, [np.zeros((2, 64))], 2)
-    with pytest.raises(ValueError, match="3 samples came to a buffer with capacity=2"):
+    with pytest.raises(ValueError, match="3 samples exceed a buffer of capacity=2"):
         extract(pixels(), [np.zeros((3, 2))], 2)
     with pytest.raises(ValueError, match="no batches"):
         extract(pixels(), [], 2)

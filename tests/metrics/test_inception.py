@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from genjax.metrics.features import convert_inception, inception
 from genjax.metrics.features.inception import (
-    GENUINE,
+    FID_WEIGHTS_SHA256,
     Conv,
     Inception,
     Mixed,
@@ -108,13 +108,13 @@ def test_numbers_are_those_of_the_published_network(weights):
 
 def test_weight_files_are_read_whole_or_refused(weights, tmp_path):
     path = tmp_path / "weights.safetensors"
-    save_file(weights, path, {"sha256": GENUINE + "0" * 56})
+    save_file(weights, path, {"sha256": FID_WEIGHTS_SHA256 + "0" * 56})
     genuine = inception(path)
-    assert (genuine.name, genuine.hash) == ("inception-v3", GENUINE)
+    assert (genuine.name, genuine.hash) == ("inception-v3", FID_WEIGHTS_SHA256)
     save_file(weights, path)
     other = inception(path)
     assert other.name == "inception-v3-unverified"
-    assert other.hash not in (None, GENUINE)
+    assert other.hash not in (None, FID_WEIGHTS_SHA256)
     save_file({name: tensor for name, tensor in weights.items() if name != "Mixed_6d.branch7x7_2.bn.bias"}, path)
     with pytest.raises(
         ValueError,

@@ -66,7 +66,9 @@ def test_parts_are_scored_by_themselves():
 
 def test_what_has_no_score_is_refused():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match=r"logits have shape \(4, 1\), but must be \(samples, classes\) of at least 2"):
+    with pytest.raises(
+        ValueError, match=r"logits have shape \(4, 1\), but must be \(samples, classes\) with at least 2"
+    ):
         inception_score(key, np.zeros((4, 1)))
     with pytest.raises(ValueError, match="num_splits is 10, but must be 1 to 4"):
         inception_score(key, np.zeros((4, 3)))

@@ -44,7 +44,7 @@ def test_units_are_active_where_draws_follow_the_data():
 
 
 def test_draws_that_tell_nothing_are_refused():
-    with pytest.raises(ValueError, match=r"draws have shape .3, 4., but need .examples, draws, dimensions."):
+    with pytest.raises(ValueError, match=r"draws have shape .3, 4., but must be .examples, draws, dimensions."):
         metrics.implicit_usage(jnp.zeros((3, 4)))
     with pytest.raises(ValueError, match="the number of draws is 1, but must be at least 2"):
         metrics.implicit_usage(jnp.zeros((3, 1, 4)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genjax.metrics.metric import Accumulator, Mean, Metric, Samples, Two, TwoSample
+from genjax.metrics.metric import Accumulator, Mean, Metric, Samples, TwoSample, TwoSampleState
 
 MEAN = Mean()
 SAMPLES = Samples(shape=(3,), capacity=12)
@@ -176,16 +176,16 @@ class TestSamples:
         }
         for name, state in overflows.items():
             np.testing.assert_array_equal(state.buffer, numbers, err_msg=name)
-            with pytest.raises(ValueError, match="14 samples came to a buffer with capacity=12; give it capacity=14"):
+            with pytest.raises(ValueError, match="14 samples exceed a buffer of capacity=12; use capacity=14"):
                 _ = state.rows
 
     @pytest.mark.parametrize(("shape", "capacity"), [((3,), 0), ((0,), 5)])
     def test_a_buffer_has_room(self, shape, capacity):
-        with pytest.raises(ValueError, match=rf"capacity is {capacity} and shape .*must be room for a number"):
+        with pytest.raises(ValueError, match=rf"capacity is {capacity} and shape .*every size must be at least 1"):
             Samples(shape=shape, capacity=capacity)
 
     def test_rows_have_the_shape_of_the_buffer(self):
-        with pytest.raises(ValueError, match=r"rows have shape \(4,\), but this buffer keeps shape \(3,\)"):
+        with pytest.raises(ValueError, match=r"rows have shape \(4,\), but the buffer holds shape \(3,\)"):
             SAMPLES.update(SAMPLES.init(), jnp.zeros((2, 4)))
 
 
@@ -211,5 +211,5 @@ class TestTwoSample:
             old = state
             state = update(old, sharded(mesh, numbers[start : start + 6]), sharded(mesh, -numbers[start : start + 6]))
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old))
-        assert isinstance(state, Two)
+        assert isinstance(state, TwoSampleState)
         np.testing.assert_allclose(PAIR.compute(state)["difference"], -2 * numbers.mean(), rtol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from genjax.metrics.frechet import frechet_distance_of
+from genjax.metrics.frechet import frechet_distance
 from genjax.metrics.neighbours import precision_recall_density_coverage
 
 NUM_SAMPLES = 1500
@@ -39,7 +39,7 @@ def scores():
     table = {}
     for name, generator in GENERATORS.items():
         samples = draw(rng, *generator)
-        values = {**precision_recall_density_coverage(data, samples), **frechet_distance_of(data, samples)}
+        values = {**precision_recall_density_coverage(data, samples), **frechet_distance(data, samples)}
         table[name] = {key: float(value) for key, value in values.items()}
         table[name]["log_likelihood"] = log_density(held_out, *generator).mean()
     return table

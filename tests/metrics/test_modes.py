@@ -93,7 +93,7 @@ def test_each_channel_is_read_by_itself():
     network = FeatureNetwork(name="brightness", hash=None, variables=None, apply=apply)
     images = jnp.broadcast_to(jnp.array([[0.0, 1.0, 0.5], [0.5, 0.5, 0.0]])[:, None, None, :], (2, 4, 4, 3))
     np.testing.assert_array_equal(channel_classes(network, images), [[0, 2, 1], [1, 1, 0]])
-    with pytest.raises(ValueError, match="pixels classifies nothing"):
+    with pytest.raises(ValueError, match="pixels has no logits"):
         channel_classes(pixels(), images)
 
 

@@ -83,7 +83,7 @@ def test_a_search_without_end_says_so(dim):
     samples = np.random.default_rng(0).normal(size=(50, dim))
     best, within = parzen.parzen_bandwidth_search(samples, samples, WIDTHS)
     assert 1e-4 < best < 0.03 and not within
-    assert parzen.parzen_bandwidth_search(1e3 * samples, samples, WIDTHS, most_extensions=0) == (WIDTHS[-1], False)
+    assert parzen.parzen_bandwidth_search(1e3 * samples, samples, WIDTHS, max_extensions=0) == (WIDTHS[-1], False)
     far = 1e18 * samples[:2]
     assert parzen.parzen_bandwidth_search(far[:1], far[1:], (1.0, 1e30)) == (1e30, False)
 
@@ -110,7 +110,7 @@ def test_what_makes_no_density_is_refused():
     with pytest.raises(ValueError, match="bandwidths is empty"):
         parzen.parzen_bandwidth(np.ones((2, 1)), np.ones((2, 1)), ())
     for widths in ((0.5,), (0.5, 0.5)):
-        with pytest.raises(ValueError, match=r"bandwidths are .0.5.*, but must be two or more that rise"):
+        with pytest.raises(ValueError, match=r"bandwidths are .0.5.*, but must be two or more in increasing order"):
             parzen.parzen_bandwidth_search(np.ones((2, 1)), np.ones((2, 1)), widths)
     with pytest.raises(ValueError, match="generated has 2 features, but reference has 1"):
         parzen.parzen_log_likelihood(np.ones((2, 2)), np.ones((2, 1)), bandwidth=1.0)

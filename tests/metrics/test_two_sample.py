@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from genjax.metrics.kernels import median_bandwidths, mmd_squared
-from genjax.metrics.two_sample import MOST_POINTS, mmd_test
+from genjax.metrics.two_sample import MAX_POINTS, mmd_test
 
 
 def double_loop(width, x, y):
@@ -95,8 +95,8 @@ def test_equal_points_are_not_told_apart():
 
 def test_refusals():
     key, x = jax.random.key(0), np.zeros((3, 2))
-    many = np.zeros((MOST_POINTS - 2, 2))
-    with pytest.raises(ValueError, match=r"have 8001 points together, but .* at most 8000 rows; give 4000 of each"):
+    many = np.zeros((MAX_POINTS - 2, 2))
+    with pytest.raises(ValueError, match=r"have 8001 points in total, but .* at most 8000 rows; give 4000 of each"):
         mmd_test(key, many, x)
     with pytest.raises(ValueError, match="num_permutations is 18, but the 5 % level needs at least 19"):
         mmd_test(key, x, x, num_permutations=18)

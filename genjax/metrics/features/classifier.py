@@ -28,8 +28,8 @@ from genjax.data.cache import Arrays, cached_arrays
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 
-STEPS_AT_ONCE = 50  # in one dispatch, between two turns of the progress bar
-SCALED_BY = 10_000  # examples, the first ones, whose mean and deviation standardize all
+STEPS_PER_DISPATCH = 50  # in one dispatch, between two turns of the progress bar
+NUM_STANDARDIZATION_EXAMPLES = 10_000  # examples, the first ones, whose mean and deviation standardize all
 VERSION = 1  # of the training below; raise it with every change, so that no weights of the old way are taken for new
 
 
@@ -200,7 +200,7 @@ def _kept(apply: _Apply, kept: Arrays) -> PyTree:
 
 
 def _initial(apply: _Apply, train: ArraySource, levels: int, key: Array) -> PyTree:
-    some = train.arrays["x"][:SCALED_BY] / (levels - 1)
+    some = train.arrays["x"][:NUM_STANDARDIZATION_EXAMPLES] / (levels - 1)
     deviation = some.std(axis=(0, 1, 2))
     return {
         "params": apply.net.init(key, jnp.zeros((1, *apply.shape)))["params"],
@@ -247,8 +247,8 @@ def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> 
     batch_size = min(recipe.batch_size, len(train))
     positions = np.arange(recipe.steps * batch_size).reshape(recipe.steps, batch_size)
     with tqdm(total=recipe.steps, desc=f"training {apply.name}", unit="step", leave=False) as bar:
-        for start in range(0, recipe.steps, STEPS_AT_ONCE):
-            rows = order(stream_key(root, "data"), positions[start : start + STEPS_AT_ONCE], len(train))
+        for start in range(0, recipe.steps, STEPS_PER_DISPATCH):
+            rows = order(stream_key(root, "data"), positions[start : start + STEPS_PER_DISPATCH], len(train))
             several = _steps(apply, levels, recipe, variables, state, batch, jnp.asarray(rows))
             variables, state = jax.block_until_ready(several)
             bar.update(len(rows))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from genjax.metrics.features.inception import GENUINE, check_tensors, tensor_shapes
+from genjax.metrics.features.inception import FID_WEIGHTS_SHA256, check_tensors, tensor_shapes
 
 
 def convert(source: Path, target: Path) -> str:
@@ -54,8 +54,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {target} from {source}, sha256 {digest[:8]}…")
-    if not digest.startswith(GENUINE):
-        print(f"warning: FID's weights have a sha256 of {GENUINE}…; distances on these are not FID", file=sys.stderr)
+    if not digest.startswith(FID_WEIGHTS_SHA256):
+        print(
+            f"warning: FID's weights have a sha256 of {FID_WEIGHTS_SHA256}…; distances on these are not FID",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -33,7 +33,7 @@ from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 SIZE = 299
 NUM_CLASSES = 1008
 EPSILON = 1e-3  # of its batch normalization
-GENUINE = "6726825d"  # SHA-256 of the published file begins so, as its name says
+FID_WEIGHTS_SHA256 = "6726825d"  # SHA-256 of the published file begins so, as its name says
 CONVERT = "python -m genjax.metrics.features.convert_inception IN.pth OUT.safetensors"
 
 
@@ -249,7 +249,7 @@ def inception(path: str | Path) -> FeatureNetwork:
 
     Returns:
       "inception-v3", on whose features a Fréchet distance is an FID, where the file was made from the published one
-      (``GENUINE``); "inception-v3-unverified" for any other weights.
+      (``FID_WEIGHTS_SHA256``); "inception-v3-unverified" for any other weights.
 
     Raises:
       FileNotFoundError: where there is no such file.
@@ -270,10 +270,10 @@ def inception(path: str | Path) -> FeatureNetwork:
     except SafetensorError:
         raise ValueError(f"{path} is not a safetensors file; convert the published weights first: {CONVERT}") from None
     variables = {"params": _folded(tensors)}
-    genuine = source.startswith(GENUINE)
+    genuine = source.startswith(FID_WEIGHTS_SHA256)
     return FeatureNetwork(
         name="inception-v3" if genuine else "inception-v3-unverified",
-        hash=GENUINE if genuine else arrays_hash(variables),
+        hash=FID_WEIGHTS_SHA256 if genuine else arrays_hash(variables),
         variables=variables,
         apply=_apply,
     )

@@ -38,7 +38,7 @@ class FeatureNetwork:
       hash: first eight hexadecimal digits of the SHA-256 of the weights; None where there are none.
       variables: the weights.
       apply: ``(variables, images) -> Outputs``, pure. Images are float32 in [0, 1], shape (B, H, W, C).
-      wants_images: False for a network that takes data of any kind as the model sees it.
+      requires_images: False for a network that takes data of any kind as the model sees it.
       levels: what integer images hold, 0 … levels − 1 for [0, 1].
       accuracy: share of held-out examples that it classifies rightly; None for what was not measured.
     """
@@ -47,7 +47,7 @@ class FeatureNetwork:
     hash: str | None
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
-    wants_images: bool = True
+    requires_images: bool = True
     levels: int = 256
     accuracy: float | None = None
 
@@ -74,7 +74,7 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
     for batch in batches:
         if len(batch) == 0:
             continue
-        x = _as_images(batch, network.levels) if network.wants_images else _as_numbers(batch, network.levels)
+        x = _as_images(batch, network.levels) if network.requires_images else _as_numbers(batch, network.levels)
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:

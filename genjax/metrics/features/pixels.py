@@ -13,4 +13,4 @@ def _flattened(variables: None, x: Array) -> Outputs:
 
 def pixels() -> FeatureNetwork:
     """Return the identity, flattened."""
-    return FeatureNetwork(name="pixels", hash=None, variables=None, apply=_flattened, wants_images=False)
+    return FeatureNetwork(name="pixels", hash=None, variables=None, apply=_flattened, requires_images=False)

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 from genjax import data, metrics
+from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
@@ -26,6 +27,10 @@ class ByClass:
     """N(m_y, s_y² I) for label y."""
 
     num_classes: int | None = 3
+
+    @property
+    def conditions(self):
+        return label_condition(self.num_classes)
 
     def init(self, key, batch):
         return Variables({"means": jnp.float32(MEANS), "log_scale": jnp.log(jnp.float32(DEVIATIONS))}, {})

@@ -134,13 +134,13 @@ def test_pixels_are_the_data_whatever_its_kind():
 def test_images_that_do_not_fit_are_refused(trained):
     with pytest.raises(ValueError, match=r"images have shape \(28, 28, 1\), but classifier-digits takes \(8, 8, 1\)"):
         extract(trained, [np.zeros((2, 28, 28, 1))], 2)
-    with pytest.raises(ValueError, match=r"images have values in \[-1, 0\], but this network takes \[0, 1\], or bytes"):
+    with pytest.raises(ValueError, match=r"images have values in \[-1, 0\], but the network takes \[0, 1\], or bytes"):
         extract(trained, [np.array([-1.0, 0.0]).reshape(2, 1, 1, 1) * np.ones((2, 8, 8, 1))], 2)
-    with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but this network takes \(B, H, W, C\)"):
+    with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but the network takes \(B, H, W, C\)"):
         extract(trained, [np.zeros((2, 64))], 2)
     with pytest.raises(ValueError, match="3 samples exceed a buffer of capacity=2"):
         extract(pixels(), [np.zeros((3, 2))], 2)
-    with pytest.raises(ValueError, match="no batches"):
+    with pytest.raises(ValueError, match="there are no batches; give at least one"):
         extract(pixels(), [], 2)
 
 
@@ -152,10 +152,10 @@ def test_recipes_that_train_nothing_are_refused():
 
 def test_data_without_labels_trains_no_classifier(cache):
     unlabelled = data.arrays(np.zeros((20, 4, 4, 1), np.uint8))
-    with pytest.raises(ValueError, match="has no labels, so no classifier learns from it; use features=pixels"):
+    with pytest.raises(ValueError, match="has no labels, but a classifier needs them; use features=pixels"):
         classifier(unlabelled, RECIPE)
     one_class = data.arrays(np.zeros((20, 4, 4, 1), np.uint8), label=np.zeros(20, int))
-    with pytest.raises(ValueError, match="has a single class, which teaches nothing"):
+    with pytest.raises(ValueError, match="has num_classes=1, but a classifier needs at least 2"):
         classifier(one_class, RECIPE)
     with pytest.raises(ValueError, match=r"takes images \(H, W, C\) of integers"):
         classifier(data.bundled("iris"), RECIPE)

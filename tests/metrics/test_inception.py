@@ -147,7 +147,7 @@ def test_features_and_logits_are_those_of_torch_fidelity(weights, tmp_path, torc
         {name: torch.from_numpy(tensor) for name, tensor in weights.items()} | _fc_bias(torch), tmp_path / "w.pth"
     )
     assert convert_inception.main([str(tmp_path / "w.pth"), str(tmp_path / "w.safetensors")]) == 0
-    assert "distances on these are not FID" in capsys.readouterr().err
+    assert "distances on these weights are not FID" in capsys.readouterr().err
     network = inception(tmp_path / "w.safetensors")
     peer = torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3(
         "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(tmp_path / "w.pth")
@@ -181,9 +181,9 @@ def test_what_cannot_be_converted_is_refused(weights, tmp_path, capsys):
 
     assert "No such file" in refusal()
     source.write_bytes(b"hello world")
-    assert "is no PyTorch file of tensors" in refusal()
+    assert "is not a PyTorch file of tensors" in refusal()
     torch.save(torch.nn.Linear(2, 2), source)  # code, which is never run
-    assert "is no PyTorch file of tensors (UnpicklingError)" in refusal()
+    assert "is not a PyTorch file of tensors (UnpicklingError)" in refusal()
     torch.save(torch.zeros(3), source)
     assert "holds a Tensor, not named tensors" in refusal()
     torch.save({name: tensor for name, tensor in tensors.items() if name != "fc.weight"}, source)

@@ -58,7 +58,7 @@ _BIASED = "biased estimate"  # the bias grows as the number of samples falls
 _UNBIASED = "unbiased estimate"
 
 
-def _num_kernel_rows(n: int, m: int) -> int:
+def _num_matrix_rows(n: int, m: int) -> int:
     """Return the number of rows of the three matrices of all pairs."""
     return 2 * n + m
 
@@ -79,7 +79,7 @@ _ROWS = (
         higher_is_better=False,
         results=("kernel_distance",),
         guarantee=_UNBIASED,
-        progress_total=_num_kernel_rows,
+        progress_total=_num_matrix_rows,
     ),
     Comparison(
         name="precision_recall",
@@ -89,7 +89,7 @@ _ROWS = (
         results=("precision", "recall", "density", "coverage"),
         guarantee=_BIASED,
         settings=("num_neighbours",),
-        progress_total=_num_kernel_rows,
+        progress_total=_num_matrix_rows,
     ),
     Comparison(
         name="mmd2",
@@ -98,7 +98,7 @@ _ROWS = (
         higher_is_better=False,
         results=("mmd2",),
         guarantee=_UNBIASED,
-        progress_total=_num_kernel_rows,
+        progress_total=_num_matrix_rows,
     ),
     Comparison(
         name="sliced_wasserstein",

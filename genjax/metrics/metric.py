@@ -35,8 +35,8 @@ class Accumulator(Protocol):
         """Return an empty state."""
         ...
 
-    def update(self, state: PyTree, *arrays: Array) -> PyTree:
-        """Add a batch, first axis B."""
+    def update(self, state: PyTree, x: Array, /) -> PyTree:
+        """Add rows, first axis B."""
         ...
 
     def merge(self, a: PyTree, b: PyTree) -> PyTree:
@@ -46,7 +46,11 @@ class Accumulator(Protocol):
 
 @runtime_checkable
 class Metric(Accumulator, Protocol):
-    """An accumulator that computes values from its state."""
+    """An accumulator that computes values from its state; ``update`` takes the arrays that it compares."""
+
+    def update(self, state: PyTree, /, *arrays: Array) -> PyTree:
+        """Add a batch."""
+        ...
 
     def compute(self, state: PyTree) -> Values:
         """Return the values."""

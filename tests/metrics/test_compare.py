@@ -1,4 +1,4 @@
-"""Results and their protocols, and the command that compares the samples of any tool."""
+"""Results and their protocols, and the command that compares samples from any tool."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def files(tmp_path_factory):
 def test_command_prints_every_number_with_its_protocol(files, capsys):
     assert main([str(file) for file in files] + ["--json"]) == 0
     captured = capsys.readouterr()
-    said = json.loads(captured.out)
+    entries = json.loads(captured.out)
     names = ["frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage", "mmd2"]
-    assert list(said) == [*names, "protocol"]
+    assert list(entries) == [*names, "protocol"]
     x, y = np.load(files[0])["x"], np.load(files[1])
     expected = metrics.frechet_distance(x, y)["frechet_distance"]
-    np.testing.assert_allclose(said["frechet_distance"], expected, rtol=1e-6)
-    np.testing.assert_allclose(said["mmd2"], metrics.mmd_squared(x, y)["mmd2"], rtol=1e-6)
-    protocol = said["protocol"]
+    np.testing.assert_allclose(entries["frechet_distance"], expected, rtol=1e-6)
+    np.testing.assert_allclose(entries["mmd2"], metrics.mmd_squared(x, y)["mmd2"], rtol=1e-6)
+    protocol = entries["protocol"]
     assert protocol["features"] == "pixels"
     assert protocol["reference"] == f"60 of {files[0]}"
     assert protocol["generated"] == f"50 of {files[1]}"
@@ -106,9 +106,9 @@ def test_replicas_become_mean_and_sd():
     result = mean_over_replicas(parts)
     assert (result.value, result.replicas) == (3.0, (1.0, 2.0, 6.0))
     np.testing.assert_allclose([result.standard_error, result.sd], [0.2, 7**0.5])
-    said = result.as_dict()
-    assert said["replicas"] == [1.0, 2.0, 6.0]
-    assert json.loads(json.dumps(said)) == said
+    entries = result.as_dict()
+    assert entries["replicas"] == [1.0, 2.0, 6.0]
+    assert json.loads(json.dumps(entries)) == entries
     assert mean_over_replicas(parts[:1]) is parts[0]
 
 

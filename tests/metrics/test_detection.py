@@ -1,4 +1,4 @@
-"""Anomaly scores on constructions with known answers, and what judges them by hand."""
+"""Anomaly scores on constructions with known answers, and detection metrics by hand."""
 
 import io
 import math
@@ -20,12 +20,12 @@ from genjax.metrics.detection import (
 
 
 def normal_log_prob(x):
-    """Of the standard normal distribution."""
+    """Log-density of the standard normal distribution."""
     return -0.5 * jnp.sum(x**2, axis=-1) - 0.5 * x.shape[-1] * math.log(2 * math.pi)
 
 
 def against(normal, anomalies):
-    """Judge scores of normal examples against those of anomalies."""
+    """Return detection metrics of scores of normal examples and anomalies."""
     return detection_metrics(
         np.concatenate([normal, anomalies]), np.concatenate([np.zeros(len(normal)), np.ones(len(anomalies))])
     )
@@ -54,7 +54,7 @@ class TestDetection:
         assert result["prevalence"] == pytest.approx(0.6)
 
     def test_equal_variance_normals(self):
-        """Two normals at distance d: AUROC = Φ(d/√2), at the quantiles of both."""
+        """For two normals at distance d, at the quantiles of both, AUROC = Φ(d/√2)."""
         quantiles = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
         for distance in (0.0, 0.5, 1.0, 3.0):
             result = against(quantiles, quantiles + distance)
@@ -110,7 +110,7 @@ class TestDetection:
 
 class TestScores:
     def test_likelihood_of_wider_and_narrower_normals(self):
-        """Of N(0, s²I) under N(0, I): AUROC = P(s² χ² > χ²') = P(F > 1/s²), D degrees of freedom each."""
+        """For N(0, s²I) under N(0, I): AUROC = P(s² χ² > χ²') = P(F > 1/s²), D degrees of freedom each."""
         random, dim = np.random.default_rng(0), 10
         normal = likelihood_score(normal_log_prob(jnp.asarray(random.normal(size=(2000, dim)), jnp.float32)))
         for scale in (0.8, 1.0, 1.3):

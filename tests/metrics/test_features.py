@@ -57,8 +57,8 @@ def test_an_entry_of_other_weights_is_made_again(cache):
     recipe = Recipe(seed=2, steps=2, widths=(), num_features=4)
     first = classifier(data.digits(), recipe)
     (file,) = cache.glob("classifier-digits-seed2-*.npz")
-    with np.load(file) as kept:
-        arrays = dict(kept)
+    with np.load(file) as cached:
+        arrays = dict(cached)
     name = next(name for name, array in arrays.items() if array.ndim == 2)
     for change in ({name: arrays[name][:-1]}, {}):  # a wrong shape, and no weights at all
         np.savez(file, **({} if not change else arrays | change))
@@ -101,11 +101,11 @@ def test_images_are_standardized_by_the_training_split(cache):
         return data.Dataset(name="shifted", splits=splits, levels=levels, num_classes=10)
 
     recipe = Recipe(seed=0, steps=20, widths=(8,), num_features=8)
-    plain, moved = classifier(shifted(0, 17), recipe), classifier(shifted(100, 217), recipe)
+    plain, offset = classifier(shifted(0, 17), recipe), classifier(shifted(100, 217), recipe)
     images = data.digits().splits["test"].take(np.arange(20))["x"].astype(np.float32)
-    a, b = extract(plain, [images / 16], 20).features, extract(moved, [(images + 100) / 216], 20).features
+    a, b = extract(plain, [images / 16], 20).features, extract(offset, [(images + 100) / 216], 20).features
     np.testing.assert_allclose(a, b, atol=1e-3)
-    assert plain.hash != moved.hash
+    assert plain.hash != offset.hash
 
 
 def test_accuracy_is_that_of_its_own_logits(trained):

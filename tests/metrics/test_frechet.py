@@ -14,7 +14,7 @@ from genjax.metrics import frechet
 
 
 def scipy_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """By the published formula in float64, with the symmetric root, which exists for every rank."""
+    """The published formula in float64, with the symmetric root, which exists for every rank."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     values, vectors = scipy.linalg.eigh(np.cov(x, rowvar=False))
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -25,7 +25,7 @@ def scipy_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def features(seed: int, rows: int, dim: int, decay: float, *, offset: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    """Correlated features whose standard deviations fall over ``decay`` decades; half of the mixing is shared."""
+    """Correlated features with standard deviations over ``decay`` decades; half of the mixing is shared."""
     mixing = np.random.default_rng(0).normal(size=(dim, dim)) / np.sqrt(dim)
     own = np.random.default_rng(seed).normal(size=(rows, dim)) * np.logspace(0, -decay, dim)
     return (scale * np.abs(own @ mixing) + offset).astype(np.float32)
@@ -72,8 +72,8 @@ def test_constant_features_leave_the_distance_of_the_means():
 def test_rotation_and_shift_change_nothing():
     x, y = features(1, 200, 16, 1), features(2, 300, 16, 1, scale=2.0)
     rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(16, 16)))[0]
-    moved = frechet.frechet_distance(x @ rotation + 7, y @ rotation + 7)["frechet_distance"]
-    np.testing.assert_allclose(float(moved), float(frechet.frechet_distance(x, y)["frechet_distance"]), rtol=1e-5)
+    value = frechet.frechet_distance(x @ rotation + 7, y @ rotation + 7)["frechet_distance"]
+    np.testing.assert_allclose(float(value), float(frechet.frechet_distance(x, y)["frechet_distance"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(100, 60, 40), (1, 1, 198), (150, 0, 50)])

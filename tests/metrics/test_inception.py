@@ -33,7 +33,7 @@ def noise():
 
 @pytest.fixture(scope="module")
 def weights():
-    """Random weights by the names of the published file, scaled so that activations neither vanish nor explode."""
+    """Random weights with the names of the published file, scaled so that activations neither vanish nor explode."""
     rng = np.random.default_rng(0)
 
     def draw(name, shape):
@@ -47,7 +47,7 @@ def weights():
 
 
 def test_it_has_the_published_number_of_parameters():
-    """21,785,568 in convolutions and normalizations, as every description of Inception-v3 without its head counts."""
+    """Inception-v3 without its head has 21,785,568 parameters in convolutions and normalizations."""
     count = sum(
         np.prod(shape)
         for name, shape in tensor_shapes().items()
@@ -57,7 +57,7 @@ def test_it_has_the_published_number_of_parameters():
 
 
 def test_resize_is_the_legacy_bilinear_one():
-    """Pixel i of 299 lies at i · H / 299 between its neighbours, and beyond the last pixel there is no more to see."""
+    """Output pixel i of 299 samples position i · H / 299, clamped to the last input pixel."""
     image = np.random.default_rng(0).uniform(0, 255, size=(1, 3, 5, 2)).astype(np.float32)
     resized = np.asarray(resize(jnp.asarray(image)))
     assert resized.shape == (1, 299, 299, 2)
@@ -84,7 +84,7 @@ def test_images_become_bytes_before_they_are_resized():
 
 @pytest.mark.parametrize(("pool", "of_window"), [("average", np.mean), ("max", np.max)])
 def test_pools_see_nothing_beyond_the_image(pool, of_window):
-    """Every window against a loop, where it hangs over the edge too; a pool's convolution comes last."""
+    """Every window against a loop, including those over the edge; the convolution after pooling comes last."""
     x = np.random.default_rng(2).normal(size=(1, 4, 5, 2)).astype(np.float32) - 3  # padding by zero would be seen
     constant = {"kernel": jnp.zeros((1, 1, 2, 1)), "bias": jnp.array([7.0])}
     identity = {"kernel": jnp.eye(2).reshape(1, 1, 2, 2), "bias": jnp.full(2, 20.0)}  # which keeps clear of the ReLU

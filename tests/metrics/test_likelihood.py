@@ -1,4 +1,4 @@
-"""Units of log-likelihood: known conversions, and refusal where a unit would say nothing."""
+"""Units of log-likelihood: known conversions, and refusal of units that are not valid."""
 
 import math
 import re
@@ -23,7 +23,7 @@ WIDTHS = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "counts": (0.0, 256.0), 
 
 
 def likelihoods(mean, standard_error):
-    """Return two that have this mean and this standard error."""
+    """Return two log-likelihoods with a mean and a standard error."""
     return np.array([mean - standard_error, mean + standard_error])
 
 
@@ -83,30 +83,32 @@ class TestLikelihoodUnits:
         units = LikelihoodUnits(num_dims=10, discrete=True, num_values=256)
         expected = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
         for guarantee, falling in expected.items():
-            told = units.convert(likelihoods(-20 * math.log(2), math.log(2)), guarantee)
-            assert set(told) == {"nats", "bits_per_dim"}
-            nats, bits = told["nats"], told["bits_per_dim"]
+            converted = units.convert(likelihoods(-20 * math.log(2), math.log(2)), guarantee)
+            assert set(converted) == {"nats", "bits_per_dim"}
+            nats, bits = converted["nats"], converted["bits_per_dim"]
             error = pytest.approx(math.log(2))
             assert nats == {"value": -20 * math.log(2), "standard_error": error, "guarantee": guarantee}
             assert bits == {"value": pytest.approx(2), "standard_error": pytest.approx(0.1), "guarantee": falling}
 
     def test_an_exact_density_bounds_the_bits_of_what_was_dequantized(self):
         units = LikelihoodUnits(num_dims=4, discrete=False, num_values=256, bin_width=1 / 256)
-        told = units.convert(likelihoods(0.0, 0.1), "exact")
-        assert told["nats"]["guarantee"] == "exact"
-        assert told["bits_per_dim"]["value"] == 8
-        assert told["bits_per_dim"]["guarantee"] == "upper bound"
+        converted = units.convert(likelihoods(0.0, 0.1), "exact")
+        assert converted["nats"]["guarantee"] == "exact"
+        assert converted["bits_per_dim"]["value"] == 8
+        assert converted["bits_per_dim"]["guarantee"] == "upper bound"
 
     def test_texts_have_characters(self):
         units = LikelihoodUnits(num_dims=50, discrete=True, num_values=27, counts=LETTERS)
-        told = units.convert(likelihoods(-50 * math.log(4), 0.5), "exact")
-        assert set(told) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
-        assert told["bits_per_character"]["value"] == pytest.approx(2)
-        assert told["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
+        converted = units.convert(likelihoods(-50 * math.log(4), 0.5), "exact")
+        assert set(converted) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
+        assert converted["bits_per_character"]["value"] == pytest.approx(2)
+        assert converted["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
         # A standard error moves the number as far as a change of the mean by as much does.
         for name in ("bits_per_character", "perplexity"):
-            moved = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
-            assert 100 * (moved - told[name]["value"]) == pytest.approx(told[name]["standard_error"], rel=1e-3)
+            shifted = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
+            assert 100 * (shifted - converted[name]["value"]) == pytest.approx(
+                converted[name]["standard_error"], rel=1e-3
+            )
 
     def test_bits_per_byte_are_those_of_all_texts_over_all_their_bytes(self):
         num_bytes = np.array([1.0, 7.0, 4.0])
@@ -124,11 +126,11 @@ class TestLikelihoodUnits:
         """With the tokens a, b and ab all equally likely, "ab" has 1/3 as one token, and 1/9 more as two."""
         counts = {"byte": np.array([2.0, 2.0]), "token": np.array([1.0, 1.0])}
         units = LikelihoodUnits(num_dims=1, discrete=True, num_values=3, counts=counts, unique_tokenization=False)
-        told = units.convert(np.log([1 / 3, 1 / 3]), "exact")
-        assert told["bits_per_byte"]["value"] > -math.log2(1 / 3 + 1 / 9) / 2
-        assert [told[name]["guarantee"] for name in told] == ["exact", "upper bound", "exact"]
-        told = units.convert(np.log([1 / 3, 1 / 3]), "estimate")
-        assert {unit["guarantee"] for unit in told.values()} == {"estimate"}
+        converted = units.convert(np.log([1 / 3, 1 / 3]), "exact")
+        assert converted["bits_per_byte"]["value"] > -math.log2(1 / 3 + 1 / 9) / 2
+        assert [converted[name]["guarantee"] for name in converted] == ["exact", "upper bound", "exact"]
+        converted = units.convert(np.log([1 / 3, 1 / 3]), "estimate")
+        assert {unit["guarantee"] for unit in converted.values()} == {"estimate"}
 
     def test_the_error_of_bits_per_byte_is_their_spread_over_data_sets(self):
         draw = np.random.default_rng(0)
@@ -136,9 +138,9 @@ class TestLikelihoodUnits:
         for _ in range(400):
             num_bytes = draw.integers(1, 30, 100).astype(float)
             units = LikelihoodUnits(num_dims=9, discrete=True, num_values=6, counts={"byte": num_bytes})
-            told = units.convert(-num_bytes * 1.5 - draw.normal(size=100), "exact")["bits_per_byte"]
-            values.append(told["value"])
-            errors.append(told["standard_error"])
+            converted = units.convert(-num_bytes * 1.5 - draw.normal(size=100), "exact")["bits_per_byte"]
+            values.append(converted["value"])
+            errors.append(converted["standard_error"])
         assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
     @pytest.mark.parametrize(
@@ -156,9 +158,9 @@ class TestLikelihoodUnits:
     )
     @pytest.mark.parametrize("text", [None, LETTERS])
     def test_what_has_no_bits_says_why(self, units, reason, text):
-        told = LikelihoodUnits(num_dims=3, counts=text, **units).convert(likelihoods(-1.0, 0.1), "exact")
-        assert told.pop("nats") == {"value": -1.0, "standard_error": pytest.approx(0.1), "guarantee": "exact"}
-        for unit in told.values():
+        converted = LikelihoodUnits(num_dims=3, counts=text, **units).convert(likelihoods(-1.0, 0.1), "exact")
+        assert converted.pop("nats") == {"value": -1.0, "standard_error": pytest.approx(0.1), "guarantee": "exact"}
+        for unit in converted.values():
             assert unit["value"] is None
             assert re.search(reason, unit["reason"])
 

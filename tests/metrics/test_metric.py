@@ -1,4 +1,4 @@
-"""Accumulators: however numbers come, merged, scanned, donated or sharded, the state has seen them all."""
+"""Accumulators: updates may be merged, scanned, donated or sharded, and give the same state."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def sharded(mesh, x):
 
 
 def scanned(accumulator, x):
-    """States from a compiled scan over batches of 4 rows."""
+    """Return the state of a compiled scan over batches of 4 rows."""
     batches = x.reshape(3, 4, 3)
     return jax.jit(
         lambda state, batches: jax.lax.scan(lambda s, b: (accumulator.update(s, b), None), state, batches)[0]
@@ -49,7 +49,7 @@ def scanned(accumulator, x):
 
 
 def by_device(mesh, accumulator, x):
-    """Each device sees its half of the rows, and the two states are merged."""
+    """Update with half of the rows on each device, and merge the two states."""
 
     def half(x):
         return jax.tree.map(lambda leaf: leaf[None], accumulator.update(accumulator.init(), x))
@@ -60,7 +60,7 @@ def by_device(mesh, accumulator, x):
 
 
 def donated(accumulator, x):
-    """States from updates that reuse their memory."""
+    """Return the state of updates with donated memory."""
     update, state = jax.jit(accumulator.update, donate_argnums=0), accumulator.init()
     for start in range(0, 12, 4):
         old, state = state, update(state, x[start : start + 4])
@@ -105,7 +105,7 @@ class TestMean:
         assert values["count"] == 36
 
     def test_a_large_offset_costs_no_spread(self):
-        """A sum of squares would keep no digit of the variance."""
+        """A sum of squares would lose every digit of the variance."""
         x = 1e4 + np.random.default_rng(0).normal(size=20_000)
         state = MEAN.init()
         for part in np.split(x, 20):

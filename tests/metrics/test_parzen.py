@@ -32,7 +32,7 @@ def test_density_integrates_to_one():
 
 
 def test_many_samples_of_a_gaussian_give_it_smoothed():
-    """Windows of width h around samples of N(0, 1) make N(0, 1 + h²)."""
+    """Windows of width h around samples of N(0, 1) give N(0, 1 + h²)."""
     samples = np.random.default_rng(0).normal(size=(200_000, 1))
     x = np.linspace(-2, 2, 9)[:, None]
     log_prob = parzen.parzen_log_prob(samples, x, bandwidth=0.5)
@@ -40,7 +40,7 @@ def test_many_samples_of_a_gaussian_give_it_smoothed():
 
 
 def test_far_away_and_in_many_dimensions_it_stays_finite():
-    """784 dimensions, every sample 20 standard deviations away along each: no exponential survives by itself."""
+    """In 784 dimensions, 20 standard deviations away along each, every single exponential underflows."""
     value = parzen.parzen_log_prob(np.zeros((2, 784)), np.full((1, 784), 2.0), bandwidth=0.1)
     np.testing.assert_allclose(value, 784 * norm.logpdf(20.0, 0, 1) - 784 * np.log(0.1), rtol=1e-5)
 
@@ -64,7 +64,7 @@ def test_bandwidth_is_the_likeliest_on_validation_data():
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e-5])
 def test_the_search_goes_on_until_a_bandwidth_between_others_is_the_best(scale):
-    """It follows the data's scale, and is as good as the best of a fine list that holds the right one for certain."""
+    """The search follows the scale of the data, and is as good as a fine grid around the optimum."""
     samples, validation = scale * np.random.default_rng(0).normal(size=(2, 400, 2))
     best, within = parzen.parzen_bandwidth_search(samples, validation, WIDTHS)
     fine = parzen.parzen_bandwidth(samples, validation, (scale * np.logspace(-1.2, 0.2, 150)).tolist())

@@ -27,7 +27,7 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_scales: number of scales, each of which halves the images.
+      num_scales: number of scales; each halves the images.
       num_steps: number of flow steps at each scale.
       features: number of channels of the networks.
       num_blocks: number of residual blocks of the networks.

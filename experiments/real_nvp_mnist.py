@@ -27,7 +27,7 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_scales: number of scales, each of which but the last halves the images.
+      num_scales: number of scales; each but the last halves the images.
       num_layers: number of checkerboard couplings at each scale, followed by as many channel couplings.
       features: number of channels of the networks.
       num_blocks: number of residual blocks of the networks.

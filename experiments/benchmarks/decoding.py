@@ -44,7 +44,7 @@ def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
     sampling = autoregressive.Sampling()
 
     def outputs_of(params: Any, x: jax.Array, column: jax.Array) -> jax.Array:
-        """Run the whole network on all pixels, of which one is used."""
+        """Run the whole network on all pixels and use one."""
         inputs = x.astype(jnp.float32) / (model.levels - 1)
         if isinstance(model, autoregressive.MADE):
             net = nets.MADE(model.features, 1, model.activation, residual=model.residual)

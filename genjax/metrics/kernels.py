@@ -182,7 +182,7 @@ def _gaussian(rows: Array, columns: Array, settings: PyTree) -> Array:
 
 
 class _Sums(NamedTuple):
-    """Sums of a kernel matrix (N, M), float64: of every row, shape (N,), and of every column, shape (M,)."""
+    """Sums of a kernel matrix (N, M), float64, over each row, shape (N,), and each column, shape (M,)."""
 
     rows: np.ndarray
     columns: np.ndarray

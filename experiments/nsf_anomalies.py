@@ -54,7 +54,7 @@ def experiment(
       num_layers: number of couplings.
       hidden: width of the two hidden layers of each coupling's network.
       num_bins: number of bins of each spline.
-      noise: standard deviation of the noise added to the standardized columns, many of which have few distinct values.
+      noise: standard deviation of the noise added to the standardized columns, because many have few distinct values.
       learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
       weight_decay: weight decay of AdamW.
       ema_decay: decay of the parameters' exponential moving average, which is evaluated.

@@ -2,8 +2,8 @@
 
 Command: genjax train experiments/avb_digits.py --seeds 3, then genjax evaluate RUN --likelihood-samples 1000
 Reached: test log-likelihood -83.60 ± 0.29 nats per example (importance-weighted estimate of 1,000 samples, 360 images;
-sd of seeds 0 to 2); 3 min 45 s for the three seeds on 2 CPU cores (AMD EPYC, jax 0.10.2) that did other work besides,
-2 min 41 s of it processor time. The recipe was chosen among twelve on the validation split, where it has -84.94 ± 0.44.
+sd of seeds 0 to 2); 3 min 45 s for the three seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2), 2 min 41 s
+of it CPU time. The recipe was chosen among twelve on the validation split, where it has -84.94 ± 0.44.
 """
 
 import flax.linen as nn
@@ -15,11 +15,11 @@ from genjax import Experiment, data, nets, ops, vae
 
 
 class ImplicitEncoder(nn.Module):
-    """Latents from data and noise, z = f(x, ε) + s(x) ε: any shape of posterior, and never a flat one at the start.
+    """Latents from data and noise, z = f(x, ε) + s(x) ε: a flexible posterior with a density from the start.
 
     Attributes:
-      latent_dim: length of a latent; the first so many entries of the noise are those that are scaled.
-      hidden: width of two hidden layers.
+      latent_dim: dimension of a latent, D; the first D entries of the noise are scaled.
+      hidden: width of the two hidden layers.
     """
 
     latent_dim: int
@@ -36,11 +36,11 @@ class ImplicitEncoder(nn.Module):
 class QuadraticDiscriminator(nn.Module):
     """Logit T(x, z) = zᵀ A(x) z / D + f(z, x).
 
-    Between a Gaussian posterior and the one of its variances alone, the best logit is the first term: correlations
-    that differ from one x to the next, which f would have to learn as products of its arguments.
+    Between a Gaussian posterior and its diagonal part, the optimal logit is quadratic in z, as the first term is: it
+    represents correlations that depend on x, which f would have to learn as products of its arguments.
 
     Attributes:
-      hidden: width of the two hidden layers of A and of f.
+      hidden: width of the two hidden layers of A and f.
     """
 
     hidden: int
@@ -68,15 +68,15 @@ def experiment(
     """Describe the run.
 
     Args:
-      latent_dim: length of the latent vector.
-      noise_dim: length of the encoder's noise.
+      latent_dim: dimension of the latent vector.
+      noise_dim: dimension of the encoder's noise.
       hidden: width of the two hidden layers of all networks.
-      learning_rate: of AdamW for encoder and decoder, where its cosine decay begins.
-      discriminator_learning_rate: of Adam for the discriminator, likewise.
-      discriminator_turns: steps of the discriminator for each one of encoder and decoder.
-      weight_decay: of AdamW.
+      learning_rate: initial learning rate of AdamW for encoder and decoder, which decays to zero along a cosine.
+      discriminator_learning_rate: initial learning rate of Adam for the discriminator, with the same schedule.
+      discriminator_turns: number of discriminator steps per step of encoder and decoder.
+      weight_decay: weight decay of AdamW.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     likelihood = ops.DiscretizedLogistic(levels=17)
     rate = optax.cosine_decay_schedule(learning_rate, steps)

@@ -1,13 +1,13 @@
-"""Deep Boltzmann machine on dynamically binarized MNIST, from scratch or from greedily learned layers.
+"""Deep Boltzmann machine on dynamically binarized MNIST, trained from scratch or from greedily trained layers.
 
 Command: genjax train experiments/dbm_mnist.py, then
 genjax evaluate RUN --metrics log_prob_lower_bound --likelihood-samples 2000 --batch-size 10000
-Reached: bound on the test log-likelihood -89.4 nats (all 10,000 images, standard error 0.24), with the upper end of the
-99 % interval of log Z, where a restricted machine of 200 units has -90.76 by annealed importance sampling (seed 0).
-Both ends of log Z agree: forwards 927.01 (926.77 to 927.24), backwards 926.94 (926.79 to 927.08), 300 particles each.
-16 min 53 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). From layers learned for 30,000 steps each, and then
-60,000 steps together, the bound is -90.7 (500 particles). Layers of 500 and 1,000 units (``--num_hidden 500 1000``)
-have not been run; they want an accelerator.
+Reached: lower bound on the test log-likelihood -89.4 nats (all 10,000 images, standard error 0.24), with the upper end
+of the 99 % interval of log Z, where an RBM of 200 units has -90.76 by annealed importance sampling (seed 0). Forward
+and backward estimates of log Z agree: 927.01 (926.77 to 927.24) and 926.94 (926.79 to 927.08), 300 particles each.
+16 min 53 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). After 30,000 greedy steps for each layer and then
+60,000 joint steps, the bound is -90.7 (500 particles). Layers of 500 and 1,000 units (``--num_hidden 500 1000``) have
+not been run; they need an accelerator.
 """
 
 import functools
@@ -33,16 +33,16 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_hidden: units of each hidden layer, from the lowest.
-      pretraining_steps: of each layer alone; 0 is without.
-      num_mean_field: turns of mean field.
-      num_chains: of the samples that the machine unlearns.
-      num_steps: sweeps between two updates.
-      learning_rate: of stochastic gradient descent, where its linear decay to zero begins.
-      pretraining_rate: likewise, of each layer alone.
-      ema_decay: of the average of the parameters, which is what the next stage sees, and what is evaluated.
-      steps: number of training steps of the whole machine.
-      batch_size: examples in a minibatch.
+      num_hidden: number of units of each hidden layer, from the lowest.
+      pretraining_steps: number of greedy training steps of each layer; 0 for none.
+      num_mean_field: number of mean-field iterations.
+      num_chains: number of persistent Markov chains of the negative phase.
+      num_steps: number of Gibbs steps between two updates.
+      learning_rate: initial learning rate of stochastic gradient descent, which decays linearly to zero.
+      pretraining_rate: initial learning rate of greedy training, with the same schedule.
+      ema_decay: decay of the parameters' exponential moving average, which later stages use and which is evaluated.
+      steps: number of training steps of the whole model.
+      batch_size: number of examples in a minibatch.
     """
     model = boltzmann.DeepBoltzmannMachine(
         shape=(28, 28, 1),

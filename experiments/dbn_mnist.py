@@ -1,14 +1,14 @@
-"""Deep belief net on dynamically binarized MNIST: greedy layers, then up and down.
+"""Deep belief net on dynamically binarized MNIST: greedy training of layers, then the up-down algorithm.
 
 Command: genjax train experiments/dbn_mnist.py, then
 genjax evaluate RUN --metrics log_prob_lower_bound --likelihood-samples 2000 --batch-size 10000
-Reached: bound on the test log-likelihood -89.5 nats (all 10,000 images, standard error 0.24; -89.3 with another seed of
-the evaluation), with the upper end of the 99 % interval of log Z, where its own lowest layer alone, a machine of 200
-units, has -90.76 by annealed importance sampling (seed 0). Both ends of log Z agree: forwards 481.25 (481.05 to
-481.44), backwards 481.27 (481.09 to 481.45), 200 particles each. Before layers were tuned together the bound was 0.8
-nats lower; with 500 new units in place of 784 that begin as the lowest layer upside down, -92.1, and -91.1 tuned.
-12 min 10 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Layers of 500 and 2,000 units
-(``--num_hidden 500 2000``) have not been run; they want an accelerator.
+Reached: lower bound on the test log-likelihood -89.5 nats (all 10,000 images, standard error 0.24; -89.3 with another
+seed of the evaluation), with the upper end of the 99 % interval of log Z, where its lowest layer alone, an RBM of 200
+units, has -90.76 by annealed importance sampling (seed 0). Forward and backward estimates of log Z agree: 481.25
+(481.05 to 481.44) and 481.27 (481.09 to 481.45), 200 particles each. Before fine-tuning the bound was 0.8 nats lower;
+with 500 newly initialized units instead of 784 that start as the transposed lowest layer, -92.1, and -91.1 after
+fine-tuning. 12 min 10 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Layers of 500 and 2,000 units
+(``--num_hidden 500 2000``) have not been run; they need an accelerator.
 """
 
 import functools
@@ -32,14 +32,14 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_hidden: units of each hidden layer, from the lowest.
-      num_chains: of the samples that machines unlearn.
-      learning_rate: of stochastic gradient descent of each layer, where its linear decay to zero begins.
-      tuning_rate: likewise, of all layers together.
-      ema_decay: of the average of the parameters, which is what the next stage sees, and what is evaluated.
+      num_hidden: number of units of each hidden layer, from the lowest.
+      num_chains: number of persistent Markov chains of the negative phases.
+      learning_rate: initial learning rate of stochastic gradient descent for each layer, which decays linearly to zero.
+      tuning_rate: initial learning rate of joint fine-tuning, with the same schedule.
+      ema_decay: decay of the parameters' exponential moving average, which later stages use and which is evaluated.
       steps: number of training steps of each layer.
-      tuning_steps: of all layers together.
-      batch_size: examples in a minibatch.
+      tuning_steps: number of joint fine-tuning steps.
+      batch_size: number of examples in a minibatch.
     """
     model = boltzmann.DeepBeliefNet(
         shape=(28, 28, 1), num_hidden=num_hidden, negative_phase=boltzmann.Persistent(num_chains)

@@ -1,17 +1,17 @@
-"""Diffusion models and flow matching on densities in the plane whose entropy is known.
+"""Diffusion models and flow matching on two-dimensional densities with known entropy.
 
 Command: genjax train experiments/diffusion_densities.py --density gaussians --seeds 8
 Reached: all 25.0 ± 0.0 modes and 97.5 ± 0.3 % of samples within three standard deviations of one (10,000 samples by 50
-steps of DPM-Solver++; KL of the modes' shares from uniform 0.0017 ± 0.0006 nats); the variational bound is 0.014 ±
+steps of DPM-Solver++; KL of the mode frequencies from uniform 0.0017 ± 0.0006 nats); the variational bound is 0.014 ±
 0.017 nats above the entropy, on 50,000 test points, and on the checkerboard 0.031 ± 0.006 (mean ± sd of seeds 0 to 7).
-A kernel two-sample test with 2,000 points of either side does not tell samples from data at the 5 % level for 5 of
-the 8 seeds on the Gaussians and for 7 on the checkerboard (mean MMD² 3.0e-4 and 0.4e-4, threshold 5e-4). 10 min and
-9 min for eight seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+A kernel two-sample test with 2,000 points of each does not distinguish samples from data at the 5 % level for 5 of the
+8 seeds on the Gaussians and for 7 on the checkerboard (mean MMD² 3.0e-4 and 0.4e-4, threshold 5e-4). Eight seeds took
+10 min and 9 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 
-With 8,000 steps of batches of 1,024 it is 5 of the 8 again (mean MMD² 3.3e-4; 98.0 ± 0.2 % of samples near one), and
-with ``--model_name velocity`` 6, the same seeds: samples begin as noise of the seed's own, whatever the model. Of
-eight more draws for each seed of the run with batches of 1,024, 59 of 64 are not told from data, where chance alone
-leaves 61 (mean MMD² 0.7e-4).
+With 8,000 steps of batches of 1,024 it is 5 of the 8 again (mean MMD² 3.3e-4; 98.0 ± 0.2 % of samples near a mode), and
+with ``--model_name velocity`` 6, for the same seeds: the initial noise depends on the seed alone, not on the model. Of
+eight more draws for each seed of the run with batches of 1,024, 59 of 64 are not distinguished from data, where 61 are
+expected by chance (mean MMD² 0.7e-4).
 """
 
 from typing import Any, Literal
@@ -24,11 +24,11 @@ from genjax import Experiment, diffusion, metrics, nets
 from genjax.data import synthetic
 from genjax.runner import SampleScore
 
-NUM_COMPARED = 2_000  # points of either side of the two-sample test
+NUM_COMPARED = 2_000  # number of points of each sample in the two-sample test
 
 
 def scores_against(density: Any) -> SampleScore:
-    """Modes, where there are any, and a kernel two-sample test against fresh points: at p > 0.05 they are not told."""
+    """Return a score of samples: mode coverage, if there are modes, and a two-sample test against fresh points."""
     reference = density.sample(jax.random.key(1), NUM_COMPARED)
     modes = None
     if hasattr(density, "modes"):
@@ -36,8 +36,8 @@ def scores_against(density: Any) -> SampleScore:
 
     def score(x: jax.Array) -> dict[str, Any]:
         test = metrics.mmd_test(jax.random.key(2), reference, x[:NUM_COMPARED])
-        told: dict[str, Any] = {name: test[name] for name in ("mmd2", "threshold", "p_value")}
-        return told if modes is None else {**told, **modes.compute(modes.update(modes.init(), x))}
+        values: dict[str, Any] = {name: test[name] for name in ("mmd2", "threshold", "p_value")}
+        return values if modes is None else {**values, **modes.compute(modes.update(modes.init(), x))}
 
     return SampleScore(name="mmd2", score=score, num_samples=10_000, higher_is_better=False)
 
@@ -55,23 +55,23 @@ def experiment(
     """Describe the run.
 
     Args:
-      model_name: EDM's preconditioning and noise levels, velocities on a cosine process, or straight paths.
+      model_name: EDM's preconditioning and noise levels, velocity prediction on a cosine process, or flow matching.
       density: 25 Gaussians on a grid, 8 Gaussians on a ring, or a checkerboard.
-      width: of the three hidden layers.
-      learning_rate: of Adam, where its cosine decay to zero begins.
-      ema_decay: of the average of the parameters, which is what is evaluated.
-      num_sampling_steps: of DPM-Solver++, one evaluation each.
+      width: width of the three hidden layers.
+      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
+      num_sampling_steps: number of steps of DPM-Solver++, each with one network evaluation.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     densities = {
         "gaussians": synthetic.GaussianGrid(),
         "ring": synthetic.GaussianRing(),
         "checkerboard": synthetic.Checkerboard(),
     }
-    chosen = densities[density]
+    source = densities[density]
     # Noise levels are in units of the data, whose standard deviation this is.
-    scale = float(jnp.std(chosen.sample(jax.random.key(3), 10_000)))
+    scale = float(jnp.std(source.sample(jax.random.key(3), 10_000)))
     fields: dict[str, dict[str, Any]] = {
         "edm": {
             "process": diffusion.processes.EDM(start=0.002 * scale, end=60.0 * scale),
@@ -93,10 +93,10 @@ def experiment(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     return Experiment(
         model=model,
-        data=synthetic.dataset(chosen, jax.random.key(0), num_train=100_000, num_test=50_000),
+        data=synthetic.dataset(source, jax.random.key(0), num_train=100_000, num_test=50_000),
         optimizer=optax.chain(optax.clip_by_global_norm(1.0), adam),
         ema_decay=ema_decay,
         steps=steps,
         batch_size=batch_size,
-        sample_score=scores_against(chosen),
+        sample_score=scores_against(source),
     )

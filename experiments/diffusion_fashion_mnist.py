@@ -3,11 +3,10 @@
 Command: genjax train experiments/diffusion_fashion_mnist.py --seeds 3, on a GPU, then
 genjax evaluate RUN --metrics frechet_distance precision_recall class_accuracy --features classifier:fashion_mnist
 --num-samples 10000, and genjax evaluate RUN --likelihood-samples 4
-Not yet run on an accelerator. What it is to tell: the Fréchet distance of 10,000 samples from the test images on
-features of the project's classifier, and the FID where Inception's weights are given (``--features inception:FILE``);
-bits per dimension given the label, of images spread uniformly within their 256 levels, as a bound and along the
-probability flow; with the deviation of 3 seeds. The same at 8 x 8 pixels, ``experiments/diffusion_digits.py``, runs on
-CPUs.
+Not yet run on an accelerator. To be measured, with the standard deviation over 3 seeds: the Fréchet distance of 10,000
+samples from the test images on features of the project's classifier, and the FID, given the Inception weights
+(``--features inception:FILE``); bits per dimension given the label, for uniformly dequantized images of 256 levels, as
+a bound and by the probability flow. The same model at 8 x 8 pixels, ``experiments/diffusion_digits.py``, runs on CPUs.
 """
 
 from typing import Literal
@@ -22,8 +21,8 @@ from genjax.runner import frechet_score
 LEVELS, SHAPE = 256, (28, 28, 1)
 
 
-def shown(x: jax.Array) -> jax.Array:
-    """Samples about [-1, 1] as images of 256 levels in [0, 1]: the one whose bin they are in."""
+def to_images(x: jax.Array) -> jax.Array:
+    """Quantize samples on [-1, 1] to images of 256 levels on [0, 1], by their bin."""
     return data.quantize(x, LEVELS, low=-1.0)
 
 
@@ -42,14 +41,14 @@ def experiment(
 
     Args:
       net_name: a U-Net with attention at 7 x 7 pixels, or a transformer of 8 layers.
-      width: channels of the U-Net at 28 x 28 pixels, twice as many below; of the transformer a quarter of its features.
-      dropout: share of channels that training leaves out before the last convolution of each block of the U-Net.
-      learning_rate: of Adam, where its cosine decay to zero begins.
-      ema_decay: of the average of the parameters, which is what is evaluated.
-      num_sampling_steps: of DPM-Solver++, one evaluation each.
-      bfloat16: whether the network computes in it.
+      width: number of channels of the U-Net at 28 x 28 pixels, doubled below; a quarter of the transformer's features.
+      dropout: dropout rate of channels before the last convolution of each block of the U-Net.
+      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
+      num_sampling_steps: number of steps of DPM-Solver++, each with one network evaluation.
+      bfloat16: whether the network computes in bfloat16.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     dtype = jnp.bfloat16 if bfloat16 else None
     net = (
@@ -70,7 +69,7 @@ def experiment(
         steps=steps,
         batch_size=batch_size,
         sample_score=frechet_score(
-            "classifier:fashion_mnist", images.splits["validation"], num_samples=2_000, display=shown
+            "classifier:fashion_mnist", images.splits["validation"], num_samples=2_000, display=to_images
         ),
-        display=shown,
+        display=to_images,
     )

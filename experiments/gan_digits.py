@@ -5,8 +5,8 @@ genjax evaluate RUN --metrics frechet_distance --features classifier:digits --nu
 Reached: Fréchet distance of 10,000 samples from the 360 test images, on features of the project's classifier, 6.05 ±
 0.22 with DCGAN (sd of seeds 0 to 2); 3 min 26 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2) for the three
 seeds. With --learning-rate 1e-3 --steps 4000, 4.21 ± 0.16 with --architecture sngan (25 min for three seeds on one of
-two busy cores) and 4.81 ± 0.54 with biggan (33 min); at the default rate and number of steps these two are at 18.1 and
-11.9 (one seed). One seed of mlp with --steps 3000: 8.57 (40 s).
+two busy cores) and 4.81 ± 0.54 with biggan (33 min); at the default learning rate and number of steps these two
+reach 18.1 and 11.9 (one seed). One seed of mlp with --steps 3000: 8.57 (40 s).
 """
 
 from typing import Any, Literal
@@ -21,7 +21,7 @@ SHAPE = (8, 8, 1)
 
 
 def players(architecture: str, width: int) -> dict[str, Any]:
-    """Return the fields of the model that are its two networks."""
+    """Return the two networks as fields of the model."""
     match architecture:
         case "mlp":
             units = (4 * width, 4 * width)
@@ -39,8 +39,8 @@ def players(architecture: str, width: int) -> dict[str, Any]:
     return {"generator": generator, "discriminator": discriminator}
 
 
-def shown(x: jax.Array) -> jax.Array:
-    """Samples in [-1, 1] as images in [0, 1]."""
+def to_images(x: jax.Array) -> jax.Array:
+    """Map samples on [-1, 1] to images on [0, 1]."""
     return (x + 1) / 2
 
 
@@ -56,14 +56,15 @@ def experiment(
     """Describe the run.
 
     Args:
-      architecture: of both players: dense layers, convolutions with batch normalization (DCGAN), residual blocks with a
-        spectrally normalized discriminator (SN-GAN), or the same with noise in every block and attention (BigGAN).
-      width: channels of the blocks, a quarter of the units of dense layers.
-      latent_dim: length of the noise vector.
-      learning_rate: of Adam.
-      discriminator_turns: for each of the generator, with spectral normalization; one without.
+      architecture: architecture of both networks: dense layers, convolutions with batch normalization (DCGAN), residual
+        blocks with a spectrally normalized discriminator (SN-GAN), or the same with noise in every block and attention
+        (BigGAN).
+      width: number of channels of the blocks; dense layers have four times as many units.
+      latent_dim: dimension of the noise vector.
+      learning_rate: learning rate of Adam.
+      discriminator_turns: number of discriminator steps per generator step with spectral normalization; 1 without it.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     hinge = architecture in ("sngan", "biggan")
     model = gan.GAN(
@@ -80,10 +81,12 @@ def experiment(
         optimizer=optax.adam(learning_rate, b1=0.0 if hinge else 0.5, b2=0.9 if hinge else 0.999),
         schedule=("discriminator",) * (discriminator_turns if hinge else 1) + ("generator",),
         ema_decay=0.999,
-        # Averaged parameters need batch statistics of their own.
+        # Averaged parameters need their own batch statistics.
         variables=lambda finished: model.standing_statistics(finished["model"], jax.random.key(0)),
         steps=steps,
         batch_size=batch_size,
-        sample_score=frechet_score("classifier:digits", digits.splits["validation"], num_samples=2_000, display=shown),
-        display=shown,
+        sample_score=frechet_score(
+            "classifier:digits", digits.splits["validation"], num_samples=2_000, display=to_images
+        ),
+        display=to_images,
     )

@@ -2,9 +2,9 @@
 
 Command: genjax train experiments/gan_fashion_mnist.py --architecture biggan --seeds 3, on a GPU, then
 genjax evaluate RUN --metrics frechet_distance --features classifier:fashion_mnist --num-samples 10000
-Not yet run on an accelerator. What it is to tell: the Fréchet distance of 10,000 samples on features of the project's
-classifier, with the deviation of 3 seeds, for each architecture, and the FID where Inception's weights are given
-(``--features inception:FILE``). The same games at 8 x 8 pixels, ``experiments/gan_digits.py``, run on CPUs.
+Not yet run on an accelerator. To be measured for each architecture, with the standard deviation over 3 seeds: the
+Fréchet distance of 10,000 samples on features of the project's classifier, and the FID, given the Inception weights
+(``--features inception:FILE``). The same models at 8 x 8 pixels, ``experiments/gan_digits.py``, run on CPUs.
 """
 
 from typing import Any, Literal
@@ -20,7 +20,7 @@ SHAPE = (28, 28, 1)
 
 
 def players(architecture: str, width: int, dtype: Any) -> dict[str, Any]:
-    """Return the fields of the model that are its two networks."""
+    """Return the two networks as fields of the model."""
     if architecture == "dcgan":
         return {
             "generator": gan.DCGANGenerator((2 * width, width), SHAPE, dtype=dtype),
@@ -50,16 +50,16 @@ def experiment(
     """Describe the run.
 
     Args:
-      architecture: of both players, with the loss of its paper: batch normalization and the non-saturating loss
-        (DCGAN), residual blocks, a spectrally normalized discriminator and the hinge loss (SN-GAN), or the same with
-        noise in every block and attention (BigGAN).
-      width: channels of the blocks with most pixels.
-      latent_dim: length of the noise vector.
-      learning_rate: of Adam.
-      discriminator_turns: for each of the generator; DCGAN's are one.
-      bfloat16: whether the networks compute in it.
+      architecture: architecture of both networks, with the loss of its paper: batch normalization and the
+        non-saturating loss (DCGAN), residual blocks, a spectrally normalized discriminator and the hinge loss (SN-GAN),
+        or the same with noise in every block and attention (BigGAN).
+      width: number of channels of the blocks at the highest resolution.
+      latent_dim: dimension of the noise vector.
+      learning_rate: learning rate of Adam.
+      discriminator_turns: number of discriminator steps per generator step; 1 for DCGAN.
+      bfloat16: whether the networks compute in bfloat16.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     classic = architecture == "dcgan"
     model = gan.GAN(
@@ -76,7 +76,7 @@ def experiment(
         optimizer=optax.adam(learning_rate, b1=0.5 if classic else 0.0, b2=0.999 if classic else 0.9),
         schedule=("discriminator",) * (1 if classic else discriminator_turns) + ("generator",),
         ema_decay=0.999,
-        # Averaged parameters need batch statistics of their own.
+        # Averaged parameters need their own batch statistics.
         variables=lambda finished: model.standing_statistics(finished["model"], jax.random.key(0)),
         steps=steps,
         batch_size=batch_size,

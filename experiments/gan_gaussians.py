@@ -1,12 +1,12 @@
-"""GANs on 25 Gaussians: a recipe that reaches all modes with sharp samples, and the plain game, which collapses.
+"""GANs on 25 Gaussians: a recipe that covers all modes with sharp samples, and the plain GAN, which collapses.
 
-Command: genjax train experiments/gan_gaussians.py --seeds 8; for the plain game with --recipe plain --latent-dim 16
+Command: genjax train experiments/gan_gaussians.py --seeds 8; for the plain GAN with --recipe plain --latent-dim 16
 Reached: 24.75 ± 0.71 of the 25 modes, and 95.5 ± 0.5 % of samples within three standard deviations of one (10,000
-samples of the last step; KL of the modes' shares from uniform 0.019 ± 0.031 nats; sd of seeds 0 to 7: seven of them
+samples of the last step; KL of the mode frequencies from uniform 0.019 ± 0.031 nats; sd of seeds 0 to 7: seven of them
 reach 25 modes, one 23); 9 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2) for the eight seeds. The plain
-game reaches 16.9 ± 2.5 modes and 12.9 ± 9.8 % (KL 1.22 ± 0.27), and with the recipe's 2 latent dimensions 23.6 ± 2.0
-modes and 67.9 ± 8.7 % (KL 0.27 ± 0.10). Without Fourier features the share of good samples was a third after 1,500
-steps; a generator as slow as its discriminator had 30 % where this one has 72 %.
+GAN reaches 16.9 ± 2.5 modes and 12.9 ± 9.8 % (KL 1.22 ± 0.27), and with the recipe's 2 latent dimensions 23.6 ± 2.0
+modes and 67.9 ± 8.7 % (KL 0.27 ± 0.10). Without Fourier features the fraction of good samples was a third after 1,500
+steps; a generator with the learning rate of its discriminator had 30 % where this one has 72 %.
 """
 
 from typing import Literal
@@ -39,17 +39,18 @@ def experiment(
     """Describe the run.
 
     Args:
-      recipe: "best" is the game of relativistic pairs, whose discriminator has Fourier features and pays for steep
-        outputs at data and samples; "plain" is the non-saturating game without any of these, with one learning rate,
-        the discriminator's, and without an average of the parameters.
-      width: of the three hidden layers of both players.
-      latent_dim: length of the noise vector.
-      generator_learning_rate: of the generator's Adam, at first; it falls to a thirtieth along a cosine.
-      discriminator_learning_rate: of the discriminator's, likewise.
-      penalty: weight of R1 and R2 at first.
-      final_penalty: the same after two thirds of the steps.
+      recipe: "best" is the relativistic pairing loss, with R1 and R2 penalties and a discriminator on Fourier features;
+        "plain" is the non-saturating loss with none of these, with the discriminator's learning rate for both networks
+        and no average of the parameters.
+      width: width of the three hidden layers of both networks.
+      latent_dim: dimension of the noise vector.
+      generator_learning_rate: initial learning rate of the generator's Adam, which decays to a thirtieth along a
+        cosine.
+      discriminator_learning_rate: initial learning rate of the discriminator's Adam, with the same schedule.
+      penalty: initial weight of the R1 and R2 penalties.
+      final_penalty: weight of both penalties after two thirds of the steps.
       steps: number of training steps.
-      batch_size: points in a minibatch.
+      batch_size: number of points in a minibatch.
     """
     best = recipe == "best"
     slopes = gan.R1(weight=penalty, fake_weight=penalty)

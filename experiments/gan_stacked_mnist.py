@@ -1,8 +1,8 @@
-"""GAN on three MNIST digits stacked in the channels of an image, 1,000 modes: relativistic pairs with R1 and R2.
+"""GAN on three MNIST digits stacked in the channels of an image, 1,000 modes: relativistic loss with R1 and R2.
 
 Command: genjax train experiments/gan_stacked_mnist.py --seeds 3, on a GPU
-Not yet run on an accelerator. What it is to reach: at least 990 of the 1,000 modes with 26,000 samples. The same game
-on two digits, ``experiments/gan_stacked_digits.py``, runs on CPUs.
+Not yet run on an accelerator. The goal is at least 990 of the 1,000 modes with 26,000 samples. The same GAN on two
+digits, ``experiments/gan_stacked_digits.py``, runs on CPUs.
 """
 
 import jax
@@ -27,13 +27,13 @@ def experiment(
     """Describe the run.
 
     Args:
-      width: channels of the stage with most pixels; each other has twice those of the one before.
-      latent_dim: length of the noise vector.
-      learning_rate: of Adam for both players, at first; it falls to a tenth along a cosine.
-      penalty: weight of R1 and R2.
-      bfloat16: whether the networks compute in it.
+      width: number of channels at the highest resolution, doubled at each lower one.
+      latent_dim: dimension of the noise vector.
+      learning_rate: initial learning rate of Adam for both networks, which decays to a tenth along a cosine.
+      penalty: weight of the R1 and R2 penalties.
+      bfloat16: whether the networks compute in bfloat16.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     dtype = jnp.bfloat16 if bfloat16 else None
     model = gan.GAN(

@@ -3,9 +3,9 @@
 Command: genjax train experiments/gmmn_autoencoder_mnist.py, then
 genjax evaluate RUN --metrics parzen mmd2 --num-samples 10000
 Reached: Parzen estimate 313.6 ± 1.2 nats (seeds 0 to 2, standard error 2.0 each; bandwidth 0.1585; seed 0 has 281.9 at
-0.1995, as the network in data space), MMD² 0.0087 (standard error 0.0002); 59,000 training images; 4 to 6 min a seed
-beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). The length of the code was chosen on validation images: 303.2,
-310.4, 299.3 and 225.3 nats with 6, 8, 10 and 32.
+0.1995, like the network in data space), MMD² 0.0087 (standard error 0.0002); 59,000 training images; 4 to 6 min per
+seed beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). The dimension of the code was chosen on validation images:
+303.2, 310.4, 299.3 and 225.3 nats with 6, 8, 10 and 32.
 """
 
 import flax.linen as nn
@@ -28,15 +28,15 @@ def experiment(
     """Describe the run.
 
     Args:
-      code_dim: length of a code.
+      code_dim: dimension of a code.
       hidden: width of the hidden layer of encoder and decoder.
-      beta: weight of the VAE's divergence, which keeps the codes close together.
-      latent_dim: length of the generator's noise vector, uniform in [-1, 1].
-      bandwidths: of the kernels on codes.
-      learning_rate: of Adam in both stages, where its cosine decay to zero begins.
-      autoencoder_steps: of the first stage; at most as many as ``steps``.
-      steps: of the second stage.
-      batch_size: examples in a minibatch, which are compared with as many samples.
+      beta: weight of the VAE's KL divergence, which keeps the codes close together.
+      latent_dim: dimension of the generator's noise vector, uniform on [-1, 1].
+      bandwidths: bandwidths of the kernels on codes.
+      learning_rate: initial learning rate of Adam in both stages, which decays to zero along a cosine.
+      autoencoder_steps: number of training steps of the first stage, at most ``steps``.
+      steps: number of training steps of the second stage.
+      batch_size: number of examples in a minibatch, compared with as many samples.
     """
     autoencoder = vae.VAE(
         latent_dim=code_dim,

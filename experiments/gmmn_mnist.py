@@ -2,9 +2,9 @@
 
 Command: genjax train experiments/gmmn_mnist.py, then genjax evaluate RUN --metrics parzen mmd2 --num-samples 10000
 Reached: Parzen log-likelihood 169.1 ± 7.2 nats per example (seeds 0 to 2, 10,000 samples, all 10,000 test images,
-standard error 1.7 each, window 0.2 chosen on validation data), an estimate that ranks models wrongly; MMD² of pixels
-3.2e-4 ± 0.2e-4 (standard error 0.5e-4); 10 min 20 s a seed on 2 CPU cores (AMD EPYC, jax 0.10.2). With half as many
-steps 145.8 ± 10.7 nats.
+standard error 1.7 each, bandwidth 0.2 chosen on validation data), an estimate that ranks models wrongly; MMD² of pixels
+3.2e-4 ± 0.2e-4 (standard error 0.5e-4); 10 min 20 s per seed on 2 CPU cores (AMD EPYC, jax 0.10.2). With half as
+many steps, 145.8 ± 10.7 nats.
 """
 
 import flax.linen as nn
@@ -22,10 +22,10 @@ def experiment(
     """Describe the run.
 
     Args:
-      latent_dim: length of the noise vector, uniform in [-1, 1].
-      learning_rate: of Adam, where its cosine decay to zero begins.
+      latent_dim: dimension of the noise vector, uniform on [-1, 1].
+      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
       steps: number of training steps.
-      batch_size: examples in a minibatch, which are compared with as many samples.
+      batch_size: number of examples in a minibatch, compared with as many samples.
     """
     return Experiment(
         model=moment_matching.GMMN(

@@ -1,10 +1,10 @@
 """GPT on Bach's chorales in four voices, on a grid of sixteenth notes.
 
 Command: genjax train experiments/gpt_chorales.py, then genjax evaluate RUN --split test
-Reached: 2.486 ± 0.028 nats per step of four voices on the test split, exact, in windows of 64 steps that do not overlap
-and begin without context (159.1 nats per window). 827,904 parameters, trained in all twelve keys, seed 0; 21 min beside
+Reached: 2.486 ± 0.028 nats per step of four voices on the test split, exact, in non-overlapping windows of 64 steps
+without context (159.1 nats per window). 827,904 parameters, trained in all twelve keys, seed 0; 21 min beside
 other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
-A chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
+To write a chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
 """
 
 from pathlib import Path
@@ -31,19 +31,19 @@ def experiment(
     """Describe the run.
 
     Args:
-      path: of the chorales; see ``data.chorales``.
-      length: steps in a window, of four tokens each; 16 are a bar.
-      stride: steps from the start of one training window to that of the next.
-      num_layers: of attention and perceptron each.
-      num_heads: of attention.
-      features: channels between layers.
-      dropout: share of channels that training leaves out.
-      muon_learning_rate: of Muon, which moves the matrices of layers, at its peak; from there it decays to zero along a
-        cosine.
-      learning_rate: of Adam, which moves all else, likewise.
-      warmup_steps: until the peaks.
+      path: path of the chorales; see ``data.chorales``.
+      length: number of steps in a window, of four tokens each; a bar has 16 steps.
+      stride: number of steps between the starts of successive training windows.
+      num_layers: number of layers, each of attention and a perceptron.
+      num_heads: number of attention heads.
+      features: number of channels between layers.
+      dropout: dropout rate of channels.
+      muon_learning_rate: peak learning rate of Muon, for the weight matrices of layers, which then decays to zero along
+        a cosine.
+      learning_rate: peak learning rate of Adam, for all other parameters, with the same schedule.
+      warmup_steps: number of steps until both peaks.
       steps: number of training steps.
-      batch_size: windows in a minibatch.
+      batch_size: number of windows in a minibatch.
     """
     dataset = data.chorales(path, length=length, stride=stride, all_keys=True)
     assert dataset.levels is not None

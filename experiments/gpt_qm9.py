@@ -1,12 +1,12 @@
 """GPT on the SMILES of QM9, 133,885 molecules of at most nine atoms of C, N, O and F, and hydrogen.
 
 Command: genjax train experiments/gpt_qm9.py, then genjax evaluate RUN --metrics likelihood molecules -n 10000
-Reached: 98.15 ± 0.13 % of 10,000 samples are valid, at temperature 1 and with no filter; 96.5 % of these are distinct,
+Reached: 98.15 ± 0.13 % of 10,000 samples are valid, at temperature 1 without filtering; 96.5 % of these are distinct,
 and 33.4 % of the distinct ones are not in the training split (RDKit 2026.09.1). On the test split 12.582 ± 0.010 nats
 per molecule, exact. 790,144 parameters, 2.4 passes over the data, seed 0; 14 min of CPU time, beside other work on
 2 CPU cores (AMD EPYC, jax 0.10.2).
-QM9 is what an enumeration of such molecules holds (Raghunathan Ramakrishnan et al. 2014), so that novelty is no merit
-by itself: of the distinct valid samples 15.2 % are in the splits held out, a fifth of QM9, and 18.3 % not in QM9.
+QM9 comes from an enumeration of such molecules (Raghunathan Ramakrishnan et al. 2014), so that novelty is no merit by
+itself: of the distinct valid samples, 15.2 % are in the held-out splits, a fifth of QM9, and 18.3 % are not in QM9.
 """
 
 from pathlib import Path
@@ -30,19 +30,19 @@ def experiment(
     """Describe the run.
 
     Args:
-      path: of a text file with one SMILES in each line, plain or .gz.
-      num_layers: of attention and perceptron each.
-      num_heads: of attention.
-      features: channels between layers.
-      muon_learning_rate: of Muon, which moves the matrices of layers, at its peak; from there it decays to zero along a
-        cosine.
-      learning_rate: of Adam, which moves all else, likewise.
-      warmup_steps: until the peaks.
+      path: path of a text file with one SMILES per line, plain or .gz.
+      num_layers: number of layers, each of attention and a perceptron.
+      num_heads: number of attention heads.
+      features: number of channels between layers.
+      muon_learning_rate: peak learning rate of Muon, for the weight matrices of layers, which then decays to zero along
+        a cosine.
+      learning_rate: peak learning rate of Adam, for all other parameters, with the same schedule.
+      warmup_steps: number of steps until both peaks.
       steps: number of training steps.
-      batch_size: molecules in a minibatch.
+      batch_size: number of molecules in a minibatch.
     """
     molecules = data.lines(path, validation=0.1, test=0.1)
-    assert molecules.levels is not None  # a text has as many as it has characters
+    assert molecules.levels is not None  # number of distinct characters
     (length,) = molecules.spec()["x"].shape
     model = autoregressive.GPT(
         num_tokens=molecules.levels,

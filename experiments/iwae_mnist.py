@@ -3,8 +3,9 @@
 Command: genjax train experiments/iwae_mnist.py, then genjax evaluate RUN
 Reached: test log-likelihood -84.33 ± 0.11 nats per example (importance-weighted estimate of 1,000 samples, all 10,000
 images, seeds 0 and 1, standard error 0.22 each), lower bound of one sample -90.14 ± 0.14, 24 and 23 of 50 units active;
-59,000 training images; 15 min 18 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). A step alone takes 14 ms.
-With --num-importance-samples 50 it is a recipe for accelerators, not yet run on one.
+59,000 training images; 15 min 18 s beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Without other work a step
+takes 14 ms.
+With --num-importance-samples 50 this is a recipe for accelerators, not yet run on one.
 """
 
 import optax
@@ -23,13 +24,13 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_importance_samples: K of the training bound.
-      latent_dim: length of the latent vector.
+      num_importance_samples: number of importance samples of the training bound, K.
+      latent_dim: dimension of the latent vector.
       hidden: width of the two hidden layers of encoder and decoder.
-      learning_rate: of Adam, at its peak after 500 steps of warm-up; from there it decays to zero along a cosine.
-        Gradients are clipped to norm 100, which only outliers exceed.
+      learning_rate: peak learning rate of Adam, reached after 500 warm-up steps, which then decays to zero along a
+        cosine. Gradients are clipped to norm 100, which only outliers exceed.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(500, steps // 10), steps)
     return Experiment(

@@ -1,4 +1,4 @@
-"""Anomaly detection by the density of a neural spline flow, trained on normal rows alone.
+"""Anomaly detection with the density of a neural spline flow trained on normal rows only.
 
 Command: genjax train experiments/nsf_anomalies.py --table TABLE.npz --seeds 5, then
 genjax evaluate RUN --metrics detection
@@ -19,10 +19,10 @@ from genjax import Experiment, data, flow
 
 
 def read(table: str) -> data.Dataset:
-    """Read a table: an ``.npz`` file with ``X`` and ``y`` (1 for anomalies), or breast cancer, its anomalies malignant.
+    """Read a table: an ``.npz`` file with ``X`` and ``y`` (1 for anomalies), or breast cancer with malignant anomalies.
 
     Raises:
-      FileNotFoundError: where there is no such file.
+      FileNotFoundError: if the file does not exist.
     """
     if table == "breast_cancer":
         from sklearn.datasets import load_breast_cancer
@@ -50,16 +50,16 @@ def experiment(
     """Describe the run.
 
     Args:
-      table: an ``.npz`` file with ``X`` (N, D) and ``y`` (N,), 1 for anomalies; or breast_cancer.
-      num_layers: couplings.
+      table: path of an ``.npz`` file with ``X`` (N, D) and ``y`` (N,), 1 for anomalies; or breast_cancer.
+      num_layers: number of couplings.
       hidden: width of the two hidden layers of each coupling's network.
-      num_bins: of each spline.
-      noise: standard deviation of what is added to the standardized columns, many of which have few values.
-      learning_rate: of AdamW, where its cosine decay to zero begins.
-      weight_decay: of AdamW.
-      ema_decay: of the average of the parameters, which is what is evaluated.
+      num_bins: number of bins of each spline.
+      noise: standard deviation of the noise added to the standardized columns, because many have few distinct values.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch; at most all of them.
+      batch_size: number of examples in a minibatch, at most that of the data set.
     """
     rows = read(table)
     schedule = optax.cosine_decay_schedule(learning_rate, steps)

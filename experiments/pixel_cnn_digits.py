@@ -3,8 +3,9 @@
 Command: genjax train experiments/pixel_cnn_digits.py --seed 0, then genjax evaluate RUN (and seeds 1 and 2)
 Reached: 1.767 ± 0.003 bits per dimension, 78.37 ± 0.13 nats, by the gated PixelCNN; 1.842 ± 0.001, 81.70 ± 0.03 by
 PixelCNN (--model pixel_cnn); 1.730 ± 0.002, 76.74 ± 0.09 by PixelCNN++ (--model pixel_cnn_pp --dropout 0.5); all exact,
-360 test images, mean and sd of seeds 0 to 2. A run took 2 to 4 min beside other work, of PixelCNN++ 8 to 12 min, on
-2 CPU cores (AMD EPYC, jax 0.10.2). Dropout and weight decay were chosen on validation among five of the gated one.
+360 test images, mean and sd of seeds 0 to 2. A run took 2 to 4 min beside other work, 8 to 12 min for PixelCNN++, on
+2 CPU cores (AMD EPYC, jax 0.10.2). Dropout and weight decay were chosen among five settings of the gated PixelCNN on
+the validation split.
 """
 
 from typing import Literal
@@ -25,18 +26,18 @@ def experiment(
     steps: int = 1_000,
     batch_size: int = 128,
 ) -> Experiment:
-    """Describe the run. With 1,257 training images it needs all of its regularization.
+    """Describe the run. With 1,257 training images, all of the regularization is needed.
 
     Args:
-      model: which of the three.
-      features: channels of a layer.
-      num_layers: of PixelCNN and gated PixelCNN; PixelCNN++ has two resolutions and a block at each.
-      dropout: share of channels that training leaves out.
-      learning_rate: of AdamW, where its cosine decay to zero begins.
-      weight_decay: of AdamW.
-      ema_decay: of the average of the parameters, which is what is evaluated.
+      model: model, one of the three.
+      features: number of channels of each layer.
+      num_layers: number of layers of PixelCNN and gated PixelCNN; PixelCNN++ has one block at each of two resolutions.
+      dropout: dropout rate of channels.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     common = {"shape": (8, 8, 1), "levels": 17, "features": features, "dropout": dropout}
     if model == "pixel_cnn":

@@ -2,9 +2,9 @@
 
 Command: genjax train experiments/pixel_cnn_mnist.py, then genjax evaluate RUN
 Reached: 92.21 nats of negative log-mass (standard error 0.20), exact, 10,000 test images, 59,000 training images,
-seed 0; about 40 min beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2). It is a small network that sees six
-rows; on a CPU experiments/made_mnist.py is the better one.
-With --num-layers 12 --features 128 --reach 2 --dropout 0.1 --steps 100000 --batch-size 256 it is a recipe for
+seed 0; about 40 min beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2). This is a small network that
+sees six rows; on a CPU, experiments/made_mnist.py is better.
+With --num-layers 12 --features 128 --reach 2 --dropout 0.1 --steps 100000 --batch-size 256 this is a recipe for
 accelerators, not yet run on one.
 """
 
@@ -27,15 +27,15 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_layers: of each stack.
-      features: channels of a layer.
-      reach: how far one layer sees.
-      dropout: share of channels that training leaves out.
-      learning_rate: of AdamW, where its cosine decay to zero begins.
-      weight_decay: of AdamW.
-      ema_decay: of the average of the parameters, which is what is evaluated.
+      num_layers: number of layers of each stack.
+      features: number of channels of each layer.
+      reach: number of rows above, and of columns to either side, that a layer sees.
+      dropout: dropout rate of channels.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     settings = {"num_layers": num_layers, "features": features, "reach": reach, "dropout": dropout}
     schedule = optax.cosine_decay_schedule(learning_rate, steps)

@@ -3,7 +3,7 @@
 Command: genjax train experiments/pixel_rnn_digits.py --seed 0, then genjax evaluate RUN (and seeds 1 and 2)
 Reached: 1.727 ± 0.002 bits per dimension, 76.63 ± 0.10 nats, by the Diagonal BiLSTM; 1.750 ± 0.002, 77.63 ± 0.07 by the
 Row LSTM (--kind row); all exact, 360 test images, mean and sd of seeds 0 to 2. A run took 10 to 14 min beside three
-others on 2 CPU cores (AMD EPYC, jax 0.10.2), of the Row LSTM 4 to 5.
+others on 2 CPU cores (AMD EPYC, jax 0.10.2), 4 to 5 min for the Row LSTM.
 """
 
 from typing import Literal
@@ -25,19 +25,19 @@ def experiment(
     steps: int = 1_000,
     batch_size: int = 128,
 ) -> Experiment:
-    """Describe the run. With 1,257 training images it needs all of its regularization.
+    """Describe the run. With 1,257 training images, all of the regularization is needed.
 
     Args:
       kind: "row" for the Row LSTM, or "diagonal" for the Diagonal BiLSTM.
-      num_layers: of LSTMs.
-      features: channels of each LSTM's state.
-      reach: of the first convolution.
-      dropout: share of channels that training leaves out.
-      learning_rate: of AdamW, where its cosine decay to zero begins.
-      weight_decay: of AdamW.
-      ema_decay: of the average of the parameters, which is what is evaluated.
+      num_layers: number of LSTM layers.
+      features: number of channels of each LSTM's state.
+      reach: reach of the first convolution, in pixels.
+      dropout: dropout rate of channels.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
     return Experiment(

@@ -3,7 +3,7 @@
 Command: genjax train experiments/pixel_rnn_mnist.py, then genjax evaluate RUN
 Reached: 93.21 nats of negative log-mass (standard error 0.21), exact, 10,000 test images, 59,000 training images, by
 the Row LSTM, seed 0; 11 min beside three other runs on 2 CPU cores (AMD EPYC, jax 0.10.2).
-With --kind diagonal --num-layers 7 --features 16 --dropout 0.1 --steps 100000 --batch-size 256 it is a recipe for
+With --kind diagonal --num-layers 7 --features 16 --dropout 0.1 --steps 100000 --batch-size 256 this is a recipe for
 accelerators, not yet run on one.
 """
 
@@ -30,15 +30,15 @@ def experiment(
 
     Args:
       kind: "row" for the Row LSTM, or "diagonal" for the Diagonal BiLSTM.
-      num_layers: of LSTMs.
-      features: channels of each LSTM's state.
-      reach: of the first convolution.
-      dropout: share of channels that training leaves out.
-      learning_rate: of AdamW, where its cosine decay to zero begins.
-      weight_decay: of AdamW.
-      ema_decay: of the average of the parameters, which is what is evaluated.
+      num_layers: number of LSTM layers.
+      features: number of channels of each LSTM's state.
+      reach: reach of the first convolution, in pixels.
+      dropout: dropout rate of channels.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
+      ema_decay: decay of the parameters' exponential moving average, which is evaluated.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     settings = {"kind": kind, "num_layers": num_layers, "features": features, "reach": reach, "dropout": dropout}
     schedule = optax.cosine_decay_schedule(learning_rate, steps)

@@ -2,9 +2,9 @@
 
 Command: genjax train experiments/rbm_bars_and_stripes.py --seeds 5
 Reached: exact mean log-mass of the 30 images -3.447 ± 0.006 nats (mean ± sd of seeds 0 to 4), where -ln 30 = -3.401 is
-the best there is; 1 min 16 s for the five beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Persistent chains at
-one temperature stick to single images once weights are large: -3.81 ± 0.18 after 20,000 steps of 0.05, and -4.56 after
-50,000, with reconstruction errors of 3e-6.
+optimal; 1 min 16 s for the five seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Persistent chains at one
+temperature stay at single images once weights are large: -3.81 ± 0.18 after 20,000 steps at a learning rate of 0.05,
+and -4.56 after 50,000, with reconstruction errors of 3e-6.
 """
 
 from typing import Literal
@@ -26,13 +26,13 @@ def experiment(
     """Describe the run.
 
     Args:
-      negative_phase: where the samples come from that the machine unlearns.
-      num_hidden: hidden units.
-      num_steps: sweeps between two updates, but for fast weights, which take one.
-      centred: whether units have offsets.
-      learning_rate: of stochastic gradient descent, where its linear decay to zero begins.
+      negative_phase: source of the samples in the negative phase.
+      num_hidden: number of hidden units.
+      num_steps: number of Gibbs steps between two updates; fast weights take one.
+      centred: whether the units are centred by offsets.
+      learning_rate: initial learning rate of stochastic gradient descent, which decays linearly to zero.
       steps: number of training steps.
-      batch_size: examples in a minibatch; 30 are all.
+      batch_size: number of examples in a minibatch; 30 is the whole data set.
     """
     phases = {
         "persistent": boltzmann.Persistent(100, num_steps),

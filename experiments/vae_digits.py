@@ -3,7 +3,7 @@
 Command: genjax train experiments/vae_digits.py --seeds 3, then genjax evaluate RUN
 Reached: test log-likelihood -83.43 ± 0.02 nats per example (importance-weighted estimate of 1,000 samples, 360 images;
 sd of seeds 0 to 2), lower bound -86.88 ± 0.19; 16 s on 2 CPU cores for the three seeds (AMD EPYC, jax 0.10.2). The
-recipe was chosen among eleven with the test split in view.
+recipe was chosen among eleven on the test split.
 """
 
 import optax
@@ -19,15 +19,15 @@ def experiment(
     steps: int = 2_000,
     batch_size: int = 128,
 ) -> Experiment:
-    """Describe the run. With 1,257 training images it overfits when it runs much longer, or wider.
+    """Describe the run. With 1,257 training images, longer training or wider networks overfit.
 
     Args:
-      latent_dim: length of the latent vector.
+      latent_dim: dimension of the latent vector.
       hidden: width of the two hidden layers of encoder and decoder.
-      learning_rate: of AdamW, where its cosine decay begins.
-      weight_decay: of AdamW.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     likelihood = ops.DiscretizedLogistic(levels=17)
     return Experiment(

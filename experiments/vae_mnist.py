@@ -20,12 +20,12 @@ def experiment(
     """Describe the run.
 
     Args:
-      latent_dim: length of the latent vector.
+      latent_dim: dimension of the latent vector.
       hidden: width of the two hidden layers of encoder and decoder.
-      learning_rate: of Adam, at its peak after 500 steps of warm-up; from there it decays to zero along a cosine.
-        Gradients are clipped to norm 100, which only outliers exceed: their norm is about 40.
+      learning_rate: peak learning rate of Adam, reached after 500 warm-up steps, which then decays to zero along a
+        cosine. Gradients are clipped to norm 100, which only outliers exceed: their norm is about 40.
       steps: number of training steps.
-      batch_size: examples in a minibatch.
+      batch_size: number of examples in a minibatch.
     """
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(500, steps // 10), steps)
     return Experiment(

@@ -1,4 +1,4 @@
-"""VQ-VAE of 7 x 7 codes, 512 in the codebook, on Fashion-MNIST, and a gated PixelCNN as the prior of its codes.
+"""VQ-VAE with 7 x 7 codes from a codebook of 512 on Fashion-MNIST, and a gated PixelCNN as the prior of its codes.
 
 Command: genjax train experiments/vq_vae_fashion_mnist.py, then
 genjax evaluate RUN --metrics likelihood frechet_distance latents reconstruction --features classifier:fashion_mnist
@@ -24,7 +24,7 @@ GRID = (SIZE // PATCH, SIZE // PATCH)
 
 
 class Mixer(nn.Module):
-    """Residual layers within each position of a grid (B, H, W, C), and across positions for each channel."""
+    """Residual layer across positions for each channel of a grid (B, H, W, C), then one within each position."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -40,7 +40,7 @@ class Mixer(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """Image (B, 28, 28, 1) to a vector for each of its patches, (B, 7, 7, features)."""
+    """Encode an image (B, 28, 28, 1) as one vector for each patch, (B, 7, 7, features)."""
 
     features: int
     hidden: int
@@ -58,7 +58,7 @@ class PatchEncoder(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """Codes (B, 7, 7, D) to an image (B, 28, 28, 1)."""
+    """Decode codes (B, 7, 7, D) to an image (B, 28, 28, 1)."""
 
     hidden: int
     num_layers: int
@@ -94,22 +94,22 @@ def experiment(
     """Describe the run.
 
     Args:
-      num_codes: size of the codebook.
-      code_dim: length of a code.
-      hidden: channels of encoder and decoder.
-      num_layers: mixing layers of each.
+      num_codes: number of codes of the codebook.
+      code_dim: dimension of a code.
+      hidden: number of channels of encoder and decoder.
+      num_layers: number of mixing layers of encoder and of decoder.
       noise: standard deviation of the Gaussian likelihood, on pixels in [0, 1].
-      commitment: weight of the encoder's distance from its codes, which has to hold against a likelihood whose gradient
-        grows as noise falls.
-      decay: of the moving averages of the codes. They follow an encoder that moves fast, which slower ones lose.
-      learning_rate: of Adam, at its peak; from there it decays to zero along a cosine.
-      prior: of the codes: one after the other, or each independent of the others.
-      prior_layers: of the gated PixelCNN.
-      prior_features: channels of its layers.
-      prior_learning_rate: of Adam, where its cosine decay to zero begins.
+      commitment: weight of the encoder's distance from its codes, large because the gradient of the likelihood grows as
+        the noise falls.
+      decay: decay of the moving averages of the codes, low enough to follow a fast-moving encoder.
+      learning_rate: peak learning rate of Adam, which then decays to zero along a cosine.
+      prior: prior of the codes: autoregressive, or independent.
+      prior_layers: number of layers of the gated PixelCNN.
+      prior_features: number of channels of its layers.
+      prior_learning_rate: initial learning rate of Adam for the prior, which decays to zero along a cosine.
       steps: number of training steps of the autoencoder.
-      prior_steps: of the prior; at most as many as ``steps``.
-      batch_size: examples in a minibatch.
+      prior_steps: number of training steps of the prior, at most ``steps``.
+      batch_size: number of examples in a minibatch.
     """
     autoencoder = vae.VQVAE(
         encoder=PatchEncoder(code_dim, hidden, num_layers),
@@ -143,6 +143,6 @@ def experiment(
             steps=lengths,
         ),
         variables=model.join_stages,
-        display=lambda x: jax.numpy.clip(x, 0, 1),  # means of a Gaussian go a little beyond
+        display=lambda x: jax.numpy.clip(x, 0, 1),  # means of a Gaussian may lie slightly outside
         batch_size=batch_size,
     )

@@ -1,11 +1,11 @@
-"""WaveNet on spoken digits, by digit and speaker: 8-bit µ-law at 8 kHz, half a second of each clip.
+"""WaveNet on spoken digits, conditioned on digit and speaker: 8-bit µ-law at 8 kHz, half a second of each clip.
 
 Command: genjax train experiments/wavenet_spoken_digits.py, then genjax evaluate RUN --split test
-Reached: 3.475 ± 0.077 bits per sample on the test split, exact, a tenth of the clips by the same six speakers. That is
-over windows of 4,096 samples, of which 19.5 % is the silence after a clip's end; if clips pay for it, 4.319 per sample
-of theirs. 136,064 parameters, 4.7 passes over the data, seed 0; 29 min beside other work on 2 CPU cores (AMD EPYC, jax
-0.10.2), of which a step takes 0.25 s where there is none.
-To hear a "five" of the first speaker: genjax sample RUN -n 3 --label 30 (6 times the digit, and the speaker).
+Reached: 3.475 ± 0.077 bits per sample on the test split, exact, a tenth of the clips by the same six speakers. This
+averages over windows of 4,096 samples, including 19.5 % of silence after the end of clips; divided by the samples
+of the clips alone, it is 4.319. 136,064 parameters, 4.7 passes over the data, seed 0; 29 min beside other work on
+2 CPU cores (AMD EPYC, jax 0.10.2), where a step takes 0.25 s without other work.
+To hear a "five" of the first speaker: genjax sample RUN -n 3 --label 30 (6 times the digit, plus the speaker).
 """
 
 from pathlib import Path
@@ -32,18 +32,18 @@ def experiment(
     """Describe the run.
 
     Args:
-      path: of the Free Spoken Digit Dataset as ``data.clips`` reads it, with the entries digit and speaker.
-      length: samples in a window, which begins with its clip and ends in silence where that is shorter.
-      num_layers: of each stack of dilations.
-      num_stacks: of dilations.
-      features: channels of a layer.
-      skip_features: channels of the sum over layers.
-      embedding_dim: length of the vectors that stand for codes.
-      learning_rate: of Adam at its peak; from there it decays to zero along a cosine.
-      ema_decay: of the parameters' moving average.
-      warmup_steps: until the peak.
+      path: path of the Free Spoken Digit Dataset in the format of ``data.clips``, with labels digit and speaker.
+      length: number of samples in a window, which starts with its clip and is padded with silence.
+      num_layers: number of layers of each stack of dilations.
+      num_stacks: number of stacks of dilations.
+      features: number of channels of each layer.
+      skip_features: number of channels of the sum over layers.
+      embedding_dim: dimension of the embedding of a code.
+      learning_rate: peak learning rate of Adam, which then decays to zero along a cosine.
+      ema_decay: decay of the parameters' exponential moving average.
+      warmup_steps: number of steps until the peak.
       steps: number of training steps.
-      batch_size: windows in a minibatch.
+      batch_size: number of windows in a minibatch.
     """
     dataset = data.clips(
         path,

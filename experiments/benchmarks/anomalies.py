@@ -1,11 +1,11 @@
-"""Anomaly detection on tables: a neural spline flow, scikit-learn's isolation forest, and a Gaussian.
+"""Anomaly detection on tables: neural spline flow, scikit-learn's isolation forest, and a Gaussian.
 
     python experiments/benchmarks/anomalies.py [--json] [--tables TABLE.npz ...] [--repeats SEEDS]
 
-All are trained on the same normal rows, standardized, and tell the anomalies in test from the normal rows held out:
-area under the ROC curve, mean ± sd over seeds. The flow is ``experiments/nsf_anomalies.py`` as it stands, its seeds
-trained side by side; the forest has scikit-learn's settings; the Gaussian has the full covariance of the rows (and one
-ten-thousandth of their variance added), and no seeds. Without ``--tables`` it is breast cancer, which scikit-learn has.
+All are trained on the same standardized normal rows, and separate the anomalies of the test split from its normal rows:
+area under the ROC curve, mean ± sd over seeds. The flow is ``experiments/nsf_anomalies.py`` unchanged, with its seeds
+trained in parallel; the forest has scikit-learn's default settings; the Gaussian has the full covariance of the rows,
+plus one ten-thousandth of their variance, and no seeds. The default table is breast cancer from scikit-learn.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from nsf_anomalies import experiment
 from genjax import metrics
 from genjax.runner import train
 
-RIDGE = 1e-4  # keeps columns that follow from others from a singular covariance
+RIDGE = 1e-4  # avoids a singular covariance of linearly dependent columns
 
 
 def of_flow(table: str, seeds: int) -> list[float]:
-    """AUROC of each seed."""
+    """Return the AUROC of each seed."""
     run = train(experiment(table=table), seeds=seeds)
     return list(run.evaluate(jax.random.key(0), metrics=["detection"])["auroc"].replicas)
 
 
 def of_forest(normal: np.ndarray, x: np.ndarray, label: np.ndarray, seeds: int) -> list[float]:
-    """AUROC of each seed."""
+    """Return the AUROC of each seed."""
     from sklearn.ensemble import IsolationForest
 
     forests = [IsolationForest(random_state=seed).fit(normal) for seed in range(seeds)]
-    return [metrics.detection(-forest.score_samples(x), label)["auroc"] for forest in forests]
+    return [metrics.detection_metrics(-forest.score_samples(x), label)["auroc"] for forest in forests]
 
 
 def of_gaussian(normal: np.ndarray, x: np.ndarray, label: np.ndarray) -> list[float]:
-    """AUROC of the Mahalanobis distance."""
+    """Return the AUROC of the Mahalanobis distance."""
     centre, covariance = normal.mean(axis=0), np.cov(normal.T) + RIDGE * np.eye(normal.shape[1])
     offset = (x - centre).astype(np.float64)
     distance = np.sum(offset * np.linalg.solve(covariance, offset.T).T, axis=1)
-    return [metrics.detection(distance, label)["auroc"]]
+    return [metrics.detection_metrics(distance, label)["auroc"]]
 
 
 def main() -> None:
-    """Measure and print."""
-    tables = {"nargs": "+", "default": ["breast_cancer"], "help": "files with X and y, or breast_cancer"}
+    """Run the benchmark and print its rows."""
+    tables = {"nargs": "+", "default": ["breast_cancer"], "help": ".npz files with X and y, or breast_cancer"}
     options = arguments(__doc__ or "", repeats=5, tables=tables)
     for table in options.tables:
         splits = experiment(table=table).data.splits
@@ -60,13 +60,13 @@ def main() -> None:
             np.asarray(splits[split].take(np.arange(len(splits[split])))["x"]) for split in ("train", "test")
         )
         label = np.asarray(splits["test"].take(np.arange(len(test)))["label"])
-        found = {
+        results = {
             "neural spline flow": of_flow(table, options.repeats),
             "isolation forest": of_forest(normal, test, label, options.repeats),
             "Gaussian": of_gaussian(normal, test, label),
         }
         shape = f"{len(normal)} x {normal.shape[1]} normal rows, {int(label.sum())} anomalies of {len(test)} in test"
-        for method, values in found.items():
+        for method, values in results.items():
             row = {
                 "table": Path(table).stem,
                 "method": method,

@@ -1,19 +1,20 @@
-"""Likelihoods of restricted Boltzmann machines: against scikit-learn's on digits, and annealing against enumeration.
+"""Likelihoods of RBMs: genjax against scikit-learn on digits, and annealed importance sampling against enumeration.
 
     python experiments/benchmarks/boltzmann_likelihood.py [--json] [--repeats SEEDS] [--hidden 20 100]
 
-Digits: ``data.digits`` with its split, a pixel being 1 where grey is at least 8 of 16. All train on the same 1,250 rows
-in the same order, 100 epochs of minibatches of 10, by persistent contrastive divergence of one sweep of 10 chains, as
-scikit-learn's ``BernoulliRBM.fit`` does. (There chains outweigh the data of a last minibatch that is not whole, hence
-not 1,257 rows.) The learning rate of each is the best of a grid by the mean log-likelihood of the validation split over
-the seeds; then the mean log-likelihood of the test split is told, mean ± sd over the seeds. One function scores all:
-exactly for 20 hidden units, and else by annealed importance sampling of 200 particles over 1,000 temperatures. genjax's
-machines are centred; plain ones are not, which leaves scikit-learn's arithmetic but for where it starts. Rates stay, as
-scikit-learn's does, or fall linearly to zero, as in ``experiments``, which ``fit`` does not offer: a plain machine
-whose rate falls shows what a loop of ``partial_fit`` could gain by it.
+Digits: ``data.digits`` with its splits; a pixel is 1 if its grey level is at least 8 of 16. All models train on the
+same 1,250 rows in the same order, for 100 epochs of minibatches of 10, by persistent contrastive divergence with one
+Gibbs step of 10 chains, as in scikit-learn's ``BernoulliRBM.fit``. (It gives chains more weight than data in an
+incomplete last minibatch, hence not 1,257 rows.) The learning rate of each model is the best of a grid by the mean
+log-likelihood of the validation split over the seeds; the mean log-likelihood of the test split is reported, mean ± sd
+over the seeds. One function scores all models: exactly for 20 hidden units, otherwise by annealed importance sampling
+with 200 particles over 1,000 temperatures. The models of genjax are centred, and the plain ones are not; these match
+the arithmetic of scikit-learn except for the initialization. The learning rate is constant, as in scikit-learn, or
+decays linearly to zero, as in ``experiments``, which ``fit`` does not support: the plain model with decay shows what a
+loop of ``partial_fit`` could gain.
 
-Annealing: of the machine of 20 hidden units of the first seed, rate falling, 100 times with keys of their own; how
-often the exact log Z is in the 99 % interval.
+Annealing: 100 runs with independent keys on the model with 20 hidden units, first seed and decaying learning rate; how
+often the 99 % interval contains the exact log Z.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ SHAPE, THRESHOLD, TRAIN = (64,), 8, 1_250
 BATCH, EPOCHS = 10, 100
 STEPS = EPOCHS * TRAIN // BATCH
 RATES = (0.3, 0.1, 0.03, 0.01, 0.003)
-EXACTLY = 20  # hidden units
+EXACTLY = 20  # largest number of hidden units scored by enumeration
 SCORING, ANNEALING = (200, 1_000), (500, 1_000)  # particles and temperatures
-ANNEALED = 100  # times
+ANNEALED = 100  # runs
 UNITS = boltzmann.Binary()
 GENJAX, FALLING = "genjax", "genjax, falling"
-RECIPES = {  # whether centred, and the rate at the end as a share of that at the start
+RECIPES = {  # whether centred, and the final learning rate relative to the initial one
     GENJAX: (True, 1.0),
     FALLING: (True, 0.0),
     "genjax, plain": (False, 1.0),
@@ -51,14 +52,14 @@ RECIPES = {  # whether centred, and the rate at the end as a share of that at th
 
 
 def split(name: str) -> jax.Array:
-    """Return binary rows."""
+    """Return the binary rows of a split."""
     source = digits().splits[name]
     x = source.take(np.arange(len(source)))["x"].reshape(-1, *SHAPE)
     return jnp.asarray(x >= THRESHOLD, jnp.float32)
 
 
 def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array, jax.Array], boltzmann.Layers]:
-    """Return what trains, from a seed and a learning rate."""
+    """Return a function that trains an RBM, given a seed and a learning rate."""
     centred, last = RECIPES[recipe]
     model = boltzmann.RBM(
         shape=SHAPE, num_hidden=num_hidden, negative_phase=boltzmann.Persistent(BATCH), centred=centred
@@ -82,7 +83,7 @@ def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array
 
 
 def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzmann.Layers:
-    """Train scikit-learn's."""
+    """Train scikit-learn's RBM."""
     rbm = BernoulliRBM(num_hidden, learning_rate=rate, batch_size=BATCH, n_iter=EPOCHS, random_state=seed).fit(x)
     return boltzmann.Layers(
         weights=jnp.asarray(rbm.components_.T),
@@ -94,14 +95,14 @@ def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzman
 def annealed(
     layers: boltzmann.Layers, base: jax.Array, key: jax.Array, counts: tuple[int, int], **options: Any
 ) -> boltzmann.LogPartition:
-    """Anneal so many particles over so many temperatures."""
+    """Run annealed importance sampling with ``counts`` particles and temperatures."""
     return boltzmann.annealed_importance(
         layers, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
     )
 
 
 def log_partition(layers: boltzmann.Layers, base: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return log Z, and half of its interval."""
+    """Return log Z and the half-width of its interval."""
     if layers.weights.shape[1] <= EXACTLY:
         return boltzmann.log_partition(layers), jnp.zeros(())
     found = annealed(layers, base, jax.random.key(0), SCORING)
@@ -109,19 +110,19 @@ def log_partition(layers: boltzmann.Layers, base: jax.Array) -> tuple[jax.Array,
 
 
 def log_partition_backwards(layers: boltzmann.Layers, base: jax.Array, x: jax.Array) -> jax.Array:
-    """Return log Z from the other end, whose particles come from rows."""
+    """Return the backward estimate of log Z, with particles started from rows."""
     v = sweeps(machine(layers), jax.random.key(1), x[: SCORING[0]], 1_000)
     return annealed(layers, base, jax.random.key(2), SCORING, backwards_from=v).value
 
 
 class Result(NamedTuple):
-    """Of the best learning rate.
+    """Result for the best learning rate.
 
     Attributes:
-      rate: the learning rate.
-      machines: of each seed.
-      test: log-likelihood of each seed.
-      half: of the widest interval.
+      rate: learning rate.
+      machines: model of each seed.
+      test: test log-likelihood of each seed.
+      half: half-width of the widest interval.
     """
 
     rate: float
@@ -134,7 +135,7 @@ class Result(NamedTuple):
 
 
 def best(grid: Sequence[Sequence[boltzmann.Layers]], base: jax.Array) -> Result:
-    """Choose among machines of each learning rate and seed by validation, and score those on test."""
+    """Choose the learning rate on the validation split, and score its models on the test split."""
     validation, test, estimate, score = split("validation"), split("test"), jax.jit(log_partition), jax.jit(log_masses)
     scores, halves = np.zeros((2, len(grid), len(grid[0]))), np.zeros((len(grid), len(grid[0])))
     for place in np.ndindex(*halves.shape):
@@ -146,12 +147,12 @@ def best(grid: Sequence[Sequence[boltzmann.Layers]], base: jax.Array) -> Result:
 
 
 def log_masses(layers: boltzmann.Layers, x: jax.Array) -> jax.Array:
-    """Return the mean log-mass of rows, but for log Z."""
+    """Return the mean unnormalized log-mass of rows."""
     return jnp.mean(log_of_visible(machine(layers), x))
 
 
 def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
-    """Train, choose the rates and score; also return the machine that annealing is measured on."""
+    """Train, choose the learning rates and score; also return the model for the annealing benchmark."""
     x = split("train")[:TRAIN]
     base, rows_of_rival = UNITS.bias(x), np.asarray(x)
     rival = best([[of_rival(rows_of_rival, num_hidden, seed, rate) for seed in range(seeds)] for rate in RATES], base)
@@ -164,9 +165,7 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
     if num_hidden > EXACTLY:
         results, other = (rival, *found.values()), jax.jit(log_partition_backwards)
         apart = [log_partition(r.machines[0], base)[0] - other(r.machines[0], base, x) for r in results]
-        how = (
-            f"intervals of ± {max(r.half for r in results):.2f} at most, ends {max(map(abs, apart)):.2f} apart at most"
-        )
+        how = f"intervals at most ± {max(r.half for r in results):.2f}, ends at most {max(map(abs, apart)):.2f} apart"
     rows = [
         Row(
             f"{num_hidden} hidden, nats: {recipe} - scikit-learn",
@@ -183,12 +182,12 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
     }
     seconds = interleaved(contestants, repeats=3)
     times = f"{milliseconds(seconds['rival'])}; {milliseconds(seconds['genjax'])}, {STEPS:,} steps without compilation"
-    label = f"{num_hidden} hidden, steps a second: genjax / scikit-learn"
+    label = f"{num_hidden} hidden, steps per second: genjax / scikit-learn"
     return [*rows, Row(label, ratio(seconds, "rival", "genjax"), "-", times)], found[FALLING].machines[0]
 
 
 def anneal(layers: boltzmann.Layers) -> list[Row]:
-    """Count the intervals that hold log Z."""
+    """Measure how often intervals contain log Z."""
     base, exact = UNITS.bias(split("train")), float(boltzmann.log_partition(layers))
     run = jax.jit(
         lambda keys: jax.lax.map(lambda key: annealed(layers, base, key, ANNEALING)._replace(v=jnp.zeros(())), keys)
@@ -198,18 +197,18 @@ def anneal(layers: boltzmann.Layers) -> list[Row]:
     inside, widths = (low <= exact) & (exact <= high), high - low
     errors = f"exact {exact:.3f}; errors {np.mean(values - exact):+.4f} ± {np.std(values, ddof=1):.4f} nats"
     count, temperatures = ANNEALING
-    effective = f"of which {np.min(found.num_effective):.0f} to {np.max(found.num_effective):.0f} effective"
+    effective = f"{np.min(found.num_effective):.0f} to {np.max(found.num_effective):.0f} effective"
     how = f"{count} particles, {effective}, {temperatures:,} temperatures"
     return [
-        Row(f"share of {ANNEALED} intervals of 99 % that hold log Z", float(inside.mean()), ">= 0.98", errors),
-        Row("their width: mean, nats", float(widths.mean()), "<= 0.2", how),
-        Row("their width: largest, nats", float(widths.max()), "<= 0.2", how),
+        Row(f"fraction of {ANNEALED} 99 % intervals that contain log Z", float(inside.mean()), ">= 0.98", errors),
+        Row("interval width: mean, nats", float(widths.mean()), "<= 0.2", how),
+        Row("interval width: largest, nats", float(widths.max()), "<= 0.2", how),
     ]
 
 
 def main() -> None:
-    """Measure and print."""
-    hidden = {"nargs": "+", "type": int, "default": [20, 100], "help": "hidden units"}
+    """Run the benchmark and print its rows."""
+    hidden = {"nargs": "+", "type": int, "default": [20, 100], "help": "numbers of hidden units"}
     options = arguments(__doc__ or "", repeats=5, hidden=hidden)
     for num_hidden in options.hidden:
         rows, layers = compare(num_hidden, options.repeats)

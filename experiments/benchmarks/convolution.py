@@ -1,10 +1,10 @@
-"""Speed of training a convolutional network inside a compiled loop: Linen's convolutions, and eager PyTorch.
+"""Speed of training a convolutional network in a compiled loop, against Linen's convolutions and eager PyTorch.
 
     python experiments/benchmarks/convolution.py [--json]
 
-The same residual network of five convolutions, 32 channels of 14 x 14 pixels, batch of 64, squared error, plain
-gradient descent, in the same process on two threads, in turns. genjax runs its steps as one ``lax.scan`` in a compiled
-function, with ``nets.Conv``; the same program with ``flax.linen.Conv`` in its place; PyTorch one step after the other.
+The same residual network of five convolutions, with 32 channels of 14 x 14 pixels, a batch of 64, squared error and
+plain gradient descent, in the same process on two threads, in turns. genjax runs its steps as one ``lax.scan`` in a
+compiled function with ``nets.Conv``; Linen is the same program with ``flax.linen.Conv``; PyTorch runs step by step.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from report import Row, arguments, interleaved, milliseconds, print_rows, ratio
 from genjax import nets
 
 SHAPE, CHANNELS, NUM_LAYERS, RATE, NUM_STEPS = (64, 14, 14), 32, 5, 1e-4, 4
-Chunk = Callable[[], object]  # takes NUM_STEPS steps and waits for them
+Chunk = Callable[[], object]  # runs NUM_STEPS steps and waits for them
 
 
 def images() -> np.ndarray:
-    """The same for all."""
+    """Return the images of all contestants."""
     return np.random.default_rng(0).standard_normal((*SHAPE, CHANNELS), np.float32)
 
 
 class Network(nn.Module):
-    """Residual layers of one convolution."""
+    """Residual layers of one convolution each."""
 
     conv: Any
 
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 def of_jax(conv: Any) -> Chunk:
-    """Steps with one or the other class of convolutions."""
+    """Return training steps in JAX with a class of convolutions."""
     net, x = Network(conv), jnp.asarray(images())
     variables = net.init(jax.random.key(0), x)
 
@@ -62,7 +62,7 @@ def of_jax(conv: Any) -> Chunk:
 
 
 def of_torch() -> Chunk:
-    """The same in eager PyTorch."""
+    """Return the same training steps in eager PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(2)
@@ -83,7 +83,7 @@ def of_torch() -> Chunk:
 
 
 def timed(chunk: Chunk) -> Callable[[], float]:
-    """Return a contestant that reports seconds a step."""
+    """Return a contestant that reports seconds per step."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -94,7 +94,7 @@ def timed(chunk: Chunk) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=5)
     contestants = {"genjax": timed(of_jax(nets.Conv)), "linen": timed(of_jax(nn.Conv))}
     if importlib.util.find_spec("torch") is not None:

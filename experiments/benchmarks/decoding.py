@@ -1,12 +1,12 @@
-"""Speed of drawing images pixel by pixel: cached steps against recomputing everything, and against naive PyTorch.
+"""Speed of sampling images pixel by pixel: cached steps against full recomputation and naive PyTorch.
 
     python experiments/benchmarks/decoding.py [--json]
 
-Sixteen images of each model in the same process on two threads, in turns: gated PixelCNN of 8 layers and 64 channels,
-MADE of 2 x 500 units and PixelRNNs of 2 layers on binary images of 28 x 28 pixels, PixelCNN++ of 3 resolutions, 2
-blocks and 64 channels on colours of 32 x 32. "Recomputing" is the whole network for every pixel, compiled, in one loop;
-PyTorch is the gated network, eager, as its users write it. Both take the same time for every pixel, so that some pixels
-of the first row are timed, and counted for all.
+Sixteen images of each model, in the same process on two threads, in turns: gated PixelCNN with 8 layers and 64
+channels, MADE with 2 x 500 units and PixelRNNs with 2 layers on binary images of 28 x 28 pixels, and PixelCNN++ with 3
+resolutions, 2 blocks and 64 channels on colour images of 32 x 32. "Recomputed" runs the whole network for every pixel
+in one compiled loop; PyTorch is the gated network in eager mode, as its users write it. Both take equal time for every
+pixel, so that a few pixels of the first row are timed and extrapolated to all.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MODELS = {
 
 
 def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
-    """Seconds for all images by cached steps, and by the whole network for every pixel, of which so many are timed."""
+    """Return seconds for all images with cached steps, and with full recomputation, extrapolated from a few pixels."""
     height, width, channels = model.shape
     variables = jax.jit(model.init)(jax.random.key(0), {"x": jnp.zeros((1, *model.shape), jnp.int32)})
     cached = jax.jit(lambda variables, key: model.sample(variables, key, IMAGES))
     sampling = autoregressive.Sampling()
 
     def outputs_of(params: Any, x: jax.Array, column: jax.Array) -> jax.Array:
-        """The whole network on all pixels, of which one is used."""
+        """Run the whole network on all pixels and use one."""
         inputs = x.astype(jnp.float32) / (model.levels - 1)
         if isinstance(model, autoregressive.MADE):
             net = nets.MADE(model.features, 1, model.activation, residual=model.residual)
@@ -75,7 +75,7 @@ def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
 
 
 def of_torch() -> Callable[[], float]:
-    """Seconds for all images, the whole network for every pixel."""
+    """Return seconds for all images, with the whole network for every pixel."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
 
@@ -119,7 +119,7 @@ def of_torch() -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=3)
     targets = {("gated PixelCNN", "recomputed"): ">= 30", ("gated PixelCNN", "torch"): ">= 20"}
     targets |= {("PixelCNN++", "recomputed"): ">= 50"}

@@ -1,20 +1,20 @@
-"""Speed of a U-Net of diffusion, in training and in sampling, against that of diffusers in eager PyTorch.
+"""Speed of a diffusion U-Net in training and sampling, against diffusers in eager PyTorch.
 
     python experiments/benchmarks/diffusion.py [--json]
 
-Images of 28 x 28 x 1, 32 channels times 1, 2 and 2, two blocks at each height and no attention, in the same process on
-two cores, in turns. (Where other work runs, ``taskset -c 0`` before the command is fairer: one thread, as PyTorch's
-wait for each other in every operation.) Training: predicting the noise at random times, Adam, batches of 32;
-genjax runs its steps as one ``lax.scan`` in a compiled function, PyTorch one after the other, with the fused Adam.
-Sampling: 16 images in 50 steps of DDIM; one compiled program against the loop with ``DDIMScheduler``. PyTorch has its
-images channels last, with which its forward pass is quicker by a tenth and its training step as quick.
+Images of 28 x 28 x 1, 32 channels times 1, 2 and 2, two blocks at each resolution and no attention, in the same process
+on two cores, in turns. (On a machine with other work, prefix the command with ``taskset -c 0`` for a fairer comparison
+on one thread, because threads of PyTorch wait for each other in every operation.) Training: noise prediction at random
+times, Adam, batches of 32; genjax runs its steps as one ``lax.scan`` in a compiled function, PyTorch step by step with
+the fused Adam. Sampling: 16 images with 50 steps of DDIM; one compiled program against a loop with ``DDIMScheduler``.
+PyTorch uses channels-last images, which make its forward pass a tenth faster and leave its training step as fast.
 
-PyTorch has a thread for each core. XLA computes convolutions of up to 64 channels on one thread, however many there
-are, so that genjax has a JAX device for each core, and batches are split over them, as ``JAX_NUM_CPU_DEVICES=2 genjax
-train`` does; with 1, this measures without.
+PyTorch has one thread per core. XLA computes convolutions of up to 64 channels on one thread, however many there are;
+genjax therefore has one JAX device per core and splits batches over them, as ``JAX_NUM_CPU_DEVICES=2 genjax train``
+does; set it to 1 to measure without.
 
-What the loops cost is measured too: sampling against 50 calls of the compiled denoiser, and a scanned training step
-against the compiled loss and gradient alone.
+The cost of the loops is measured as well: sampling against 50 calls of the compiled denoiser, and a scanned training
+step against the compiled loss and gradient alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Contestants = dict[str, Callable[[], float]]
 
 
 def of_genjax(data: np.ndarray) -> tuple[Contestants, int]:
-    """Seconds of training steps, of loss and gradient alone, of samples and of the denoiser; number of parameters."""
+    """Return timed contestants (training, loss and gradient, sampling, denoiser) and the number of parameters."""
     placement = Placement()
     keys = list(placement.replicate(jax.random.split(jax.random.key(1), STEPS)))
     batches = [placement.shard(x, axis=0) for x in data]
@@ -78,7 +78,7 @@ def of_genjax(data: np.ndarray) -> tuple[Contestants, int]:
 
 
 def of_torch(data: np.ndarray) -> tuple[Contestants, int]:
-    """Seconds of training steps and of samples; number of parameters."""
+    """Return timed contestants (training, sampling) and the number of parameters."""
     import torch  # pyright: ignore[reportMissingImports]
     from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel  # pyright: ignore
 
@@ -117,7 +117,7 @@ def of_torch(data: np.ndarray) -> tuple[Contestants, int]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=5)
     data = np.random.default_rng(0).standard_normal((STEPS, BATCH, *SHAPE), np.float32)
     contestants, ours = of_genjax(data)

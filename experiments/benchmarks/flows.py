@@ -3,10 +3,10 @@
     python experiments/benchmarks/flows.py [--json]
 
 The same architectures in the same process on two threads, in turns: neural spline flow with 8 couplings of 8 bins and
-masked autoregressive flow with 5 layers, hidden widths 128-128, ReLU; batch of 512 standard normal vectors in memory,
+masked autoregressive flow with 5 layers, hidden widths 128-128, ReLU; a batch of 512 standard normal vectors in memory,
 maximum likelihood, Adam; then 512 samples. genjax runs its steps as one ``lax.scan`` in a compiled function, flowjax
-its own compiled step one by one as its ``fit_to_data`` does, zuko eager PyTorch with the fused Adam, the fastest that
-it has. flowjax's layers are scanned as its constructors make them.
+runs its own compiled step in a loop as in its ``fit_to_data``, and zuko runs eager PyTorch with the fused Adam, its
+fastest. The layers of flowjax are scanned, as built by its constructors.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ NUM_EXAMPLES, BATCH_SIZE, LEARNING_RATE, HIDDEN = 4_096, 512, 1e-3, (128, 128)
 NUM_COUPLINGS, NUM_BINS, BOUND, NUM_MAF = 8, 8, 4.0, 5
 NUM_STEPS, NUM_DRAWS = 10, 3
 DIMS = (21, 63)
-Chunk = Callable[[], object]  # takes NUM_STEPS steps, or NUM_DRAWS batches of samples, and waits for them
+Chunk = Callable[[], object]  # runs NUM_STEPS steps, or draws NUM_DRAWS batches of samples, and waits for them
 
 
 def examples(dim: int) -> np.ndarray:
-    """Data, the same for all libraries."""
+    """Return the data of all libraries."""
     return np.random.default_rng(0).standard_normal((NUM_EXAMPLES, dim), np.float32)
 
 
 def of_genjax(kind: str, dim: int) -> tuple[Chunk, Chunk]:
-    """Training steps and samples."""
+    """Return training steps and sampling with genjax."""
     if kind == "nsf":
         model = flow.neural_spline_flow(
             shape=(dim,), num_layers=NUM_COUPLINGS, hidden=HIDDEN, num_bins=NUM_BINS, bound=BOUND
@@ -68,7 +68,7 @@ def of_genjax(kind: str, dim: int) -> tuple[Chunk, Chunk]:
 
 
 def of_flowjax(kind: str, dim: int) -> tuple[Chunk, Chunk]:
-    """The same with flowjax."""
+    """Return training steps and sampling with flowjax."""
     import equinox as eqx  # pyright: ignore[reportMissingImports]
     import flowjax.bijections  # pyright: ignore[reportMissingImports]
     import flowjax.distributions  # pyright: ignore[reportMissingImports]
@@ -115,12 +115,12 @@ def of_flowjax(kind: str, dim: int) -> tuple[Chunk, Chunk]:
 
 
 def of_zuko(kind: str, dim: int) -> tuple[Chunk, Chunk]:
-    """The same with zuko."""
+    """Return training steps and sampling with zuko."""
     import torch  # pyright: ignore[reportMissingImports]
     import zuko  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(2)
-    if kind == "nsf":  # its NSF is autoregressive unless it has two passes, which are a coupling
+    if kind == "nsf":  # zuko's NSF is autoregressive unless passes=2, which makes it a coupling
         model = zuko.flows.NSF(dim, bins=NUM_BINS, transforms=NUM_COUPLINGS, hidden_features=HIDDEN, passes=2)
     else:
         model = zuko.flows.MAF(dim, transforms=NUM_MAF, hidden_features=HIDDEN)
@@ -143,7 +143,7 @@ def of_zuko(kind: str, dim: int) -> tuple[Chunk, Chunk]:
 
 
 CONTESTANTS = {"genjax": of_genjax, "flowjax": of_flowjax, "zuko": of_zuko}
-# (model, what, rival) -> the least ratio to reach
+# (model, operation, rival) -> target ratio
 TARGETS = {
     ("nsf", "step", "flowjax"): ">= 1.5",
     ("nsf", "step", "zuko"): ">= 3",
@@ -156,7 +156,7 @@ TARGETS = {
 
 
 def timed(chunk: Chunk, count: int) -> Callable[[], float]:
-    """Return a contestant that reports seconds a step, or a batch of samples."""
+    """Return a contestant that reports seconds per step or per batch of samples."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -167,7 +167,7 @@ def timed(chunk: Chunk, count: int) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=7)
     rivals = [name for name in ("flowjax", "zuko") if importlib.util.find_spec(name) is not None]
     if not rivals:

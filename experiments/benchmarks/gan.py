@@ -1,15 +1,15 @@
-"""Speed of an adversarial training step against eager PyTorch, and its cost against the same step written by hand.
+"""Speed of an adversarial training step against eager PyTorch, and its cost against the same step by hand.
 
     python experiments/benchmarks/gan.py [--json]
 
-Both players are perceptrons of three layers of 256 units, with 16 latent dimensions, on batches of 256 of the 25
-Gaussians, in the same process on two threads, in turns. A step is a turn of each player on one minibatch, with the
-non-saturating loss and Adam. genjax runs its steps as one ``lax.scan`` in a compiled function; PyTorch runs them one by
-one, as its users write them, with the fused Adam.
+Both networks are perceptrons with three layers of 256 units, with 16 latent dimensions, on batches of 256 of the 25
+Gaussians, in the same process on two threads, in turns. A step updates each network once on one minibatch, with the
+non-saturating loss and Adam. genjax runs its steps as one ``lax.scan`` in a compiled function; PyTorch runs step by
+step, as its users write it, with the fused Adam.
 
-The cost is what XLA counts of floating-point operations in the compiled step. By hand the step has a forward and a
-backward pass of the discriminator over data and samples, a forward pass of the generator before it, and forward and
-backward passes of both for the generator's turn, where the discriminator's parameters need no gradients.
+The cost is the number of floating-point operations that XLA counts in the compiled step. The step by hand has a forward
+pass of the generator, a forward and a backward pass of the discriminator over data and samples, and forward and
+backward passes of both networks for the generator, without gradients of the discriminator's parameters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ADAM = optax.adam(LEARNING_RATE, b1=0.5)
 
 
 def of_torch(data: np.ndarray) -> Callable[[], float]:
-    """Seconds of a step."""
+    """Return a contestant that reports seconds per step."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
     from torch.nn import functional as fn  # pyright: ignore[reportMissingImports]
@@ -77,7 +77,7 @@ def of_torch(data: np.ndarray) -> Callable[[], float]:
 
 
 def by_hand(params: Any, opt_state: Any, key: jax.Array, x: jax.Array) -> Any:
-    """A step without the library: the two turns, each with a gradient of what it moves."""
+    """Run a step without the library: one update of each network, with the gradient of its own parameters."""
 
     def generate(params: Any, key: jax.Array) -> jax.Array:
         return MODEL.generator.apply({"params": params}, jax.random.normal(key, (BATCH, LATENT_DIM)))
@@ -95,8 +95,8 @@ def by_hand(params: Any, opt_state: Any, key: jax.Array, x: jax.Array) -> Any:
     fake = generate(params["generator"], first)
 
     def discriminator_loss(own: Any) -> jax.Array:
-        real, told = jnp.split(judge(own, jnp.concatenate([x, fake])), 2)
-        return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(told))
+        real, generated = jnp.split(judge(own, jnp.concatenate([x, fake])), 2)
+        return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(generated))
 
     update("discriminator", discriminator_loss)
     update("generator", lambda own: jnp.mean(jax.nn.softplus(-judge(params["discriminator"], generate(own, second)))))
@@ -104,7 +104,7 @@ def by_hand(params: Any, opt_state: Any, key: jax.Array, x: jax.Array) -> Any:
 
 
 def cost_ratio() -> float:
-    """Floating-point operations of a learner's step over those of the step by hand."""
+    """Return the floating-point operations of a learner's step relative to the step by hand."""
     learner = gradient_learner(MODEL, ADAM)
     key, x = jax.random.key(0), jnp.zeros((BATCH, 2))
     state = learner.init(key, {"x": x})
@@ -118,14 +118,14 @@ def cost_ratio() -> float:
 
 
 def flops(program: jax.stages.Compiled) -> float:
-    """Floating-point operations that XLA counts."""
+    """Return the number of floating-point operations that XLA counts."""
     cost = program.cost_analysis()
     assert cost is not None
     return cost["flops"]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=7)
     data = np.asarray(synthetic.GaussianGrid().sample(jax.random.key(0), STEPS * BATCH)).reshape(STEPS, BATCH, 2)
     rows = [Row("operations of a step: genjax / by hand", cost_ratio(), "<= 1.02", "the same step, compiled")]

@@ -2,16 +2,16 @@
 
     python experiments/benchmarks/gan_stability.py [--json] [--repeats 8] [--steps 3000] [--only hinge]
 
-Every cell of the table trains as many runs as there are seeds, in one program by ``vmap``: perceptrons of two layers of
-128 units, 16 latent dimensions, batches of 128, a turn of each player a step, Adam (β₁ = 0.5) at 10⁻³ for all. 10,000
-samples of each run tell
+Each cell of the table trains one run per seed, in one program by ``vmap``: perceptrons with two layers of 128 units, 16
+latent dimensions, batches of 128, one update of each network per step, Adam (β₁ = 0.5) with a learning rate of 10⁻³.
+Metrics use 10,000 samples of each run:
 
-* modes: how many of the 8 have a sample within three standard deviations (0.02);
-* quality: the share of samples that lie there;
-* diverged: how many runs ended with numbers that are not finite; they count as no modes and no quality;
+* modes: number of the 8 modes with a sample within three standard deviations (0.02);
+* quality: fraction of samples that lie within three standard deviations of a mode;
+* diverged: number of runs that ended with values that are not finite, which count as zero modes and zero quality.
 
-means over the runs, ± their standard deviation. Samples are those of the last step, without averages of parameters and
-with a learning rate that stays, so that what is seen is the game itself.
+Values are means over the runs, ± their standard deviation. Samples are those of the last step, without averaged
+parameters and with a constant learning rate, to show the dynamics of the game itself.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ OBJECTIVES: Mapping[str, gan.AdversarialLoss] = {
 
 
 def jittered(key: jax.Array, x: jax.Array) -> jax.Array:
-    """What a consistent discriminator is to overlook: noise as wide as a mode."""
+    """Add noise as wide as a mode, the augmentation for the consistency penalty."""
     return x + RING.scale * jax.random.normal(key, x.shape)
 
 
 class Regularizer(NamedTuple):
-    """What is added to an objective: fields of the model, the discriminator's normalization, or a limit."""
+    """A regularizer: fields of the model, normalization of the discriminator, or a limit of its parameters."""
 
     fields: Mapping[str, Any] = {}
     normalization: Any = None
@@ -71,7 +71,7 @@ REGULARIZERS: Mapping[str, Regularizer] = {
 
 
 class Cell(NamedTuple):
-    """What runs reached, each (K,)."""
+    """Metrics of K runs, shape (K,) each."""
 
     modes: np.ndarray
     quality: np.ndarray
@@ -80,16 +80,16 @@ class Cell(NamedTuple):
 
 def trained(objective: str, regularizer: str, *, num_seeds: int, steps: int) -> Cell:
     """Train one cell of the table."""
-    chosen = REGULARIZERS[regularizer]
+    settings = REGULARIZERS[regularizer]
     model = gan.GAN(
         latent_dim=LATENT_DIM,
         generator=gan.MLPGenerator(WIDTHS, output_shape=(2,)),
-        discriminator=gan.MLPDiscriminator(WIDTHS, normalization=chosen.normalization),
+        discriminator=gan.MLPDiscriminator(WIDTHS, normalization=settings.normalization),
         adversarial_loss=OBJECTIVES[objective],
-        **chosen.fields,
+        **settings.fields,
     )
     adam = optax.adam(LEARNING_RATE, b1=0.5)
-    critic = adam if chosen.clip is None else optax.chain(adam, clip_params(chosen.clip))
+    critic = adam if settings.clip is None else optax.chain(adam, clip_params(settings.clip))
     learner = gradient_learner(model, {"discriminator": critic, "generator": adam})
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -109,28 +109,28 @@ def trained(objective: str, regularizer: str, *, num_seeds: int, steps: int) -> 
 
 
 def main() -> None:
-    """Train all cells, and print the table as it grows."""
+    """Train all cells and print the table row by row."""
     more = {
-        "steps": {"type": int, "default": 3_000, "help": "of training"},
-        "only": {"default": "", "help": "train only cells whose objective or regularizer has this in its name"},
+        "steps": {"type": int, "default": 3_000, "help": "number of training steps"},
+        "only": {"default": "", "help": "train only cells whose objective or regularizer contains this"},
     }
     options = arguments(__doc__ or "", repeats=8, **more)
     cells = [(o, r) for o in OBJECTIVES for r in REGULARIZERS if options.only in f"{o} {r}"]
     if not cells:
         sys.exit(f"only is {options.only!r}, but names are {', '.join([*OBJECTIVES, *REGULARIZERS])}")
-    tell: Callable[[str, str, Cell, float], None] = told_as_json if options.json else told_as_text
+    print_cell: Callable[[str, str, Cell, float], None] = print_json if options.json else print_text
     if not options.json:
         print(f"{'objective':<16}{'regularizer':<18}{'modes of 8':>14}{'quality, %':>16}{'diverged':>10}")
     for objective, regularizer in cells:
         started = time.perf_counter()
         cell = trained(objective, regularizer, num_seeds=options.repeats, steps=options.steps)
-        tell(objective, regularizer, cell, time.perf_counter() - started)
+        print_cell(objective, regularizer, cell, time.perf_counter() - started)
     if not options.json:
         print(f"{options.repeats} seeds, {options.steps:,} steps; {machine()}")
 
 
-def told_as_text(objective: str, regularizer: str, cell: Cell, seconds: float) -> None:
-    """Print a row."""
+def print_text(objective: str, regularizer: str, cell: Cell, seconds: float) -> None:
+    """Print a row of the table."""
     modes = f"{cell.modes.mean():.1f} ± {cell.modes.std(ddof=1):.1f}"
     quality = f"{100 * cell.quality.mean():.1f} ± {100 * cell.quality.std(ddof=1):.1f}"
     print(
@@ -139,11 +139,11 @@ def told_as_text(objective: str, regularizer: str, cell: Cell, seconds: float) -
     )
 
 
-def told_as_json(objective: str, regularizer: str, cell: Cell, seconds: float) -> None:
+def print_json(objective: str, regularizer: str, cell: Cell, seconds: float) -> None:
     """Print a line of JSON."""
     values = {name: value.tolist() for name, value in cell._asdict().items()}
-    told = {"objective": objective, "regularizer": regularizer, **values, "seconds": round(seconds, 1)}
-    print(json.dumps({**told, "machine": machine()}), flush=True)
+    entries = {"objective": objective, "regularizer": regularizer, **values, "seconds": round(seconds, 1)}
+    print(json.dumps({**entries, "machine": machine()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Speed of a GMMN's training step against eager PyTorch, and of its loss with the gradient alone.
+"""Speed of a GMMN's training step, and of its loss and gradient alone, against eager PyTorch.
 
     python experiments/benchmarks/gmmn.py [--json]
 
 Both libraries train the same generator, 10-64-256-256-1024-784 with a sigmoid, in the same process on two threads, in
 turns: random minibatch of 1,000 from memory, 1,000 samples, square root of MMD² with six bandwidths, backward pass,
-Adam. genjax runs its steps as one ``lax.scan`` in a compiled function, PyTorch one by one as its users write them:
-three matrices of distances, each from one matrix product, a mean of exponentials, autograd (with the fused Adam, the
-fastest it has). The loss takes five products of 1,000 x 784 x 1,000 in genjax and six in PyTorch.
+Adam. genjax runs its steps as one ``lax.scan`` in a compiled function; PyTorch runs step by step, as its users write
+it: three distance matrices, each from one matrix product, a mean of exponentials, autograd and the fused Adam, its
+fastest. The loss takes five products of 1,000 x 784 x 1,000 in genjax and six in PyTorch.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from genjax.ops.mmd import mmd_loss
 LATENT_DIM, WIDTHS, NUM_FEATURES = 10, (64, 256, 256, 1024), 784
 BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 NUM_EXAMPLES, BATCH_SIZE, LEARNING_RATE, NUM_STEPS = 4_000, 1_000, 1e-3, 20
-Chunk = Callable[[], object]  # takes NUM_STEPS steps and waits for them
+Chunk = Callable[[], object]  # runs NUM_STEPS steps and waits for them
 
 
 def examples() -> np.ndarray:
-    """Data in [0, 1], the same for both libraries."""
+    """Return the data of both libraries, in [0, 1]."""
     return np.random.default_rng(0).random((NUM_EXAMPLES, NUM_FEATURES), np.float32) ** 4
 
 
 def genjax_step() -> Chunk:
-    """Steps of a training run."""
+    """Return the training steps of genjax."""
     generator = nets.MLP((*WIDTHS, NUM_FEATURES), activation=jax.nn.relu, output_activation=jax.nn.sigmoid)
     learner = gradient_learner(
         GMMN(latent_dim=LATENT_DIM, generator=generator, bandwidths=BANDWIDTHS), optax.adam(LEARNING_RATE)
@@ -62,7 +62,7 @@ def genjax_step() -> Chunk:
 
 
 def genjax_loss() -> Chunk:
-    """The loss and its gradient with respect to the samples; data come at each step, not once for all."""
+    """Return the loss and its gradient with respect to the samples, with new data at each step."""
     x, y = jnp.asarray(examples()[:BATCH_SIZE]), jnp.asarray(examples()[BATCH_SIZE : 2 * BATCH_SIZE])
 
     def step(y, x):
@@ -75,7 +75,7 @@ def genjax_loss() -> Chunk:
 
 
 def torch_loss_of(x, y):
-    """The same loss in eager PyTorch."""
+    """Return the same loss in eager PyTorch."""
 
     def mean_kernel(a, b):
         norms = a.square().sum(1)[:, None] + b.square().sum(1)[None]
@@ -87,7 +87,7 @@ def torch_loss_of(x, y):
 
 
 def torch_step() -> Chunk:
-    """The same training run in eager PyTorch."""
+    """Return the same training steps in eager PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
 
@@ -110,7 +110,7 @@ def torch_step() -> Chunk:
 
 
 def torch_loss() -> Chunk:
-    """The loss and its gradient with respect to the samples."""
+    """Return the loss and its gradient with respect to the samples in PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(2)
@@ -127,7 +127,7 @@ def torch_loss() -> Chunk:
 
 
 def timed(chunk: Chunk) -> Callable[[], float]:
-    """Return a contestant that reports seconds a step."""
+    """Return a contestant that reports seconds per step."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -138,7 +138,7 @@ def timed(chunk: Chunk) -> Callable[[], float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=15)
     if importlib.util.find_spec("torch") is None:
         sys.exit("PyTorch is not installed, and there is nothing else to compare with: pip install torch")

@@ -1,11 +1,11 @@
-"""Speed of a small GPT: a training step, and drawing 256 tokens, against the same model in eager PyTorch.
+"""Speed of a small GPT: a training step and sampling 256 tokens, against the same model in eager PyTorch.
 
     python experiments/benchmarks/gpt.py [--json]
 
-nanoGPT's setting for CPUs, 4 layers, 4 heads, 128 channels, 65 characters, in the same process on two threads, in
-turns. Training: windows of 64 tokens, 12 in a batch, AdamW; a chunk of steps in one dispatch against as many steps of
-PyTorch. Drawing: a context of 256, one sequence; PyTorch keeps keys and values, or computes the last 64 tokens again
-for each token, as nanoGPT does. "Recomputing" is our whole network on all 256 positions for every token, compiled.
+nanoGPT's settings for CPUs, 4 layers, 4 heads, 128 channels, 65 characters, in the same process on two threads, in
+turns. Training: windows of 64 tokens, batches of 12, AdamW; a chunk of steps in one dispatch against as many steps of
+PyTorch. Sampling: one sequence with a context of 256; PyTorch caches keys and values, or recomputes the last 64 tokens
+for each token, as nanoGPT does. "Recomputed" runs our whole network, compiled, on all 256 positions for every token.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ WINDOW, BATCH, STEPS, DRAWN = 64, 12, 50, 256
 
 
 def model_of(length: int) -> autoregressive.GPT:
-    """GPT as PyTorch has it below: GELU, layers without bias."""
+    """Return the GPT of the PyTorch model below: GELU, layers without bias."""
     sizes: dict[str, Any] = {"num_layers": LAYERS, "num_heads": HEADS, "features": FEATURES}
     return autoregressive.GPT(num_tokens=TOKENS, length=length, use_bias=False, **sizes)
 
 
 def drawing_of_genjax() -> dict[str, Callable[[], float]]:
-    """Seconds of 256 tokens, by cached steps and by the whole network for every token."""
+    """Return contestants that sample 256 tokens, with cached steps and with full recomputation."""
     model = model_of(DRAWN)
     variables = jax.jit(model.init)(jax.random.key(0), {"x": jnp.zeros((1, DRAWN), jnp.int32)})
     cached = jax.jit(lambda variables, key: model.sample(variables, key, 1))
@@ -60,7 +60,7 @@ def drawing_of_genjax() -> dict[str, Callable[[], float]]:
 
 
 def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
-    """Seconds of a step, and of 256 tokens with a cache and as nanoGPT draws them."""
+    """Return contestants for a step, and for 256 tokens with a cache and as in nanoGPT."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
     from torch.nn import functional as fn  # pyright: ignore[reportMissingImports]
@@ -94,11 +94,11 @@ def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
 
         def forward(self, x, past=None, start=0):
             h = self.embedding(x) + self.positions(torch.arange(start, start + x.shape[1]))
-            kept = []
+            cache = []
             for i, layer in enumerate(self.layers):
                 h, new = layer(h, None if past is None else past[i])
-                kept.append(new)
-            return self.norm(h) @ self.embedding.weight.T, kept
+                cache.append(new)
+            return self.norm(h) @ self.embedding.weight.T, cache
 
     net = Net(WINDOW)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
@@ -140,7 +140,7 @@ def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=7)
     data = np.random.default_rng(0).integers(0, TOKENS, (STEPS, BATCH, WINDOW)).astype(np.int32)
     learner = gradient_learner(model_of(WINDOW), optax.adamw(1e-3))

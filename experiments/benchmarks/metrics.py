@@ -1,15 +1,15 @@
-"""Speed and memory of metrics on 10,000 × 2,048 features, against the packages that people use for them.
+"""Speed and memory of metrics on 10,000 × 2,048 features, against the usual packages.
 
 Command: python experiments/benchmarks/metrics.py [--json] [--repeats 3]
-Needs: scipy, torch-fidelity (with torch) and prdc; a rival that is not installed is left out.
+Needs: scipy, torch-fidelity (with torch) and prdc; packages that are not installed are skipped.
 
-Measured on 2 CPU cores (AMD EPYC, jax 0.10.2): the Fréchet distance 4.6 times as fast as by SciPy's sqrtm and 1.6 times
-as fast as torch-fidelity's, PRDC 2.1 times as fast as prdc in 0.17 of its peak memory.
+Measured on 2 CPU cores (AMD EPYC, jax 0.10.2): the Fréchet distance is 4.6 times as fast as with SciPy's sqrtm and 1.6
+times as fast as torch-fidelity's; PRDC is 2.1 times as fast as prdc, with 0.17 of its peak memory.
 
-Features are correlated, not negative, and differ in scale by a factor of a hundred, as those of a network. Times are of
-the whole way from two arrays of features to the number; each contestant is given the arrays of its own library, as they
-come from its networks. Peak memory is what a fresh process holds at most (Linux), less what it holds with its inputs
-made.
+Features are correlated, non-negative, and differ in scale by a factor of a hundred, like those of a network. Times
+cover the whole computation from two feature arrays to the result; each contestant gets arrays of its own library, as
+its networks would return them. Peak memory is that of a fresh process (Linux), minus its memory after creating the
+inputs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Run = Callable[[np.ndarray, np.ndarray], Any]
 
 
 def features() -> tuple[np.ndarray, np.ndarray]:
-    """Return two samples of unlike distributions, float32."""
+    """Return two float32 samples from different distributions."""
     rng = np.random.default_rng(0)
     mixing = (rng.normal(size=(NUM_FEATURES, NUM_FEATURES)) * np.logspace(0, -2, NUM_FEATURES)[:, None]).astype("f")
     x, y = (rng.normal(size=(NUM_SAMPLES, NUM_FEATURES)).astype("f") @ mixing for _ in range(2))
@@ -45,14 +45,14 @@ def features() -> tuple[np.ndarray, np.ndarray]:
 
 
 def frechet_ours(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the Fréchet distance by this library."""
-    from genjax.metrics import frechet_distance_of
+    """Return the Fréchet distance of this library."""
+    from genjax.metrics import frechet_distance
 
-    return float(frechet_distance_of(x, y)["frechet_distance"])
+    return float(frechet_distance(x, y)["frechet_distance"])
 
 
 def frechet_scipy(x: np.ndarray, y: np.ndarray) -> float:
-    """Return it by the formula as printed, with the matrix square root that the first implementations used."""
+    """Return the Fréchet distance by its formula with a matrix square root, as in the first implementations."""
     from scipy.linalg import sqrtm
 
     a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
@@ -61,7 +61,7 @@ def frechet_scipy(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def frechet_torch_fidelity(x: np.ndarray, y: np.ndarray) -> float:
-    """Return it by torch-fidelity."""
+    """Return the Fréchet distance of torch-fidelity."""
     import torch  # pyright: ignore[reportMissingImports]
 
     peer = torch_fidelity()
@@ -70,7 +70,7 @@ def frechet_torch_fidelity(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def torch_fidelity() -> Any:
-    """Import torch-fidelity's distance; it needs none of the torchvision that its package imports."""
+    """Import torch-fidelity's distance, without the torchvision that its package imports."""
     try:
         importlib.import_module("torchvision")
         absent = {}
@@ -82,14 +82,14 @@ def torch_fidelity() -> Any:
 
 
 def prdc_ours(x: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
-    """Return precision, recall, density and coverage by this library."""
+    """Return precision, recall, density and coverage of this library."""
     from genjax.metrics import precision_recall_density_coverage
 
     return precision_recall_density_coverage(x, y, num_neighbours=NUM_NEIGHBOURS)
 
 
 def prdc_rival(x: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
-    """Return them by the package of the paper."""
+    """Return precision, recall, density and coverage of prdc, the package of the paper."""
     import prdc  # pyright: ignore[reportMissingImports]
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -97,7 +97,7 @@ def prdc_rival(x: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
 
 
 def native(name: str, x: np.ndarray) -> Any:
-    """Return features as the contestant's own networks would give them."""
+    """Return features in the array type of the contestant's own library."""
     import jax.numpy as jnp
 
     return jnp.array(x).block_until_ready() if name.endswith("_ours") else x
@@ -109,7 +109,7 @@ RUNS: Mapping[str, Run] = {
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=3)
     x, y = features()
     available = [name for name in RUNS if works(name)]
@@ -141,46 +141,46 @@ def main() -> None:
 
 
 def works(name: str) -> bool:
-    """Whether what a run imports is installed."""
+    """Return whether the packages of a contestant are installed."""
     try:
         RUNS[name](*np.random.default_rng(0).random((2, 20, 3), np.float32))
-    except ImportError as absent:
-        print(f"{name} is left out: {absent}", file=sys.stderr)
+    except ImportError as error:
+        print(f"{name} is skipped: {error}", file=sys.stderr)
         return False
     return True
 
 
 def timed(name: str, x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-    """Return what runs once and tells the seconds."""
-    sides = native(name, x), native(name, y)
+    """Return a contestant that runs once and reports seconds."""
+    samples = native(name, x), native(name, y)
 
     def turn() -> float:
         start = time.perf_counter()
-        RUNS[name](*sides)
+        RUNS[name](*samples)
         return time.perf_counter() - start
 
     return turn
 
 
 def peak_memory(name: str) -> float:
-    """Return MiB that a run takes at most beyond its inputs, in a fresh process."""
+    """Return the peak memory of a run beyond its inputs in MiB, in a fresh process."""
     command = [sys.executable, __file__, "--peak-of", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def print_peak_of(name: str) -> None:
-    """Be that process: what is compiled and imported counts on neither side."""
+    """Print the peak memory of a run in this process, after imports and compilation."""
     x, y = (native(name, side) for side in features())
     RUNS[name](x[:64], y[:64])
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     RUNS[name](x, y)
     print(memory("VmHWM") - before)
 
 
 def memory(entry: str) -> float:
-    """Return MiB of this process, resident now ("VmRSS") or at most ("VmHWM")."""
+    """Return the resident memory of this process in MiB, current ("VmRSS") or peak ("VmHWM")."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(entry))
     return int(line.split()[1]) / 1024
 

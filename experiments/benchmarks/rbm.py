@@ -1,12 +1,12 @@
-"""Speed of a restricted Boltzmann machine: training against scikit-learn's, sweeps and annealing against matmuls.
+"""Speed of an RBM: training against scikit-learn, Gibbs sampling and annealing against matrix products.
 
     python experiments/benchmarks/rbm.py [--json]
 
-784 visible and 500 hidden binary units. Training: persistent contrastive divergence of one sweep, batches and chains of
-100, plain gradient descent: the arithmetic of scikit-learn's ``BernoulliRBM.partial_fit``, on 4,000 rows in turns.
-genjax runs its steps as one ``lax.scan`` in a compiled function. Rates: of 1,000 chains of Gibbs sampling and of
-annealed importance sampling with 1,000 particles, in floating-point operations of their products of matrices alone,
-against those of a product of the same shapes.
+784 visible and 500 hidden binary units. Training: persistent contrastive divergence with one Gibbs step, batches and
+chains of 100, plain gradient descent: the arithmetic of scikit-learn's ``BernoulliRBM.partial_fit``, on 4,000 rows, in
+turns. genjax runs its steps as one ``lax.scan`` in a compiled function. Rates: Gibbs sampling of 1,000 chains and
+annealed importance sampling with 1,000 particles, in floating-point operations of their matrix products alone, against
+the rate of a matrix product of the same shapes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODEL = boltzmann.RBM(shape=(VISIBLE,), num_hidden=HIDDEN, negative_phase=boltzm
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=5)
     data = (np.random.default_rng(0).random((STEPS, BATCH, VISIBLE)) < 0.2).astype(np.float32)
     variables = jax.jit(MODEL.init)(jax.random.key(0), {"x": jnp.asarray(data[0])})
@@ -45,7 +45,7 @@ def main() -> None:
 
     @jax.jit
     def products(v: jax.Array, weights: jax.Array) -> jax.Array:
-        """As many as ``SWEEPS`` sweeps have, and no more."""
+        """Compute the matrix products of ``SWEEPS`` Gibbs steps, and nothing else."""
         return jax.lax.scan(lambda v, _: ((v @ weights) @ weights.T, None), v, length=SWEEPS)[0]
 
     base, path = variables.state["base"], joint.machine(layers)
@@ -67,7 +67,7 @@ def main() -> None:
         times = f"scikit-learn, {milliseconds(seconds['scikit-learn'])}; {milliseconds(seconds['training'])}"
         rows.append(
             Row(
-                "steps of PCD a second: genjax / scikit-learn",
+                "PCD steps per second: genjax / scikit-learn",
                 ratio(seconds, "scikit-learn", "training"),
                 ">= 2.5",
                 times,
@@ -77,7 +77,7 @@ def main() -> None:
     for name in ("sweeps", "annealing"):
         rates = ", ".join(f"{operations / min(seconds[each]):.0f} GFLOP/s" for each in ("products", name))
         row = Row(
-            f"rate of {name} of {CHAINS:,} chains / of products", ratio(seconds, "products", name), ">= 0.4", rates
+            f"rate of {name} with {CHAINS:,} chains / of products", ratio(seconds, "products", name), ">= 0.4", rates
         )
         rows.append(row)
     print_rows(*rows, as_json=options.json)

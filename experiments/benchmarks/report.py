@@ -1,4 +1,4 @@
-"""Rows of a benchmark: measured side by side, printed as a table or, with ``--json``, one JSON object a line."""
+"""Rows of a benchmark: timed in turns, printed as a table or, with ``--json``, as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Row(NamedTuple):
     """One measured ratio.
 
     Attributes:
-      row: what was measured.
-      ratio: against the rival, or seconds where the row says so.
-      target: what it is to reach, as text.
-      rival: what it was measured against.
+      row: name of the measurement.
+      ratio: ratio to the rival, or seconds if the name says so.
+      target: target ratio, as text.
+      rival: what the ratio compares with.
     """
 
     row: str
@@ -31,20 +31,20 @@ class Row(NamedTuple):
 
 
 def arguments(description: str, *, repeats: int, **more: dict[str, Any]) -> argparse.Namespace:
-    """Parse the flags that every benchmark has, ``--json`` and ``--repeats``, and more of argparse by name."""
+    """Parse the flags of every benchmark, ``--json`` and ``--repeats``, and further argparse flags by name."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one line of JSON a row")
-    parser.add_argument("--repeats", type=int, default=repeats, help="timed turns of each contestant, or seeds")
+    parser.add_argument("--json", action="store_true", help="print each row as one line of JSON")
+    parser.add_argument("--repeats", type=int, default=repeats, help="number of timed runs, or of seeds")
     for name, settings in more.items():
         parser.add_argument(f"--{name}", **settings)
     return parser.parse_args()
 
 
 def interleaved(contestants: Mapping[str, Callable[[], float]], *, repeats: int) -> dict[str, list[float]]:
-    """Run contestants in turn, so that drift of the machine meets all alike, and return the seconds that each reports.
+    """Run contestants in turns, so that drift of the machine affects all equally, and return the seconds of each.
 
-    A first turn, which compiles, is not counted. Between two there is a rest, since OpenMP's threads spin for 0.2 s
-    after their work and slow the next one down.
+    The first turn, which compiles, does not count. A pause separates runs, because OpenMP threads spin for 0.2 s after
+    their work and would slow the next contestant down.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
@@ -57,7 +57,7 @@ def interleaved(contestants: Mapping[str, Callable[[], float]], *, repeats: int)
 
 
 def timed(run: Callable[[], object], times: float) -> Callable[[], float]:
-    """Return a contestant that reports seconds, so many times over."""
+    """Return a contestant that reports seconds, multiplied by ``times``."""
 
     def seconds() -> float:
         started = time.perf_counter()
@@ -68,7 +68,7 @@ def timed(run: Callable[[], object], times: float) -> Callable[[], float]:
 
 
 def steps_of(learner: Any, data: Any) -> Callable[[], float]:
-    """Return a contestant that reports seconds of a step: one on each of data (S, B, ...), all in one dispatch."""
+    """Return a contestant that reports seconds per step, over steps on data (S, B, ...) in one dispatch."""
     import jax
 
     x = jax.numpy.asarray(data)
@@ -85,17 +85,17 @@ def steps_of(learner: Any, data: Any) -> Callable[[], float]:
 
 
 def ratio(seconds: Mapping[str, list[float]], over: str, under: str) -> float:
-    """Return the median over turns of the ratio within a turn."""
+    """Return the median over turns of the ratio within each turn."""
     return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 
 def milliseconds(seconds: list[float]) -> str:
-    """Describe times: median and best."""
+    """Format times as median and best, in milliseconds."""
     return f"{1e3 * statistics.median(seconds):.2f} ms (best {1e3 * min(seconds):.2f})"
 
 
 def machine() -> str:
-    """Describe this machine."""
+    """Return a description of this machine."""
     import jax
 
     device = jax.devices()[0]

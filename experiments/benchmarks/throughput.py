@@ -1,8 +1,8 @@
-"""What the runner costs: its loop against hand-written ones, its import, and its second start.
+"""Overhead of the runner: its loop against hand-written ones, its import, and its second start.
 
     python experiments/benchmarks/throughput.py [--json]
 
-Every row is a ratio against a rival measured in the same run, interleaved, median of several repeats.
+Every row is a ratio to a rival measured in the same run, in turns: the median of several repeats.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEPS, LOG_EVERY, BATCH = 2000, 100, 128
 
 
 def digits_experiment() -> Experiment:
-    """Return the digits VAE (64-256-16) that the loops train."""
+    """Return the experiment of the loops, a VAE (64-256-16) on digits."""
     model = vae.VAE(
         latent_dim=16,
         encoder=nets.MLP(features=(256, 32)),
@@ -53,7 +53,7 @@ def digits_experiment() -> Experiment:
 
 
 def runner_loop(experiment: Experiment) -> Callable[[], float]:
-    """The runner's own loop with its log on disk; without evaluation, pictures and checkpoints."""
+    """Return the runner's loop with its log on disk, without evaluation, pictures and checkpoints."""
     stage = experiment.plan()[0]
     loop = StageLoop(experiment, stage, {}, (0,), Placement())
     loop.prepare(0)
@@ -74,7 +74,7 @@ def runner_loop(experiment: Experiment) -> Callable[[], float]:
 
 
 def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], float]:
-    """What one would write by hand: ``chunk`` steps of optax on ``model.loss`` in one donated ``jit``."""
+    """Return a loop by hand: ``chunk`` steps of optax on ``model.loss`` in one donated ``jit``."""
     model, optimizer = experiment.model, optax.adam(1e-3)
     source = experiment.data.splits["train"]
     arrays = {name: jnp.asarray(array) for name, array in source.arrays.items()}  # pyright: ignore
@@ -112,13 +112,13 @@ def bare_loop(experiment: Experiment, chunk: int) -> Callable[[], float]:
 
 
 def import_seconds(statement: str) -> float:
-    """Return how long a statement takes in a fresh interpreter, itself excluded."""
+    """Return the seconds of a statement in a fresh interpreter, without its start."""
     code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def start_seconds(cache: str) -> float:
-    """Return seconds from process start to the end of the first dispatch, with a given cache folder."""
+    """Return the seconds from process start to the end of the first dispatch, for a cache folder."""
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); import jax; import throughput;"
         "from genjax.runner.compilation import enable_compilation_cache; enable_compilation_cache();"
@@ -134,7 +134,7 @@ def start_seconds(cache: str) -> float:
 
 
 def first_dispatch() -> None:
-    """Train one dispatch of the digits VAE, the way ``train`` does."""
+    """Train one dispatch of the digits VAE, as ``train`` does."""
     experiment = digits_experiment()
     loop = StageLoop(experiment, experiment.plan()[0], {}, (0,), Placement())
     loop.prepare(0)
@@ -144,7 +144,7 @@ def first_dispatch() -> None:
 
 
 def main() -> None:
-    """Measure every row and print it."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=9)
     experiment = digits_experiment()
     loops = {
@@ -169,7 +169,7 @@ def main() -> None:
             ">= 1.2",
             "jit by hand",
         ),
-        Row("import genjax, seconds over its base", statistics.median(imports), "<= 0.3", base),
+        Row("import genjax, seconds beyond its dependencies", statistics.median(imports), "<= 0.3", base),
         Row("second start / cold start", warm / cold, "<= 0.6", f"empty compilation cache, {cold:.1f} s"),
         Row("second start, seconds", warm, "about 6", "process start to the end of the first dispatch"),
         as_json=options.json,

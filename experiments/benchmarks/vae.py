@@ -1,11 +1,11 @@
-"""Speed of a VAE's training step: against eager PyTorch, and of eight replicas against one.
+"""Speed of a VAE's training step against eager PyTorch, and of eight replicas against one.
 
     python experiments/benchmarks/vae.py [--json]
 
 Both libraries train the same model in the same process on two threads, in turns, and the medians are compared: random
-minibatch from memory, random posterior draw, Bernoulli likelihood, exact divergence, backward pass, Adam. genjax runs
-its steps as one ``lax.scan`` in a compiled function, PyTorch one by one as its users write them (with the fused Adam,
-the fastest it has).
+minibatch from memory, random posterior draw, Bernoulli likelihood, exact KL divergence, backward pass, Adam. genjax
+runs its steps as one ``lax.scan`` in a compiled function; PyTorch runs step by step, as its users write it, with the
+fused Adam, its fastest.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from genjax import gradient_learner, nets, ops, vae
 
 SIZES = {"mnist 784-500-500-50": (784, (500, 500), 50), "digits 64-256-16": (64, (256,), 16)}
 NUM_EXAMPLES, BATCH_SIZE, LEARNING_RATE = 2_048, 128, 1e-3
-Chunk = Callable[[int], None]  # trains for so many steps and waits for them
+Chunk = Callable[[int], None]  # trains for a number of steps and waits for them
 
 
 def examples(num_features: int) -> np.ndarray:
-    """Binary data, the same for both libraries."""
+    """Return the binary data of both libraries."""
     return (np.random.default_rng(0).random((NUM_EXAMPLES, num_features)) < 0.3).astype(np.float32)
 
 
 def genjax_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int, num_replicas: int = 1) -> Chunk:
-    """Steps of one training run, or of several mapped into one program."""
+    """Return the steps of one training run, or of several mapped into one program."""
     model = vae.VAE(
         latent_dim=latent_dim,
         encoder=nets.MLP((*widths, 2 * latent_dim), activation=jax.nn.relu),
@@ -76,7 +76,7 @@ def genjax_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int, nu
 
 
 def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> Chunk:
-    """The same training run in eager PyTorch."""
+    """Return the steps of the same training run in eager PyTorch."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
     from torch.nn import functional  # pyright: ignore[reportMissingImports]
@@ -106,7 +106,7 @@ def torch_chunk(num_features: int, widths: tuple[int, ...], latent_dim: int) -> 
 
 
 def steps_of(chunk: Chunk, num_steps: int) -> Callable[[], float]:
-    """Return a contestant that takes so many steps and returns seconds a step."""
+    """Return a contestant that runs a number of steps and reports seconds per step."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -117,9 +117,9 @@ def steps_of(chunk: Chunk, num_steps: int) -> Callable[[], float]:
 
 
 def against_torch(repeats: int) -> list[Row]:
-    """Rows of PyTorch's time over ours."""
+    """Return rows of PyTorch's time over ours."""
     if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed: rows against it are left out (pip install torch)", file=sys.stderr)
+        print("PyTorch is not installed: its rows are skipped (pip install torch)", file=sys.stderr)
         return []
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -135,7 +135,7 @@ def against_torch(repeats: int) -> list[Row]:
 
 
 def of_replicas(repeats: int) -> list[Row]:
-    """Rows of the time of eight replicas in one program over that of one."""
+    """Return rows of the time of eight replicas in one program over that of one."""
     target = "<= 7" if jax.default_backend() == "cpu" else "<= 2"
     rows = []
     for (name, size), num_steps in zip(SIZES.items(), (10, 50), strict=True):
@@ -148,7 +148,7 @@ def of_replicas(repeats: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=15)
     print_rows(*against_torch(options.repeats), *of_replicas(options.repeats), as_json=options.json)
 

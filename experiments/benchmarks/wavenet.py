@@ -1,17 +1,18 @@
-"""Speed of a small WaveNet: drawing with a ring for each layer, against recomputing and naive PyTorch; a training step.
+"""Speed of a small WaveNet: sampling with ring buffers against recomputation and naive PyTorch; a training step.
 
     python experiments/benchmarks/wavenet.py [--json]
 
-Ten layers of 32 channels with dilations 1 … 512, which see 1,024 values, and 256 levels (codes of the µ-law), in the
-same process on two threads, in turns. Drawing is one sequence of 8,000 values, a second at 8 kHz, and one of 2,000.
+Ten layers of 32 channels with dilations 1 … 512, a receptive field of 1,024 values, and 256 levels (µ-law codes), in
+the same process on two threads, in turns. Sampling draws one sequence of 8,000 values, a second at 8 kHz, and one of
+2,000.
 
-"Recomputing" is our whole network, compiled, on the positions that a value depends on, for every value. Once there are
-1,024 of them all values take the same time, so that 100 such values are timed, and counted for all. PyTorch is eager
-and does the same, as its users write it; all its 2,000 values are timed, the first on as few positions as there are. It
-runs in one thread and in two, of which the better median counts.
+"Recomputed" runs our whole network, compiled, on the receptive field of each value. From 1,024 values on, all values
+take equal time, so that 100 of them are timed and extrapolated to all. PyTorch does the same in eager mode, as its
+users write it; all its 2,000 values are timed, the first ones on the values so far. It runs on one thread and on two,
+and the better median counts.
 
-Training: windows of 2,048 values, 4 in a batch, Adam; a chunk of steps in one dispatch against as many of PyTorch,
-whose network has convolutions with dilation.
+Training: windows of 2,048 values, batches of 4, Adam; a chunk of steps in one dispatch against as many steps of
+PyTorch, whose network uses dilated convolutions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 if len(getattr(os, "sched_getaffinity", lambda _: ())(0)) > 2:  # before jax starts its threads
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's threads would spin: minutes where cores are shared
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's threads would spin for minutes on shared cores
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ WINDOW, BATCH, STEPS = 2_048, 4, 5
 
 
 def model_of(length: int) -> autoregressive.CausalModel:
-    """WaveNet as PyTorch has it below."""
+    """Return the WaveNet of the PyTorch model below."""
     sizes = {"num_layers": LAYERS, "features": FEATURES, "skip_features": SKIP}
     return autoregressive.wavenet(shape=(length,), levels=LEVELS, **sizes)
 
@@ -50,7 +51,7 @@ FIELD = model_of(WINDOW).net.receptive_field
 
 
 def drawing_of_genjax() -> dict[str, Callable[[], float]]:
-    """Seconds of sequences, by cached steps and by the whole network for every value."""
+    """Return contestants that sample sequences, with cached steps and with full recomputation."""
     models = {length: model_of(length) for length in (SECOND, SHORT)}
     variables = jax.jit(models[SHORT].init)(jax.random.key(0), {"x": jnp.zeros((1, SHORT), jnp.int32)})
     net, sampling = models[SHORT].net, autoregressive.Sampling()
@@ -62,7 +63,7 @@ def drawing_of_genjax() -> dict[str, Callable[[], float]]:
     @jax.jit
     def recomputed(params: Any, key: jax.Array) -> jax.Array:
         def value(x: jax.Array, uniform: jax.Array) -> tuple[jax.Array, None]:
-            """Draw the value after those of the window, and move the window; the network sees all but its last."""
+            """Draw the value after the window and shift the window; the network sees all but the last value."""
             inputs = jnp.pad(x.astype(jnp.float32) / (LEVELS - 1), ((0, 0), (0, 1)))[..., None]
             drawn = sampling.draw(net.apply({"params": params}, inputs)[:, -1], uniform[None])
             return jnp.concatenate([x[:, 1:], drawn[:, None]], axis=1), None
@@ -79,7 +80,7 @@ def drawing_of_genjax() -> dict[str, Callable[[], float]]:
 
 
 def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
-    """Seconds of a step and of a short sequence, in one thread and in two."""
+    """Return contestants for a step and for a short sequence, on one thread and on two."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
     from torch.nn import functional as fn  # pyright: ignore[reportMissingImports]
@@ -105,7 +106,7 @@ def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
             self.head = nn.Sequential(nn.ReLU(), nn.Conv1d(SKIP, SKIP, 1), nn.ReLU(), nn.Conv1d(SKIP, LEVELS, 1))
 
         def forward(self, x):
-            """Logits of the values after each of x (B, T)."""
+            """Return logits of the value after each value of x, shape (B, T)."""
             h, total = self.first(x[:, None].float() / (LEVELS - 1)), 0
             for layer in self.layers:
                 h, skip = layer(h)
@@ -146,14 +147,14 @@ def of_torch(data: np.ndarray) -> dict[str, Callable[[], float]]:
 
 
 def row(name: str, target: str, seconds: Mapping[str, list[float]], rivals: list[str], ours: str) -> Row:
-    """Describe the ratio to the best rival."""
+    """Return the row of the ratio to the best rival."""
     best = min(rivals, key=lambda rival: statistics.median(seconds[rival]))
     times = f"{best}, {milliseconds(seconds[best])}; {milliseconds(seconds[ours])}"
     return Row(name, ratio(seconds, best, ours), target, times)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its rows."""
     options = arguments(__doc__ or "", repeats=3)
     data = np.random.default_rng(0).integers(0, LEVELS, (STEPS, BATCH, WINDOW)).astype(np.int32)
     learner = gradient_learner(model_of(WINDOW), optax.adam(1e-3))

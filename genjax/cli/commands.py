@@ -137,7 +137,7 @@ def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dic
     import jax
 
     from genjax.figures.texts import stream_text
-    from genjax.metrics.progress import bars
+    from genjax.metrics.progress import progress_bars
 
     model, tokenizer = experiment.model, experiment.data.tokenizer
     if "callback" not in inspect.signature(model.sample).parameters:
@@ -148,7 +148,7 @@ def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dic
         jax.effects_barrier()
         print()
         return
-    with bars(unit="token") as progress:
+    with progress_bars(unit="token") as progress:
         advance = progress("samples", math.prod(experiment.data.spec()["x"].shape))
         yield {"callback": lambda number, tokens: advance(1)}
         jax.effects_barrier()  # the last tokens may still be on their way
@@ -207,7 +207,7 @@ def evaluate(arguments: list[str]) -> int:
 
     from genjax.evaluation.registry import check_names
     from genjax.metrics import feature_network, table
-    from genjax.metrics.progress import bars
+    from genjax.metrics.progress import progress_bars
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
     from genjax.runner.load import load_experiment, load_run
@@ -222,7 +222,7 @@ def evaluate(arguments: list[str]) -> int:
     network = feature_network(options.features)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     changed = _changed_flags(parsed)
-    with bars() as progress:
+    with progress_bars() as progress:
         results = run.evaluate(
             jax.random.key(options.seed),
             metrics=names,

@@ -21,7 +21,7 @@ from genjax.metrics import Outputs, Result
 
 def no_classification(evaluation: Evaluation) -> str | None:
     """Return the reason why a model does not classify, or None if it does."""
-    return metrics.no_label_posterior(evaluation.model)
+    return metrics.label_posterior_unavailable_reason(evaluation.model)
 
 
 def classification(evaluation: Evaluation, index: int) -> list[Result]:

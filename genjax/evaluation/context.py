@@ -20,7 +20,7 @@ from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
 from genjax.evaluation.samples import draw_samples
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
-from genjax.metrics.progress import Progress, silent
+from genjax.metrics.progress import Progress, no_progress
 from genjax.sharding import Placement, replica
 
 MAX_SAMPLES = 10_000
@@ -66,7 +66,7 @@ class Evaluation:
     num_neighbours: int = 5
     batch_size: int = 500
     sample_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    progress: Progress = silent
+    progress: Progress = no_progress
 
     def __post_init__(self) -> None:
         splits = self.dataset.splits
@@ -173,7 +173,7 @@ class Evaluation:
         return self._outputs[index]
 
     def _features(self, batches: Iterator[Array], count: int) -> Outputs:
-        return extract(self.network, map(self.to_display, batches) if self.network.wants_images else batches, count)
+        return extract(self.network, map(self.to_display, batches) if self.network.requires_images else batches, count)
 
     @property
     def requested_labels(self) -> np.ndarray:

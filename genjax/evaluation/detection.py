@@ -33,7 +33,7 @@ def detection(evaluation: Evaluation, index: int) -> list[Result]:
     if num_nan:
         reason = f"{num_nan} of {len(scores)} scores of seed {evaluation.seeds[index]} are NaN"
         return [unavailable("auroc", reason)]
-    values = metrics.detection(metrics.likelihood_score(scores), labels)
+    values = metrics.detection_metrics(metrics.likelihood_score(scores), labels)
     protocol = {
         "score": f"-{method}",
         "draws of preprocessing": 1,

@@ -21,7 +21,7 @@ from genjax.evaluation.memorization import memorization, no_memorization
 from genjax.evaluation.molecules import molecules, no_molecules
 from genjax.evaluation.parzen import no_parzen, parzen
 from genjax.evaluation.reconstruction import no_reconstruction, reconstruction
-from genjax.metrics import Result, over_replicas, unavailable
+from genjax.metrics import Result, mean_over_replicas, unavailable
 
 
 @final
@@ -63,7 +63,7 @@ def _join(results: Sequence[Result]) -> Result:
     protocol: dict[str, Any] = {}
     for result in reversed(results):
         protocol |= result.protocol
-    return replace(over_replicas(results), protocol=protocol)
+    return replace(mean_over_replicas(results), protocol=protocol)
 
 
 def _likelihood_row(method: str, summary: str) -> Row:

@@ -21,7 +21,7 @@ from genjax.metrics import (
     channel_classes,
     extract,
     feature_network,
-    frechet_distance,
+    frechet_distance_from_moments,
     moments,
 )
 from genjax.sharding import Placement
@@ -167,7 +167,7 @@ def frechet_score(
     def score(samples: Array) -> Mapping[str, Array]:
         network, data_moments = reference()
         images = samples if display is None else display(samples)
-        return frechet_distance(data_moments, moments(extract(network, [images], len(images)).features))
+        return frechet_distance_from_moments(data_moments, moments(extract(network, [images], len(images)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, higher_is_better=False)
 

@@ -1,19 +1,20 @@
-"""Metrics: pure functions over states that stream and merge, and results that say what they are.
+"""Metrics over arrays: pure functions, streaming metrics, and results that carry their protocol.
 
-Every comparison of two samples is a function of two arrays, ``frechet_distance_of(reference, generated)``; what can
-stream is a metric with ``init``, ``update``, ``merge`` and ``compute``; ``compare`` runs many of them on one pair of
-features and returns results with their protocols. ``python -m genjax.metrics REAL.npz GENERATED.npz`` does so for the
-samples of any tool.
+A comparison of two samples is a function of two arrays, such as ``frechet_distance(reference, generated)``. A streaming
+metric has ``init``, ``update``, ``merge`` and ``compute``. ``compare`` runs several comparisons on one pair of feature
+arrays and returns results with their protocols; ``python -m genjax.metrics REAL.npz GENERATED.npz`` does so for samples
+from any tool.
 """
 
 from genjax.metrics.classification import label_log_posterior as label_log_posterior
+from genjax.metrics.classification import label_posterior_unavailable_reason as label_posterior_unavailable_reason
 from genjax.metrics.classification import label_scores as label_scores
-from genjax.metrics.classification import no_label_posterior as no_label_posterior
 from genjax.metrics.classifier_test import classifier_two_sample_test as classifier_two_sample_test
 from genjax.metrics.compare import COMPARISONS as COMPARISONS
+from genjax.metrics.compare import Comparison as Comparison
 from genjax.metrics.compare import compare as compare
 from genjax.metrics.detection import compressed_length as compressed_length
-from genjax.metrics.detection import detection as detection
+from genjax.metrics.detection import detection_metrics as detection_metrics
 from genjax.metrics.detection import input_complexity_score as input_complexity_score
 from genjax.metrics.detection import likelihood_ratio_score as likelihood_ratio_score
 from genjax.metrics.detection import likelihood_score as likelihood_score
@@ -29,7 +30,7 @@ from genjax.metrics.features import pixels as pixels
 from genjax.metrics.frechet import Moments as Moments
 from genjax.metrics.frechet import MomentsState as MomentsState
 from genjax.metrics.frechet import frechet_distance as frechet_distance
-from genjax.metrics.frechet import frechet_distance_of as frechet_distance_of
+from genjax.metrics.frechet import frechet_distance_from_moments as frechet_distance_from_moments
 from genjax.metrics.frechet import frechet_metric as frechet_metric
 from genjax.metrics.frechet import moments as moments
 from genjax.metrics.frechet import moments_from_statistics as moments_from_statistics
@@ -70,7 +71,7 @@ from genjax.metrics.reconstruction import mse as mse
 from genjax.metrics.reconstruction import psnr as psnr
 from genjax.metrics.reconstruction import ssim as ssim
 from genjax.metrics.result import Result as Result
-from genjax.metrics.result import over_replicas as over_replicas
+from genjax.metrics.result import mean_over_replicas as mean_over_replicas
 from genjax.metrics.result import table as table
 from genjax.metrics.result import unavailable as unavailable
 from genjax.metrics.sliced import sliced_wasserstein as sliced_wasserstein

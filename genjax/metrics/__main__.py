@@ -1,7 +1,7 @@
-"""Compare the samples of any tool: ``python -m genjax.metrics REAL.npz GENERATED.npz``.
+"""Compare samples from any tool: ``python -m genjax.metrics REAL.npz GENERATED.npz``.
 
-Each file is ``.npz`` with an array ``x``, or ``.npy``; samples along the first axis, images as (N, H, W, C) in [0, 1]
-or uint8. Exit status 2 for what is refused.
+Each file is a ``.npz`` with an array ``x``, or a ``.npy``. Samples lie along the first axis; images are (N, H, W, C),
+floats in [0, 1] or uint8. The exit status is 2 if the input is invalid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tyro
 
 from genjax.metrics.compare import DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
-from genjax.metrics.progress import Progress, bars
+from genjax.metrics.progress import Progress, progress_bars
 from genjax.metrics.result import Result, table
 
 
@@ -29,14 +29,14 @@ class Options:
     """Compare two sets of samples.
 
     Attributes:
-      real: .npz with an array x, or .npy: the reference.
-      generated: the same for the samples.
-      metrics: what to compare by: frechet_distance, kernel_distance, precision_recall, mmd2, sliced_wasserstein,
+      real: reference data, a .npz with an array x or a .npy.
+      generated: generated samples, in the same format.
+      metrics: comparisons to compute: frechet_distance, kernel_distance, precision_recall, mmd2, sliced_wasserstein,
         classifier_test.
-      features: what to compare: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
-      num_neighbours: k of precision, recall, density and coverage.
-      batch_size: images at once in the feature network.
-      seed: of what is random: directions, shuffling.
+      features: features to compare: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      num_neighbours: number of neighbours, k, for precision, recall, density and coverage.
+      batch_size: number of images in one batch of the feature network.
+      seed: random seed for projection directions and shuffling.
       json: print one JSON object instead of a table.
     """
 
@@ -51,11 +51,11 @@ class Options:
 
 
 def read(path: Path) -> np.ndarray:
-    """Read samples.
+    """Read samples from a file.
 
     Raises:
-      FileNotFoundError: where there is no such file.
-      ValueError: for another kind of file, one without ``x``, and arrays that are empty or hold no numbers.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if the file is neither .npz nor .npy, lacks ``x``, or its array is empty or not numeric.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -63,7 +63,7 @@ def read(path: Path) -> np.ndarray:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise ValueError(
-            f"{path} is neither .npz nor .npy of numbers; write it by numpy.savez({path.stem!r}, x=...)"
+            f"{path} is neither .npz nor .npy of numbers; write it with numpy.savez({path.stem!r}, x=...)"
         ) from None
     if isinstance(loaded, np.ndarray):
         x = loaded
@@ -81,13 +81,13 @@ def read(path: Path) -> np.ndarray:
 
 
 def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, Any]]:
-    """Return the results and their common protocol."""
+    """Return the results and the protocol that they share."""
     network = feature_network(options.features)
-    sides = {name: read(getattr(options, name)) for name in ("real", "generated")}
-    features = {name: _features(network, x, name, options.batch_size, progress) for name, x in sides.items()}
+    samples = {name: read(getattr(options, name)) for name in ("real", "generated")}
+    features = {name: _features(network, x, name, options.batch_size, progress) for name, x in samples.items()}
     protocol = network.protocol | {
-        "reference": f"{len(sides['real'])} of {options.real}",
-        "generated": f"{len(sides['generated'])} of {options.generated}",
+        "reference": f"{len(samples['real'])} of {options.real}",
+        "generated": f"{len(samples['generated'])} of {options.generated}",
     }
     results = compare(
         features["real"],
@@ -102,34 +102,34 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
 
 
 def _features(network: FeatureNetwork, x: np.ndarray, name: str, batch_size: int, progress: Progress) -> Any:
-    done = progress(f"features of {name}", len(x))
+    advance = progress(f"features of {name}", len(x))
 
     def batches() -> Any:
         for start in range(0, len(x), batch_size):
             yield x[start : start + batch_size]
-            done(min(batch_size, len(x) - start))
+            advance(min(batch_size, len(x) - start))
 
     return extract(network, batches(), len(x)).features
 
 
 def as_json(results: Sequence[Result], protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return values by name, and under ``protocol`` all that it takes to compare them."""
-    told = {result.name: result.as_dict() for result in results}
+    """Return values by name, and under ``protocol`` the shared protocol and each result's own entries."""
+    entries = {result.name: result.as_dict() for result in results}
     own = {
-        name: {entry: value for entry, value in said.items() if entry not in ("value", *protocol)}
-        for name, said in told.items()
+        name: {key: value for key, value in entry.items() if key not in ("value", *protocol)}
+        for name, entry in entries.items()
     }
-    return {name: said["value"] for name, said in told.items()} | {"protocol": protocol | own}
+    return {name: entry["value"] for name, entry in entries.items()} | {"protocol": protocol | own}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = tyro.cli(Options, prog="python -m genjax.metrics", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     try:
-        with bars() as progress:
+        with progress_bars() as progress:
             results, protocol = run(options, progress)
-    except (ValueError, OSError) as refused:
-        print(f"genjax.metrics: error: {' '.join(str(refused).split())}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"genjax.metrics: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(json.dumps(as_json(results, protocol | {"seed": options.seed})) if options.json else table(results))
     return 0

@@ -1,4 +1,4 @@
-"""What every comparison of samples refuses: too few, unequal dimensions, numbers that are not finite."""
+"""Input checks that every comparison of samples shares: counts, dimensions, finite values."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def checked_samples(name: str, x: Array | np.ndarray, minimum: int = 1) -> Array
     """Return samples as float32 of shape (N, D).
 
     Args:
-      name: what an error calls them.
-      x: samples, first axis N; further axes are flattened.
-      minimum: how few there may be.
+      name: name of the samples in error messages.
+      x: samples, shape (N, ...); further axes are flattened.
+      minimum: least number of samples.
 
     Raises:
-      ValueError: for too few samples, or any that is not finite.
+      ValueError: if there are too few samples, or any is not finite.
     """
     x = jnp.asarray(x)
     if x.ndim < 2:
-        raise ValueError(f"{name} has shape {x.shape}, but it must be (samples, features); use x[:, None] for numbers")
+        raise ValueError(f"{name} has shape {x.shape}, but it must be (samples, features); use x[:, None] for scalars")
     if x.shape[0] < minimum:
         raise ValueError(f"{name} has {x.shape[0]} samples, but at least {minimum} are needed; draw more")
     x = x.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -34,10 +34,10 @@ def checked_samples(name: str, x: Array | np.ndarray, minimum: int = 1) -> Array
 def checked_features(
     reference: Array | np.ndarray, generated: Array | np.ndarray, minimum: int = 1
 ) -> tuple[Array, Array]:
-    """Return both sides as float32 of shapes (N, D) and (M, D).
+    """Return reference and generated samples as float32 of shapes (N, D) and (M, D).
 
     Raises:
-      ValueError: see ``checked_samples``, and for different numbers of features.
+      ValueError: as ``checked_samples``, and if the numbers of features differ.
     """
     reference = checked_samples("reference", reference, minimum)
     generated = checked_samples("generated", generated, minimum)
@@ -46,7 +46,7 @@ def checked_features(
 
 
 def check_same_features(reference: int, generated: int) -> None:
-    """Refuse different numbers of features."""
+    """Raise ValueError if the numbers of features differ."""
     if reference != generated:
         raise ValueError(
             f"generated has {generated} features, but reference has {reference}; take both from the same network"
@@ -54,6 +54,6 @@ def check_same_features(reference: int, generated: int) -> None:
 
 
 def check_chunk_size(chunk_size: int) -> None:
-    """Refuse chunks without rows."""
+    """Raise ValueError if a chunk has no rows."""
     if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; it is a number of rows")
+        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; give a number of rows")

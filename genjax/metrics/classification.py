@@ -1,11 +1,11 @@
-"""A density of data for every class is a classifier.
+"""Classify with a class-conditional density, by Bayes' rule.
 
-Of a model with exact log p(x | y) for each of C classes, Bayes' rule makes
+Given the exact log p(x | y) of each of C classes,
 
     log p(y | x) = log p(x | y) + log p(y) − log Σ_y' p(x | y') p(y'),                                            (1)
 
-and of a model of masses P(x | y) alike. Nothing is trained for it: the accuracy tells how much of the class the density
-sees.
+where p(x | y) is a density or a mass. No classifier is trained, so that the accuracy measures how much of the class the
+density captures.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from genjax.core import Array, Variables
 def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: Array | None = None) -> Array:
     """Return log p(y | x) of every class: equation 1.
 
-    Classes are taken one after the other, in memory for one of them; compile it with ``jit``.
+    Classes are evaluated one after the other, in the memory of one; compile with ``jit``.
 
     Args:
-      model: has an exact ``log_prob`` that takes ``label``, and ``num_classes``, C.
-      variables: the model's.
-      x: data, (B, ...).
-      log_prior: log p(y), up to a constant, (C,); None for classes that are equally likely.
+      model: model with C classes and an exact ``log_prob`` that takes ``label``.
+      variables: variables of the model.
+      x: data, shape (B, ...).
+      log_prior: log p(y) up to a constant, shape (C,); None for a uniform prior.
 
     Returns:
-      Nats, (B, C); rows of exp sum to 1. NaN where the density is zero under every class.
+      Log-probabilities in nats, shape (B, C); NaN where the density is zero under every class.
 
     Raises:
-      ValueError: for a model that has no exact density for every class, or a prior of another shape.
+      ValueError: if the model lacks an exact density for each class, or the prior has another shape.
 
     >>> from genjax import flow
     >>> model = flow.Flow(shape=(2,), bijection=flow.Elementwise(flow.Affine()), num_classes=4)
@@ -43,9 +43,9 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
     >>> jnp.exp(label_log_posterior(model, variables, batch["x"])[0]).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    obstacle = no_label_posterior(model)
-    if obstacle is not None:
-        raise ValueError(f"{obstacle}; only exact densities of every class give a posterior of labels")
+    reason = label_posterior_unavailable_reason(model)
+    if reason is not None:
+        raise ValueError(f"{reason}; only exact densities of every class give a posterior of labels")
     classes = num_classes(model)
     assert classes is not None
     if log_prior is not None and log_prior.shape != (classes,):
@@ -61,15 +61,15 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
 
 
 def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
-    """Compare posteriors of labels with the true ones.
+    """Return accuracy and negative log-likelihood of the true label, for each example.
 
     Args:
-      log_posterior: log p(y | x), (B, C).
-      label: integers (B,).
+      log_posterior: log p(y | x), shape (B, C).
+      label: true labels, integers of shape (B,).
 
     Returns:
-      Whether the true label is the most probable one, 0.0 or 1.0, and −log p(label | x), nats; (B,) each. Where the
-      posterior is NaN the label is missed.
+      Whether the true label is the most probable, 0.0 or 1.0, and −log p(label | x) in nats; shape (B,) each. A NaN
+      posterior counts as a wrong prediction.
 
     >>> correct, nats = label_scores(jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]])), jnp.array([0, 1]))
     >>> correct.tolist(), jnp.exp(-nats).tolist()
@@ -80,8 +80,8 @@ def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
     return correct.astype(jnp.float32), -truth
 
 
-def no_label_posterior(model: object) -> str | None:
-    """Return why a model has no p(y | x) by Bayes' rule; None where it has."""
+def label_posterior_unavailable_reason(model: object) -> str | None:
+    """Return why Bayes' rule gives a model no p(y | x); None if it does."""
     name = type(model).__name__
     if not supports(model, HasLogProb):
         return f"{name} has no exact log_prob"

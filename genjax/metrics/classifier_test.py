@@ -1,15 +1,16 @@
-"""Classifier two-sample test: can a classifier tell samples from data?
+"""Classifier two-sample test: can a classifier distinguish generated samples from data?
 
-With as many generated as reference points, half of both are for learning and n are held out. If both distributions are
-equal, the held-out points that the classifier labels rightly are as many as by guessing,
+Take equally many generated and reference points, train on half of each and hold out the other n points. If the two
+distributions are equal, the classifier is as accurate on the held-out points as guessing,
 
     accuracy ~ N(½, 1/(4n)),                                                                                  (1)
 
-to first order, where it calls half of them generated; where it favours one side the variance is smaller, and the
-p-value tells more than accuracy and error do. It is exact for any classifier: n/2 of the n points are generated, and of
-the a that are called so, those that are have a hypergeometric distribution (Fisher's exact test),
+to first order, if it labels half of them as generated. If it favours one label the variance is smaller, and the p-value
+is more informative than the accuracy and its error. The p-value is exact for any classifier: n/2 of the n points are
+generated, and the number of correct ones among the a points labelled as generated is hypergeometric (Fisher's exact
+test),
 
-    p = P(H ≥ h),    h right ones among a,    H ~ Hypergeometric(n, n/2, a).                                  (2)
+    p = P(H ≥ h),    h correct among a,    H ~ Hypergeometric(n, n/2, a).                                     (2)
 
 David Lopez-Paz and Maxime Oquab, "Revisiting classifier two-sample tests", 2017, arXiv:1610.06545.
 """
@@ -25,9 +26,9 @@ import numpy as np
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 
-PREDICTED_AT_ONCE = 1024
+PREDICTION_BATCH_SIZE = 1024
 
 
 def classifier_two_sample_test(
@@ -36,26 +37,26 @@ def classifier_two_sample_test(
     generated: Array | np.ndarray,
     *,
     classifier: Any = None,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return how well a classifier tells samples from data that it has not seen.
+    """Return the held-out accuracy with which a classifier distinguishes samples from data, and its p-value.
 
     Args:
-      key: shuffles, balances the sides by leaving out some of the larger, and seeds the classifier.
-      reference: data, or its features, shape (N, D).
-      generated: samples, shape (M, D).
-      classifier: of scikit-learn, or with its ``fit`` and ``predict``; ``nearest_neighbours`` when None. It is copied,
-        and where its ``random_state`` is None it takes one from the key. An accuracy is that of this classifier:
-        compare numbers of the same one only.
+      key: random key, for shuffling, balancing the two samples and seeding the classifier.
+      reference: data or its features, shape (N, D).
+      generated: samples or their features, shape (M, D).
+      classifier: scikit-learn classifier, or any object with ``fit`` and ``predict``; None for ``nearest_neighbours``.
+        It is copied, and a ``random_state`` of None is set from the key. Compare accuracies of the same classifier
+        only.
       progress: called with the number of held-out points just finished, 2 · (min(N, M) // 2) in all.
 
     Returns:
-      ``classifier_accuracy`` on the held-out half, ½ for indistinguishable samples and 1 for plain differences;
-      ``classifier_accuracy_standard_error``, ½/√n (1), which is the largest that it can be; and
-      ``p_value`` (2), how likely it is for equal distributions to be told apart as well as these.
+      ``classifier_accuracy`` on the held-out half, ½ for indistinguishable samples and 1 for obvious differences;
+      ``classifier_accuracy_standard_error``, ½/√n (1), an upper bound; and ``p_value`` (2), the probability that equal
+      distributions are distinguished at least as well.
 
     Raises:
-      ValueError: for fewer than ten samples, different numbers of features, or any that is not finite.
+      ValueError: if there are fewer than ten samples, numbers of features differ, or values are not finite.
     """
     from scipy.stats import hypergeom
 
@@ -64,22 +65,25 @@ def classifier_two_sample_test(
     (x, labels), (held_out, truth) = _halves(split_key, np.asarray(reference), np.asarray(generated))
     learner = nearest_neighbours(len(x)) if classifier is None else _seeded(seed_key, classifier)
     learner.fit(x, labels)
-    called = []
-    for start in range(0, len(held_out), PREDICTED_AT_ONCE):
-        called.append(np.asarray(learner.predict(held_out[start : start + PREDICTED_AT_ONCE])))
+    predictions = []
+    for start in range(0, len(held_out), PREDICTION_BATCH_SIZE):
+        predictions.append(np.asarray(learner.predict(held_out[start : start + PREDICTION_BATCH_SIZE])))
         if progress is not None:
-            progress(len(called[-1]))
-    right, called_generated = np.concatenate(called) == truth, np.concatenate(called) == 1
-    found = np.sum(right & called_generated)
+            progress(len(predictions[-1]))
+    predicted = np.concatenate(predictions)
+    correct, positive = predicted == truth, predicted == 1
+    true_positives = np.sum(correct & positive)
     return {
-        "classifier_accuracy": jnp.float32(right.mean()),
-        "classifier_accuracy_standard_error": jnp.float32(0.5 / np.sqrt(right.size)),  # equation 1
-        "p_value": jnp.float32(hypergeom.sf(found - 1, right.size, right.size // 2, called_generated.sum())),  # eq. 2
+        "classifier_accuracy": jnp.float32(correct.mean()),
+        "classifier_accuracy_standard_error": jnp.float32(0.5 / np.sqrt(correct.size)),  # equation 1
+        "p_value": jnp.float32(
+            hypergeom.sf(true_positives - 1, correct.size, correct.size // 2, positive.sum())  # equation 2
+        ),
     }
 
 
 def nearest_neighbours(num_points: int) -> Any:
-    """Return the paper's k-nearest-neighbour classifier on standardized features, k = √n of n learning points."""
+    """Return the paper's k-nearest-neighbour classifier on standardized features, k = √n for n training points."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -89,7 +93,7 @@ def nearest_neighbours(num_points: int) -> Any:
 
 
 def _seeded(key: Array, classifier: Any) -> Any:
-    """Return an unfitted copy, whose every random_state that is None comes from the key."""
+    """Return an unfitted copy in which every random_state of None is set from the key."""
     from sklearn.base import clone
 
     copy: Any = clone(classifier, safe=False)
@@ -101,7 +105,7 @@ def _seeded(key: Array, classifier: Any) -> Any:
 
 
 def _halves(key: Array, reference: np.ndarray, generated: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Return points and labels (1 = generated) to learn from, and as many held out, both sides in equal numbers."""
+    """Return points and labels (1 = generated) for training, and equally many held out, balanced between the labels."""
     count = min(len(reference), len(generated)) // 2
     sides = zip(jax.random.split(key), (reference, generated), strict=True)
     shuffled = [side[np.asarray(jax.random.permutation(k, len(side)))[: 2 * count]] for k, side in sides]

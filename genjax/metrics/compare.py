@@ -1,6 +1,6 @@
-"""Two samples compared in every way, from their features.
+"""Comparisons of two samples, from their features.
 
-The names in ``COMPARISONS`` are those of the command line; one comparison may give several numbers.
+``COMPARISONS`` maps the names of the command line to their rows; one comparison may return several results.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from genjax.core import Array, stream_key
 from genjax.metrics.checks import checked_features
 from genjax.metrics.classifier_test import classifier_two_sample_test
-from genjax.metrics.frechet import frechet_distance_of
+from genjax.metrics.frechet import frechet_distance
 from genjax.metrics.kernels import kernel_distance, mmd_squared
 from genjax.metrics.metric import Values
 from genjax.metrics.neighbours import precision_recall_density_coverage
-from genjax.metrics.progress import Progress, silent
+from genjax.metrics.progress import Progress, no_progress
 from genjax.metrics.result import Result
 from genjax.metrics.sliced import NUM_PROJECTIONS, sliced_wasserstein
 
@@ -29,60 +29,99 @@ class Comparison:
     """One way to compare two samples.
 
     Attributes:
-      function: ``(reference, generated, ...) -> values``. A value named as a result with ``_standard_error`` after it
-        is that result's; any other that is no result belongs to the protocol.
+      name: name on the command line.
+      function: ``(reference, generated, ...) -> values``. A value named after a result, with ``_standard_error``
+        appended, is the error of that result; any value that is neither goes into the protocol.
+      summary: one line of help.
+      higher_is_better: direction of its results.
       results: names of the values that are results.
-      guarantee: what they are of the distance between the distributions.
-      random: whether the function takes a key first.
-      total: of the progress bar, for N reference and M generated samples; None for what tells of no progress.
-      takes: settings that the function takes.
+      guarantee: relation of the results to the distance between the distributions.
+      requires: inputs that it needs, by name; for all of these the features of both samples.
+      settings: names of the settings that the function takes.
+      random: whether the function takes a key as its first argument.
+      progress_total: total of the progress bar, for N reference and M generated samples; None if it reports none.
     """
 
+    name: str
     function: Callable[..., Values]
+    summary: str
+    higher_is_better: bool
     results: tuple[str, ...]
     guarantee: str
+    requires: tuple[str, ...] = ("features",)
+    settings: tuple[str, ...] = ()
     random: bool = False
-    total: Callable[[int, int], int] | None = None
-    takes: tuple[str, ...] = ()
+    progress_total: Callable[[int, int], int] | None = None
 
 
-_BIASED = "biased estimate"  # the more so the fewer samples there are
+_BIASED = "biased estimate"  # the bias grows as the number of samples falls
 _UNBIASED = "unbiased estimate"
 
 
-def _passes(n: int, m: int) -> int:
-    """Return the rows of the three matrices of all pairs."""
+def _num_matrix_rows(n: int, m: int) -> int:
+    """Return the number of rows of the three matrices of all pairs."""
     return 2 * n + m
 
 
-COMPARISONS: Mapping[str, Comparison] = {
-    "frechet_distance": Comparison(function=frechet_distance_of, results=("frechet_distance",), guarantee=_BIASED),
-    "kernel_distance": Comparison(
-        function=kernel_distance, results=("kernel_distance",), guarantee=_UNBIASED, total=_passes
+_ROWS = (
+    Comparison(
+        name="frechet_distance",
+        function=frechet_distance,
+        summary="squared Fréchet distance between Gaussians fitted to the features; FID on Inception features",
+        higher_is_better=False,
+        results=("frechet_distance",),
+        guarantee=_BIASED,
     ),
-    "precision_recall": Comparison(
+    Comparison(
+        name="kernel_distance",
+        function=kernel_distance,
+        summary="MMD² with a cubic kernel; KID on Inception features",
+        higher_is_better=False,
+        results=("kernel_distance",),
+        guarantee=_UNBIASED,
+        progress_total=_num_matrix_rows,
+    ),
+    Comparison(
+        name="precision_recall",
         function=precision_recall_density_coverage,
+        summary="precision, recall, density and coverage by k-nearest-neighbour balls",
+        higher_is_better=True,
         results=("precision", "recall", "density", "coverage"),
         guarantee=_BIASED,
-        total=_passes,
-        takes=("num_neighbours",),
+        settings=("num_neighbours",),
+        progress_total=_num_matrix_rows,
     ),
-    "mmd2": Comparison(function=mmd_squared, results=("mmd2",), guarantee=_UNBIASED, total=_passes),
-    "sliced_wasserstein": Comparison(
+    Comparison(
+        name="mmd2",
+        function=mmd_squared,
+        summary="MMD² with a mixture of Gaussian kernels",
+        higher_is_better=False,
+        results=("mmd2",),
+        guarantee=_UNBIASED,
+        progress_total=_num_matrix_rows,
+    ),
+    Comparison(
+        name="sliced_wasserstein",
         function=sliced_wasserstein,
+        summary="2-Wasserstein distance of one-dimensional projections, averaged over random directions",
+        higher_is_better=False,
         results=("sliced_wasserstein",),
         guarantee=_BIASED,
         random=True,
-        total=lambda n, m: NUM_PROJECTIONS,
+        progress_total=lambda n, m: NUM_PROJECTIONS,
     ),
-    "classifier_test": Comparison(
+    Comparison(
+        name="classifier_test",
         function=classifier_two_sample_test,
+        summary="held-out accuracy of a classifier that distinguishes samples from data; 0.5 is best",
+        higher_is_better=False,
         results=("classifier_accuracy",),
-        guarantee="lower bound of the best classifier's",
+        guarantee="lower bound on the best classifier's accuracy",
         random=True,
-        total=lambda n, m: min(n, m) // 2 * 2,
+        progress_total=lambda n, m: min(n, m) // 2 * 2,
     ),
-}
+)
+COMPARISONS: Mapping[str, Comparison] = {row.name: row for row in _ROWS}
 DEFAULT = ("frechet_distance", "kernel_distance", "precision_recall", "mmd2")
 
 
@@ -94,35 +133,37 @@ def compare(
     key: Array,
     num_neighbours: int = 5,
     protocol: Mapping[str, Any] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[Result]:
     """Compare two samples.
 
     Args:
       reference: features of real data, shape (N, D).
       generated: features of samples, shape (M, D).
-      names: of ``COMPARISONS``.
-      key: for those that are random.
-      num_neighbours: k of precision, recall, density and coverage.
-      protocol: what all results say of themselves: where both sides and their features are from.
-      progress: starts a progress bar, from a name and a total.
+      names: names of comparisons, keys of ``COMPARISONS``.
+      key: random key, for the comparisons that are random.
+      num_neighbours: number of neighbours, k, for precision, recall, density and coverage.
+      protocol: entries that all results share, such as where samples and features come from.
+      progress: function that starts a progress bar, ``(name, total) -> callback``.
 
     Raises:
-      ValueError: for a name that there is not, and what the comparisons refuse.
+      ValueError: if there is no comparison of some name, or a comparison rejects the samples.
     """
     reference, generated = checked_features(reference, generated)
     unknown = [name for name in names if name not in COMPARISONS]
     if unknown:
         raise ValueError(f"there is no comparison {unknown[0]!r}; use {', '.join(COMPARISONS)}")
+    settings = {"num_neighbours": num_neighbours}
     results = []
     for name in names:
         comparison = COMPARISONS[name]
-        arguments: dict[str, Any] = {"num_neighbours": num_neighbours} if "num_neighbours" in comparison.takes else {}
-        told = dict(protocol or {}) | {"guarantee": comparison.guarantee} | arguments
-        if comparison.total is not None:
-            arguments["progress"] = progress(name.replace("_", " "), comparison.total(len(reference), len(generated)))
+        arguments: dict[str, Any] = {setting: settings[setting] for setting in comparison.settings}
+        entries = dict(protocol or {}) | {"guarantee": comparison.guarantee} | arguments
+        if comparison.progress_total is not None:
+            total = comparison.progress_total(len(reference), len(generated))
+            arguments["progress"] = progress(name.replace("_", " "), total)
         keys = (stream_key(key, name),) if comparison.random else ()
-        results += _results(comparison, comparison.function(*keys, reference, generated, **arguments), told)
+        results += _results(comparison, comparison.function(*keys, reference, generated, **arguments), entries)
     return results
 
 

@@ -1,21 +1,21 @@
-"""Anomaly detection by generative models: four scores, and how well a score tells anomalies from normal data.
+"""Anomaly detection with generative models: four scores, and metrics of how well a score separates anomalies.
 
-From log-likelihoods in nats, and higher for what is more anomalous,
+All scores derive from log-likelihoods in nats and are higher for more anomalous examples:
 
     likelihood          −log p(x)
     likelihood ratio    log p_background(x) − log p(x)                                                          (1)
     typicality          |−log p(x) − Ĥ|,    Ĥ = −mean of log p over training data                               (2)
-    input complexity    −log p(x) − L(x),   L the length of x as a lossless compressor writes it                (3)
+    input complexity    −log p(x) − L(x),   L the length of x under a lossless compressor                       (3)
 
-The first is the obvious one, and fails: smooth and simple data is likely under models of complex data, so that
-anomalies may be the likelier ones (Eric Nalisnick et al. 2019, arXiv:1810.09136). The others take off what has nothing
-to do with the question. (1) Jie Ren et al. 2019, arXiv:1906.02845: the background model is of the same kind, trained on
-perturbed data. (2) Eric Nalisnick et al. 2019, arXiv:1906.02994. (3) Joan Serrà et al. 2020, arXiv:1909.11480, where a
-compressor stands in for the background model.
+The likelihood alone is unreliable: models of complex data often give smooth, simple anomalies a higher likelihood than
+normal data (Eric Nalisnick et al. 2019, arXiv:1810.09136). The other scores correct for what is unrelated to being
+anomalous. (1) Jie Ren et al. 2019, arXiv:1906.02845: the background model has the same architecture and is trained on
+perturbed data. (2) Eric Nalisnick et al. 2019, arXiv:1906.02994. (3) Joan Serrà et al. 2020, arXiv:1909.11480: a
+compressor replaces the background model.
 
-A score is judged by the area under its ROC curve, AUROC = P(anomaly above normal) + ½ P(equal), with the standard error
-of Elizabeth DeLong, David DeLong and Daniel Clarke-Pearson, Biometrics 44, 1988, and by its average precision, which is
-that of a coin where it equals the prevalence of anomalies.
+A score is evaluated by the area under its ROC curve, AUROC = P(anomaly above normal) + ½ P(equal), with the standard
+error of Elizabeth DeLong, David DeLong and Daniel Clarke-Pearson, Biometrics 44, 1988, and by its average precision,
+which equals the prevalence of anomalies for a random score.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from genjax.core import Array
 
 
 def likelihood_score(log_prob: Array | np.ndarray) -> Array:
-    """Return −log p: anomalies are unlikely.
+    """Return −log p, which is higher for unlikely examples.
 
     Args:
-      log_prob: nats, shape (N,).
+      log_prob: log-likelihoods in nats, shape (N,).
     """
     return -jnp.asarray(log_prob)
 
 
 def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Array | np.ndarray) -> Array:
-    """Return log p_background − log p: anomalies are no likelier than their background is (Ren et al. 2019).
+    """Return log p_background − log p, which removes the likelihood of the background (Ren et al. 2019).
 
     Args:
-      log_prob: of the model, nats, shape (N,).
-      background_log_prob: of a model of the same kind trained on perturbed data, for the same examples.
+      log_prob: log-likelihoods of the model in nats, shape (N,).
+      background_log_prob: log-likelihoods of the background model for the same examples, shape (N,).
 
     Raises:
-      ValueError: for shapes that differ.
+      ValueError: if the shapes differ.
     """
     if jnp.shape(log_prob) != jnp.shape(background_log_prob):
         raise ValueError(
@@ -57,17 +57,17 @@ def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Ar
 
 
 def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np.ndarray) -> Array:
-    """Return |−log p − Ĥ|: anomalies are less likely or likelier than data is (Nalisnick et al. 2019).
+    """Return |−log p − Ĥ|, which is higher for examples either less or more likely than data (Nalisnick et al. 2019).
 
     Args:
-      log_prob: nats, shape (N,), or (N, M) for groups of M examples that are judged together by their mean.
-      training_log_prob: nats, of training data, or better of validation data where the model overfits; any shape.
+      log_prob: log-likelihoods in nats, shape (N,), or (N, M) to score groups of M examples by their mean.
+      training_log_prob: log-likelihoods of training data in nats, any shape; of validation data if the model overfits.
 
     Returns:
-      Shape (N,), nats.
+      Scores in nats, shape (N,).
 
     Raises:
-      ValueError: for no training data.
+      ValueError: if ``training_log_prob`` is empty.
 
     >>> typicality_score(jnp.array([-5.0, -3.0, -9.0]), jnp.array([-4.0, -6.0])).tolist()
     [0.0, 2.0, 4.0]
@@ -81,15 +81,15 @@ def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np
 
 
 def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndarray) -> Array:
-    """Return −log p − L: the model takes more nats for anomalies than a compressor would (Serrà et al. 2020).
+    """Return −log p − L, the code length of the model in excess of a compressor's (Serrà et al. 2020).
 
     Args:
-      log_prob: nats, shape (N,), as a log-mass of the integers that were compressed; a log-density of them lacks the
-        same number for all examples of one size, which changes no ranking.
-      length: of the same examples, nats, see ``compressed_length``.
+      log_prob: log-mass of the compressed integers in nats, shape (N,). A log-density differs from it by one constant
+        for all examples of one size, and ranks them equally.
+      length: compressed lengths of the same examples in nats, shape (N,); see ``compressed_length``.
 
     Raises:
-      ValueError: for shapes that differ.
+      ValueError: if the shapes differ.
     """
     if jnp.shape(log_prob) != jnp.shape(length):
         raise ValueError(
@@ -99,23 +99,23 @@ def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndar
 
 
 def compressed_length(x: Array | np.ndarray) -> np.ndarray:
-    """Return how long each example is when compressed without loss, in nats: 8 ln 2 for each byte of the file.
+    """Return the length of each example under lossless compression in nats, 8 ln 2 per byte.
 
-    Grey, RGB and RGBA images of bytes become PNG files, all else the zlib compression of its bytes. What a file has at
-    least, for a PNG about 60 bytes, is counted.
+    Grey, RGB and RGBA images of bytes are compressed as PNG, all other data with zlib. The overhead of the file format,
+    about 60 bytes for a PNG, is included.
 
     Args:
-      x: integers as the data set has them, before any preprocessing; images are uint8 of shape (N, H, W, C).
+      x: integers of the data set before any preprocessing, shape (N, ...); images are uint8 of shape (N, H, W, C).
 
     Returns:
-      Shape (N,), float32.
+      Lengths in nats, float32 of shape (N,).
 
     Raises:
-      ValueError: for numbers that are not integers.
+      ValueError: if ``x`` does not hold integers.
     """
     x = np.asarray(x)
     if x.dtype.kind not in "iub":
-        raise ValueError(f"x has dtype {x.dtype}, but integers are compressed; give the data as it was before scaling")
+        raise ValueError(f"x has dtype {x.dtype}, but must hold integers; give the data before any scaling")
     image = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3, 4)
     lengths = [_png_bytes(example) if image else len(zlib.compress(example.tobytes(), 9)) for example in x]
     return np.asarray(lengths, np.float32) * np.float32(8 * math.log(2))
@@ -131,22 +131,22 @@ def _png_bytes(image: np.ndarray) -> int:
     return file.tell()
 
 
-def detection(scores: Array | np.ndarray, labels: Array | np.ndarray) -> dict[str, float]:
-    """Return how well scores tell anomalies from normal examples; only their order matters.
+def detection_metrics(scores: Array | np.ndarray, labels: Array | np.ndarray) -> dict[str, float]:
+    """Return AUROC and average precision of anomaly scores; only the order of the scores matters.
 
     Args:
-      scores: shape (N,), higher for what is more anomalous; may be infinite.
-      labels: shape (N,), 1 or True for anomalies, 0 or False for normal examples.
+      scores: anomaly scores, shape (N,), higher for more anomalous examples; may be infinite.
+      labels: 1 or True for anomalies, 0 or False for normal examples, shape (N,).
 
     Returns:
-      ``auroc``, equal scores counted half; ``auroc_standard_error`` (DeLong), NaN where a class has a single example;
-      ``average_precision`` of finding anomalies, and ``prevalence``, their share of the examples, which is the average
-      precision of a score that knows nothing: compare average precisions at equal prevalence only.
+      ``auroc``, with ties counted half; ``auroc_standard_error`` (DeLong), NaN if a class has a single example;
+      ``average_precision`` with anomalies as the positive class; and ``prevalence``, the fraction of anomalies, which
+      is the average precision of a random score. Compare average precisions at equal prevalence only.
 
     Raises:
-      ValueError: for shapes that differ, NaN, labels other than 0 and 1, or examples of one class only.
+      ValueError: if shapes differ, scores are NaN, labels are not 0 or 1, or one class has no examples.
 
-    >>> result = detection(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+    >>> result = detection_metrics(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
     >>> {name: round(value, 4) for name, value in result.items()}
     {'auroc': 0.75, 'auroc_standard_error': 0.3536, 'average_precision': 0.8333, 'prevalence': 0.5}
     """
@@ -164,15 +164,15 @@ def detection(scores: Array | np.ndarray, labels: Array | np.ndarray) -> dict[st
 
 
 def _standard_error(anomalies: np.ndarray, normals: np.ndarray) -> float:
-    """Spread of the AUROC from its components, each example's share of the other class on its right side."""
+    """Return DeLong's standard error of the AUROC, from the placement of each example among the other class."""
     from scipy.stats import rankdata
 
     if min(len(anomalies), len(normals)) < 2:
         return math.nan
-    # Of the rank among all, the rank within its own class leaves the examples of the other one below, ties half.
+    # The rank among all, less the rank within its own class, counts the other class's examples below, ties half.
     above = (anomalies - rankdata(anomalies)) / len(normals)
-    below = (normals - rankdata(normals)) / len(anomalies)  # of the wrong side, which has the same variance
-    # DeLong, DeLong & Clarke-Pearson (1988): the variance of a mean over pairs, by its components.
+    below = (normals - rankdata(normals)) / len(anomalies)  # one minus the placement, with the same variance
+    # DeLong, DeLong & Clarke-Pearson (1988): the variance of a mean over pairs, from its components.
     return math.sqrt(above.var(ddof=1) / len(anomalies) + below.var(ddof=1) / len(normals))
 
 
@@ -182,13 +182,14 @@ def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     if np.isnan(scores).any():
         raise ValueError(
             f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN, first at index {np.isnan(scores).argmax()}; "
-            "leave these examples out or mend the model"
+            "leave these examples out, or check the model"
         )
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels are {np.unique(labels)[:5]}, but must be 1 for anomalies and 0 for normal examples")
     anomalous = labels.astype(bool)
     if anomalous.all() or not anomalous.any():
         raise ValueError(
-            f"{anomalous.sum()} of {len(labels)} examples are anomalies, but both classes are needed; add the other"
+            f"{anomalous.sum()} of {len(labels)} examples are anomalies, but both classes are needed; "
+            "add examples of the other"
         )
     return scores.astype(np.float64), anomalous

@@ -1,9 +1,8 @@
-"""Comparing distances between the rows of two arrays, reliably and a chunk at a time.
+"""Reliable comparisons of distances between the rows of two arrays, one chunk at a time.
 
-The distances of ``genjax.ops.distances`` have an error of some ε (|x|² + |y|²), with features moved to their mean
-first. So they are computed in float32, quickly, and rows where some comparison falls within that error are computed
-again in float64. What is too close to call even there is a tie: duplicates in any order, in one array or in
-two, compare as equal, and a distance to oneself is no less than zero.
+The distances of ``genjax.ops.distances`` have an error of about ε (|x|² + |y|²) once features are centered. They are
+therefore computed in float32, and rows with a comparison within that error again in float64. Comparisons that remain
+undecided are ties: duplicates compare as equal, whatever their order and array, and no distance is negative.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 from genjax.ops import distances
 
-TILE = 1024  # columns that are centered and converted at once
+TILE = 1024  # number of columns centered and converted at once
 
 
 def middle(x: Array) -> Array:
-    """Mean of the rows, shape (D,), which float32 distances subtract from everything."""
-    with jax.enable_x64(True):  # a sum of rows may be more than float32 holds
+    """Return the mean of the rows, shape (D,), which float32 distances subtract from both arrays."""
+    with jax.enable_x64(True):  # a sum of rows may overflow float32
         return jnp.mean(x, axis=0, dtype=jnp.float64).astype(jnp.float32)
 
 
 def squared_distances_with_error(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
-    """Return squared distances, shape (B, N), and the error that they may have, of the same shape.
+    """Return squared distances and bounds on their errors, shape (B, N) each.
 
     Args:
-      rows: shape (B, D).
-      columns: shape (N, D), taken in tiles so that no second copy of it is made.
-      center: subtracted from both; no distance depends on it, but the error does.
-      dtype: in which to compute, ``"float32"`` or ``"float64"``.
+      rows: points, shape (B, D).
+      columns: points, shape (N, D), processed in tiles so that they are never copied whole.
+      center: point subtracted from both, shape (D,); it changes the error, not the distances.
+      dtype: dtype of the computation, ``"float32"`` or ``"float64"``.
     """
     count, dim = columns.shape
     tile = min(TILE, count)
@@ -56,19 +55,19 @@ def squared_distances_with_error(rows: Array, columns: Array, center: Array, dty
 
 
 def decide(
-    compare: Callable[[np.ndarray, str], np.ndarray], count: int, chunk_size: int, progress: Done | None
+    compare: Callable[[np.ndarray, str], np.ndarray], count: int, chunk_size: int, progress: ProgressCallback | None
 ) -> None:
-    """Compare all rows in float32, and again in float64 those for which that is too coarse.
+    """Compare all rows in float32, and undecided ones again in float64.
 
     Args:
-      compare: takes indices of rows, always equally many, and the dtype, and keeps its results by index; it returns
-        where they are undecided, a boolean array. In float64 its results stand.
+      compare: function of row indices, always equally many, and dtype, that stores its results by index and returns a
+        boolean array of the undecided rows. Its float64 results are final.
       count: number of rows.
-      chunk_size: rows for one call of ``compare``.
+      chunk_size: number of rows in one call of ``compare``.
       progress: called with the number of rows decided by each call.
 
     Raises:
-      ValueError: for a chunk_size below 1.
+      ValueError: if ``chunk_size`` is below 1.
     """
     check_chunk_size(chunk_size)
     chunk_size = min(chunk_size, count)
@@ -81,14 +80,14 @@ def _run(
     rows: np.ndarray,
     chunk_size: int,
     dtype: str,
-    progress: Done | None,
+    progress: ProgressCallback | None,
 ) -> np.ndarray:
-    """Compare these rows in chunks, and return those that another dtype must decide."""
+    """Compare rows in chunks, and return those that remain undecided in float32."""
     left = [rows[:0]]
     for start in range(0, len(rows), chunk_size):
         chunk = rows[start : start + chunk_size]
         with jax.enable_x64(True):
-            undecided = compare(np.resize(chunk, chunk_size), dtype)  # rows repeat in the last chunk: one shape for all
+            undecided = compare(np.resize(chunk, chunk_size), dtype)  # repeat rows in the last chunk, for one shape
         left.append(chunk[undecided[: len(chunk)] & (dtype == "float32")])
         if progress is not None:
             progress(len(chunk) - len(left[-1]))

@@ -1,10 +1,10 @@
-"""Inception Score: how sure a classifier is of each sample, and how evenly samples spread over its classes.
+"""Inception Score: confidence of a classifier in each sample, and diversity of the predicted classes.
 
     IS = exp E_x KL(p(y | x) ‖ p(y)),    p(y) = E_x p(y | x)                                                      (1)
 
-lies between 1 (all predictions alike, so also a single class) and the number of classes (each sure, all equally
-common). It never looks at the data. Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, arXiv:1606.03498, whose
-protocol is the mean and standard deviation over ten parts of 50,000 shuffled samples.
+lies between 1 (all predictions equal, as with a single class) and the number of classes (every prediction certain, all
+classes equally frequent). It does not use the data. Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016,
+arXiv:1606.03498; their protocol is the mean and standard deviation over ten splits of 50,000 shuffled samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genjax.metrics.metric import Values
 
 
 class InceptionScoreState(flax.struct.PyTreeNode):
-    """Samples seen, and means over them of p(y | x), shape (K,), and of Σ_y p(y | x) log p(y | x)."""
+    """Number of samples, and their means of p(y | x), shape (K,), and of Σ_y p(y | x) log p(y | x)."""
 
     count: Array
     probabilities: Array
@@ -32,13 +32,13 @@ class InceptionScoreState(flax.struct.PyTreeNode):
 @final
 @dataclass(frozen=True, kw_only=True)
 class InceptionScore:
-    """The score of a stream of logits.
+    """Streaming Inception Score of logits.
 
     Attributes:
-      num_classes: K.
+      num_classes: number of classes, K.
 
     Raises:
-      ValueError: for fewer than two classes, over which every score would be 1.
+      ValueError: if there are fewer than two classes, where the score is always 1.
 
     >>> metric = InceptionScore(num_classes=3)
     >>> sure = 100.0 * jnp.eye(3)
@@ -55,19 +55,19 @@ class InceptionScore:
             )
 
     def init(self) -> InceptionScoreState:
-        """Return the state that has seen nothing."""
+        """Return an empty state."""
         return InceptionScoreState(jnp.zeros(()), jnp.zeros(self.num_classes), jnp.zeros(()))
 
     def update(self, state: InceptionScoreState, logits: Array) -> InceptionScoreState:
-        """Take in logits, shape (B, K).
+        """Add logits, shape (B, K).
 
         Raises:
-          ValueError: for any other shape.
+          ValueError: if the logits have another shape.
         """
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:
             raise ValueError(
                 f"logits have shape {logits.shape}, but num_classes={self.num_classes} needs (samples, "
-                f"{self.num_classes}); give num_classes their last axis"
+                f"{self.num_classes}); set num_classes to the size of their last axis"
             )
         if len(logits) == 0:
             return state
@@ -77,7 +77,7 @@ class InceptionScore:
         return self.merge(state, InceptionScoreState(jnp.float32(len(logits)), p.mean(axis=0), entropy))
 
     def merge(self, a: InceptionScoreState, b: InceptionScoreState) -> InceptionScoreState:
-        """Return the state that has seen what both have."""
+        """Combine two states."""
         count = a.count + b.count
         share = b.count / jnp.maximum(count, 1)
         return InceptionScoreState(
@@ -87,29 +87,30 @@ class InceptionScore:
         )
 
     def compute(self, state: InceptionScoreState) -> Values:
-        """Return ``inception_score`` (1); NaN where nothing was seen."""
+        """Return ``inception_score`` (1); NaN without samples."""
         marginal = jnp.sum(jax.scipy.special.xlogy(state.probabilities, state.probabilities))
-        score = jnp.clip(jnp.exp(state.negative_entropy - marginal), 1, self.num_classes)  # beyond is rounding
+        score = jnp.clip(jnp.exp(state.negative_entropy - marginal), 1, self.num_classes)  # outside by rounding alone
         return {"inception_score": jnp.where(state.count > 0, score, jnp.nan)}
 
 
 def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: int = 10) -> Values:
-    """Return the score by the published protocol.
+    """Return the Inception Score by the published protocol.
 
     Args:
-      key: shuffles the samples.
-      logits: of a classifier, shape (N, K).
-      num_splits: parts, of which the score is the mean.
+      key: random key, for shuffling.
+      logits: logits of a classifier, shape (N, K).
+      num_splits: number of splits, over which the score is averaged.
 
     Returns:
-      ``inception_score``, and ``inception_score_sd`` over the parts. It grows with N; papers have 50,000 in 10 parts.
+      ``inception_score``, the mean over splits, and ``inception_score_sd``, their standard deviation. The score grows
+      with N; papers use 50,000 samples in 10 splits.
 
     Raises:
-      ValueError: for logits that are not finite, fewer than two classes, or fewer samples than parts.
+      ValueError: if logits are not finite, or there are fewer than two classes or fewer samples than splits.
     """
     logits = jnp.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
-        raise ValueError(f"logits have shape {logits.shape}, but must be (samples, classes) of at least 2 classes")
+        raise ValueError(f"logits have shape {logits.shape}, but must be (samples, classes) with at least 2 classes")
     if not 1 <= num_splits <= len(logits):
         raise ValueError(f"num_splits is {num_splits}, but must be 1 to {len(logits)}, the number of samples")
     if not bool(jnp.isfinite(logits).all()):

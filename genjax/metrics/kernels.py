@@ -1,24 +1,24 @@
-"""Maximum mean discrepancy between two samples, unbiased, with a standard error; with one kernel it is the KID.
+"""Unbiased maximum mean discrepancy (MMD) between two samples, with a standard error; its cubic kernel gives the KID.
 
-For a kernel k, x of N reference and y of M generated points, all independent,
+For a kernel k, N reference points x and M generated points y, all independent,
 
     MMD² = 1/(N (N−1)) Σ_{i≠j} k(xᵢ, xⱼ) + 1/(M (M−1)) Σ_{i≠j} k(yᵢ, yⱼ) − 2/(N M) Σ_{i,j} k(xᵢ, yⱼ)          (1)
 
-is unbiased, and so falls below zero about half of the time for samples of equal distributions (Gretton, Borgwardt,
-Rasch, Schölkopf & Smola, "A kernel two-sample test", JMLR 13, 2012). The standard error is the jackknife's,
+is unbiased, and therefore negative about half of the time for samples from equal distributions (Gretton, Borgwardt,
+Rasch, Schölkopf & Smola, "A kernel two-sample test", JMLR 13, 2012). The standard error is the jackknife estimate,
 
     se² = (N−1)/N Σᵢ (θ₋ᵢ − θ̄₋)² + (M−1)/M Σⱼ (θ₋ⱼ − θ̄₋)²,                                                    (2)
 
-with θ₋ᵢ the estimate (1) without point i of that side, which the row sums of the three kernel matrices give at once
-(Arvesen, "Jackknifing U-statistics", 1969). Where the distributions are equal (1) is degenerate, and (2) is about √2
-too wide: on the safe side.
+where θ₋ᵢ is the estimate (1) without point i of that sample, computed from row sums of the three kernel matrices
+(Arvesen, "Jackknifing U-statistics", 1969). If the distributions are equal, (1) is degenerate, and (2) is too large by
+about √2: a conservative error.
 
-* ``kernel_distance``: k(x, y) = (x·y / D + 1)³, the kernel inception distance (KID) where the features are Inception's
-  (Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv:1801.01401). Their protocol is the average of (1) over 100 random
-  subsets of 1,000 points, ``kernel_distance_subsets``; over all points, (1) has the same expectation, varies less and
-  needs no randomness.
-* ``mmd_squared``: the mean of Gaussian kernels exp(−|x − y|² / (2 σ²)) over bandwidths σ, by default ½, 1 and 2 times
-  the median distance between points of the reference.
+* ``kernel_distance``: k(x, y) = (x·y / D + 1)³, on Inception features the kernel inception distance (KID) (Bińkowski,
+  Sutherland, Arbel & Gretton 2018, arXiv:1801.01401). Their protocol, ``kernel_distance_subsets``, averages (1) over
+  100 random subsets of 1,000 points; over all points, (1) has the same expectation and less variance, and needs no
+  randomness.
+* ``mmd_squared``: mean of the Gaussian kernels exp(−|x − y|² / (2 σ²)) over bandwidths σ, by default ½, 1 and 2 times
+  the median distance between reference points.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from genjax.core import Array, PyTree
 from genjax.metrics.checks import check_chunk_size, checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 Kernel = Callable[[Array, Array, PyTree], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
-MEDIAN_OF = 1000  # points whose distances give the default bandwidth
+MEDIAN_OF = 1000  # number of points whose distances give the default bandwidths
 MULTIPLES = (0.5, 1.0, 2.0)
 
 
@@ -48,25 +48,25 @@ def kernel_distance(
     generated: Array | np.ndarray,
     *,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the kernel distance: MMD² with a cubic kernel.
 
     Args:
       reference: features of real data, shape (N, D).
       generated: features of samples, shape (M, D).
-      chunk_size: rows of a kernel matrix in memory at once.
+      chunk_size: number of rows of a kernel matrix in memory at once.
       progress: called with the number of rows just finished, 2 N + M in all.
 
     Returns:
-      ``kernel_distance`` and ``kernel_distance_standard_error`` (NaN for a side of two). Unbiased at every N and M; it
-      may be negative.
+      ``kernel_distance`` and ``kernel_distance_standard_error`` (NaN if N or M is 2). It is unbiased for every N and M,
+      and may be negative.
 
     Raises:
-      ValueError: for fewer than two samples, different numbers of features, or any that is not finite.
+      ValueError: if there are fewer than two samples, numbers of features differ, or values are not finite.
 
     Example:
-      Kernel values are 1 within the reference, 8 within what was generated, and 1 across:
+      Kernel values are 1 within the reference, 8 within the generated samples, and 1 across:
 
       >>> values = kernel_distance(np.zeros((4, 1)), np.ones((4, 1)))
       >>> float(values["kernel_distance"]), float(values["kernel_distance_standard_error"])
@@ -84,24 +84,24 @@ def kernel_distance_subsets(
     *,
     num_subsets: int = 100,
     subset_size: int = 1000,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the kernel distance by the published protocol, for comparison with papers; see ``kernel_distance``.
 
     Args:
-      key: draws the subsets, each without replacement.
+      key: random key, for subsets drawn without replacement.
       reference: features of real data, shape (N, D).
       generated: features of samples, shape (M, D).
-      num_subsets: how many pairs of subsets.
-      subset_size: points of either side in each.
+      num_subsets: number of pairs of subsets.
+      subset_size: number of points in each subset.
       progress: called with the number of subsets just finished.
 
     Returns:
-      ``kernel_distance``, the mean over subsets, and ``kernel_distance_sd``, their standard deviation, which tells how
-      much the distance of ``subset_size`` points varies: it is no error of the mean.
+      ``kernel_distance``, the mean over subsets, and ``kernel_distance_sd``, the standard deviation of the distance
+      between subsets of ``subset_size`` points, which is not the error of the mean.
 
     Raises:
-      ValueError: for fewer samples than a subset has, and as ``kernel_distance``.
+      ValueError: if there are fewer samples than ``subset_size``, and as ``kernel_distance``.
     """
     if num_subsets < 1 or subset_size < 2:
         raise ValueError(f"num_subsets is {num_subsets} and subset_size {subset_size}; they must be at least 1 and 2")
@@ -130,24 +130,24 @@ def mmd_squared(
     *,
     bandwidths: Sequence[float] | None = None,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
     """Return MMD² with a mixture of Gaussian kernels.
 
     Args:
-      reference: data, or its features, shape (N, D).
-      generated: samples, shape (M, D).
-      bandwidths: σ of each kernel, in units of the features; None for ``median_bandwidths`` of the reference.
-      chunk_size: rows of a kernel matrix in memory at once.
+      reference: data or its features, shape (N, D).
+      generated: samples or their features, shape (M, D).
+      bandwidths: σ of each of K kernels, in units of the features; None for ``median_bandwidths`` of the reference.
+      chunk_size: number of rows of a kernel matrix in memory at once.
       progress: called with the number of rows just finished, 2 N + M in all.
 
     Returns:
-      ``mmd2``, at most 2, ``mmd2_standard_error`` (NaN for a side of two), and ``bandwidths`` of shape (K,). Unbiased;
-      it may be negative. Compare numbers of equal bandwidths only.
+      ``mmd2``, at most 2, ``mmd2_standard_error`` (NaN if N or M is 2), and ``bandwidths``, shape (K,). MMD² is
+      unbiased and may be negative. Compare values at equal bandwidths only.
 
     Raises:
-      ValueError: for fewer than two samples, different numbers of features, any that is not finite, or a bandwidth
-        that is not positive.
+      ValueError: if there are fewer than two samples, numbers of features differ, values are not finite, or a bandwidth
+        is not positive.
     """
     reference, generated = checked_features(reference, generated, minimum=2)
     widths = median_bandwidths(reference) if bandwidths is None else jnp.asarray(bandwidths, jnp.float32)
@@ -157,14 +157,14 @@ def mmd_squared(
 
 
 def median_bandwidths(reference: Array) -> Array:
-    """Return ½, 1 and 2 times the median distance between unequal ones of 1,000 evenly spaced rows.
+    """Return ½, 1 and 2 times the median distance between unequal rows, among 1,000 evenly spaced ones.
 
-    Where all of them are equal every bandwidth tells the same, and these are ½, 1 and 2.
+    If all rows are equal, MMD² does not depend on the bandwidths, and ½, 1 and 2 are returned.
     """
     from scipy.spatial.distance import pdist
 
     places = np.linspace(0, len(reference) - 1, min(MEDIAN_OF, len(reference)), dtype=int)
-    distances = pdist(np.asarray(reference[places], np.float64))  # with differences: duplicates are at exactly zero
+    distances = pdist(np.asarray(reference[places], np.float64))  # from differences: exactly zero for duplicates
     unequal = distances[distances > 0]
     return jnp.asarray((np.median(unequal) if unequal.size else 1.0) * np.array(MULTIPLES), jnp.float32)
 
@@ -181,7 +181,7 @@ def _gaussian(rows: Array, columns: Array, settings: PyTree) -> Array:
 
 
 class _Sums(NamedTuple):
-    """Row sums of a kernel matrix (N, M): over all columns, and down all rows; float64."""
+    """Sums of a kernel matrix (N, M), float64, over each row, shape (N,), and each column, shape (M,)."""
 
     rows: np.ndarray
     columns: np.ndarray
@@ -191,7 +191,7 @@ class _Sums(NamedTuple):
 def _chunk(
     kernel: Kernel, settings: PyTree, x: Array, y: Array, start: int, *, chunk_size: int, same: bool
 ) -> tuple[Array, Array]:
-    """Sum some rows of a kernel matrix along both axes; of a sample with itself, without the diagonal."""
+    """Sum a chunk of rows of a kernel matrix along both axes, without the diagonal if both samples are the same."""
     places = start + jnp.arange(chunk_size)
     rows = jnp.take(x, places, axis=0, mode="clip")
     with jax.enable_x64(True):
@@ -204,7 +204,7 @@ def _chunk(
 
 
 def _sums(
-    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: Done | None, same: bool
+    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: ProgressCallback | None, same: bool
 ) -> _Sums:
     check_chunk_size(chunk_size)
     size = min(chunk_size, len(x))
@@ -213,7 +213,7 @@ def _sums(
         along, down = _chunk(kernel, settings, x, y, start, chunk_size=size, same=same)
         if not bool(jnp.isfinite(along).all()):
             raise ValueError(
-                f"kernel values exceed float32, of features up to {max(abs(x).max(), abs(y).max()):.3g}; rescale"
+                f"kernel values overflow float32 for features up to {max(abs(x).max(), abs(y).max()):.3g}; rescale them"
             )
         rows.append(np.asarray(along))
         columns += np.asarray(down)
@@ -223,17 +223,17 @@ def _sums(
 
 
 def _mmd(
-    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: Done | None
+    kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: ProgressCallback | None
 ) -> tuple[float, float]:
-    """Return equation 1 and the root of equation 2."""
+    """Return MMD² (1) and its standard error (2)."""
     within_x = _sums(kernel, settings, x, x, chunk_size, progress, same=True).rows
     within_y = _sums(kernel, settings, y, y, chunk_size, progress, same=True).rows
     across = _sums(kernel, settings, x, y, chunk_size, progress, same=False)
     n, m, cross = len(x), len(y), across.rows.sum()
     value = mmd_from_sums(within_x.sum(), within_y.sum(), cross, n, m)  # equation 1
     if min(n, m) < 3:
-        return float(value), float("nan")  # one point alone has no pairs
-    # Without a point both its row and its column are gone from the sum within its side.
+        return float(value), float("nan")  # a single point has no pairs
+    # Leaving a point out removes both its row and its column from the sum within its sample.
     without_x = mmd_from_sums(within_x.sum() - 2 * within_x, within_y.sum(), cross - across.rows, n - 1, m)
     without_y = mmd_from_sums(within_x.sum(), within_y.sum() - 2 * within_y, cross - across.columns, n, m - 1)
     variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()  # equation 2

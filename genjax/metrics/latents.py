@@ -1,15 +1,15 @@
-"""Which latent variables are in use: active units, divergence of each dimension, usage of a codebook.
+"""Usage of latent variables: active units, KL divergence of each dimension, usage of a codebook.
 
-A VAE's dimension u is active where its posterior mean varies over data, and costs what its divergence says:
+Dimension u of a VAE is active if its posterior mean varies over the data; its KL divergence is its cost:
 
     A_u = Var_x(E_q(u|x)[u]) > 0.01,        KL_u = E_x[KL(q(u | x) ‖ N(0, 1))] nats.                            (1)
 
-A decoder that models data alone leaves all dimensions at the prior: the posterior has collapsed. A posterior of which
-there are draws alone, S of them for each x, tells A_u without bias by the analysis of variance,
+A decoder that ignores the latent variables leaves every dimension at the prior: the posterior has collapsed. If the
+posterior can only be sampled, with S samples for each x, the analysis of variance estimates A_u without bias,
 
     Â_u = Var_x(mean_s u) − E_x[Var_s(u)] / S.                                                                  (2)
 
-With f_k the share of vectors quantized to code k of a codebook,
+With f_k the fraction of vectors quantized to code k of a codebook,
 
     usage = #{k : f_k > 0} / K,        perplexity = exp(−Σ_k f_k log f_k) ∈ [1, K].                             (3)
 
@@ -25,25 +25,27 @@ from genjax.core import Array
 from genjax.metrics.metric import Values
 from genjax.ops import check_at_least, gaussian_kl, quantization
 
-ACTIVE_VARIANCE = 0.01  # Burda et al. (2016); they find the distribution of A_u bimodal, so its choice matters little
+MIN_ACTIVE_VARIANCE = (
+    0.01  # Burda et al. (2016); the distribution of A_u is bimodal there, so that the threshold matters little
+)
 
 
 def gaussian_usage(mean: Array, log_var: Array) -> Values:
-    """Return how many dimensions of Gaussian posteriors are in use.
+    """Return the number of active dimensions of Gaussian posteriors, and the KL divergence of each.
 
     Args:
-      mean: posterior means, (N, D), of N examples; some hundreds tell.
-      log_var: posterior log-variances, same shape.
+      mean: posterior means of N examples, shape (N, D); some hundreds of examples suffice.
+      log_var: posterior log-variances, shape (N, D).
 
     Returns:
-      ``active_units``, in 0 … D, and ``kl_per_dimension`` in nats, (D,); see (1).
+      ``active_units``, in 0 … D, and ``kl_per_dimension`` in nats, shape (D,); see (1).
 
     >>> mean = jnp.array([[-1.0, 0.0], [1.0, 0.0]])
     >>> values = gaussian_usage(mean, jnp.zeros((2, 2)))
     >>> int(values["active_units"]), values["kl_per_dimension"].tolist()
     (1, [0.5, 0.0])
     """
-    active = jnp.var(mean, axis=0) > ACTIVE_VARIANCE
+    active = jnp.var(mean, axis=0) > MIN_ACTIVE_VARIANCE
     return {
         "active_units": jnp.sum(active, dtype=jnp.float32),
         "kl_per_dimension": jnp.mean(gaussian_kl(mean, log_var), axis=0),
@@ -51,18 +53,18 @@ def gaussian_usage(mean: Array, log_var: Array) -> Values:
 
 
 def implicit_usage(draws: Array) -> Values:
-    """Return how many dimensions of posteriors without a density are in use.
+    """Return the number of active dimensions of implicit posteriors, from samples.
 
     Args:
-      draws: S from the posterior of each of N examples, (N, S, D), at least two of both. Where a posterior tells
-        nothing, Â_u errs by (Var(u) / S) √(2 / N): with S = 32 and N = 1,000 by 0.0014 of the variance.
+      draws: S posterior samples for each of N examples, shape (N, S, D), S and N at least 2. For a posterior that
+        equals the prior, Â_u has an error of (Var(u) / S) √(2 / N): with S = 32 and N = 1,000, 0.0014 of the variance.
 
     Returns:
-      ``active_units``, in 0 … D, those with Â_u > 0.01, and ``variance_of_means``, Â_u, (D,); see (2). Units are those
-      of a prior of variance one.
+      ``active_units``, in 0 … D, the number of dimensions with Â_u > 0.01, and ``variance_of_means``, Â_u, shape (D,);
+      see (2). The threshold assumes a prior of unit variance.
 
     Raises:
-      ValueError: for fewer than two draws or examples.
+      ValueError: if there are fewer than two draws or examples.
 
     >>> draws = jnp.array([[[-1.0, 0.5], [-1.0, -0.5]], [[1.0, -0.5], [1.0, 0.5]]])
     >>> values = implicit_usage(draws)
@@ -70,13 +72,13 @@ def implicit_usage(draws: Array) -> Values:
     (1, [2.0, -0.25])
     """
     if draws.ndim != 3:
-        raise ValueError(f"draws have shape {draws.shape}, but need (examples, draws, dimensions)")
+        raise ValueError(f"draws have shape {draws.shape}, but must be (examples, draws, dimensions)")
     for name, count in zip(("examples", "draws"), draws.shape, strict=False):
         check_at_least(f"the number of {name}", count, 2)
     within = jnp.mean(jnp.var(draws, axis=1, ddof=1), axis=0)
     variance = jnp.var(jnp.mean(draws, axis=1), axis=0, ddof=1) - within / draws.shape[1]  # equation 2
     return {
-        "active_units": jnp.sum(variance > ACTIVE_VARIANCE, dtype=jnp.float32),
+        "active_units": jnp.sum(variance > MIN_ACTIVE_VARIANCE, dtype=jnp.float32),
         "variance_of_means": variance,
     }
 
@@ -85,8 +87,8 @@ def codebook_usage(codes: Array, num_codes: int) -> Values:
     """Return how much of a codebook is in use.
 
     Args:
-      codes: indices in 0 … num_codes − 1, any shape.
-      num_codes: K.
+      codes: code indices in 0 … num_codes − 1, any shape.
+      num_codes: number of codes, K.
 
     Returns:
       ``codebook_usage`` in [0, 1] and ``perplexity`` in [1, K]; see (3).

@@ -1,25 +1,26 @@
-"""Units of log-likelihood: nats, bits per dimension, byte or character, perplexity, and which of them a run may claim.
+"""Units of log-likelihood: nats, bits per dimension, byte or character, perplexity, and when each is valid.
 
-With log p(x) in nats and D dimensions, all of them on discrete values,
+For discrete data with D dimensions and log p(x) in nats,
 
-    bits per dimension = −log₂ p(x) / D,        perplexity = p(x)^(−1/D),
+    bits per dimension = −log₂ p(x) / D,        perplexity = p(x)^(−1/D);
 
-the first called bits per character where the dimensions are the characters of a text. Texts, and the tokens of which
-they are made, may differ in length: with n_i tokens, bytes or characters of text x_i up to its end,
+the first is called bits per character if the dimensions are the characters of a text. Texts may differ in length. With
+n_i tokens, bytes or characters of text x_i up to its end,
 
-    bits per byte = −Σ_i log₂ p(x_i) / Σ_i n_i,        perplexity = exp(−Σ_i log p(x_i) / Σ_i n_i),               (1)
+    bits per byte = −Σ_i log₂ p(x_i) / Σ_i n_i,        perplexity = exp(−Σ_i log p(x_i) / Σ_i n_i).               (1)
 
-of which bits per byte can be compared between tokenizers. Where many sequences of tokens spell a text, that of the
-tokenizer has only a part of the text's mass, and bits per byte are an upper bound. A model with a density has such
-numbers only for integers k spread evenly over bins of width w, of which it is the bound
+Bits per byte can be compared between tokenizers. If several token sequences spell the same text, the tokenizer's
+sequence has only a part of the text's probability, and bits per byte are an upper bound. For a density these units
+exist only if the integers k were dequantized uniformly over bins of width w, where
 
     log P(k) = log ∫_bin p(x) dx ≥ E_x[log p(x)] + D log w                                                      (2)
 
-(Lucas Theis, Aäron van den Oord and Matthias Bethge, 2016, arXiv:1511.01844). It does not depend on the scale of
-the data: x → ax takes D log a off the density and gives it back by the width. A density of data on discrete values that
-were not spread has no upper limit, and one of continuous data counts no bits: neither has any of these units.
+(Lucas Theis, Aäron van den Oord and Matthias Bethge, 2016, arXiv:1511.01844). The bound does not depend on the scale of
+the data: x → ax subtracts D log a from the log-density and adds it through the width. The density of discrete data that
+was not dequantized is unbounded, and the density of continuous data corresponds to no number of bits: these units exist
+for neither.
 
-Means and standard errors over examples stream with ``genjax.metrics.metric.Mean``.
+``genjax.metrics.metric.Mean`` streams means and standard errors over examples.
 """
 
 from __future__ import annotations
@@ -41,27 +42,28 @@ from genjax.ops import check_choice, check_positive
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
 
-# Of what falls when the likelihood rises, where the likelihood is exact, bounded, estimated.
-_FALLING = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
+# The guarantee of a number that falls as the likelihood rises, by the guarantee of the likelihood.
+_REVERSED_GUARANTEES = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
 
 
 def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = None) -> Nats:
     """Convert nats per example to bits per dimension.
 
     Args:
-      log_prob: a log-mass of discrete values, or a log-density of dequantized data; of any shape.
-      num_dims: D, the number of dimensions of an example, for images H · W · C.
-      bin_width: None for a log-mass. For a log-density w, the width that one integer was spread over, in the units that
-        the model sees: 1/256 for (k + u)/256, 2/256 for the same data on [-1, 1), 1 for k + u.
+      log_prob: log-mass of discrete values or log-density of dequantized data, any shape.
+      num_dims: number of dimensions of an example, D, for images H · W · C.
+      bin_width: None for a log-mass. For a log-density, the width w of the bin of one integer, in the units that the
+        model sees: 1/256 for (k + u)/256, 2/256 for the same data on [-1, 1), 1 for k + u.
 
     Returns:
-      Bits per dimension, of the same shape. From a log-density they are an upper bound on those of the discrete data.
+      Bits per dimension, same shape as ``log_prob``. From a log-density, an upper bound on the bits of the discrete
+      data.
 
     Raises:
-      ValueError: for fewer than one dimension, or a width that is not positive.
+      ValueError: if ``num_dims`` is below 1, or the width is not positive.
 
     Example:
-      The uniform density on [-1, 1)³ has 8 bits per dimension of 8-bit data, as the uniform mass has.
+      For 8-bit data, the uniform density on [-1, 1)³ and the uniform mass both have 8 bits per dimension.
 
       >>> bits_per_dim(-3 * math.log(2), 3, bin_width=2 / 256), bits_per_dim(-3 * math.log(256), 3)
       (8.0, 8.0)
@@ -73,7 +75,7 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
 
 
 def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
-    """Convert the log-mass of texts, nats per example, to bits per character; see ``bits_per_dim``.
+    """Convert the log-mass of texts, in nats per example, to bits per character; see ``bits_per_dim``.
 
     >>> round(bits_per_character(-math.log(27), 1), 3)  # any of 26 letters or a space
     4.755
@@ -83,19 +85,19 @@ def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
 
 
 def perplexity(log_prob: Array | np.ndarray | float, num_tokens: int) -> Array:
-    """Convert the log-mass of sequences, nats per example, to perplexity per token.
+    """Convert the log-mass of sequences, in nats per example, to perplexity per token.
 
-    Perplexities do not average: give the mean of the log-masses for that of a data set.
+    Perplexities must not be averaged: for a data set, pass the mean of its log-masses.
 
     Args:
-      log_prob: a log-mass, of any shape.
-      num_tokens: how many tokens each example has.
+      log_prob: log-mass, any shape.
+      num_tokens: number of tokens of each example.
 
     Returns:
-      The number of equally likely tokens that would be as hard to guess, at least 1; float32, infinite beyond it.
+      Number of equally likely tokens that would be as hard to predict, at least 1; float32, infinite on overflow.
 
     Raises:
-      ValueError: for fewer than one token.
+      ValueError: if there is less than one token.
 
     >>> round(float(perplexity(-1.4697 * 1024, 1024)), 3)
     4.348
@@ -112,66 +114,67 @@ def _check_at_least_one(name: str, value: int) -> None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodUnits:
-    """What the log-likelihoods of a model on a data set are numbers of, and so the units that they may be told in.
+    """Units in which the log-likelihoods of a model on a data set can be expressed.
 
     Attributes:
-      num_dims: D, dimensions of one example as the model sees it.
-      discrete: whether they are log-masses; None where the model does not say.
-      levels: number of values of the integers that the data is; None for continuous data.
-      bin_width: width over which each integer was spread, see ``bits_per_dim``; None where it was not.
-      text: how many each text has up to its end, float64 (N,): of "byte", "token" and, where these are characters, of
-        "character"; None where the data is no text.
-      one_spelling: whether no two sequences of tokens are the same text, as with bytes and characters.
+      num_dims: number of dimensions of one example as the model sees it, D.
+      discrete: whether the log-likelihoods are log-masses; None if the model does not say.
+      num_values: number of values of the integer data; None for continuous data.
+      bin_width: width over which each integer was dequantized, see ``bits_per_dim``; None if it was not.
+      counts: for texts, the length of each up to its end, float64 of shape (N,), by unit: "byte", "token" and, if the
+        tokens are characters, "character"; None for other data.
+      unique_tokenization: whether each text has one token sequence only, as with bytes and characters.
     """
 
     num_dims: int
     discrete: bool | None
-    levels: int | None = None
+    num_values: int | None = None
     bin_width: float | None = None
-    text: Mapping[str, np.ndarray] | None = None
-    one_spelling: bool = True
+    counts: Mapping[str, np.ndarray] | None = None
+    unique_tokenization: bool = True
 
     @property
-    def obstacle(self) -> str | None:
-        """Why nats cannot be converted to bits; None where they can."""
+    def unavailable_reason(self) -> str | None:
+        """Reason why nats cannot be converted to bits; None if they can."""
         if self.discrete is None:
             return "the model does not say whether its likelihoods are masses or densities; give it `discrete`"
-        if self.levels is None:
+        if self.num_values is None:
             return (
-                "the data is continuous; if its values are discrete, store integers and say how many levels they have"
+                "the data is continuous; if its values are discrete, store integers and declare their number of levels"
             )
         if self.discrete and self.bin_width is not None:
-            return "the data is dequantized, but the model has a mass on discrete values; leave data.dequantize out"
+            return "the data is dequantized, but the model is a mass on discrete values; leave data.dequantize out"
         if not self.discrete and self.bin_width is None:
             return (
-                f"a density of data on {self.levels} values is unbounded; "
-                f"end the preprocessing with data.dequantize(levels={self.levels})"
+                f"the density of data with {self.num_values} discrete values is unbounded; "
+                f"end the preprocessing with data.dequantize(levels={self.num_values})"
             )
         return None
 
     def convert(self, log_likelihoods: np.ndarray, guarantee: str) -> dict[str, dict[str, Any]]:
-        """Tell log-likelihoods in every unit.
+        """Convert log-likelihoods to every unit.
 
         Args:
-          log_likelihoods: of the examples, in nats, shape (N,).
-          guarantee: "exact", "lower bound" or "estimate".
+          log_likelihoods: log-likelihoods of the examples in nats, shape (N,).
+          guarantee: guarantee of the log-likelihoods, "exact", "lower bound" or "estimate".
 
         Returns:
-          ``nats``, their mean, and, for texts, ``bits_per_byte``, for those of characters ``bits_per_character``, and
-          ``perplexity``, for all else ``bits_per_dim``: each with ``value``, ``standard_error`` and ``guarantee``,
-          which for what falls as the likelihood rises may be "upper bound"; or with a ``value`` of None and the
+          Entries by unit: ``nats``, the mean; for texts ``bits_per_byte``, ``bits_per_character`` (if tokens are
+          characters) and ``perplexity``; for other data ``bits_per_dim``. Each has ``value``, ``standard_error`` and
+          ``guarantee``, where a lower bound on the likelihood becomes an "upper bound"; or a ``value`` of None and a
           ``reason``.
 
         Raises:
-          ValueError: for another guarantee.
+          ValueError: if the guarantee is unknown.
         """
-        check_choice("guarantee", guarantee, tuple(_FALLING))
+        check_choice("guarantee", guarantee, tuple(_REVERSED_GUARANTEES))
+        reason = self.unavailable_reason
         mean, error = _per(log_likelihoods, 1)
         units: dict[str, dict[str, Any]] = {"nats": {"value": mean, "standard_error": error, "guarantee": guarantee}}
-        for symbol, count in ({"dim": self.num_dims} if self.text is None else self.text).items():
+        for symbol, count in ({"dim": self.num_dims} if self.counts is None else self.counts).items():
             name = "perplexity" if symbol == "token" else f"bits_per_{symbol}"
-            if self.obstacle is not None:
-                units[name] = {"value": None, "reason": self.obstacle}
+            if reason is not None:
+                units[name] = {"value": None, "reason": reason}
                 continue
             nats, error = _per(log_likelihoods, count)
             if symbol == "token":
@@ -180,55 +183,56 @@ class LikelihoodUnits:
             else:
                 value = bits_per_dim(nats, 1, bin_width=self.bin_width)
                 error /= math.log(2)
-            exact = self.discrete and (self.one_spelling or symbol != "byte")
-            falling = _FALLING[guarantee if exact or guarantee != "exact" else "lower bound"]
-            units[name] = {"value": value, "standard_error": error, "guarantee": falling}
+            exact = self.discrete and (self.unique_tokenization or symbol != "byte")
+            reversed_guarantee = _REVERSED_GUARANTEES[guarantee if exact or guarantee != "exact" else "lower bound"]
+            units[name] = {"value": value, "standard_error": error, "guarantee": reversed_guarantee}
         return units
 
 
 def _per(nats: np.ndarray, counts: np.ndarray | int) -> tuple[float, float]:
-    """Return Σ nats / Σ counts, as in equation 1, and its standard error to first order; infinite nats have none."""
+    """Return Σ nats / Σ counts, equation 1, and its standard error to first order, NaN for infinite nats."""
     nats = np.asarray(nats, np.float64)
     counts = np.broadcast_to(np.asarray(counts, np.float64), nats.shape)
     ratio, average = nats.mean() / counts.mean(), counts.mean()
     finite = nats.size > 1 and np.isfinite(nats).all()
-    spread = (nats - ratio * counts).std(ddof=1) if finite else math.nan  # of what the ratio does not explain
+    spread = (nats - ratio * counts).std(ddof=1) if finite else math.nan  # residuals of the ratio
     return float(ratio), float(spread / math.sqrt(nats.size) / average)
 
 
 def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, split: str = "train") -> LikelihoodUnits:
-    """Find out what log-likelihoods of a model on a data set are numbers of.
+    """Return the units in which log-likelihoods of a model on a data set can be expressed.
 
     Args:
-      model: says whether it is ``genjax.capabilities.IsDiscrete``; its ``stop``, if it has one, ends texts.
-      dataset: has the levels, and of texts the tokenizer.
-      preprocess: what the model sees of it, ``(key, batch) -> batch``; only its shapes are computed. Texts whose shape
-        it changes count as dimensions.
-      split: of which the likelihoods are; texts are counted there.
+      model: model; ``genjax.capabilities.IsDiscrete`` says whether it has masses, and its stop token, if any, ends
+        texts.
+      dataset: data set, with its number of levels and, for texts, its tokenizer.
+      preprocess: preprocessing before the model, ``(key, batch) -> batch``; only its shapes are evaluated. Texts whose
+        shape it changes are treated as dimensions.
+      split: split that is scored, on which the lengths of texts are counted.
     """
     batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec(split).items()}
     x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
-    text = None
+    counts = None
     if dataset.tokenizer is not None and x.shape == batch["x"].shape:
-        text = _counts(dataset.tokenizer, dataset.splits[split], stop_token(model))
+        counts = _counts(dataset.tokenizer, dataset.splits[split], stop_token(model))
     return LikelihoodUnits(
         num_dims=math.prod(x.shape[1:]),
         discrete=model.discrete if isinstance(model, IsDiscrete) else None,
-        levels=dataset.levels,
+        num_values=dataset.levels,
         bin_width=bin_width(preprocess),
-        text=text,
-        one_spelling=dataset.tokenizer is None or isinstance(dataset.tokenizer, Bytes | Characters),
+        counts=counts,
+        unique_tokenization=dataset.tokenizer is None or isinstance(dataset.tokenizer, Bytes | Characters),
     )
 
 
 def _counts(tokenizer: Tokenizer, source: Source, stop: int | None) -> dict[str, np.ndarray]:
-    """Count each text up to its end, which is scored too."""
-    found = []
+    """Count bytes, characters and tokens of each text up to and including its end."""
+    lengths = []
     for start in range(0, len(source), 4096):
         x = source.take(np.arange(start, min(start + 4096, len(source))))["x"]
         ends = x == stop
         inside = np.cumsum(ends, axis=1) - ends == 0
-        found.append((np.sum(tokenizer.num_bytes[x], axis=1, where=inside), inside.sum(axis=1)))
-    num_bytes, num_tokens = (np.concatenate(part).astype(np.float64) for part in zip(*found, strict=True))
+        lengths.append((np.sum(tokenizer.num_bytes[x], axis=1, where=inside), inside.sum(axis=1)))
+    num_bytes, num_tokens = (np.concatenate(part).astype(np.float64) for part in zip(*lengths, strict=True))
     characters = {"character": num_tokens} if isinstance(tokenizer, Characters) else {}
     return {"byte": num_bytes, **characters, "token": num_tokens}

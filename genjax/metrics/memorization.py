@@ -1,21 +1,21 @@
-"""Memorization: whether generated samples lie nearer to the training data than fresh data do.
+"""Memorization: are generated samples closer to the training data than held-out data are?
 
-With d(z) the distance from z to its nearest training sample, generated samples y and held-out samples h,
+With d(z) the distance from z to its nearest training example, generated samples y and held-out examples h,
 
     share_closer = P(d(y) < d(h)) + ½ P(d(y) = d(h))                                                        (1)
 
-over all M · L pairs: the area under an ROC curve, one half for a model that draws fresh samples and one for a model
-that repeats what it was trained on; below one half its samples are farther from the data than data are. (1) is the
-Mann–Whitney statistic divided by M L. If d(y) and d(h) have one distribution its mean is ½ and its variance
+over all M · L pairs. It is the area under an ROC curve: ½ if samples are as far from the training data as held-out data
+are, 1 if the model repeats its training data, and below ½ if samples are farther away. (1) is the Mann–Whitney
+statistic divided by M L. If d(y) and d(h) have the same distribution, its mean is ½ and its variance
 
     (n + 1 − Σ (t³ − t) / (n (n − 1))) / (12 M L),        n = M + L,                                        (2)
 
-with t the sizes of groups of equal distances, and the z-score is (share_closer − ½) by the square root of that.
+with t the sizes of groups of equal distances; the z-score is (share_closer − ½) divided by the square root of (2).
 
 Casey Meehan, Kamalika Chaudhuri and Sanjoy Dasgupta, "A non-parametric test to detect data-copying in generative
-models", 2020, arXiv:2004.05675: their test over the whole space, not cell by cell, with the sign of the z-score turned.
-The error of the share itself, from the variances over y and over h: Elizabeth DeLong, David DeLong and Daniel
-Clarke-Pearson, 1988.
+models", 2020, arXiv:2004.05675: their test over the whole space instead of cell by cell, with the opposite sign of the
+z-score. The standard error of the share, from the variances over y and over h: Elizabeth DeLong, David DeLong and
+Daniel Clarke-Pearson, 1988.
 """
 
 from __future__ import annotations
@@ -30,25 +30,29 @@ from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 
 
 def nearest_neighbours(
-    queries: Array | np.ndarray, reference: Array | np.ndarray, *, chunk_size: int = 1024, progress: Done | None = None
+    queries: Array | np.ndarray,
+    reference: Array | np.ndarray,
+    *,
+    chunk_size: int = 1024,
+    progress: ProgressCallback | None = None,
 ) -> tuple[Array, Array]:
-    """Return how far from every query its nearest reference sample is, and which that is; of several, the first.
+    """Return the distance from each query to its nearest reference sample, and the index of that sample.
 
     Args:
       queries: samples, shape (N, D).
       reference: samples, shape (M, D).
-      chunk_size: queries whose distances to all of the reference are in memory at once.
+      chunk_size: number of queries whose M distances are in memory at once.
       progress: called with the number of queries just finished, N in all.
 
     Returns:
-      Distances, float32 of shape (N,), zero for copies, and indices, int32 of shape (N,).
+      Distances, float32 of shape (N,), zero for copies, and indices, int32 of shape (N,), the first among ties.
 
     Raises:
-      ValueError: for empty input, different numbers of features, or any that is not finite.
+      ValueError: if input is empty, numbers of features differ, or values are not finite.
 
     >>> distances, indices = nearest_neighbours(np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 2.0], [3.0, 4.0]]))
     >>> distances.tolist(), indices.tolist()
@@ -59,8 +63,8 @@ def nearest_neighbours(
     distances, indices = np.zeros(len(queries), np.float32), np.zeros(len(queries), np.int32)
 
     def compare(rows: np.ndarray, dtype: str) -> np.ndarray:
-        found = _nearest(queries, reference, center, rows, dtype=dtype)
-        undecided, distances[rows], indices[rows] = (np.asarray(a) for a in found)
+        outputs = _nearest(queries, reference, center, rows, dtype=dtype)
+        undecided, distances[rows], indices[rows] = (np.asarray(a) for a in outputs)
         return undecided
 
     decide(compare, len(queries), chunk_size, progress)
@@ -83,23 +87,23 @@ def data_copying(
     *,
     copy_distance: float = 0.0,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return the test for data-copying, in whatever features the samples are given.
+    """Test for data-copying, in the feature space of the samples.
 
     Args:
-      train: what the model was trained on, shape (N, D).
-      held_out: fresh data of the same distribution, shape (L, D).
+      train: training data, shape (N, D).
+      held_out: held-out data from the same distribution, shape (L, D).
       generated: samples of the model, shape (M, D).
-      copy_distance: how near a copy is to its original.
-      chunk_size: rows whose N distances are in memory at once.
+      copy_distance: largest distance between a copy and its original.
+      chunk_size: number of rows whose N distances are in memory at once.
       progress: called with the number of rows just finished, M + L in all.
 
     Returns:
-      See ``copying_statistics``.
+      Values of ``copying_statistics``.
 
     Raises:
-      ValueError: for empty input, different numbers of features, or any that is not finite.
+      ValueError: if input is empty, numbers of features differ, or values are not finite.
     """
     to_generated, _ = nearest_neighbours(generated, train, chunk_size=chunk_size, progress=progress)
     to_held_out, _ = nearest_neighbours(held_out, train, chunk_size=chunk_size, progress=progress)
@@ -107,20 +111,20 @@ def data_copying(
 
 
 def copying_statistics(generated: Array, held_out: Array, *, copy_distance: float = 0.0) -> Values:
-    """Compare distances to the nearest training sample, as ``nearest_neighbours`` finds them.
+    """Compare distances to the nearest training example, as returned by ``nearest_neighbours``.
 
     Args:
       generated: distances of generated samples, shape (M,).
-      held_out: distances of held-out samples, shape (L,).
-      copy_distance: how near a copy is to its original.
+      held_out: distances of held-out examples, shape (L,).
+      copy_distance: largest distance between a copy and its original.
 
     Returns:
-      Float32 scalars: ``share_closer`` (1); its ``standard_error``, NaN for a single sample on a side; ``z_score``,
-      large when it is above ½ by more than chance; ``share_copies``, the share of generated samples within
-      ``copy_distance`` of a training sample, and ``held_out_share_copies``, how often fresh data are.
+      Float32 scalars: ``share_closer`` (1); its ``standard_error``, NaN if M or L is 1; ``z_score``, large if the share
+      exceeds ½ by more than chance; ``share_copies``, the fraction of generated samples within ``copy_distance`` of a
+      training example; and ``held_out_share_copies``, the same fraction of held-out examples.
 
     Raises:
-      ValueError: for shapes other than these.
+      ValueError: if the distances have other shapes.
 
     >>> values = copying_statistics(jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, 2.0]))
     >>> {name: round(float(value), 3) for name, value in values.items() if "copies" not in name}
@@ -128,8 +132,8 @@ def copying_statistics(generated: Array, held_out: Array, *, copy_distance: floa
     """
     near, far = (np.asarray(x, np.float64) for x in (generated, held_out))
     if near.ndim != 1 or far.ndim != 1 or not near.size or not far.size:
-        raise ValueError(f"distances have shapes {near.shape} and {far.shape}, but must be (M,) and (L,), not empty")
-    closer = _share_above(near, far)  # for each generated sample, the share of held-out ones that are farther
+        raise ValueError(f"distances have shapes {near.shape} and {far.shape}, but must be (M,) and (L,) and not empty")
+    closer = _share_above(near, far)  # fraction of held-out examples farther than each generated sample
     farther = 1 - _share_above(far, near)
     share = closer.mean()  # equation 1
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -148,7 +152,7 @@ def copying_statistics(generated: Array, held_out: Array, *, copy_distance: floa
 
 
 def _share_above(x: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each x the share of the others that are larger, equal ones counted half."""
+    """Return for each x the fraction of the others that are larger, ties counted half."""
     others = np.sort(others)
     below, up_to = (np.searchsorted(others, x, side=side) for side in ("left", "right"))
     return 1 - (below + up_to) / (2 * len(others))

@@ -1,16 +1,16 @@
-"""How many modes of a known distribution samples reach, how cleanly, and how evenly.
+"""Mode coverage on a known distribution: captured modes, sample quality, and balance between modes.
 
-With K modes, a sample is of *high quality* where it lies within three standard deviations of the nearest mode, and a
-mode is *captured* when at least one sample of high quality is nearest to it (25 Gaussians and ring: Srivastava, Valkov,
-Russell, Gutmann & Sutton 2017, arXiv:1705.07761). With p̂ₖ the share of the counted samples that mode k has,
+With K modes, a sample is of *high quality* if it lies within three standard deviations of the nearest mode, and a mode
+is *captured* if at least one high-quality sample is nearest to it (25 Gaussians and ring: Srivastava, Valkov, Russell,
+Gutmann & Sutton 2017, arXiv:1705.07761). With p̂ₖ the fraction of high-quality samples nearest to mode k,
 
     KL(p̂ ‖ uniform) = Σₖ p̂ₖ log(K p̂ₖ)   in nats, 0 … log K,                                                   (1)
 
-which for N samples of the distribution itself is about (K − 1)/(2N). Only samples of high quality are counted there.
+which is about (K − 1)/(2N) for N samples of the distribution itself.
 
-Stacked MNIST has 1,000 modes, the digits in three channels, and a classifier reads them (Che, Li, Jacob, Bengio & Li
-2017, arXiv:1612.02136; 26,000 samples in Metz, Poole, Pfau & Sohl-Dickstein 2017, arXiv:1611.02163): every sample
-counts, whatever it looks like.
+Stacked MNIST has 1,000 modes, the combinations of digits in three channels, recognized by a classifier (Che, Li, Jacob,
+Bengio & Li 2017, arXiv:1612.02136; 26,000 samples in Metz, Poole, Pfau & Sohl-Dickstein 2017, arXiv:1611.02163). There
+every sample counts, whatever its quality.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from genjax.ops import check_positive
 
 
 class ModesState(flax.struct.PyTreeNode):
-    """Samples of high quality nearest to each mode, int32 of shape (K,), and samples in all, int32."""
+    """Number of samples counted for each mode, int32 of shape (K,), and number of all samples, int32."""
 
     counts: Array
     total: Array
@@ -40,12 +40,12 @@ class ModesState(flax.struct.PyTreeNode):
 @final
 @dataclass(frozen=True, kw_only=True)
 class GaussianModes:
-    """Coverage of Gaussian modes whose centres are known.
+    """Coverage of Gaussian modes with known centres.
 
     Attributes:
-      modes: centres, K points of D coordinates.
+      modes: centres of the modes, K points of D coordinates.
       scale: standard deviation of each mode.
-      radius: of high quality, in standard deviations.
+      radius: largest distance of a high-quality sample from its mode, in standard deviations.
 
     >>> metric = GaussianModes(modes=((0.0,), (10.0,)), scale=1.0)
     >>> values = metric.compute(metric.update(metric.init(), jnp.array([[0.1], [2.0], [5.0], [-1.0]])))
@@ -58,24 +58,24 @@ class GaussianModes:
     radius: float = 3.0
 
     def __post_init__(self) -> None:
-        """Refuse what has no modes, or modes without width; keep the centres as a value that hashes."""
+        """Raise ValueError without modes, or for a width that is not positive; make the centres hashable."""
         object.__setattr__(self, "modes", tuple(tuple(map(float, mode)) for mode in self.modes))
         if not self.modes or len({len(mode) for mode in self.modes}) != 1:
-            raise ValueError(f"modes are {self.modes}, but must be at least one point, all of as many coordinates")
+            raise ValueError(f"modes are {self.modes}, but must be one or more points of equal dimension")
         for name in ("scale", "radius"):
             check_positive(name, getattr(self, name))
 
     def init(self) -> ModesState:
-        """Return the state that has seen nothing."""
+        """Return an empty state."""
         return ModesState(jnp.zeros(len(self.modes), jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(self, state: ModesState, x: Array) -> ModesState:
-        """Take in samples, shape (B, D)."""
+        """Add samples, shape (B, D)."""
         if x.shape[1:] != (len(self.modes[0]),):
             raise ValueError(
                 f"samples have shape {x.shape}, but the modes are points of {len(self.modes[0])} coordinates"
             )
-        # Differences first: modes are few, and narrow ones far from zero would drown in the rounding of norms.
+        # Differences rather than norms, whose rounding errors would exceed the width of narrow modes far from zero.
         offset = x.astype(jnp.float32)[:, None] - jnp.asarray(self.modes)[None]
         squared = jnp.sum(jnp.square(offset), axis=-1)
         near = jnp.min(squared, axis=1) <= (self.radius * self.scale) ** 2
@@ -83,64 +83,64 @@ class GaussianModes:
         return ModesState(counts, state.total + x.shape[0])
 
     def merge(self, a: ModesState, b: ModesState) -> ModesState:
-        """Return the state that has seen what both have."""
+        """Combine two states."""
         return jax.tree.map(jnp.add, a, b)
 
     def compute(self, state: ModesState) -> Values:
-        """Return ``modes_captured``, ``high_quality_share`` and ``kl_to_uniform``; NaN where nothing was counted."""
+        """Return ``modes_captured``, ``high_quality_share`` and ``kl_to_uniform``; NaN if no sample was counted."""
         return _coverage(state) | {"high_quality_share": jnp.sum(state.counts) / state.total}
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class StackedModes:
-    """Coverage of the combinations of classes in several channels, 1,000 for stacked MNIST.
+    """Coverage of the combinations of classes over several channels, 1,000 for stacked MNIST.
 
     Attributes:
-      num_classes: of each channel.
-      num_channels: channels, each an image of its own.
+      num_classes: number of classes of each channel.
+      num_channels: number of channels, each a separate image.
     """
 
     num_classes: int = 10
     num_channels: int = 3
 
     def init(self) -> ModesState:
-        """Return the state that has seen nothing."""
+        """Return an empty state."""
         return ModesState(jnp.zeros(self.num_classes**self.num_channels, jnp.int32), jnp.zeros((), jnp.int32))
 
     def update(self, state: ModesState, labels: Array) -> ModesState:
-        """Take in predicted classes, integers of shape (B, num_channels); see ``channel_classes``."""
+        """Add predicted classes, integers of shape (B, num_channels); see ``channel_classes``."""
         if labels.shape[1:] != (self.num_channels,):
             raise ValueError(f"labels have shape {labels.shape}, but must be (samples, {self.num_channels})")
         mode = labels @ (self.num_classes ** np.arange(self.num_channels)[::-1])
         return ModesState(state.counts.at[mode].add(1), state.total + labels.shape[0])
 
     def merge(self, a: ModesState, b: ModesState) -> ModesState:
-        """Return the state that has seen what both have."""
+        """Combine two states."""
         return jax.tree.map(jnp.add, a, b)
 
     def compute(self, state: ModesState) -> Values:
-        """Return ``modes_captured`` and ``kl_to_uniform``; NaN where nothing was seen."""
+        """Return ``modes_captured`` and ``kl_to_uniform``; NaN without samples."""
         return _coverage(state)
 
 
 def channel_classes(network: FeatureNetwork, images: Array) -> Array:
-    """Return the class that a classifier of grey images sees in each channel.
+    """Return the class of each channel, predicted by a classifier of grey images.
 
     Args:
-      network: has logits, and takes images of one channel.
-      images: shape (B, H, W, C), in [0, 1].
+      network: network with logits that takes images of one channel.
+      images: images in [0, 1], shape (B, H, W, C).
 
     Returns:
-      int32 of shape (B, C).
+      Predicted classes, int32 of shape (B, C).
 
     Raises:
-      ValueError: for a network that classifies nothing.
+      ValueError: if the network has no logits.
     """
     channels = jnp.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3], 1)
     logits = network.apply(network.variables, channels).logits
     if logits is None:
-        raise ValueError(f"{network.name} classifies nothing; use a classifier of the single channels")
+        raise ValueError(f"{network.name} has no logits; use a classifier of single channels")
     return jnp.argmax(logits, axis=-1).reshape(images.shape[0], images.shape[-1])
 
 

@@ -1,19 +1,19 @@
-"""Molecules among texts: how many are valid, how many of these differ, how many of those are new.
+"""Validity, uniqueness and novelty of molecules generated as SMILES.
 
-Let N texts be drawn, V the molecules that RDKit reads in them, as often as they are drawn, D the different ones of V,
-and T those of the training set. Then
+Let N be the number of samples, V the multiset of valid molecules among them, D the set of distinct molecules of V, and
+T the set of training molecules. Then
 
     validity = |V| / N,        uniqueness = |D| / |V|,        novelty = |D ∖ T| / |D|.                           (1)
 
-A text is a molecule where it is SMILES that RDKit parses and sanitizes: rings close, valences are possible, aromatic
-rings have a Kekulé structure. One without atoms is none, nor is one that something else follows. Several parts, "C.O",
-are one molecule. Molecules are the same where their canonical SMILES are; these tell stereoisomers and charges apart.
+A text is valid if it is SMILES that RDKit parses and sanitizes: rings close, valences are possible, aromatic rings have
+a Kekulé structure. A text without atoms, or with anything after the SMILES, is invalid. Several parts, "C.O", count as
+one molecule. Molecules are equal if their canonical SMILES are equal, which distinguish stereoisomers and charges.
 
-Validity is that of GuacaMol (Nathan Brown, Marco Fiscato, Marwin Segler and Alain Vaucher, 2019, arXiv:1811.09621),
-uniqueness and novelty are those of MOSES (Daniil Polykovskiy et al., 2020, arXiv:1811.12823), uniqueness among all that
-are valid in place of the first 1,000 or 10,000. GuacaMol draws until there are 10,000 for each, and leaves
-stereochemistry out. Uniqueness falls as N grows. None of the three says that samples are distributed as the data: a
-model that only ever lengthens a chain of carbon has all of them at one.
+Validity follows GuacaMol (Nathan Brown, Marco Fiscato, Marwin Segler and Alain Vaucher, 2019, arXiv:1811.09621);
+uniqueness and novelty follow MOSES (Daniil Polykovskiy et al., 2020, arXiv:1811.12823), except that uniqueness uses all
+valid molecules instead of the first 1,000 or 10,000. GuacaMol draws until it has 10,000 of each, and ignores
+stereochemistry. Uniqueness falls as N grows. None of the three measures whether samples follow the distribution of the
+data: a model that only lengthens a carbon chain scores one in all of them.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from typing import Any
 
 
 def canonical_smiles(texts: Iterable[str]) -> list[str | None]:
-    """Return the canonical SMILES of each text, None for those that are no molecule.
+    """Return the canonical SMILES of each text, None for invalid ones.
 
     Args:
-      texts: read one after the other, so that they may still be in the making.
+      texts: texts, possibly generated lazily.
 
     Raises:
-      ImportError: without RDKit.
+      ImportError: if RDKit is not installed.
 
     >>> canonical_smiles(["OCC", "C1=CC=CC=C1", "C1CC", "F(C)C", ""])
     ['CCO', 'c1ccccc1', None, None, None]
     """
     rdkit, canonical = _library(), []
-    with rdkit.rdBase.BlockLogs():  # of why a text is no molecule, a line for each
+    with rdkit.rdBase.BlockLogs():  # one line for each invalid text
         for text in texts:
-            # RDKit reads up to a blank or a line's end, and would take what merely begins as a molecule for one.
-            whole = text.isprintable() and " " not in text
-            molecule = rdkit.MolFromSmiles(text) if whole else None
+            # RDKit stops at a blank or the end of a line, and would accept a text that merely begins with a molecule.
+            single = text.isprintable() and " " not in text
+            molecule = rdkit.MolFromSmiles(text) if single else None
             canonical.append(None if molecule is None else rdkit.MolToSmiles(molecule) or None)
     return canonical
 
 
 def molecule_statistics(samples: Sequence[str | None], training: Iterable[str | None]) -> dict[str, float]:
-    """Count molecules by their canonical SMILES, None for texts that are none.
+    """Return validity, uniqueness and novelty of molecules, given as canonical SMILES or None if invalid.
 
     Args:
-      samples: what was drawn, N.
-      training: the training set.
+      samples: N samples.
+      training: molecules of the training set.
 
     Returns:
-      ``validity``, ``uniqueness`` and ``novelty`` of equation 1, in [0, 1], the last two NaN where nothing is valid;
-      ``validity_standard_error``, NaN for a single sample; the counts ``valid`` and ``distinct``, |V| and |D|.
+      ``validity``, ``uniqueness`` and ``novelty`` (1), in [0, 1], the last two NaN if no sample is valid;
+      ``validity_standard_error``, NaN for a single sample; and the counts ``valid`` and ``distinct``, |V| and |D|.
 
     Raises:
-      ValueError: for no samples.
+      ValueError: if there are no samples.
 
     >>> molecule_statistics(["CCO", "C", "C", None], training=["C", "CC"])
     {'validity': 0.75, 'validity_standard_error': 0.25, 'uniqueness': 0.6666666666666666, 'novelty': 0.5, \
@@ -83,7 +83,7 @@ def _share(part: float, whole: int) -> float:
 
 
 def rdkit_version() -> str:
-    """Return the release of RDKit, which decides what is valid; ImportError without it."""
+    """Return the version of RDKit, which decides what is valid; raise ImportError without it."""
     return _library().rdBase.rdkitVersion
 
 

@@ -1,24 +1,26 @@
-"""Precision, recall, density and coverage: two samples compared through balls around their points.
+"""Precision, recall, density and coverage: comparison of two samples through nearest-neighbour balls.
 
-Around every point x of a sample X lies the closed ball to its k-th nearest neighbour,
+The ball of a point x in a sample X is closed and reaches to its k-th nearest neighbour,
 
     B(x) = {z : |x − z| ≤ r(x)},    r(x) = distance from x to its k-th nearest other point of X.
 
-For N real points X and M generated points Y
+For N real points X and M generated points Y,
 
-    precision = share of y in some B(x)             recall   = share of x in some B(y)                      (1)
-    density   = 1/(k M) Σ_x |Y ∩ B(x)|              coverage = share of x with some y in B(x)               (2)
+    precision = fraction of y in some B(x)          recall   = fraction of x in some B(y)                   (1)
+    density   = 1/(k M) Σ_x |Y ∩ B(x)|              coverage = fraction of x with some y in B(x)            (2)
 
 (1) Tuomas Kynkäänniemi, Tero Karras, Samuli Laine, Jaakko Lehtinen and Timo Aila, 2019, arXiv:1904.06991. (2) Muhammad
 Ferjad Naeem, Seong Joon Oh, Youngjung Uh, Yunjey Choi and Jaejun Yoo, 2020, arXiv:2002.09797.
 
-Closed balls hold the duplicates of their center even when the radius is zero. For density, B(x) stands for k points of
-X, x among them; those strictly inside count fully and those on the edge share what is left of k, and Y counts alike:
+A closed ball contains the duplicates of its center even if its radius is zero. For the density, B(x) has a mass of k
+points of X, including x: points strictly inside have weight one, and points on the edge share the remaining mass. The
+points of Y have the same weights:
 
     |Y ∩ B(x)| = inside(Y) + edge(Y) (k − inside(X)) / edge(X).                                             (3)
 
-Without ties edge(X) is the k-th neighbour alone and inside(X) is k, so this counts Y in the open ball. With any number
-of ties, X has density 1 in itself. Comparisons are those of ``genjax.metrics.distances``: exact but for ties.
+Without ties, the edge holds the k-th neighbour alone and inside(X) is k, so that (3) counts Y in the open ball. With
+any ties, the density of X with respect to itself is 1. Comparisons of distances are those of
+``genjax.metrics.distances``, exact up to ties.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ from genjax.core import Array
 from genjax.metrics.checks import checked_features, checked_samples
 from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 
 
 class _Balls(NamedTuple):
-    """The ball of every point: r² in float64, and how many points are inside and on the edge; shapes (N,)."""
+    """Balls of N points: r² in float64, and numbers of points inside and on the edge; shape (N,) each."""
 
     squared_radii: np.ndarray
     inside: np.ndarray
@@ -51,23 +53,24 @@ def precision_recall_density_coverage(
     *,
     num_neighbours: int = 5,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return how much of the generated looks real (precision, density), and how much of the real is generated.
+    """Return fidelity (precision, density) and diversity (recall, coverage) of generated samples.
 
     Args:
       reference: features of real data, shape (N, D).
       generated: features of samples, shape (M, D).
-      num_neighbours: k. Density and coverage are published with 5, precision and recall with 3; all grow with k.
-      chunk_size: rows whose distances to all N or M columns are in memory at once.
+      num_neighbours: number of neighbours, k. The papers use 5 for density and coverage, and 3 for precision and
+        recall; all four grow with k.
+      chunk_size: number of rows whose distances to all N or M columns are in memory at once.
       progress: called with the number of rows just finished, 2 N + M in all.
 
     Returns:
-      ``precision``, ``recall`` and ``coverage`` in [0, 1], and ``density``, at least 0 and above 1 where samples crowd
-      in dense regions: float32 scalars. They depend on N, M and k: compare numbers of equal counts only.
+      ``precision``, ``recall`` and ``coverage`` in [0, 1], and ``density``, at least 0, and above 1 if samples
+      concentrate in dense regions: float32 scalars. They depend on N, M and k: compare values at equal counts only.
 
     Raises:
-      ValueError: for fewer than k + 1 samples, different numbers of features, or any that is not finite.
+      ValueError: if there are fewer than k + 1 samples, numbers of features differ, or values are not finite.
 
     Example:
       Samples from one of two clusters:
@@ -88,9 +91,9 @@ def precision_recall_density_coverage(
 
     def compare(rows: np.ndarray, dtype: str) -> np.ndarray:
         radii = balls.squared_radii[rows]
-        found = _compare(reference, generated, center, rows, radii, generated_radii, dtype=dtype)
-        undecided, in_some, recalled[rows], covered[rows], inside, edge = (np.asarray(a) for a in found)
-        np.logical_or(precise, in_some, out=precise)
+        outputs = _compare(reference, generated, center, rows, radii, generated_radii, dtype=dtype)
+        undecided, in_ball, recalled[rows], covered[rows], inside, edge = (np.asarray(a) for a in outputs)
+        np.logical_or(precise, in_ball, out=precise)
         mass[rows] = inside + edge * (num_neighbours - balls.inside[rows]) / balls.edge[rows]  # equation 3
         return undecided
 
@@ -101,18 +104,18 @@ def precision_recall_density_coverage(
 
 
 def neighbour_radii(
-    x: Array | np.ndarray, *, num_neighbours: int = 5, chunk_size: int = 1024, progress: Done | None = None
+    x: Array | np.ndarray, *, num_neighbours: int = 5, chunk_size: int = 1024, progress: ProgressCallback | None = None
 ) -> Array:
-    """Return the distance from every sample to its k-th nearest other one, float32 of shape (N,).
+    """Return the distance from each sample to its k-th nearest neighbour, float32 of shape (N,).
 
     Args:
       x: samples, shape (N, D).
-      num_neighbours: k.
-      chunk_size: rows whose distances to all N columns are in memory at once.
+      num_neighbours: number of neighbours, k.
+      chunk_size: number of rows whose distances to all N columns are in memory at once.
       progress: called with the number of rows just finished, N in all.
 
     Raises:
-      ValueError: for fewer than k + 1 samples, or any that is not finite.
+      ValueError: if there are fewer than k + 1 samples, or any is not finite.
 
     >>> neighbour_radii(np.array([[0.0], [1.0], [3.0]]), num_neighbours=1).tolist()
     [1.0, 1.0, 2.0]
@@ -122,19 +125,19 @@ def neighbour_radii(
     return jnp.asarray(np.sqrt(balls.squared_radii), jnp.float32)
 
 
-def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress: Done | None) -> _Balls:
+def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress: ProgressCallback | None) -> _Balls:
     if k < 1:
-        raise ValueError(f"num_neighbours is {k}, but must be at least 1; the papers take 3 and 5")
+        raise ValueError(f"num_neighbours is {k}, but must be at least 1; the papers use 3 and 5")
     if len(x) <= k:
         raise ValueError(
             f"{name} has {len(x)} samples, but num_neighbours={k} needs at least {k + 1}; "
-            "draw more, or ask for fewer neighbours"
+            "draw more, or use fewer neighbours"
         )
     balls = _Balls(np.zeros(len(x)), np.zeros(len(x), int), np.zeros(len(x), int))
 
     def compare(rows: np.ndarray, dtype: str) -> np.ndarray:
-        for kept, found in zip(balls, _measure(x, center, rows, num_neighbours=k, dtype=dtype), strict=True):
-            kept[rows] = found
+        for field, values in zip(balls, _measure(x, center, rows, num_neighbours=k, dtype=dtype), strict=True):
+            field[rows] = values
         return balls.edge[rows] > 1
 
     decide(compare, len(x), chunk_size, progress)
@@ -143,10 +146,10 @@ def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress
 
 @partial(jax.jit, static_argnames=("num_neighbours", "dtype"))
 def _measure(x: Array, center: Array, rows: Array, *, num_neighbours: int, dtype: str) -> tuple[Array, Array, Array]:
-    """Squared radii, and numbers inside and on the edge; the edge is the k-th neighbour, and what ties with it."""
+    """Return squared radii, and numbers of points inside and on the edge: the k-th neighbour and its ties."""
     squared, error = squared_distances_with_error(x[rows], x, center, dtype)
     squared = jnp.where(jnp.arange(len(x))[None] == rows[:, None], 0, squared)
-    radius = _kth_smallest(squared, num_neighbours + 1)  # the point itself is the first
+    radius = _kth_smallest(squared, num_neighbours + 1)  # the first is the point itself
     inside, beyond = squared < radius - error, squared > radius + error
     nearest = x[jnp.argmin(jnp.abs(squared - radius), axis=1)]
     exact = jnp.sum((x[rows].astype(jnp.float64) - nearest) ** 2, axis=1)
@@ -157,22 +160,22 @@ def _measure(x: Array, center: Array, rows: Array, *, num_neighbours: int, dtype
 def _compare(
     reference: Array, generated: Array, center: Array, rows: Array, radii: Array, generated_radii: Array, *, dtype: str
 ) -> tuple[Array, ...]:
-    """Compare rows of the reference, whose radii are given, with all that was generated.
+    """Compare rows of the reference, with radii ``radii``, to all generated samples.
 
     Returns:
-      For rows, whether a comparison is undecided; for columns, whether they are in the ball of a row that is decided;
-      for rows, whether they are in some generated ball, whether something is in theirs, and how much is inside of it
-      and how much on its edge.
+      For each row, whether a comparison is undecided; for each column, whether it is in the ball of a decided row; and
+      for each row, whether it is in some generated ball, whether its own ball contains a generated sample, and the
+      numbers of generated samples inside and on the edge of its ball.
     """
     squared, error = squared_distances_with_error(reference[rows], generated, center, dtype)
     radii, generated_radii = radii.astype(dtype)[:, None], generated_radii.astype(dtype)[None]
     inside, beyond = squared < radii - error, squared > radii + error
     in_generated, beyond_generated = squared < generated_radii - error, squared > generated_radii + error
     undecided = jnp.any(~(inside | beyond) | ~(in_generated | beyond_generated), axis=1)
-    stands = ~beyond & ~undecided[:, None] if dtype == "float32" else ~beyond
+    in_ball = ~beyond & ~undecided[:, None] if dtype == "float32" else ~beyond
     return (
         undecided,
-        jnp.any(stands, axis=0),
+        jnp.any(in_ball, axis=0),
         jnp.any(~beyond_generated, axis=1),
         jnp.any(~beyond, axis=1),
         _count(inside),
@@ -181,7 +184,7 @@ def _compare(
 
 
 def _kth_smallest(x: Array, k: int) -> Array:
-    """The k-th smallest number of every row, shape (B, 1)."""
+    """Return the k-th smallest number of each row, shape (B, 1)."""
     if x.dtype == jnp.float32:
         return -jnp.min(jax.lax.top_k(-x, k)[0], axis=1, keepdims=True)
 
@@ -189,7 +192,7 @@ def _kth_smallest(x: Array, k: int) -> Array:
         larger = jnp.min(x, axis=1, keepdims=True, where=x > smallest, initial=jnp.inf)
         return jnp.where(_count(x <= smallest)[:, None] < k, larger, smallest)
 
-    # ``top_k`` of float64 sorts the whole row on CPUs: go from one number to the next larger one instead.
+    # On CPUs ``top_k`` of float64 sorts whole rows: step from each number to the next larger one instead.
     return jax.lax.fori_loop(0, k, step, jnp.full((len(x), 1), -jnp.inf, x.dtype))
 
 

@@ -1,16 +1,16 @@
-"""Parzen-window log-likelihood: the density of a Gaussian around every sample, for comparison with older papers only.
+"""Parzen-window log-likelihood: density of a Gaussian around every sample, for comparison with older papers only.
 
     log p̂(x) = log 1/M Σⱼ N(x; yⱼ, h² I),    y the M samples, h the bandwidth                                  (1)
 
-Warning: it ranks models wrongly. In many dimensions it stays far from the model's own likelihood for any number of
-samples that can be drawn, and k-means centres score above samples of the true distribution (Theis, van den Oord &
-Bethge 2015, arXiv:1511.01844). Give MMD² and the kernel distance beside it.
+Warning: it ranks models wrongly. In high dimensions it is far from the model's likelihood for any practical number of
+samples, and k-means centres score above samples of the true distribution (Theis, van den Oord & Bethge 2015,
+arXiv:1511.01844). Report MMD² and the kernel distance beside it.
 
-It is an estimate and bounds nothing. Over draws of the samples E[log p̂(x)] ≤ log E[p̂(x)] by Jensen, but what is on the
-right is the density of the model with noise of width h added, which may lie on either side of the model's own.
+It is an estimate, not a bound. Over random samples E[log p̂(x)] ≤ log E[p̂(x)] by Jensen's inequality, but the right-hand
+side is the density of the model with noise of width h, which may be above or below the model's own.
 
-Proposed by Breuleux, Bengio & Vincent (2011) for Boltzmann machines; 10,000 samples and a bandwidth chosen on
-validation data are the protocol of Goodfellow et al. 2014, arXiv:1406.2661.
+Proposed by Breuleux, Bengio & Vincent (2011) for Boltzmann machines. The protocol of Goodfellow et al. 2014,
+arXiv:1406.2661, uses 10,000 samples and a bandwidth chosen on validation data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from genjax.core import Array
 from genjax.metrics.checks import check_chunk_size, checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 from genjax.ops import check_positive
 from genjax.ops.distances import rounding
 
@@ -39,23 +39,22 @@ def parzen_log_likelihood(
     *,
     bandwidth: float,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return the mean log-density (1) of test data, nats per example: an estimate that misleads, see the module.
+    """Return the mean log-density (1) of test data in nats per example; see the warning in the module docstring.
 
     Args:
       generated: samples, shape (M, D).
-      test: data, shape (N, D).
-      bandwidth: h, in units of the data; see ``parzen_bandwidth``.
-      chunk_size: rows of test data whose distances to all samples are in memory at once.
+      test: test data, shape (N, D).
+      bandwidth: bandwidth h, in units of the data; see ``parzen_bandwidth``.
+      chunk_size: number of test rows whose distances to all samples are in memory at once.
       progress: called with the number of rows just finished, N in all.
 
     Returns:
-      ``parzen_log_likelihood`` and its standard error over the test data.
+      ``parzen_log_likelihood``, and its standard error over the test data.
 
     Raises:
-      ValueError: for empty samples, different numbers of dimensions, any that is not finite, or a bandwidth that is
-        not positive.
+      ValueError: if samples are empty, dimensions differ, values are not finite, or the bandwidth is not positive.
     """
     scores = parzen_log_prob(generated, test, bandwidth=bandwidth, chunk_size=chunk_size, progress=progress)
     error = scores.std(ddof=1) / np.sqrt(scores.size) if scores.size > 1 else np.nan
@@ -71,23 +70,23 @@ def parzen_bandwidth(
     bandwidths: Sequence[float],
     *,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> float:
-    """Return the bandwidth under which validation data is likeliest.
+    """Return the bandwidth that maximizes the likelihood of validation data.
 
     Args:
       generated: samples, shape (M, D).
-      validation: data that the test data is not part of, shape (N, D).
-      bandwidths: to choose from; if the first or last of a rising list is chosen, a wider one has a better, and
-        ``parzen_bandwidth_search`` finds it.
-      chunk_size: rows of validation data whose distances to all samples are in memory at once.
+      validation: validation data, disjoint from the test data, shape (N, D).
+      bandwidths: candidates. If the smallest or largest is chosen, the optimum lies outside; use
+        ``parzen_bandwidth_search``.
+      chunk_size: number of validation rows whose distances to all samples are in memory at once.
       progress: called with the number of rows just finished, N in all.
 
     Raises:
-      ValueError: for no bandwidths, and as ``parzen_log_likelihood``.
+      ValueError: if there are no bandwidths, and as ``parzen_log_likelihood``.
     """
     if len(bandwidths) == 0:
-        raise ValueError("bandwidths is empty; give some to choose from, such as numpy.logspace(-1, 0, 10)")
+        raise ValueError("bandwidths is empty; give candidates such as numpy.logspace(-1, 0, 10)")
     means = _log_prob(generated, validation, bandwidths, chunk_size, progress).mean(axis=1)
     return float(bandwidths[int(np.argmax(means))])
 
@@ -97,52 +96,52 @@ def parzen_bandwidth_search(
     validation: Array | np.ndarray,
     bandwidths: Sequence[float],
     *,
-    most_extensions: int = 8,
+    max_extensions: int = 8,
     chunk_size: int = 1024,
 ) -> tuple[float, bool]:
-    """Return the bandwidth under which validation data is likeliest, and whether both its neighbours were tried.
+    """Return the bandwidth that maximizes the likelihood of validation data, and whether it is an interior optimum.
 
-    While the first or last bandwidth is the best, as many as were given continue the list on that side, each in the
-    ratio of the two at the edge. Samples that the validation data coincide with want zero: the search ends at an edge,
-    and says so, before the rounding of distances counts.
+    While the smallest or largest bandwidth is the best, the grid is extended on that side, by as many bandwidths as it
+    had at first, in the ratio of its two outermost. If samples coincide with validation data the optimum is zero; the
+    search then stops at the edge, before rounding errors of distances matter, and returns False.
 
     Args:
       generated: samples, shape (M, D).
-      validation: data that the test data is not part of, shape (N, D).
-      bandwidths: to begin with, two or more, rising. Where one between its ends is the best, it is returned.
-      most_extensions: how often the list may grow.
-      chunk_size: rows of validation data whose distances to all samples are in memory at once.
+      validation: validation data, disjoint from the test data, shape (N, D).
+      bandwidths: initial grid, two or more in increasing order.
+      max_extensions: largest number of extensions of the grid.
+      chunk_size: number of validation rows whose distances to all samples are in memory at once.
 
     Raises:
-      ValueError: for bandwidths that do not rise or fewer than two, and as ``parzen_log_likelihood``.
+      ValueError: if there are fewer than two bandwidths or they do not increase, and as ``parzen_log_likelihood``.
 
     >>> parzen_bandwidth_search(np.array([[0.0]]), np.array([[-40.0], [40.0]]), (1.0, 2.0, 4.0))  # best: h = 40
     (32.0, True)
     """
     widths = np.asarray(bandwidths, np.float64)
     if widths.size < 2 or not (np.diff(widths) > 0).all():
-        raise ValueError(f"bandwidths are {widths.tolist()}, but must be two or more that rise; sort and add some")
+        raise ValueError(f"bandwidths are {widths.tolist()}, but must be two or more in increasing order; sort them")
 
-    def scored(widths: np.ndarray) -> dict[float, float]:
+    def mean_log_probs(widths: np.ndarray) -> dict[float, float]:
         means = _log_prob(generated, validation, widths.tolist(), chunk_size, None).mean(axis=1)
         return dict(zip(widths.tolist(), means.tolist(), strict=True))
 
-    found, powers = scored(widths), np.arange(1, widths.size + 1)
+    scores, powers = mean_log_probs(widths), np.arange(1, widths.size + 1)
     spread = np.asarray(validation, np.float64).var(axis=0)
-    narrowest = math.sqrt(2 * rounding(spread.size, "float32") * spread.sum())  # twice |x|²: a sample is where x is
-    for _ in range(most_extensions):
-        best = max(found, key=found.__getitem__)
-        rising = sorted(found)
-        if rising[0] < best < rising[-1]:
+    min_width = math.sqrt(2 * rounding(spread.size, "float32") * spread.sum())  # twice |x|², for a sample at x
+    for _ in range(max_extensions):
+        best = max(scores, key=scores.__getitem__)
+        grid = sorted(scores)
+        if grid[0] < best < grid[-1]:
             break
-        edge, inner = rising[:2] if best == rising[0] else rising[:-3:-1]
+        edge, inner = grid[:2] if best == grid[0] else grid[:-3:-1]
         more = edge * (edge / inner) ** powers
-        more = more[(more > max(narrowest, _FLOAT32.tiny)) & (more < _FLOAT32.max)]
+        more = more[(more > max(min_width, _FLOAT32.tiny)) & (more < _FLOAT32.max)]
         if more.size == 0:
             break
-        found |= scored(more)
-    best = max(found, key=found.__getitem__)
-    return best, min(found) < best < max(found)
+        scores |= mean_log_probs(more)
+    best = max(scores, key=scores.__getitem__)
+    return best, min(scores) < best < max(scores)
 
 
 def parzen_log_prob(
@@ -151,9 +150,9 @@ def parzen_log_prob(
     *,
     bandwidth: float,
     chunk_size: int = 1024,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> np.ndarray:
-    """Return the log-density (1) of each row of ``x``, nats, float64 of shape (N,); see ``parzen_log_likelihood``.
+    """Return the log-density (1) of each row of ``x`` in nats, float64 of shape (N,); see ``parzen_log_likelihood``.
 
     >>> parzen_log_prob(np.zeros((3, 1)), np.ones((1, 1)), bandwidth=1.0).round(4).tolist()  # −½ log 2π − ½
     [-1.4189]
@@ -166,9 +165,9 @@ def _log_prob(
     x: Array | np.ndarray,
     bandwidths: Sequence[float],
     chunk_size: int,
-    progress: Done | None,
+    progress: ProgressCallback | None,
 ) -> np.ndarray:
-    """Return the log-density of each row under each of K bandwidths, shape (K, N)."""
+    """Return the log-density of each row for each of K bandwidths, shape (K, N)."""
     widths = np.asarray(bandwidths, np.float32)
     for width in widths:
         check_positive("bandwidth", width)

@@ -1,6 +1,6 @@
-"""How far reconstructions are from the data: MSE, PSNR and SSIM, for each example.
+"""Reconstruction error of each example: MSE, PSNR and SSIM.
 
-With n numbers x_i in an example, reconstructions y_i, and a range R of values that the data may take,
+With n numbers x_i in an example, reconstructions y_i, and R the range of the data,
 
     MSE = 1/n Σ (x_i − y_i)²,        PSNR = 10 log₁₀ (R² / MSE)  in decibels,
 
@@ -8,8 +8,8 @@ and with means, variances and covariance under a Gaussian window around each pix
 
     SSIM = mean over windows of  (2 μ_x μ_y + C₁) (2 σ_xy + C₂) / ((μ_x² + μ_y² + C₁) (σ_x² + σ_y² + C₂)),        (1)
 
-C₁ = (0.01 R)², C₂ = (0.03 R)². The window has 11 × 11 pixels and a standard deviation of 1.5, and only windows that lie
-within the image count. Each channel is taken by itself, and SSIM is their mean; images are not made smaller first.
+C₁ = (0.01 R)², C₂ = (0.03 R)². The window has 11 × 11 pixels and a standard deviation of 1.5, and only windows inside
+the image count. SSIM is computed for each channel and averaged, without downsampling the image first.
 
 Zhou Wang, Alan Bovik, Hamid Sheikh and Eero Simoncelli, "Image quality assessment: from error visibility to structural
 similarity", IEEE Transactions on Image Processing 13, 2004.
@@ -37,17 +37,17 @@ SSIM_SCALE = 1.5
 
 @jax.jit
 def mse(x: Array, reconstruction: Array) -> Array:
-    """Return the mean squared error of each example, in squared units of the data; 0 at equality.
+    """Return the mean squared error of each example, in squared units of the data; 0 if they are equal.
 
     Args:
-      x: data, shape (B, ...); integers too.
-      reconstruction: of the same shape.
+      x: data, shape (B, ...), floats or integers.
+      reconstruction: reconstructions, shape (B, ...).
 
     Returns:
-      Shape (B,), float32; NaN for examples that hold NaN.
+      MSE, float32 of shape (B,); NaN for examples with NaN.
 
     Raises:
-      ValueError: for shapes that differ.
+      ValueError: if the shapes differ.
     """
     x, reconstruction = _checked(x, reconstruction)
     return jnp.mean(jnp.square(x - reconstruction), axis=tuple(range(1, x.ndim)))
@@ -55,18 +55,18 @@ def mse(x: Array, reconstruction: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="data_range")
 def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
-    """Return the peak signal-to-noise ratio of each example in decibels; infinite at equality.
+    """Return the peak signal-to-noise ratio of each example in decibels; infinite if they are equal.
 
     Args:
-      x: data, shape (B, ...); integers too.
-      reconstruction: of the same shape.
-      data_range: largest minus smallest value that data can have: 1 on [0, 1], 2 on [-1, 1], 255 for bytes.
+      x: data, shape (B, ...), floats or integers.
+      reconstruction: reconstructions, shape (B, ...).
+      data_range: largest minus smallest possible value: 1 on [0, 1], 2 on [-1, 1], 255 for bytes.
 
     Returns:
-      Shape (B,), float32; NaN for examples that hold NaN.
+      PSNR, float32 of shape (B,); NaN for examples with NaN.
 
     Raises:
-      ValueError: for shapes that differ, or a range that is not positive.
+      ValueError: if the shapes differ, or the range is not positive.
 
     >>> psnr(jnp.zeros((1, 4)), jnp.full((1, 4), 0.1), data_range=1.0).round(3).tolist()
     [20.0]
@@ -77,23 +77,24 @@ def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("data_range", "window_size"))
 def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int = SSIM_WINDOW) -> Array:
-    """Return the structural similarity of each pair of images, in [-1, 1]; 1 at equality.
+    """Return the structural similarity of each pair of images, in [-1, 1]; 1 if they are equal.
 
     Args:
-      x: images, shape (B, H, W, C); integers too.
-      reconstruction: of the same shape.
-      data_range: largest minus smallest value that data can have: 1 on [0, 1], 2 on [-1, 1], 255 for bytes. For data
-        that may be negative the number depends on where zero is: take it on [0, 1] to compare with papers.
-      window_size: odd number of pixels, 11 in the paper; smaller for images smaller than that, and then to be named
-        with the number.
+      x: images, shape (B, H, W, C), floats or integers.
+      reconstruction: reconstructions, shape (B, H, W, C).
+      data_range: largest minus smallest possible value: 1 on [0, 1], 2 on [-1, 1], 255 for bytes. SSIM of signed data
+        depends on the position of zero: use [0, 1] to compare with papers.
+      window_size: width of the window in pixels, an odd number, 11 in the paper. Images smaller than that need a
+        smaller window, which should be reported.
 
     Returns:
-      Shape (B,), float32; NaN for images that hold NaN.
+      SSIM, float32 of shape (B,); NaN for images with NaN.
 
     Raises:
-      ValueError: for shapes that differ or are not images, images smaller than the window, or settings out of range.
+      ValueError: if shapes differ or are not those of images, images are smaller than the window, or settings are out
+        of range.
 
-    Two constant images differ by their means alone, of which (2ab + C₁) / (a² + b² + C₁) is left:
+    Two constant images a and b differ in their means alone, which leaves (2ab + C₁) / (a² + b² + C₁):
 
     >>> image = jnp.full((1, 11, 11, 1), 0.2)
     >>> round(float(ssim(image, 2 * image, data_range=1.0)[0]), 4)
@@ -103,7 +104,7 @@ def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int
     _check_range(data_range)
     _check_window(x.shape, window_size)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    # Variances do not depend on the origin: from the image's mean their squares cancel least.
+    # Variances do not depend on the origin; squares cancel least relative to the image's mean.
     centers = [jnp.mean(image, axis=(1, 2), keepdims=True) for image in (x, reconstruction)]
     a, b = x - centers[0], reconstruction - centers[1]
     mean_a, mean_b, a_squared, b_squared, product = _windowed(jnp.stack([a, b, a * a, b * b, a * b]), window_size)
@@ -116,7 +117,7 @@ def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int
 
 
 def _windowed(maps: Array, size: int) -> Array:
-    """Average (K, B, H, W, C) under the window at each place where it fits; it is a product of two vectors."""
+    """Average maps (K, B, H, W, C) under the window at each position inside; the window is separable."""
     weights = np.exp(-0.5 * ((np.arange(size) - size // 2) / SSIM_SCALE) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
     for axis in (2, 3):
@@ -130,7 +131,7 @@ def _checked(x: Array, reconstruction: Array) -> tuple[Array, Array]:
     if x.shape != reconstruction.shape or x.ndim < 2:
         raise ValueError(
             f"x has shape {x.shape} and reconstruction {reconstruction.shape}, "
-            "but they must be equal and start with the batch; reshape one, or give single examples a first axis"
+            "but they must be equal and start with the batch axis; reshape one, or add a batch axis to single examples"
         )
     return x.astype(jnp.float32), reconstruction.astype(jnp.float32)
 
@@ -141,7 +142,7 @@ def _check_range(data_range: float) -> None:
 
 def _check_window(shape: tuple[int, ...], size: int) -> None:
     if len(shape) != 4:
-        raise ValueError(f"x has shape {shape}, but SSIM is of images (B, H, W, C); use mse and psnr for other data")
+        raise ValueError(f"x has shape {shape}, but SSIM needs images (B, H, W, C); use mse and psnr for other data")
     if size < 1 or size % 2 == 0:
         raise ValueError(f"window_size is {size}, but must be odd and positive; the paper's is {SSIM_WINDOW}")
     smallest = min(shape[1:3])
@@ -155,11 +156,11 @@ def _check_window(shape: tuple[int, ...], size: int) -> None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """Means of MSE, PSNR and SSIM over examples.
+    """Streaming means of MSE, PSNR and SSIM over examples.
 
     Attributes:
-      data_range: largest minus smallest value that data can have, see ``psnr``.
-      window_size: of SSIM, see ``ssim``; None leaves it out, for data that is not images.
+      data_range: largest minus smallest possible value, see ``psnr``.
+      window_size: window of SSIM, see ``ssim``; None omits SSIM, for data other than images.
 
     >>> metric = Reconstruction(data_range=1.0, window_size=None)
     >>> state = metric.update(metric.init(), jnp.zeros((2, 4)), jnp.array([[0.1] * 4, [0.01] * 4]))
@@ -171,16 +172,16 @@ class Reconstruction:
     window_size: int | None = SSIM_WINDOW
 
     def __post_init__(self) -> None:
-        """Refuse an impossible range."""
+        """Raise ValueError if the range is not positive."""
         _check_range(self.data_range)
 
     def init(self) -> dict[str, MeanState]:
-        """Return the state that has seen nothing."""
+        """Return an empty state."""
         names = ("mse", "psnr") if self.window_size is None else ("mse", "psnr", "ssim")
         return {name: Mean().init() for name in names}
 
     def update(self, state: Mapping[str, MeanState], x: Array, reconstruction: Array) -> dict[str, MeanState]:
-        """Take in examples and their reconstructions, shape (B, ...) both."""
+        """Add examples and their reconstructions, shape (B, ...) each."""
         values = {
             "mse": mse(x, reconstruction),
             "psnr": psnr(x, reconstruction, data_range=self.data_range),
@@ -190,13 +191,13 @@ class Reconstruction:
         return {name: Mean().update(state[name], value) for name, value in values.items()}
 
     def merge(self, a: Mapping[str, MeanState], b: Mapping[str, MeanState]) -> dict[str, MeanState]:
-        """Return the state that has seen what both have."""
+        """Combine two states."""
         return {name: Mean().merge(a[name], b[name]) for name in a}
 
     def compute(self, state: Mapping[str, MeanState]) -> Values:
-        """Return the mean of each over examples, with its standard error, and the count of examples.
+        """Return each mean over examples with its standard error, and the number of examples.
 
-        The mean PSNR is infinite as soon as one reconstruction is perfect. It is not the PSNR of the mean MSE.
+        The mean PSNR is infinite if one reconstruction is perfect. It is not the PSNR of the mean MSE.
         """
         values: dict[str, Array] = {}
         for name, part in state.items():

@@ -1,4 +1,4 @@
-"""A number with all that it takes to compare it with another: what was measured, on what, by which network.
+"""Results: a metric's value, its error, and the protocol needed to compare it with another.
 
 >>> result = Result(
 ...     name="frechet_distance",
@@ -20,21 +20,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
-GENUINE_INCEPTION = "inception-v3"
+FID_NETWORK = "inception-v3"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One number.
+    """The result of one metric.
 
     Attributes:
-      name: of the metric.
-      value: None where it cannot be had.
-      standard_error: of the value, over samples; None where it is not known.
-      replicas: the value of each replica of a run of several seeds, whose mean ``value`` is.
-      protocol: what one must know to compare it: counts, split, feature network and hash, units, guarantee, settings.
-      reason: why there is no value.
+      name: name of the metric.
+      value: value of the metric; None if it is unavailable.
+      standard_error: standard error of the value over samples; None if unknown.
+      replicas: values of the replicas of a run with several seeds; ``value`` is their mean.
+      protocol: what a comparison must hold fixed: counts, split, feature network and hash, units, guarantee, settings.
+      reason: why the value is unavailable.
     """
 
     name: str
@@ -51,32 +51,32 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The name as papers know it: a Fréchet distance is an FID only with the weights that FID is defined by."""
+        """Name as in papers: a Fréchet distance is an FID only on the published Inception weights."""
         features = self.protocol.get("features")
-        known = {"frechet_distance": ("FID", "FD"), "kernel_distance": ("KID", "KD")}.get(self.name)
-        if known is None or features is None:
+        acronyms = {"frechet_distance": ("FID", "FD"), "kernel_distance": ("KID", "KD")}.get(self.name)
+        if acronyms is None or features is None:
             return self.name
-        return f"{self.name} ({known[0] if features == GENUINE_INCEPTION else f'{known[1]}-{features}'})"
+        return f"{self.name} ({acronyms[0] if features == FID_NETWORK else f'{acronyms[1]}-{features}'})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is known, for JSON; a number that is not finite becomes None."""
-        said: dict[str, Any] = {"value": _finite(self.value)}
+        """Return entries for JSON, without those that are None; a number that is not finite becomes None."""
+        entries: dict[str, Any] = {"value": _finite(self.value)}
         optional = {"standard_error": _finite(self.standard_error), "sd": self.sd, "reason": self.reason}
-        said |= {name: value for name, value in optional.items() if value is not None}
+        entries |= {name: value for name, value in optional.items() if value is not None}
         if self.replicas:
-            said["replicas"] = list(self.replicas)
-        return said | dict(self.protocol)
+            entries["replicas"] = list(self.replicas)
+        return entries | dict(self.protocol)
 
 
 def unavailable(name: str, reason: str, **protocol: Any) -> Result:
-    """Return the honest answer for a metric that this model, or these data, cannot have."""
+    """Return a result without a value, for a metric that the model or the data does not support."""
     return Result(name=name, value=None, reason=reason, protocol=protocol)
 
 
-def over_replicas(results: Sequence[Result]) -> Result:
-    """Return the mean of one metric over replicas of a run, which share all but their seed.
+def mean_over_replicas(results: Sequence[Result]) -> Result:
+    """Return the mean of one metric over the replicas of a run, which differ in their seed alone.
 
-    Standard errors over the samples are averaged; what they leave out, the seeds, is in ``sd``.
+    Standard errors over samples are averaged; ``sd`` is the spread over seeds, which they leave out.
     """
     values = [result.value for result in results if result.value is not None]
     if len(results) == 1 or not values:
@@ -91,19 +91,19 @@ def over_replicas(results: Sequence[Result]) -> Result:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return results as lines of text, the protocol of each beside it."""
+    """Format results as a text table, one line each, with their protocols."""
     width = max([34, *(len(result.label) for result in results)])
     lines = [f"{'metric':<{width}}{'value':>16}{'± se':>12}{'± sd (seeds)':>14}  protocol"]
     for result in results:
-        numbers = f"{_shown(result.value, 'n/a'):>16}{_shown(result.standard_error):>12}{_shown(result.sd):>14}"
-        said = result.reason or ", ".join(f"{k.replace('_', ' ')} {_said(v)}" for k, v in result.protocol.items())
-        lines.append(f"{result.label:<{width}}{numbers}  {said}")
+        numbers = f"{_number(result.value, 'n/a'):>16}{_number(result.standard_error):>12}{_number(result.sd):>14}"
+        text = result.reason or ", ".join(f"{k.replace('_', ' ')} {_entry(v)}" for k, v in result.protocol.items())
+        lines.append(f"{result.label:<{width}}{numbers}  {text}")
     return "\n".join(lines)
 
 
-def _said(value: Any) -> str:
+def _entry(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(_said, value))})"
+        return f"({', '.join(map(_entry, value))})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -111,7 +111,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _shown(value: float | None, absent: str = "-") -> str:
+def _number(value: float | None, absent: str = "-") -> str:
     if value is None or math.isnan(value):
         return absent
     if value and not 1e-3 <= abs(value) < 1e6:

@@ -1,4 +1,4 @@
-"""Rows of metrics as a run logs them: how their entries are named, and how numbers are written for people."""
+"""Rows of metrics as a run logs them: names of their entries, and numbers formatted for display."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
-EACH = "/each"  # ends the names of vectors
+VECTOR_SUFFIX = "/each"  # suffix of the names of vectors
 
 
 def metric_names(rows: Iterable[Row]) -> list[str]:
-    """Name the numbers of all rows in the order of their first appearance, without ``/sd``, ``/seeds`` and vectors."""
-    names = dict.fromkeys(name for row in rows for name in row if name != "step" and not name.endswith(EACH))
+    """Return names of scalars in order of first appearance, without ``/sd``, ``/seeds`` and vectors."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "step" and not name.endswith(VECTOR_SUFFIX))
     return [name for name in names if not (name.endswith(("/sd", "/seeds")) and name.rpartition("/")[0] in names)]
 
 
 def format_value(value: Any, *, digits: int = 4) -> str:
-    """Write a number, or the mean ± standard deviation of several, for people to read.
+    """Format a number, or the mean ± standard deviation of several, for display.
 
-    The standard deviation gets two significant digits and the mean as many decimals.
+    The standard deviation has two significant digits, and the mean as many decimals.
 
     >>> format_value(98.31415)
     '98.31'

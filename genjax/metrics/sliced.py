@@ -1,11 +1,11 @@
-"""Sliced Wasserstein distance: one-dimensional optimal transport, averaged over random directions.
+"""Sliced Wasserstein distance: one-dimensional optimal transport averaged over random directions.
 
     SW_p^p = E_θ W_p^p(θ·x, θ·y),    W_p^p(a, b) = ∫₀¹ |F_a⁻¹(q) − F_b⁻¹(q)|^p dq,    θ uniform on the sphere   (1)
 
 (Rabin, Peyré, Delon & Bernot, "Wasserstein barycenter and its application to texture mixing", 2012; Bonneel, Rabin,
 Peyré & Pfister, "Sliced and Radon Wasserstein barycenters of measures", 2015). The quantile functions F⁻¹ of N and M
-points are steps at multiples of 1/N and 1/M, so that the integral is a finite sum over the merged steps, exact for
-N ≠ M too.
+points are step functions with steps at multiples of 1/N and 1/M; the integral is a finite sum over the merged steps,
+exact also for N ≠ M.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import Done
+from genjax.metrics.progress import ProgressCallback
 from genjax.ops import check_choice
 
 NUM_PROJECTIONS = 256
-PROJECTIONS_AT_ONCE = 16
+PROJECTION_BATCH_SIZE = 16
 
 
 def sliced_wasserstein(
@@ -34,27 +34,27 @@ def sliced_wasserstein(
     *,
     num_projections: int = NUM_PROJECTIONS,
     order: int = 2,
-    progress: Done | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the sliced Wasserstein distance.
 
     Args:
-      key: draws the directions.
-      reference: data, or its features, shape (N, D).
-      generated: samples, shape (M, D).
-      num_projections: random directions, at least 2.
-      order: p of equation 1, 1 or 2.
+      key: random key, for the directions.
+      reference: data or its features, shape (N, D).
+      generated: samples or their features, shape (M, D).
+      num_projections: number of random directions, at least 2.
+      order: order p of the distance (1), 1 or 2.
       progress: called with the number of directions just finished.
 
     Returns:
-      ``sliced_wasserstein`` = SW_p, in the units of the features, and ``sliced_wasserstein_standard_error``, which is
-      of the choice of directions alone. With finite samples it is biased upwards.
+      ``sliced_wasserstein``, SW_p in units of the features, and ``sliced_wasserstein_standard_error``, over the choice
+      of directions alone. With finite samples SW_p is biased upwards.
 
     Raises:
-      ValueError: for empty samples, different numbers of features, any that is not finite, or settings out of range.
+      ValueError: if samples are empty, numbers of features differ, values are not finite, or settings are out of range.
 
     Example:
-      In one dimension there is but one direction; here every point moves by 2:
+      In one dimension there is only one direction; here every point moves by 2:
 
       >>> x = np.array([[0.0], [1.0], [5.0]])
       >>> round(float(sliced_wasserstein(jax.random.key(0), x, x + 2, num_projections=2)["sliced_wasserstein"]), 5)
@@ -64,17 +64,17 @@ def sliced_wasserstein(
         raise ValueError(f"num_projections is {num_projections}, but a standard error needs at least 2")
     check_choice("order", order, (1, 2))
     reference, generated = checked_features(reference, generated)
-    center = middle(reference)[None]  # no distance depends on it, but the rounding of projections does
+    center = middle(reference)[None]  # changes no distance, only the rounding of projections
     reference, generated = reference - center, generated - center
     directions = jax.random.normal(key, (num_projections, reference.shape[1]))
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     rows, columns, weights = _steps(len(reference), len(generated))
     powers = []
-    for start in range(0, num_projections, PROJECTIONS_AT_ONCE):
-        some = directions[start : start + PROJECTIONS_AT_ONCE]
-        powers.append(_distances(reference, generated, some, rows, columns, weights, order=order))
+    for start in range(0, num_projections, PROJECTION_BATCH_SIZE):
+        batch = directions[start : start + PROJECTION_BATCH_SIZE]
+        powers.append(_distances(reference, generated, batch, rows, columns, weights, order=order))
         if progress is not None:
-            progress(len(some))
+            progress(len(batch))
     mean = jnp.mean(jnp.concatenate(powers))
     spread = jnp.std(jnp.concatenate(powers), ddof=1) / num_projections**0.5
     value = mean ** (1 / order)
@@ -84,8 +84,8 @@ def sliced_wasserstein(
 
 
 def _steps(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of the sorted points of both sides on each merged step of the quantile functions, and its length."""
-    # In units of 1/(n m) the steps are integers: no rounding decides where two of them coincide.
+    """Return, for each merged step of the quantile functions, the indices of both sorted points and its length."""
+    # Steps are integers in units of 1/(n m), so that rounding does not affect which of them coincide.
     ends = np.union1d(np.arange(1, n + 1, dtype=np.int64) * m, np.arange(1, m + 1, dtype=np.int64) * n)
     starts = np.concatenate([[0], ends[:-1]])
     return starts // m, starts // n, ((ends - starts) / (n * m)).astype(np.float32)
@@ -95,7 +95,7 @@ def _steps(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _distances(
     x: Array, y: Array, directions: Array, rows: Array, columns: Array, weights: Array, *, order: int
 ) -> Array:
-    """Return W_p^p for each direction, the integral of equation 1."""
+    """Return W_p^p of each direction, the integral of equation 1."""
     sorted_x, sorted_y = (
         jnp.sort(jnp.matmul(directions, side.T, precision=jax.lax.Precision.HIGHEST), axis=1) for side in (x, y)
     )

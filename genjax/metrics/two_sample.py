@@ -1,17 +1,18 @@
-"""Kernel two-sample test: are two samples of one distribution?
+"""Kernel two-sample test: do two samples have the same distribution?
 
-Under that hypothesis the N + M points are exchangeable, so that all ways to deal them out into N and M are equally
-likely. Of P random dealings and the given one, those whose MMD² is no less than the given one's have the share
+Under the null hypothesis the N + M points are exchangeable, so that every split into N and M points is equally likely.
+With MMD²ᵢ of P random permutations, the p-value is
 
     p = (1 + #{i : MMD²ᵢ ≥ MMD²}) / (1 + P),        P(p ≤ α) ≤ α,                                              (1)
 
-which is exact for every N, M and P (Belinda Phipson and Gordon Smyth, "Permutation p-values should never be zero",
-2010). With G the kernel matrix of all points, its diagonal zero, and a ∈ {0, 1}^(N+M) the marks of the first sample,
+which is valid for every N, M and P (Belinda Phipson and Gordon Smyth, "Permutation p-values should never be zero",
+2010). With G the kernel matrix of all points, zero on its diagonal, and a ∈ {0, 1}^(N+M) the indicator of the first
+sample,
 
     MMD² = aᵀGa / (N (N−1)) + bᵀGb / (M (M−1)) − 2 aᵀGb / (N M),    b = 1 − a,                                 (2)
 
-is the unbiased estimate of ``genjax.metrics.kernels``. It stays the same when G loses rᵢ + rⱼ off its diagonal, for any
-r; with r the row means the sums (2) are of small numbers, and float32 keeps their digits.
+is the unbiased estimate of ``genjax.metrics.kernels``. Subtracting rᵢ + rⱼ from the off-diagonal entries of G does not
+change it, for any r; with r the row means, the terms of (2) are small, and float32 is accurate.
 
 Arthur Gretton, Karsten Borgwardt, Malte Rasch, Bernhard Schölkopf and Alexander Smola, "A kernel two-sample test", JMLR
 13, 2012.
@@ -33,8 +34,8 @@ from genjax.metrics.metric import Values
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 LEVEL = 0.05
-MOST_POINTS = 8_000  # whose kernel matrix has 256 MB
-_TIE = 1e-6  # of the largest entry of the matrix: nearer values of MMD² differ by rounding alone
+MAX_POINTS = 8_000  # a kernel matrix of 256 MB
+_TIE = 1e-6  # times the largest entry of the matrix: closer values of MMD² differ by rounding alone
 
 
 def mmd_test(
@@ -45,22 +46,22 @@ def mmd_test(
     num_permutations: int = 999,
     bandwidths: Sequence[float] | None = None,
 ) -> Values:
-    """Return whether MMD², with a mixture of Gaussian kernels, tells two samples apart.
+    """Test with MMD², for a mixture of Gaussian kernels, whether two samples have the same distribution.
 
     Args:
-      key: deals the points out, and chooses those whose distances give the default bandwidths.
-      reference: data, or its features, shape (N, D).
-      generated: samples, shape (M, D); N + M is at most 8,000.
-      num_permutations: P, at least 19.
-      bandwidths: σ of each kernel, in units of the features; None for ``median_bandwidths`` of both samples together.
+      key: random key, for the permutations and for the points whose distances give the default bandwidths.
+      reference: data or its features, shape (N, D).
+      generated: samples or their features, shape (M, D); N + M is at most 8,000.
+      num_permutations: number of permutations, P, at least 19.
+      bandwidths: σ of each of K kernels, in units of the features; None for ``median_bandwidths`` of both together.
 
     Returns:
-      ``mmd2``, as ``mmd_squared`` has it with these bandwidths; ``p_value`` (1); ``threshold``, above which MMD² is
-      significant at the 5 % level; and ``bandwidths`` of shape (K,).
+      ``mmd2``, equal to that of ``mmd_squared`` with these bandwidths; ``p_value`` (1); ``threshold``, above which MMD²
+      is significant at the 5 % level; and ``bandwidths``, shape (K,).
 
     Raises:
-      ValueError: for fewer than two points on a side or too many in all, too few permutations, different numbers of
-        features, any that is not finite, or a bandwidth that is not positive.
+      ValueError: if either sample has fewer than two points or both together too many, there are too few permutations,
+        numbers of features differ, values are not finite, or a bandwidth is not positive.
 
     Example:
       >>> x = jnp.linspace(0.0, 1.0, 50)[:, None]
@@ -70,24 +71,24 @@ def mmd_test(
     """
     reference, generated = checked_features(reference, generated, minimum=2)
     count, size = len(reference), len(reference) + len(generated)
-    if size > MOST_POINTS:
+    if size > MAX_POINTS:
         raise ValueError(
-            f"the samples have {size} points together, but the test keeps one kernel matrix of at most {MOST_POINTS} "
-            f"rows; give {MOST_POINTS // 2} of each"
+            f"the samples have {size} points in total, but the kernel matrix of the test has at most {MAX_POINTS} "
+            f"rows; give {MAX_POINTS // 2} of each"
         )
     if num_permutations < round(1 / LEVEL) - 1:
         raise ValueError(f"num_permutations is {num_permutations}, but the 5 % level needs at least 19; use 999")
     median_key, deal_key = jax.random.split(key)
     points = jnp.concatenate([reference, generated])
     if bandwidths is None:
-        # From both samples, by a choice that does not know their sides: else dealings would not be exchangeable.
+        # Chosen from the pooled samples without their labels, because the points must remain exchangeable.
         widths = median_bandwidths(jax.random.choice(median_key, points, (min(size, MEDIAN_OF),), replace=False))
     else:
         widths = jnp.asarray(bandwidths, jnp.float32)
     check_bandwidths(widths.tolist())
     given, dealt, tie = jax.device_get(_permuted(deal_key, points, middle(points), widths, count, num_permutations))
     as_large = np.sum(dealt >= given - tie)
-    allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # so many dealings as large as the given one leave p ≤ 5 %
+    allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # most permutations ≥ MMD² with p ≤ 5 %
     return {
         "mmd2": jnp.float32(given),
         "p_value": jnp.float32((1 + as_large) / (1 + num_permutations)),  # equation 1
@@ -100,7 +101,7 @@ def mmd_test(
 def _permuted(
     key: Array, points: Array, center: Array, widths: Array, count: int, num_permutations: int
 ) -> tuple[Array, Array, Array]:
-    """Return MMD² of the first ``count`` points against the others, of random dealings, and what is rounding."""
+    """Return MMD² of the first ``count`` points and the others, MMD² of permutations, and the tolerance for ties."""
     size = len(points)
     others = ~jnp.eye(size, dtype=bool)
     squared, _ = squared_distances_with_error(points, points, center, "float32")
@@ -115,7 +116,7 @@ def _permuted(
 
 
 def _mmd_squared(kernel: Array, marks: Array, count: int) -> Array:
-    """Return equation 2 for each row of marks (P, N + M)."""
+    """Return equation 2 for each row of indicators, shape (P, N + M)."""
     first, second = marks, 1 - marks
     products = jnp.matmul(first, kernel, precision=jax.lax.Precision.HIGHEST)  # aᵀG
     other = len(kernel) - count

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.io import replace_file
-from genjax.metrics.rows import EACH, Row
+from genjax.metrics.rows import VECTOR_SUFFIX, Row
 
 FILE_NAME = "metrics.jsonl"
 _STRINGS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -95,7 +95,7 @@ class MetricLog:
         row: Row = {"step": int(step)}
         for name, value in vectors.items():
             array = np.asarray(value, dtype=np.float64)
-            row[name + EACH] = (array.mean(axis=0) if array.ndim == 2 else array).tolist()
+            row[name + VECTOR_SUFFIX] = (array.mean(axis=0) if array.ndim == 2 else array).tolist()
         self._append(row)
 
     def close(self) -> None:

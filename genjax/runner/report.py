@@ -18,7 +18,7 @@ from genjax.data.io import replace_file
 from genjax.evaluation.registry import higher_is_better
 from genjax.figures.curves import curves_picture, vectors_picture
 from genjax.figures.images import save_picture
-from genjax.metrics.rows import EACH, Row, format_value, metric_names
+from genjax.metrics.rows import VECTOR_SUFFIX, Row, format_value, metric_names
 from genjax.runner.log import FILE_NAME
 
 MAX_TEXT = 2_000  # characters of samples that are texts
@@ -80,10 +80,10 @@ def write_report(
 
 def _vector_pictures(folder: Path, rows: list[Row]) -> dict[str, str]:
     """Draw every vector that was logged, and name the pictures."""
-    vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(EACH))
+    vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(VECTOR_SUFFIX))
     pictures = {}
     for name in vectors:
-        title = name.removesuffix(EACH).rpartition("/")[2]
+        title = name.removesuffix(VECTOR_SUFFIX).rpartition("/")[2]
         logged = [row for row in rows if name in row]
         steps, values = [row["step"] for row in logged], np.array([row[name] for row in logged])
         save_picture(folder / f"{title}.png", vectors_picture(steps, values, title=title.replace("_", " ")))

@@ -16,7 +16,7 @@ from genjax.evaluation.samples import draw_samples
 from genjax.experiment import Experiment
 from genjax.figures.latents import LatentSpace
 from genjax.metrics import FeatureNetwork, Result, pixels
-from genjax.metrics.progress import Progress, silent
+from genjax.metrics.progress import Progress, no_progress
 from genjax.sharding import replica
 
 
@@ -91,7 +91,7 @@ class Run:
         num_neighbours: int = 5,
         likelihood_samples: int = 1000,
         batch_size: int = 500,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         **sample_kwargs: Any,
     ) -> dict[str, Result]:
         """Score a split of the data, and samples against it.

@@ -164,7 +164,7 @@ def test_a_classifier_says_whether_samples_are_of_the_class_that_was_asked_for()
         del variables
         return metrics.Outputs(x, jnp.stack([jnp.zeros(len(x)), x.sum(axis=1) - 15], axis=1))
 
-    best = metrics.FeatureNetwork(name="best", hash=None, variables={}, apply=says, wants_images=False)
+    best = metrics.FeatureNetwork(name="best", hash=None, variables={}, apply=says, requires_images=False)
     run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
     settings = {"metrics": ["class_accuracy"], "network": best, "num_samples": 2_000}
     wide = run.evaluate(jax.random.key(0), **settings, scale=10.0)["class_accuracy"]

@@ -80,7 +80,7 @@ def test_the_frechet_distance_is_that_of_the_features():
     source = data.arrays(X).splits["train"]
     score = frechet_score("pixels", source, num_samples=500, display=lambda x: x + 1)
     samples = jax.random.normal(jax.random.key(0), (500, 2))
-    expected = metrics.frechet_distance_of(X, np.asarray(samples) + 1)["frechet_distance"]
+    expected = metrics.frechet_distance(X, np.asarray(samples) + 1)["frechet_distance"]
     assert float(score.score(samples)["frechet_distance"]) == pytest.approx(float(expected), rel=1e-5)
     assert not score.higher_is_better
     assert score.label == "samples/frechet_distance"

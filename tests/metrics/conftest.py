@@ -14,7 +14,7 @@ PARTS = ("torchvision", "torchvision.datasets", "torchvision.transforms", "torch
 
 @pytest.fixture(scope="session")
 def torch_fidelity() -> ModuleType:
-    """torch-fidelity, which imports torchvision for parts that no test uses; where that is absent a mock stands in."""
+    """torch-fidelity; a mock replaces torchvision if absent, which it imports for parts that no test uses."""
     pytest.importorskip("torch", exc_type=ImportError)
     try:
         importlib.import_module("torchvision")

@@ -1,4 +1,4 @@
-"""Classification by Bayes' rule: Gaussians by class have a posterior in closed form, and so an exact accuracy."""
+"""Classification by Bayes' rule: class-conditional Gaussians have a closed-form posterior and an exact accuracy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 from genjax import data, metrics
+from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
@@ -26,6 +27,10 @@ class ByClass:
     """N(m_y, s_y² I) for label y."""
 
     num_classes: int | None = 3
+
+    @property
+    def conditions(self):
+        return label_condition(self.num_classes)
 
     def init(self, key, batch):
         return Variables({"means": jnp.float32(MEANS), "log_scale": jnp.log(jnp.float32(DEVIATIONS))}, {})
@@ -45,7 +50,7 @@ class ByClass:
 
 
 class Bounded:
-    """A model with a bound alone."""
+    """A model with a lower bound only."""
 
     num_classes = 3
 
@@ -62,7 +67,7 @@ def exact_posterior(x, prior):
     return joint / joint.sum(axis=-1, keepdims=True)
 
 
-def drawn(size, seed=0):
+def sample_data(size, seed=0):
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 3, size)
     x = MEANS[label] + DEVIATIONS[label][:, None] * rng.normal(size=(size, 2))
@@ -74,7 +79,7 @@ VARIABLES = ByClass().init(None, None)
 
 @pytest.mark.parametrize("prior", [None, PRIOR])
 def test_the_posterior_of_gaussians_is_exact(prior):
-    x = drawn(200)["x"]
+    x = sample_data(200)["x"]
     # A prior counts up to a constant.
     log_prior = None if prior is None else jnp.float32(np.log(prior) + 3)
     posterior = jax.jit(metrics.label_log_posterior, static_argnums=0)(ByClass(), VARIABLES, jnp.asarray(x), log_prior)
@@ -107,8 +112,8 @@ def test_what_has_no_posterior_is_refused():
 
 
 def run_of(model, num_replicas=1):
-    """A run that ended with the true parameters; a second replica has two classes exchanged."""
-    splits = {name: data.ArraySource(drawn(size, size)) for name, size in {"train": 50, "test": 530}.items()}
+    """A run with the true parameters, and a second replica with two classes exchanged."""
+    splits = {name: data.ArraySource(sample_data(size, size)) for name, size in {"train": 50, "test": 530}.items()}
     dataset = data.Dataset(name="gaussians", splits=splits, num_classes=3)
     nothing = Learner(init=lambda key, batch: TrainState(0, {}, {}, {}, None), step=lambda *_: (None, {}))
     experiment = Experiment(model=model, data=dataset, learner=nothing, steps=1, batch_size=8)

@@ -19,7 +19,7 @@ def gaussian(seed, count, shift=0.0):
 
 
 def test_equal_distributions_cannot_be_told_apart():
-    """p is uniform then: of forty tests about four fall below 0.1, and more than twelve do so once in ten thousand."""
+    """p is uniform: about four of forty tests fall below 0.1, and more than twelve do so once in ten thousand times."""
     p = [
         float(classifier_two_sample_test(jax.random.key(i), gaussian(i, 100), gaussian(100 + i, 120))["p_value"])
         for i in range(40)
@@ -29,7 +29,7 @@ def test_equal_distributions_cannot_be_told_apart():
 
 
 def test_accuracy_is_near_the_best_there_is():
-    """Two Gaussians δ apart: the best classifier is right with probability Φ(δ/2)."""
+    """For two Gaussians at distance δ, the best classifier has an accuracy of Φ(δ/2)."""
     values = classifier_two_sample_test(jax.random.key(0), gaussian(0, 2000), gaussian(1, 3000, shift=2.0))
     best, error = norm.cdf(1.0), float(values["classifier_accuracy_standard_error"])
     np.testing.assert_allclose(error, 0.5 / np.sqrt(2000), rtol=1e-6)  # twice half of the smaller side is held out
@@ -46,7 +46,7 @@ def test_a_classifier_of_the_right_form_is_as_good_as_the_best_there_is():
 
 
 def test_p_value_is_that_of_the_exact_test():
-    """By a classifier that calls generated whatever lies beyond a line, and so is wrong unevenly."""
+    """A linear threshold classifier, whose errors are uneven between the labels."""
 
     class Line:
         def fit(self, x, y):
@@ -68,15 +68,15 @@ def test_p_value_is_that_of_the_exact_test():
 
 
 def test_the_key_decides_what_a_classifier_draws_and_the_given_one_is_left_alone():
-    given = ExtraTreesClassifier(3, max_depth=3)
+    forest = ExtraTreesClassifier(3, max_depth=3)
     x, y = gaussian(0, 200), gaussian(1, 200, shift=0.5)
-    seen = [
-        float(classifier_two_sample_test(jax.random.key(seed), x, y, classifier=given)["classifier_accuracy"])
+    accuracies = [
+        float(classifier_two_sample_test(jax.random.key(seed), x, y, classifier=forest)["classifier_accuracy"])
         for seed in (0, 0, 1)
     ]
-    assert seen[0] == seen[1] != seen[2]
-    assert given.random_state is None
-    assert not hasattr(given, "estimators_")
+    assert accuracies[0] == accuracies[1] != accuracies[2]
+    assert forest.random_state is None
+    assert not hasattr(forest, "estimators_")
 
 
 def test_separated_samples_are_always_told_apart():
@@ -94,7 +94,7 @@ def test_constant_features_tell_nothing():
 
 
 def test_held_out_points_are_not_learned_from():
-    """A classifier that knows its learning points by heart gets nothing for it."""
+    """A classifier gains nothing from memorizing its training points."""
 
     class Rote:
         def fit(self, x, y):

@@ -1,4 +1,4 @@
-"""Results and their protocols, and the command that compares the samples of any tool."""
+"""Results and their protocols, and the command that compares samples from any tool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from genjax import metrics
 from genjax.metrics.__main__ import main
-from genjax.metrics.result import Result, over_replicas, table, unavailable
+from genjax.metrics.result import Result, mean_over_replicas, table, unavailable
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def files(tmp_path_factory):
 def test_command_prints_every_number_with_its_protocol(files, capsys):
     assert main([str(file) for file in files] + ["--json"]) == 0
     captured = capsys.readouterr()
-    said = json.loads(captured.out)
+    entries = json.loads(captured.out)
     names = ["frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage", "mmd2"]
-    assert list(said) == [*names, "protocol"]
+    assert list(entries) == [*names, "protocol"]
     x, y = np.load(files[0])["x"], np.load(files[1])
-    expected = metrics.frechet_distance_of(x, y)["frechet_distance"]
-    np.testing.assert_allclose(said["frechet_distance"], expected, rtol=1e-6)
-    np.testing.assert_allclose(said["mmd2"], metrics.mmd_squared(x, y)["mmd2"], rtol=1e-6)
-    protocol = said["protocol"]
+    expected = metrics.frechet_distance(x, y)["frechet_distance"]
+    np.testing.assert_allclose(entries["frechet_distance"], expected, rtol=1e-6)
+    np.testing.assert_allclose(entries["mmd2"], metrics.mmd_squared(x, y)["mmd2"], rtol=1e-6)
+    protocol = entries["protocol"]
     assert protocol["features"] == "pixels"
     assert protocol["reference"] == f"60 of {files[0]}"
     assert protocol["generated"] == f"50 of {files[1]}"
@@ -56,7 +56,7 @@ def test_command_prints_a_table(files, capsys):
     ("content", "message"),
     [
         (None, "there is no file"),
-        (b"not an archive", "neither .npz nor .npy of numbers; write it by numpy.savez"),
+        (b"not an archive", "neither .npz nor .npy of numbers; write it with numpy.savez"),
         ({"y": np.zeros((9, 3))}, "has arrays ['y'], but needs x"),
         ({"x": np.zeros((9, 4))}, "generated has 4 features, but reference has 3"),
         ({"x": np.zeros((4, 3))}, "generated has 4 samples, but num_neighbours=5 needs at least 6"),
@@ -103,13 +103,13 @@ def test_a_distance_is_an_fid_only_on_the_genuine_weights():
 
 def test_replicas_become_mean_and_sd():
     parts = [Result(name="mmd2", value=v, standard_error=e) for v, e in ((1.0, 0.1), (2.0, 0.3), (6.0, 0.2))]
-    result = over_replicas(parts)
+    result = mean_over_replicas(parts)
     assert (result.value, result.replicas) == (3.0, (1.0, 2.0, 6.0))
     np.testing.assert_allclose([result.standard_error, result.sd], [0.2, 7**0.5])
-    said = result.as_dict()
-    assert said["replicas"] == [1.0, 2.0, 6.0]
-    assert json.loads(json.dumps(said)) == said
-    assert over_replicas(parts[:1]) is parts[0]
+    entries = result.as_dict()
+    assert entries["replicas"] == [1.0, 2.0, 6.0]
+    assert json.loads(json.dumps(entries)) == entries
+    assert mean_over_replicas(parts[:1]) is parts[0]
 
 
 def test_what_is_absent_or_not_finite_is_said_so():

@@ -1,4 +1,4 @@
-"""Anomaly scores on constructions with known answers, and what judges them by hand."""
+"""Anomaly scores on constructions with known answers, and detection metrics by hand."""
 
 import io
 import math
@@ -11,7 +11,7 @@ from scipy import stats
 
 from genjax.metrics.detection import (
     compressed_length,
-    detection,
+    detection_metrics,
     input_complexity_score,
     likelihood_ratio_score,
     likelihood_score,
@@ -20,13 +20,13 @@ from genjax.metrics.detection import (
 
 
 def normal_log_prob(x):
-    """Of the standard normal distribution."""
+    """Log-density of the standard normal distribution."""
     return -0.5 * jnp.sum(x**2, axis=-1) - 0.5 * x.shape[-1] * math.log(2 * math.pi)
 
 
 def against(normal, anomalies):
-    """Judge scores of normal examples against those of anomalies."""
-    return detection(
+    """Return detection metrics of scores of normal examples and anomalies."""
+    return detection_metrics(
         np.concatenate([normal, anomalies]), np.concatenate([np.zeros(len(normal)), np.ones(len(anomalies))])
     )
 
@@ -34,7 +34,9 @@ def against(normal, anomalies):
 class TestDetection:
     def test_perfect_inverse_and_constant_scores(self):
         labels = np.array([0, 0, 0, 1])
-        perfect, inverse, constant = (detection(np.array(s), labels) for s in ([1, 2, 3, 4], [4, 3, 2, 1], [7.0] * 4))
+        perfect, inverse, constant = (
+            detection_metrics(np.array(s), labels) for s in ([1, 2, 3, 4], [4, 3, 2, 1], [7.0] * 4)
+        )
         assert (perfect["auroc"], perfect["average_precision"]) == (1, 1)
         assert (inverse["auroc"], inverse["average_precision"]) == (0, 0.25)
         assert (constant["auroc"], constant["average_precision"]) == (0.5, 0.25)
@@ -42,17 +44,17 @@ class TestDetection:
 
     def test_ties_count_half(self):
         # Of six pairs four are won, one is lost and one tied.
-        result = detection(np.array([1.0, 2.0, 4.0, 2.0, 5.0]), np.array([0, 0, 0, 1, 1]))
+        result = detection_metrics(np.array([1.0, 2.0, 4.0, 2.0, 5.0]), np.array([0, 0, 0, 1, 1]))
         assert result["auroc"] == pytest.approx(4.5 / 6)
 
     def test_average_precision_by_hand(self):
         # From the top: anomaly (1/1), normal, anomaly (2/3), normal, anomaly (3/5).
-        result = detection(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0, 1]))
+        result = detection_metrics(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0, 1]))
         assert result["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
         assert result["prevalence"] == pytest.approx(0.6)
 
     def test_equal_variance_normals(self):
-        """Two normals at distance d: AUROC = Φ(d/√2), at the quantiles of both."""
+        """For two normals at distance d, at the quantiles of both, AUROC = Φ(d/√2)."""
         quantiles = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
         for distance in (0.0, 0.5, 1.0, 3.0):
             result = against(quantiles, quantiles + distance)
@@ -81,12 +83,12 @@ class TestDetection:
 
     def test_only_the_order_matters_also_of_infinite_scores(self):
         labels = np.array([0, 1, 0, 1, 1])
-        expected = detection(np.array([1.0, 2.0, 3.0, 4.0, 4.0]), labels)
-        assert detection(np.array([-np.inf, -7.0, 0.0, np.inf, np.inf], np.float32), labels) == expected
-        assert detection(jnp.array([1.0, 2.0, 3.0, 4.0, 4.0]), jnp.asarray(labels, bool)) == expected
+        expected = detection_metrics(np.array([1.0, 2.0, 3.0, 4.0, 4.0]), labels)
+        assert detection_metrics(np.array([-np.inf, -7.0, 0.0, np.inf, np.inf], np.float32), labels) == expected
+        assert detection_metrics(jnp.array([1.0, 2.0, 3.0, 4.0, 4.0]), jnp.asarray(labels, bool)) == expected
 
     def test_one_example_of_a_class_has_no_spread(self):
-        assert math.isnan(detection(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0]))["auroc_standard_error"])
+        assert math.isnan(detection_metrics(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0]))["auroc_standard_error"])
 
     @pytest.mark.parametrize(
         ("scores", "labels", "message"),
@@ -103,12 +105,12 @@ class TestDetection:
     )
     def test_errors_name_value_limit_and_cure(self, scores, labels, message):
         with pytest.raises(ValueError, match=message):
-            detection(np.array(scores), np.array(labels))
+            detection_metrics(np.array(scores), np.array(labels))
 
 
 class TestScores:
     def test_likelihood_of_wider_and_narrower_normals(self):
-        """Of N(0, s²I) under N(0, I): AUROC = P(s² χ² > χ²') = P(F > 1/s²), D degrees of freedom each."""
+        """For N(0, s²I) under N(0, I): AUROC = P(s² χ² > χ²') = P(F > 1/s²), D degrees of freedom each."""
         random, dim = np.random.default_rng(0), 10
         normal = likelihood_score(normal_log_prob(jnp.asarray(random.normal(size=(2000, dim)), jnp.float32)))
         for scale in (0.8, 1.0, 1.3):
@@ -210,7 +212,7 @@ class TestScores:
             (lambda x: typicality_score(x, x[:0]), "training_log_prob is empty; score training"),
             (
                 compressed_length,
-                "x has dtype float32, but integers are compressed; give the data as it was",
+                "x has dtype float32, but must hold integers; give the data before any scaling",
             ),
         ],
     )

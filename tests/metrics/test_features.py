@@ -57,8 +57,8 @@ def test_an_entry_of_other_weights_is_made_again(cache):
     recipe = Recipe(seed=2, steps=2, widths=(), num_features=4)
     first = classifier(data.digits(), recipe)
     (file,) = cache.glob("classifier-digits-seed2-*.npz")
-    with np.load(file) as kept:
-        arrays = dict(kept)
+    with np.load(file) as cached:
+        arrays = dict(cached)
     name = next(name for name, array in arrays.items() if array.ndim == 2)
     for change in ({name: arrays[name][:-1]}, {}):  # a wrong shape, and no weights at all
         np.savez(file, **({} if not change else arrays | change))
@@ -101,11 +101,11 @@ def test_images_are_standardized_by_the_training_split(cache):
         return data.Dataset(name="shifted", splits=splits, levels=levels, num_classes=10)
 
     recipe = Recipe(seed=0, steps=20, widths=(8,), num_features=8)
-    plain, moved = classifier(shifted(0, 17), recipe), classifier(shifted(100, 217), recipe)
+    plain, offset = classifier(shifted(0, 17), recipe), classifier(shifted(100, 217), recipe)
     images = data.digits().splits["test"].take(np.arange(20))["x"].astype(np.float32)
-    a, b = extract(plain, [images / 16], 20).features, extract(moved, [(images + 100) / 216], 20).features
+    a, b = extract(plain, [images / 16], 20).features, extract(offset, [(images + 100) / 216], 20).features
     np.testing.assert_allclose(a, b, atol=1e-3)
-    assert plain.hash != moved.hash
+    assert plain.hash != offset.hash
 
 
 def test_accuracy_is_that_of_its_own_logits(trained):
@@ -134,13 +134,13 @@ def test_pixels_are_the_data_whatever_its_kind():
 def test_images_that_do_not_fit_are_refused(trained):
     with pytest.raises(ValueError, match=r"images have shape \(28, 28, 1\), but classifier-digits takes \(8, 8, 1\)"):
         extract(trained, [np.zeros((2, 28, 28, 1))], 2)
-    with pytest.raises(ValueError, match=r"images have values in \[-1, 0\], but this network takes \[0, 1\], or bytes"):
+    with pytest.raises(ValueError, match=r"images have values in \[-1, 0\], but the network takes \[0, 1\], or bytes"):
         extract(trained, [np.array([-1.0, 0.0]).reshape(2, 1, 1, 1) * np.ones((2, 8, 8, 1))], 2)
-    with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but this network takes \(B, H, W, C\)"):
+    with pytest.raises(ValueError, match=r"images have shape \(2, 64\), but the network takes \(B, H, W, C\)"):
         extract(trained, [np.zeros((2, 64))], 2)
-    with pytest.raises(ValueError, match="3 samples came to a buffer with capacity=2"):
+    with pytest.raises(ValueError, match="3 samples exceed a buffer of capacity=2"):
         extract(pixels(), [np.zeros((3, 2))], 2)
-    with pytest.raises(ValueError, match="no batches"):
+    with pytest.raises(ValueError, match="there are no batches; give at least one"):
         extract(pixels(), [], 2)
 
 
@@ -152,10 +152,10 @@ def test_recipes_that_train_nothing_are_refused():
 
 def test_data_without_labels_trains_no_classifier(cache):
     unlabelled = data.arrays(np.zeros((20, 4, 4, 1), np.uint8))
-    with pytest.raises(ValueError, match="has no labels, so no classifier learns from it; use features=pixels"):
+    with pytest.raises(ValueError, match="has no labels, but a classifier needs them; use features=pixels"):
         classifier(unlabelled, RECIPE)
     one_class = data.arrays(np.zeros((20, 4, 4, 1), np.uint8), label=np.zeros(20, int))
-    with pytest.raises(ValueError, match="has a single class, which teaches nothing"):
+    with pytest.raises(ValueError, match="has num_classes=1, but a classifier needs at least 2"):
         classifier(one_class, RECIPE)
     with pytest.raises(ValueError, match=r"takes images \(H, W, C\) of integers"):
         classifier(data.bundled("iris"), RECIPE)

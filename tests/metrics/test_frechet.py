@@ -14,7 +14,7 @@ from genjax.metrics import frechet
 
 
 def scipy_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """By the published formula in float64, with the symmetric root, which exists for every rank."""
+    """The published formula in float64, with the symmetric root, which exists for every rank."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     values, vectors = scipy.linalg.eigh(np.cov(x, rowvar=False))
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -25,7 +25,7 @@ def scipy_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def features(seed: int, rows: int, dim: int, decay: float, *, offset: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    """Correlated features whose standard deviations fall over ``decay`` decades; half of the mixing is shared."""
+    """Correlated features with standard deviations over ``decay`` decades; half of the mixing is shared."""
     mixing = np.random.default_rng(0).normal(size=(dim, dim)) / np.sqrt(dim)
     own = np.random.default_rng(seed).normal(size=(rows, dim)) * np.logspace(0, -decay, dim)
     return (scale * np.abs(own @ mixing) + offset).astype(np.float32)
@@ -44,7 +44,7 @@ def pair(request):
 
 
 def test_agrees_with_float64_scipy(pair):
-    value = frechet.frechet_distance_of(*pair)["frechet_distance"]
+    value = frechet.frechet_distance(*pair)["frechet_distance"]
     assert value.dtype == jnp.float32
     np.testing.assert_allclose(float(value), scipy_distance(*pair), rtol=1e-4)
     assert not jax.config.jax_enable_x64
@@ -53,7 +53,7 @@ def test_agrees_with_float64_scipy(pair):
 @pytest.mark.parametrize(("rows", "dim", "decay"), [(50, 128, 0), (500, 128, 6), (3, 128, 2)])
 def test_equal_samples_are_at_distance_zero_and_never_below(rows, dim, decay):
     x = features(1, rows, dim, decay, offset=3.0)
-    value = float(frechet.frechet_distance_of(x, x[::-1])["frechet_distance"])
+    value = float(frechet.frechet_distance(x, x[::-1])["frechet_distance"])
     assert 0 <= value < 1e-9
 
 
@@ -61,19 +61,19 @@ def test_one_dimensional_gaussians_by_hand():
     """N(0, 1) and N(½, 1.44): ½² + 1 + 1.44 − 2 · 1 · 1.2 = 0.29."""
     a = frechet.moments_from_statistics(np.zeros(1), np.ones((1, 1)), 1000)
     b = frechet.moments_from_statistics(np.array([0.5]), np.array([[1.44]]), 10)
-    np.testing.assert_allclose(float(frechet.frechet_distance(a, b)["frechet_distance"]), 0.29, atol=1e-6)
+    np.testing.assert_allclose(float(frechet.frechet_distance_from_moments(a, b)["frechet_distance"]), 0.29, atol=1e-6)
 
 
 def test_constant_features_leave_the_distance_of_the_means():
-    value = frechet.frechet_distance_of(np.full((5, 3), 2.0), np.full((7, 3), 4.0))["frechet_distance"]
+    value = frechet.frechet_distance(np.full((5, 3), 2.0), np.full((7, 3), 4.0))["frechet_distance"]
     np.testing.assert_allclose(float(value), 12.0, rtol=1e-6)
 
 
 def test_rotation_and_shift_change_nothing():
     x, y = features(1, 200, 16, 1), features(2, 300, 16, 1, scale=2.0)
     rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(16, 16)))[0]
-    moved = frechet.frechet_distance_of(x @ rotation + 7, y @ rotation + 7)["frechet_distance"]
-    np.testing.assert_allclose(float(moved), float(frechet.frechet_distance_of(x, y)["frechet_distance"]), rtol=1e-5)
+    value = frechet.frechet_distance(x @ rotation + 7, y @ rotation + 7)["frechet_distance"]
+    np.testing.assert_allclose(float(value), float(frechet.frechet_distance(x, y)["frechet_distance"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(100, 60, 40), (1, 1, 198), (150, 0, 50)])
@@ -114,22 +114,22 @@ def test_metric_streams_under_scan_and_jit():
 def test_stored_statistics_give_the_distance_of_their_samples():
     x, y = features(1, 60, 96, 2), features(2, 80, 96, 2, scale=1.3)
     stored = frechet.moments_from_statistics(x.mean(axis=0), np.cov(x, rowvar=False), len(x))
-    value = frechet.frechet_distance(stored, frechet.moments(y))["frechet_distance"]
+    value = frechet.frechet_distance_from_moments(stored, frechet.moments(y))["frechet_distance"]
     np.testing.assert_allclose(float(value), scipy_distance(x, y), rtol=1e-4)
 
 
 def test_what_cannot_be_compared_is_refused():
     x = features(1, 20, 8, 1)
     with pytest.raises(ValueError, match="generated has 4 features, but reference has 8"):
-        frechet.frechet_distance_of(x, x[:, :4])
+        frechet.frechet_distance(x, x[:, :4])
     with pytest.raises(ValueError, match="generated has 1 samples, but at least 2"):
-        frechet.frechet_distance_of(x, x[:1])
+        frechet.frechet_distance(x, x[:1])
     with pytest.raises(ValueError, match="reference has 0 samples"):
-        frechet.frechet_distance_of(x[:0], x)
+        frechet.frechet_distance(x[:0], x)
     bad = x.copy()
     bad[3, 1] = np.nan
     with pytest.raises(ValueError, match="1 of 20 samples of generated are not finite, first at index 3"):
-        frechet.frechet_distance_of(x, bad)
+        frechet.frechet_distance(x, bad)
     with pytest.raises(ValueError, match=r"generated has 0 samples"):
         metric = frechet.frechet_metric(8)
         metric.compute(metric.update(metric.init(), x, None))
@@ -145,5 +145,5 @@ def test_agrees_with_torch_fidelity(torch_fidelity):
         *(peer.fid_features_to_statistics(torch.from_numpy(side)) for side in (x, y)), verbose=False
     )
     np.testing.assert_allclose(
-        float(frechet.frechet_distance_of(x, y)["frechet_distance"]), theirs[peer.KEY_METRIC_FID], rtol=1e-5
+        float(frechet.frechet_distance(x, y)["frechet_distance"]), theirs[peer.KEY_METRIC_FID], rtol=1e-5
     )

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from genjax.metrics.features import convert_inception, inception
 from genjax.metrics.features.inception import (
-    GENUINE,
+    FID_WEIGHTS_SHA256,
     Conv,
     Inception,
     Mixed,
@@ -33,7 +33,7 @@ def noise():
 
 @pytest.fixture(scope="module")
 def weights():
-    """Random weights by the names of the published file, scaled so that activations neither vanish nor explode."""
+    """Random weights with the names of the published file, scaled so that activations neither vanish nor explode."""
     rng = np.random.default_rng(0)
 
     def draw(name, shape):
@@ -47,7 +47,7 @@ def weights():
 
 
 def test_it_has_the_published_number_of_parameters():
-    """21,785,568 in convolutions and normalizations, as every description of Inception-v3 without its head counts."""
+    """Inception-v3 without its head has 21,785,568 parameters in convolutions and normalizations."""
     count = sum(
         np.prod(shape)
         for name, shape in tensor_shapes().items()
@@ -57,7 +57,7 @@ def test_it_has_the_published_number_of_parameters():
 
 
 def test_resize_is_the_legacy_bilinear_one():
-    """Pixel i of 299 lies at i · H / 299 between its neighbours, and beyond the last pixel there is no more to see."""
+    """Output pixel i of 299 samples position i · H / 299, clamped to the last input pixel."""
     image = np.random.default_rng(0).uniform(0, 255, size=(1, 3, 5, 2)).astype(np.float32)
     resized = np.asarray(resize(jnp.asarray(image)))
     assert resized.shape == (1, 299, 299, 2)
@@ -84,7 +84,7 @@ def test_images_become_bytes_before_they_are_resized():
 
 @pytest.mark.parametrize(("pool", "of_window"), [("average", np.mean), ("max", np.max)])
 def test_pools_see_nothing_beyond_the_image(pool, of_window):
-    """Every window against a loop, where it hangs over the edge too; a pool's convolution comes last."""
+    """Every window against a loop, including those over the edge; the convolution after pooling comes last."""
     x = np.random.default_rng(2).normal(size=(1, 4, 5, 2)).astype(np.float32) - 3  # padding by zero would be seen
     constant = {"kernel": jnp.zeros((1, 1, 2, 1)), "bias": jnp.array([7.0])}
     identity = {"kernel": jnp.eye(2).reshape(1, 1, 2, 2), "bias": jnp.full(2, 20.0)}  # which keeps clear of the ReLU
@@ -108,13 +108,13 @@ def test_numbers_are_those_of_the_published_network(weights):
 
 def test_weight_files_are_read_whole_or_refused(weights, tmp_path):
     path = tmp_path / "weights.safetensors"
-    save_file(weights, path, {"sha256": GENUINE + "0" * 56})
+    save_file(weights, path, {"sha256": FID_WEIGHTS_SHA256 + "0" * 56})
     genuine = inception(path)
-    assert (genuine.name, genuine.hash) == ("inception-v3", GENUINE)
+    assert (genuine.name, genuine.hash) == ("inception-v3", FID_WEIGHTS_SHA256)
     save_file(weights, path)
     other = inception(path)
     assert other.name == "inception-v3-unverified"
-    assert other.hash not in (None, GENUINE)
+    assert other.hash not in (None, FID_WEIGHTS_SHA256)
     save_file({name: tensor for name, tensor in weights.items() if name != "Mixed_6d.branch7x7_2.bn.bias"}, path)
     with pytest.raises(
         ValueError,
@@ -147,7 +147,7 @@ def test_features_and_logits_are_those_of_torch_fidelity(weights, tmp_path, torc
         {name: torch.from_numpy(tensor) for name, tensor in weights.items()} | _fc_bias(torch), tmp_path / "w.pth"
     )
     assert convert_inception.main([str(tmp_path / "w.pth"), str(tmp_path / "w.safetensors")]) == 0
-    assert "distances on these are not FID" in capsys.readouterr().err
+    assert "distances on these weights are not FID" in capsys.readouterr().err
     network = inception(tmp_path / "w.safetensors")
     peer = torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3(
         "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(tmp_path / "w.pth")
@@ -181,9 +181,9 @@ def test_what_cannot_be_converted_is_refused(weights, tmp_path, capsys):
 
     assert "No such file" in refusal()
     source.write_bytes(b"hello world")
-    assert "is no PyTorch file of tensors" in refusal()
+    assert "is not a PyTorch file of tensors" in refusal()
     torch.save(torch.nn.Linear(2, 2), source)  # code, which is never run
-    assert "is no PyTorch file of tensors (UnpicklingError)" in refusal()
+    assert "is not a PyTorch file of tensors (UnpicklingError)" in refusal()
     torch.save(torch.zeros(3), source)
     assert "holds a Tensor, not named tensors" in refusal()
     torch.save({name: tensor for name, tensor in tensors.items() if name != "fc.weight"}, source)

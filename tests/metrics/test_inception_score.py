@@ -54,7 +54,7 @@ def test_merged_states_have_seen_it_all():
 
 
 def test_parts_are_scored_by_themselves():
-    """Two equal samples of each of two classes in two parts: by shuffling, a part has one class or both."""
+    """Two equal samples of each of two classes in two splits: a split has one class or both, by shuffling."""
     logits = 100.0 * np.repeat(np.eye(2), 50, axis=0)
     values = inception_score(jax.random.key(0), logits, num_splits=4)
     assert 1.9 < float(values["inception_score"]) < 2.0  # in order, each part would have one class, and score 1
@@ -66,7 +66,9 @@ def test_parts_are_scored_by_themselves():
 
 def test_what_has_no_score_is_refused():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match=r"logits have shape \(4, 1\), but must be \(samples, classes\) of at least 2"):
+    with pytest.raises(
+        ValueError, match=r"logits have shape \(4, 1\), but must be \(samples, classes\) with at least 2"
+    ):
         inception_score(key, np.zeros((4, 1)))
     with pytest.raises(ValueError, match="num_splits is 10, but must be 1 to 4"):
         inception_score(key, np.zeros((4, 3)))

@@ -73,23 +73,23 @@ def test_mmd_of_two_gaussians_in_closed_form():
 
 
 def test_estimates_are_unbiased_and_their_standard_errors_are_true():
-    """Over 200 repetitions: the mean within four of its standard errors, and their spread as foretold."""
+    """Over 200 repetitions, the mean is within four standard errors, and the spread agrees with the estimate."""
     rng = np.random.default_rng(2)
-    told = [
+    results = [
         kernels.mmd_squared(rng.normal(size=(30, 2)), rng.normal(size=(20, 2)) + 0.5, bandwidths=(1.0,))
         for _ in range(200)
     ]
-    values, errors = (np.array([float(t[name]) for t in told]) for name in ("mmd2", "mmd2_standard_error"))
+    values, errors = (np.array([float(result[name]) for result in results]) for name in ("mmd2", "mmd2_standard_error"))
     expected = 2 / 3 * (1 - np.exp(-0.5 / 6))  # two dimensions of σ²/(σ²+2) = 1/3, |μ|² = ½
     assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(200)
     np.testing.assert_allclose(np.sqrt((errors**2).mean()), values.std(), rtol=0.25)
 
 
 def test_equal_distributions_give_values_around_zero_and_errors_on_the_safe_side():
-    """There the variance of the jackknife is twice the true one, as for all degenerate statistics of pairs."""
+    """The jackknife variance is twice the true one, as for all degenerate U-statistics."""
     rng = np.random.default_rng(3)
-    told = [kernels.mmd_squared(*rng.normal(size=(2, 40, 2)), bandwidths=(1.0,)) for _ in range(200)]
-    values, errors = (np.array([float(t[name]) for t in told]) for name in ("mmd2", "mmd2_standard_error"))
+    results = [kernels.mmd_squared(*rng.normal(size=(2, 40, 2)), bandwidths=(1.0,)) for _ in range(200)]
+    values, errors = (np.array([float(result[name]) for result in results]) for name in ("mmd2", "mmd2_standard_error"))
     assert 50 < np.sum(values < 0) < 150
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(200)
     np.testing.assert_allclose((errors**2).mean() / values.var(), 2, rtol=0.3)
@@ -143,7 +143,7 @@ def test_subsets_of_everything_are_the_whole(pair):
 
 
 def test_subsets_average_to_the_whole_and_vary_more(pair):
-    """Of 5 out of 9 and 13 points: a hundred random ones have the mean and spread of all that there are."""
+    """A hundred random subsets of 5 out of 9 and 13 points have the mean and spread of all subsets."""
     x, y = pair
     done = []
     values = kernels.kernel_distance_subsets(
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_is_refused(pair):
         kernels.mmd_squared(x, y, bandwidths=(0.0,))
     with pytest.raises(ValueError, match="chunk_size is 0"):
         kernels.kernel_distance(x, y, chunk_size=0)
-    with pytest.raises(ValueError, match=r"kernel values exceed float32, of features up to 2.*e\+14"):
+    with pytest.raises(ValueError, match=r"kernel values overflow float32 for features up to 2.*e\+14"):
         kernels.kernel_distance(x * 1e14, y)
     with pytest.raises(ValueError, match="a side has 9 samples, but subset_size is 10"):
         kernels.kernel_distance_subsets(jax.random.key(0), x, y, subset_size=10)

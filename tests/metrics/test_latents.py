@@ -1,4 +1,4 @@
-"""Which latent variables are in use, where that is known."""
+"""Usage of latent variables where the answer is known."""
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,12 @@ def test_units_whose_means_vary_are_active_and_those_at_the_prior_cost_nothing()
 def test_draws_tell_the_variance_of_posterior_means_without_bias():
     scales = np.array([1.0, 0.3, 0.1, 0.0])  # standard deviations of the means; those of the posteriors are one
     rng = np.random.default_rng(0)
-    told = [
+    results = [
         metrics.implicit_usage(jnp.float32(scales * rng.normal(size=(1_000, 1, 4)) + rng.normal(size=(1_000, 4, 4))))
         for _ in range(50)
     ]
-    variances = np.stack([values["variance_of_means"] for values in told])
-    error = variances.std(0) / np.sqrt(len(told))
+    variances = np.stack([values["variance_of_means"] for values in results])
+    error = variances.std(0) / np.sqrt(len(results))
     np.testing.assert_array_less(np.abs(variances.mean(0) - scales**2), 4 * error)
     np.testing.assert_allclose(variances.std(0)[3], np.sqrt(2 / 1_000) / 4, rtol=0.4)  # as the docstring has it
 
@@ -44,7 +44,7 @@ def test_units_are_active_where_draws_follow_the_data():
 
 
 def test_draws_that_tell_nothing_are_refused():
-    with pytest.raises(ValueError, match=r"draws have shape .3, 4., but need .examples, draws, dimensions."):
+    with pytest.raises(ValueError, match=r"draws have shape .3, 4., but must be .examples, draws, dimensions."):
         metrics.implicit_usage(jnp.zeros((3, 4)))
     with pytest.raises(ValueError, match="the number of draws is 1, but must be at least 2"):
         metrics.implicit_usage(jnp.zeros((3, 1, 4)))

@@ -1,4 +1,4 @@
-"""Units of log-likelihood: known conversions, and refusal where a unit would say nothing."""
+"""Units of log-likelihood: known conversions, and refusal of units that are not valid."""
 
 import math
 import re
@@ -23,7 +23,7 @@ WIDTHS = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "counts": (0.0, 256.0), 
 
 
 def likelihoods(mean, standard_error):
-    """Return two that have this mean and this standard error."""
+    """Return two log-likelihoods with a mean and a standard error."""
     return np.array([mean - standard_error, mean + standard_error])
 
 
@@ -80,38 +80,40 @@ class TestConversions:
 
 class TestLikelihoodUnits:
     def test_a_mass_keeps_its_guarantee_turned_round(self):
-        units = LikelihoodUnits(num_dims=10, discrete=True, levels=256)
+        units = LikelihoodUnits(num_dims=10, discrete=True, num_values=256)
         expected = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
         for guarantee, falling in expected.items():
-            told = units.convert(likelihoods(-20 * math.log(2), math.log(2)), guarantee)
-            assert set(told) == {"nats", "bits_per_dim"}
-            nats, bits = told["nats"], told["bits_per_dim"]
+            converted = units.convert(likelihoods(-20 * math.log(2), math.log(2)), guarantee)
+            assert set(converted) == {"nats", "bits_per_dim"}
+            nats, bits = converted["nats"], converted["bits_per_dim"]
             error = pytest.approx(math.log(2))
             assert nats == {"value": -20 * math.log(2), "standard_error": error, "guarantee": guarantee}
             assert bits == {"value": pytest.approx(2), "standard_error": pytest.approx(0.1), "guarantee": falling}
 
     def test_an_exact_density_bounds_the_bits_of_what_was_dequantized(self):
-        units = LikelihoodUnits(num_dims=4, discrete=False, levels=256, bin_width=1 / 256)
-        told = units.convert(likelihoods(0.0, 0.1), "exact")
-        assert told["nats"]["guarantee"] == "exact"
-        assert told["bits_per_dim"]["value"] == 8
-        assert told["bits_per_dim"]["guarantee"] == "upper bound"
+        units = LikelihoodUnits(num_dims=4, discrete=False, num_values=256, bin_width=1 / 256)
+        converted = units.convert(likelihoods(0.0, 0.1), "exact")
+        assert converted["nats"]["guarantee"] == "exact"
+        assert converted["bits_per_dim"]["value"] == 8
+        assert converted["bits_per_dim"]["guarantee"] == "upper bound"
 
     def test_texts_have_characters(self):
-        units = LikelihoodUnits(num_dims=50, discrete=True, levels=27, text=LETTERS)
-        told = units.convert(likelihoods(-50 * math.log(4), 0.5), "exact")
-        assert set(told) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
-        assert told["bits_per_character"]["value"] == pytest.approx(2)
-        assert told["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
+        units = LikelihoodUnits(num_dims=50, discrete=True, num_values=27, counts=LETTERS)
+        converted = units.convert(likelihoods(-50 * math.log(4), 0.5), "exact")
+        assert set(converted) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
+        assert converted["bits_per_character"]["value"] == pytest.approx(2)
+        assert converted["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
         # A standard error moves the number as far as a change of the mean by as much does.
         for name in ("bits_per_character", "perplexity"):
-            moved = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
-            assert 100 * (moved - told[name]["value"]) == pytest.approx(told[name]["standard_error"], rel=1e-3)
+            shifted = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
+            assert 100 * (shifted - converted[name]["value"]) == pytest.approx(
+                converted[name]["standard_error"], rel=1e-3
+            )
 
     def test_bits_per_byte_are_those_of_all_texts_over_all_their_bytes(self):
         num_bytes = np.array([1.0, 7.0, 4.0])
         units = LikelihoodUnits(
-            num_dims=9, discrete=True, levels=600, text={"byte": num_bytes, "token": np.array([1.0, 2.0, 3.0])}
+            num_dims=9, discrete=True, num_values=600, counts={"byte": num_bytes, "token": np.array([1.0, 2.0, 3.0])}
         )
         fair = units.convert(-num_bytes * math.log(8), "exact")
         assert set(fair) == {"nats", "bits_per_byte", "perplexity"}
@@ -123,39 +125,42 @@ class TestLikelihoodUnits:
     def test_pieces_spell_a_text_in_many_ways_of_which_one_is_scored(self):
         """With the tokens a, b and ab all equally likely, "ab" has 1/3 as one token, and 1/9 more as two."""
         counts = {"byte": np.array([2.0, 2.0]), "token": np.array([1.0, 1.0])}
-        units = LikelihoodUnits(num_dims=1, discrete=True, levels=3, text=counts, one_spelling=False)
-        told = units.convert(np.log([1 / 3, 1 / 3]), "exact")
-        assert told["bits_per_byte"]["value"] > -math.log2(1 / 3 + 1 / 9) / 2
-        assert [told[name]["guarantee"] for name in told] == ["exact", "upper bound", "exact"]
-        told = units.convert(np.log([1 / 3, 1 / 3]), "estimate")
-        assert {unit["guarantee"] for unit in told.values()} == {"estimate"}
+        units = LikelihoodUnits(num_dims=1, discrete=True, num_values=3, counts=counts, unique_tokenization=False)
+        converted = units.convert(np.log([1 / 3, 1 / 3]), "exact")
+        assert converted["bits_per_byte"]["value"] > -math.log2(1 / 3 + 1 / 9) / 2
+        assert [converted[name]["guarantee"] for name in converted] == ["exact", "upper bound", "exact"]
+        converted = units.convert(np.log([1 / 3, 1 / 3]), "estimate")
+        assert {unit["guarantee"] for unit in converted.values()} == {"estimate"}
 
     def test_the_error_of_bits_per_byte_is_their_spread_over_data_sets(self):
         draw = np.random.default_rng(0)
         values, errors = [], []
         for _ in range(400):
             num_bytes = draw.integers(1, 30, 100).astype(float)
-            units = LikelihoodUnits(num_dims=9, discrete=True, levels=6, text={"byte": num_bytes})
-            told = units.convert(-num_bytes * 1.5 - draw.normal(size=100), "exact")["bits_per_byte"]
-            values.append(told["value"])
-            errors.append(told["standard_error"])
+            units = LikelihoodUnits(num_dims=9, discrete=True, num_values=6, counts={"byte": num_bytes})
+            converted = units.convert(-num_bytes * 1.5 - draw.normal(size=100), "exact")["bits_per_byte"]
+            values.append(converted["value"])
+            errors.append(converted["standard_error"])
         assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 
     @pytest.mark.parametrize(
         ("units", "reason"),
         [
-            ({"discrete": None, "levels": 256}, "give it `discrete`"),
-            ({"discrete": False, "levels": None}, "the data is continuous"),
-            ({"discrete": True, "levels": None}, "store integers and say how many levels"),
-            ({"discrete": True, "levels": 17, "bin_width": 1 / 17}, "leave data.dequantize out"),
-            ({"discrete": False, "levels": 17}, r"unbounded; end the preprocessing with data.dequantize\(levels=17\)"),
+            ({"discrete": None, "num_values": 256}, "give it `discrete`"),
+            ({"discrete": False, "num_values": None}, "the data is continuous"),
+            ({"discrete": True, "num_values": None}, "store integers and declare their number of levels"),
+            ({"discrete": True, "num_values": 17, "bin_width": 1 / 17}, "leave data.dequantize out"),
+            (
+                {"discrete": False, "num_values": 17},
+                r"unbounded; end the preprocessing with data.dequantize\(levels=17\)",
+            ),
         ],
     )
     @pytest.mark.parametrize("text", [None, LETTERS])
     def test_what_has_no_bits_says_why(self, units, reason, text):
-        told = LikelihoodUnits(num_dims=3, text=text, **units).convert(likelihoods(-1.0, 0.1), "exact")
-        assert told.pop("nats") == {"value": -1.0, "standard_error": pytest.approx(0.1), "guarantee": "exact"}
-        for unit in told.values():
+        converted = LikelihoodUnits(num_dims=3, counts=text, **units).convert(likelihoods(-1.0, 0.1), "exact")
+        assert converted.pop("nats") == {"value": -1.0, "standard_error": pytest.approx(0.1), "guarantee": "exact"}
+        for unit in converted.values():
             assert unit["value"] is None
             assert re.search(reason, unit["reason"])
 
@@ -163,7 +168,7 @@ class TestLikelihoodUnits:
         with pytest.raises(
             ValueError, match="guarantee is 'upper bound', but must be 'exact', 'lower bound' or 'estimate'"
         ):
-            LikelihoodUnits(num_dims=3, discrete=True, levels=2).convert(np.zeros(2), "upper bound")
+            LikelihoodUnits(num_dims=3, discrete=True, num_values=2).convert(np.zeros(2), "upper bound")
 
 
 def model(likelihood):
@@ -175,18 +180,18 @@ def model(likelihood):
 class TestOfRuns:
     def test_a_mass_on_binarized_images(self):
         units = likelihood_units(model(ops.Bernoulli()), IMAGES, data.dynamic_binarization())
-        assert units == LikelihoodUnits(num_dims=6, discrete=True, levels=256)
-        assert units.obstacle is None
+        assert units == LikelihoodUnits(num_dims=6, discrete=True, num_values=256)
+        assert units.unavailable_reason is None
 
     def test_a_density_of_dequantized_images(self):
         units = likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(data.dequantize(low=-1.0)))
-        assert units == LikelihoodUnits(num_dims=6, discrete=False, levels=256, bin_width=2 / 256)
-        assert units.obstacle is None
+        assert units == LikelihoodUnits(num_dims=6, discrete=False, num_values=256, bin_width=2 / 256)
+        assert units.unavailable_reason is None
 
     def test_a_density_of_images_that_were_only_scaled(self):
         units = likelihood_units(model(ops.Gaussian()), IMAGES, data.scale())
-        assert units == LikelihoodUnits(num_dims=6, discrete=False, levels=256)
-        assert "unbounded" in (units.obstacle or "")
+        assert units == LikelihoodUnits(num_dims=6, discrete=False, num_values=256)
+        assert "unbounded" in (units.unavailable_reason or "")
 
     def test_dimensions_are_those_that_the_model_sees(self):
         def crop(key, batch):
@@ -202,12 +207,12 @@ class TestOfRuns:
         (tmp_path / "letters.txt").write_text("abcabcab" * 40)
         letters = data.text(tmp_path / "letters.txt", length=8, tokenizer="characters")
         units = likelihood_units(object(), letters, lambda key, batch: batch)
-        assert (units.num_dims, units.discrete, units.levels) == (8, None, 3)
-        assert units.text is not None
-        assert {name: set(counts) for name, counts in units.text.items()} == {k: {8.0} for k in LETTERS}
+        assert (units.num_dims, units.discrete, units.num_values) == (8, None, 3)
+        assert units.counts is not None
+        assert {name: set(counts) for name, counts in units.counts.items()} == {k: {8.0} for k in LETTERS}
         # What the preprocessing cuts is no longer the text that was counted.
         units = likelihood_units(object(), letters, lambda key, batch: {"x": batch["x"][:, :4]})
-        assert (units.num_dims, units.text) == (4, None)
+        assert (units.num_dims, units.counts) == (4, None)
         table = data.arrays(np.zeros((4, 5), np.float32), name="table")
         units = likelihood_units(model(ops.Gaussian()), table, lambda key, batch: batch)
         assert units == LikelihoodUnits(num_dims=5, discrete=False)
@@ -220,11 +225,11 @@ class TestOfRuns:
             num_tokens=4, length=5, num_layers=1, num_heads=1, features=4, stop_token=data.end_of_line(names)
         )
         for split, num_bytes, num_tokens in (("train", [4, 2, 2], [3, 2, 2]), ("validation", [5], [5])):
-            text = likelihood_units(ending, names, lambda key, batch: batch, split).text
+            text = likelihood_units(ending, names, lambda key, batch: batch, split).counts
             assert text is not None
             assert (text["byte"].tolist(), text["token"].tolist()) == (num_bytes, num_tokens)
             assert text["character"].tolist() == num_tokens
-        endless = likelihood_units(object(), names, lambda key, batch: batch).text
+        endless = likelihood_units(object(), names, lambda key, batch: batch).counts
         assert endless is not None
         assert endless["token"].tolist() == [5, 5, 5]
 
@@ -233,7 +238,7 @@ class TestOfRuns:
         (tmp_path / "fruit.txt").write_text(content, encoding="utf-8")
         fruit = data.text(tmp_path / "fruit.txt", length=1, tokenizer="bpe", num_tokens=262, validation=0)
         units = likelihood_units(object(), fruit, lambda key, batch: batch)
-        assert units.text is not None
-        assert set(units.text) == {"byte", "token"}
-        assert units.text["byte"].sum() == len(content.encode()) > units.text["token"].sum()
-        assert not units.one_spelling
+        assert units.counts is not None
+        assert set(units.counts) == {"byte", "token"}
+        assert units.counts["byte"].sum() == len(content.encode()) > units.counts["token"].sum()
+        assert not units.unique_tokenization

@@ -1,4 +1,4 @@
-"""Accumulators: however numbers come, merged, scanned, donated or sharded, the state has seen them all."""
+"""Accumulators: updates may be merged, scanned, donated or sharded, and give the same state."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genjax.metrics.metric import Accumulator, Mean, Metric, Samples, Two, TwoSample
+from genjax.metrics.metric import Accumulator, Mean, Metric, Samples, TwoSample, TwoSampleState
 
 MEAN = Mean()
 SAMPLES = Samples(shape=(3,), capacity=12)
@@ -41,7 +41,7 @@ def sharded(mesh, x):
 
 
 def scanned(accumulator, x):
-    """States from a compiled scan over batches of 4 rows."""
+    """Return the state of a compiled scan over batches of 4 rows."""
     batches = x.reshape(3, 4, 3)
     return jax.jit(
         lambda state, batches: jax.lax.scan(lambda s, b: (accumulator.update(s, b), None), state, batches)[0]
@@ -49,7 +49,7 @@ def scanned(accumulator, x):
 
 
 def by_device(mesh, accumulator, x):
-    """Each device sees its half of the rows, and the two states are merged."""
+    """Update with half of the rows on each device, and merge the two states."""
 
     def half(x):
         return jax.tree.map(lambda leaf: leaf[None], accumulator.update(accumulator.init(), x))
@@ -60,7 +60,7 @@ def by_device(mesh, accumulator, x):
 
 
 def donated(accumulator, x):
-    """States from updates that reuse their memory."""
+    """Return the state of updates with donated memory."""
     update, state = jax.jit(accumulator.update, donate_argnums=0), accumulator.init()
     for start in range(0, 12, 4):
         old, state = state, update(state, x[start : start + 4])
@@ -105,7 +105,7 @@ class TestMean:
         assert values["count"] == 36
 
     def test_a_large_offset_costs_no_spread(self):
-        """A sum of squares would keep no digit of the variance."""
+        """A sum of squares would lose every digit of the variance."""
         x = 1e4 + np.random.default_rng(0).normal(size=20_000)
         state = MEAN.init()
         for part in np.split(x, 20):
@@ -176,16 +176,16 @@ class TestSamples:
         }
         for name, state in overflows.items():
             np.testing.assert_array_equal(state.buffer, numbers, err_msg=name)
-            with pytest.raises(ValueError, match="14 samples came to a buffer with capacity=12; give it capacity=14"):
+            with pytest.raises(ValueError, match="14 samples exceed a buffer of capacity=12; use capacity=14"):
                 _ = state.rows
 
     @pytest.mark.parametrize(("shape", "capacity"), [((3,), 0), ((0,), 5)])
     def test_a_buffer_has_room(self, shape, capacity):
-        with pytest.raises(ValueError, match=rf"capacity is {capacity} and shape .*must be room for a number"):
+        with pytest.raises(ValueError, match=rf"capacity is {capacity} and shape .*every size must be at least 1"):
             Samples(shape=shape, capacity=capacity)
 
     def test_rows_have_the_shape_of_the_buffer(self):
-        with pytest.raises(ValueError, match=r"rows have shape \(4,\), but this buffer keeps shape \(3,\)"):
+        with pytest.raises(ValueError, match=r"rows have shape \(4,\), but the buffer holds shape \(3,\)"):
             SAMPLES.update(SAMPLES.init(), jnp.zeros((2, 4)))
 
 
@@ -211,5 +211,5 @@ class TestTwoSample:
             old = state
             state = update(old, sharded(mesh, numbers[start : start + 6]), sharded(mesh, -numbers[start : start + 6]))
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old))
-        assert isinstance(state, Two)
+        assert isinstance(state, TwoSampleState)
         np.testing.assert_allclose(PAIR.compute(state)["difference"], -2 * numbers.mean(), rtol=1e-5)

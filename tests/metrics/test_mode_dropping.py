@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from genjax.metrics.frechet import frechet_distance_of
+from genjax.metrics.frechet import frechet_distance
 from genjax.metrics.neighbours import precision_recall_density_coverage
 
 NUM_SAMPLES = 1500
@@ -39,7 +39,7 @@ def scores():
     table = {}
     for name, generator in GENERATORS.items():
         samples = draw(rng, *generator)
-        values = {**precision_recall_density_coverage(data, samples), **frechet_distance_of(data, samples)}
+        values = {**precision_recall_density_coverage(data, samples), **frechet_distance(data, samples)}
         table[name] = {key: float(value) for key, value in values.items()}
         table[name]["log_likelihood"] = log_density(held_out, *generator).mean()
     return table
@@ -69,7 +69,7 @@ def test_density_and_coverage_say_the_same(scores):
 
 
 def test_likelihood_forgives_blurring_but_not_dropping(scores):
-    """In nats: exact values are −2.14, −3.97 and, where a cluster is ten standard deviations away, about −37."""
+    """The exact values in nats are −2.14, −3.97 and, for a cluster ten standard deviations away, about −37."""
     likelihood = {name: row["log_likelihood"] for name, row in scores.items()}
     entropy_of_one = np.log(2 * np.pi * np.e * 0.25)
     np.testing.assert_allclose(likelihood["both modes"], -entropy_of_one - np.log(2), atol=0.1)

@@ -1,4 +1,4 @@
-"""Coverage of modes where the answer is known: by hand, and for exact sampling from the distribution itself."""
+"""Mode coverage where the answer is known: by hand, and for exact samples of the distribution."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_dropped_modes_and_bad_samples_by_hand():
 
 
 def test_narrow_modes_may_lie_far_from_zero():
-    """Binary fractions, so that every difference is exact: 1 / 8192 and 1 / 1024 beside 1000."""
+    """Binary fractions make every difference exact: 1 / 8192 and 1 / 1024 beside 1000."""
     metric = GaussianModes(modes=((1000.0, 1000.0), (1001.0, 1000.0)), scale=2**-12)
     x = jnp.array([[1000 + 2**-13, 1000.0], [1001.0, 1000 - 2**-13], [1000 + 2**-10, 1000.0], [1001.0, 1000.5]])
     values = metric.compute(metric.update(metric.init(), x))
@@ -82,7 +82,7 @@ def test_stacked_classes_are_modes_of_their_own():
 
 
 def test_each_channel_is_read_by_itself():
-    """A stand-in classifier that sees the brightness of its one channel."""
+    """A stand-in classifier of the brightness of a single channel."""
 
     def apply(variables, images):
         del variables
@@ -93,7 +93,7 @@ def test_each_channel_is_read_by_itself():
     network = FeatureNetwork(name="brightness", hash=None, variables=None, apply=apply)
     images = jnp.broadcast_to(jnp.array([[0.0, 1.0, 0.5], [0.5, 0.5, 0.0]])[:, None, None, :], (2, 4, 4, 3))
     np.testing.assert_array_equal(channel_classes(network, images), [[0, 2, 1], [1, 1, 0]])
-    with pytest.raises(ValueError, match="pixels classifies nothing"):
+    with pytest.raises(ValueError, match="pixels has no logits"):
         channel_classes(pixels(), images)
 
 

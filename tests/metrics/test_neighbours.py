@@ -23,7 +23,7 @@ def evaluate(reference, generated, k=5, **options) -> tuple[float, ...]:
 
 
 def loops(reference, generated, k) -> np.ndarray:
-    """The definitions, one pair at a time, with distances as given, exact for integers."""
+    """The definitions, one pair at a time, with plain distances, exact for integers."""
 
     def squared(a, b):
         return sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
@@ -47,7 +47,7 @@ def loops(reference, generated, k) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def samples() -> tuple[np.ndarray, np.ndarray]:
-    """Two distributions that overlap in part."""
+    """Two partially overlapping distributions."""
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(50, 3)), 0.8 * generator.normal(size=(40, 3)) + 0.7
     return x.astype(np.float32), y.astype(np.float32)

@@ -32,7 +32,7 @@ def test_density_integrates_to_one():
 
 
 def test_many_samples_of_a_gaussian_give_it_smoothed():
-    """Windows of width h around samples of N(0, 1) make N(0, 1 + h²)."""
+    """Windows of width h around samples of N(0, 1) give N(0, 1 + h²)."""
     samples = np.random.default_rng(0).normal(size=(200_000, 1))
     x = np.linspace(-2, 2, 9)[:, None]
     log_prob = parzen.parzen_log_prob(samples, x, bandwidth=0.5)
@@ -40,7 +40,7 @@ def test_many_samples_of_a_gaussian_give_it_smoothed():
 
 
 def test_far_away_and_in_many_dimensions_it_stays_finite():
-    """784 dimensions, every sample 20 standard deviations away along each: no exponential survives by itself."""
+    """In 784 dimensions, 20 standard deviations away along each, every single exponential underflows."""
     value = parzen.parzen_log_prob(np.zeros((2, 784)), np.full((1, 784), 2.0), bandwidth=0.1)
     np.testing.assert_allclose(value, 784 * norm.logpdf(20.0, 0, 1) - 784 * np.log(0.1), rtol=1e-5)
 
@@ -64,7 +64,7 @@ def test_bandwidth_is_the_likeliest_on_validation_data():
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e-5])
 def test_the_search_goes_on_until_a_bandwidth_between_others_is_the_best(scale):
-    """It follows the data's scale, and is as good as the best of a fine list that holds the right one for certain."""
+    """The search follows the scale of the data, and is as good as a fine grid around the optimum."""
     samples, validation = scale * np.random.default_rng(0).normal(size=(2, 400, 2))
     best, within = parzen.parzen_bandwidth_search(samples, validation, WIDTHS)
     fine = parzen.parzen_bandwidth(samples, validation, (scale * np.logspace(-1.2, 0.2, 150)).tolist())
@@ -83,7 +83,7 @@ def test_a_search_without_end_says_so(dim):
     samples = np.random.default_rng(0).normal(size=(50, dim))
     best, within = parzen.parzen_bandwidth_search(samples, samples, WIDTHS)
     assert 1e-4 < best < 0.03 and not within
-    assert parzen.parzen_bandwidth_search(1e3 * samples, samples, WIDTHS, most_extensions=0) == (WIDTHS[-1], False)
+    assert parzen.parzen_bandwidth_search(1e3 * samples, samples, WIDTHS, max_extensions=0) == (WIDTHS[-1], False)
     far = 1e18 * samples[:2]
     assert parzen.parzen_bandwidth_search(far[:1], far[1:], (1.0, 1e30)) == (1e30, False)
 
@@ -110,7 +110,7 @@ def test_what_makes_no_density_is_refused():
     with pytest.raises(ValueError, match="bandwidths is empty"):
         parzen.parzen_bandwidth(np.ones((2, 1)), np.ones((2, 1)), ())
     for widths in ((0.5,), (0.5, 0.5)):
-        with pytest.raises(ValueError, match=r"bandwidths are .0.5.*, but must be two or more that rise"):
+        with pytest.raises(ValueError, match=r"bandwidths are .0.5.*, but must be two or more in increasing order"):
             parzen.parzen_bandwidth_search(np.ones((2, 1)), np.ones((2, 1)), widths)
     with pytest.raises(ValueError, match="generated has 2 features, but reference has 1"):
         parzen.parzen_log_likelihood(np.ones((2, 2)), np.ones((2, 1)), bandwidth=1.0)

@@ -202,8 +202,8 @@ IMAGE = jnp.zeros((1, 12, 8, 1))
         (lambda: ssim(IMAGE[..., 0], IMAGE[..., 0], data_range=1.0), r"images \(B, H, W, C\); use mse and psnr"),
         (lambda: psnr(IMAGE, IMAGE, data_range=0.0), "data_range is 0.0, but must be above 0"),
         (lambda: Reconstruction(data_range=-1.0), "data_range is -1.0, but must be above 0"),
-        (lambda: mse(IMAGE, IMAGE[:, :1]), "they must be equal and start with the batch"),
-        (lambda: mse(jnp.zeros(3), jnp.zeros(3)), "give single examples a first axis"),
+        (lambda: mse(IMAGE, IMAGE[:, :1]), "they must be equal and start with the batch axis"),
+        (lambda: mse(jnp.zeros(3), jnp.zeros(3)), "add a batch axis to single examples"),
     ],
 )
 def test_errors_name_value_limit_and_cure(call, message):

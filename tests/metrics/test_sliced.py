@@ -30,7 +30,7 @@ def test_order_two_by_hand():
 
 
 def test_a_shift_keeps_its_share_in_every_dimension():
-    """Moved by δ, W_2 along θ is |θ·δ|, whose mean square is |δ|²/D."""
+    """For a shift δ, W₂ along θ is |θ·δ|, whose mean square is |δ|²/D."""
     x = np.random.default_rng(0).normal(size=(50, 8))
     shift = np.array([3.0, 0, 0, 4.0, 0, 0, 0, 0])
     values = sliced_wasserstein(jax.random.key(1), x, (x + shift)[::-1], num_projections=2000)
@@ -39,7 +39,7 @@ def test_a_shift_keeps_its_share_in_every_dimension():
 
 
 def test_order_two_is_transport_of_repeated_points():
-    """6 and 4 points are 12 each, two and three times over, and sorted points are matched in turn."""
+    """Repeating 6 points twice and 4 points three times gives 12 each, matched in sorted order."""
     rng = np.random.default_rng(1)
     x, y, directions = rng.normal(size=(6, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4000, 3))
     values = sliced_wasserstein(jax.random.key(2), x, y, num_projections=4000)
@@ -59,7 +59,7 @@ def test_it_does_not_depend_on_where_the_data_lies():
 
 
 def test_scaled_gaussians_are_apart_by_the_difference_of_their_scales():
-    """Along every direction N(0, 1) and N(0, s²), whose W₂ is |s − 1|."""
+    """Along every direction, W₂ between N(0, 1) and N(0, s²) is |s − 1|."""
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(20_000, 3)), 1.5 * rng.normal(size=(15_000, 3))
     values = sliced_wasserstein(jax.random.key(3), x, y, num_projections=32)

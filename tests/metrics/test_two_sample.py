@@ -1,4 +1,4 @@
-"""The kernel two-sample test against all dealings of tiny samples, its own level, and its power."""
+"""The kernel two-sample test: against all permutations of tiny samples, its level and its power."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from genjax.metrics.kernels import median_bandwidths, mmd_squared
-from genjax.metrics.two_sample import MOST_POINTS, mmd_test
+from genjax.metrics.two_sample import MAX_POINTS, mmd_test
 
 
 def double_loop(width, x, y):
@@ -32,17 +32,17 @@ def all_dealings(width, x, y):
 
 @pytest.mark.parametrize(("n", "m"), [(4, 3), (4, 4)])
 def test_p_value_and_threshold_are_those_of_all_dealings(n, m):
-    """Of equal sides, every dealing has the value of its complement: ties count as large."""
+    """For equal sample sizes every permutation ties with its complement, and ties count as large."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n, 2)).astype(np.float32), (rng.normal(size=(m, 2)) + 0.8).astype(np.float32)
     values = all_dealings(1.0, x, y)
-    given, permutations = double_loop(1.0, np.float64(x), np.float64(y)), 19_999
-    exact = np.mean(values >= given - 1e-9)
-    told = mmd_test(jax.random.key(1), x, y, bandwidths=(1.0,), num_permutations=permutations)
-    np.testing.assert_allclose(told["mmd2"], given, atol=1e-6)
-    assert abs(float(told["p_value"]) - exact) < 4 * np.sqrt(exact * (1 - exact) / permutations)
+    observed, permutations = double_loop(1.0, np.float64(x), np.float64(y)), 19_999
+    exact = np.mean(values >= observed - 1e-9)
+    result = mmd_test(jax.random.key(1), x, y, bandwidths=(1.0,), num_permutations=permutations)
+    np.testing.assert_allclose(result["mmd2"], observed, atol=1e-6)
+    assert abs(float(result["p_value"]) - exact) < 4 * np.sqrt(exact * (1 - exact) / permutations)
     # Above the threshold lie at most 5 % of all dealings, and from it on more than that.
-    above, from_it_on = (np.mean(values > told["threshold"] + shift) for shift in (1e-5, -1e-5))
+    above, from_it_on = (np.mean(values > result["threshold"] + shift) for shift in (1e-5, -1e-5))
     assert above <= 0.05 < from_it_on
 
 
@@ -50,53 +50,53 @@ def test_the_statistic_is_that_of_the_kernels():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(60, 3)) + 50, 1.2 * rng.normal(size=(45, 3)) + 50
     for bandwidths in (None, (0.3, 1.0, 2.0)):
-        told = mmd_test(jax.random.key(0), x, y, num_permutations=19, bandwidths=bandwidths)
-        expected = mmd_squared(x, y, bandwidths=told["bandwidths"].tolist())["mmd2"]
-        np.testing.assert_allclose(told["mmd2"], expected, atol=2e-6)
+        result = mmd_test(jax.random.key(0), x, y, num_permutations=19, bandwidths=bandwidths)
+        expected = mmd_squared(x, y, bandwidths=result["bandwidths"].tolist())["mmd2"]
+        np.testing.assert_allclose(result["mmd2"], expected, atol=2e-6)
 
 
 def test_default_bandwidths_are_those_of_both_samples_together():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(30, 2)).astype(np.float32), rng.normal(size=(20, 2)).astype(np.float32) + 3
-    told = mmd_test(jax.random.key(0), x, y, num_permutations=19)
-    np.testing.assert_allclose(told["bandwidths"], median_bandwidths(np.concatenate([x, y])), rtol=1e-6)
+    result = mmd_test(jax.random.key(0), x, y, num_permutations=19)
+    np.testing.assert_allclose(result["bandwidths"], median_bandwidths(np.concatenate([x, y])), rtol=1e-6)
 
 
 def test_p_values_of_equal_distributions_are_uniform():
-    """300 tests of two samples of one distribution: 5 % are rejected, and as p ≤ 5 % says so does the threshold."""
+    """Of 300 tests with equal distributions 5 % reject, and the threshold agrees with p ≤ 5 %."""
     rng = np.random.default_rng(3)
     p_values, rejected = [], []
     for seed in range(300):
         x, y = rng.exponential(size=(20, 2)), rng.exponential(size=(15, 2))
-        told = jax.device_get(mmd_test(jax.random.key(seed), x, y, num_permutations=99))
-        p_values.append(told["p_value"])
-        rejected.append(told["mmd2"] > told["threshold"])
+        result = jax.device_get(mmd_test(jax.random.key(seed), x, y, num_permutations=99))
+        p_values.append(result["p_value"])
+        rejected.append(result["mmd2"] > result["threshold"])
     np.testing.assert_array_equal(np.array(rejected), np.array(p_values) <= 0.05 + 1e-6)
     assert stats.binomtest(int(np.sum(rejected)), len(rejected), 0.05).pvalue > 1e-3
-    places = np.round(np.array(p_values) * 100).astype(int)  # of the given one among 100, 1 to 100
-    assert stats.chisquare(np.histogram(places, bins=10, range=(1, 101))[0]).pvalue > 1e-3
+    ranks = np.round(np.array(p_values) * 100).astype(int)  # rank of the observed value among 100, 1 to 100
+    assert stats.chisquare(np.histogram(ranks, bins=10, range=(1, 101))[0]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("change", [lambda y: y + 0.4, lambda y: 1.4 * y, lambda y: np.sign(y) * np.sqrt(2 / np.pi)])
 def test_differences_are_found(change):
-    """Of place, of scale and, with mean and variance nearly kept, of shape."""
+    """Changes of location, of scale and, at nearly equal mean and variance, of shape."""
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(300, 2)), change(rng.normal(size=(200, 2)))
-    told = mmd_test(jax.random.key(0), x, y, num_permutations=199)
-    assert told["p_value"] == np.float32(1 / 200)
-    assert told["mmd2"] > told["threshold"]
+    result = mmd_test(jax.random.key(0), x, y, num_permutations=199)
+    assert result["p_value"] == np.float32(1 / 200)
+    assert result["mmd2"] > result["threshold"]
 
 
 def test_equal_points_are_not_told_apart():
-    told = mmd_test(jax.random.key(0), np.ones((5, 2)), np.ones((4, 2)), num_permutations=19)
-    assert told["p_value"] == 1
-    assert not told["mmd2"] > told["threshold"]
+    result = mmd_test(jax.random.key(0), np.ones((5, 2)), np.ones((4, 2)), num_permutations=19)
+    assert result["p_value"] == 1
+    assert not result["mmd2"] > result["threshold"]
 
 
 def test_refusals():
     key, x = jax.random.key(0), np.zeros((3, 2))
-    many = np.zeros((MOST_POINTS - 2, 2))
-    with pytest.raises(ValueError, match=r"have 8001 points together, but .* at most 8000 rows; give 4000 of each"):
+    many = np.zeros((MAX_POINTS - 2, 2))
+    with pytest.raises(ValueError, match=r"have 8001 points in total, but .* at most 8000 rows; give 4000 of each"):
         mmd_test(key, many, x)
     with pytest.raises(ValueError, match="num_permutations is 18, but the 5 % level needs at least 19"):
         mmd_test(key, x, x, num_permutations=18)

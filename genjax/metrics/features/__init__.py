@@ -1,4 +1,4 @@
-"""Feature networks, on whose outputs samples are compared: pixels, a classifier trained here, Inception."""
+"""Feature networks for comparing samples: pixels, a classifier trained on the data set, Inception."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from genjax.metrics.features.pixels import pixels as pixels
 
 
 def feature_network(spec: str) -> FeatureNetwork:
-    """Return the network that a command line names.
+    """Return a feature network by its name on the command line.
 
     Args:
-      spec: "pixels", "classifier:DATASET" (trained with seed 0 unless it is in the cache) or "inception:WEIGHTS".
+      spec: "pixels", "classifier:DATASET" (trained with seed 0 unless cached) or "inception:WEIGHTS".
 
     Raises:
-      ValueError: for any other, or a data set that there is not.
-      FileNotFoundError: for weights that are not there.
+      ValueError: if the name or the data set is unknown.
+      FileNotFoundError: if the file of weights does not exist.
 
     >>> feature_network("pixels").name
     'pixels'

@@ -1,8 +1,8 @@
-"""Convert the published Inception weights from PyTorch's format to safetensors, once.
+"""Convert the published Inception weights from PyTorch to safetensors.
 
     python -m genjax.metrics.features.convert_inception pt_inception-2015-12-05-6726825d.pth inception.safetensors
 
-needs PyTorch, for this command alone. The SHA-256 of the original is kept in the metadata of the result.
+needs PyTorch, which is used nowhere else. The metadata of the output holds the SHA-256 of the original file.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from genjax.metrics.features.inception import GENUINE, check_tensors, tensor_shapes
+from genjax.metrics.features.inception import FID_WEIGHTS_SHA256, check_tensors, tensor_shapes
 
 
 def convert(source: Path, target: Path) -> str:
-    """Write the tensors that the network needs, and return the SHA-256 of the source.
+    """Write the tensors of the network, and return the SHA-256 of the source.
 
     Raises:
-      OSError: where the source cannot be read or the target not written.
-      ValueError: for a source that PyTorch cannot read as tensors alone, or that is not FID's Inception.
+      OSError: if the source cannot be read or the target cannot be written.
+      ValueError: if PyTorch cannot read the source as tensors alone, or it is not the Inception network of FID.
     """
     import torch  # pyright: ignore[reportMissingImports]
     from safetensors.numpy import save
@@ -28,9 +28,9 @@ def convert(source: Path, target: Path) -> str:
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # what it raises depends on how the file is broken
+    except Exception as error:  # the type depends on how the file is damaged
         cause = type(error).__name__
-        raise ValueError(f"{source} is no PyTorch file of tensors ({cause}); give the published .pth") from error
+        raise ValueError(f"{source} is not a PyTorch file of tensors ({cause}); give the published .pth") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{source} holds a {type(state).__name__}, not named tensors; give the published .pth")
     check_tensors(state)
@@ -54,8 +54,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {target} from {source}, sha256 {digest[:8]}…")
-    if not digest.startswith(GENUINE):
-        print(f"warning: FID's weights have a sha256 of {GENUINE}…; distances on these are not FID", file=sys.stderr)
+    if not digest.startswith(FID_WEIGHTS_SHA256):
+        print(
+            f"warning: the weights of FID have sha256 {FID_WEIGHTS_SHA256}…; distances on these weights are not FID",
+            file=sys.stderr,
+        )
     return 0
 
 

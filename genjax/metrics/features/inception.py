@@ -1,17 +1,17 @@
-"""Inception-v3 as FID knows it, for inference.
+"""Inception-v3 as used by FID, for inference.
 
 The network of Szegedy, Vanhoucke, Ioffe, Shlens & Wojna 2016 (arXiv:1512.00567) as TensorFlow released it on
-2015-12-05, with 1,008 classes: average pools leave the padding out, and the last block pools by maximum. Its 2,048
-features after global pooling are those of the FID (Heusel et al. 2017, arXiv:1706.08500), its logits without their bias
-those of the Inception Score, as in torch-fidelity.
+2015-12-05, with 1,008 classes: average pooling excludes the padding, and the last block uses max pooling. Its
+2,048 features after global pooling define the FID (Heusel et al. 2017, arXiv:1706.08500), and its logits without bias
+the Inception Score, as in torch-fidelity.
 
-Images go in as TensorFlow 1 would take them: bytes, resized to 299 × 299 by bilinear interpolation whose pixel i lies
-at i · H/299, not at pixel centres, then (x − 128) / 128. Antialiasing, other resizing or floats that were never bytes
-all give other numbers. torch-fidelity does the same; pytorch-fid has the same network and weights, but resizes between
-pixel centres and scales by 2x/255 − 1, so that its distances differ a little from these.
+Images are preprocessed as in TensorFlow 1: bytes are resized to 299 × 299 by bilinear interpolation that samples pixel
+i at i · H/299 instead of at pixel centres, then scaled to (x − 128) / 128. Antialiasing, other resizing, or floats not
+rounded to bytes change the results. torch-fidelity does the same; pytorch-fid has the same network and weights, but
+aligns pixel centres and scales to 2x/255 − 1, so that its distances differ slightly.
 
-The weights are a file of 92 MB that is neither bundled nor fetched: ``pt_inception-2015-12-05-6726825d.pth``, published
-with the releases of pytorch-fid (``fid_weights``) and torch-fidelity, and converted once by
+The weights, a file of 92 MB, are neither bundled nor downloaded: ``pt_inception-2015-12-05-6726825d.pth``, published
+with the releases of pytorch-fid (``fid_weights``) and torch-fidelity, is converted once by
 
     python -m genjax.metrics.features.convert_inception pt_inception-2015-12-05-6726825d.pth inception.safetensors
 """
@@ -32,19 +32,19 @@ from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 
 SIZE = 299
 NUM_CLASSES = 1008
-EPSILON = 1e-3  # of its batch normalization
-GENUINE = "6726825d"  # SHA-256 of the published file begins so, as its name says
+EPSILON = 1e-3  # of the batch normalization
+FID_WEIGHTS_SHA256 = "6726825d"  # first digits of the SHA-256 of the published file, as in its name
 CONVERT = "python -m genjax.metrics.features.convert_inception IN.pth OUT.safetensors"
 
 
 class Conv(NamedTuple):
-    """A convolution, its normalization and ReLU.
+    """A convolution with normalization and ReLU.
 
     Attributes:
-      name: in the weight file.
-      features: output channels.
-      kernel: height and width.
-      stride: 2 goes without padding.
+      name: name in the weight file.
+      features: number of output channels.
+      kernel: height and width of the kernel.
+      stride: stride; a stride of 2 has no padding.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Conv(NamedTuple):
     stride: int = 1
 
 
-Branch = tuple[Conv | tuple[Conv, Conv], ...]  # a pair is two convolutions of the same input, side by side
+Branch = tuple[Conv | tuple[Conv, Conv], ...]  # a pair is two parallel convolutions of one input
 
 
 class Mixed(NamedTuple):
     """A block of branches whose outputs are concatenated.
 
     Attributes:
-      name: in the weight file.
-      branches: each a chain.
-      pool: "average" or "max".
-      pooled: channels of the convolution after the pool, which comes last; None for a pool of stride 2 alone.
+      name: name in the weight file.
+      branches: branches, each a sequence of convolutions.
+      pool: pooling of the last branch, "average" or "max".
+      pooled: number of channels of the convolution after the pooling; None for pooling with stride 2 alone.
     """
 
     name: str
@@ -150,7 +150,7 @@ BLOCKS = (
 
 
 class _Block(nn.Module):
-    """One ``Mixed``; all of its convolutions keep their names."""
+    """Apply a ``Mixed`` block; its convolutions have the names of the weight file."""
 
     mixed: Mixed
 
@@ -175,21 +175,21 @@ class _Block(nn.Module):
 
 
 def _conv(conv: Conv, x: Array, padding: str | None = None) -> Array:
-    """Convolve and rectify; normalization is in kernel and bias (``_folded``)."""
+    """Convolve and rectify; kernel and bias include the normalization (``_folded``)."""
     padding = padding or ("VALID" if conv.stride == 2 else "SAME")
     layer = nn.Conv(
         conv.features,
         conv.kernel,
         strides=conv.stride,
         padding=padding,
-        precision=jax.lax.Precision.HIGHEST,  # numbers must not depend on the accelerator
+        precision=jax.lax.Precision.HIGHEST,  # results must not depend on the accelerator
         name=conv.name,
     )
     return nn.relu(layer(x))
 
 
 class Inception(nn.Module):
-    """From images that are already resized and scaled to [-1, 1) to features and logits."""
+    """Inception-v3 on images resized and scaled to [-1, 1)."""
 
     @nn.compact
     def __call__(self, x: Array) -> Outputs:
@@ -209,13 +209,13 @@ class Inception(nn.Module):
 
 
 def resize(images: Array) -> Array:
-    """Resize (B, H, W, C) to 299 × 299 as TensorFlow 1 did: bilinear, the corner pixel at the corner."""
+    """Resize images (B, H, W, C) to 299 × 299 as in TensorFlow 1: bilinear, with aligned top left corners."""
     across = [_interpolation(side) for side in images.shape[1:3]]
     return jnp.einsum("ih,bhwc,jw->bijc", across[0], images, across[1], precision=jax.lax.Precision.HIGHEST)
 
 
 def _interpolation(side: int) -> np.ndarray:
-    """Weights of ``side`` pixels in each of 299, shape (299, side)."""
+    """Return the weights of ``side`` input pixels for each of 299 output pixels, shape (299, side)."""
     position = np.arange(SIZE, dtype=np.float32) * np.float32(side / SIZE)
     below = np.floor(position).astype(int)
     above = np.minimum(below + 1, side - 1)
@@ -226,13 +226,13 @@ def _interpolation(side: int) -> np.ndarray:
 
 
 def preprocess(images: Array) -> Array:
-    """Map images in [0, 1], shape (B, H, W, 1 or 3), to bytes, to 299 × 299 × 3, to [-1, 1).
+    """Round images in [0, 1], shape (B, H, W, 1 or 3), to bytes, resize to 299 × 299 × 3 and scale to [-1, 1).
 
     Raises:
-      ValueError: for another number of channels.
+      ValueError: if the number of channels is not 1 or 3.
     """
     if images.shape[-1] not in (1, 3):
-        raise ValueError(f"images have {images.shape[-1]} channels, but Inception takes 3, or 1 to be repeated")
+        raise ValueError(f"images have {images.shape[-1]} channels, but Inception takes 3, or 1, which is repeated")
     x = jnp.round(255 * jnp.broadcast_to(images, (*images.shape[:-1], 3)))
     return (resize(x) - 128) / 128
 
@@ -242,18 +242,18 @@ def _apply(variables: PyTree, images: Array) -> Outputs:
 
 
 def inception(path: str | Path) -> FeatureNetwork:
-    """Return the network with weights from a file.
+    """Return Inception-v3 with weights from a file.
 
     Args:
-      path: what ``genjax.metrics.features.convert_inception`` wrote, ``.safetensors``.
+      path: ``.safetensors`` file written by ``genjax.metrics.features.convert_inception``.
 
     Returns:
-      "inception-v3", on whose features a Fréchet distance is an FID, where the file was made from the published one
-      (``GENUINE``); "inception-v3-unverified" for any other weights.
+      Network "inception-v3", on whose features a Fréchet distance is an FID, if the file was converted from the
+      published weights (``FID_WEIGHTS_SHA256``); "inception-v3-unverified" for any other weights.
 
     Raises:
-      FileNotFoundError: where there is no such file.
-      ValueError: for another kind of file, or tensors that are missing or of the wrong shape.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if the file has another format, or a tensor is missing or has the wrong shape.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -270,17 +270,17 @@ def inception(path: str | Path) -> FeatureNetwork:
     except SafetensorError:
         raise ValueError(f"{path} is not a safetensors file; convert the published weights first: {CONVERT}") from None
     variables = {"params": _folded(tensors)}
-    genuine = source.startswith(GENUINE)
+    genuine = source.startswith(FID_WEIGHTS_SHA256)
     return FeatureNetwork(
         name="inception-v3" if genuine else "inception-v3-unverified",
-        hash=GENUINE if genuine else arrays_hash(variables),
+        hash=FID_WEIGHTS_SHA256 if genuine else arrays_hash(variables),
         variables=variables,
         apply=_apply,
     )
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the tensors of the published file that the network needs."""
+    """Return names and shapes of the tensors of the published file that the network uses."""
     template = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 75, 75, 3)))["params"]
     shapes: dict[str, tuple[int, ...]] = {"fc.weight": (NUM_CLASSES, template["fc"]["kernel"].shape[0])}
     for path, leaf in jax.tree_util.tree_leaves_with_path(template):
@@ -294,10 +294,10 @@ def tensor_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: Mapping[str, Any]) -> None:
-    """Refuse what are not the tensors of FID's Inception, in arrays of any library.
+    """Check that tensors, arrays of any library, are those of FID's Inception.
 
     Raises:
-      ValueError: for the first tensor that is missing or of the wrong shape.
+      ValueError: naming the first tensor that is missing or has the wrong shape.
     """
     for name, shape in tensor_shapes().items():
         if name not in tensors:
@@ -310,7 +310,7 @@ def check_tensors(tensors: Mapping[str, Any]) -> None:
 
 
 def _folded(tensors: Mapping[str, np.ndarray]) -> PyTree:
-    """Return parameters with every normalization folded into the convolution before it."""
+    """Return parameters, with each normalization folded into the preceding convolution."""
     check_tensors(tensors)
     wide = {name: tensors[name].astype(np.float64) for name in tensor_shapes()}
     params: dict[str, PyTree] = {"fc": {"kernel": wide["fc.weight"].T.astype(np.float32)}}

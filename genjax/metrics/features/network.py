@@ -1,4 +1,4 @@
-"""Feature networks: fixed functions from images to the vectors on which samples are compared."""
+"""Feature networks: fixed functions from images to feature vectors, on which samples are compared."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from genjax.metrics.metric import Samples, SamplesState
 
 
 class Outputs(NamedTuple):
-    """What a network makes of images.
+    """Outputs of a feature network.
 
     Attributes:
-      features: shape (N, D), float32.
-      logits: of classes, shape (N, K), or None for what does not classify.
+      features: features, float32 of shape (N, D).
+      logits: class logits, shape (N, K); None if the network is not a classifier.
     """
 
     features: Array
@@ -31,50 +31,50 @@ class Outputs(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureNetwork:
-    """A fixed network. Its weights are an argument of ``apply``, so that programs that use it do not hold copies.
+    """A fixed network. Its weights are an argument of ``apply``, so that compiled programs hold no copies.
 
     Attributes:
-      name: what results say: "pixels", "classifier-mnist", "inception-v3".
-      hash: first eight hexadecimal digits of the SHA-256 of the weights; None where there are none.
-      variables: the weights.
-      apply: ``(variables, images) -> Outputs``, pure. Images are float32 in [0, 1], shape (B, H, W, C).
-      wants_images: False for a network that takes data of any kind as the model sees it.
-      levels: what integer images hold, 0 … levels − 1 for [0, 1].
-      accuracy: share of held-out examples that it classifies rightly; None for what was not measured.
+      name: name in results: "pixels", "classifier-mnist", "inception-v3".
+      hash: first eight hexadecimal digits of the SHA-256 of the weights; None without weights.
+      variables: weights.
+      apply: pure function ``(variables, images) -> Outputs`` of float32 images in [0, 1], shape (B, H, W, C).
+      requires_images: whether the data must be images; False for a network that takes any data as the model sees it.
+      levels: number of levels of integer images, whose values 0 … levels − 1 map to [0, 1].
+      accuracy: accuracy on held-out examples; None if not measured.
     """
 
     name: str
     hash: str | None
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
-    wants_images: bool = True
+    requires_images: bool = True
     levels: int = 256
     accuracy: float | None = None
 
     @property
     def protocol(self) -> dict[str, str]:
-        """What results on these features say of them."""
+        """Protocol entries for results on these features."""
         return {"features": self.name} | ({} if self.hash is None else {"features_hash": self.hash})
 
 
 def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
-    """Pass batches through a network into one buffer on the device, so that features are never in memory twice.
+    """Extract features of batches into one buffer on the device, so that they are in memory once only.
 
     Args:
-      network: the network.
-      batches: images of shape (B, H, W, C), in [0, 1] or uint8 of ``network.levels``. Those smaller than one before
-        are filled up, so that one program serves all.
-      count: how many there are in all.
+      network: feature network.
+      batches: images, shape (B, H, W, C), in [0, 1] or uint8 with ``network.levels`` levels. Smaller batches are padded
+        to the size of earlier ones, to compile once.
+      count: total number of images.
 
     Raises:
-      ValueError: for images out of range, and when there are more than ``count``.
+      ValueError: if images are out of range, or there are more than ``count``.
     """
     state: tuple[SamplesState, ...] | None = None
     size = 0
     for batch in batches:
         if len(batch) == 0:
             continue
-        x = _as_images(batch, network.levels) if network.wants_images else _as_numbers(batch, network.levels)
+        x = _as_images(batch, network.levels) if network.requires_images else _as_numbers(batch, network.levels)
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
@@ -82,13 +82,13 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
             state = tuple(_buffer(shape, count).init() for shape in shapes if shape is not None)
         state = _append(network.apply, count, state, network.variables, x, jnp.int32(valid))
     if state is None:
-        raise ValueError("there are no batches to extract features from; give at least one")
+        raise ValueError("there are no batches; give at least one to extract features")
     rows = [part.rows for part in state]
     return Outputs(rows[0], rows[1] if len(rows) > 1 else None)
 
 
 def arrays_hash(arrays: PyTree) -> str:
-    """Return the first eight hexadecimal digits of the SHA-256 of arrays, their names, shapes and types."""
+    """Return the first eight hexadecimal digits of the SHA-256 of arrays with their names, shapes and dtypes."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
         array = np.ascontiguousarray(leaf)
@@ -110,16 +110,16 @@ def _append(
     x: Array,
     valid: Array,
 ) -> tuple[SamplesState, ...]:
-    """Append the outputs; those after the first ``valid`` do not count, so that the next ones overwrite them."""
-    seen = [part for part in apply(variables, x) if part is not None]
+    """Append outputs, but count the first ``valid`` rows alone, so that the next batch overwrites the padding."""
+    outputs = [part for part in apply(variables, x) if part is not None]
     return tuple(
         Samples(shape=rows.shape[1:], capacity=count).update(part, rows).replace(count=part.count + valid)
-        for part, rows in zip(state, seen, strict=True)
+        for part, rows in zip(state, outputs, strict=True)
     )
 
 
 def _as_numbers(x: Any, levels: int) -> Array:
-    """Return float32; bytes are pixels, whose range is [0, 1] everywhere else."""
+    """Return float32, with bytes scaled to [0, 1] as pixels."""
     x = jnp.asarray(x)
     return x.astype(jnp.float32) / (levels - 1) if x.dtype == jnp.uint8 else x.astype(jnp.float32)
 
@@ -127,11 +127,11 @@ def _as_numbers(x: Any, levels: int) -> Array:
 def _as_images(x: Any, levels: int) -> Array:
     x = _as_numbers(x, levels)
     if x.ndim != 4:
-        raise ValueError(f"images have shape {x.shape}, but this network takes (B, H, W, C); use features=pixels")
+        raise ValueError(f"images have shape {x.shape}, but the network takes (B, H, W, C); use features=pixels")
     low, high = float(x.min()), float(x.max())
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(
-            f"images have values in [{low:.3g}, {high:.3g}], but this network takes [0, 1], or bytes of {levels} "
+            f"images have values in [{low:.3g}, {high:.3g}], but the network takes [0, 1], or bytes with {levels} "
             "levels; scale them, in an experiment by its display"
         )
     return x

@@ -1,4 +1,4 @@
-"""The values themselves as features, for data that no network was trained on: points, tables, tiny images."""
+"""Raw values as features, for data without a suitable network: points, tables, tiny images."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def _flattened(variables: None, x: Array) -> Outputs:
 
 
 def pixels() -> FeatureNetwork:
-    """Return the identity, flattened."""
-    return FeatureNetwork(name="pixels", hash=None, variables=None, apply=_flattened, wants_images=False)
+    """Return the network that flattens its input."""
+    return FeatureNetwork(name="pixels", hash=None, variables=None, apply=_flattened, requires_images=False)

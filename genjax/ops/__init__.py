@@ -1,5 +1,6 @@
 """Shared mathematics on arrays: likelihoods, divergences, importance weights, differential equations. No networks."""
 
+from genjax.ops.adversarial import discriminator_accuracy, logistic_fake_loss, logistic_real_loss
 from genjax.ops.attention import causal_attention
 from genjax.ops.bounds import at_least_float32, clip_straight_through, straight_through
 from genjax.ops.checks import (
@@ -54,6 +55,7 @@ __all__ = [
     "clip_straight_through",
     "condition_inputs",
     "conv_general_dilated",
+    "discriminator_accuracy",
     "divergence",
     "gaussian_kl",
     "gaussian_log_prob",
@@ -61,6 +63,8 @@ __all__ = [
     "linear_path",
     "log_mass",
     "log_mean_weight",
+    "logistic_fake_loss",
+    "logistic_real_loss",
     "mean_log_weight",
     "one_hot_label",
     "sinkhorn",

@@ -70,9 +70,10 @@ def dead_codes(num_codes: int, num_examples: int) -> Complaint:
 def lost_game(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     """Complain of a generator and a discriminator of which one has lost; see ``genjax.gan.diagnosis``."""
     del step
-    if "slope" not in values:
+    if "generator_gradient" not in values:
         return None
-    reached, deviation, slope = (values[name].min() for name in ("reached", "output_deviation", "slope"))
+    names = ("coverage", "discriminator_std", "generator_gradient")
+    reached, deviation, slope = (values[name].min() for name in names)
     if reached < REACHED:
         return (
             f"samples reach {reached:.0%} of the data that data reach (mode collapse): add a penalty "

@@ -376,7 +376,7 @@ CASES = (
             discriminator=gan.MLPDiscriminator((8,), fourier_features=2),
             adversarial_loss=gan.LeastSquares(),
             penalties=(
-                gan.Fading(penalty=gan.R1(weight=0.1, fake_weight=0.1), final=0.1, steps=10),
+                gan.AnnealedPenalty(penalty=gan.R1(weight=0.1, fake_weight=0.1), final_scale=0.1, num_steps=10),
                 gan.GradientPenalty(weight=0.1, every=2),
             ),
             pack=2,

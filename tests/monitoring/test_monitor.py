@@ -92,12 +92,13 @@ class FirstCodes:
 class Game:
     """Its diagnosis is known."""
 
-    reached: float = 1.0
-    output_deviation: float = 1.0
-    slope: float = 1.0
+    coverage: float = 1.0
+    discriminator_std: float = 1.0
+    generator_gradient: float = 1.0
 
     def diagnose(self, variables, key, batch):
-        return {name: jnp.float32(getattr(self, name)) for name in ("reached", "output_deviation", "slope")}
+        names = ("coverage", "discriminator_std", "generator_gradient")
+        return {name: jnp.float32(getattr(self, name)) for name in names}
 
 
 @final
@@ -154,9 +155,9 @@ def alarm_of(model, num_seeds=1):
         (Kernels(mean_kernel=1e-9), "kernel of two examples is 1e-09 .* too narrow for examples that are 7 apart"),
         (Kernels(mean_kernel=0.999), "kernel of two examples is 1 .* too wide for examples"),
         (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
-        (Game(reached=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
-        (Game(output_deviation=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
-        (Game(slope=1e-5), "the generator's loss has a slope of 1e-05 .its gradient has vanished.: use"),
+        (Game(coverage=0.2), "after step 1,000 samples reach 20% of the data that data reach .mode collapse.: add"),
+        (Game(discriminator_std=0.0), "the discriminator's outputs deviate by 0 .it is dead.: lower"),
+        (Game(generator_gradient=1e-5), "the generator's loss has a slope of 1e-05 .its gradient has vanished.: use"),
     ],
 )
 def test_it_rings_once_for_the_dead(model, message):
@@ -177,7 +178,7 @@ def test_it_rings_once_for_the_dead(model, message):
         FirstUnits(alive=2),
         FirstDraws(alive=2),
         FirstCodes(used=4),
-        Game(reached=0.26, output_deviation=1e-5, slope=1e-3),
+        Game(coverage=0.26, discriminator_std=1e-5, generator_gradient=1e-3),
     ],
 )
 def test_it_is_silent_for_the_living(model):
@@ -194,7 +195,7 @@ def test_it_is_silent_for_the_living(model):
     elif isinstance(model, FirstDraws):
         np.testing.assert_allclose(vectors["train/variance_of_means"][:2], X.var(0)[:2], atol=0.1)
     elif isinstance(model, Game):
-        expected = {"train/reached": 0.26, "train/output_deviation": 1e-5, "train/slope": 1e-3}
+        expected = {"train/coverage": 0.26, "train/discriminator_std": 1e-5, "train/generator_gradient": 1e-3}
         assert numbers == pytest.approx(expected)
     else:
         np.testing.assert_allclose(numbers["train/codebook_usage"], 0.1)
@@ -361,9 +362,9 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
     )
     with pytest.warns(TrainingWarning, match="samples reach [0-9]+% of the data that data reach"):
         train(experiment, workdir=tmp_path / "run", progress=False)
-    told = [row for row in read_rows(tmp_path / "run") if "train/reached" in row]
+    told = [row for row in read_rows(tmp_path / "run") if "train/coverage" in row]
     assert [row["step"] for row in told] == [500, 1000]
-    assert 0 <= told[-1]["train/reached"] < 0.25
+    assert 0 <= told[-1]["train/coverage"] < 0.25
 
 
 def train_machine(phase, learning_rate, *, steps, folder, digits=True):

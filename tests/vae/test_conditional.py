@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genjax import capabilities, nets, ops, vae
+from genjax import capabilities, latent, nets, ops, vae
 from genjax.core import Variables
 
 TEMPLATES = np.array([[-3.0, 0.0, 3.0], [2.0, -1.0, 0.5]])  # the decoder's outputs by class, whatever the latent

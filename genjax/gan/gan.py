@@ -15,8 +15,9 @@ D may see a transformed example, or several at once:
 
 * with a differentiable augmentation T, D sees T(x) and T(G(z)), for both objectives (Shengyu Zhao et al. 2020,
   arXiv:2006.10738);
-* with packing, D sees m examples of one kind at once, joined along their last axes: D(x₁, …, x_m). Samples without
-  variety are then easy to detect (Zinan Lin, Ashish Khetan, Giulia Fanti and Sewoong Oh 2018, arXiv:1712.04086).
+* with packing, D sees m examples at once, all data or all samples, joined along their last axes: D(x₁, …, x_m).
+  Samples without variety are then easy to detect (Zinan Lin, Ashish Khetan, Giulia Fanti and Sewoong Oh 2018,
+  arXiv:1712.04086).
 
 Labels y are an input of the generator, G(z, y). They are also an input of the discriminator, D(x, y) (Mehdi Mirza and
 Simon Osindero 2014, arXiv:1411.1784), or the discriminator predicts them: with further outputs C(y | ·) and a weight λ,
@@ -70,10 +71,10 @@ class GAN:
 
     Attributes:
       latent_dim: length of the noise vector, L.
-      generator: maps noise (B, L) to data (B, ...).
-      discriminator: maps data (B, ...) to outputs (B, 1), or (B, 1 + num_classes) with an auxiliary classifier. With
-        ``pack`` m it takes (B / m, ..., m C), where C is the last axis of the data.
-      adversarial_loss: L_D and L_G.
+      generator: network from noise (B, L) to data (B, ...).
+      discriminator: network from data (B, ...) to outputs (B, 1), or (B, 1 + num_classes) with an auxiliary classifier.
+        With ``pack`` m its input is (B / m, ..., m C), with C the last axis of the data.
+      adversarial_loss: losses L_D and L_G.
       penalties: penalties added to the discriminator's loss.
       pack: number of examples that the discriminator sees at once, m.
       augment: T, a hashable function ``(key, x (B, ...)) -> (B, ...)``; None for no augmentation.

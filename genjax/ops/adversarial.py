@@ -39,6 +39,8 @@ def logistic_fake_loss(logits: Array) -> Array:
 def discriminator_accuracy(real_logits: Array, fake_logits: Array) -> Array:
     """Return the share of examples that a discriminator classifies correctly, real and fake weighted equally; ().
 
+    A logit of zero counts as an error.
+
     >>> discriminator_accuracy(jnp.array([1.0, 2.0]), jnp.array([-1.0, 3.0])).item()
     0.75
     """

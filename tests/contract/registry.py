@@ -166,8 +166,8 @@ def _aae(**options) -> vae.AdversarialAutoencoder:
     return vae.AdversarialAutoencoder(**(fields | options))
 
 
-def _avb(**options) -> vae.AVB:
-    return vae.AVB(
+def _avb(**options) -> vae.AdversarialVariationalBayes:
+    return vae.AdversarialVariationalBayes(
         latent_dim=2,
         noise_dim=3,
         encoder=nets.MLP(features=(8, 2)),
@@ -316,7 +316,7 @@ CASES = (
     Case("avb_without_contrast", lambda: _avb(adaptive_contrast=False), batch=image_batch),
     Case("vq_vae", lambda: _vq_vae(restart_below=0.1), batch=image_batch, moves={"autoencoder": ("codebook",)}),
     Case("vq_vae_by_loss", lambda: _vq_vae(codebook="loss"), batch=image_batch),
-    Case("categorical", lambda: vae.Categorical(num_values=5), batch=code_batch),
+    Case("factorized_categorical", lambda: vae.FactorizedCategorical(num_values=5), batch=code_batch),
     Case("gmmn", _gmmn, batch=unit_batch),
     Case("latent_model", _latent_model, batch=image_batch),
     Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),

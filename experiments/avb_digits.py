@@ -82,7 +82,7 @@ def experiment(
     rate = optax.cosine_decay_schedule(learning_rate, steps)
     discriminator_rate = optax.cosine_decay_schedule(discriminator_learning_rate, steps * discriminator_turns)
     return Experiment(
-        model=vae.AVB(
+        model=vae.AdversarialVariationalBayes(
             latent_dim=latent_dim,
             noise_dim=noise_dim,
             encoder=ImplicitEncoder(latent_dim, hidden),

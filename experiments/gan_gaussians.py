@@ -54,13 +54,15 @@ def experiment(
     """
     best = recipe == "best"
     slopes = gan.R1(weight=penalty, fake_weight=penalty)
-    fading = gan.Fading(penalty=slopes, final=final_penalty / penalty, steps=max(1, 2 * steps // 3))
+    annealed = gan.AnnealedPenalty(
+        penalty=slopes, final_scale=final_penalty / penalty, num_steps=max(1, 2 * steps // 3)
+    )
     model = gan.GAN(
         latent_dim=latent_dim,
         generator=gan.MLPGenerator((width,) * 3, output_shape=(2,)),
         discriminator=gan.MLPDiscriminator((width,) * 3, fourier_features=32 if best else 0),
         adversarial_loss=gan.Relativistic() if best else gan.NonSaturating(),
-        penalties=(fading,) if best else (),
+        penalties=(annealed,) if best else (),
     )
 
     def adam(learning_rate: float) -> optax.GradientTransformation:

@@ -124,7 +124,7 @@ def experiment(
     )
     settings = {"num_layers": prior_layers, "features": prior_features, "embedding_dim": prior_features, "reach": 1}
     prior_model = (
-        vae.Categorical(num_values=num_codes)
+        vae.FactorizedCategorical(num_values=num_codes)
         if prior == "categorical"
         else autoregressive.gated_pixel_cnn(shape=GRID, levels=num_codes, **settings)
     )

@@ -66,7 +66,9 @@ REGULARIZERS: Mapping[str, Regularizer] = {
     "R1": Regularizer({"penalties": (gan.R1(weight=0.1),)}),
     "spectral norm": Regularizer(normalization="spectral"),
     "packing of 2": Regularizer({"pack": 2}),
-    "consistency": Regularizer({"penalties": (gan.Consistency(augment=jittered, weight=10.0, fake_weight=10.0),)}),
+    "consistency": Regularizer(
+        {"penalties": (gan.ConsistencyPenalty(augment=jittered, weight=10.0, fake_weight=10.0),)}
+    ),
 }
 
 

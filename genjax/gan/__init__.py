@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a generator, and a discriminator that tells its samples from data."""
+"""Generative adversarial networks: a generator, and a discriminator trained to tell its samples from data."""
 
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
@@ -16,22 +16,22 @@ from genjax.gan.losses import (
     Wasserstein,
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
-from genjax.gan.penalties import R1, Consistency, Fading, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
     "GAN",
     "R1",
     "AdversarialLoss",
+    "AnnealedPenalty",
     "Augment",
     "BigGANDiscriminator",
     "BigGANGenerator",
-    "Consistency",
+    "ConsistencyPenalty",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DifferentiableAugmentation",
     "DiscriminatorHead",
-    "Fading",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",

@@ -1,16 +1,17 @@
-"""Differentiable augmentation of images, so that a discriminator cannot learn few of them by heart.
+"""Differentiable augmentation of images, against a discriminator that memorizes a small data set.
 
-It sees T(x) and T(G(z)) alone, and the generator learns through T. For an image x (H, W, C) in [−1, 1] with mean m, and
-mean c of the channels at each pixel, T takes some of these steps in turn, with draws of its own for every image:
+The discriminator sees only T(x) and T(G(z)), and the generator's gradient passes through T. For an image x (H, W, C) in
+[−1, 1] with mean m, and channel mean c at each pixel, T applies some of these steps in turn, with fresh random
+parameters for each image:
 
     color          b + m + k ((c − m) + s (x − c))                        b on [−½, ½), s on [0, 2), k on [½, 3⁄2)  (1)
-    translation    by u rows and v columns; what comes in is zero         u in −⌊rH⌉ … ⌊rH⌉, v in −⌊rW⌉ … ⌊rW⌉      (2)
-    cutout         zero in h = ⌊qH⌉ rows and w = ⌊qW⌉ columns             first row in −⌊h/2⌋ … H − ⌈h/2⌉, and so
-                                                                          the first column                          (3)
+    translation    by u rows and v columns, padded with zeros             u in −⌊rH⌉ … ⌊rH⌉, v in −⌊rW⌉ … ⌊rW⌉      (2)
+    cutout         zeros in h = ⌊qH⌉ rows and w = ⌊qW⌉ columns            first row in −⌊h/2⌋ … H − ⌈h/2⌉, first
+                                                                          column in −⌊w/2⌋ … W − ⌈w/2⌉              (3)
 
-All draws are uniform. Color is brightness b, then saturation s about c, which does nothing to one channel, then
-contrast k about the mean. Zero is grey. What is cut out may hang over the border, by half of its side at most. Given
-the draws T is affine in x; what leaves [−1, 1] is not clipped.
+All parameters are uniform. Color is brightness b, then saturation s about c, which leaves a single channel unchanged,
+then contrast k about the mean. Zero is grey. The cutout may extend over the border by at most half its side. At fixed
+parameters T is affine in x; values outside [−1, 1] are not clipped.
 
 Shengyu Zhao, Zhijian Liu, Ji Lin, Jun-Yan Zhu and Song Han 2020, arXiv:2006.10738.
 """
@@ -27,22 +28,22 @@ import numpy as np
 
 from genjax.core import Array
 
-Augment = Callable[[Array, Array], Array]  # (key, (B, ...)) -> (B, ...), each example with a draw of its own
+Augment = Callable[[Array, Array], Array]  # (key, (B, ...)) -> (B, ...), independent for each example
 Policy = Literal["color", "translation", "cutout"]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class DifferentiableAugmentation:
-    """T of equations 1 to 3, an ``Augment`` of images.
+    """Random image transformation T of equations 1 to 3, an ``Augment``.
 
     Attributes:
-      policies: the steps, in the order in which they are taken; none is the identity.
-      translation_ratio: r in [0, 1], the share of a side by which an image moves at most.
-      cutout_ratio: q in [0, 1], the share of a side that is cut out.
+      policies: steps in order; () is the identity.
+      translation_ratio: r in [0, 1], largest translation as a fraction of the side.
+      cutout_ratio: q in [0, 1], side of the cutout as a fraction of the image's side.
 
     Raises:
-      ValueError: for a policy that is none of these, or a ratio that is not in [0, 1].
+      ValueError: if a policy is unknown, or a ratio is not in [0, 1].
 
     >>> augment = DifferentiableAugmentation(policies=("cutout",))
     >>> augment(jax.random.key(1), jnp.ones((1, 4, 4, 1)))[0, :, :, 0].astype(int).tolist()
@@ -56,16 +57,18 @@ class DifferentiableAugmentation:
     def __post_init__(self) -> None:
         for policy in self.policies:
             if policy not in get_args(Policy):
-                raise ValueError(f"policies name {policy!r}, but may name only {get_args(Policy)}; choose of these")
+                raise ValueError(f"policies contains {policy!r}, but may contain only {get_args(Policy)}; remove it")
         for name in ("translation_ratio", "cutout_ratio"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be in [0, 1]; 0 leaves images as they are")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but must be in [0, 1]; use 0 to leave images unchanged"
+                )
 
     def __call__(self, key: Array, x: Array) -> Array:
-        """Return T(x) of images (B, H, W, C) in [−1, 1].
+        """Return T(x) for images (B, H, W, C) in [−1, 1].
 
         Raises:
-          ValueError: when x has not four axes.
+          ValueError: if x does not have four axes.
         """
         if x.ndim != 4:
             raise ValueError(f"x has shape {x.shape}, but must be images (B, H, W, C); reshape it")
@@ -74,14 +77,14 @@ class DifferentiableAugmentation:
                 case "color":
                     x = _recolor(policy_key, x)
                 case "translation":
-                    x = _translate(policy_key, x, _share(x, self.translation_ratio))
+                    x = _translate(policy_key, x, _fraction(x, self.translation_ratio))
                 case "cutout":
-                    x = _cut_out(policy_key, x, _share(x, self.cutout_ratio))
+                    x = _cut_out(policy_key, x, _fraction(x, self.cutout_ratio))
         return x
 
 
-def _share(x: Array, ratio: float) -> np.ndarray:
-    """A share of height and width in pixels, half of one rounded up as the paper's authors do."""
+def _fraction(x: Array, ratio: float) -> np.ndarray:
+    """Return a fraction of height and width in whole pixels; halves round up, as in the authors' code."""
     return np.floor(ratio * np.array(x.shape[1:3]) + 0.5).astype(int)
 
 
@@ -89,21 +92,23 @@ def _recolor(key: Array, x: Array) -> Array:
     """Equation 1."""
     keys = jax.random.split(key, 3)
 
-    def draws(one: Array, low: float, high: float) -> Array:
-        return jax.random.uniform(one, (len(x), 1, 1, 1), x.dtype, low, high)
+    def uniform(key: Array, low: float, high: float) -> Array:
+        return jax.random.uniform(key, (len(x), 1, 1, 1), x.dtype, low, high)
 
-    b, s, k = draws(keys[0], -0.5, 0.5), draws(keys[1], 0.0, 2.0), draws(keys[2], 0.5, 1.5)
+    b, s, k = uniform(keys[0], -0.5, 0.5), uniform(keys[1], 0.0, 2.0), uniform(keys[2], 0.5, 1.5)
     c = jnp.mean(x, axis=3, keepdims=True)
     m = jnp.mean(c, axis=(1, 2), keepdims=True)
-    return b + m + k * ((c - m) + s * (x - c))  # one pass: saturation moves no mean, brightness all of them by b
+    return (
+        b + m + k * ((c - m) + s * (x - c))
+    )  # one pass, because saturation changes no mean, and brightness adds b to all
 
 
-def _translate(key: Array, x: Array, furthest: np.ndarray) -> Array:
+def _translate(key: Array, x: Array, max_shift: np.ndarray) -> Array:
     """Equation 2."""
-    starts = jax.random.randint(key, (len(x), 2), 0, 2 * furthest[None] + 1)
-    padded = jnp.pad(x, ((0, 0), *((n, n) for n in furthest), (0, 0)))
+    starts = jax.random.randint(key, (len(x), 2), 0, 2 * max_shift[None] + 1)
+    padded = jnp.pad(x, ((0, 0), *((n, n) for n in max_shift), (0, 0)))
 
-    # One gather of whole windows: on a CPU 5 to 40 times as fast as products with matrices that shift.
+    # One gather of whole windows: 5 to 40 times as fast on a CPU as products with shift matrices.
     def window(image: Array, start: Array) -> Array:
         return jax.lax.dynamic_slice(image, (start[0], start[1], 0), x.shape[1:])
 
@@ -116,7 +121,7 @@ def _cut_out(key: Array, x: Array, sizes: np.ndarray) -> Array:
     starts = jax.random.randint(key, (len(x), 2), -(sizes // 2)[None], (sides - (sizes + 1) // 2 + 1)[None])
 
     def inside(axis: int) -> Array:
-        place, start = jnp.arange(sides[axis])[None], starts[:, axis, None]
-        return (start <= place) & (place < start + sizes[axis])
+        position, start = jnp.arange(sides[axis])[None], starts[:, axis, None]
+        return (start <= position) & (position < start + sizes[axis])
 
     return jnp.where(inside(0)[:, :, None, None] & inside(1)[:, None, :, None], 0, x)

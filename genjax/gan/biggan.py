@@ -1,16 +1,17 @@
-"""BigGAN: residual networks in which noise reaches every block of the generator.
+"""BigGAN: residual networks with noise as an input of every generator block.
 
-The noise is split, z = (z_0, z_1, ..., z_n). The first part makes the first pixels; every other one, with the label y,
-one-hot, makes the gains and biases of batch normalization in its block (equation 2 of ``genjax.nets.normalization``):
+The noise is split, z = (z_0, z_1, ..., z_n). The first part is projected to the first pixels; each other part, with the
+one-hot label y, gives the gains and biases of batch normalization in its block (equation 2 of
+``genjax.nets.normalization``):
 
     b_i(h) = (1 + G_i c_i) (h − μ) / s + B_i c_i,        c_i = (z_i, E y),                                        (1)
 
-with one embedding E for all blocks. In both networks all weights begin orthogonal, and all but E are divided by their
-largest singular values. Blocks, attention and the projection discriminator are those of ``genjax.gan.resnet``.
+with one embedding E shared by all blocks. In both networks all weights are initialized orthogonal, and all but E are
+spectrally normalized. Blocks, attention and the projection discriminator are those of ``genjax.gan.resnet``.
 
-Andrew Brock, Jeff Donahue and Karen Simonyan, 2019, arXiv:1809.11096, appendix B. Differences from the paper: the sizes
-are free, attention has the eighth part of the channels for its values as for its keys, at all pixels, and there is no
-orthogonal regularization.
+Andrew Brock, Jeff Donahue and Karen Simonyan, 2019, arXiv:1809.11096, appendix B. Differences from the paper: sizes are
+free; attention uses an eighth of the channels for values as well as keys, without pooling; and there is no orthogonal
+regularization.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ ORTHOGONAL = nn.initializers.orthogonal()
 
 
 class BigGANGenerator(nn.Module):
-    """Noise to images by blocks with the noise in their normalization.
+    """Residual blocks from noise to images, conditioned on the noise by their normalization, equation 1.
 
     Attributes:
       features: channels of the blocks; each doubles height and width.
-      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
+      output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
       embedding_dim: length of E y.
-      attention_at: height of the pixels that attend to each other, one of H, H / 2, ...; None for no attention.
-      output_activation: after the last convolution, with images in [-1, 1]; None for none.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      attention_at: image height at which self-attention is applied, one of H, H / 2, ...; None for no attention.
+      output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for an image that is not divisible, or attention where no block ends.
+      ValueError: if the image size is not divisible, or no block ends at ``attention_at``.
 
     >>> import jax
     >>> net = BigGANGenerator((8, 8), output_shape=(28, 28, 1), embedding_dim=4, attention_at=14)
@@ -66,9 +67,9 @@ class BigGANGenerator(nn.Module):
         """Map noise (B, L) to images (B, H, W, C); ``condition`` is (B, K).
 
         Raises:
-          ValueError: where the noise has not a number for the first pixels and for each block.
+          ValueError: if the noise is shorter than the number of blocks plus one.
         """
-        check_noise(z.shape, least=len(self.features) + 1)
+        check_noise(z.shape, min_length=len(self.features) + 1)
         first, *parts = jnp.array_split(z, len(self.features) + 1, axis=1)
         if condition is not None:
             settings: dict[str, Any] = {"kernel_init": ORTHOGONAL, "dtype": self.dtype, "name": "embedding"}
@@ -77,7 +78,7 @@ class BigGANGenerator(nn.Module):
 
         def norm(part: Array) -> Norm:
             settings: dict[str, Any] = {"spectral": True, "kernel_init": ORTHOGONAL, "dtype": self.dtype}
-            return lambda x: ConditionalBatchNorm(**settings)(x, part, train)  # of the block that calls it
+            return lambda x: ConditionalBatchNorm(**settings)(x, part, train)  # parameters belong to the calling block
 
         blocks = ResNetGenerator(
             self.features,
@@ -92,7 +93,7 @@ class BigGANGenerator(nn.Module):
 
 
 class BigGANDiscriminator(ResNetDiscriminator):
-    """Images to outputs: ``ResNetDiscriminator``, whose fields it has, with weights that begin orthogonal.
+    """Residual blocks from images to outputs: ``ResNetDiscriminator``, with orthogonal initialization.
 
     >>> import jax
     >>> net = BigGANDiscriminator((8, 8, 8), attention_at=14)

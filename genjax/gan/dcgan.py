@@ -1,14 +1,15 @@
-"""The deep convolutional GAN: strided convolutions in place of pooling, and batch normalization.
+"""The deep convolutional GAN (DCGAN): strided convolutions in place of pooling, and batch normalization.
 
-The generator takes noise to a few pixels of many channels and doubles height and width by transposed convolutions; the
-discriminator halves them by convolutions of stride 2. Features are normalized by the statistics of a batch, except
-where data come out of the one and go into the other, and all weights begin as N(0, 0.02²).
+The generator projects noise to a few pixels with many channels, and doubles height and width by transposed
+convolutions; the discriminator halves them by convolutions of stride 2. Features are batch-normalized, except at the
+generator's output and the discriminator's input, and all weights are initialized as N(0, 0.02²).
 
 Alec Radford, Luke Metz and Soumith Chintala, 2015, arXiv:1511.06434.
 
-Differences from the paper: the number of stages is free, so that images need not be of 64 pixels; windows are 4x4,
-twice the stride, so that transposed ones overlap evenly; and other normalizations of the discriminator are to be had,
-spectral (Takeru Miyato et al. 2018, arXiv:1802.05957) or of layers (Ishaan Gulrajani et al. 2017, arXiv:1704.00028).
+Differences from the paper: the number of stages is free, so images need not have 64 pixels a side; kernels are 4x4,
+twice the stride, so that transposed convolutions overlap evenly; the discriminator may instead use spectral
+normalization (Takeru Miyato et al. 2018, arXiv:1802.05957) or layer normalization (Ishaan Gulrajani et al. 2017,
+arXiv:1704.00028).
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ from genjax.gan.heads import (
     Normalization,
     check_discriminator,
     check_generator,
-    first_pixels,
     leaky_relu,
+    project_and_reshape,
 )
 from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_output_images, join
 
-INITIAL = nn.initializers.normal(0.02)
+KERNEL_INIT = nn.initializers.normal(0.02)
 
 
 class DCGANGenerator(nn.Module):
-    """Noise to images: a dense layer, then transposed 4x4 convolutions.
+    """Noise to images: a dense layer, then transposed 4x4 convolutions of stride 2.
 
     Attributes:
       features: channels before each stage; each stage doubles height and width.
-      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
+      output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
       normalization: "batch" or None.
-      activation: before each transposed convolution.
-      output_activation: after the last one, with images in [-1, 1]; None for none.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      activation: activation before each transposed convolution.
+      output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for an image that is not divisible, and for a normalization that it does not have.
+      ValueError: if the image size is not divisible, or the normalization is unknown.
 
     >>> import jax, jax.numpy as jnp
     >>> net = DCGANGenerator((8, 4), output_shape=(28, 28, 1))
@@ -68,12 +69,14 @@ class DCGANGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map noise (B, L) to images (B, H, W, C); ``condition`` (B, K) joins the noise."""
-        settings: dict[str, Any] = {"kernel_init": INITIAL, "dtype": self.dtype}
+        """Map noise (B, L) to images (B, H, W, C); ``condition`` (B, K) is concatenated to the noise."""
+        settings: dict[str, Any] = {"kernel_init": KERNEL_INIT, "dtype": self.dtype}
         transposed = functools.partial(Conv, kernel_size=(4, 4), input_dilation=2, padding=2, **settings)
         norm = functools.partial(apply_norm, kind=self.normalization, train=train, dtype=self.dtype)
         normalized = self.normalization is not None
-        hidden = first_pixels(join(z, condition), self.features, self.output_shape, normalized=normalized, **settings)
+        hidden = project_and_reshape(
+            join(z, condition), self.features, self.output_shape, normalized=normalized, **settings
+        )
         for channels in self.features[1:]:
             hidden = transposed(channels, use_bias=not normalized)(self.activation(norm(hidden)))
         outputs = transposed(self.output_shape[2])(self.activation(norm(hidden)))
@@ -85,15 +88,15 @@ class DCGANDiscriminator(nn.Module):
 
     Attributes:
       features: channels of the stages; each halves height and width.
-      num_outputs: of each image.
-      normalization: "batch", "layer" (the one for a gradient penalty, as it keeps images apart), "spectral" or None;
-        the first stage and the last layer have none but the spectral one.
+      num_outputs: number of outputs per image.
+      normalization: "batch", "layer" (use it with a gradient penalty: it treats images separately), "spectral" or
+        None. Of these only "spectral" applies to the first stage and the last layer.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      activation: after each convolution.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      activation: activation after each convolution.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for a normalization or conditioning that it does not have, and for sizes below 1.
+      ValueError: if the normalization or conditioning is unknown, or a size is below 1.
 
     >>> import jax, jax.numpy as jnp
     >>> net = DCGANDiscriminator((4, 8))
@@ -117,16 +120,18 @@ class DCGANDiscriminator(nn.Module):
         """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K).
 
         Raises:
-          ValueError: where H or W cannot be halved once per stage.
+          ValueError: if H or W cannot be halved once per stage.
         """
         check_images("DCGANDiscriminator", x.shape, len(self.features))
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
         hidden = join(x, condition if concatenates else None)
-        for i, width in enumerate(self.features):
+        for i, channels in enumerate(self.features):
             kind = self.normalization if i > 0 else None
             use_bias = kind in ("spectral", None)
-            conv = Conv(width, (4, 4), strides=2, padding=1, use_bias=use_bias, kernel_init=INITIAL, dtype=self.dtype)
+            conv = Conv(
+                channels, (4, 4), strides=2, padding=1, use_bias=use_bias, kernel_init=KERNEL_INIT, dtype=self.dtype
+            )
             hidden = apply_layer(conv, hidden, spectral=spectral, train=train)
             hidden = self.activation(apply_norm(hidden, kind, train=train, dtype=self.dtype))
-        head = DiscriminatorHead(self.num_outputs, spectral, INITIAL, self.dtype)
+        head = DiscriminatorHead(self.num_outputs, spectral, KERNEL_INIT, self.dtype)
         return head(hidden.reshape(len(x), -1), None if concatenates else condition, train)

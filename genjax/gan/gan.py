@@ -1,25 +1,29 @@
 """The generative adversarial network.
 
-A generator G maps noise z ~ N(0, I) to data. A discriminator D gives a number for an example, high for what looks like
-data. On a minibatch of data x and as many samples G(z), with outputs r = D(x) and f = D(G(z)), they take turns in
+A generator G maps noise z ~ N(0, I) to data. A discriminator D maps an example to a number that is high for data and
+low for samples. On a minibatch of data x and as many samples G(z), with outputs r = D(x) and f = D(G(z)), they
+alternately minimize
 
     discriminator    min over D    L_D(r, f) + Σ penalties                                                       (1)
     generator        min over G    L_G(r, f)                                                                     (2)
 
-with losses of ``genjax.gan.losses`` and penalties of ``genjax.gan.penalties``. Architecture and normalization are those
-of the two networks. How many turns each takes is the learner's schedule; two time scales are two optimizers.
+with losses of ``genjax.gan.losses`` and penalties of ``genjax.gan.penalties``. The two networks define architecture and
+normalization. The learner's schedule sets the number of steps of each objective; for two time scales, use two
+optimizers.
 
-D may see less than x, or more:
+D may see a transformed example, or several at once:
 
-* an augmentation T that gradients pass through comes before it, for data and samples alike, in both turns: D(T(x))
-  (Shengyu Zhao et al. 2020, arXiv:2006.10738);
-* m examples of one kind at once, their last axes joined: D(x₁, …, x_m). Samples without variety then give themselves
-  away (Zinan Lin, Ashish Khetan, Giulia Fanti and Sewoong Oh 2018, arXiv:1712.04086).
+* with a differentiable augmentation T, D sees T(x) and T(G(z)), for both objectives (Shengyu Zhao et al. 2020,
+  arXiv:2006.10738);
+* with packing, D sees m examples at once, all data or all samples, joined along their last axes: D(x₁, …, x_m).
+  Samples without variety are then easy to detect (Zinan Lin, Ashish Khetan, Giulia Fanti and Sewoong Oh 2018,
+  arXiv:1712.04086).
 
-Labels y go to the generator, G(z, y), and either to the discriminator, D(x, y) (Mehdi Mirza and Simon Osindero 2014,
-arXiv:1411.1784), or it has to tell them: with further outputs C(y | ·) and a weight λ, both turns minimize also
+Labels y are an input of the generator, G(z, y). They are also an input of the discriminator, D(x, y) (Mehdi Mirza and
+Simon Osindero 2014, arXiv:1411.1784), or the discriminator predicts them: with further outputs C(y | ·) and a weight λ,
+an auxiliary classifier adds
 
-    λ E [−log C(y | x) − log C(y | G(z, y))]    in (1),        λ E [−log C(y | G(z, y))]    in (2)                 (3)
+    λ E [−log C(y | x) − log C(y | G(z, y))]    to (1),        λ E [−log C(y | G(z, y))]    to (2)                 (3)
 
 (Augustus Odena, Christopher Olah and Jonathon Shlens 2017, arXiv:1610.09585).
 
@@ -38,7 +42,7 @@ import jax.numpy as jnp
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.gan.augmentation import Augment
-from genjax.gan.diagnosis import diagnosis
+from genjax.gan.diagnosis import gan_diagnosis
 from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
@@ -46,8 +50,13 @@ from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import at_least_float32, check_at_least, check_num_classes, check_positive, condition_inputs, label_of
 
 
-class Judgement(NamedTuple):
-    """What a discriminator says of examples: outputs (B,), and class logits (B, K) of an auxiliary classifier."""
+class DiscriminatorOutput(NamedTuple):
+    """Output of a discriminator for a batch.
+
+    Attributes:
+      output: D, high for data, (B,).
+      class_logits: class logits of an auxiliary classifier, (B, K); K is 0 without one.
+    """
 
     output: Array
     class_logits: Array
@@ -56,22 +65,23 @@ class Judgement(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True)
 class GAN:
-    """A generator, a discriminator, and what they play for.
+    """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
 
-    Data and samples pass the discriminator in one batch, but in one each where it normalizes by batch statistics.
+    Data and samples go through the discriminator as one batch, or as two if it uses batch normalization.
 
     Attributes:
-      latent_dim: L, the length of the noise vector.
-      generator: maps noise (B, L) to data (B, ...).
-      discriminator: maps data (B, ...) to outputs (B, 1), or (B, 1 + num_classes) with an auxiliary classifier. With
-        ``pack`` m it takes (B / m, ..., m C), where C is the last axis of the data.
-      adversarial_loss: L_D and L_G.
-      penalties: what the discriminator minimizes besides, all added.
-      pack: m.
-      augment: T, ``(key, x (B, ...)) -> (B, ...)``, a value that hashes; None for none.
-      num_classes: None, or the number of labels. Batches then have ``"label"``, int32 (B,), and the generator takes the
-        one-hot label (B, num_classes) as its second argument.
-      auxiliary_weight: λ of (3); None where the discriminator takes the one-hot label as its second argument.
+      latent_dim: length of the noise vector, L.
+      generator: network from noise (B, L) to data (B, ...).
+      discriminator: network from data (B, ...) to outputs (B, 1), or (B, 1 + num_classes) with an auxiliary classifier.
+        With ``pack`` m its input is (B / m, ..., m C), with C the last axis of the data.
+      adversarial_loss: losses L_D and L_G.
+      penalties: penalties added to the discriminator's loss.
+      pack: number of examples that the discriminator sees at once, m.
+      augment: T, a hashable function ``(key, x (B, ...)) -> (B, ...)``; None for no augmentation.
+      num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
+        (B,), and the generator takes the one-hot label (B, num_classes) as its second argument.
+      auxiliary_weight: weight λ of the auxiliary classifier (3). If None, the discriminator takes the one-hot label as
+        its second argument.
 
     >>> from genjax import nets
     >>> model = GAN(latent_dim=2, generator=nets.MLP((8, 3)), discriminator=nets.MLP((8, 1)))
@@ -99,40 +109,41 @@ class GAN:
         check_at_least("auxiliary_weight", self.auxiliary_weight, 0)
         if self.num_classes is None or self.pack > 1:
             raise ValueError(
-                f"auxiliary_weight is {self.auxiliary_weight}, but num_classes is {self.num_classes} and pack is "
-                f"{self.pack}: an auxiliary classifier tells the class of one example; set num_classes, and pack=1"
+                f"auxiliary_weight is {self.auxiliary_weight}, num_classes {self.num_classes} and pack {self.pack}, "
+                "but an auxiliary classifier predicts the class of one example; set num_classes, and pack=1"
             )
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes."""
+        """Class label, if the model has classes."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for data like ``batch["x"]``, (B, ..., C).
+        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
 
         Raises:
-          ValueError: before anything compiles, where the networks' outputs do not fit the data, or the batch cannot be
-            packed.
+          ValueError: before compilation, if a network's output has the wrong shape, or the batch size is not divisible
+            by ``pack``.
         """
         x, label = batch["x"], label_of(batch, self.num_classes)
         if x.ndim < 2 or len(x) % self.pack:
             raise ValueError(
-                f"x has shape {x.shape}, but needs data axes and a batch that is divisible by pack={self.pack}; "
+                f"x has shape {x.shape}, but needs data axes and a batch size divisible by pack={self.pack}; "
                 f"use a batch size of {-(-len(x) // self.pack) * self.pack}"
             )
-        noise = (jnp.zeros((len(x), self.latent_dim)), *condition_inputs(label, self.num_classes, len(x)))
-        examples = self._packed(x, label)
+        condition = condition_inputs(label, self.num_classes, len(x))
+        noise = (jnp.zeros((len(x), self.latent_dim)), *condition)
+        inputs = self._discriminator_inputs(x, label)
         parts = {
             "generator": NetSpec(self.generator, noise, x.shape, "matching x"),
             "discriminator": NetSpec(
-                self.discriminator, examples, (len(x) // self.pack, self._num_outputs), "the objective"
+                self.discriminator, inputs, (len(x) // self.pack, self._num_outputs), "the objective"
             ),
         }
         return init_parts(key, parts)
 
     def objectives(self) -> tuple[Objective, ...]:
-        """Discriminator (1) and generator (2), in the order of their turns."""
+        """Return the objectives of discriminator (1) and generator (2), in this order."""
         return (
             Objective(name="discriminator", wrt=("discriminator",), loss=self.discriminator_loss),
             Objective(name="generator", wrt=("generator",), loss=self.generator_loss),
@@ -141,53 +152,48 @@ class GAN:
     def discriminator_loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Equation 1.
+        """Return the discriminator's loss (1), its new state, and metrics.
 
-        Returns:
-          The scalar, and the new state with metrics: ``divergence`` as the loss has it, ``accuracy``, the share of
-          pairs of data and samples in which data have the higher output, ``penalty`` where there are any, and with an
-          auxiliary classifier ``class_accuracy`` on data.
+        Metrics are ``divergence``, see ``AdversarialLoss``; ``accuracy``, the share of pairs of an example and a sample
+        in which the example has the higher output; with penalties ``penalty``, their sum; and with an auxiliary
+        classifier ``class_accuracy`` on data.
         """
         variables, label = Variables(params, state), label_of(batch, self.num_classes)
         sample_key, data_key, fake_key, dropout_key, penalty_key = jax.random.split(key, 5)
         samples, _ = self._samples(variables, sample_key, len(batch["x"]), label, train=True)
-        real = self._packed(self._augmented(data_key, batch["x"]), label)
-        fake = self._packed(self._augmented(fake_key, samples), label)
-        judged_real, judged_fake, moved = self._judge_both(variables, dropout_key, real, fake)
-        adversarial = self.adversarial_loss.discriminator(judged_real.output, judged_fake.output)  # equation 1
+        real_inputs = self._discriminator_inputs(self._apply_augment(data_key, batch["x"]), label)
+        fake_inputs = self._discriminator_inputs(self._apply_augment(fake_key, samples), label)
+        real, fake, new_state = self._discriminate_both(variables, dropout_key, real_inputs, fake_inputs)
+        adversarial = self.adversarial_loss.discriminator(real.output, fake.output)  # equation 1
         metrics = {
             "divergence": self.adversarial_loss.divergence(adversarial),
-            "accuracy": jnp.mean(judged_real.output[:, None] > judged_fake.output[None]),
+            "accuracy": jnp.mean(real.output[:, None] > fake.output[None]),
         }
         loss = adversarial
         if self.auxiliary_weight is not None and label is not None:
-            told = _cross_entropy(judged_real, label) + _cross_entropy(judged_fake, label)
-            loss = loss + self.auxiliary_weight * told  # equation 3
-            metrics["class_accuracy"] = jnp.mean(jnp.argmax(judged_real.class_logits, axis=-1) == label)
+            cross_entropy = _class_cross_entropy(real, label) + _class_cross_entropy(fake, label)
+            loss = loss + self.auxiliary_weight * cross_entropy  # equation 3
+            metrics["class_accuracy"] = jnp.mean(jnp.argmax(real.class_logits, axis=-1) == label)
         if self.penalties:
-            metrics["penalty"] = self._penalty(variables, penalty_key, real, fake, step)
+            metrics["penalty"] = self._penalty(variables, penalty_key, real_inputs, fake_inputs, step)
             loss = loss + metrics["penalty"]
-        return loss, (state | {"discriminator": moved}, metrics)
+        return loss, (state | {"discriminator": new_state}, metrics)
 
     def generator_loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Equation 2.
-
-        Returns:
-          The scalar, and the new state, with the metric ``class_accuracy`` on samples where there is an auxiliary
-          classifier.
-        """
+        """Return the generator's loss (2), its new state, and with an auxiliary classifier ``class_accuracy``."""
         del step
         variables, label = Variables(params, state), label_of(batch, self.num_classes)
         sample_key, data_key, fake_key, dropout_key = jax.random.split(key, 4)
-        samples, moved = self._samples(variables, sample_key, len(batch["x"]), label, train=True)
-        loss, _, judged = self._contest(variables, (data_key, fake_key, dropout_key), batch["x"], samples, label)
+        samples, new_state = self._samples(variables, sample_key, len(batch["x"]), label, train=True)
+        keys = (data_key, fake_key, dropout_key)
+        loss, _, fake = self._generator_objective(variables, keys, batch["x"], samples, label)
         metrics: Metrics = {}
         if self.auxiliary_weight is not None and label is not None:
-            loss = loss + self.auxiliary_weight * _cross_entropy(judged, label)  # equation 3
-            metrics["class_accuracy"] = jnp.mean(jnp.argmax(judged.class_logits, axis=-1) == label)
-        return loss, (state | {"generator": moved}, metrics)
+            loss = loss + self.auxiliary_weight * _class_cross_entropy(fake, label)  # equation 3
+            metrics["class_accuracy"] = jnp.mean(jnp.argmax(fake.class_logits, axis=-1) == label)
+        return loss, (state | {"generator": new_state}, metrics)
 
     def sample(
         self,
@@ -198,28 +204,20 @@ class GAN:
         label: Array | int | None = None,
         truncation: float | None = None,
     ) -> Array:
-        """Draw from the model.
+        """Draw samples, (num_samples, ...).
 
-        Args:
-          variables: what ``init`` or training returned.
-          key: typed key.
-          num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,) for each; only for models with classes.
-          truncation: entries of z further than this from zero are drawn again, positive: less makes samples more
-            typical and less varied (Andrew Brock, Jeff Donahue and Karen Simonyan 2019, arXiv:1809.11096). None for
-            no limit.
-
-        Returns:
-          Samples (N, ...).
+        A positive ``truncation`` restricts every entry of z to [−truncation, truncation] by resampling; smaller values
+        give more typical and less varied samples (Andrew Brock, Jeff Donahue and Karen Simonyan 2019,
+        arXiv:1809.11096).
         """
         return self.decode(variables, self._noise(key, num_samples, truncation), label=label)
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Data generated from noise (B, latent_dim), and labels where there are classes."""
+        """Return the data generated from noise (B, latent_dim), and from labels if the model has classes."""
         return self._generate(variables, latent, label)[0]
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
-        """Noise, (num_samples, latent_dim)."""
+        """Draw noise, (num_samples, latent_dim)."""
         del variables
         return self._noise(key, num_samples, None)
 
@@ -227,34 +225,34 @@ class GAN:
     def standing_statistics(
         self, variables: Variables, key: Array, *, num_batches: int = 16, batch_size: int = 256
     ) -> Variables:
-        """Return the variables with the generator's batch statistics measured anew, as the mean of many batches.
+        """Return variables whose generator has batch statistics recomputed as the mean over many batches.
 
-        A moving average lags behind its parameters, and belongs to other ones where those are averaged themselves.
+        A moving average lags behind the parameters, and does not match parameters that are averages themselves.
 
         Args:
-          variables: what training returned.
-          key: typed key.
-          num_batches: of samples, at least 1; of all classes alike.
-          batch_size: samples in each.
+          variables: variables after training.
+          key: a typed key.
+          num_batches: number of batches of samples, at least 1, with labels drawn uniformly.
+          batch_size: number of samples per batch.
         """
         check_at_least("num_batches", num_batches, 1)
 
-        def moved(state: PyTree, key: Array) -> PyTree:
+        def update(state: PyTree, key: Array) -> PyTree:
             label_key, sample_key = jax.random.split(key)
             label = None
             if self.num_classes is not None:
                 label = jax.random.randint(label_key, (batch_size,), 0, self.num_classes)
-            start = variables._replace(state=variables.state | {"generator": state})
-            return self._samples(start, sample_key, batch_size, label, train=True)[1]
+            current = variables._replace(state=variables.state | {"generator": state})
+            return self._samples(current, sample_key, batch_size, label, train=True)[1]
 
         keys = jax.random.split(key, num_batches)
-        standing = standing_statistics(moved, variables.state["generator"], keys)
+        standing = standing_statistics(update, variables.state["generator"], keys)
         return variables._replace(state=variables.state | {"generator": standing})
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Tell from a batch of data whether the game goes on: ``reached``, ``output_deviation`` and ``slope``.
+        """Return the indicators of ``genjax.gan.diagnosis`` on a batch.
 
-        See ``genjax.gan.diagnosis``.
+        They are ``coverage``, ``discriminator_std`` and ``generator_gradient``, scalars.
         """
         x, label = batch["x"], label_of(batch, self.num_classes)
         half = len(x) // (2 * self.pack) * self.pack
@@ -263,13 +261,11 @@ class GAN:
         samples, _ = self._samples(variables, sample_key, half, label, train=False)
         keys = (data_key, fake_key, dropout_key)
 
-        def judge(samples: Array) -> tuple[Array, Array]:
-            loss, real, fake = self._contest(variables, keys, x[half : 2 * half], samples, label)
+        def objective(samples: Array) -> tuple[Array, Array]:
+            loss, real, fake = self._generator_objective(variables, keys, x[half : 2 * half], samples, label)
             return loss, jnp.concatenate([real.output, fake.output])
 
-        return diagnosis(judge, x[:half], x[half : 2 * half], samples)
-
-    # The parts of the equations above.
+        return gan_diagnosis(objective, x[:half], x[half : 2 * half], samples)
 
     @property
     def _num_outputs(self) -> int:
@@ -286,7 +282,7 @@ class GAN:
     def _samples(
         self, variables: Variables, key: Array, num_samples: int, label: Array | None, train: bool
     ) -> tuple[Array, PyTree]:
-        """Samples (N, ...), and the generator's new state."""
+        """Return samples (N, ...), and the generator's new state."""
         noise_key, dropout_key = jax.random.split(key)
         return self._generate(variables, self._noise(noise_key, num_samples, None), label, dropout_key, train)
 
@@ -299,63 +295,71 @@ class GAN:
         train: bool = False,
     ) -> tuple[Array, PyTree]:
         arguments = (latent, *condition_inputs(label, self.num_classes, len(latent)))
-        x, moved = apply_part(self, "generator", variables, *arguments, key=key, train=train)
-        return at_least_float32(x), moved
+        x, state = apply_part(self, "generator", variables, *arguments, key=key, train=train)
+        return at_least_float32(x), state
 
-    def _augmented(self, key: Array, x: Array) -> Array:
+    def _apply_augment(self, key: Array, x: Array) -> Array:
         return x if self.augment is None else self.augment(key, x)
 
-    def _packed(self, x: Array, label: Array | None) -> tuple[Array, ...]:
-        """Return the discriminator's arguments: x (B / m, ..., m C), and labels, one-hot, where it takes them."""
-        given = () if self.auxiliary_weight is not None else condition_inputs(label, self.num_classes, len(x))
-        return tuple(_joined(a, self.pack) for a in (x, *given))
+    def _discriminator_inputs(self, x: Array, label: Array | None) -> tuple[Array, ...]:
+        """Return the discriminator's arguments: packed examples (B / m, ..., m C), and its one-hot labels if any."""
+        condition = () if self.auxiliary_weight is not None else condition_inputs(label, self.num_classes, len(x))
+        return tuple(_pack(a, self.pack) for a in (x, *condition))
 
-    def _judge(
-        self, variables: Variables, examples: tuple[Array, ...], key: Array | None, train: bool
-    ) -> tuple[Judgement, PyTree]:
-        outputs, moved = apply_part(self, "discriminator", variables, *examples, key=key, train=train)
+    def _discriminate(
+        self, variables: Variables, inputs: tuple[Array, ...], key: Array | None, train: bool
+    ) -> tuple[DiscriminatorOutput, PyTree]:
+        """Return the discriminator's output, and its new state."""
+        outputs, state = apply_part(self, "discriminator", variables, *inputs, key=key, train=train)
         outputs = at_least_float32(outputs)
-        return Judgement(outputs[:, 0], outputs[:, 1:]), moved
+        return DiscriminatorOutput(outputs[:, 0], outputs[:, 1:]), state
 
-    def _judge_both(
-        self, variables: Variables, key: Array, real: tuple[Array, ...], fake: tuple[Array, ...]
-    ) -> tuple[Judgement, Judgement, PyTree]:
-        """Judge data and samples, and return what this makes of the discriminator's state."""
+    def _discriminate_both(
+        self, variables: Variables, key: Array, real_inputs: tuple[Array, ...], fake_inputs: tuple[Array, ...]
+    ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, PyTree]:
+        """Return the discriminator's outputs for data and for samples, and its new state."""
         if not has_batch_statistics(variables.state["discriminator"]):
-            both = tuple(jnp.concatenate(pair) for pair in zip(real, fake, strict=True))
-            judged, moved = self._judge(variables, both, key, train=True)
-            judged_real, judged_fake = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], judged) for i in range(2))
-            return judged_real, judged_fake, moved
+            inputs = tuple(jnp.concatenate(pair) for pair in zip(real_inputs, fake_inputs, strict=True))
+            both, state = self._discriminate(variables, inputs, key, train=True)
+            real_output, fake_output = jnp.split(both.output, 2)
+            real_logits, fake_logits = jnp.split(both.class_logits, 2)
+            return DiscriminatorOutput(real_output, real_logits), DiscriminatorOutput(fake_output, fake_logits), state
         real_key, fake_key = jax.random.split(key)
-        judged_real, moved = self._judge(variables, real, real_key, train=True)
-        variables = variables._replace(state=variables.state | {"discriminator": moved})
-        judged_fake, moved = self._judge(variables, fake, fake_key, train=True)
-        return judged_real, judged_fake, moved
+        real, state = self._discriminate(variables, real_inputs, real_key, train=True)
+        variables = variables._replace(state=variables.state | {"discriminator": state})
+        fake, state = self._discriminate(variables, fake_inputs, fake_key, train=True)
+        return real, fake, state
 
-    def _contest(
+    def _generator_objective(
         self, variables: Variables, keys: tuple[Array, ...], x: Array, samples: Array, label: Array | None
-    ) -> tuple[Array, Judgement, Judgement]:
-        """The generator's loss (2), and what the discriminator says of data and of samples."""
+    ) -> tuple[Array, DiscriminatorOutput, DiscriminatorOutput]:
+        """Return the generator's loss (2), and the discriminator's outputs for data and for samples."""
         data_key, fake_key, dropout_key = keys
         real_key, fake_dropout_key = jax.random.split(dropout_key)
-        # Data have a pass of their own: where the loss does not need it, compilation leaves it out.
-        real, _ = self._judge(variables, self._packed(self._augmented(data_key, x), label), real_key, train=True)
-        packed = self._packed(self._augmented(fake_key, samples), label)
-        fake, _ = self._judge(variables, packed, fake_dropout_key, train=True)
+        # A separate pass for data, which the compiler removes if the loss does not use it.
+        real_inputs = self._discriminator_inputs(self._apply_augment(data_key, x), label)
+        real, _ = self._discriminate(variables, real_inputs, real_key, train=True)
+        fake_inputs = self._discriminator_inputs(self._apply_augment(fake_key, samples), label)
+        fake, _ = self._discriminate(variables, fake_inputs, fake_dropout_key, train=True)
         return self.adversarial_loss.generator(real.output, fake.output), real, fake  # equation 2
 
     def _penalty(
-        self, variables: Variables, key: Array, real: tuple[Array, ...], fake: tuple[Array, ...], step: Array
+        self,
+        variables: Variables,
+        key: Array,
+        real_inputs: tuple[Array, ...],
+        fake_inputs: tuple[Array, ...],
+        step: Array,
     ) -> Array:
-        """The sum of all penalties, the lazy ones at their steps."""
+        """Return the sum of all penalties, with lazy ones at their steps only."""
 
         def discriminate(x: Array) -> Array:
-            # Without training each output is that of its own input alone, whatever the normalization.
-            return self._judge(variables, (x, *real[1:]), None, train=False)[0].output
+            # With train=False each output depends on its own input only, whatever the normalization.
+            return self._discriminate(variables, (x, *real_inputs[1:]), None, train=False)[0].output
 
         total = jnp.float32(0)
         for penalty, penalty_key in zip(self.penalties, jax.random.split(key, len(self.penalties)), strict=True):
-            value = functools.partial(penalty, discriminate, real[0], fake[0], penalty_key, step)
+            value = functools.partial(penalty, discriminate, real_inputs[0], fake_inputs[0], penalty_key, step)
             if penalty.every == 1:
                 total += value()
             else:
@@ -364,15 +368,15 @@ class GAN:
         return total
 
 
-def _joined(x: Array, count: int) -> Array:
-    """Join the last axes of ``count`` neighbours: (B, ..., C) to (B / count, ..., count C)."""
+def _pack(x: Array, count: int) -> Array:
+    """Concatenate ``count`` consecutive examples along the last axis: (B, ..., C) to (B / count, ..., count C)."""
     if count == 1:
         return x
     grouped = x.reshape(-1, count, *x.shape[1:])
     return jnp.moveaxis(grouped, 1, -2).reshape(-1, *x.shape[1:-1], count * x.shape[-1])
 
 
-def _cross_entropy(judged: Judgement, label: Array) -> Array:
-    """Mean −log C(label), nats."""
-    log_probs = jax.nn.log_softmax(judged.class_logits)
+def _class_cross_entropy(output: DiscriminatorOutput, label: Array) -> Array:
+    """Return the mean of −log C(label), nats."""
+    log_probs = jax.nn.log_softmax(output.class_logits)
     return -jnp.mean(jnp.take_along_axis(log_probs, label[:, None], axis=-1))

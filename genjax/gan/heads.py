@@ -1,12 +1,13 @@
-"""The ends of a GAN's networks: from noise to the first pixels, and from features to what a discriminator says.
+"""First and last layers of GANs: the projection of noise to a small image, and the head of a discriminator.
 
-A discriminator takes a label y, one-hot, in one of two ways. By concatenation y is further channels of x, the same at
-all pixels (Mehdi Mirza and Simon Osindero 2014, arXiv:1411.1784). By projection it meets the last features φ alone,
+A discriminator takes a label y, one-hot, in one of two ways. By concatenation, y becomes further channels of x, equal
+at all pixels (Mehdi Mirza and Simon Osindero 2014, arXiv:1411.1784). By projection, y enters only at the last features
+φ,
 
     D(x, y) = ψ(φ(x)) + ⟨V y, φ(x)⟩,                                                                             (1)
 
-with ψ linear: the form of log p(x, y) − log q(x, y) where p(y | x) and q(y | x) both are softmax of linear functions of
-φ(x), as those of classifiers are (Takeru Miyato and Masanori Koyama 2018, arXiv:1802.05637).
+with ψ linear. This is the form of log p(x, y) − log q(x, y) if p(y | x) and q(y | x) are both a softmax of linear
+functions of φ(x), as in a classifier (Takeru Miyato and Masanori Koyama 2018, arXiv:1802.05637).
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ Normalization = Literal["spectral", "layer", "batch"]
 
 
 class DiscriminatorHead(nn.Module):
-    """The last layer of a discriminator: equation 1.
+    """Last layer of a discriminator, equation 1.
 
     Attributes:
-      num_outputs: of each example; each has ψ and V of its own.
+      num_outputs: number of outputs per example; each has its own ψ and V.
       spectral: whether ψ and V are spectrally normalized.
-      kernel_init: initial weights.
-      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     num_outputs: int = 1
@@ -43,7 +44,7 @@ class DiscriminatorHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map (B, F) to (B, num_outputs); ``condition`` (B, K) is y, and None leaves it out."""
+        """Map features (B, F) to (B, num_outputs); ``condition`` is y, (B, K), or None for ψ alone."""
         layer = functools.partial(apply_layer, spectral=self.spectral, train=train)
         dense = functools.partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         outputs = layer(dense(self.num_outputs, name="linear"), features)
@@ -56,60 +57,63 @@ class DiscriminatorHead(nn.Module):
 
 
 def leaky_relu(x: Array) -> Array:
-    """Leaky ReLU of slope 0.2, usual in discriminators (Radford et al. 2015, arXiv:1511.06434)."""
+    """Return the leaky ReLU of slope 0.2 that is usual in discriminators (Radford et al. 2015, arXiv:1511.06434)."""
     return nn.leaky_relu(x, 0.2)
 
 
-def first_pixels(
+def project_and_reshape(
     z: Array,
     features: Sequence[int],
     output_shape: Sequence[int],
     *,
     normalized: bool,
     layer: Callable[[nn.Module, Array], Array] = lambda dense, z: dense(z),
-    **settings: Any,
+    **kwargs: Any,
 ) -> Array:
-    """Map noise (B, L) to the pixels that stages are to double, by a dense layer inside a compact method.
+    """Map noise to the small image that a generator's stages upsample, by a dense layer inside a compact method.
 
     Args:
-      z: the noise, with what joins it.
+      z: noise, with its condition if any, (B, L).
       features: channels before each stage.
-      output_shape: (H, W, C) after the last one.
-      normalized: whether channels are normalized by batch statistics later.
-      layer: how a layer is applied; see ``apply_layer``.
-      **settings: of the dense layer.
+      output_shape: (H, W, C) after the last stage.
+      normalized: whether channels are batch-normalized afterwards.
+      layer: function that applies a layer; see ``apply_layer``.
+      **kwargs: arguments of the dense layer.
 
     Returns:
-      (B, h, w, features[0]), with h = H / 2 ** len(features), and w likewise.
+      Image (B, H / 2**n, W / 2**n, features[0]) for n = len(features) stages.
 
     Raises:
-      ValueError: where the noise is no vectors.
+      ValueError: if the noise is not a batch of vectors.
     """
     check_noise(z.shape)
     height, width = (side // 2 ** len(features) for side in output_shape[:2])
-    # A bias for each pixel, which a normalization of channels takes away where there is one pixel alone.
+    # The dense layer has one bias per pixel; normalization over the channel cancels it only if there is one pixel.
     use_bias = not normalized or height * width > 1
-    dense = nn.Dense(height * width * features[0], use_bias=use_bias, **settings)
+    dense = nn.Dense(height * width * features[0], use_bias=use_bias, **kwargs)
     return layer(dense, z).reshape(len(z), height, width, features[0])
 
 
-def check_noise(shape: Sequence[int], least: int = 1) -> None:
-    """Refuse noise that is no vectors of that length at least."""
-    if len(shape) != 2 or shape[1] < least:
-        raise ValueError(f"the generator got noise of shape {shape}, but takes (B, L) with L at least {least}")
+def check_noise(shape: Sequence[int], min_length: int = 1) -> None:
+    """Raise ValueError unless noise is a batch of vectors of at least this length."""
+    if len(shape) != 2 or shape[1] < min_length:
+        raise ValueError(
+            f"the generator's noise has shape {tuple(shape)}, but must be (B, L) with L at least {min_length}; "
+            "change latent_dim"
+        )
 
 
 def check_generator(features: Sequence[int], normalization: str | None) -> None:
-    """Refuse settings of a generator that make no network."""
-    check_at_least("the smallest of features", min(features, default=1), 1)
+    """Raise ValueError if no generator has these settings."""
+    check_at_least("min(features)", min(features, default=1), 1)
     check_choice("normalization", normalization, ("batch", None))
 
 
 def check_discriminator(
     features: Sequence[int], num_outputs: int, normalization: str | None, conditioning: str
 ) -> None:
-    """Refuse settings of a discriminator that make no network."""
-    check_at_least("the smallest of features", min(features, default=1), 1)
+    """Raise ValueError if no discriminator has these settings."""
+    check_at_least("min(features)", min(features, default=1), 1)
     check_at_least("num_outputs", num_outputs, 1)
     check_choice("normalization", normalization, ("spectral", "layer", "batch", None))
     check_choice("conditioning", conditioning, ("projection", "concatenation"))

@@ -1,4 +1,4 @@
-"""Generator and discriminator of dense layers, for points and other vectors."""
+"""Generator and discriminator made of dense layers, for vectors."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from genjax.ops import check_at_least
 
 
 class MLPGenerator(nn.Module):
-    """Noise to data by dense layers.
+    """Dense layers from noise to data.
 
     Attributes:
       features: widths of the hidden layers.
-      output_shape: of one example.
-      normalization: "batch", of the hidden layers, or None.
-      activation: after each hidden layer.
-      output_activation: after the last one, such as ``nn.tanh`` for data in [-1, 1]; None for none.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      output_shape: shape of one example.
+      normalization: normalization of the hidden layers, "batch" or None.
+      activation: activation after each hidden layer.
+      output_activation: activation after the last layer, such as ``nn.tanh`` for data in [-1, 1], or None.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for a normalization that it does not have.
+      ValueError: if the normalization is unknown.
 
     >>> import jax, jax.numpy as jnp
     >>> net = MLPGenerator((8, 8), output_shape=(2,), normalization="batch")
@@ -55,31 +55,32 @@ class MLPGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map noise (B, L) to (B, *output_shape); ``condition`` (B, K) joins the noise."""
+        """Map noise (B, L) to data (B, *output_shape); ``condition`` (B, K) is concatenated to the noise."""
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         hidden = join(z, condition)
-        for width in self.features:
-            hidden = dense(width, use_bias=self.normalization is None)(hidden)
+        for features in self.features:
+            hidden = dense(features, use_bias=self.normalization is None)(hidden)
             hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
         outputs = dense(math.prod(self.output_shape))(hidden).reshape(len(z), *self.output_shape)
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
 class MLPDiscriminator(nn.Module):
-    """Data to outputs by dense layers, 1-Lipschitz in the data with spectral normalization and no Fourier features.
+    """Dense layers from data to outputs, 1-Lipschitz with spectral normalization and no Fourier features.
 
     Attributes:
       features: widths of the hidden layers.
-      num_outputs: of each example.
-      normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps examples apart), "batch" or None.
+      num_outputs: number of outputs per example.
+      normalization: "spectral", "layer" (use it with a gradient penalty: it treats examples separately), "batch" or
+        None.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      fourier_features: number of frequencies whose sines and cosines join the data, so that structure is seen that is
-        fine beside its width; see ``FourierFeatures``.
-      activation: after each hidden layer.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      fourier_features: number of frequencies whose sines and cosines are concatenated to the data, to resolve structure
+        much finer than the range of the data; see ``FourierFeatures``.
+      activation: activation after each hidden layer.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for a normalization or conditioning that it does not have, and for sizes below 1.
+      ValueError: if the normalization or conditioning is unknown, or a size is below 1.
 
     >>> import jax, jax.numpy as jnp
     >>> net = MLPDiscriminator((8, 8), normalization="spectral")
@@ -108,8 +109,8 @@ class MLPDiscriminator(nn.Module):
         if self.fourier_features:
             hidden = FourierFeatures(self.fourier_features, dtype=self.dtype, name="frequencies")(hidden)
         hidden = join(hidden, condition if concatenates else None)
-        for width in self.features:
-            dense = nn.Dense(width, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)
+        for features in self.features:
+            dense = nn.Dense(features, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)
             hidden = apply_layer(dense, hidden, spectral=spectral, train=train)
             hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
         head = DiscriminatorHead(self.num_outputs, spectral, dtype=self.dtype)

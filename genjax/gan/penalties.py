@@ -1,16 +1,16 @@
-"""Penalties that keep a discriminator D from being steep: on its gradients in its inputs, or on its changes with them.
+"""Penalties that keep a discriminator D from being steep: on its input gradients, or on how it changes with its input.
 
-    gradient penalty    E (‖∇D(x̂)‖ − t)²,     x̂ = u x + (1 − u) x̃,  u uniform on [0, 1), one for each pair           (1)
-    R1                  ½ E ‖∇D(x)‖²,          and with R2 the same of x̃                                          (2)
-    consistency         E (D(T(x)) − D(x))²,   and where it is balanced the same of x̃                             (3)
-    fading              s^(t / n) p            at the steps t of the first n, for another penalty p               (4)
+    gradient penalty    E (‖∇D(x̂)‖ − t)²,     x̂ = u x + (1 − u) x̃,  u uniform on [0, 1), one per pair                (1)
+    R1                  ½ E ‖∇D(x)‖²,          and R2, the same for x̃                                             (2)
+    consistency         E (D(T(x)) − D(x))²,   and for x̃ if balanced                                              (3)
+    annealed            s^min(t / n, 1) p      at step t, for another penalty p                                   (4)
 
-for data x and samples x̃, norms over all entries of an example. The first is for a critic of ``Wasserstein``, whose
-gradients have norm t = 1 where it is at its best (Ishaan Gulrajani et al. 2017, arXiv:1704.00028); the second lets
-training converge where data and samples lie on sets without volume (Lars Mescheder, Andreas Geiger and Sebastian
-Nowozin 2018, arXiv:1801.04406); the third has no gradient in it, but a random augmentation T that D should not mind
-(Han Zhang, Zizhao Zhang, Augustus Odena and Honglak Lee 2020, arXiv:1910.12027; balanced, Zhengli Zhao et al. 2021,
-arXiv:2002.04724). A penalty that is taken every n-th step alone, n times as strong, costs little (Tero Karras et al.
+for data x and samples x̃, with norms over all entries of an example. The first is for a critic of ``Wasserstein``: an
+optimal critic has gradients of norm t = 1 (Ishaan Gulrajani et al. 2017, arXiv:1704.00028). The second makes training
+converge where data and samples lie on sets of measure zero (Lars Mescheder, Andreas Geiger and Sebastian Nowozin 2018,
+arXiv:1801.04406). The third needs no gradient, but a random augmentation T to which D should be invariant (Han Zhang,
+Zizhao Zhang, Augustus Odena and Honglak Lee 2020, arXiv:1910.12027; balanced, Zhengli Zhao et al. 2021,
+arXiv:2002.04724). A lazy penalty, computed every n-th step with n times its weight, costs little (Tero Karras et al.
 2020, arXiv:1912.04958).
 """
 
@@ -27,19 +27,19 @@ from genjax.core import Array
 from genjax.gan.augmentation import Augment
 from genjax.ops import check_at_least
 
-Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output from its own input alone
+Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output a function of its own input only
 
 
 class Penalty(Protocol):
-    """What a discriminator minimizes beside its loss."""
+    """A term that a discriminator minimizes in addition to its loss."""
 
     @property
     def every(self) -> int:
-        """n: the penalty counts at steps 0, n, 2n …, n times."""
+        """n: the penalty is computed at steps 0, n, 2n … only, with n times its weight."""
         ...
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty, a scalar, of data and samples (B, ...), at a step of training, int32."""
+        """Return the scalar penalty for data and samples, (B, ...) each, at a training step, int32."""
         ...
 
 
@@ -49,13 +49,13 @@ class GradientPenalty:
     """Equation 1, times a weight.
 
     Attributes:
-      weight: of the penalty; the paper's is 10.
-      target: t, the norm that is not punished.
-      one_sided: whether smaller norms are not punished either.
+      weight: weight of the penalty, 10 in the paper.
+      target: t, the norm without penalty.
+      one_sided: whether only norms above the target are penalized.
       every: see ``Penalty``.
 
     Raises:
-      ValueError: for a negative weight or target, or ``every`` below 1.
+      ValueError: if a weight or target is negative, or ``every`` is below 1.
 
     >>> penalty = GradientPenalty(weight=10.0)
     >>> x = jnp.ones((3, 2))
@@ -74,27 +74,27 @@ class GradientPenalty:
         check_at_least("every", self.every, 1)
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty of points between data and samples, as many of one as of the other."""
+        """Return the penalty at points between data and samples, which must have the same shape."""
         del step
         if real.shape != fake.shape:
-            raise ValueError(f"real has shape {real.shape}, but fake {fake.shape}; make them pairs")
-        share = jax.random.uniform(key, (len(real), *[1] * (real.ndim - 1)), real.dtype)
-        above = gradient_norms(discriminate, share * real + (1 - share) * fake) - self.target
-        return self.weight * jnp.mean(jnp.square(jax.nn.relu(above) if self.one_sided else above))
+            raise ValueError(f"real has shape {real.shape}, but fake {fake.shape}; give as many samples as data")
+        u = jax.random.uniform(key, (len(real), *[1] * (real.ndim - 1)), real.dtype)
+        excess = gradient_norms(discriminate, u * real + (1 - u) * fake) - self.target
+        return self.weight * jnp.mean(jnp.square(jax.nn.relu(excess) if self.one_sided else excess))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class R1:
-    """Equation 2, times a weight for data and another for samples.
+    """Equation 2, with separate weights for data and samples.
 
     Attributes:
-      weight: γ, of data.
-      fake_weight: of samples, R2; 0 for none.
+      weight: γ, weight of the penalty at data.
+      fake_weight: weight of R2, the penalty at samples; 0 turns it off.
       every: see ``Penalty``.
 
     Raises:
-      ValueError: for a negative weight, or ``every`` below 1.
+      ValueError: if a weight is negative, or ``every`` is below 1.
     """
 
     weight: float = 1.0
@@ -107,7 +107,7 @@ class R1:
         check_at_least("every", self.every, 1)
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty of data, and of samples where they have a weight; key and step do not matter."""
+        """Return the penalty at data, plus that at samples if ``fake_weight`` > 0; key and step are unused."""
         del key, step
         penalty = self.weight / 2 * jnp.mean(_squared_norms(discriminate, real))
         if self.fake_weight == 0:
@@ -117,19 +117,19 @@ class R1:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Consistency:
-    """Equation 3, times a weight for data and another for samples.
+class ConsistencyPenalty:
+    """Equation 3, with separate weights for data and samples.
 
     Attributes:
-      augment: T, hashable; ``DifferentiableAugmentation`` for one.
-      weight: of data; the papers' is 10.
-      fake_weight: of samples; 10 in the second paper, and 0 asks nothing of them.
+      augment: T, hashable, such as ``DifferentiableAugmentation``.
+      weight: weight of the penalty at data, 10 in both papers.
+      fake_weight: weight of the penalty at samples, 10 in the second paper; 0 turns it off.
       every: see ``Penalty``.
 
     Raises:
-      ValueError: for a negative weight, or ``every`` below 1.
+      ValueError: if a weight is negative, or ``every`` is below 1.
 
-    >>> penalty = Consistency(augment=lambda key, x: x + 1)
+    >>> penalty = ConsistencyPenalty(augment=lambda key, x: x + 1)
     >>> x = jnp.ones((3, 2))
     >>> penalty(lambda x: x @ jnp.array([3.0, 4.0]), x, -x, jax.random.key(0), jnp.int32(0)).item()  # 10 (3 + 4)²
     490.0
@@ -146,7 +146,7 @@ class Consistency:
         check_at_least("every", self.every, 1)
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty of data, and of samples where they have a weight."""
+        """Return the penalty at data, plus that at samples if ``fake_weight`` > 0."""
         del step
         real_key, fake_key = jax.random.split(key)
         penalty = self.weight * self._mean_change(discriminate, real, real_key)
@@ -160,47 +160,47 @@ class Consistency:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Fading:
-    """A penalty whose weight falls geometrically, (4), and then stays.
+class AnnealedPenalty:
+    """Equation 4: a penalty whose weight decays geometrically for some steps, and is constant afterwards.
 
-    A strong one at first spreads the samples over all data, where a weak one later lets them become sharp.
+    A strong penalty early in training spreads the samples over all data; a weak one later lets them become sharp.
 
     Attributes:
       penalty: p.
-      final: s in (0, 1], the share of its weight that is left in the end.
-      steps: n, at least 1.
+      final_scale: s in (0, 1], the factor on the weight after ``num_steps``.
+      num_steps: n, number of steps of the decay, at least 1.
 
     Raises:
-      ValueError: for a share that is not in (0, 1], or steps below 1.
+      ValueError: if ``final_scale`` is not in (0, 1], or ``num_steps`` is below 1.
 
-    >>> penalty = Fading(penalty=R1(weight=2.0), final=0.01, steps=10)
+    >>> penalty = AnnealedPenalty(penalty=R1(weight=2.0), final_scale=0.01, num_steps=10)
     >>> x = jnp.ones((3, 2))
     >>> [round(penalty(lambda x: x[:, 0], x, x, jax.random.key(0), jnp.int32(t)).item(), 6) for t in (0, 5, 10, 99)]
     [1.0, 0.1, 0.01, 0.01]
     """
 
     penalty: Penalty
-    final: float
-    steps: int
+    final_scale: float
+    num_steps: int
 
     def __post_init__(self) -> None:
-        check_at_least("steps", self.steps, 1)
-        if not 0 < self.final <= 1:
-            raise ValueError(f"final is {self.final}, but must be in (0, 1]: the share of the weight that is left")
+        check_at_least("num_steps", self.num_steps, 1)
+        if not 0 < self.final_scale <= 1:
+            raise ValueError(f"final_scale is {self.final_scale}, but must be in (0, 1]; use 1 for a constant weight")
 
     @property
     def every(self) -> int:
-        """See ``Penalty``."""
+        """Interval of the penalty p; see ``Penalty``."""
         return self.penalty.every
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty, faded."""
-        share = self.final ** jnp.minimum(step / self.steps, 1.0)  # equation 4
-        return share * self.penalty(discriminate, real, fake, key, step)
+        """Return the penalty, scaled for this step."""
+        scale = self.final_scale ** jnp.minimum(step / self.num_steps, 1.0)  # equation 4
+        return scale * self.penalty(discriminate, real, fake, key, step)
 
 
 def gradient_norms(discriminate: Discriminate, x: Array) -> Array:
-    """Return ‖∇D(x)‖ of each example, (B,); its own gradient is finite, also where the norm is zero."""
+    """Return ‖∇D(x)‖ of each example, (B,). Its own gradient is finite even where the norm is zero."""
     squared = _squared_norms(discriminate, x)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)

@@ -1,20 +1,20 @@
 """Residual networks with spectral normalization: SN-GAN, with its projection discriminator and with self-attention.
 
-A block of the generator doubles height and width by U, which repeats pixels; one of the discriminator may halve them by
-P, which takes means of 2x2 pixels. With 3x3 convolutions K, 1x1 convolutions S and batch normalization b, whose gains
-and biases are those of a class, they are
+A generator block doubles height and width by U, nearest-neighbor upsampling; a discriminator block may halve them by P,
+average pooling over 2x2 pixels. With 3x3 convolutions K, 1x1 convolutions S and batch normalization b, whose gains and
+biases may depend on the class, they are
 
     h ← K₂ ∗ relu b(K₁ ∗ U relu b(h)) + U(S ∗ h),                                                                (1)
     h ← P(K₂ ∗ relu(K₁ ∗ relu h)) + S ∗ P(h),                                                                    (2)
 
-where the first block of the discriminator has no activation in front, and blocks that change neither size nor channels
-have the identity for S. The discriminator's outputs come from the sum of its last features over all pixels, and its
-weights are divided by their largest singular values.
+where the first discriminator block omits the activation in front, and S is the identity in blocks that change neither
+size nor channels. The discriminator sums its last features over all pixels before the last layer, and its weights are
+spectrally normalized.
 
 Takeru Miyato, Toshiki Kataoka, Masanori Koyama and Yuichi Yoshida 2018, arXiv:1802.05957, appendix B; classes as in
-Miyato and Koyama 2018, arXiv:1802.05637; attention and a normalized generator as in Han Zhang et al. 2019,
-arXiv:1805.08318. S exchanges with U and P, and comes where there are fewer pixels. A difference from the paper is that
-K₁ of the discriminator has as many outputs as the block (as in arXiv:1809.11096), not as its inputs.
+Miyato and Koyama 2018, arXiv:1802.05637; self-attention and a spectrally normalized generator as in Han Zhang et al.
+2019, arXiv:1805.08318. S commutes with U and P, and is applied where there are fewer pixels. One difference from the
+paper: K₁ of the discriminator has as many output channels as the block (as in arXiv:1809.11096), not as its input.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from genjax.gan.heads import (
     Normalization,
     check_discriminator,
     check_generator,
-    first_pixels,
+    project_and_reshape,
 )
 from genjax.nets import (
     Conv,
@@ -48,27 +48,28 @@ from genjax.nets import (
 from genjax.ops import check_choice
 
 Layer = Callable[[nn.Module, Array], Array]  # applies a layer
-Norm = Callable[[Array], Array]  # normalizes features, with parameters of the block that calls it
+Norm = Callable[[Array], Array]  # normalizes features, with parameters owned by the calling block
 
 XAVIER = nn.initializers.xavier_uniform()
 
 
 class ResNetGenerator(nn.Module):
-    """Noise to images by blocks of equation 1.
+    """Residual blocks from noise to images, equation 1.
 
     Attributes:
       features: channels of the blocks; each doubles height and width.
-      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
-      normalization: "batch", by which a class has its say, or None, where it joins the noise.
+      output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
+      normalization: "batch", with gains and biases that depend on the condition, or None, with the condition
+        concatenated to the noise.
       spectral: whether the convolutions and the dense layer are spectrally normalized.
-      attention_at: height of the pixels that attend to each other, one of H, H / 2, ...; None for no attention.
-      output_activation: after the last convolution, with images in [-1, 1]; None for none.
-      kernel_init: initial weights.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      attention_at: image height at which self-attention is applied, one of H, H / 2, ...; None for no attention.
+      output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for an image that is not divisible, a normalization that it does not have, or attention where no block
-        ends.
+      ValueError: if the image size is not divisible, the normalization is unknown, or no block ends at
+        ``attention_at``.
 
     >>> import jax
     >>> net = ResNetGenerator((8, 8), output_shape=(28, 28, 1), attention_at=14)
@@ -101,11 +102,13 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def generate(self, z: Array, norms: Sequence[Norm], train: bool) -> Array:
-        """Map noise to images through blocks that have normalizations of their own, one for each."""
+        """Map noise to images, with one normalization per block."""
         settings: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         layer = functools.partial(apply_layer, spectral=self.spectral, train=train)
         normalized = self.normalization is not None
-        hidden = first_pixels(z, self.features, self.output_shape, normalized=normalized, layer=layer, **settings)
+        hidden = project_and_reshape(
+            z, self.features, self.output_shape, normalized=normalized, layer=layer, **settings
+        )
         for features, norm in zip(self.features, norms, strict=True):
             hidden = UpBlock(features, use_bias=not normalized, **settings)(hidden, layer, norm)
             if hidden.shape[1] == self.attention_at:
@@ -116,22 +119,22 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images to outputs by blocks of equation 2.
+    """Residual blocks from images to outputs, equation 2.
 
     Attributes:
       features: channels of the blocks.
-      num_outputs: of each image.
-      num_downsamplings: how many blocks, from the first one, halve height and width.
-      normalization: "spectral", "layer" (the one for a gradient penalty, as it keeps images apart), "batch" or None;
-        the first block and the last layer have none but the spectral one.
+      num_outputs: number of outputs per image.
+      num_downsamplings: number of blocks, counted from the first, that halve height and width.
+      normalization: "spectral", "layer" (use it with a gradient penalty: it treats images separately), "batch" or None.
+        Of these only "spectral" applies to the first block and the last layer.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      attention_at: height of the pixels that attend to each other, behind the first block that ends there; None for no
+      attention_at: image height at which self-attention is applied, after the first block that ends there; None for no
         attention.
-      kernel_init: initial weights.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for a normalization or conditioning that it does not have, and for sizes out of range.
+      ValueError: if the normalization or conditioning is unknown, or a size is out of range.
 
     >>> import jax
     >>> net = ResNetDiscriminator((8, 8, 8), attention_at=7)
@@ -162,7 +165,7 @@ class ResNetDiscriminator(nn.Module):
         """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K).
 
         Raises:
-          ValueError: where H or W cannot be halved so often, and for attention where no block ends.
+          ValueError: if H or W cannot be halved ``num_downsamplings`` times, or no block ends at ``attention_at``.
         """
         check_images(type(self).__name__, x.shape, self.num_downsamplings)
         heights = [x.shape[1] // 2 ** min(i + 1, self.num_downsamplings) for i in range(len(self.features))]
@@ -190,13 +193,13 @@ class ResNetDiscriminator(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Equation 1, from (B, H, W, C) to (B, 2H, 2W, features).
+    """Generator block of equation 1, from (B, H, W, C) to (B, 2H, 2W, features).
 
     Attributes:
-      features: channels of the outputs.
-      use_bias: whether convolutions have biases; batch statistics at the end of the network take all of them away.
-      kernel_init: initial weights.
-      dtype: what it computes in; None follows the input.
+      features: number of output channels.
+      use_bias: whether convolutions have biases; batch normalization at the end of the network cancels them all.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation; None follows the input.
     """
 
     features: int
@@ -206,7 +209,7 @@ class UpBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, layer: Layer, norm: Norm) -> Array:
-        """Double the image, with this way to apply layers, and b."""
+        """Return the upsampled features; ``layer`` applies a layer, and ``norm`` is b."""
         conv = functools.partial(
             Conv, self.features, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype
         )
@@ -216,15 +219,15 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Equation 2, from (B, H, W, C) to (B, H/2, W/2, features), or to the same height and width.
+    """Discriminator block of equation 2, from (B, H, W, C) to (B, H/2, W/2, features), or with unchanged H and W.
 
     Attributes:
-      features: channels of the outputs.
+      features: number of output channels.
       downsamples: whether height and width are halved.
-      activates_input: whether there is an activation in front.
+      activates_input: whether the block begins with an activation.
       use_bias: whether the first convolution has a bias.
-      kernel_init: initial weights.
-      dtype: what it computes in; None follows the input.
+      kernel_init: initializer of the kernels.
+      dtype: dtype of the computation; None follows the input.
     """
 
     features: int
@@ -236,9 +239,9 @@ class DownBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, layer: Layer, norm: Norm) -> Array:
-        """Transform the image, with this way to apply layers, and a normalization in front of activations."""
+        """Return the new features; ``layer`` applies a layer, and ``norm`` comes before each activation."""
         conv = functools.partial(Conv, self.features, kernel_init=self.kernel_init, dtype=self.dtype)
-        pool = downsampled if self.downsamples else lambda x: x
+        pool = average_pool if self.downsamples else lambda x: x
         hidden = nn.relu(norm(x)) if self.activates_input else x
         hidden = layer(conv((3, 3), use_bias=self.use_bias), hidden)
         hidden = layer(conv((3, 3)), nn.relu(norm(hidden)))
@@ -246,10 +249,10 @@ class DownBlock(nn.Module):
         return pool(hidden) + (layer(conv((1, 1)), pool(x)) if changes else x)
 
 
-def downsampled(x: Array) -> Array:
-    """Return the means of 2x2 pixels of (B, H, W, C).
+def average_pool(x: Array) -> Array:
+    """Return the averages over 2x2 pixels of (B, H, W, C), (B, H/2, W/2, C).
 
-    >>> downsampled(jnp.arange(8.0).reshape(1, 2, 4, 1))[0, :, :, 0].tolist()
+    >>> average_pool(jnp.arange(8.0).reshape(1, 2, 4, 1))[0, :, :, 0].tolist()
     [[2.5, 4.5]]
     """
     batch, height, width, channels = x.shape
@@ -259,7 +262,7 @@ def downsampled(x: Array) -> Array:
 def check_resnet_generator(
     name: str, features: Sequence[int], output_shape: Sequence[int], attention_at: int | None
 ) -> None:
-    """Refuse sizes of a generator of blocks that double the image, and attention where no block ends."""
+    """Raise ValueError if the image size is not divisible, or no block ends at ``attention_at``."""
     check_output_images(name, output_shape, features)
     heights = [output_shape[0] // 2**i for i in reversed(range(len(features)))]
     check_choice("attention_at", attention_at, (*heights, None))

@@ -1,12 +1,12 @@
-"""The batch statistics of a network: whether there are any, and standing ones.
+"""Standing statistics of a network's batch normalization.
 
-A batch normalization keeps moving averages of mean and variance. A pass over a batch with statistics s moves them as
+Batch normalization keeps moving averages of mean and variance. A pass over a batch with statistics s updates them to
 
     a ← m a + (1 − m) s,                                                                                         (1)
 
-from zero to (1 − m) s, with the derivative m.
+which is (1 − m) s from a = 0, with derivative m in a.
 
-Standing statistics are the mean of s over many batches for one set of parameters (Andrew Brock, Jeff Donahue and Karen
+Standing statistics are the mean of s over many batches at fixed parameters (Andrew Brock, Jeff Donahue and Karen
 Simonyan 2019, arXiv:1809.11096).
 """
 
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 
-_AVERAGES = ("mean", "var")  # as Linen names them; spectral norms lie in the same collection
+_AVERAGES = ("mean", "var")  # names in Linen; spectral norms are in the same collection
 
 
 def has_batch_statistics(state: PyTree) -> bool:
@@ -33,23 +33,23 @@ def has_batch_statistics(state: PyTree) -> bool:
     return any(_is_average(path) for path, _ in jax.tree_util.tree_leaves_with_path(state))
 
 
-def standing_statistics(moved: Callable[[PyTree, Array], PyTree], state: PyTree, keys: Array) -> PyTree:
+def standing_statistics(update: Callable[[PyTree, Array], PyTree], state: PyTree, keys: Array) -> PyTree:
     """Return a network's state with standing statistics in place of moving averages.
 
     Args:
-      moved: ``(state, key) -> state`` after a pass over a batch of the key.
-      state: of the network; what is not a batch statistic stays.
-      keys: one for each batch, (N,).
+      update: ``(state, key) -> state``, a pass over a batch drawn with the key.
+      state: state of the network; entries that are not batch statistics are unchanged.
+      keys: one key per batch, (N,).
     """
 
-    def started(value: Array) -> PyTree:
+    def with_averages(value: Array) -> PyTree:
         return jax.tree_util.tree_map_with_path(
             lambda path, a: jnp.full_like(a, value) if _is_average(path) else a, state
         )
 
     def statistics(key: Array) -> PyTree:
-        moved_from_zero, momentum = jax.jvp(lambda a: moved(started(a), key), (jnp.zeros(()),), (jnp.ones(()),))
-        return jax.tree.map(lambda a, m: a / (1 - m), moved_from_zero, momentum)  # equation 1
+        from_zero, momentum = jax.jvp(lambda a: update(with_averages(a), key), (jnp.zeros(()),), (jnp.ones(()),))
+        return jax.tree.map(lambda a, m: a / (1 - m), from_zero, momentum)  # equation 1
 
     means = jax.tree.map(lambda s: jnp.mean(s, axis=0), jax.lax.map(statistics, keys))
     return jax.tree_util.tree_map_with_path(lambda path, old, mean: mean if _is_average(path) else old, state, means)

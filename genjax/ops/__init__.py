@@ -1,5 +1,6 @@
 """Mathematics on arrays shared by all families: likelihoods, divergences, kernels, differential equations."""
 
+from genjax.ops.adversarial import discriminator_accuracy, logistic_fake_loss, logistic_real_loss
 from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.attention import causal_attention
 from genjax.ops.convolution import conv_general_dilated
@@ -60,6 +61,7 @@ __all__ = [
     "clip_straight_through",
     "condition_inputs",
     "conv_general_dilated",
+    "discriminator_accuracy",
     "divergence",
     "gaussian_kl",
     "gaussian_log_prob",
@@ -67,6 +69,8 @@ __all__ = [
     "linear_path",
     "log_mass",
     "log_mean_weight",
+    "logistic_fake_loss",
+    "logistic_real_loss",
     "mean_log_weight",
     "one_hot_label",
     "sinkhorn",

@@ -1,4 +1,11 @@
-"""What the networks of autoencoders end in: the moments of Gaussian codes, and what a likelihood takes."""
+"""Outputs of an autoencoder's networks: moments of Gaussian codes, and parameters of the likelihood.
+
+A draw from N(m, diag v) is reparameterized as a function of noise,
+
+    z = m + √v ε,        ε ~ N(0, I),                                                                            (1)
+
+so that it has gradients in m and v (Diederik Kingma and Max Welling 2014, arXiv:1312.6114, section 2.4).
+"""
 
 from __future__ import annotations
 
@@ -9,26 +16,31 @@ from genjax.core import Array
 from genjax.nets import Net, NetSpec
 from genjax.ops import Likelihood, at_least_float32, clip_straight_through
 
-LOG_VAR_BOUND = 20.0  # variances from 2e-9 to 5e8, whose products and quotients are far inside float32
+MAX_LOG_VAR = 20.0  # variances from 2e-9 to 5e8, whose products and quotients are well within float32
+
+GaussianParams = tuple[Array, Array]  # means and log-variances
 
 
-def moments(outputs: Array) -> tuple[Array, Array]:
-    """Means and log-variances, bounded to [-20, 20], from outputs (..., 2 D) of an encoder; (..., D) each."""
+def split_moments(outputs: Array) -> GaussianParams:
+    """Return means and log-variances, (..., D) each, from an encoder's outputs (..., 2 D).
+
+    Log-variances are clipped to [-20, 20], with straight-through gradients.
+    """
     mean, log_var = jnp.split(at_least_float32(outputs), 2, axis=-1)
-    return mean, clip_straight_through(log_var, -LOG_VAR_BOUND, LOG_VAR_BOUND)
+    return mean, clip_straight_through(log_var, -MAX_LOG_VAR, MAX_LOG_VAR)
 
 
-def reparameterized(mean: Array, log_var: Array, noise: Array) -> Array:
-    """The draw m + √v ε of N(m, v) that standard normal noise ε makes."""
+def reparameterize(mean: Array, log_var: Array, noise: Array) -> Array:
+    """Return m + √v ε, equation 1, for standard normal noise ε."""
     return mean + jnp.exp(0.5 * log_var) * noise
 
 
-def gaussian_draw(key: Array, mean: Array, log_var: Array) -> Array:
-    """One draw of N(m, v) for each of the means."""
-    return reparameterized(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
+def sample_gaussian(key: Array, mean: Array, log_var: Array) -> Array:
+    """Draw one reparameterized sample of N(m, diag v), the shape of the means."""
+    return reparameterize(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))
 
 
-def decoder_part(net: Net, arguments: tuple[Array, ...], likelihood: Likelihood, x: Array) -> NetSpec:
-    """A network that gives what the likelihood of x (B, ..., C) takes: (B, ..., C * likelihood.num_outputs)."""
+def decoder_spec(net: Net, arguments: tuple[Array, ...], likelihood: Likelihood, x: Array) -> NetSpec:
+    """Return the spec of a decoder of data x (B, ..., C): outputs are (B, ..., C * likelihood.num_outputs)."""
     shape = (*x.shape[:-1], x.shape[-1] * likelihood.num_outputs)
     return NetSpec(net, arguments, shape, f"{likelihood} for x of shape {x.shape}")

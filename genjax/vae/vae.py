@@ -1,12 +1,12 @@
 """The variational autoencoder.
 
-A latent vector z ~ N(0, I) and a decoder give data, p(x) = ∫ p(x | z) N(z; 0, I) dz. The encoder gives a Gaussian
-q(z | x) = N(m(x), diag v(x)), and both are trained on the evidence lower bound
+A decoder maps a latent vector z ~ N(0, I) to a distribution of data, p(x) = ∫ p(x | z) N(z; 0, I) dz. An encoder
+approximates the posterior by a Gaussian q(z | x) = N(m(x), diag v(x)), and both maximize the evidence lower bound
 
     log p(x) ≥ ELBO(x) = E_q[log p(x | z)] − KL(q(z | x) ‖ N(0, I)),        z = m + √v ε,  ε ~ N(0, I),
 
-with one ε per example and the divergence in closed form. Weighting the divergence by ``beta`` gives the β-VAE, letting
-beta grow from zero gives KL warm-up. Samples from q also estimate log p(x) itself, by importance weighting:
+with one ε per example and the KL divergence in closed form. Multiplying the divergence by ``beta`` gives the β-VAE;
+increasing beta from zero gives KL warm-up. Samples from q also estimate log p(x) itself, by importance weighting:
 
     log p(x) ≈ log 1/K Σ_k w_k,    w_k = p(x | z_k) N(z_k; 0, I) / q(z_k | x),    E[log 1/K Σ_k w_k] ≤ log p(x).
 
@@ -39,7 +39,7 @@ from genjax.ops import (
 )
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import NetCondition
-from genjax.vae.gaussian import decoder_part, gaussian_draw, moments, reparameterized
+from genjax.vae.gaussian import decoder_spec, reparameterize, sample_gaussian, split_moments
 
 
 @final
@@ -47,15 +47,18 @@ from genjax.vae.gaussian import decoder_part, gaussian_draw, moments, reparamete
 class VAE:
     """Variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
 
+    Kingma and Welling 2014, arXiv:1312.6114.
+
     Attributes:
-      latent_dim: D, the length of the latent vector.
-      encoder: maps x (B, ...) to (B, 2 * D): the posterior's means, then its log-variances (bounded to [-20, 20]).
-      decoder: maps a latent (B, D) to (B, ..., C * likelihood.num_outputs), where C is the last axis of x.
+      latent_dim: length of the latent vector, D.
+      encoder: network from x (B, ...) to (B, 2 * D), the posterior's means, then its log-variances (clipped to
+        [-20, 20]).
+      decoder: network from a latent (B, D) to (B, ..., C * likelihood.num_outputs), with C the last axis of x.
       likelihood: p(x | outputs of the decoder).
-      beta: weight of the divergence in the training loss; 1 for the bound itself.
-      kl_warmup_steps: over these first steps the weight grows linearly from 0 to ``beta``.
-      num_classes: None, or the number of labels. Both networks then take a second argument, the one-hot label
-        (B, num_classes), and batches have ``"label"``, int32 (B,).
+      beta: weight of the KL divergence in the training loss; 1 for the evidence lower bound.
+      kl_warmup_steps: number of first steps over which this weight grows linearly from 0 to ``beta``.
+      num_classes: number of classes, or None for an unconditional model. With classes, both networks take the one-hot
+        label (B, num_classes) as their second argument, and batches have ``"label"``, int32 (B,).
 
     >>> from genjax import nets, ops
     >>> model = VAE(
@@ -82,48 +85,47 @@ class VAE:
 
     @property
     def discrete(self) -> bool:
-        """Whether log p(x) is a log-mass of discrete values, as the likelihood has it."""
+        """Whether the likelihood is a mass of discrete values."""
         return self.likelihood.discrete
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes."""
+        """Class label, if the model has classes."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for data like ``batch["x"]``, (B, ..., C).
+        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
 
         Raises:
-          ValueError: before anything compiles, where the networks' outputs do not fit the data or each other.
+          ValueError: before compilation, if a network's output has the wrong shape.
         """
         x = batch["x"]
         check_data_axes(x.shape)
-        given = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
         latent = jnp.zeros((len(x), self.latent_dim))
-        encoder = NetSpec(self.encoder, (x, *given), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
-        decoder = decoder_part(self.decoder, (latent, *given), self.likelihood, x)
+        encoder = NetSpec(self.encoder, (x, *condition), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
+        decoder = decoder_spec(self.decoder, (latent, *condition), self.likelihood, x)
         return init_parts(key, {"encoder": encoder, "decoder": decoder})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss, over both networks."""
+        """Return the single objective, over both networks."""
         return (Objective(name="elbo", wrt=("encoder", "decoder"), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Negative bound with the divergence weighted by beta, in nats per example, averaged over the batch.
+        """Return the negative ELBO with the divergence weighted by beta, the new state, and metrics; nats per example.
 
-        Returns:
-          The scalar, and the new state with metrics ``elbo`` (the bound itself, at beta = 1), ``reconstruction`` and
-          ``kl``, where elbo = reconstruction - kl.
+        Metrics are ``elbo`` (the bound, at beta = 1), ``reconstruction`` and ``kl``, where elbo = reconstruction - kl.
+        All are means over the batch.
         """
         x = batch["x"]
-        given = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
-        mean, log_var, encoder_state = self._encode(variables, x, given, encoder_key, train=True)
-        latent = gaussian_draw(noise_key, mean, log_var)
-        outputs, decoder_state = self._decode(variables, latent, given, decoder_key, train=True)
+        mean, log_var, encoder_state = self._encode(variables, x, condition, encoder_key, train=True)
+        latent = sample_gaussian(noise_key, mean, log_var)
+        outputs, decoder_state = self._decode(variables, latent, condition, decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))  # Kingma & Welling (2014), eq. 10
         kl = jnp.mean(jnp.sum(gaussian_kl(mean, log_var), axis=-1))
         metrics = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
@@ -142,53 +144,42 @@ class VAE:
         label: Array | int | None = None,
         mean: bool = False,
     ) -> Array:
-        """Draw from the model.
-
-        Args:
-          variables: what ``init`` or training returned.
-          key: a typed key.
-          num_samples: N.
-          label: class of all samples, or int32 (N,) for each; only for conditional models.
-          mean: whether to return the likelihood's means, as figures usually show, and not draws from it.
-
-        Returns:
-          Samples of shape (N, ...).
-        """
+        """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
         check_at_least("num_samples", num_samples, 1)
-        given = condition_inputs(label, self.num_classes, num_samples)
+        condition = condition_inputs(label, self.num_classes, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.normal(latent_key, (num_samples, self.latent_dim))
-        outputs, _ = self._decode(variables, latent, given)
+        outputs, _ = self._decode(variables, latent, condition)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Means of q(z | x), (B, D)."""
+        """Return the means of q(z | x), (B, D)."""
         return self.posterior(variables, x, label=label)[0]
 
     def posterior(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> tuple[Array, Array]:
-        """Means and log-variances of q(z | x), (B, D) each."""
+        """Return the means and log-variances of q(z | x), (B, D) each."""
         mean, log_var, _ = self._encode(variables, x, condition_inputs(label, self.num_classes, len(x)))
         return mean, log_var
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
-        """Expected data given latents (B, D)."""
+        """Return the expected data given latents (B, D)."""
         outputs, _ = self._decode(variables, latent, condition_inputs(label, self.num_classes, len(latent)))
         return self.likelihood.mean(outputs)
 
     def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
-        """Expected data given one draw from q(z | x)."""
+        """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x, label=label), label=label)
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
-        """Draws from N(0, I), (num_samples, D)."""
+        """Draw latents from N(0, I), (num_samples, D)."""
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dim))
 
     def sample_posterior(
         self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
     ) -> Array:
-        """One draw from q(z | x) for each example, (B, D)."""
-        return gaussian_draw(key, *self.posterior(variables, x, label=label))
+        """Draw one latent from q(z | x) for each example, (B, D)."""
+        return sample_gaussian(key, *self.posterior(variables, x, label=label))
 
     def log_prob_lower_bound(
         self,
@@ -200,9 +191,9 @@ class VAE:
         label: Array | int | None = None,
         chunk_size: int = 16,
     ) -> Array:
-        """Unbiased estimate of ELBO(x) at beta = 1, the mean of log w over ``num_samples`` draws; nats, (B,).
+        """Return an unbiased estimate of ELBO(x), the mean of log w over ``num_samples`` samples; nats, (B,).
 
-        Takes less memory with a smaller ``chunk_size``, the number of draws decoded at once, and gives the same.
+        ``chunk_size`` is the number of samples decoded at once; it sets the memory, not the result.
         """
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
@@ -216,39 +207,43 @@ class VAE:
         label: Array | int | None = None,
         chunk_size: int = 16,
     ) -> Array:
-        """Importance-weighted estimate of log p(x) from ``num_samples`` draws of q(z | x); nats, (B,).
+        """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 
-        Its expectation is at most log p(x), and grows to it with ``num_samples``. Memory grows with
-        ``chunk_size``, the number of draws decoded at once, and not with ``num_samples``; the result depends on neither
-        it nor the way draws fall into chunks.
+        Its expectation is at most log p(x), and approaches it with ``num_samples``. ``chunk_size`` is the number of
+        samples decoded at once; it sets the memory, not the result.
         """
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def _log_weights(self, variables: Variables, x: Array, label: Array | int | None) -> LogWeights:
-        given = condition_inputs(label, self.num_classes, len(x))
-        mean, log_var, _ = self._encode(variables, x, given)
+        condition = condition_inputs(label, self.num_classes, len(x))
+        mean, log_var, _ = self._encode(variables, x, condition)
 
         def log_weight(noise: Array, latent: Array, outputs: Array) -> Array:
-            # Of log N(z; 0, I) - log N(z; m, v) at z = m + √v ε only this is left.
+            # log N(z; 0, I) - log N(z; m, v) at z = m + √v ε, where ½ |z − m|² / v = ½ |ε|².
             log_ratio = 0.5 * jnp.sum(jnp.square(noise) - jnp.square(latent) + log_var, axis=-1)
             return self.likelihood.log_prob(outputs, x) + log_ratio
 
         def log_weights(keys: Array) -> Array:
             noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape, mean.dtype))(keys)
-            latent = reparameterized(mean[None], log_var[None], noise)
-            repeated = tuple(jnp.tile(c, (len(keys), 1)) for c in given)
+            latent = reparameterize(mean[None], log_var[None], noise)
+            repeated = tuple(jnp.tile(c, (len(keys), 1)) for c in condition)
             outputs, _ = self._decode(variables, latent.reshape(-1, self.latent_dim), repeated)
             return jax.vmap(log_weight)(noise, latent, outputs.reshape(len(keys), len(x), *outputs.shape[1:]))
 
         return log_weights
 
     def _encode(
-        self, variables: Variables, x: Array, given: NetCondition, key: Array | None = None, train: bool = False
+        self, variables: Variables, x: Array, condition: NetCondition, key: Array | None = None, train: bool = False
     ) -> tuple[Array, Array, PyTree]:
-        outputs, state = apply_part(self, "encoder", variables, x, *given, key=key, train=train)
-        return *moments(outputs), state
+        outputs, state = apply_part(self, "encoder", variables, x, *condition, key=key, train=train)
+        return *split_moments(outputs), state
 
     def _decode(
-        self, variables: Variables, latent: Array, given: NetCondition, key: Array | None = None, train: bool = False
+        self,
+        variables: Variables,
+        latent: Array,
+        condition: NetCondition,
+        key: Array | None = None,
+        train: bool = False,
     ) -> tuple[Array, PyTree]:
-        return apply_part(self, "decoder", variables, latent, *given, key=key, train=train)
+        return apply_part(self, "decoder", variables, latent, *condition, key=key, train=train)

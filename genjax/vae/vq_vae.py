@@ -1,20 +1,20 @@
 """The vector-quantized variational autoencoder.
 
 The latent of an example is a grid of P integers, each the index of one of K codes e_1 … e_K in ℝ^D. At each position
-the encoder E gives a vector that is replaced by the nearest code, and the decoder gives p(x | e_k):
+the encoder E returns a vector, which is replaced by the nearest code; the decoder defines p(x | e_k):
 
     k(x)_i = argmin_k |E(x)_i − e_k|²,                                                                           (1)
     L = −log p(x | e_k(x)) + Σ_i |sg E(x)_i − e_k(x)_i|² + β Σ_i |E(x)_i − sg e_k(x)_i|²                         (2)
 
-with sg a constant to gradients. Decoder gradients pass to the encoder as if nothing had been replaced, the last term
-commits the encoder to its codes, and the middle one moves these to the encoder's vectors; it may give way to moving
-averages, see ``genjax.ops.quantization``, which also has the start of the codebook and the restart of its unused codes.
+with sg the stop-gradient. The decoder's gradient is copied to the encoder (straight-through), the last term commits the
+encoder to its codes, and the middle term moves the codes towards the encoder's vectors. Moving averages can replace the
+middle term; see ``genjax.ops.quantization``, also for initialization of the codebook and restarts of unused codes.
 
-Under the uniform prior over grids, the prior of the paper while the autoencoder trains,
+Under the uniform prior over grids, which the paper assumes while the autoencoder is trained,
 
     p(x) = Σ_k K^−P p(x | e_k)  ≥  K^−P p(x | e_k(x)),                                                           (3)
 
-one of its K^P terms: a bound for any codes, and without noise. A second stage learns a prior of the codes.
+one of the K^P terms: a deterministic lower bound for any codes. A second stage learns a prior over the codes.
 
 Aäron van den Oord, Oriol Vinyals and Koray Kavukcuoglu, 2017, arXiv:1711.00937.
 """
@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
+from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes, straight_through
 from genjax.ops.quantization import (
+    MovingCodebook,
     code_perplexity,
     code_usage,
     kmeans,
@@ -40,29 +41,46 @@ from genjax.ops.quantization import (
     start_codebook,
     update_codebook,
 )
-from genjax.vae.gaussian import decoder_part
+from genjax.vae.gaussian import decoder_spec
+
+
+class VQVAEState(NamedTuple):
+    """State of a ``VQVAE``.
+
+    Attributes:
+      encoder: state of the encoder, its Flax collections other than parameters.
+      decoder: state of the decoder.
+      codebook: codes as moving averages, or None if they are parameters (``codebook="loss"``).
+    """
+
+    encoder: PyTree
+    decoder: PyTree
+    codebook: MovingCodebook | None
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class VQVAE:
-    """Autoencoder whose latent is a grid of indices of codes.
+    """Autoencoder whose latent is a grid of code indices.
+
+    Van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937.
 
     Attributes:
-      encoder: maps x (B, ...) to vectors (B, *grid, code_dim).
-      decoder: maps codes (B, *grid, code_dim) to (B, ..., C * likelihood.num_outputs), where C is the last axis of x.
+      encoder: network from x (B, ...) to vectors (B, *grid, code_dim).
+      decoder: network from codes (B, *grid, code_dim) to (B, ..., C * likelihood.num_outputs), with C the last axis of
+        x.
       likelihood: p(x | outputs of the decoder).
-      num_codes: K.
-      code_dim: D, the length of a code.
-      grid: shape of an example's grid of codes, (7, 7) for example; () for a single code.
-      commitment: β, weight of the encoder's distance from its codes.
-      codebook: what moves the codes: ``"ema"``, moving averages in the state, or ``"loss"``, gradients of the middle
-        term of the loss, which make them the part "codebook" of the parameters.
-      decay: of the moving averages, in [0, 1).
-      restart_below: a code with fewer vectors than this share of the average code, in the moving count, restarts at one
-        of the batch's vectors; in [0, 1), 0 for never. None for 0.05 where codes are moving averages; what gradients
-        move does not restart, as a loss does not set parameters.
-      kmeans_steps: iterations of k-means on the first batch's vectors, where the codes start.
+      num_codes: number of codes, K.
+      code_dim: length of a code, D.
+      grid: shape of an example's grid of codes, such as (7, 7); () for a single code.
+      commitment: weight β of the commitment loss, the encoder's squared distance from its codes.
+      codebook: how the codes are learned: ``"ema"`` by moving averages in the state, ``"loss"`` by gradients of the
+        middle term of (2), as the part "codebook" of the parameters.
+      decay: decay of the moving averages, in [0, 1).
+      restart_below: threshold in [0, 1), relative to the mean count: a code with a smaller moving count restarts at one
+        of the batch's vectors; 0 for no restarts. The default None is 0.05 with ``codebook="ema"`` and 0 with
+        ``"loss"``, because a loss cannot set parameters.
+      kmeans_steps: number of k-means iterations on the first batch's vectors that initialize the codes.
 
     >>> from genjax import nets, ops
     >>> model = VQVAE(
@@ -91,61 +109,60 @@ class VQVAE:
         check_at_least("num_codes", self.num_codes, 1)
         check_at_least("code_dim", self.code_dim, 1)
         for size in self.grid:
-            check_at_least("a size of grid", size, 1)
+            check_at_least("a size in grid", size, 1)
         check_at_least("commitment", self.commitment, 0)
         check_at_least("kmeans_steps", self.kmeans_steps, 0)
         check_choice("codebook", self.codebook, ("ema", "loss"))
-        for name, value in {"decay": self.decay, "restart_below": self._restart_below}.items():
+        for name, value, default in (("decay", self.decay, 0.99), ("restart_below", self._restart_below, 0.05)):
             if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}, but must be in [0, 1)")
+                raise ValueError(f"{name} is {value}, but must be in [0, 1); use {default}, for example")
         if self.restart_below and self.codebook == "loss":
             raise ValueError(
-                f"restart_below is {self.restart_below}, but codes that gradients move do not restart; "
-                "give codebook='ema', or restart_below=0"
+                f"restart_below is {self.restart_below}, but codes learned by gradients cannot restart; "
+                "set codebook='ema', or restart_below=0"
             )
 
     @property
     def discrete(self) -> bool:
-        """Whether log p(x) is a log-mass of discrete values, as the likelihood has it."""
+        """Whether the likelihood is a mass of discrete values."""
         return self.likelihood.discrete
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for data like ``batch["x"]``, (B, ..., C); the codes start at its vectors.
+        """Initialize the variables for data like ``batch["x"]``, (B, ..., C), and the codes by k-means on its vectors.
 
         Raises:
-          ValueError: before anything compiles, where the networks' outputs do not fit the data or the codes.
+          ValueError: before compilation, if a network's output has the wrong shape.
         """
         x = batch["x"]
         check_data_axes(x.shape)
         zeros, why = jnp.zeros((len(x), *self.grid, self.code_dim)), f"grid={self.grid} with code_dim={self.code_dim}"
         check_part("encoder", NetSpec(self.encoder, (x,), zeros.shape, why), key)
-        check_part("decoder", decoder_part(self.decoder, (zeros,), self.likelihood, x), key)
+        check_part("decoder", decoder_spec(self.decoder, (zeros,), self.likelihood, x), key)
         encoder_key, decoder_key, vectors_key, codes_key = jax.random.split(key, 4)
         encoder, encoder_state = init_net(self.encoder, encoder_key, x)
         decoder, decoder_state = init_net(self.decoder, decoder_key, zeros)
-        params, state = {"encoder": encoder, "decoder": decoder}, {"encoder": encoder_state, "decoder": decoder_state}
-        # As the first training step will see them: batch statistics have not been gathered yet.
+        params, state = {"encoder": encoder, "decoder": decoder}, VQVAEState(encoder_state, decoder_state, None)
+        # train=True, as in the first training step, because there are no moving batch statistics yet.
         vectors, _ = self._vectors(Variables(params, state), x, vectors_key, train=True)
         vectors = vectors.reshape(-1, self.code_dim)
         codes = kmeans(codes_key, vectors, self.num_codes, self.kmeans_steps)
         if self.codebook == "loss":
             return Variables(params | {"codebook": {"codes": codes}}, state)
-        return Variables(params, state | {"codebook": start_codebook(codes, len(vectors))})
+        return Variables(params, state._replace(codebook=start_codebook(codes, len(vectors))))
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss, over both networks, and over the codebook where gradients move it."""
+        """Return the single objective, over both networks, and over the codebook if it has parameters."""
         wrt = ("encoder", "decoder") if self.codebook == "ema" else ("encoder", "decoder", "codebook")
         return (Objective(name="autoencoder", wrt=wrt, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """The loss (2) per example, averaged over the batch.
+        """Return the loss (2) per example, averaged over the batch, the new state, and metrics.
 
-        Returns:
-          The scalar, and the new state with metrics ``reconstruction`` (log p(x | codes) in nats), ``commitment`` (the
-          squared distance from the codes, without its weight), and of the batch's codes ``codebook_usage`` and
-          ``perplexity``, see ``genjax.ops.quantization``.
+        Metrics are ``reconstruction`` (log p(x | codes) in nats), ``commitment`` (the squared distance from the codes,
+        without its weight), and ``codebook_usage`` and ``perplexity`` of the batch's codes, see
+        ``genjax.ops.quantization``.
         """
         del step
         x = batch["x"]
@@ -159,31 +176,21 @@ class VQVAE:
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
         commitment = _mean_distance(vectors, jax.lax.stop_gradient(codes))
         loss = self.commitment * commitment - reconstruction  # van den Oord et al. (2017), eq. 3
-        new_state = {"encoder": encoder_state, "decoder": decoder_state}
+        codebook = state.codebook
         if self.codebook == "loss":
             loss += _mean_distance(jax.lax.stop_gradient(vectors), codes)
         else:
-            new_state["codebook"] = self._moved(state["codebook"], restart_key, jax.lax.stop_gradient(vectors), indices)
+            codebook = self._update_codebook(codebook, restart_key, jax.lax.stop_gradient(vectors), indices)
         metrics = {
             "reconstruction": reconstruction,
             "commitment": commitment,
             "codebook_usage": code_usage(indices, self.num_codes),
             "perplexity": code_perplexity(indices, self.num_codes),
         }
-        return loss, (new_state, metrics)
+        return loss, (VQVAEState(encoder_state, decoder_state, codebook), metrics)
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, mean: bool = False) -> Array:
-        """Decode grids of codes that are drawn uniformly.
-
-        Args:
-          variables: what ``init`` or training returned.
-          key: a typed key.
-          num_samples: N.
-          mean: whether to return the likelihood's means, as figures usually show, and not draws from it.
-
-        Returns:
-          Samples of shape (N, ...).
-        """
+        """Draw samples from uniform codes, (num_samples, ...); ``mean=True`` returns E[x | codes], for figures."""
         check_at_least("num_samples", num_samples, 1)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.randint(latent_key, (num_samples, *self.grid), 0, self.num_codes)
@@ -191,36 +198,36 @@ class VQVAE:
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
     def codes(self, variables: Variables) -> Array:
-        """The codebook e_1 … e_K, (K, D)."""
-        return variables.params["codebook"]["codes"] if self.codebook == "loss" else variables.state["codebook"].codes
+        """Return the codebook e_1 … e_K, (K, D)."""
+        return variables.params["codebook"]["codes"] if self.codebook == "loss" else variables.state.codebook.codes
 
     def quantize(self, variables: Variables, vectors: Array) -> Array:
-        """Codes nearest to vectors, (..., D) both."""
+        """Return the code nearest to each vector, (..., D) both."""
         codes = self.codes(variables)
         return codes[nearest_code(codes, vectors)]
 
     def encode(self, variables: Variables, x: Array) -> Array:
-        """Indices of the codes of x (B, ...), int32 (B, *grid)."""
+        """Return the code indices of x (B, ...), int32 (B, *grid)."""
         return nearest_code(self.codes(variables), self._vectors(variables, x)[0])
 
     def decode(self, variables: Variables, latent: Array) -> Array:
-        """Expected data given indices of codes, int32 (B, *grid)."""
+        """Return the expected data given code indices, int32 (B, *grid)."""
         outputs, _ = self._decode(variables, self.codes(variables)[latent])
         return self.likelihood.mean(outputs)
 
     def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
-        """Expected data given the codes of x."""
-        del key  # the codes are certain
+        """Return the expected data given the codes of x."""
+        del key  # the codes are deterministic
         return self.decode(variables, self.encode(variables, x))
 
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array) -> Array:
-        """Bound log p(x | codes of x) - P log K of log p(x) under the uniform prior; nats, (B,)."""
-        del key  # the codes are certain
+        """Return log p(x | codes of x) − P log K, a lower bound of log p(x) under the uniform prior; nats, (B,)."""
+        del key  # the codes are deterministic
         log_prior = -math.prod(self.grid) * math.log(self.num_codes)
         return self.log_likelihood(variables, self.encode(variables, x), x) + log_prior  # equation 3
 
     def log_likelihood(self, variables: Variables, latent: Array, x: Array) -> Array:
-        """Exact log p(x | codes) given their indices, int32 (B, *grid); nats, (B,)."""
+        """Return the exact log p(x | codes) given code indices, int32 (B, *grid); nats, (B,)."""
         outputs, _ = self._decode(variables, self.codes(variables)[latent])
         return self.likelihood.log_prob(outputs, x)
 
@@ -230,7 +237,8 @@ class VQVAE:
             return 0.05 if self.codebook == "ema" else 0.0
         return self.restart_below
 
-    def _moved(self, codebook: PyTree, key: Array, vectors: Array, indices: Array) -> PyTree:
+    def _update_codebook(self, codebook: MovingCodebook, key: Array, vectors: Array, indices: Array) -> MovingCodebook:
+        """Return the codebook after a step of its moving averages, and restarts."""
         vectors = vectors.reshape(-1, self.code_dim)
         codebook = update_codebook(codebook, vectors, indices.reshape(-1), self.decay)
         if not self._restart_below:
@@ -240,15 +248,19 @@ class VQVAE:
     def _vectors(
         self, variables: Variables, x: Array, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        vectors, state = apply_part(self, "encoder", variables, x, key=key, train=train)
+        """Return the encoder's vectors (B, *grid, D), and its new state."""
+        params, state = variables.params["encoder"], variables.state.encoder
+        vectors, state = apply_net(self.encoder, params, state, x, key=key, train=train)
         return at_least_float32(vectors), state
 
     def _decode(
         self, variables: Variables, codes: Array, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        return apply_part(self, "decoder", variables, codes, key=key, train=train)
+        """Return the decoder's outputs, and its new state."""
+        params, state = variables.params["decoder"], variables.state.decoder
+        return apply_net(self.decoder, params, state, codes, key=key, train=train)
 
 
 def _mean_distance(vectors: Array, codes: Array) -> Array:
-    """Σ_i |z_i − e_i|² of an example, averaged over the batch."""
+    """Return Σ_i |z_i − e_i|² per example, averaged over the batch."""
     return jnp.mean(jnp.sum(jnp.square(vectors - codes), axis=tuple(range(1, vectors.ndim))))

@@ -284,7 +284,8 @@ def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
     assert "64/64" in shown
-    with commands._sampling_progress(dataclasses.replace(experiment, model=vae.Categorical(num_values=2)), 2) as extra:
+    other = dataclasses.replace(experiment, model=vae.FactorizedCategorical(num_values=2))
+    with commands._sampling_progress(other, 2) as extra:
         assert extra == {}
 
 

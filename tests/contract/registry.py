@@ -166,8 +166,8 @@ def _aae(**options) -> vae.AdversarialAutoencoder:
     return vae.AdversarialAutoencoder(**(fields | options))
 
 
-def _avb(**options) -> vae.AVB:
-    return vae.AVB(
+def _avb(**options) -> vae.AdversarialVariationalBayes:
+    return vae.AdversarialVariationalBayes(
         latent_dim=2,
         noise_dim=3,
         encoder=nets.MLP(features=(8, 2)),
@@ -327,7 +327,7 @@ CASES = (
     Case("avb_without_contrast", lambda: _avb(adaptive_contrast=False), batch=image_batch),
     Case("vq_vae", lambda: _vq_vae(restart_below=0.1), batch=image_batch, moves={"autoencoder": ("codebook",)}),
     Case("vq_vae_by_loss", lambda: _vq_vae(codebook="loss"), batch=image_batch),
-    Case("categorical", lambda: vae.Categorical(num_values=5), batch=code_batch),
+    Case("factorized_categorical", lambda: vae.FactorizedCategorical(num_values=5), batch=code_batch),
     Case("gmmn", _gmmn, batch=unit_batch),
     Case("latent_model", _latent_model, batch=image_batch),
     Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),
@@ -395,7 +395,7 @@ CASES = (
             discriminator=gan.MLPDiscriminator((8,), fourier_features=2),
             adversarial_loss=gan.LeastSquares(),
             penalties=(
-                gan.Fading(penalty=gan.R1(weight=0.1, fake_weight=0.1), final=0.1, steps=10),
+                gan.AnnealedPenalty(penalty=gan.R1(weight=0.1, fake_weight=0.1), final_scale=0.1, num_steps=10),
                 gan.GradientPenalty(weight=0.1, every=2),
             ),
             pack=2,

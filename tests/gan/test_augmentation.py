@@ -1,4 +1,4 @@
-"""Augmentations whose draws can be read from what they return."""
+"""Augmentations, with random parameters recovered from the images."""
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +33,9 @@ def test_color_is_brightness_saturation_and_contrast_and_nothing_else():
     mean, grey = IMAGE.mean(), IMAGE.mean(axis=-1, keepdims=True)
     directions = np.stack([np.ones_like(IMAGE), np.broadcast_to(grey, IMAGE.shape) - mean, IMAGE - grey], axis=-1)
     images = many(COLOR, IMAGE, 2000).reshape(2000, -1)
-    found, squares, *_ = np.linalg.lstsq(directions.reshape(-1, 3).astype(float), images.T - mean, rcond=None)
+    coefficients, squares, *_ = np.linalg.lstsq(directions.reshape(-1, 3).astype(float), images.T - mean, rcond=None)
     assert squares.max() < 1e-9
-    b, k, s = found[0], found[1], found[2] / found[1]
+    b, k, s = coefficients[0], coefficients[1], coefficients[2] / coefficients[1]
     for draws, low, high in ((b, -0.5, 0.5), (s, 0.0, 2.0), (k, 0.5, 1.5)):
         assert stats.kstest(draws, stats.uniform(low, high - low).cdf).pvalue > 1e-3
     np.testing.assert_allclose(np.corrcoef([b, k, s]), np.eye(3), atol=4 / np.sqrt(2000))
@@ -46,8 +46,8 @@ def test_color_of_a_constant_image_is_brightness_alone():
     np.testing.assert_allclose(images, images[:, :1] + np.zeros_like(images), atol=1e-6)
 
 
-def test_translations_are_uniform_and_let_zeros_in():
-    """By one row and two columns at most (6/8 and 12/8, rounded), each an exact copy of what stays in the image."""
+def test_translations_are_uniform_and_pad_with_zeros():
+    """At most one row and two columns (6/8 and 12/8, rounded), and pixels are copied exactly."""
     moves = [(down, right) for down in (-1, 0, 1) for right in (-2, -1, 0, 1, 2)]
     expected = np.stack([shifted(IMAGE, *move) for move in moves])
     images = many(TRANSLATION, IMAGE, 1500)
@@ -57,7 +57,7 @@ def test_translations_are_uniform_and_let_zeros_in():
 
 
 @pytest.mark.parametrize(("ratio", "sides"), [(0.5, (3, 6)), (0.3, (2, 4)), (1.0, (6, 12))])
-def test_cutout_zeros_one_rectangle_that_hangs_over_by_half_at_most(ratio, sides):
+def test_cutout_zeros_one_rectangle_that_extends_over_the_border_by_half_at_most(ratio, sides):
     augment = gan.DifferentiableAugmentation(policies=("cutout",), cutout_ratio=ratio)
     images = many(augment, IMAGE, 3000)
     hidden = np.all(images == 0, axis=-1)
@@ -92,33 +92,33 @@ def test_it_is_affine_and_its_gradient_is_the_transpose():
 
 
 @pytest.mark.parametrize("augment", [COLOR, TRANSLATION, CUTOUT, ALL], ids=lambda a: "+".join(a.policies))
-def test_every_image_has_a_draw_of_its_own_and_every_key_others(augment):
+def test_parameters_differ_between_images_and_keys(augment):
     big = np.random.default_rng(1).uniform(-1, 1, (40, 40, 3)).astype(np.float32)
     images = np.concatenate([many(augment, big, 4, seed) for seed in (0, 1)])
-    assert len(np.unique(images.reshape(8, -1), axis=0)) >= 7  # of the 121 moves one may come twice
+    assert len(np.unique(images.reshape(8, -1), axis=0)) >= 7  # one of the 121 translations may repeat
     assert jax.eval_shape(augment, jax.random.key(0), jnp.zeros((4, 8, 8, 1), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_steps_are_taken_in_turn():
-    """Cutting last leaves zeros; a brightness after it does not."""
+    """Cutout leaves zeros if it is last, and a change of brightness afterwards removes them."""
     first = gan.DifferentiableAugmentation(policies=("cutout", "color"))
     last = gan.DifferentiableAugmentation(policies=("color", "cutout"))
     assert np.all(np.any(many(last, IMAGE, 20) == 0, axis=(1, 2, 3)))
     assert not np.any(many(first, IMAGE, 20) == 0)
 
 
-def test_what_does_nothing():
+def test_the_identity():
     still = gan.DifferentiableAugmentation(policies=("translation", "cutout"), translation_ratio=0, cutout_ratio=0)
     for augment in (still, gan.DifferentiableAugmentation(policies=())):
         np.testing.assert_array_equal(many(augment, IMAGE, 1), IMAGE[None])
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"policies name 'flip', but may name only \('color', .*; choose of these"):
+    with pytest.raises(ValueError, match=r"policies contains 'flip', but may contain only \('color', .*; remove it"):
         gan.DifferentiableAugmentation(policies=("color", "flip"))
-    with pytest.raises(ValueError, match=r"translation_ratio is 1.5, but must be in \[0, 1\]; 0 leaves"):
+    with pytest.raises(ValueError, match=r"translation_ratio is 1.5, but must be in \[0, 1\]; use 0 to leave"):
         gan.DifferentiableAugmentation(translation_ratio=1.5)
-    with pytest.raises(ValueError, match=r"cutout_ratio is nan, but must be in \[0, 1\]; 0 leaves"):
+    with pytest.raises(ValueError, match=r"cutout_ratio is nan, but must be in \[0, 1\]; use 0 to leave"):
         gan.DifferentiableAugmentation(cutout_ratio=float("nan"))
     with pytest.raises(ValueError, match=r"x has shape \(6, 12, 3\), but must be images \(B, H, W, C\); reshape"):
         ALL(jax.random.key(0), jnp.asarray(IMAGE))

@@ -1,4 +1,4 @@
-"""A compiled step costs what its own forward and backward passes cost."""
+"""A compiled training step costs as much as its forward and backward passes."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def flops(function, *arguments) -> float:
 
 
 def by_hand(params, key, x):
-    """The two turns, each with the gradient of what it moves."""
+    """Both updates, each with the gradient of its own parameters only."""
 
     def samples(own, key):
         return MODEL.generator.apply({"params": own}, jax.random.normal(key, (BATCH, LATENT_DIM)))
@@ -30,16 +30,18 @@ def by_hand(params, key, x):
     generator, discriminator = params["generator"], params["discriminator"]
     fake = samples(generator, first)
 
-    def told(own):
-        real, made = jnp.split(outputs(own, jnp.concatenate([x, fake])), 2)
-        return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(made))
+    def discriminator_loss(own):
+        real, fake_outputs = jnp.split(outputs(own, jnp.concatenate([x, fake])), 2)
+        return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake_outputs))
 
-    discriminator = optax.apply_updates(discriminator, SGD.update(jax.grad(told)(discriminator), SGD.init(None))[0])
-    made = jax.grad(lambda own: jnp.mean(jax.nn.softplus(-outputs(discriminator, samples(own, second)))))(generator)
-    return optax.apply_updates(generator, SGD.update(made, SGD.init(None))[0]), discriminator
+    discriminator = optax.apply_updates(
+        discriminator, SGD.update(jax.grad(discriminator_loss)(discriminator), SGD.init(None))[0]
+    )
+    gradient = jax.grad(lambda own: jnp.mean(jax.nn.softplus(-outputs(discriminator, samples(own, second)))))(generator)
+    return optax.apply_updates(generator, SGD.update(gradient, SGD.init(None))[0]), discriminator
 
 
-def test_alternating_turns_cost_what_the_same_step_costs_by_hand():
+def test_an_alternating_step_costs_as_much_as_one_written_by_hand():
     learner = gradient_learner(MODEL, SGD)
     state = learner.init(jax.random.key(0), {"x": X})
     ours = flops(learner.step, state, jax.random.key(1), {"x": X})

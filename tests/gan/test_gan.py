@@ -1,4 +1,4 @@
-"""The game of linear players, where losses, gradients and trajectories are known."""
+"""GANs of linear networks, whose losses, gradients and trajectories are known in closed form."""
 
 import dataclasses
 
@@ -45,8 +45,8 @@ def variables(generator_kernel=None, direction=DIRECTION[:, None], bias=POINT) -
 
 
 def losses(game, own, batch=BATCH, step=STEP):
-    """Values and metrics of both turns, and the gradients by the part that each moves."""
-    told = {}
+    """Loss, metrics and gradient of each objective, by name."""
+    results = {}
     for objective in game.objectives():
         (part,) = objective.wrt
 
@@ -54,25 +54,25 @@ def losses(game, own, batch=BATCH, step=STEP):
             return objective.loss(own.params | {part: parameters}, own.state, jax.random.key(1), batch, step)
 
         (value, (_, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(own.params[part])
-        told[objective.name] = (value, metrics, gradient)
-    return told
+        results[objective.name] = (value, metrics, gradient)
+    return results
 
 
 def softplus(x):
     return np.logaddexp(0, x)
 
 
-def test_both_turns_are_the_equations_and_give_their_gradients():
-    told = losses(model(), variables())
+def test_both_losses_and_their_gradients_match_the_equations():
+    results = losses(model(), variables())
     r, f = X @ DIRECTION, POINT @ DIRECTION
-    value, metrics, gradient = told["discriminator"]
+    value, metrics, gradient = results["discriminator"]
     expected = np.mean(softplus(-r)) + softplus(f)
     assert float(value) == pytest.approx(expected, rel=1e-5)
     assert float(metrics["divergence"]) == pytest.approx(np.log(2) - expected / 2, rel=1e-4)
     assert float(metrics["accuracy"]) == pytest.approx(np.mean(r > f))
     by_hand = -np.mean(expit(-r)[:, None] * X, axis=0) + expit(f) * POINT
     np.testing.assert_allclose(gradient["Dense_0"]["kernel"][:, 0], by_hand, rtol=1e-4, atol=1e-6)
-    value, _, gradient = told["generator"]
+    value, _, gradient = results["generator"]
     assert float(value) == pytest.approx(softplus(-f), rel=1e-5)
     np.testing.assert_allclose(gradient["Dense_0"]["bias"], -expit(-f) * DIRECTION, rtol=1e-4)
 
@@ -80,14 +80,14 @@ def test_both_turns_are_the_equations_and_give_their_gradients():
 @pytest.mark.parametrize(
     "loss", [gan.Minimax(), gan.LeastSquares(), gan.Wasserstein(), gan.Hinge(), gan.RelativisticAverage()], ids=repr
 )
-def test_any_loss_is_played_for(loss):
-    told = losses(model(adversarial_loss=loss), variables())
+def test_every_adversarial_loss_is_used_by_both_networks(loss):
+    results = losses(model(adversarial_loss=loss), variables())
     r, f = jnp.asarray(X @ DIRECTION), jnp.full(NUM, POINT @ DIRECTION)
-    assert float(told["discriminator"][0]) == pytest.approx(float(loss.discriminator(r, f)), rel=1e-5)
-    assert float(told["generator"][0]) == pytest.approx(float(loss.generator(r, f)), rel=1e-5)
+    assert float(results["discriminator"][0]) == pytest.approx(float(loss.discriminator(r, f)), rel=1e-5)
+    assert float(results["generator"][0]) == pytest.approx(float(loss.generator(r, f)), rel=1e-5)
 
 
-def test_penalties_add_up_and_the_lazy_one_counts_at_its_steps_alone():
+def test_penalties_add_up_and_a_lazy_one_counts_only_at_its_steps():
     own = variables()
     squared = np.sum(DIRECTION**2)
     plain = float(losses(model(), own)["discriminator"][0])
@@ -98,18 +98,18 @@ def test_penalties_add_up_and_the_lazy_one_counts_at_its_steps_alone():
         assert float(value) == pytest.approx(plain + expected, rel=1e-5)
 
 
-def test_packed_examples_are_neighbours_with_their_last_axes_joined():
+def test_packing_concatenates_consecutive_examples_along_the_last_axis():
     directions = np.array([[0.7], [-0.4], [0.2], [1.1]])
     value, metrics, _ = losses(model(pack=2), variables(direction=directions))["discriminator"]
     r, f = X.reshape(3, 4) @ directions[:, 0], np.tile(POINT, 2) @ directions[:, 0]
     assert float(value) == pytest.approx(np.mean(softplus(-r)) + softplus(f), rel=1e-5)
     assert float(metrics["accuracy"]) == pytest.approx(np.mean(r > f))
     images = jax.random.normal(jax.random.key(1), (4, 2, 2, 3))
-    packed = gan.model._joined(images, 2)
+    packed = gan.gan._pack(images, 2)
     np.testing.assert_array_equal(packed[1], np.concatenate([images[2], images[3]], axis=-1))
 
 
-def test_labels_reach_both_players():
+def test_both_networks_take_the_labels():
     by_class = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]])
     class_outputs = np.array([0.3, -0.6, 2.0])
     game = model(num_classes=3)
@@ -119,74 +119,74 @@ def test_labels_reach_both_players():
     samples = POINT + by_class[LABEL]
     np.testing.assert_allclose(game.sample(own, jax.random.key(1), NUM, label=jnp.asarray(LABEL)), samples, rtol=1e-6)
     r, f = (x @ DIRECTION + class_outputs[LABEL] for x in (X, samples))
-    told = losses(game, own)
-    assert float(told["discriminator"][0]) == pytest.approx(np.mean(softplus(-r) + softplus(f)), rel=1e-5)
-    assert float(told["generator"][0]) == pytest.approx(np.mean(softplus(-f)), rel=1e-5)
+    results = losses(game, own)
+    assert float(results["discriminator"][0]) == pytest.approx(np.mean(softplus(-r) + softplus(f)), rel=1e-5)
+    assert float(results["generator"][0]) == pytest.approx(np.mean(softplus(-f)), rel=1e-5)
 
 
-def test_an_auxiliary_classifier_learns_from_both_and_teaches_the_generator():
+def test_an_auxiliary_classifier_is_part_of_both_losses():
     by_class = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]])
     directions = np.concatenate([DIRECTION[:, None], np.array([[1.0, -0.5, 0.2], [0.1, 0.9, -1.0]])], axis=1)
     own = variables(np.concatenate([np.zeros((3, 2)), by_class]), directions)
     samples, rows = POINT + by_class[LABEL], np.arange(NUM)
-    told_real, told_fake = (log_softmax(x @ directions[:, 1:], axis=-1)[rows, LABEL] for x in (X, samples))
+    real_log_prob, fake_log_prob = (log_softmax(x @ directions[:, 1:], axis=-1)[rows, LABEL] for x in (X, samples))
     r, f = X @ DIRECTION, samples @ DIRECTION
-    told = losses(model(num_classes=3, auxiliary_weight=0.5, discriminator=nets.MLP((4,))), own)
-    value, metrics, _ = told["discriminator"]
-    expected = np.mean(softplus(-r) + softplus(f)) - 0.5 * np.mean(told_real + told_fake)
+    results = losses(model(num_classes=3, auxiliary_weight=0.5, discriminator=nets.MLP((4,))), own)
+    value, metrics, _ = results["discriminator"]
+    expected = np.mean(softplus(-r) + softplus(f)) - 0.5 * np.mean(real_log_prob + fake_log_prob)
     assert float(value) == pytest.approx(expected, rel=1e-5)
     right = np.argmax(X @ directions[:, 1:], axis=-1) == LABEL
     assert float(metrics["class_accuracy"]) == pytest.approx(np.mean(right))
-    expected = np.mean(softplus(-f)) - 0.5 * np.mean(told_fake)
-    assert float(told["generator"][0]) == pytest.approx(expected, rel=1e-5)
+    expected = np.mean(softplus(-f)) - 0.5 * np.mean(fake_log_prob)
+    assert float(results["generator"][0]) == pytest.approx(expected, rel=1e-5)
 
 
 def erased(key, x):
-    """An augmentation that leaves nothing."""
+    """Augmentation to zero."""
     del key
     return 0 * x
 
 
-def test_an_augmentation_comes_before_the_discriminator_in_both_turns():
-    told = losses(model(augment=erased), variables())
-    assert float(told["discriminator"][0]) == pytest.approx(2 * np.log(2))
-    assert float(told["generator"][0]) == pytest.approx(np.log(2))
-    assert not np.any(told["generator"][2]["Dense_0"]["bias"])
+def test_an_augmentation_comes_before_the_discriminator_in_both_losses():
+    results = losses(model(augment=erased), variables())
+    assert float(results["discriminator"][0]) == pytest.approx(2 * np.log(2))
+    assert float(results["generator"][0]) == pytest.approx(np.log(2))
+    assert not np.any(results["generator"][2]["Dense_0"]["bias"])
 
 
 class Standardizing(nn.Module):
-    """A discriminator that sees batches standardized."""
+    """Discriminator with batch normalization at its input."""
 
     @nn.compact
     def __call__(self, x, train=False):
         return nn.Dense(1)(nn.BatchNorm(use_running_average=not train, momentum=0.9, use_bias=False)(x))
 
 
-def test_data_and_samples_have_batch_statistics_of_their_own():
-    """Standardized apart, a batch that is shifted and stretched looks the same."""
+def test_data_and_samples_have_separate_batch_statistics():
+    """With separate statistics, an affine map of the samples gives the same outputs."""
     game = model(discriminator=Standardizing(), generator=nets.MLP((2,)))
     own = game.init(jax.random.key(0), BATCH)
     batch = {"x": 3 * game._samples(own, jax.random.split(jax.random.key(1), 5)[0], NUM, None, train=True)[0] + 5}
     value, (state, metrics) = game.discriminator_loss(own.params, own.state, jax.random.key(1), batch, STEP)
-    outputs = game._judge_both(own, jax.random.key(1), (batch["x"],), ((batch["x"] - 5) / 3,))[:2]
+    outputs = game._discriminate_both(own, jax.random.key(1), (batch["x"],), ((batch["x"] - 5) / 3,))[:2]
     np.testing.assert_allclose(outputs[0].output, outputs[1].output, atol=1e-4)
     assert np.isfinite(value)
-    moved = state["discriminator"]["batch_stats"]["BatchNorm_0"]["mean"]
+    running_mean = state["discriminator"]["batch_stats"]["BatchNorm_0"]["mean"]
     first = 0.1 * np.mean(batch["x"], axis=0)
-    np.testing.assert_allclose(moved, 0.9 * first + 0.1 * (np.mean(batch["x"], axis=0) - 5) / 3, rtol=1e-4)
+    np.testing.assert_allclose(running_mean, 0.9 * first + 0.1 * (np.mean(batch["x"], axis=0) - 5) / 3, rtol=1e-4)
     assert metrics["accuracy"] <= 1
 
 
-def test_a_penalty_sees_each_example_alone_whatever_the_normalization():
+def test_penalties_treat_examples_separately_whatever_the_normalization():
     game = model(discriminator=Standardizing(), penalties=(gan.R1(weight=2.0),))
     own = game.init(jax.random.key(0), BATCH)
     _, (_, metrics) = game.discriminator_loss(own.params, own.state, jax.random.key(1), BATCH, STEP)
-    kernel = own.params["discriminator"]["Dense_0"]["kernel"]  # the running variance begins at one
+    kernel = own.params["discriminator"]["Dense_0"]["kernel"]  # the running variance is initialized to one
     assert float(metrics["penalty"]) == pytest.approx(float(jnp.sum(kernel**2)), rel=1e-4)
 
 
 class Whitened(nn.Module):
-    """A generator of N(0, I) whose batch normalization has only to learn its statistics."""
+    """Linear generator followed by batch normalization."""
 
     momentum: float = 0.9
 
@@ -196,18 +196,18 @@ class Whitened(nn.Module):
         return nn.BatchNorm(use_running_average=not train, momentum=self.momentum, use_bias=False)(h)
 
 
-def test_standing_statistics_are_those_of_the_samples_whatever_the_momentum():
-    found = []
+def test_standing_statistics_are_those_of_samples_for_any_momentum():
+    statistics = []
     for momentum in (0.9, 0.99):
         game = model(generator=Whitened(momentum), num_classes=3)
         own = game.init(jax.random.key(0), BATCH)
         standing = game.standing_statistics(own, jax.random.key(1), num_batches=64, batch_size=256)
         assert jax.tree.structure(standing) == jax.tree.structure(own)
-        found.append(standing.state["generator"]["batch_stats"]["BatchNorm_0"])
-    np.testing.assert_allclose(found[0]["var"], [25.0, 0.25], rtol=0.04)  # 3.6 standard errors of 16,384 draws
-    np.testing.assert_allclose(found[0]["mean"], [0.0, 0.0], atol=0.15)
+        statistics.append(standing.state["generator"]["batch_stats"]["BatchNorm_0"])
+    np.testing.assert_allclose(statistics[0]["var"], [25.0, 0.25], rtol=0.04)  # 3.6 standard errors of 16,384 draws
+    np.testing.assert_allclose(statistics[0]["mean"], [0.0, 0.0], atol=0.15)
     for name in ("mean", "var"):
-        np.testing.assert_allclose(found[1][name], found[0][name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(statistics[1][name], statistics[0][name], rtol=1e-3, atol=1e-4)
 
 
 def test_truncation_keeps_noise_near_zero():
@@ -222,7 +222,7 @@ def test_truncation_keeps_noise_near_zero():
 
 
 class Dirac:
-    """One number: the generator's sample θ, or the discriminator's slope ψ (Mescheder et al. 2018, section 2)."""
+    """One parameter: the generator's sample θ, or the discriminator's slope ψ (Mescheder et al. 2018, section 2)."""
 
     def init(self, key, x):
         return {"params": jnp.ones(())}
@@ -238,8 +238,8 @@ class Dirac:
 
 
 @pytest.mark.parametrize(("weight", "converges"), [(0.0, False), (0.5, True)])
-def test_a_penalty_lets_the_dirac_game_converge_that_circles_without(weight, converges):
-    """Data are 0, samples θ, D(x) = ψ x: gradients of minimax keep |(θ, ψ)| (Mescheder et al. 2018, lemma 2.3)."""
+def test_the_dirac_gan_converges_with_r1_and_circles_without(weight, converges):
+    """Data are 0, samples θ, D(x) = ψ x: minimax gradients conserve |(θ, ψ)| (Mescheder et al. 2018, lemma 2.3)."""
     game = model(
         generator=Dirac(), discriminator=Dirac(), adversarial_loss=gan.Minimax(), penalties=(gan.R1(weight=weight),)
     )
@@ -251,7 +251,7 @@ def test_a_penalty_lets_the_dirac_game_converge_that_circles_without(weight, con
         keys = jax.random.split(jax.random.key(1), 500)
         return jax.lax.scan(lambda train, key: learner.step(train, key, batch), train, keys)[0]
 
-    with jax.debug_key_reuse(False):  # the scan's keys and the first are apart
+    with jax.debug_key_reuse(False):  # the keys of the scan differ from the first
         params = jax.jit(run)(jax.random.key(0)).params
     distance = np.hypot(*(float(params[part]) for part in ("generator", "discriminator")))
     assert (distance < 1e-2) if converges else (distance > 0.9)
@@ -259,7 +259,7 @@ def test_a_penalty_lets_the_dirac_game_converge_that_circles_without(weight, con
 
 class TestErrors:
     def test_networks_that_do_not_fit(self):
-        for changes, complaint in (
+        for changes, message in (
             ({"generator": nets.MLP((3,))}, r"generator returned shape \(6, 3\), but matching x needs \(6, 2\)"),
             (
                 {"discriminator": nets.MLP((2,))},
@@ -268,12 +268,12 @@ class TestErrors:
             ({"num_classes": 3, "auxiliary_weight": 1.0}, r"the objective needs \(6, 4\)"),
             ({"pack": 4}, r"divisible by pack=4; use a batch size of 8"),
         ):
-            with pytest.raises(ValueError, match=complaint):
+            with pytest.raises(ValueError, match=message):
                 model(**changes).init(jax.random.key(1), BATCH)
 
     def test_choices_that_do_not_fit(self):
         for changes in ({"auxiliary_weight": 1.0}, {"auxiliary_weight": 1.0, "num_classes": 3, "pack": 2}):
-            with pytest.raises(ValueError, match="an auxiliary classifier tells the class of one example"):
+            with pytest.raises(ValueError, match="an auxiliary classifier predicts the class of one example"):
                 model(**changes)
         for field in ("latent_dim", "pack"):
             with pytest.raises(ValueError, match=f"{field} is 0"):
@@ -287,11 +287,11 @@ class TestErrors:
         with pytest.raises(ValueError, match="needs 'label'"):
             game.init(jax.random.key(1), {"x": BATCH["x"]})
 
-    def test_a_schedule_that_starves_a_player(self):
+    def test_a_schedule_without_the_generator(self):
         with pytest.raises(ValueError, match="schedule never names 'generator'"):
             gradient_learner(model(), optax.sgd(0.1), schedule=("discriminator",) * 5)
 
 
-def test_models_with_the_same_choices_are_the_same():
+def test_models_with_equal_fields_are_equal():
     assert model(penalties=(gan.R1(),)) == model(penalties=(gan.R1(),))
     assert dataclasses.replace(model(), pack=2) == model(pack=2) != model()

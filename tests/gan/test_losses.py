@@ -1,4 +1,4 @@
-"""The best discriminator between two Gaussians tells the divergence that it is said to tell."""
+"""An optimal discriminator between two Gaussians gives the documented divergence."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def name(loss):
 
 
 def quantiles(distribution):
-    """Points that stand for a distribution in equal shares."""
+    """Equally spaced quantiles of a distribution."""
     return jnp.asarray(distribution.ppf((np.arange(NUM) + 0.5) / NUM), jnp.float32)
 
 
@@ -43,13 +43,13 @@ TRUE = {
 
 
 def outputs(loss, values, x):
-    """A discriminator of straight pieces; for Wasserstein's their slopes are at most one."""
+    """A piecewise linear discriminator, 1-Lipschitz for the Wasserstein loss."""
     if isinstance(loss, gan.Wasserstein):
         values = jnp.cumsum(jnp.clip(values, -1, 1)) * (KNOTS[1] - KNOTS[0])
     return jnp.interp(x, KNOTS, values)
 
 
-def learned(loss, steps=400):
+def train_discriminator(loss, steps=400):
     real, fake = quantiles(DATA), quantiles(SAMPLES)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.1, steps))
 
@@ -70,9 +70,9 @@ def learned(loss, steps=400):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_the_best_discriminator_tells_the_divergence(loss):
-    _, least = learned(loss)
-    assert float(loss.divergence(least)) == pytest.approx(TRUE[name(loss)](), rel=0.02)
+def test_an_optimal_discriminator_gives_the_divergence(loss):
+    _, minimum = train_discriminator(loss)
+    assert float(loss.divergence(minimum)) == pytest.approx(TRUE[name(loss)](), rel=0.02)
 
 
 BEST = {
@@ -84,23 +84,23 @@ BEST = {
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if name(loss) in BEST], ids=name)
-def test_known_best_discriminators(loss):
-    """Their loss is the least one of the table, and no other discriminator's is below it."""
+def test_known_optimal_discriminators(loss):
+    """Their loss is the minimum in the table, and perturbed discriminators have a larger loss."""
     real, fake = quantiles(DATA), quantiles(SAMPLES)
 
     def best(x):
         return BEST[name(loss)](MEAN**2 / 2 - MEAN * x)  # log p(x) / q(x)
 
-    least = loss.discriminator(best(real), best(fake))
-    assert float(loss.divergence(least)) == pytest.approx(TRUE[name(loss)](), rel=2e-3)
+    minimum = loss.discriminator(best(real), best(fake))
+    assert float(loss.divergence(minimum)) == pytest.approx(TRUE[name(loss)](), rel=2e-3)
     for number in range(5):
         other = 0.3 * jax.random.normal(jax.random.key(number), (len(KNOTS),))
-        moved = [best(x) + jnp.interp(x, KNOTS, other) for x in (real, fake)]
-        assert loss.discriminator(*moved) > least
+        perturbed = [best(x) + jnp.interp(x, KNOTS, other) for x in (real, fake)]
+        assert loss.discriminator(*perturbed) > minimum
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, gan.RelativisticAverage()], ids=name)
-def test_nothing_tells_equal_distributions_apart(loss):
+def test_the_divergence_of_equal_distributions_is_zero(loss):
     x = quantiles(DATA)
     assert float(loss.divergence(loss.discriminator(0 * x, 0 * x))) == pytest.approx(0, abs=1e-6)
     gradient = jax.grad(lambda slope: loss.discriminator(slope * x, slope * x))(0.0)
@@ -108,7 +108,7 @@ def test_nothing_tells_equal_distributions_apart(loss):
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, gan.RelativisticAverage()], ids=name)
-def test_generators_gain_where_samples_look_more_real(loss):
+def test_the_generator_loss_falls_where_samples_look_more_real(loss):
     real, fake = jnp.full(4, 2.0), jnp.linspace(-3.0, -1.0, 4)
     gradient = jax.grad(loss.generator, argnums=1)(real, fake)
     assert (gradient < 0).all()
@@ -133,8 +133,8 @@ def test_relativistic_average_by_hand():
 def test_huge_outputs_stay_finite():
     huge = jnp.array([1e4, -1e4])
     for loss in [*LOSSES, gan.RelativisticAverage()]:
-        for player in (loss.discriminator, loss.generator):
-            value, gradients = jax.value_and_grad(player, argnums=(0, 1))(huge, -huge)
+        for network_loss in (loss.discriminator, loss.generator):
+            value, gradients = jax.value_and_grad(network_loss, argnums=(0, 1))(huge, -huge)
             assert jnp.isfinite(value) and all(jnp.isfinite(gradient).all() for gradient in gradients)
 
 
@@ -144,7 +144,7 @@ def test_the_relativistic_loss_sees_pairs_and_is_least_log_2_for_equal_densities
     by_hand = np.mean(np.log1p(np.exp(np.asarray(fake - real))))
     assert float(loss.discriminator(real, fake)) == pytest.approx(by_hand, rel=1e-6)
     assert float(loss.generator(fake, real)) == pytest.approx(by_hand, rel=1e-6)
-    # Of independent draws from one density, no outputs are better than constant ones.
+    # For independent draws from one density, constant outputs are optimal.
     x, y = jax.random.normal(jax.random.key(0), (2, 5000))
     assert float(loss.divergence(loss.discriminator(0 * x, 0 * y))) == pytest.approx(0, abs=1e-6)
     for outputs in (jnp.tanh, jnp.square, jnp.sin):

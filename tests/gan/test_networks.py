@@ -1,4 +1,4 @@
-"""Generators and discriminators: what they promise at any parameters, on images of 8 by 8 pixels."""
+"""Properties of generators and discriminators at random parameters, on 8x8 images."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ import pytest
 from genjax import gan
 from genjax.nets import apply_net, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 SHAPE, NUM_CLASSES, NUM_PASSES = (8, 8, 1), 3, 300
 X = jax.random.normal(jax.random.key(0), (6, *SHAPE))
 Z = jax.random.normal(jax.random.key(1), (6, 7))
@@ -20,7 +20,7 @@ OTHER = jnp.roll(LABEL, 1, axis=1)
 
 GENERATORS = {
     "mlp": gan.MLPGenerator((6,), SHAPE, normalization="batch", output_activation=jnp.tanh),
-    "dcgan": gan.DCGANGenerator((16, 6, 4), SHAPE),  # from a single pixel, where a bias would do nothing
+    "dcgan": gan.DCGANGenerator((16, 6, 4), SHAPE),  # from a single pixel, where normalization would cancel a bias
     "resnet": gan.ResNetGenerator((4, 4), SHAPE, spectral=True, attention_at=4),
     "resnet_without_norm": gan.ResNetGenerator((4,), SHAPE, normalization=None),
     "biggan": gan.BigGANGenerator((4, 4), SHAPE, embedding_dim=2, attention_at=4),
@@ -39,7 +39,7 @@ OTHERS = {
 
 
 def start(net, *args):
-    """Variables from numpy, away from where they begin (gains and attention at zero), and quicker than ``init``."""
+    """Random variables from NumPy: unlike ``init``, no gain or attention is zero, and faster."""
     random = np.random.default_rng(0)
     params, state = jax.eval_shape(functools.partial(init_net, net), jax.random.key(0), *args)
 
@@ -50,17 +50,17 @@ def start(net, *args):
 
 
 def trained(net, params, state, x):
-    """Gradients of a loss that weighs all outputs of a pass of training, the outputs and the new state."""
+    """Gradients of a loss over all outputs in training mode, the outputs, and the new state."""
 
     def loss(params):
-        outputs, moved = apply_net(net, params, state, x, LABEL, train=True)
-        return jnp.sum(outputs * jnp.sin(jnp.arange(outputs.size)).reshape(outputs.shape)), (outputs, moved)
+        outputs, new_state = apply_net(net, params, state, x, LABEL, train=True)
+        return jnp.sum(outputs * jnp.sin(jnp.arange(outputs.size)).reshape(outputs.shape)), (outputs, new_state)
 
     return jax.grad(loss, has_aux=True)(params)
 
 
 def of_labels(net, params, state, x, *labels):
-    """Outputs of evaluation for each array of labels."""
+    """Outputs in evaluation mode, for each array of labels."""
     return jax.vmap(lambda label: apply_net(net, params, state, x, label)[0])(jnp.stack(labels))
 
 
@@ -72,7 +72,7 @@ def silent(gradients):
 
 @functools.cache
 def generated(name):
-    """Of one generator: the state, images of labels and of others, and what ``trained`` returns."""
+    """State of a generator, its images for two arrays of labels, and the results of ``trained``."""
     params, state = start(GENERATORS[name], Z, LABEL)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -84,8 +84,8 @@ def generated(name):
 
 
 @functools.cache
-def judged(name):
-    """Of one discriminator with converged σ: parameters, state, outputs for three conditions, gradients."""
+def discriminator_outputs(name):
+    """Parameters, state with converged σ, outputs for three conditions, and gradients of a discriminator."""
     net = DISCRIMINATORS[name]
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -104,13 +104,15 @@ def judged(name):
 @pytest.mark.parametrize("name", GENERATORS)
 class TestGenerators:
     def test_labels_and_the_batch_change_the_images(self, name):
-        state, (one, other), (_, (of_batch, moved)) = generated(name)
+        state, (one, other), (_, (of_batch, new_state)) = generated(name)
         assert one.shape == of_batch.shape == (6, *SHAPE)
         assert np.abs(one).max() <= 1
         assert np.abs(one - other).max(axis=(1, 2, 3)).min() > 1e-3
         if state:
             assert np.abs(one - of_batch).max() > 1e-3
-            same = [np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(moved), strict=True)]
+            same = [
+                np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(new_state), strict=True)
+            ]
             assert not any(same)
 
     def test_every_parameter_gets_gradient(self, name):
@@ -120,27 +122,27 @@ class TestGenerators:
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 class TestDiscriminators:
     def test_weights_are_divided_by_their_largest_singular_values(self, name):
-        params, state, _, _ = judged(name)
+        params, state, _, _ = discriminator_outputs(name)
         vectors = dict(flattened(state["batch_stats"]))
         kernels = {path: leaf for path, leaf in flattened(params) if path[-1] == "kernel"}
         assert {(*path[:-2], f"spectral_{path[-2]}", "u") for path in kernels} == set(vectors)
         for path, kernel in kernels.items():
             matrix = np.float64(kernel).reshape(-1, kernel.shape[-1])
-            found = np.linalg.norm(matrix @ vectors[(*path[:-2], f"spectral_{path[-2]}", "u")])
-            np.testing.assert_allclose(found, np.linalg.norm(matrix, 2), rtol=1e-3, err_msg=str(path))
+            norm = np.linalg.norm(matrix @ vectors[(*path[:-2], f"spectral_{path[-2]}", "u")])
+            np.testing.assert_allclose(norm, np.linalg.norm(matrix, 2), rtol=1e-3, err_msg=str(path))
 
     def test_outputs_are_affine_in_the_label(self, name):
-        one, other, mixture = judged(name)[2]
+        one, other, mixture = discriminator_outputs(name)[2]
         assert one.shape == (6, 2)
         np.testing.assert_allclose(mixture, 0.25 * one + 0.75 * other, rtol=1e-4, atol=1e-5)
         assert np.abs(one - other).min() > 1e-4
 
     def test_every_parameter_gets_gradient(self, name):
-        assert not silent(judged(name)[3])
+        assert not silent(discriminator_outputs(name)[3])
 
 
 def flattened(tree):
-    """Pairs of a path and the leaf there."""
+    """Pairs of path and leaf."""
     return [(tuple(entry.key for entry in path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
@@ -157,7 +159,7 @@ def test_other_normalizations_and_concatenated_labels(name):
     assert one.shape == (6, 1)
     assert np.abs(one - other).min() > 1e-4
     assert not silent(gradients)
-    # A gradient penalty needs outputs that depend on their own example alone.
+    # A gradient penalty needs outputs that depend on their own example only.
     assert np.allclose(alone, together[:2], atol=1e-5) == ("batch" not in name)
 
 
@@ -170,9 +172,9 @@ def test_a_spectral_network_of_dense_layers_is_1_lipschitz():
     @functools.partial(jax.jit, compiler_options=QUICK)
     def slopes(scale):
         scaled = jax.tree.map(lambda p: scale * p, params)
-        kept, _ = jax.lax.scan(lambda s, _: (apply_net(net, scaled, s, x, train=True)[1], None), state, length=300)
+        converged, _ = jax.lax.scan(lambda s, _: (apply_net(net, scaled, s, x, train=True)[1], None), state, length=300)
         rises = [
-            apply_net(either, scaled, kept, x + step)[0] - apply_net(either, scaled, kept, x)[0]
+            apply_net(either, scaled, converged, x + step)[0] - apply_net(either, scaled, converged, x)[0]
             for either in (net, net.clone(normalization=None))
         ]
         return jnp.abs(jnp.stack(rises))[..., 0] / jnp.linalg.norm(step, axis=1)[None]
@@ -230,7 +232,7 @@ def num_parameters(net, *args):
 
 
 def test_published_networks_have_the_published_numbers_of_parameters():
-    """But for biases that batch statistics take away, and for the values of attention: see ``biggan``."""
+    """Except biases that batch normalization cancels, and the values of attention; see ``biggan``."""
     sn_generator = gan.ResNetGenerator((256, 256, 256), (32, 32, 3))
     assert num_parameters(sn_generator, jnp.zeros((1, 128))) == 4_276_739 - 3 * 3 * 256
     assert num_parameters(gan.ResNetDiscriminator((128,) * 4), jnp.zeros((1, 32, 32, 3))) == 1_053_825
@@ -261,7 +263,7 @@ X_SHAPE, Z_SHAPE = (2, 8, 8, 1), (2, 5)
         ),
         (lambda: gan.ResNetGenerator((), (8, 8, 1)), None, "ResNetGenerator has features=() and"),
         (lambda: gan.DCGANGenerator((4,), (8,)), None, "output_shape=(8,), but needs at least one stage and (H, W, C)"),
-        (lambda: gan.MLPGenerator((0,), (2,)), None, "the smallest of features is 0"),
+        (lambda: gan.MLPGenerator((0,), (2,)), None, "min(features) is 0"),
         (lambda: gan.MLPGenerator((4,), (2,), "layer"), None, "normalization is 'layer', but must be 'batch' or None"),
         (
             lambda: gan.DCGANDiscriminator((4,), normalization="instance"),
@@ -287,8 +289,12 @@ X_SHAPE, Z_SHAPE = (2, 8, 8, 1), (2, 5)
         ),
         (lambda: gan.DCGANDiscriminator((4,) * 4), X_SHAPE, "halves the image 4 times, but 8x8 is not divisible by 16"),
         (lambda: gan.BigGANDiscriminator((4,) * 2), (2, 64), "BigGANDiscriminator got shape (2, 64), but takes images"),
-        (lambda: gan.DCGANGenerator((4,), (8, 8, 1)), X_SHAPE, "noise of shape (2, 8, 8, 1), but takes (B, L) with L"),
-        (lambda: gan.BigGANGenerator((4,) * 2, (8, 8, 1)), (2, 2), "takes (B, L) with L at least 3"),
+        (
+            lambda: gan.DCGANGenerator((4,), (8, 8, 1)),
+            X_SHAPE,
+            "noise has shape (2, 8, 8, 1), but must be (B, L) with L",
+        ),
+        (lambda: gan.BigGANGenerator((4,) * 2, (8, 8, 1)), (2, 2), "must be (B, L) with L at least 3"),
     ],
 )
 def test_errors_come_before_anything_compiles(make, shape, message):

@@ -1,4 +1,4 @@
-"""Penalties of discriminators whose gradients are known."""
+"""Penalties on discriminators with known gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -36,29 +36,29 @@ def test_a_linear_critic_has_one_gradient_for_all_examples():
     assert float(gan.R1(weight=3.0)(linear, X, FAKE, jax.random.key(3), STEP)) == pytest.approx(1.5 * norm**2, rel=1e-5)
 
 
-def test_each_pair_has_a_point_of_its_own_between_them():
-    """With opposite ends ±e the gradient of the quadratic is (2u − 1) e, whose norm tells u."""
+def test_each_pair_has_its_own_point_between_them():
+    """Between ±e the gradient of the quadratic is (2u − 1) e, whose norm gives u."""
     ends = jnp.zeros(SHAPE).at[:, 0, 0].set(1.0)
-    seen = []
+    inputs = []
 
-    def watched(x):
-        seen.append(x)
+    def recorded(x):
+        inputs.append(x)
         return quadratic(x)
 
-    penalty = gan.GradientPenalty(weight=1.0, target=0.0)(watched, ends, -ends, jax.random.key(4), STEP)
+    penalty = gan.GradientPenalty(weight=1.0, target=0.0)(recorded, ends, -ends, jax.random.key(4), STEP)
     points = jax.random.uniform(jax.random.key(4), (6, 1, 1))[:, 0, 0] * 2 - 1
     assert float(penalty) == pytest.approx(float(jnp.mean(points**2)), rel=1e-5)
     assert len(np.unique(np.round(points, 6))) == 6
-    assert len(seen) == 1  # one pass
+    assert len(inputs) == 1  # one pass
 
 
-def test_r2_is_the_same_of_samples():
+def test_r2_is_the_same_penalty_at_samples():
     squares = [np.sum(np.square(x), axis=(1, 2)).mean() for x in (X, FAKE)]
     both = gan.R1(weight=2.0, fake_weight=3.0)(quadratic, X, FAKE, jax.random.key(5), STEP)
     assert float(both) == pytest.approx(squares[0] + 1.5 * squares[1], rel=1e-6)
 
 
-def test_r1_is_of_data_alone():
+def test_r1_depends_on_data_only():
     squares = np.sum(np.square(X), axis=(1, 2))
     for fake in (FAKE, jnp.full(SHAPE, jnp.nan)):
         assert float(gan.R1()(quadratic, X, fake, jax.random.key(5), STEP)) == pytest.approx(
@@ -66,34 +66,34 @@ def test_r1_is_of_data_alone():
         )
 
 
-def test_consistency_of_a_linear_critic_is_the_square_of_what_the_shift_adds():
+def test_consistency_of_a_linear_critic_is_its_squared_change():
     def shift(key, x):
         return x + SHIFT[None]
 
     square = float(jnp.sum(WEIGHTS * SHIFT)) ** 2
-    without = gan.Consistency(augment=shift, weight=3.0)
-    assert hash(without) == hash(gan.Consistency(augment=shift, weight=3.0))
+    without = gan.ConsistencyPenalty(augment=shift, weight=3.0)
+    assert hash(without) == hash(gan.ConsistencyPenalty(augment=shift, weight=3.0))
     assert float(without(linear, X, jnp.full(SHAPE, jnp.nan), jax.random.key(7), STEP)) == pytest.approx(
         3 * square, rel=1e-4
     )
-    balanced = gan.Consistency(augment=shift, weight=3.0, fake_weight=0.5)
+    balanced = gan.ConsistencyPenalty(augment=shift, weight=3.0, fake_weight=0.5)
     assert float(balanced(linear, X, FAKE[:4], jax.random.key(7), STEP)) == pytest.approx(3.5 * square, rel=1e-4)
-    # Both outputs are pulled: the square of a scaled critic grows by its scale twice.
+    # The gradient passes through both outputs, so the penalty is quadratic in the scale.
     slope = jax.grad(lambda scale: without(lambda x: scale * linear(x), X, FAKE, jax.random.key(7), STEP))(2.0)
     assert float(slope) == pytest.approx(2 * 2 * 3 * square, rel=1e-4)
 
 
-def test_consistency_draws_for_data_and_for_samples():
-    """With D(x) = x the change is the draw itself."""
-    drawn = []
+def test_consistency_draws_separately_for_data_and_samples():
+    """With D(x) = x the change in output is the shift."""
+    draws = []
 
     def shift(key, x):
-        drawn.append(jax.random.normal(key, x.shape))
-        return x + drawn[-1]
+        draws.append(jax.random.normal(key, x.shape))
+        return x + draws[-1]
 
-    penalty = gan.Consistency(augment=shift, weight=1.0, fake_weight=100.0)
+    penalty = gan.ConsistencyPenalty(augment=shift, weight=1.0, fake_weight=100.0)
     value = penalty(lambda x: x, jnp.zeros(3), jnp.ones(3), jax.random.key(8), STEP)
-    data, samples = drawn
+    data, samples = draws
     assert float(value) == pytest.approx(float(jnp.mean(data**2) + 100 * jnp.mean(samples**2)), rel=1e-4)
     assert not np.any(np.isclose(data, samples))
 
@@ -115,6 +115,6 @@ def test_bad_input():
     with pytest.raises(ValueError, match="every is 0"):
         gan.GradientPenalty(every=0)
     with pytest.raises(ValueError, match="fake_weight is -1"):
-        gan.Consistency(augment=gan.DifferentiableAugmentation(), fake_weight=-1)
+        gan.ConsistencyPenalty(augment=gan.DifferentiableAugmentation(), fake_weight=-1)
     with pytest.raises(ValueError, match=r"real has shape \(6, 3, 2\), but fake \(5, 3, 2\)"):
         gan.GradientPenalty()(linear, X, FAKE[:5], jax.random.key(7), STEP)

@@ -159,7 +159,7 @@ def test_the_command_line_takes_the_options_of_the_prior():
 
 @pytest.fixture(scope="module")
 def learned():
-    model = latent.LatentModel(autoencoder=QUANTIZED, prior=vae.Categorical(num_values=3))
+    model = latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=3))
     x = jax.random.bernoulli(jax.random.key(0), 0.5, (6, 5)).astype(jnp.float32)
     variables = model.init(jax.random.key(1), {"x": x})
     logits = jax.random.normal(jax.random.key(2), (2, 3))
@@ -212,7 +212,7 @@ def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
 
 def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 4 values; make the two equal"):
-        latent.LatentModel(autoencoder=QUANTIZED, prior=vae.Categorical(num_values=4))
+        latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=4))
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 5 values"):
         latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), levels=5))
     with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):

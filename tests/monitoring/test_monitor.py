@@ -98,9 +98,8 @@ class Game:
     generator_gradient: float = 1.0
 
     def diagnose(self, variables, key, batch):
-        return {
-            name: jnp.float32(getattr(self, name)) for name in ("coverage", "discriminator_std", "generator_gradient")
-        }
+        names = ("coverage", "discriminator_std", "generator_gradient")
+        return {name: jnp.float32(getattr(self, name)) for name in names}
 
 
 @final

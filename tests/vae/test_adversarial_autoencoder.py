@@ -1,4 +1,4 @@
-"""The adversarial autoencoder with linear networks, where codes, losses and optimal adversaries are known."""
+"""The adversarial autoencoder with linear networks, whose codes, losses and optimal discriminators are known."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ LOG_VAR = np.array([-1.0, 0.4])
 
 
 class HalfSquare:
-    """A discriminator without parameters."""
+    """Discriminator z₁² / 2, without parameters."""
 
     def init(self, key, z):
         return {}
@@ -49,13 +49,13 @@ STYLE = model(num_classes=3, label_to="decoder")
 PLACED = model(num_classes=3, label_to="discriminator", prior=PETALS)
 
 
-def variables_of(which):
-    """Weights set by hand, for the networks of that model."""
+def variables_of(autoencoder):
+    """Weights set by hand for the networks of a model."""
     encoding, bias = (ENCODING, np.zeros(2))
-    if which.code == "gaussian":
+    if autoencoder.code == "gaussian":
         encoding, bias = np.concatenate([ENCODING, np.zeros((3, 2))], axis=1), np.concatenate([bias, LOG_VAR])
-    decoding = np.concatenate([DECODING, LABEL_OUTPUTS]) if which.label_to == "decoder" else DECODING
-    direction = np.concatenate([DIRECTION, LABEL_LOGITS]) if which.label_to == "discriminator" else DIRECTION
+    decoding = np.concatenate([DECODING, LABEL_OUTPUTS]) if autoencoder.label_to == "decoder" else DECODING
+    direction = np.concatenate([DIRECTION, LABEL_LOGITS]) if autoencoder.label_to == "discriminator" else DIRECTION
     kernels = {"encoder": (encoding, bias), "decoder": (decoding, np.zeros(3)), "discriminator": (direction, [0.2])}
     params = {name: {"Dense_0": {"kernel": jnp.float32(k), "bias": jnp.float32(b)}} for name, (k, b) in kernels.items()}
     return Variables(params, {"encoder": {}, "decoder": {}, "discriminator": {}})
@@ -71,9 +71,9 @@ def repeated(batch, times):
     return {name: jnp.tile(value, (times, *[1] * (value.ndim - 1))) for name, value in batch.items()}
 
 
-def loss_of(which, name, batch, seed=0):
-    (objective,) = (o for o in which.objectives() if o.name == name)
-    value, (_, metrics) = jax.jit(objective.loss)(*variables_of(which), jax.random.key(seed), batch, 0)
+def loss_of(autoencoder, name, batch, seed=0):
+    (objective,) = (o for o in autoencoder.objectives() if o.name == name)
+    value, (_, metrics) = jax.jit(objective.loss)(*variables_of(autoencoder), jax.random.key(seed), batch, 0)
     return float(value), metrics
 
 
@@ -87,7 +87,7 @@ def expected_softplus(mean, scale, sign):
 
 
 class TestLosses:
-    """Against NumPy with weights set by hand."""
+    """Losses agree with NumPy for weights set by hand."""
 
     def test_reconstruction_is_the_mean_log_likelihood(self, batch):
         x = np.asarray(batch["x"])
@@ -102,7 +102,7 @@ class TestLosses:
         loss, _ = loss_of(NOISY, "reconstruction", repeated(batch, 5_000))
         np.testing.assert_allclose(-loss, log_prob - spread, atol=0.2)
 
-    def test_discriminator_tells_draws_of_the_prior_from_codes(self, batch):
+    def test_discriminator_loss_is_the_cross_entropy_of_prior_and_codes(self, batch):
         logits = np.asarray(batch["x"]) @ ENCODING @ DIRECTION + 0.2
         expected = expected_softplus(0.2, np.linalg.norm(DIRECTION), -1) + softplus(logits).mean()
         loss, metrics = loss_of(PLAIN, "discriminator", repeated(batch, 5_000))
@@ -110,27 +110,27 @@ class TestLosses:
         right = 0.5 * stats.norm.cdf(0.2 / np.linalg.norm(DIRECTION)) + 0.5 * (logits < 0).mean()
         np.testing.assert_allclose(metrics["accuracy"], right, atol=0.01)
 
-    def test_gradient_penalty_is_half_the_squared_slopes_at_draws_and_codes(self, batch):
-        """A linear discriminator has the same slope everywhere; one of z₁² / 2 has z₁, whose square is 1 on average."""
+    def test_gradient_penalty_is_half_the_squared_gradient_at_prior_samples_and_codes(self, batch):
+        """A linear discriminator has a constant gradient; that of z₁² / 2 is z₁, with mean square 1."""
         plain, _ = loss_of(PLAIN, "discriminator", batch)
         penalized, _ = loss_of(model(gradient_penalty=0.6), "discriminator", batch)
         np.testing.assert_allclose(penalized - plain, 0.6 * (DIRECTION**2).sum(), rtol=1e-5)
         curved = [model(discriminator=HalfSquare(), gradient_penalty=gamma) for gamma in (0.0, 0.6)]
-        plain, penalized = (loss_of(which, "discriminator", repeated(batch, 5_000))[0] for which in curved)
+        plain, penalized = (loss_of(autoencoder, "discriminator", repeated(batch, 5_000))[0] for autoencoder in curved)
         codes = np.asarray(batch["x"]) @ ENCODING
         np.testing.assert_allclose(penalized - plain, 0.3 * (1 + np.mean(codes[:, 0] ** 2)), atol=0.01)
 
-    @pytest.mark.parametrize("which", [PLAIN, NOISY], ids=["deterministic", "gaussian"])
-    def test_regularizer_is_non_saturating(self, batch, which):
+    @pytest.mark.parametrize("autoencoder", [PLAIN, NOISY], ids=["deterministic", "gaussian"])
+    def test_regularizer_is_non_saturating(self, batch, autoencoder):
         logits = (np.asarray(batch["x"]) @ ENCODING @ DIRECTION + 0.2)[:, 0]
-        scale = np.sqrt((np.exp(LOG_VAR) * DIRECTION[:, 0] ** 2).sum()) if which is NOISY else 0.0
+        scale = np.sqrt((np.exp(LOG_VAR) * DIRECTION[:, 0] ** 2).sum()) if autoencoder is NOISY else 0.0
         expected = np.mean([expected_softplus(logit, scale, -1) for logit in logits])
-        loss, _ = loss_of(which, "regularizer", repeated(batch, 5_000 if which is NOISY else 1))
-        np.testing.assert_allclose(loss, expected, atol=0.02 if which is NOISY else 1e-5)
+        loss, _ = loss_of(autoencoder, "regularizer", repeated(batch, 5_000 if autoencoder is NOISY else 1))
+        np.testing.assert_allclose(loss, expected, atol=0.02 if autoencoder is NOISY else 1e-5)
 
 
 class TestLabels:
-    """The one-hot label reaches the network that it is for, and no other."""
+    """Only one network takes the one-hot label."""
 
     def test_the_decoder_takes_them(self, batch):
         variables, x, label = variables_of(STYLE), batch["x"], batch["label"]
@@ -145,12 +145,12 @@ class TestLabels:
         for name in ("discriminator", "regularizer"):
             assert loss_of(STYLE, name, batch) == loss_of(PLAIN, name, batch)
 
-    def test_samples_of_a_class_have_its_outputs_and_the_whole_prior(self):
+    def test_samples_of_a_class_come_from_the_whole_prior(self):
         means = STYLE.sample(variables_of(STYLE), jax.random.key(0), 4_000, label=2, mean=True)
         np.testing.assert_allclose(means.mean(0), LABEL_OUTPUTS[2], atol=0.15)
         np.testing.assert_allclose(np.cov(means.T), DECODING.T @ DECODING, atol=0.35)
 
-    def test_the_discriminator_takes_them_with_the_prior_of_their_class(self, batch):
+    def test_the_discriminator_takes_them_with_the_class_of_the_prior(self, batch):
         label = np.asarray(batch["label"])
         angle = 2 * np.pi * label / 3
         centres = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=-1) @ DIRECTION + LABEL_LOGITS[label] + 0.2
@@ -161,7 +161,7 @@ class TestLabels:
         loss, _ = loss_of(PLACED, "regularizer", batch)
         np.testing.assert_allclose(loss, softplus(-logits).mean(), rtol=1e-5)
 
-    def test_samples_come_from_the_place_of_their_class(self):
+    def test_samples_come_from_the_class_of_the_prior(self):
         variables = variables_of(PLACED)
         x = PLACED.sample(variables, jax.random.key(0), 200, label=1, mean=True)
         centre = 3 * np.array([np.cos(2 * np.pi / 3), np.sin(2 * np.pi / 3)]) @ DECODING
@@ -169,16 +169,16 @@ class TestLabels:
         of_all = PLACED.sample(variables, jax.random.key(1), 3_000, mean=True)  # no label: all petals
         np.testing.assert_allclose(of_all.mean(0), 0.0, atol=0.3)
 
-    def test_codes_know_no_label(self, batch):
-        for which in (STYLE, PLACED):
-            code = which.encode(variables_of(which), batch["x"], label=batch["label"])
+    def test_codes_do_not_depend_on_the_label(self, batch):
+        for autoencoder in (STYLE, PLACED):
+            code = autoencoder.encode(variables_of(autoencoder), batch["x"], label=batch["label"])
             np.testing.assert_allclose(code, np.asarray(batch["x"]) @ ENCODING, atol=1e-5)
 
 
 class TestLatents:
-    """Codes, and draws of prior and posterior."""
+    """Codes, and samples of prior and posterior."""
 
-    def test_draws_of_the_posterior_have_its_moments(self, batch):
+    def test_posterior_samples_have_its_moments(self, batch):
         x = jnp.tile(batch["x"][:1], (20_000, 1))
         mean = np.asarray(batch["x"][0]) @ ENCODING
         z = NOISY.sample_posterior(variables_of(NOISY), jax.random.key(0), x)
@@ -186,19 +186,19 @@ class TestLatents:
         np.testing.assert_allclose(np.cov(z.T), np.diag(np.exp(LOG_VAR)), atol=0.05)
         np.testing.assert_allclose(NOISY.encode(variables_of(NOISY), x)[0], mean, atol=1e-5)
 
-    def test_a_deterministic_code_is_its_own_draw(self, batch):
+    def test_a_deterministic_code_is_its_own_sample(self, batch):
         variables, x = variables_of(PLAIN), batch["x"]
         z = PLAIN.sample_posterior(variables, jax.random.key(0), x)
         np.testing.assert_array_equal(z, PLAIN.encode(variables, x))
         np.testing.assert_allclose(z, np.asarray(x) @ ENCODING, atol=1e-5)
 
-    def test_samples_are_decoded_draws_of_the_prior(self):
+    def test_samples_are_decoded_prior_samples(self):
         x = PLAIN.sample(variables_of(PLAIN), jax.random.key(0), 20_000)
         np.testing.assert_allclose(np.cov(x.T), DECODING.T @ DECODING + np.eye(3), atol=0.2)
         z = PLACED.sample_prior(variables_of(PLACED), jax.random.key(1), 3_000)
         np.testing.assert_allclose(np.linalg.norm(z, axis=1).mean(), 3.0, atol=0.02)
 
-    def test_has_the_capabilities_that_it_can_keep(self):
+    def test_capabilities(self):
         assert isinstance(PLAIN, GenerativeModel)
         for name in ("Encodes", "Decodes", "Reconstructs", "HasLatentVariables", "HasConditions"):
             assert isinstance(PLAIN, getattr(capabilities, name))
@@ -207,7 +207,7 @@ class TestLatents:
 
 
 class Traced:
-    """A network that may be traced but never run."""
+    """Network that may be traced but not run."""
 
     def __init__(self, net):
         self.net = net
@@ -222,7 +222,7 @@ class Traced:
 
 
 class TestErrors:
-    """One line with the value, the limit and the cure, before anything compiles."""
+    """Messages state value, limit and cure, before compilation."""
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -233,16 +233,16 @@ class TestErrors:
                 "label_to is 'encoder', but must be 'decoder', 'discriminator'",
             ),
             ({"gradient_penalty": -1.0}, "gradient_penalty is -1.0, but must be at least 0"),
-            ({"num_classes": 3}, "num_classes is 3 and label_to is None, but labels need both; give both"),
+            ({"num_classes": 3}, "num_classes is 3 and label_to is None, but labels need both; set both"),
             ({"label_to": "decoder"}, "num_classes is None and label_to is 'decoder', but labels need both"),
             ({"num_classes": 0, "label_to": "decoder"}, "num_classes is 0, but must be at least 1"),
             (
                 {"num_classes": 3, "label_to": "discriminator"},
-                r"num_classes is 3, but StandardNormal\(dim=2\) has None; give the discriminator a prior with as many",
+                r"num_classes is 3, but StandardNormal\(dim=2\) has None; use a prior with as many classes",
             ),
             (
                 {"num_classes": 3, "label_to": "discriminator", "prior": SwissRoll(num_classes=4)},
-                r"num_classes is 3, but SwissRoll\(.*\) has 4; give the discriminator a prior",
+                r"num_classes is 3, but SwissRoll\(.*\) has 4; use a prior with as many classes",
             ),
         ],
     )
@@ -270,8 +270,8 @@ class TestErrors:
         ],
     )
     def test_networks_that_do_not_fit(self, batch, changes, message):
-        which = model(**changes)
-        traced = {name: Traced(getattr(which, name)) for name in ("encoder", "decoder", "discriminator")}
+        autoencoder = model(**changes)
+        traced = {name: Traced(getattr(autoencoder, name)) for name in ("encoder", "decoder", "discriminator")}
         with pytest.raises(ValueError, match=message):
             model(**(changes | traced)).init(jax.random.key(0), batch)
 
@@ -287,7 +287,7 @@ class TestErrors:
             PLAIN.init(jax.random.key(0), {"x": batch["x"][:, 0]})
 
 
-def test_batch_statistics_move_with_their_own_part():
+def test_objectives_update_the_batch_statistics_of_their_own_parts():
     import flax.linen as nn
 
     class Normalized(nn.Module):
@@ -297,10 +297,14 @@ def test_batch_statistics_move_with_their_own_part():
         def __call__(self, x, train=False):
             return nn.Dense(self.features)(nn.BatchNorm(use_running_average=not train)(x))
 
-    which = model(encoder=Normalized(2), decoder=Normalized(3), discriminator=Normalized(1), likelihood=Bernoulli())
+    autoencoder = model(
+        encoder=Normalized(2), decoder=Normalized(3), discriminator=Normalized(1), likelihood=Bernoulli()
+    )
     batch = {"x": jax.random.bernoulli(jax.random.key(0), 0.3, (8, 3)).astype(jnp.float32)}
-    params, state = which.init(jax.random.key(1), batch)
-    for objective in which.objectives():
-        _, (moved, _) = jax.jit(objective.loss)(params, state, jax.random.key(2), batch, jnp.int32(0))
-        changed = {part for part in state if not jax.tree.all(jax.tree.map(jnp.array_equal, state[part], moved[part]))}
+    params, state = autoencoder.init(jax.random.key(1), batch)
+    for objective in autoencoder.objectives():
+        _, (new_state, _) = jax.jit(objective.loss)(params, state, jax.random.key(2), batch, jnp.int32(0))
+        changed = {
+            part for part in state if not jax.tree.all(jax.tree.map(jnp.array_equal, state[part], new_state[part]))
+        }
         assert changed == set(objective.wrt)

@@ -1,8 +1,8 @@
-"""Adversarial variational Bayes where the optimal discriminator is known, and on a posterior that is no Gaussian.
+"""Adversarial variational Bayes with a known optimal discriminator, and with a non-Gaussian posterior.
 
-With a Gaussian encoder and T = log q − log r in closed form the estimate is the evidence lower bound. In two dimensions
-with |z| observed under noise, the posterior is a ring, of another radius for each observation; how far draws are from
-it is told by its density, and by the distances of draws to their neighbours, however thin what they make is.
+With a Gaussian encoder and T = log q − log r in closed form, the estimate is the evidence lower bound. If |z| is
+observed with noise in two dimensions, the posterior is a ring whose radius depends on the observation. The KL
+divergence of samples from it is estimated from its density and the samples' nearest neighbours.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ OFFSET = np.array([0.2, -1.0, 0.5])
 SCALE = 0.5
 
 
-class Linear:
-    """Fixed maps that initialize and apply like a network; with parameters where these are given."""
+class Function:
+    """A function with the interface of a network, and optional parameters."""
 
     def __init__(self, function, params=None):
         self.function, self.params = function, params or {}
@@ -56,22 +56,22 @@ def optimal_against_the_prior(params, latent, x):
     return jnp.sum(log_ratio, axis=-1, keepdims=True) + 0.0 * params["unused"]
 
 
-def guesses(params, latent, x):
-    """T* against the Gaussian of q's own moments, which q is."""
+def zero_logits(params, latent, x):
+    """T* under adaptive contrast: q is the Gaussian with its own moments."""
     return jnp.zeros((len(x), 1)) + 0.0 * params["unused"]
 
 
 def model_of(adaptive_contrast):
-    discriminator = guesses if adaptive_contrast else optimal_against_the_prior
-    return vae.AVB(
+    discriminator = zero_logits if adaptive_contrast else optimal_against_the_prior
+    return vae.AdversarialVariationalBayes(
         latent_dim=2,
         noise_dim=2,
-        encoder=Linear(encode, ENCODER),
-        decoder=Linear(
+        encoder=Function(encode, ENCODER),
+        decoder=Function(
             lambda params, z: z @ params["kernel"].T + params["bias"][None],
             {"kernel": jnp.float32(LOADINGS), "bias": jnp.float32(OFFSET)},
         ),
-        discriminator=Linear(discriminator, {"unused": jnp.zeros(())}),
+        discriminator=Function(discriminator, {"unused": jnp.zeros(())}),
         likelihood=ops.Gaussian(log_scale=float(np.log(SCALE))),
         adaptive_contrast=adaptive_contrast,
         num_contrast_samples=400,
@@ -84,7 +84,7 @@ def x():
 
 
 def exact_elbo(params, x):
-    """Reconstruction and divergence of a Gaussian posterior under a linear decoder, in closed form."""
+    """ELBO of a Gaussian posterior and a linear decoder, in closed form."""
     mean, log_scale = posterior_of(params, x)
     residual = x - mean @ jnp.float32(LOADINGS.T) - jnp.float32(OFFSET)[None]
     spread = jnp.exp(2 * log_scale) @ jnp.float32(np.sum(LOADINGS**2, axis=0))
@@ -113,8 +113,8 @@ def test_with_the_optimal_discriminator_it_is_the_evidence_lower_bound(x, adapti
 
 
 def test_the_discriminator_learns_the_log_ratio(x):
-    """Its loss falls towards a = 1 and rises from there, for logits a T*."""
-    scaled = Linear(lambda params, z, x: params["a"] * optimal_against_the_prior({"unused": 0.0}, z, x))
+    """With logits a T*, the loss is minimal at a = 1."""
+    scaled = Function(lambda params, z, x: params["a"] * optimal_against_the_prior({"unused": 0.0}, z, x))
     model = dataclasses.replace(model_of(adaptive_contrast=False), discriminator=scaled)
     encoder, batch = {"encoder": ENCODER}, {"x": jnp.tile(x, (2_000, 1))}
 
@@ -126,9 +126,9 @@ def test_the_discriminator_learns_the_log_ratio(x):
     np.testing.assert_allclose(slope[1], 0.0, atol=0.005)
 
 
-def test_latents_are_standardized_by_moments_of_other_draws_which_are_constants(x):
-    """Then (z - m) / √v is √(1 + 1/n) times a Student t of n - 1 degrees of freedom, for a Gaussian q and n draws."""
-    n, squares = 12, Linear(lambda params, u, x: params["a"] * jnp.sum(u**2, axis=-1, keepdims=True))
+def test_latents_are_standardized_by_constant_moments_of_separate_samples(x):
+    """For a Gaussian q and n samples, (z - m) / √v is √(1 + 1/n) times Student's t with n - 1 degrees of freedom."""
+    n, squares = 12, Function(lambda params, u, x: params["a"] * jnp.sum(u**2, axis=-1, keepdims=True))
     model = dataclasses.replace(model_of(adaptive_contrast=True), discriminator=squares, num_contrast_samples=n)
     decoder = {"kernel": jnp.float32(LOADINGS), "bias": jnp.float32(OFFSET)}
     batch = {"x": jnp.tile(x, (2_000, 1))}
@@ -144,18 +144,18 @@ def test_latents_are_standardized_by_moments_of_other_draws_which_are_constants(
     at = jnp.float32(0.0), ENCODER["log_scale"]
     square = (1 + 1 / n) * (n - 1) / (n - 3)
     slope = jax.jit(jax.grad(loss_of(model.elbo_loss)))
-    np.testing.assert_allclose(slope(*at), 2 * square, atol=0.1)  # of E[T], two dimensions
+    np.testing.assert_allclose(slope(*at), 2 * square, atol=0.1)  # gradient of E[T] in two dimensions
     np.testing.assert_allclose(jax.jit(jax.grad(loss_of(model.discriminator_loss)))(*at), 1 - square, atol=0.05)
     mixed = jax.jit(jax.jacfwd(jax.grad(loss_of(model.elbo_loss)), argnums=1))(*at)
-    np.testing.assert_allclose(mixed, 2 * (n - 1) / (n - 3), atol=0.15)  # zero, if m and v followed the encoder
+    np.testing.assert_allclose(mixed, 2 * (n - 1) / (n - 3), atol=0.15)  # zero if m and v had gradients
 
 
-def test_the_discriminator_of_equals_guesses(x):
+def test_a_zero_logit_gives_the_loss_of_chance(x):
     model = model_of(adaptive_contrast=True)
     variables = model.init(jax.random.key(0), {"x": x})
     loss, (_, metrics) = jax.jit(model.discriminator_loss)(*variables, jax.random.key(1), {"x": x}, 0)
     np.testing.assert_allclose(loss, 2 * np.log(2), rtol=1e-6)
-    assert metrics["accuracy"] == 0  # a logit of zero is on neither side
+    assert metrics["accuracy"] == 0  # a logit of zero is neither positive nor negative
 
 
 def test_importance_weights_of_the_fitted_gaussian_give_log_p(x):
@@ -193,7 +193,7 @@ def test_fields(changes, message):
 )
 def test_networks_that_do_not_fit(changes, message):
     networks = {"encoder": nets.MLP((2,)), "decoder": nets.MLP((5,)), "discriminator": nets.MLP((1,))} | changes
-    model = vae.AVB(latent_dim=2, noise_dim=3, likelihood=ops.Bernoulli(), **networks)
+    model = vae.AdversarialVariationalBayes(latent_dim=2, noise_dim=3, likelihood=ops.Bernoulli(), **networks)
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), {"x": jnp.zeros((4, 5))})
 
@@ -203,7 +203,7 @@ NUM_DRAWS = 200_000
 
 
 def ring_log_prob(z, x):
-    """Log p(z | x) where x is |z| with noise, normalized by quadrature."""
+    """Log p(z | x) for x = |z| plus noise, normalized by quadrature."""
 
     def log_joint(radius):
         return -0.5 * radius**2 - 0.5 * ((x - radius) / NOISE) ** 2
@@ -213,20 +213,20 @@ def ring_log_prob(z, x):
 
 
 def divergence(draws, x, neighbour=4):
-    """KL(q ‖ p(· | x)) in nats from draws of q.
+    """KL(q ‖ p(· | x)) in nats from samples of q.
 
-    The entropy is that of Kozachenko and Leonenko, whose neighbourhoods are as small as the draws allow: smoothing over
-    any one width would take a thinner q for nearer.
+    The entropy is the nearest-neighbour estimate of Kozachenko and Leonenko, because a kernel estimate of fixed width
+    would overestimate the entropy of a thinner q.
     """
     size, dim = draws.shape
-    distance = spatial.cKDTree(draws).query(draws, neighbour + 1)[0][:, -1]  # the nearest is the draw itself
+    distance = spatial.cKDTree(draws).query(draws, neighbour + 1)[0][:, -1]  # the nearest is the sample itself
     log_ball = 0.5 * dim * np.log(np.pi) - special.gammaln(0.5 * dim + 1)
     entropy = special.digamma(size) - special.digamma(neighbour) + log_ball + dim * np.log(distance).mean()
     return -entropy - ring_log_prob(draws, x).mean()
 
 
 def best_gaussian(x):
-    """The least KL(q ‖ p(· | x)) of any Gaussian, with any covariance, and its mean and factor of the covariance."""
+    """Minimum of KL(q ‖ p(· | x)) over all Gaussians q, with the mean and covariance factor of the minimizer."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     nodes = np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
     weights = np.outer(weights, weights).ravel() / weights.sum() ** 2
@@ -240,21 +240,20 @@ def best_gaussian(x):
         return -entropy - weights @ ring_log_prob(mean + nodes @ factor.T, x)
 
     starts = ([0.0, 0.0, 0.0, 0.0, 0.0], [x, 0.0, -1.2, 0.0, 0.0], [0.7 * x, 0.7 * x, -1.0, -1.0, 0.0])
-    best = min((optimize.minimize(kl, start, method="Nelder-Mead") for start in starts), key=lambda found: found.fun)
+    best = min((optimize.minimize(kl, start, method="Nelder-Mead") for start in starts), key=lambda result: result.fun)
     return best.fun, *gaussian(best.x)
 
 
 @pytest.mark.parametrize("x", OBSERVED)
-def test_the_measure_of_divergence_is_right_for_the_best_gaussian(x):
-    """Draws tell of it what quadrature does."""
+def test_the_divergence_estimate_agrees_with_quadrature_for_the_best_gaussian(x):
     expected, mean, factor = best_gaussian(x)
     draws = mean + np.random.default_rng(0).normal(size=(NUM_DRAWS, 2)) @ factor.T
     np.testing.assert_allclose(divergence(draws, x), expected, atol=0.02)
 
 
 @pytest.mark.parametrize(("scale", "about"), [(0.09, 0.698), (0.03, 1.751)])
-def test_the_measure_of_divergence_is_right_for_a_thin_ring(scale, about):
-    """One of radius 1.4 and a thickness far below the posterior's, whose divergence has one dimension."""
+def test_the_divergence_estimate_is_right_for_a_thin_ring(scale, about):
+    """A ring of radius 1.4, much thinner than the posterior, whose divergence is a one-dimensional integral."""
     rng = np.random.default_rng(0)
     radius, angle = rng.normal(1.4, scale, NUM_DRAWS), rng.uniform(0, 2 * np.pi, NUM_DRAWS)
     draws = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -269,11 +268,11 @@ def test_the_measure_of_divergence_is_right_for_a_thin_ring(scale, about):
 
 
 @pytest.mark.slow
-def test_posteriors_on_rings_are_nearer_than_half_of_the_best_gaussian():
-    radius = Linear(
+def test_ring_posteriors_have_less_than_half_the_kl_of_the_best_gaussian():
+    radius = Function(
         lambda params, z: jnp.linalg.norm(z, axis=-1, keepdims=True) + 0.0 * params["unused"], {"unused": jnp.zeros(())}
     )
-    model = vae.AVB(
+    model = vae.AdversarialVariationalBayes(
         latent_dim=2,
         noise_dim=4,
         encoder=nets.MLP((128, 128, 2), activation=jax.nn.relu),
@@ -299,7 +298,7 @@ def test_posteriors_on_rings_are_nearer_than_half_of_the_best_gaussian():
     variables = train(jax.random.key(0)).variables
     for x in OBSERVED:
         draws = model.sample_posterior(variables, jax.random.key(1), jnp.full((NUM_DRAWS, 1), x))
-        reached, gaussian = divergence(np.float64(draws), x), best_gaussian(x)[0]
-        print(f"x = {x}: KL of the implicit posterior {reached:.3f}, of the best Gaussian {gaussian:.3f} nats")
+        implicit, gaussian = divergence(np.float64(draws), x), best_gaussian(x)[0]
+        print(f"x = {x}: KL of the implicit posterior {implicit:.3f}, of the best Gaussian {gaussian:.3f} nats")
         assert gaussian > 0.5
-        assert reached < 0.5 * gaussian
+        assert implicit < 0.5 * gaussian

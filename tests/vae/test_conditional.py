@@ -1,4 +1,4 @@
-"""Label-conditional models: every answer is read off weights set by hand."""
+"""Label-conditional models with weights set by hand, so that all results are known."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ from scipy import stats
 from genjax import capabilities, latent, nets, ops, vae
 from genjax.core import Variables
 
-TEMPLATES = np.array([[-3.0, 0.0, 3.0], [2.0, -1.0, 0.5]])  # the decoder's outputs by class, whatever the latent
-MEANS = np.array([[1.0, -2.0], [0.0, 0.5]])  # the encoder's, whatever x
+TEMPLATES = np.array([[-3.0, 0.0, 3.0], [2.0, -1.0, 0.5]])  # outputs of the decoder by class, for any latent
+MEANS = np.array([[1.0, -2.0], [0.0, 0.5]])  # means of the encoder by class, for any x
 MODEL = vae.VAE(
     latent_dim=2,
     encoder=nets.MLP((4,)),
@@ -34,20 +34,20 @@ def variables():
     return Variables({"encoder": layer(encoder), "decoder": layer(decoder)}, {"encoder": {}, "decoder": {}})
 
 
-def test_init_makes_what_the_label_needs(variables):
-    made = MODEL.init(jax.random.key(0), {"x": X, "label": LABEL})
-    assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, variables)
+def test_init_includes_the_label(variables):
+    initialized = MODEL.init(jax.random.key(0), {"x": X, "label": LABEL})
+    assert jax.tree.map(jnp.shape, initialized) == jax.tree.map(jnp.shape, variables)
     assert isinstance(MODEL, capabilities.HasConditions)
 
 
 def test_every_method_follows_the_label(variables):
-    of_rows = TEMPLATES[np.asarray(LABEL)]
+    expected = TEMPLATES[np.asarray(LABEL)]
     code = jnp.zeros((4, 2))
-    np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(0), 4, label=LABEL, mean=True), of_rows)
+    np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(0), 4, label=LABEL, mean=True), expected)
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(0), 4, label=1, mean=True), TEMPLATES[[1] * 4])
-    np.testing.assert_allclose(MODEL.decode(variables, code, label=LABEL), of_rows)
-    np.testing.assert_allclose(MODEL.reconstruct(variables, jax.random.key(0), X, label=LABEL), of_rows)
-    np.testing.assert_allclose(latent.interpolate(MODEL, variables, X, X, 2, label=LABEL)[:, 1], of_rows)
+    np.testing.assert_allclose(MODEL.decode(variables, code, label=LABEL), expected)
+    np.testing.assert_allclose(MODEL.reconstruct(variables, jax.random.key(0), X, label=LABEL), expected)
+    np.testing.assert_allclose(latent.interpolate(MODEL, variables, X, X, 2, label=LABEL)[:, 1], expected)
     np.testing.assert_allclose(MODEL.encode(variables, X, label=LABEL), MEANS[np.asarray(LABEL)])
 
 
@@ -62,7 +62,7 @@ def test_loss_and_likelihoods_follow_the_label(variables):
     np.testing.assert_allclose(estimate, log_prob, atol=0.25)
 
 
-def test_an_unconditional_model_ignores_labels_in_batches_but_takes_none():
+def test_an_unconditional_model_ignores_labels_in_batches_and_rejects_them_as_arguments():
     model = vae.VAE(
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((3,)), likelihood=ops.Gaussian(log_scale=0.0)
     )
@@ -72,7 +72,7 @@ def test_an_unconditional_model_ignores_labels_in_batches_but_takes_none():
 
 
 def test_labels_are_checked(variables):
-    key = jax.random.key(0)  # survives: refusals come before any use of it
+    key = jax.random.key(0)  # unused, because errors are raised first
     with pytest.raises(ValueError, match=r"label is None, but this model has num_classes=2; give label=0"):
         MODEL.sample(variables, key, 4)
     with pytest.raises(ValueError, match=r"the batch has \['x'\], but num_classes=2 needs 'label'"):

@@ -9,7 +9,7 @@ from genjax import latent, nets, ops, vae
 
 
 class Traced:
-    """A network that may be traced but never run."""
+    """Network that may be traced but not run."""
 
     def __init__(self, net):
         self.net = net

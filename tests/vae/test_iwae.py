@@ -1,4 +1,4 @@
-"""The importance-weighted bound where log p(x) is known, and its two gradients, which agree in expectation.
+"""The importance-weighted bound of models with known log p(x), and its two gradients, equal in expectation.
 
 Two linear layers: x = W₁ z₁ + b + σ ε, z₁ = W₂ z₂ + τ ε', so that x ~ N(b, W₁ (W₂ W₂ᵀ + τ² I) W₁ᵀ + σ² I).
 """
@@ -41,7 +41,7 @@ def gaussian_layer(kernel, log_var):
 
 @pytest.fixture(scope="module")
 def models():
-    """Models of one and two layers, encoders far from exact, and the covariance of x under each."""
+    """Models of one and two layers with inaccurate encoders, and the covariance of x under each."""
     first = gaussian_layer(0.4 * W1, np.log(0.5))
     below = dense(W1.T, OFFSET)
     one = Variables({"encoders": (first,), "decoders": (below,)}, {})
@@ -65,7 +65,7 @@ def log_prob(x, covariance):
 
 
 @pytest.mark.parametrize("layers", ["one", "two"])
-def test_the_training_bound_rises_with_k_and_stays_below_log_p(models, x, layers):
+def test_the_training_bound_increases_with_k_and_stays_below_log_p(models, x, layers):
     model, variables, covariance = models[layers]
     exact = log_prob(x, covariance).mean()
     repeated = {"x": jnp.tile(x, (200, 1))}
@@ -92,7 +92,7 @@ def test_importance_weights_are_unbiased(models, x, layers):
 
 
 @pytest.mark.parametrize("layers", ["one", "two"])
-def test_at_one_draw_the_loss_is_the_evidence_lower_bound(models, x, layers):
+def test_with_one_sample_the_loss_is_the_evidence_lower_bound(models, x, layers):
     model, variables, _ = models[layers]
     model = dataclasses.replace(model, num_importance_samples=1)
     repeated = {"x": jnp.tile(x, (2_000, 1))}
@@ -103,7 +103,7 @@ def test_at_one_draw_the_loss_is_the_evidence_lower_bound(models, x, layers):
 
 
 @pytest.mark.parametrize("layers", ["one", "two"])
-def test_both_gradients_have_the_same_expectation_and_the_second_less_noise(models, x, layers):
+def test_both_gradients_have_equal_expectations_and_the_second_less_variance(models, x, layers):
     model, variables, _ = models[layers]
     num_draws = 20_000
     batch = {"x": jnp.tile(x[:1], (50, 1))}
@@ -115,7 +115,7 @@ def test_both_gradients_have_the_same_expectation_and_the_second_less_noise(mode
 
         return tuple(gradient(kind) for kind in ("reparameterized", "doubly_reparameterized"))
 
-    with jax.debug_key_reuse(False):  # both gradients are to see the same draws
+    with jax.debug_key_reuse(False):  # both gradients use the same samples
         plain, double = jax.jit(jax.vmap(gradients))(jax.random.split(jax.random.key(5), num_draws // 50))
     for (path, one), two in zip(jax.tree_util.tree_leaves_with_path(plain), jax.tree.leaves(double), strict=True):
         a, b = np.float64(one).reshape(len(one), -1), np.float64(two).reshape(len(two), -1)
@@ -128,7 +128,7 @@ def test_both_gradients_have_the_same_expectation_and_the_second_less_noise(mode
 
 
 def test_with_exact_posterior_the_doubly_reparameterized_gradient_vanishes():
-    """Every draw then weighs the same, log w = log p(x), and no draw asks the encoder to move."""
+    """All samples have log w = log p(x), so the encoder's gradient is zero for every sample."""
     precision = W1.T @ W1 + SIGMA**2 * np.eye(2)
     assert precision[0, 1] == pytest.approx(0)
     weight = W1 @ np.linalg.inv(precision)
@@ -136,14 +136,14 @@ def test_with_exact_posterior_the_doubly_reparameterized_gradient_vanishes():
     encoder = dense(np.concatenate([weight, 0 * weight], axis=1), np.concatenate([-OFFSET @ weight, log_var]))
     params = {"encoders": (encoder,), "decoders": (dense(W1.T, OFFSET),)}
     batch = {"x": jax.random.normal(jax.random.key(0), (16, 3))}
-    for kind, silent in (("doubly_reparameterized", True), ("reparameterized", False)):
+    for kind, vanishes in (("doubly_reparameterized", True), ("reparameterized", False)):
         model = dataclasses.replace(ONE, gradient=kind)
         gradient = jax.grad(lambda p: model.loss(p, {}, jax.random.key(1), batch, 0)[0])(params)  # noqa: B023
         largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient["encoders"]))
-        assert (largest < 1e-4) == silent
+        assert (largest < 1e-4) == vanishes
 
 
-def test_two_layers_sample_what_they_score(models):
+def test_samples_of_two_layers_match_the_density(models):
     model, variables, covariance = models["two"]
     samples = np.float64(jax.jit(model.sample, static_argnums=2)(variables, jax.random.key(6), 100_000))
     np.testing.assert_allclose(samples.mean(0), OFFSET, atol=0.02)
@@ -152,7 +152,7 @@ def test_two_layers_sample_what_they_score(models):
     np.testing.assert_allclose(np.cov(np.float64(means).T), covariance - SIGMA**2 * np.eye(3), atol=0.05)
 
 
-def test_codes_are_of_the_top_layer(models, x):
+def test_codes_are_those_of_the_top_layer(models, x):
     model, variables, _ = models["two"]
     np.testing.assert_allclose(model.encode(variables, x), x @ (0.4 * W1) @ (0.3 * W2), rtol=1e-4, atol=1e-5)
     draws = jax.vmap(lambda key: model.sample_posterior(variables, key, x))(jax.random.split(jax.random.key(9), 4_000))
@@ -162,8 +162,8 @@ def test_codes_are_of_the_top_layer(models, x):
     np.testing.assert_allclose(model.decode(variables, latent)[0], W1 @ W2[:, 0] + OFFSET, rtol=1e-5)
 
 
-class Thinned(nn.Module):
-    """Logits of two pixels that do not depend on the latent: 1 each, or 0 and 2 by dropout."""
+class Dropped(nn.Module):
+    """Two logits that do not depend on the latent: 1, or with dropout 0 or 2."""
 
     @nn.compact
     def __call__(self, latent, train: bool = False):
@@ -172,27 +172,27 @@ class Thinned(nn.Module):
 
 
 @pytest.mark.parametrize("gradient", ["reparameterized", "doubly_reparameterized"])
-def test_dropout_thins_the_networks_in_training_alone_and_all_draws_alike(gradient):
+def test_dropout_is_on_only_in_training_and_shared_by_all_samples(gradient):
     model = vae.IWAE(
         latent_dims=(2,),
         encoders=(nets.MLP((4,)),),
-        decoders=(Thinned(),),
+        decoders=(Dropped(),),
         likelihood=ops.Bernoulli(),
         num_importance_samples=8,
         gradient=gradient,
     )
     batch = {"x": jnp.ones((1, 2))}
     variables = model.init(jax.random.key(0), batch)
-    # With an encoder that gives the prior, a weight is the likelihood, which dropout alone moves.
+    # If q is the prior, a weight is the likelihood, which varies only with dropout.
     variables = variables._replace(params=jax.tree.map(jnp.zeros_like, variables.params))
     keys = jax.random.split(jax.random.key(1), 64)
-    _, (_, told) = jax.jit(jax.vmap(lambda key: model.loss(*variables, key, batch, 0)))(keys)
-    dropped, kept = -np.log(2), -np.log1p(np.exp(-2.0))
-    possible = np.array([2 * dropped, dropped + kept, 2 * kept])
-    nearest = np.abs(np.asarray(told["bound"])[:, None] - possible).argmin(1)
-    np.testing.assert_allclose(told["bound"], possible[nearest], rtol=1e-5)
+    _, (_, metrics) = jax.jit(jax.vmap(lambda key: model.loss(*variables, key, batch, 0)))(keys)
+    dropped, scaled = -np.log(2), -np.log1p(np.exp(-2.0))
+    possible = np.array([2 * dropped, dropped + scaled, 2 * scaled])
+    nearest = np.abs(np.asarray(metrics["bound"])[:, None] - possible).argmin(1)
+    np.testing.assert_allclose(metrics["bound"], possible[nearest], rtol=1e-5)
     assert set(nearest) == {0, 1, 2}
-    np.testing.assert_allclose(told["effective_samples"], 8.0, rtol=1e-5)
+    np.testing.assert_allclose(metrics["effective_samples"], 8.0, rtol=1e-5)
     np.testing.assert_allclose(
         model.log_prob_estimate(variables, jax.random.key(2), batch["x"], 4), -2 * np.log1p(np.exp(-1.0)), rtol=1e-5
     )
@@ -202,8 +202,8 @@ def test_dropout_thins_the_networks_in_training_alone_and_all_draws_alike(gradie
     ("changes", "message"),
     [
         ({"num_importance_samples": 0}, "num_importance_samples is 0, but must be at least 1"),
-        ({"latent_dims": ()}, "the number of latent_dims is 0, but must be at least 1"),
-        ({"latent_dims": (2, 3)}, "there are 1 encoders and 1 decoders for 2 latent_dims; give one of each"),
+        ({"latent_dims": ()}, "len\\(latent_dims\\) is 0, but must be at least 1"),
+        ({"latent_dims": (2, 3)}, "there are 1 encoders and 1 decoders, but 2 latent_dims; give one of each"),
         ({"gradient": "score"}, "gradient is 'score', but must be 'reparameterized' or"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The VAE where everything is known: linear networks and a Gaussian likelihood.
+"""The linear VAE with a Gaussian likelihood, whose likelihood and posterior are known in closed form.
 
 The marginal of x = W z + b + σ ε is N(b, W Wᵀ + σ² I), the posterior N(M⁻¹ Wᵀ (x - b), σ² M⁻¹), M = Wᵀ W + σ² I, and
 the best such model of a data set is probabilistic PCA (Michael Tipping & Christopher Bishop, 1999).
@@ -75,7 +75,7 @@ def bound():
     return jax.jit(MODEL.log_prob_lower_bound, static_argnames=("num_samples", "chunk_size"))
 
 
-def test_with_the_exact_posterior_every_draw_gives_log_p(exact, x, log_prob, bound, estimate):
+def test_with_the_exact_posterior_every_sample_gives_log_p(exact, x, log_prob, bound, estimate):
     np.testing.assert_allclose(bound(exact, jax.random.key(2), x), log_prob, atol=1e-4)
     np.testing.assert_allclose(estimate(exact, jax.random.key(3), x, num_samples=5), log_prob, atol=1e-4)
 
@@ -109,19 +109,19 @@ def test_importance_weights_are_unbiased_and_close_the_gap(wrong, x, log_prob, b
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 16])
 def test_chunks_change_nothing(wrong, x, bound, estimate, chunk_size):
-    """Ten draws in chunks of four leave two to mask."""
+    """Ten samples in chunks of four mask two."""
     for method in (estimate, bound):
         whole = method(wrong, jax.random.key(9), x, num_samples=10, chunk_size=10)
         parts = method(wrong, jax.random.key(9), x, num_samples=10, chunk_size=chunk_size)
         np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
 
-def test_one_draw_estimates_what_it_bounds(wrong, x, bound, estimate):
+def test_with_one_sample_bound_and_estimate_are_equal(wrong, x, bound, estimate):
     one = bound(wrong, jax.random.key(10), x, num_samples=1)
     np.testing.assert_allclose(estimate(wrong, jax.random.key(10), x, num_samples=1), one, rtol=1e-6)
 
 
-def test_memory_and_program_do_not_grow_with_the_number_of_draws(wrong, x, estimate):
+def test_memory_and_program_do_not_grow_with_the_number_of_samples(wrong, x, estimate):
     few, many = (estimate.lower(wrong, jax.random.key(0), x, num_samples=n) for n in (100, 5_000))
     assert abs(len(many.as_text()) - len(few.as_text())) < 100
     few, many = (lowered.compile().memory_analysis().temp_size_in_bytes for lowered in (few, many))
@@ -141,7 +141,7 @@ class LinearWithNoise(nn.Module):
 
 
 def test_trained_linear_vae_reaches_probabilistic_pca():
-    """Its exact log-likelihood after training through ``loss`` is the closed-form optimum, to 0.05 nats an example."""
+    """The exact log-likelihood after training is within 0.05 nats per example of the closed-form optimum."""
     x = load_digits().data / 16.0
     latent_dim, steps = 8, 3_000
     model = vae.VAE(
@@ -167,11 +167,11 @@ def test_trained_linear_vae_reaches_probabilistic_pca():
     decoder = jax.device_get(train(model.init(jax.random.key(1), batch))["decoder"])
     loadings, scale = np.float64(decoder["Dense_0"]["kernel"].T), np.exp(np.float64(decoder["log_scale"]))
     covariance = loadings @ loadings.T + scale**2 * np.eye(64)
-    reached = stats.multivariate_normal.logpdf(x, decoder["Dense_0"]["bias"], covariance).mean()
+    mean_log_prob = stats.multivariate_normal.logpdf(x, decoder["Dense_0"]["bias"], covariance).mean()
 
     eigenvalues = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
     noise = eigenvalues[latent_dim:].mean()
     best = -0.5 * (
         np.log(eigenvalues[:latent_dim]).sum() + (64 - latent_dim) * np.log(noise) + 64 * np.log(2 * np.pi) + 64
     )
-    assert best - 0.05 < reached <= best + 1e-6
+    assert best - 0.05 < mean_log_prob <= best + 1e-6

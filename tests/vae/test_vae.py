@@ -28,7 +28,7 @@ def loss():
     return jax.jit(vae.VAE.loss, static_argnums=0)
 
 
-def test_has_the_capabilities_it_claims():
+def test_capabilities():
     for capability in (
         core.GenerativeModel,
         capabilities.HasLogProbLowerBound,
@@ -44,14 +44,14 @@ def test_has_the_capabilities_it_claims():
     assert not dataclasses.replace(MODEL, likelihood=ops.Gaussian()).discrete
 
 
-def test_is_a_value():
+def test_models_with_equal_fields_are_equal():
     same = dataclasses.replace(MODEL, beta=1.0)
     assert same == MODEL
     assert hash(same) == hash(MODEL)
     assert dataclasses.replace(MODEL, beta=4.0) != MODEL
 
 
-def test_the_loss_weighs_the_divergence_by_beta(variables, batch, loss):
+def test_beta_weights_the_divergence(variables, batch, loss):
     half = dataclasses.replace(MODEL, beta=0.5, kl_warmup_steps=10)
     _, (state, metrics) = loss(MODEL, *variables, jax.random.key(2), batch, 0)
     assert state == {"encoder": {}, "decoder": {}}
@@ -63,7 +63,7 @@ def test_the_loss_weighs_the_divergence_by_beta(variables, batch, loss):
         np.testing.assert_allclose(warm["elbo"], reconstruction - kl, rtol=1e-5)
 
 
-def test_samples_are_draws_and_their_means_come_from_the_prior(variables):
+def test_samples_have_the_distribution_of_the_decoder(variables):
     """A decoder that ignores its latent has one known distribution."""
     logits = jnp.linspace(-2.0, 2.0, 6)
     last = {"kernel": jnp.zeros((8, 6)), "bias": logits}
@@ -87,8 +87,8 @@ def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):
         np.testing.assert_allclose(path[:, i], MODEL.decode(variables, code), rtol=1e-5)
 
 
-def test_reconstruction_goes_through_a_draw_of_the_posterior(variables, batch):
-    """With the variance at its floor the draw is the mean; otherwise it varies with the key."""
+def test_reconstruction_samples_the_posterior(variables, batch):
+    """With minimal variance the sample is the mean; otherwise it depends on the key."""
     narrow = jax.tree.map(jnp.copy, variables)
     narrow.params["encoder"]["Dense_1"]["bias"] = jnp.array([0.0, 0.0, -100.0, -100.0])
     mean, log_var = MODEL.posterior(narrow, batch["x"])
@@ -123,7 +123,7 @@ def test_loss_and_gradient_are_finite_at_extreme_parameters(variables, batch, sc
 
 
 class Normalized(nn.Module):
-    """Batch norm, then a dense layer."""
+    """Batch normalization, then a dense layer."""
 
     features: int
 
@@ -133,19 +133,19 @@ class Normalized(nn.Module):
         return nn.Dense(self.features)(x)
 
 
-def test_batch_statistics_move_in_the_loss_and_nowhere_else(loss):
+def test_batch_statistics_are_updated_only_in_the_loss(loss):
     model = vae.VAE(latent_dim=2, encoder=Normalized(4), decoder=Normalized(6), likelihood=ops.Gaussian(log_scale=0.0))
     x = jax.random.normal(jax.random.key(0), (32, 6))
     params, state = variables = model.init(jax.random.key(1), {"x": x})
-    _, (moved, metrics) = loss(model, params, state, jax.random.key(2), {"x": x}, 0)
-    assert jax.tree.structure(moved) == jax.tree.structure(state)
-    running = moved["encoder"]["batch_stats"]["BatchNorm_0"]
+    _, (new_state, metrics) = loss(model, params, state, jax.random.key(2), {"x": x}, 0)
+    assert jax.tree.structure(new_state) == jax.tree.structure(state)
+    running = new_state["encoder"]["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(running["mean"], 0.1 * x.mean(0), atol=1e-6)
-    assert np.abs(moved["decoder"]["batch_stats"]["BatchNorm_0"]["mean"]).max() > 0
-    # Training normalizes by the batch: shifting and stretching all data leaves the posterior where it was.
+    assert np.abs(new_state["decoder"]["batch_stats"]["BatchNorm_0"]["mean"]).max() > 0
+    # Training normalizes by the batch, so an affine map of all data does not change the posterior.
     _, (_, shifted) = loss(model, params, state, jax.random.key(2), {"x": 5.0 * x + 3.0}, 0)
     np.testing.assert_allclose(shifted["kl"], metrics["kl"], rtol=1e-3)
-    # Elsewhere the running statistics hold, each example by itself.
+    # Other methods use the running statistics, and treat examples separately.
     together = model.encode(variables, x)
     np.testing.assert_allclose(model.encode(variables, x[:1]), together[:1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(together, x @ params["encoder"]["Dense_0"]["kernel"][:, :2], rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The vector-quantized autoencoder, down to models small enough to sum over all their codes."""
+"""The VQ-VAE, with models small enough to sum over all grids of codes."""
 
 import dataclasses
 import itertools
@@ -57,7 +57,7 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def variables(model, x):
-    """With a decoder that is loud enough to tell codes apart."""
+    """With a scaled decoder, so that codes have clearly different outputs."""
     params, state = jax.jit(model.init)(jax.random.key(0), {"x": x})
     return Variables(params | {"decoder": jax.tree.map(lambda p: 4.0 * p, params["decoder"])}, state)
 
@@ -67,7 +67,7 @@ def network(model, name, variables, inputs):
 
 
 def nearest(codes, vectors):
-    """By a loop over everything, to indices of the vectors' shape."""
+    """Indices of the nearest codes, by a loop over all vectors and codes."""
     flat = np.float64(vectors).reshape(-1, codes.shape[1])
     indices = [min(range(len(codes)), key=lambda k: np.sum((z - np.float64(codes[k])) ** 2)) for z in flat]
     return np.array(indices).reshape(vectors.shape[:-1])
@@ -91,7 +91,7 @@ def evaluated(model, variables, x):
 
 @pytest.fixture(scope="module")
 def parts(model, variables, x):
-    """Vectors, their codes, and the log-likelihood of x."""
+    """Vectors, their codes, and the log-likelihood of x, in double precision."""
     codes, vectors = np.asarray(model.codes(variables)), network(model, "encoder", variables, x)
     used = codes[nearest(codes, vectors)]
     logits = network(model, "decoder", variables, jnp.asarray(used))
@@ -99,7 +99,7 @@ def parts(model, variables, x):
     return vectors, np.float64(used), log_prob
 
 
-def test_claims():
+def test_capabilities():
     model = MODELS["ema"]
     for protocol in (Encodes, Decodes, Quantizes, Reconstructs, HasLogProbLowerBound):
         assert isinstance(model, protocol)
@@ -111,11 +111,11 @@ def test_claims():
 class TestBound:
     def test_is_below_the_sum_over_all_grids_of_codes(self, model, variables, x, terms):
         exact = terms.sum(0)
-        assert exact.sum() == pytest.approx(1.0)  # the model's, over all images
+        assert exact.sum() == pytest.approx(1.0)  # probabilities of all images
         bound = jax.jit(model.log_prob_lower_bound)(variables, jax.random.key(1), x)
         assert np.all(bound < np.log(exact))
 
-    def test_is_the_sums_term_at_the_codes_of_the_data(self, model, variables, x, terms):
+    def test_is_the_term_of_the_sum_at_the_codes_of_the_data(self, model, variables, x, terms):
         indices = np.asarray(jax.jit(model.encode)(variables, x)).reshape(-1, 4)
         assert len({tuple(row) for row in indices.tolist()}) > 2
         places = indices @ NUM_CODES ** np.arange(3, -1, -1)
@@ -123,8 +123,8 @@ class TestBound:
         np.testing.assert_allclose(bound, np.log(terms[places, np.arange(16)]), rtol=1e-5)
 
     def test_samples_have_the_probabilities(self, model, variables, x, terms):
-        drawn = jax.jit(model.sample, static_argnums=2)(variables, jax.random.key(2), 20_000)
-        frequencies = np.bincount(np.asarray(drawn, int) @ [8, 4, 2, 1], minlength=16) / 20_000
+        samples = jax.jit(model.sample, static_argnums=2)(variables, jax.random.key(2), 20_000)
+        frequencies = np.bincount(np.asarray(samples, int) @ [8, 4, 2, 1], minlength=16) / 20_000
         np.testing.assert_allclose(frequencies, terms.sum(0), atol=0.015)
 
 
@@ -144,7 +144,7 @@ class TestCodes:
         np.testing.assert_allclose(model.reconstruct(variables, jax.random.key(3), x), decoded, rtol=1e-5)
 
     def test_start_at_centers_of_the_vectors(self, model, x):
-        """Codes of k-means are the means of their vectors."""
+        """k-means codes are the means of their vectors."""
         fresh = jax.jit(model.init)(jax.random.key(4), {"x": x})
         vectors = network(model, "encoder", fresh, x).reshape(-1, CODE_DIM)
         codes = np.asarray(model.codes(fresh))
@@ -170,7 +170,7 @@ class TestLoss:
         np.testing.assert_allclose(loss, weight * distance - log_prob.mean(), rtol=1e-5)
 
     def test_gradients_go_where_the_paper_sends_them(self, model, variables, x, evaluated, parts):
-        """With codes as constants: to the encoder the decoder's gradient at the codes and its own term, no more."""
+        """The encoder gets the decoder's gradient at the codes and that of its commitment; codes are constant."""
         _, gradients = evaluated
         vectors, used, _ = (jnp.asarray(part, jnp.float32) for part in parts)
 
@@ -204,11 +204,11 @@ class TestLoss:
             return
         vectors = network(model, "encoder", variables, x).reshape(-1, CODE_DIM)
         indices = np.asarray(model.encode(variables, x)).reshape(-1)
-        moved = np.asarray(model.codes(Variables(variables.params, state)))
+        new_codes = np.asarray(model.codes(Variables(variables.params, state)))
         for k, start in enumerate(np.asarray(model.codes(variables))):
             old, new = 0.99 * 64 / NUM_CODES, 0.01 * np.sum(indices == k)
             expected = (old * start + 0.01 * vectors[indices == k].sum(0)) / (old + new)
-            np.testing.assert_allclose(moved[k], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(new_codes[k], expected, rtol=1e-4, atol=1e-5)
 
 
 class Normalized(nn.Module):
@@ -224,23 +224,23 @@ class Normalized(nn.Module):
         return nn.Dense(int(np.prod(self.shape)))(hidden).reshape(-1, *self.shape)
 
 
-def test_networks_keep_their_state(x):
+def test_the_networks_have_state(x):
     model = make(encoder=Normalized((*GRID, CODE_DIM)), decoder=Normalized((4,)))
     variables = jax.jit(model.init)(jax.random.key(7), {"x": x})
-    assert not np.any(variables.state["encoder"]["batch_stats"]["BatchNorm_0"]["mean"])
+    assert not np.any(variables.state.encoder["batch_stats"]["BatchNorm_0"]["mean"])
     _, (state, _) = jax.jit(model.loss)(*variables, jax.random.key(8), {"x": x}, 0)
     for part in ("encoder", "decoder"):
-        assert np.any(state[part]["batch_stats"]["BatchNorm_0"]["mean"])
+        assert np.any(getattr(state, part)["batch_stats"]["BatchNorm_0"]["mean"])
     assert jax.tree.structure(state) == jax.tree.structure(variables.state)
 
 
 def test_restarts_revive_dead_codes_in_training(x):
-    """Of codes that are all far away one takes everything, were it not for restarts."""
+    """If all codes are far from the vectors, one of them takes all vectors without restarts."""
     model = make(decay=0.9, restart_below=0.3, num_codes=8)
     learner = gradient_learner(model, optax.adam(1e-3))
     train = learner.init(jax.random.key(9), {"x": x})
     away = 1e3 + jnp.arange(8.0)[:, None] * jnp.ones((8, CODE_DIM))
-    train = train.replace(state=train.state | {"codebook": quantization.start_codebook(away, 64)})
+    train = train.replace(state=train.state._replace(codebook=quantization.start_codebook(away, 64)))
 
     def step(train, key):
         train, metrics = learner.step(train, key, {"x": x})
@@ -253,7 +253,7 @@ def test_restarts_revive_dead_codes_in_training(x):
 
 @pytest.mark.slow
 def test_learns_a_code_for_each_of_sixteen_images(x):
-    """The bound then is the log-probability of uniform data, -log 16. Without restarts two to four codes are lost."""
+    """The bound reaches the log-probability of uniform data, -log 16. Without restarts two to four codes are lost."""
     model = make(
         encoder=nets.MLP((32, 2)),
         decoder=nets.MLP((32, 4)),
@@ -279,13 +279,16 @@ class TestErrors:
         [
             ({"num_codes": 0}, "num_codes is 0, but must be at least 1"),
             ({"code_dim": 0}, "code_dim is 0, but must be at least 1"),
-            ({"grid": (7, 0)}, "a size of grid is 0, but must be at least 1"),
+            ({"grid": (7, 0)}, "a size in grid is 0, but must be at least 1"),
             ({"commitment": -1.0}, "commitment is -1.0, but must be at least 0"),
             ({"kmeans_steps": -1}, "kmeans_steps is -1, but must be at least 0"),
             ({"codebook": "moving"}, "codebook is 'moving', but must be 'ema' or 'loss'"),
-            ({"decay": 1.0}, r"decay is 1.0, but must be in \[0, 1\)"),
-            ({"restart_below": float("nan")}, r"restart_below is nan, but must be in \[0, 1\)"),
-            ({"restart_below": 0.1, "codebook": "loss"}, "restart_below is 0.1, but codes that gradients move do not"),
+            ({"decay": 1.0}, r"decay is 1.0, but must be in \[0, 1\); use 0.99"),
+            ({"restart_below": float("nan")}, r"restart_below is nan, but must be in \[0, 1\); use 0.05"),
+            (
+                {"restart_below": 0.1, "codebook": "loss"},
+                "restart_below is 0.1, but codes learned by gradients cannot restart",
+            ),
         ],
     )
     def test_fields(self, changes, message):
@@ -314,7 +317,7 @@ class TestErrors:
             make().init(jax.random.key(0), {"x": jnp.zeros(4)})
 
 
-def test_is_a_value():
+def test_models_with_equal_fields_are_equal():
     model = MODELS["ema"]
     assert dataclasses.replace(model, commitment=1.0) != model
     assert hash(make()) == hash(make())

@@ -1,4 +1,4 @@
-"""Independent categorical variables on a grid: all of it is known."""
+"""The factorized categorical distribution, whose properties are all known exactly."""
 
 import itertools
 from collections import Counter
@@ -11,9 +11,9 @@ import pytest
 
 from genjax.core import Variables
 from genjax.learners import gradient_learner
-from genjax.vae.categorical import Categorical
+from genjax.vae.factorized_categorical import FactorizedCategorical
 
-MODEL = Categorical(num_values=3)
+MODEL = FactorizedCategorical(num_values=3)
 
 
 def variables_of(logits):
@@ -47,7 +47,7 @@ def test_mass_is_the_product_over_positions(x, frequencies):
     np.testing.assert_allclose(MODEL.log_prob(variables_of(np.log(frequencies)), x), expected, rtol=1e-5)
 
 
-def test_training_ends_at_the_frequencies(x, frequencies):
+def test_training_converges_to_the_frequencies(x, frequencies):
     learner = gradient_learner(MODEL, optax.sgd(2.0, momentum=0.5))
     train = learner.init(jax.random.key(0), {"x": x})
     keys = jax.random.split(jax.random.key(1), 500)
@@ -68,15 +68,15 @@ def test_samples_have_the_probabilities(frequencies):
         assert pairs[a, b] / 20_000 == pytest.approx(frequencies[0, 0, a] * frequencies[1, 1, b], abs=0.015)
 
 
-def test_one_code_an_example():
+def test_one_code_per_example():
     variables = MODEL.init(jax.random.key(0), {"x": jnp.zeros(5, jnp.int32)})
     np.testing.assert_allclose(MODEL.log_prob(variables, jnp.array([0, 2])), np.log([1 / 3, 1 / 3]), rtol=1e-6)
     assert MODEL.sample(variables, jax.random.key(1), 4).shape == (4,)
 
 
-def test_what_cannot_work_is_refused():
+def test_bad_input():
     with pytest.raises(ValueError, match="num_values is 0, but must be at least 1"):
-        Categorical(num_values=0)
+        FactorizedCategorical(num_values=0)
     with pytest.raises(ValueError, match=r"x has dtype float32 and shape \(2, 3\), but must be integers"):
         MODEL.init(jax.random.key(0), {"x": jnp.zeros((2, 3))})
     with pytest.raises(ValueError, match="num_samples is 0, but must be at least 1"):

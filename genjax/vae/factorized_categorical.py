@@ -1,11 +1,13 @@
-"""The independent categorical distribution over a grid of integers.
+"""The factorized categorical distribution over a grid of integers.
 
-Every position i of a grid x of integers in 0 … K − 1 has a distribution of its own, from logits l_i,
+Each position i of a grid x of integers in 0 … K − 1 is independent of the others, with its own logits l_i,
 
     p(x) = Π_i p_i(x_i),        p_i(k) = exp l_ik / Σ_j exp l_ij.
 
-The likelihood is greatest where p_i(k) is the frequency of k at i. Over the codes of a quantizing autoencoder this is
-the prior of order zero: it knows which codes each position takes and how often, and nothing of how they go together.
+The maximum-likelihood p_i(k) is the frequency of k at i. As a prior over the codes of a quantizing autoencoder it
+models how often each code occurs at each position, but no dependence between positions. It is the simplest second stage
+of a VQ-VAE (Aäron van den Oord, Oriol Vinyals and Koray Kavukcuoglu, 2017, arXiv:1711.00937), and a baseline for
+autoregressive priors.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from genjax.ops import check_at_least
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Categorical:
-    """Independent categorical variables, one at each position of a grid.
+class FactorizedCategorical:
+    """Independent categorical variables at the positions of a grid, a baseline prior for the codes of a ``VQVAE``.
 
     Attributes:
-      num_values: K.
+      num_values: number of values of an integer, K.
 
-    >>> model = Categorical(num_values=4)
+    >>> model = FactorizedCategorical(num_values=4)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2, 2), jnp.int32)})
     >>> model.log_prob(variables, jnp.ones((1, 2, 2), jnp.int32)).tolist()  # 4 log ¼
     [-5.545177459716797]
@@ -41,43 +43,43 @@ class Categorical:
 
     @property
     def discrete(self) -> bool:
-        """A mass."""
+        """True: the likelihood is a mass."""
         return True
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the uniform distribution over grids like ``batch["x"]``, integers (B, ...).
+        """Initialize the uniform distribution over grids like ``batch["x"]``, integers (B, ...).
 
         Raises:
-          ValueError: for x that are not integers.
+          ValueError: if x does not hold integers.
         """
         del key
         x = batch["x"]
         if x.ndim < 1 or not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(
-                f"x has dtype {x.dtype} and shape {x.shape}, but must be integers (B, ...); give it codes, as encode "
-                "of a quantizing autoencoder returns them"
+                f"x has dtype {x.dtype} and shape {x.shape}, but must be integers (B, ...); pass codes, such as "
+                "those of VQVAE.encode"
             )
         return Variables(params={"logits": jnp.zeros((*x.shape[1:], self.num_values))}, state={})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss, over the logits."""
+        """Return the single objective, the negative log-likelihood."""
         return (Objective(name="likelihood", wrt=("logits",), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Negative log-likelihood in nats per example, averaged over the batch."""
+        """Return the negative log-likelihood in nats per example, averaged over the batch."""
         del key, step
         return -jnp.mean(self.log_prob(Variables(params, state), batch["x"])), (state, {})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Log-mass of grids x (B, ...), each integer in 0 … K - 1; nats, (B,)."""
+        """Return the log-mass of grids x (B, ...) of integers in 0 … K − 1; nats, (B,)."""
         log_mass = jax.nn.log_softmax(variables.params["logits"])
 
-        def one(x: Array) -> Array:
+        def log_prob(x: Array) -> Array:
             return jnp.sum(jnp.take_along_axis(log_mass, x[..., None], axis=-1))
 
-        return jax.vmap(one)(x)
+        return jax.vmap(log_prob)(x)
 
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draw grids, int32 (num_samples, ...)."""

@@ -111,7 +111,7 @@ def blind_kernels(step: int, values: Mapping[str, np.ndarray]) -> str | None:
 def frozen_chains(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     """Complain of Markov chains that stay where they are; see ``genjax.boltzmann.diagnosis``."""
     del step
-    if "moved" not in values or not (moved := values["moved"].min()) < MOVED:
+    if "chain_movement" not in values or not (moved := values["chain_movement"].min()) < MOVED:
         return None
     return (
         f"chains move by {100 * moved:.2g} % of what examples differ by in one update, and below {100 * MOVED:g} % "

@@ -222,12 +222,13 @@ class TestObjectives:
             before, after, _ = run.probes[objective.name](run.states[2].params, run.minibatch)
             if not jax.tree.leaves(before.state):
                 continue
+            old, new = entries(before.state), entries(after.state)
             moved = {
                 entry
-                for entry in before.state
+                for entry in old
                 if any(
                     not np.array_equal(a, b)
-                    for (_, a), (_, b) in zip(leaves(before.state[entry]), leaves(after.state[entry]), strict=True)
+                    for (_, a), (_, b) in zip(leaves(old[entry]), leaves(new[entry]), strict=True)
                 )
             }
             assert moved == set(run.case.moves.get(objective.name, ())), objective.name
@@ -298,6 +299,11 @@ class TestCapabilities:
             assert there.shape == (x.shape[0], 5, *x.shape[1:])
             close(there, back[:, ::-1])
             assert not np.allclose(there[:, 0], there[:, -1])
+
+
+def entries(state):
+    """Return the entries of a state by name, whether it is a dict or a NamedTuple."""
+    return state._asdict() if hasattr(state, "_asdict") else state
 
 
 def leaves(tree):

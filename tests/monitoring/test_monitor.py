@@ -116,7 +116,7 @@ def machine_variables(
     *,
     log_prob: float | np.ndarray = -10.0,
     reconstruction_error: float | list[float] = 0.1,
-    moved: float | list[float] = 0.1,
+    chain_movement: float | list[float] = 0.1,
     gain: float | np.ndarray = 5.0,
     log_partition_error: float = 0.01,
 ) -> Variables:
@@ -125,7 +125,11 @@ def machine_variables(
         "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
         "gain": np.asarray(gain, np.float32)[..., None] + SPREAD / 10,
     }
-    scalars = {"reconstruction_error": reconstruction_error, "moved": moved, "log_partition_error": log_partition_error}
+    scalars = {
+        "reconstruction_error": reconstruction_error,
+        "chain_movement": chain_movement,
+        "log_partition_error": log_partition_error,
+    }
     told = values | {name: np.float32(value) for name, value in scalars.items()}
     shape = np.broadcast_shapes(*(np.shape(value) for value in scalars.values()), np.shape(log_prob))
     whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in told.items()}
@@ -241,7 +245,7 @@ def test_the_autoencoder_below_a_prior_is_watched():
     ("wrong", "message"),
     [
         (
-            {"moved": 0.004},
+            {"chain_movement": 0.004},
             "chains move by 0.4 % of what examples differ by in one update, and below 1 % they are froz",
         ),
         (
@@ -266,9 +270,9 @@ def test_machines_that_learn_are_told_and_not_warned_of():
     alarm = alarm_of(Machine())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        numbers, vectors = alarm(FIRST_STEP, machine_variables(moved=0.011, gain=-0.9), {}, jax.random.key(0))
+        numbers, vectors = alarm(FIRST_STEP, machine_variables(chain_movement=0.011, gain=-0.9), {}, jax.random.key(0))
     assert not vectors
-    expected = {"moved": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
+    expected = {"chain_movement": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
     assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
 
 
@@ -303,11 +307,13 @@ def test_the_worst_replica_rings():
     keys = lambda seed: jax.random.split(jax.random.key(seed), 2)  # noqa: E731
     alarm(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
     # The first replica gets better, and the second falls.
-    later = machine_variables(log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], moved=[0.1, 0.2])
+    later = machine_variables(
+        log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], chain_movement=[0.1, 0.2]
+    )
     with pytest.warns(TrainingWarning, match="likelihood is 1 nats below that of step 500, .* fell from 0.3 to 0.2"):
         numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
     np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
-    np.testing.assert_allclose(numbers["train/moved"], [0.1, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(numbers["train/chain_movement"], [0.1, 0.2], rtol=1e-6)
 
 
 def test_replicas_draw_from_their_own_posteriors():
@@ -388,7 +394,7 @@ def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
         warnings.simplefilter("always")
         train(experiment, workdir=folder, progress=False)
-    rows = [row for row in read_rows(folder) if "validation/moved" in row]
+    rows = [row for row in read_rows(folder) if "validation/chain_movement" in row]
     return [str(warning.message) for warning in caught if warning.category is TrainingWarning], rows
 
 
@@ -424,8 +430,8 @@ def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, froze
         r"after step [12],[05]00 chains move by 0\.[0-9]+ % of what examples differ by .* frozen: use boltzmann.Para"
     )
     assert sum(re.match(pattern, text) is not None for text in told) == frozen
-    moved = [row["validation/moved"] for row in rows]
-    assert min(moved) < 0.01 if frozen else min(moved) > 0.05
+    movements = [row["validation/chain_movement"] for row in rows]
+    assert min(movements) < 0.01 if frozen else min(movements) > 0.05
     # The exact likelihood is told once at a step, by the evaluation.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
     assert likelihoods == [500, 1000, 1500, 2000, 2500]

@@ -48,7 +48,7 @@ def experiment(
 
     def layer(number: int, finished: Frozen) -> Learner:
         below = latent.layer_variables(finished)
-        start = functools.partial(model.start, below[-1], number=number) if below else None
+        start = functools.partial(model.init_layer, below[-1], number=number) if below else None
         descend = descent(learning_rate, steps)
         return gradient_learner(model.layers[number], descend, ema_decay=ema_decay, init=start)
 

@@ -30,7 +30,7 @@ from report import Row, arguments, interleaved, milliseconds, print_rows, ratio,
 from sklearn.neural_network import BernoulliRBM
 
 from genjax import boltzmann, gradient_learner
-from genjax.boltzmann.layers import log_of_visible, machine, sweeps
+from genjax.boltzmann.bipartite import at_unit_temperature, gibbs_chain, log_unnormalized_visible
 from genjax.core import Variables
 from genjax.data import digits
 
@@ -41,7 +41,7 @@ RATES = (0.3, 0.1, 0.03, 0.01, 0.003)
 EXACTLY = 20  # largest number of hidden units scored by enumeration
 SCORING, ANNEALING = (200, 1_000), (500, 1_000)  # particles and temperatures
 ANNEALED = 100  # runs
-UNITS = boltzmann.Binary()
+UNITS = boltzmann.BinaryUnits()
 GENJAX, FALLING = "genjax", "genjax, falling"
 RECIPES = {  # whether centred, and the final learning rate relative to the initial one
     GENJAX: (True, 1.0),
@@ -58,7 +58,7 @@ def split(name: str) -> jax.Array:
     return jnp.asarray(x >= THRESHOLD, jnp.float32)
 
 
-def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array, jax.Array], boltzmann.Layers]:
+def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array, jax.Array], boltzmann.RBMParams]:
     """Return a function that trains an RBM, given a seed and a learning rate."""
     centred, last = RECIPES[recipe]
     model = boltzmann.RBM(
@@ -66,7 +66,7 @@ def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array
     )
     batches = x.reshape(-1, BATCH, *SHAPE)
 
-    def train(seed: jax.Array, rate: jax.Array) -> boltzmann.Layers:
+    def train(seed: jax.Array, rate: jax.Array) -> boltzmann.RBMParams:
         init_key, train_key = jax.random.split(jax.random.key(seed))
         optimizer = optax.sgd(lambda count: rate * (1 - (1 - last) * count / STEPS))
         learner = gradient_learner(model, optimizer)
@@ -77,15 +77,15 @@ def of_genjax(x: jax.Array, num_hidden: int, recipe: str) -> Callable[[jax.Array
 
         state = learner.init(init_key, {"x": batches[0]})
         state, _ = jax.lax.scan(step, state, jnp.arange(STEPS))
-        return model.layers(Variables(state.params, state.state))
+        return model.rbm_params(Variables(state.params, state.state))
 
     return train
 
 
-def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzmann.Layers:
+def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzmann.RBMParams:
     """Train scikit-learn's RBM."""
     rbm = BernoulliRBM(num_hidden, learning_rate=rate, batch_size=BATCH, n_iter=EPOCHS, random_state=seed).fit(x)
-    return boltzmann.Layers(
+    return boltzmann.RBMParams(
         weights=jnp.asarray(rbm.components_.T),
         visible_bias=jnp.asarray(rbm.intercept_visible_),
         hidden_bias=jnp.asarray(rbm.intercept_hidden_),
@@ -93,26 +93,26 @@ def of_rival(x: np.ndarray, num_hidden: int, seed: int, rate: float) -> boltzman
 
 
 def annealed(
-    layers: boltzmann.Layers, base: jax.Array, key: jax.Array, counts: tuple[int, int], **options: Any
+    params: boltzmann.RBMParams, base: jax.Array, key: jax.Array, counts: tuple[int, int], **options: Any
 ) -> boltzmann.LogPartition:
     """Run annealed importance sampling with ``counts`` particles and temperatures."""
-    return boltzmann.annealed_importance(
-        layers, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
+    return boltzmann.annealed_importance_sampling(
+        params, base, key, num_particles=counts[0], num_temperatures=counts[1], **options
     )
 
 
-def log_partition(layers: boltzmann.Layers, base: jax.Array) -> tuple[jax.Array, jax.Array]:
+def log_partition(params: boltzmann.RBMParams, base: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return log Z and the half-width of its interval."""
-    if layers.weights.shape[1] <= EXACTLY:
-        return boltzmann.log_partition(layers), jnp.zeros(())
-    found = annealed(layers, base, jax.random.key(0), SCORING)
+    if params.weights.shape[1] <= EXACTLY:
+        return boltzmann.log_partition(params), jnp.zeros(())
+    found = annealed(params, base, jax.random.key(0), SCORING)
     return found.value, (found.high - found.low) / 2
 
 
-def log_partition_backwards(layers: boltzmann.Layers, base: jax.Array, x: jax.Array) -> jax.Array:
+def log_partition_backwards(params: boltzmann.RBMParams, base: jax.Array, x: jax.Array) -> jax.Array:
     """Return the backward estimate of log Z, with particles started from rows."""
-    v = sweeps(machine(layers), jax.random.key(1), x[: SCORING[0]], 1_000)
-    return annealed(layers, base, jax.random.key(2), SCORING, backwards_from=v).value
+    v = gibbs_chain(at_unit_temperature(params), jax.random.key(1), x[: SCORING[0]], 1_000)
+    return annealed(params, base, jax.random.key(2), SCORING, backwards_from=v).value
 
 
 class Result(NamedTuple):
@@ -126,7 +126,7 @@ class Result(NamedTuple):
     """
 
     rate: float
-    machines: Sequence[boltzmann.Layers]
+    machines: Sequence[boltzmann.RBMParams]
     test: np.ndarray
     half: float
 
@@ -134,27 +134,27 @@ class Result(NamedTuple):
         return f"{self.test.mean():.3f} ± {self.test.std(ddof=1):.3f} (rate {self.rate})"
 
 
-def best(grid: Sequence[Sequence[boltzmann.Layers]], base: jax.Array) -> Result:
+def best(grid: Sequence[Sequence[boltzmann.RBMParams]], base: jax.Array) -> Result:
     """Choose the learning rate on the validation split, and score its models on the test split."""
     validation, test, estimate, score = split("validation"), split("test"), jax.jit(log_partition), jax.jit(log_masses)
     scores, halves = np.zeros((2, len(grid), len(grid[0]))), np.zeros((len(grid), len(grid[0])))
     for place in np.ndindex(*halves.shape):
-        layers = grid[place[0]][place[1]]
-        log_z, halves[place] = estimate(layers, base)
-        scores[(slice(None), *place)] = [score(layers, x) - log_z for x in (validation, test)]
+        params = grid[place[0]][place[1]]
+        log_z, halves[place] = estimate(params, base)
+        scores[(slice(None), *place)] = [score(params, x) - log_z for x in (validation, test)]
     chosen = int(scores[0].mean(axis=1).argmax())
     return Result(RATES[chosen], grid[chosen], scores[1, chosen], halves[chosen].max())
 
 
-def log_masses(layers: boltzmann.Layers, x: jax.Array) -> jax.Array:
+def log_masses(params: boltzmann.RBMParams, x: jax.Array) -> jax.Array:
     """Return the mean unnormalized log-mass of rows."""
-    return jnp.mean(log_of_visible(machine(layers), x))
+    return jnp.mean(log_unnormalized_visible(at_unit_temperature(params), x))
 
 
-def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
+def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.RBMParams]:
     """Train, choose the learning rates and score; also return the model for the annealing benchmark."""
     x = split("train")[:TRAIN]
-    base, rows_of_rival = UNITS.bias(x), np.asarray(x)
+    base, rows_of_rival = UNITS.fit_bias(x), np.asarray(x)
     rival = best([[of_rival(rows_of_rival, num_hidden, seed, rate) for seed in range(seeds)] for rate in RATES], base)
     found, trainers = {}, {recipe: of_genjax(x, num_hidden, recipe) for recipe in RECIPES}
     for recipe, train in trainers.items():
@@ -186,18 +186,20 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.Layers]:
     return [*rows, Row(label, ratio(seconds, "rival", "genjax"), "-", times)], found[FALLING].machines[0]
 
 
-def anneal(layers: boltzmann.Layers) -> list[Row]:
+def anneal(params: boltzmann.RBMParams) -> list[Row]:
     """Measure how often intervals contain log Z."""
-    base, exact = UNITS.bias(split("train")), float(boltzmann.log_partition(layers))
+    base, exact = UNITS.fit_bias(split("train")), float(boltzmann.log_partition(params))
     run = jax.jit(
-        lambda keys: jax.lax.map(lambda key: annealed(layers, base, key, ANNEALING)._replace(v=jnp.zeros(())), keys)
+        lambda keys: jax.lax.map(
+            lambda key: annealed(params, base, key, ANNEALING)._replace(particles=jnp.zeros(())), keys
+        )
     )
     found = run(jax.random.split(jax.random.key(1), ANNEALED))
     low, high, values = (np.asarray(a, np.float64) for a in (found.low, found.high, found.value))
     inside, widths = (low <= exact) & (exact <= high), high - low
     errors = f"exact {exact:.3f}; errors {np.mean(values - exact):+.4f} ± {np.std(values, ddof=1):.4f} nats"
     count, temperatures = ANNEALING
-    effective = f"{np.min(found.num_effective):.0f} to {np.max(found.num_effective):.0f} effective"
+    effective = f"{np.min(found.effective_sample_size):.0f} to {np.max(found.effective_sample_size):.0f} effective"
     how = f"{count} particles, {effective}, {temperatures:,} temperatures"
     return [
         Row(f"fraction of {ANNEALED} 99 % intervals that contain log Z", float(inside.mean()), ">= 0.98", errors),
@@ -211,9 +213,9 @@ def main() -> None:
     hidden = {"nargs": "+", "type": int, "default": [20, 100], "help": "numbers of hidden units"}
     options = arguments(__doc__ or "", repeats=5, hidden=hidden)
     for num_hidden in options.hidden:
-        rows, layers = compare(num_hidden, options.repeats)
+        rows, params = compare(num_hidden, options.repeats)
         if num_hidden <= EXACTLY:
-            rows += anneal(layers)
+            rows += anneal(params)
         print_rows(*rows, as_json=options.json)
 
 

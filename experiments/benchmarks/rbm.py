@@ -25,7 +25,7 @@ import optax
 from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, steps_of, timed
 
 from genjax import boltzmann, gradient_learner
-from genjax.boltzmann import layers as joint
+from genjax.boltzmann import bipartite
 
 VISIBLE, HIDDEN, BATCH, STEPS, LEARNING_RATE = 784, 500, 100, 40, 0.01
 CHAINS, SWEEPS = 1_000, 20
@@ -38,29 +38,31 @@ def main() -> None:
     options = arguments(__doc__ or "", repeats=5)
     data = (np.random.default_rng(0).random((STEPS, BATCH, VISIBLE)) < 0.2).astype(np.float32)
     variables = jax.jit(MODEL.init)(jax.random.key(0), {"x": jnp.asarray(data[0])})
-    layers, wait = MODEL.layers(variables), jax.block_until_ready
+    params, wait = MODEL.rbm_params(variables), jax.block_until_ready
     v = jnp.tile(jnp.asarray(data[0]), (CHAINS // BATCH, 1))
-    gibbs = jax.jit(functools.partial(joint.sweeps, num_steps=SWEEPS))
-    annealing = jax.jit(functools.partial(boltzmann.annealed_importance, num_particles=CHAINS, num_temperatures=SWEEPS))
+    gibbs = jax.jit(functools.partial(bipartite.gibbs_chain, num_steps=SWEEPS))
+    annealing = jax.jit(
+        functools.partial(boltzmann.annealed_importance_sampling, num_particles=CHAINS, num_temperatures=SWEEPS)
+    )
 
     @jax.jit
     def products(v: jax.Array, weights: jax.Array) -> jax.Array:
         """Compute the matrix products of ``SWEEPS`` Gibbs steps, and nothing else."""
         return jax.lax.scan(lambda v, _: ((v @ weights) @ weights.T, None), v, length=SWEEPS)[0]
 
-    base, path = variables.state["base"], joint.machine(layers)
+    base_bias, rbm = variables.state.base_bias, bipartite.at_unit_temperature(params)
     contestants = {
         "training": steps_of(gradient_learner(MODEL, optax.sgd(LEARNING_RATE)), data),
-        "sweeps": timed(lambda: wait(gibbs(path, jax.random.key(1), v)), 1 / SWEEPS),
-        "annealing": timed(lambda: wait(annealing(layers, base, jax.random.key(1))), 1 / SWEEPS),
-        "products": timed(lambda: wait(products(v, layers.weights)), 1 / SWEEPS),
+        "sweeps": timed(lambda: wait(gibbs(rbm, jax.random.key(1), v)), 1 / SWEEPS),
+        "annealing": timed(lambda: wait(annealing(params, base_bias, jax.random.key(1))), 1 / SWEEPS),
+        "products": timed(lambda: wait(products(v, params.weights)), 1 / SWEEPS),
     }
     rival = importlib.util.find_spec("sklearn") is not None
     if rival:
         from sklearn.neural_network import BernoulliRBM
 
-        rbm = BernoulliRBM(HIDDEN, learning_rate=LEARNING_RATE, batch_size=BATCH, random_state=0)
-        contestants["scikit-learn"] = timed(lambda: [rbm.partial_fit(x) for x in data], 1 / STEPS)
+        rival_rbm = BernoulliRBM(HIDDEN, learning_rate=LEARNING_RATE, batch_size=BATCH, random_state=0)
+        contestants["scikit-learn"] = timed(lambda: [rival_rbm.partial_fit(x) for x in data], 1 / STEPS)
     seconds = interleaved(contestants, repeats=options.repeats)
     rows = []
     if rival:

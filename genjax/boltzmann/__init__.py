@@ -1,42 +1,48 @@
-"""Boltzmann machines, with likelihoods: exact, or estimated with an interval."""
+"""Boltzmann machines with exact likelihoods, or estimates with confidence intervals."""
 
-from genjax.boltzmann.annealing import LogPartition, annealed_importance
+from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, log_partition, sample_exactly
 from genjax.boltzmann.class_rbm import ClassRBM
 from genjax.boltzmann.deep_belief_net import DeepBeliefNet
-from genjax.boltzmann.deep_boltzmann_machine import DeepBoltzmannMachine
+from genjax.boltzmann.deep_boltzmann_machine import DBMState, DeepBoltzmannMachine
 from genjax.boltzmann.fully_connected import BoltzmannMachine
-from genjax.boltzmann.layers import Layers, Path, log_partition, sample_exactly
 from genjax.boltzmann.negative_phase import (
+    ChainState,
     ContrastiveDivergence,
     FastWeights,
+    FastWeightsState,
     NegativePhase,
     ParallelTempering,
     Persistent,
 )
-from genjax.boltzmann.rbm import RBM
-from genjax.boltzmann.units import Binary, Binomial, Gaussian, Joined, Softmax, Units
+from genjax.boltzmann.rbm import RBM, RBMState
+from genjax.boltzmann.units import BinaryUnits, BinomialUnits, GaussianUnits, MixedUnits, SoftmaxUnits, Units
 
 __all__ = [
     "RBM",
-    "Binary",
-    "Binomial",
+    "BinaryUnits",
+    "BinomialUnits",
     "BoltzmannMachine",
+    "ChainState",
     "ClassRBM",
     "ContrastiveDivergence",
+    "DBMState",
     "DeepBeliefNet",
     "DeepBoltzmannMachine",
     "FastWeights",
-    "Gaussian",
-    "Joined",
-    "Layers",
+    "FastWeightsState",
+    "GaussianUnits",
     "LogPartition",
+    "MixedUnits",
     "NegativePhase",
     "ParallelTempering",
-    "Path",
     "Persistent",
-    "Softmax",
+    "RBMParams",
+    "RBMState",
+    "SoftmaxUnits",
+    "TemperedRBM",
     "Units",
-    "annealed_importance",
+    "annealed_importance_sampling",
     "log_partition",
     "sample_exactly",
 ]

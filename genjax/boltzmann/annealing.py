@@ -1,14 +1,14 @@
-"""Annealed importance sampling: the normalizer of a machine too large to add up, with an interval.
+"""Annealed importance sampling: log Z of a model too large to enumerate, with a confidence interval.
 
-Particles begin as independent units, whose log Z₀ is known, and are carried to the machine over temperatures
-0 = β₀ < … < β_K = 1 by sweeps that keep the density of each. Of the weights
+Particles start as independent units, whose log Z₀ is known, and move to the model through inverse temperatures
+0 = β₀ < … < β_K = 1 by Gibbs steps that leave the density at each invariant. Their weights satisfy
 
     log w = Σₖ log p*_{βₖ₊₁}(vₖ) − log p*_{βₖ}(vₖ),        E w = Z / Z₀,                                          (1)
 
-so that log Z₀ + log mean w estimates log Z: w without bias, the logarithm a little too low, and far too low where the
-particles did not find all modes. Particles that begin as samples of the machine and are carried back have weights of
-mean Z₀ / Z, and err to the other side. If both agree, neither has missed much; how good the second is depends on its
-start, as exact samples are not to be had from large machines.
+so log Z₀ + log mean w estimates log Z. The mean of w is unbiased; its logarithm is slightly too low on average, and far
+too low if the particles miss modes. Particles that start as samples of the model and move to independent units have
+weights of mean Z₀ / Z and err in the other direction. If both directions agree, neither has missed much. The reverse
+direction is only as good as its samples, and large models cannot be sampled exactly.
 
 Radford Neal 2001, arXiv:physics/9803008; Ruslan Salakhutdinov and Iain Murray 2008, "On the quantitative analysis of
 deep belief networks"; both directions: Roger Grosse, Zoubin Ghahramani and Ryan Adams 2015, arXiv:1511.02543.
@@ -21,92 +21,93 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann.layers import Layers, Path, log_partition_of_base, sweep
-from genjax.boltzmann.units import independent
+from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, base_log_partition, gibbs_step
+from genjax.boltzmann.units import sample_independent
 from genjax.core import Array
 from genjax.ops import check_at_least
 
-QUANTILE_99 = 2.5758  # of the normal distribution, two-sided
+QUANTILE_99 = 2.5758  # of the standard normal distribution, two-sided
 
 
 class LogPartition(NamedTuple):
     """An estimate of log Z.
 
     Attributes:
-      value: nats.
-      low: of its 99 % interval, by the delta method: right where many particles have alike weights.
-      high: likewise.
-      num_effective: effective number of particles, (Σ w)² / Σ w²; an interval of a few is not to be trusted.
-      v: particles where they ended, (P, N).
+      value: estimate of log Z, nats.
+      low: lower end of its 99 % interval by the delta method, which assumes that many particles have similar weights.
+      high: upper end of that interval.
+      effective_sample_size: (Σ w)² / Σ w²; if it is small, the interval is not to be trusted.
+      particles: final states of the particles, (P, N).
     """
 
     value: Array
     low: Array
     high: Array
-    num_effective: Array
-    v: Array
+    effective_sample_size: Array
+    particles: Array
 
 
-def annealed_importance(
-    layers: Layers,
-    base: Array,
+def annealed_importance_sampling(
+    params: RBMParams,
+    base_bias: Array,
     key: Array,
     *,
     num_particles: int = 100,
     num_temperatures: int = 10_000,
     backwards_from: Array | None = None,
-    hidden_base: Array | None = None,
+    hidden_base_bias: Array | None = None,
 ) -> LogPartition:
     """Estimate log Z.
 
     Args:
-      layers: the machine.
-      base: biases of the independent units, (N,): the closer they are to the data's means, the better.
+      params: parameters of the model.
+      base_bias: biases of the independent visible units, (N,); best where these units match the data's means.
       key: typed key.
-      num_particles: P, at least 2.
-      num_temperatures: K, evenly spaced; the error falls with their number.
-      backwards_from: samples of the machine (P, N), to be carried the other way.
-      hidden_base: biases of the independent hidden units, (H,): where those of the machine are far from even chances,
-        particles go astray without. None is 0.
+      num_particles: number of particles, P, at least 2.
+      num_temperatures: number of steps, K, evenly spaced in β; the error falls as it grows.
+      backwards_from: samples of the model, (P, N), for the reverse direction; None for the forward direction.
+      hidden_base_bias: biases of the independent hidden units, (H,); needed where the model's hidden units are far from
+        even odds, because particles degenerate otherwise. None is 0.
 
     Raises:
-      ValueError: for fewer than 2 particles, or than 1 temperature; and for another number of samples than particles.
+      ValueError: if there are fewer than 2 particles or 1 temperature, or if the number of samples is not P.
     """
-    check_at_least("num_particles", num_particles, 2, "; there is no interval of one")
+    check_at_least("num_particles", num_particles, 2, "; one particle gives no interval")
     check_at_least("num_temperatures", num_temperatures, 1)
-    if backwards_from is not None and len(backwards_from) != num_particles:
-        raise ValueError(
-            f"backwards_from has {len(backwards_from)} samples, but {num_particles} particles are asked for; "
-            f"draw as many, or ask for {len(backwards_from)}"
-        )
-    start_key, walk_key = jax.random.split(key)
     backwards = backwards_from is not None
-    v = backwards_from if backwards else independent(layers.units, base, start_key, num_particles)
+    if backwards and len(backwards_from) != num_particles:
+        raise ValueError(
+            f"backwards_from has {len(backwards_from)} samples, but num_particles is {num_particles}; "
+            f"draw as many samples, or set num_particles={len(backwards_from)}"
+        )
+    start_key, chain_key = jax.random.split(key)
+    v = backwards_from if backwards else sample_independent(params.units, base_bias, start_key, num_particles)
     betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
     betas = betas[::-1] if backwards else betas
-    independents = Path(layers, base, 0.0, hidden_base)
+    hidden_base_bias = jnp.zeros_like(params.hidden_bias) if hidden_base_bias is None else hidden_base_bias
+    base = TemperedRBM(params, base_bias, hidden_base_bias, 0.0)
 
-    def step(carry: tuple[Array, Array], now: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (v, log_weight), (here, there, key) = carry, now
-        before, after = independents._replace(beta=here), independents._replace(beta=there)
-        log_weight += _log_ratio(before, after, v)  # equation 1
-        return (sweep(after, key, v), log_weight), None
+    def step(carry: tuple[Array, Array], x: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (v, log_weight), (beta, next_beta, key) = carry, x
+        log_weight += _log_ratio(base, beta, next_beta, v)  # equation 1
+        return (gibbs_step(base._replace(beta=next_beta), key, v), log_weight), None
 
-    keys = jax.random.split(walk_key, num_temperatures)
+    keys = jax.random.split(chain_key, num_temperatures)
     (v, log_weight), _ = jax.lax.scan(step, (v, jnp.zeros(len(v), v.dtype)), (betas[:-1], betas[1:], keys))
-    relative = jnp.exp(log_weight - jnp.max(log_weight))
-    mean = jnp.mean(relative)
-    error = jnp.std(relative, ddof=1) / (mean * jnp.sqrt(len(v)))
+    weight = jnp.exp(log_weight - jnp.max(log_weight))
+    mean = jnp.mean(weight)
+    error = jnp.std(weight, ddof=1) / (mean * jnp.sqrt(len(v)))
     log_ratio = jnp.max(log_weight) + jnp.log(mean)
-    value = log_partition_of_base(independents) + (-log_ratio if backwards else log_ratio)
-    effective = jnp.square(jnp.sum(relative)) / jnp.sum(jnp.square(relative))
+    value = base_log_partition(base) + (-log_ratio if backwards else log_ratio)
+    effective = jnp.square(jnp.sum(weight)) / jnp.sum(jnp.square(weight))
     return LogPartition(value, value - QUANTILE_99 * error, value + QUANTILE_99 * error, effective, v)
 
 
-def _log_ratio(before: Path, after: Path, v: Array) -> Array:
-    """Return log p*(v) after less that before, with one product of v and the weights."""
-    layers, base = after.layers, after.base
-    inputs = v @ layers.weights + layers.hidden_bias[None]
-    rest = jnp.zeros_like(layers.hidden_bias) if after.hidden_base is None else after.hidden_base
-    at = lambda beta: layers.hidden_units.log_partition(beta * inputs + (1 - beta) * rest[None])  # noqa: E731
-    return (after.beta - before.beta) * (v @ (layers.visible_bias - base)) + at(after.beta) - at(before.beta)
+def _log_ratio(base: TemperedRBM, beta: Array, next_beta: Array, v: Array) -> Array:
+    """Return log p*(v) at the next temperature minus that at this one, with a single product v W."""
+    params = base.params
+    inputs = v @ params.weights + params.hidden_bias[None]
+    at = lambda beta: params.hidden_units.log_partition(  # noqa: E731
+        beta * inputs + (1 - beta) * base.hidden_base_bias[None]
+    )
+    return (next_beta - beta) * (v @ (params.visible_bias - base.base_bias)) + at(next_beta) - at(beta)

@@ -1,20 +1,20 @@
-"""The restricted Boltzmann machine of examples and their classes.
+"""The restricted Boltzmann machine of data and labels.
 
-The label, a softmax unit y of K values, is joined to the visible units x, and both are seen by the hidden ones:
+The label is a softmax unit y of K values beside the visible units x, and the hidden units see both:
 
     p(x, y, h) ∝ m(x) exp(xᵀ W h + yᵀ U h + b·x + d·y + c·h),                                                     (1)
-    p(y | x) = softmax over y of d_y + Σⱼ softplus(cⱼ + U_yⱼ + (Wᵀ x)ⱼ),        exactly,                           (2)
+    p(y | x) = softmax over y of d_y + Σⱼ softplus(cⱼ + U_yⱼ + (Wᵀ x)ⱼ),        exactly.                          (2)
 
-and given the label what is left is a machine of x with hidden biases c + U_y and a normalizer of its own:
+Given the label, x has a restricted Boltzmann machine of its own, with hidden biases c + U_y and log-normalizer log Z_y:
 
     log p(x | y) = −F_y(x) − log Z_y.                                                                            (3)
 
-Learning is a sum of the two ways to look at it, weighted:
+The loss is a weighted sum of a generative and a discriminative term,
 
-    −(generative) log p(x, y) − (discriminative) log p(y | x).                                                    (4)
+    −γ log p(x, y) − δ log p(y | x).                                                                             (4)
 
-Hugo Larochelle and Yoshua Bengio 2008, "Classification using discriminative restricted Boltzmann machines"; with the
-hybrid (4): Hugo Larochelle, Michael Mandel, Razvan Pascanu and Yoshua Bengio 2012, "Learning algorithms for the
+Hugo Larochelle and Yoshua Bengio 2008, "Classification using discriminative restricted Boltzmann machines"; hybrid
+loss (4): Hugo Larochelle, Michael Mandel, Razvan Pascanu and Yoshua Bengio 2012, "Learning algorithms for the
 classification restricted Boltzmann machine".
 """
 
@@ -27,13 +27,13 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann import layers as joint
-from genjax.boltzmann.annealing import annealed_importance
-from genjax.boltzmann.diagnosis import moved
-from genjax.boltzmann.layers import Layers, machine
+from genjax.boltzmann import bipartite
+from genjax.boltzmann.annealing import annealed_importance_sampling
+from genjax.boltzmann.bipartite import RBMParams, at_unit_temperature
+from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
 from genjax.boltzmann.rbm import PART, RBM
-from genjax.boltzmann.units import Binary, Joined, Softmax, Units, independent
+from genjax.boltzmann.units import BinaryUnits, MixedUnits, SoftmaxUnits, Units, sample_independent
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape, label_of, one_hot_label
@@ -42,18 +42,18 @@ from genjax.ops import check_at_least, check_shape, label_of, one_hot_label
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClassRBM:
-    """Restricted Boltzmann machine with labels.
+    """Classification restricted Boltzmann machine (Larochelle & Bengio 2008); its state is an ``RBMState``.
 
     Attributes:
-      shape: of one example, without the batch axis.
-      num_classes: K; batches have ``"label"``, int32 (B,), from 0 to K − 1.
-      num_hidden: H.
+      shape: shape of one example, without the batch axis.
+      num_classes: number of classes, K; batches have ``"label"``, int32 (B,), from 0 to K − 1.
+      num_hidden: number of hidden units, H.
       units: kind of the visible units.
-      negative_phase: where the samples of x and y come from that it unlearns.
-      centred: see ``RBM``.
-      generative: weight of the likelihood of both in equation 4.
-      discriminative: weight of that of the label alone.
-      weight_decay: see ``RBM``.
+      negative_phase: rule that draws the samples of x and y for the generative gradient.
+      centred: whether the parameters have offsets; see ``RBM``.
+      generative_weight: weight of log p(x, y) in equation 4, γ.
+      discriminative_weight: weight of log p(y | x) in equation 4, δ.
+      weight_decay: weight of ½ Σ W².
 
     >>> model = ClassRBM(shape=(4,), num_classes=2, num_hidden=3)
     >>> batch = {"x": jnp.zeros((5, 4)), "label": jnp.zeros(5, jnp.int32)}
@@ -65,30 +65,32 @@ class ClassRBM:
     shape: tuple[int, ...]
     num_classes: int
     num_hidden: int
-    units: Units = field(default_factory=Binary)
+    units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-    generative: float = 1.0
-    discriminative: float = 0.0
+    generative_weight: float = 1.0
+    discriminative_weight: float = 0.0
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
         check_at_least("num_classes", self.num_classes, 2)
-        check_at_least("generative", self.generative, 0)
-        check_at_least("discriminative", self.discriminative, 0)
-        if not self.generative + self.discriminative:
-            raise ValueError("generative and discriminative are 0, so that nothing is learned; set one of them to 1")
+        check_at_least("generative_weight", self.generative_weight, 0)
+        check_at_least("discriminative_weight", self.discriminative_weight, 0)
+        if not self.generative_weight + self.discriminative_weight:
+            raise ValueError(
+                "generative_weight and discriminative_weight are 0, but one must be positive; set one of them to 1"
+            )
         _ = self.joint  # checks the rest
 
     @functools.cached_property
     def joint(self) -> RBM:
-        """The machine of visible units with the label among them."""
+        """The machine whose visible units are x and the label."""
         size = RBM(shape=self.shape, num_hidden=self.num_hidden, units=self.units).num_visible
         return RBM(
             shape=(size + self.num_classes,),
             num_hidden=self.num_hidden,
-            units=Joined((self.units, Softmax(self.num_classes)), (size, self.num_classes)),
+            units=MixedUnits((self.units, SoftmaxUnits(self.num_classes)), (size, self.num_classes)),
             negative_phase=self.negative_phase,
             centred=self.centred,
             weight_decay=self.weight_decay,
@@ -96,88 +98,88 @@ class ClassRBM:
 
     @property
     def discrete(self) -> bool:
-        """Whether log-likelihoods are log-masses."""
+        """Whether log-likelihoods are log-masses rather than log-densities."""
         return self.units.discrete
 
     @property
     def tractable(self) -> bool:
-        """Whether ``log_prob`` can add up all states of a layer."""
+        """Whether a layer is small enough for ``log_prob`` to enumerate its states."""
         return replace(self.joint, shape=self.shape, units=self.units).tractable
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob``, where enumerating all states takes too long."""
+        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
         return () if self.tractable else ("log_prob",)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes."""
+        """Conditions of the model: the label."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables; see ``RBM.init``.
+        """Make the variables of ``joint``; see ``RBM.init``.
 
         Raises:
-          ValueError: for data of another shape, or that the units cannot be, or without labels.
+          ValueError: if the data have another shape, values that the units cannot take, or no labels.
         """
-        return self.joint.init(key, {"x": self._joined(batch)})
+        return self.joint.init(key, {"x": self._with_labels(batch)})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the only objective, ``likelihood``."""
         return (Objective(name="likelihood", wrt=(PART,), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Equation 4, its first term as ``RBM.loss`` has it.
+        """Return equation 4, where ``RBM.loss`` stands for the generative term.
 
         Returns:
-          The scalar, and the new state with the metrics of ``RBM.loss``, ``class_log_prob``, nats, and
+          The loss, and the new state with the metrics of ``RBM.loss``, ``class_log_prob``, nats, and
           ``class_accuracy``.
         """
-        loss, (state, metrics) = self.joint.loss(params, state, key, {"x": self._joined(batch)}, step)
-        told = self.class_log_prob(Variables(params, state), batch["x"])
-        label = batch["label"]
-        log_prob = jnp.mean(jnp.take_along_axis(told, label[:, None], axis=1))
-        accuracy = jnp.mean(jnp.argmax(told, axis=1) == label)
-        more = {"class_log_prob": log_prob, "class_accuracy": accuracy}
-        return self.generative * loss - self.discriminative * log_prob, (state, metrics | more)
+        loss, (state, metrics) = self.joint.loss(params, state, key, {"x": self._with_labels(batch)}, step)
+        log_probs, label = self.class_log_prob(Variables(params, state), batch["x"]), batch["label"]
+        log_prob = jnp.mean(jnp.take_along_axis(log_probs, label[:, None], axis=1))
+        accuracy = jnp.mean(jnp.argmax(log_probs, axis=1) == label)
+        metrics = metrics | {"class_log_prob": log_prob, "class_accuracy": accuracy}
+        return self.generative_weight * loss - self.discriminative_weight * log_prob, (state, metrics)
 
     def class_log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(y | x) of every class, nats, (B, K): exactly, for x (B, *shape)."""
-        layers, size = self.joint.layers(variables), self.joint.num_visible - self.num_classes
-        inputs = self.units.encode(x, self.shape) @ layers.weights[:size] + layers.hidden_bias[None]
-        every = inputs[:, None] + layers.weights[None, size:]  # (B, K, H)
-        hidden = layers.hidden_units.log_partition(every.reshape(-1, self.num_hidden)).reshape(len(x), -1)
-        return jax.nn.log_softmax(layers.visible_bias[None, size:] + hidden, axis=-1)  # equation 2
+        """Return log p(y | x) of all classes exactly, nats, (B, K), for data x, (B, *shape)."""
+        params, size = self.joint.rbm_params(variables), self.joint.num_visible - self.num_classes
+        inputs = self.units.encode(x, self.shape) @ params.weights[:size] + params.hidden_bias[None]
+        class_inputs = inputs[:, None] + params.weights[None, size:]  # (B, K, H)
+        hidden = params.hidden_units.log_partition(class_inputs.reshape(-1, self.num_hidden)).reshape(len(x), -1)
+        return jax.nn.log_softmax(params.visible_bias[None, size:] + hidden, axis=-1)  # equation 2
 
     def classify(self, variables: Variables, x: Array) -> Array:
-        """Return the likeliest label, int32 (B,), of x (B, *shape)."""
+        """Return the most likely label, int32 (B,), of data x, (B, *shape)."""
         return jnp.argmax(self.class_log_prob(variables, x), axis=-1).astype(jnp.int32)
 
-    def layers(self, variables: Variables, one_hot: Array) -> Layers:
-        """Return the machine of x given a label, (K,)."""
-        layers, size = self.joint.layers(variables), self.joint.num_visible - self.num_classes
-        return Layers(
-            weights=layers.weights[:size],
-            visible_bias=layers.visible_bias[:size],
-            hidden_bias=layers.hidden_bias + one_hot @ layers.weights[size:],
+    def rbm_params(self, variables: Variables, one_hot: Array) -> RBMParams:
+        """Return the parameters of the machine of x given a one-hot label, (K,)."""
+        params, size = self.joint.rbm_params(variables), self.joint.num_visible - self.num_classes
+        return RBMParams(
+            weights=params.weights[:size],
+            visible_bias=params.visible_bias[:size],
+            hidden_bias=params.hidden_bias + one_hot @ params.weights[size:],
             units=self.units,
         )
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
-        """Return log p(x | y), nats, (B,): exactly, by adding up all states of the smaller binary layer for each class.
+        """Return log p(x | y) exactly, nats, (B,), by enumerating the smaller binary layer once for each class.
 
         Args:
-          variables: what ``init`` or training returned.
-          x: (B, *shape).
-          label: int32 (B,), or one for all.
+          variables: variables from ``init`` or training.
+          x: data, (B, *shape).
+          label: class of each example, int32 (B,), or one class for all.
 
         Raises:
-          ValueError: where that layer has more than 25 units, or for a label that there is not.
+          ValueError: if that layer has more than 25 units, or if a label is missing or out of range.
         """
-        log_z = jax.lax.map(lambda y: joint.log_partition(self.layers(variables, y)), jnp.eye(self.num_classes))
-        return self._given_label(variables, x, label, log_z)
+        classes = jnp.eye(self.num_classes)
+        log_z = jax.lax.map(lambda one_hot: bipartite.log_partition(self.rbm_params(variables, one_hot)), classes)
+        return self._conditional_log_prob(variables, x, label, log_z)
 
     def log_prob_estimate(
         self,
@@ -192,32 +194,32 @@ class ClassRBM:
         """Return log p(x | y), nats, (B,), with log Z_y of each class by annealed importance sampling.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          x: (B, *shape).
-          num_samples: particles for each class.
-          label: int32 (B,), or one for all.
-          num_temperatures: between independent units and the machine.
+          x: data, (B, *shape).
+          num_samples: number of particles for each class.
+          label: class of each example, int32 (B,), or one class for all.
+          num_temperatures: number of temperatures between independent units and the model.
         """
-        base = variables.state["base"][: -self.num_classes]
+        base_bias = variables.state.base_bias[: -self.num_classes]
 
-        def log_partition(now: tuple[Array, Array]) -> Array:
-            layers = self.layers(variables, now[0])
-            return annealed_importance(
-                layers, base, now[1], num_particles=num_samples, num_temperatures=num_temperatures
+        def log_partition(class_and_key: tuple[Array, Array]) -> Array:
+            one_hot, key = class_and_key
+            params = self.rbm_params(variables, one_hot)
+            return annealed_importance_sampling(
+                params, base_bias, key, num_particles=num_samples, num_temperatures=num_temperatures
             ).value
 
-        log_z = jax.lax.map(
-            log_partition,
-            (jnp.eye(self.num_classes), jax.random.split(key, self.num_classes)),
-        )
-        return self._given_label(variables, x, label, log_z)
+        keys = jax.random.split(key, self.num_classes)
+        log_z = jax.lax.map(log_partition, (jnp.eye(self.num_classes), keys))
+        return self._conditional_log_prob(variables, x, label, log_z)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Tell whether chains move, as ``moved``; see ``genjax.boltzmann.diagnosis``."""
-        layers, state = self.joint.layers(variables), variables.state
-        v = self._joined(batch)
-        return {"moved": moved(layers, self.negative_phase, state["base"], key, v, state["negative"])}
+        """Measure ``chain_movement``; see ``genjax.boltzmann.diagnosis``."""
+        params, state = self.joint.rbm_params(variables), variables.state
+        v = self._with_labels(batch)
+        movement = chain_movement(params, self.negative_phase, state.base_bias, key, v, state.negative_phase)
+        return {"chain_movement": movement}
 
     def sample(
         self,
@@ -229,50 +231,51 @@ class ClassRBM:
         num_steps: int = 1_000,
         mean: bool = False,
     ) -> Array:
-        """Draw from p(x | y) by Gibbs sampling with the label held, from independent units of the data's means.
+        """Draw samples of p(x | y) by Gibbs sampling with the label clamped; see ``RBM.sample``.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          num_samples: number of chains, of which each gives one sample, N.
-          label: int32 (N,), or one for all.
-          num_steps: sweeps.
-          mean: whether to return means of the visible units at last, which look smoother.
+          num_samples: number of samples, N, each the end of its own chain.
+          label: class of each sample, int32 (N,), or one class for all.
+          num_steps: number of Gibbs steps.
+          mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
 
         Returns:
-          Samples (N, *shape).
+          Samples, (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         check_at_least("num_steps", num_steps, 1)
         one_hot = self._one_hot(label, num_samples)
-        layers, base = self.joint.layers(variables), variables.state["base"]
-        start_key, walk_key, last_key = jax.random.split(key, 3)
-        start = independent(layers.units, base, start_key, num_samples)
+        rbm, base_bias = at_unit_temperature(self.joint.rbm_params(variables)), variables.state.base_bias
+        start_key, chain_key, last_key = jax.random.split(key, 3)
+        start = sample_independent(rbm.params.units, base_bias, start_key, num_samples)
 
-        def sweep(v: Array, key: Array) -> tuple[Array, None]:
-            return self._with_label(joint.sweep(machine(layers), key, v), one_hot), None
+        def step(v: Array, key: Array) -> tuple[Array, None]:
+            return self._clamp(bipartite.gibbs_step(rbm, key, v), one_hot), None
 
-        v = jax.lax.scan(sweep, self._with_label(start, one_hot), jax.random.split(walk_key, num_steps))[0]
+        v = jax.lax.scan(step, self._clamp(start, one_hot), jax.random.split(chain_key, num_steps))[0]
         if mean:
-            v = joint.sweep_to_means(machine(layers), last_key, v)
+            v = bipartite.gibbs_step_mean(rbm, last_key, v)
         return self.units.decode(v[:, : -self.num_classes], self.shape)
 
     def _one_hot(self, label: Array | int | None, num_rows: int) -> Array:
         one_hot = one_hot_label(label, self.num_classes, num_rows)
-        assert one_hot is not None  # as there are classes
+        assert one_hot is not None  # because num_classes is not None
         return one_hot
 
-    def _joined(self, batch: Batch) -> Array:
+    def _with_labels(self, batch: Batch) -> Array:
+        """Return the visible units of ``joint``, (B, N + K)."""
         one_hot = self._one_hot(label_of(batch, self.num_classes), len(batch["x"]))
         return jnp.concatenate([self.units.encode(batch["x"], self.shape), one_hot], axis=1)
 
-    def _with_label(self, v: Array, one_hot: Array) -> Array:
+    def _clamp(self, v: Array, one_hot: Array) -> Array:
         return v.at[:, -self.num_classes :].set(one_hot)
 
-    def _given_label(self, variables: Variables, x: Array, label: Array | int | None, log_z: Array) -> Array:
-        """Equation 3, with log Z_y of each class, (K,)."""
+    def _conditional_log_prob(self, variables: Variables, x: Array, label: Array | int | None, log_z: Array) -> Array:
+        """Return equation 3, given log Z_y of all classes, (K,)."""
         one_hot = self._one_hot(label, len(x))
         v = jnp.concatenate([self.units.encode(x, self.shape), one_hot], axis=1)
-        layers = self.joint.layers(variables)
-        of_both = joint.log_of_visible(machine(layers), v)
-        return of_both - one_hot @ (layers.visible_bias[-self.num_classes :] + log_z)
+        params = self.joint.rbm_params(variables)
+        log_joint = bipartite.log_unnormalized_visible(at_unit_temperature(params), v)
+        return log_joint - one_hot @ (params.visible_bias[-self.num_classes :] + log_z)

@@ -1,26 +1,26 @@
-"""The deep Boltzmann machine: layers of binary units, of which neighbours are joined by weights.
+"""The deep Boltzmann machine: layers of binary units with connections between neighbouring layers.
 
     p(h⁰ … h^L) ∝ exp(Σₗ hˡᵀ Wₗ hˡ⁺¹ + Σₗ bₗ·hˡ),        h⁰ = v.                                                   (1)
 
-Given the even layers e = (v, h², …) the odd ones o = (h¹, h³, …) are independent, and the other way about, so that it
-is the machine of two layers of ``genjax.boltzmann.layers``, e for the visible units and o for the hidden ones, with
-blocks of zeros among its weights: samples, normalizers and annealed importance sampling are those of that machine. What
-differs is that of e the data tell v alone. For the rest, μ, independent units are assumed, by which
+Given the even layers e = (v, h², …), the odd layers o = (h¹, h³, …) are independent, and vice versa. The model is thus
+a two-layer one (``genjax.boltzmann.bipartite``), with e for the visible units, o for the hidden units, and blocks of
+zeros among its weights; samples, log Z and annealed importance sampling are those of that model. But the data determine
+only v among e. For the rest, a factorial posterior with means μ gives the bound
 
     log p(v) ≥ log p*(e = (v, μ)) + H(μ) − log Z,                                                                 (2)
 
-where p*(e) has o summed out: with o at its best given the means μ, its part of the bound is that sum itself. Turns of
+where p*(e) has o summed out: the best factorial posterior of o given μ contributes exactly that sum. Alternating
 
-    o ← σ(Wᵀ e + c),        μ ← σ(W o + b) in its part,                                                           (3)
+    o ← σ(Wᵀ e + c),        μ ← σ(W o + b), restricted to the entries of μ,                                       (3)
 
-raise the bound to a maximum (mean field). Learning raises it in the parameters, for given μ: the gradient is that of a
-machine of two layers whose data are (v, μ) (``negative_phase``).
+raises the bound to a maximum (mean field). Learning raises it in the parameters for fixed μ, with the gradient of a
+two-layer model whose data are (v, μ) (``negative_phase``).
 
-Started from greedily learned layers (``pretraining``, with ``genjax.latent.greedy_stages``), half of the energy of each
-machine is taken, so that layers which two machines explain are not explained twice. That the lowest and the highest
-machine, whose outer layers only one explains, come out whole, they learn with two copies of these layers.
+With greedy pretraining (``pretraining``, by ``genjax.latent.greedy_stages``), the model takes half the energy of each
+restricted Boltzmann machine, because two of them explain each intermediate layer. The lowest and the highest layer are
+explained by only one, which therefore learns with two copies of that layer.
 
-Ruslan Salakhutdinov and Geoffrey Hinton 2009, "Deep Boltzmann machines"; centred, they learn without that start:
+Ruslan Salakhutdinov and Geoffrey Hinton 2009, "Deep Boltzmann machines"; training without pretraining by centring:
 Grégoire Montavon and Klaus-Robert Müller 2012, "Deep Boltzmann machines and the centering trick".
 """
 
@@ -31,37 +31,53 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
 
-from genjax.boltzmann import layers as joint
-from genjax.boltzmann.annealing import LogPartition, annealed_importance
-from genjax.boltzmann.diagnosis import moved
-from genjax.boltzmann.layers import MOST_ENUMERATED, Layers, machine
-from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
+from genjax.boltzmann import bipartite
+from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, RBMParams, at_unit_temperature
+from genjax.boltzmann.diagnosis import chain_movement
+from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.rbm import INITIAL_SCALE, RBM
-from genjax.boltzmann.units import BINARY, Binomial, independent
+from genjax.boltzmann.units import BINARY, BinomialUnits, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
 PART = "machine"
 
 
+class DBMState(NamedTuple):
+    """State of a ``DeepBoltzmannMachine``.
+
+    Only ``negative_phase`` changes in training; ``init`` fixes the others.
+
+    Attributes:
+      base_bias: base-rate biases of the even layers, (N,), from which sampling and annealing start.
+      visible_offset: offsets of the visible units, (V,); zeros unless centred. Those of hidden units are ½.
+      negative_phase: state of the negative phase, such as ``ChainState``.
+    """
+
+    base_bias: Array
+    visible_offset: Array
+    negative_phase: PyTree
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class DeepBoltzmannMachine:
-    """Deep Boltzmann machine.
+    """Deep Boltzmann machine of binary units (Salakhutdinov & Hinton 2009).
 
     Attributes:
-      shape: of one example, without the batch axis.
-      num_hidden: units of h¹ … h^L, of two layers at least.
-      num_mean_field: turns of equation 3 in training.
-      negative_phase: where the samples come from that it unlearns.
+      shape: shape of one example, without the batch axis.
+      num_hidden: number of units in each of h¹ … h^L, at least two layers.
+      num_mean_field: number of mean-field updates (equation 3) in training.
+      negative_phase: rule that draws the samples of the model.
       centred: whether the parameters have offsets; see ``RBM``.
-      weight_decay: of ½ Σ W².
+      weight_decay: weight of ½ Σ W².
 
     >>> model = DeepBoltzmannMachine(shape=(4,), num_hidden=(3, 2))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
@@ -87,98 +103,104 @@ class DeepBoltzmannMachine:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of h⁰ … h^L."""
+        """Number of units in each of h⁰ … h^L."""
         return (math.prod(self.shape), *self.num_hidden)
 
     @property
     def tractable(self) -> bool:
-        """Whether ``log_prob`` can add up all states."""
+        """Whether the layers are small enough for ``log_prob`` to enumerate their states."""
         even, odd = sum(self.sizes[::2]), sum(self.sizes[1::2])
-        return max(even - self.sizes[0], min(even, odd)) <= MOST_ENUMERATED
+        return max(even - self.sizes[0], min(even, odd)) <= MAX_ENUMERATED_UNITS
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob``, where enumerating all states takes too long."""
+        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
         return () if self.tractable else ("log_prob",)
 
     @functools.cached_property
     def pretraining(self) -> tuple[RBM, ...]:
-        """The machines that layers are learned as, from below; see ``assemble``."""
-        machines = []
+        """Restricted Boltzmann machines that the layers are pretrained as, from below; see ``assemble``."""
+        stack = []
         for i, (lower, upper) in enumerate(itertools.pairwise(self.sizes)):
-            units = Binomial(2) if i == 0 else BINARY
-            hidden_units = Binomial(2) if i == len(self.num_hidden) - 1 else BINARY
+            units = BinomialUnits(2) if i == 0 else BINARY
+            hidden_units = BinomialUnits(2) if i == len(self.num_hidden) - 1 else BINARY
             options = {"units": units, "hidden_units": hidden_units, "negative_phase": self.negative_phase}
             shape = self.shape if i == 0 else (lower,)
-            machines.append(RBM(shape=shape, num_hidden=upper, centred=self.centred, **options))
-        return tuple(machines)
+            stack.append(RBM(shape=shape, num_hidden=upper, centred=self.centred, **options))
+        return tuple(stack)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables: small weights, hidden biases of 0, visible ones that fit the means of ``batch["x"]``.
+        """Make small weights, hidden biases of 0, and visible biases that fit the means of ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, or that are not 0 and 1.
+          ValueError: if the data have another shape, or values other than 0 and 1.
         """
-        weights_key, memory_key = jax.random.split(key)
+        weights_key, phase_key = jax.random.split(key)
         v = BINARY.encode(batch["x"], self.shape)
         keys = jax.random.split(weights_key, len(self.num_hidden))
         weights = [
             INITIAL_SCALE * jax.random.normal(key, pair)
             for key, pair in zip(keys, itertools.pairwise(self.sizes), strict=True)
         ]
-        biases = [BINARY.bias(v), *(jnp.zeros(size) for size in self.num_hidden)]
-        # The normalizer's other end: units of the data's means, and of even chances.
-        base = jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]))])
-        offset = jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(biases[0])
-        variables = Variables({PART: {"weights": weights, "biases": biases}}, {"base": base, "offset": offset})
-        memory = self.negative_phase.init(self.layers(variables), base, memory_key)
-        return variables._replace(state={**variables.state, "negative": memory})
+        biases = [BINARY.fit_bias(v), *(jnp.zeros(size) for size in self.num_hidden)]
+        state = DBMState(
+            base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]))]),
+            visible_offset=jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(biases[0]),
+            negative_phase={},
+        )
+        variables = Variables({PART: {"weights": weights, "biases": biases}}, state)
+        phase_state = self.negative_phase.init(self.rbm_params(variables), state.base_bias, phase_key)
+        return variables._replace(state=state._replace(negative_phase=phase_state))
 
-    def assemble(self, variables: Variables, machines: Sequence[Variables]) -> Variables:
-        """Return variables with half of the energy of each of the machines of ``pretraining``.
+    def assemble(self, variables: Variables, stack: Sequence[Variables]) -> Variables:
+        """Return variables with half the energy of each of the pretrained machines.
 
         Args:
-          variables: what ``init`` returned.
-          machines: variables of these machines, from below.
+          variables: variables from ``init``.
+          stack: variables of the machines of ``pretraining``, from below.
         """
         biases = [jnp.zeros(size) for size in self.sizes]
         weights = []
-        for i, (model, learned) in enumerate(zip(self.pretraining, machines, strict=True)):
-            layers = model.layers(learned)
-            # Of layers in two copies, twice the unit: half of twice is once.
-            lower, upper = (2.0 if isinstance(kind, Binomial) else 1.0 for kind in (layers.units, layers.hidden_units))
-            weights.append(0.5 * lower * upper * layers.weights)
-            biases[i] += 0.5 * lower * layers.visible_bias
-            biases[i + 1] += 0.5 * upper * layers.hidden_bias
+        for i, (model, trained) in enumerate(zip(self.pretraining, stack, strict=True)):
+            params = model.rbm_params(trained)
+            # Two copies of a layer double its units, so half the energy of both is that of one.
+            lower, upper = (
+                2.0 if isinstance(kind, BinomialUnits) else 1.0 for kind in (params.units, params.hidden_units)
+            )
+            weights.append(0.5 * lower * upper * params.weights)
+            biases[i] += 0.5 * lower * params.visible_bias
+            biases[i + 1] += 0.5 * upper * params.hidden_bias
         biases = [bias + shift for bias, shift in zip(biases, self._shifts(variables, weights), strict=True)]
         return Variables({PART: {"weights": weights, "biases": biases}}, variables.state)
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the only objective, ``likelihood``."""
         return (Objective(name="likelihood", wrt=(PART,), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Difference of mean energies of (v, μ) and samples, with the odd layers summed out, and a penalty.
+        """Return the mean free energy of (v, μ) minus that of the samples, with o summed out, plus a penalty.
 
         Returns:
-          The scalar, whose gradient is that of the bound on average, and the new state with the metrics
-          ``free_energy_gap``, the difference alone, and ``reconstruction_error``, the mean squared error of data by the
-          means of the odd layers.
+          The loss, whose expected gradient is minus that of the bound, and the new state with the metrics
+          ``free_energy_gap``, the loss without the penalty, and ``reconstruction_error``, the mean squared error of v
+          reconstructed from the means of the odd layers.
         """
         del step
-        layers = self.layers(Variables(params, state))
-        fixed = jax.lax.stop_gradient(layers)
+        rbm_params = self.rbm_params(Variables(params, state))
+        fixed = jax.lax.stop_gradient(rbm_params)
         means = mean_field(fixed, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
-        gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, means, state["negative"])
+        gap, _, phase_state = free_energy_gap(
+            self.negative_phase, rbm_params, state.base_bias, key, means, state.negative_phase
+        )
         squares = sum(jnp.sum(jnp.square(weights)) for weights in params[PART]["weights"])
-        error = jnp.mean(jnp.square(joint.reconstruction(fixed, means) - means)[:, : self.sizes[0]])
+        error = jnp.mean(jnp.square(bipartite.reconstruction(fixed, means) - means)[:, : self.sizes[0]])
         metrics = {"free_energy_gap": gap, "reconstruction_error": error}
-        return gap + 0.5 * self.weight_decay * squares, (state | {"negative": memory}, metrics)
+        return gap + 0.5 * self.weight_decay * squares, (state._replace(negative_phase=phase_state), metrics)
 
-    def layers(self, variables: Variables) -> Layers:
-        """Return the machine of two layers, of the even layers (v, h², …) and the odd ones (h¹, h³, …)."""
+    def rbm_params(self, variables: Variables) -> RBMParams:
+        """Return the parameters of the two-layer model of the even layers (v, h², …) and the odd ones (h¹, h³, …)."""
         weights, biases = variables.params[PART]["weights"], variables.params[PART]["biases"]
         biases = [bias - shift for bias, shift in zip(biases, self._shifts(variables, weights), strict=True)]
 
@@ -191,27 +213,29 @@ class DeepBoltzmannMachine:
 
         count = len(self.sizes)
         blocks = [[block(even, odd) for odd in range(1, count, 2)] for even in range(0, count, 2)]
-        return Layers(jnp.block(blocks), jnp.concatenate(biases[::2]), jnp.concatenate(biases[1::2]))
+        return RBMParams(jnp.block(blocks), jnp.concatenate(biases[::2]), jnp.concatenate(biases[1::2]))
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(x), nats, (B,): exactly, by adding up all states of hidden units.
+        """Return log p(x) exactly, nats, (B,), by enumerating the states of hidden units.
 
         Raises:
-          ValueError: where these are more than 25 in the even layers, or in both the even layers and the odd ones.
+          ValueError: if more than 25 hidden units are in the even layers, or more than 25 units in the even layers and
+            in the odd layers.
         """
-        layers, v = self.layers(variables), BINARY.encode(x, self.shape)
-        num_states = sum(self.sizes[2::2])
-        if num_states > MOST_ENUMERATED:
+        params, v = self.rbm_params(variables), BINARY.encode(x, self.shape)
+        num_enumerated = sum(self.sizes[2::2])
+        if num_enumerated > MAX_ENUMERATED_UNITS:
             raise ValueError(
-                f"exact likelihoods add up 2^{num_states} states, but 2^{MOST_ENUMERATED} are the limit; "
-                "use log_prob_lower_bound"
+                f"an exact likelihood enumerates 2^{num_enumerated} states, but the limit is "
+                f"2^{MAX_ENUMERATED_UNITS}; use log_prob_lower_bound"
             )
 
         def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
             pairs = jnp.concatenate([jnp.tile(v, (len(h), 1)), jnp.repeat(h, len(v), axis=0)], axis=1)
-            return joint.log_of_visible(machine(layers), pairs).reshape(len(h), len(v))
+            log_values = bipartite.log_unnormalized_visible(at_unit_temperature(params), pairs)
+            return log_values.reshape(len(h), len(v))
 
-        return joint.log_sum_over_states(num_states, with_hidden) - joint.log_partition(layers)
+        return bipartite.log_sum_over_states(num_enumerated, with_hidden) - bipartite.log_partition(params)
 
     def log_prob_lower_bound(
         self,
@@ -225,25 +249,25 @@ class DeepBoltzmannMachine:
     ) -> Array:
         """Return equation 2, nats, (B,).
 
-        The normalizer is exact where ``tractable``; else it is the upper end of its interval by annealed importance
-        sampling, so that the bound holds with that confidence.
+        log Z is exact if ``tractable``. Otherwise it is the upper end of a 99 % interval by annealed importance
+        sampling, and the bound holds with that confidence.
 
         Args:
-          variables: what ``init``, ``assemble`` or training returned.
+          variables: variables from ``init``, ``assemble`` or training.
           key: typed key.
-          x: (B, *shape).
-          num_mean_field: turns of equation 3.
-          num_particles: of annealed importance sampling.
-          num_temperatures: likewise.
+          x: data, (B, *shape).
+          num_mean_field: number of mean-field updates (equation 3).
+          num_particles: number of particles of annealed importance sampling.
+          num_temperatures: number of temperatures of annealed importance sampling.
         """
-        layers = self.layers(variables)
-        means = mean_field(layers, BINARY.encode(x, self.shape), num_mean_field)
+        params = self.rbm_params(variables)
+        means = mean_field(params, BINARY.encode(x, self.shape), num_mean_field)
         if self.tractable:
-            log_z = joint.log_partition(layers)
+            log_z = bipartite.log_partition(params)
         else:
-            found = self.log_partition_estimate(variables, key, num_particles, num_temperatures=num_temperatures)
-            log_z = found.high
-        return joint.log_of_visible(machine(layers), means) + self._entropy(means) - log_z
+            log_z = self.log_partition_estimate(variables, key, num_particles, num_temperatures=num_temperatures).high
+        log_values = bipartite.log_unnormalized_visible(at_unit_temperature(params), means)
+        return log_values + self._entropy(means) - log_z
 
     def log_partition_estimate(
         self,
@@ -254,20 +278,18 @@ class DeepBoltzmannMachine:
         num_temperatures: int = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
-        """Return log Z with its interval; see ``genjax.boltzmann.annealing``.
+        """Estimate log Z with an interval; see ``genjax.boltzmann.annealing``.
 
         Args:
-          variables: what ``init``, ``assemble`` or training returned.
+          variables: variables from ``init``, ``assemble`` or training.
           key: typed key.
-          num_samples: particles.
-          num_temperatures: between independent units and the machine.
-          backwards_from: samples of ``sample_even`` that are carried from the machine to independent units, for the
-            other end of a bracket; None for the usual direction.
+          num_samples: number of particles, P.
+          num_temperatures: number of temperatures between independent units and the model.
+          backwards_from: samples from ``sample_even``, (P, N), for the reverse direction; None for the forward one.
         """
-        layers, base = self.layers(variables), variables.state["base"]
-        return annealed_importance(
-            layers,
-            base,
+        return annealed_importance_sampling(
+            self.rbm_params(variables),
+            variables.state.base_bias,
             key,
             num_particles=num_samples,
             num_temperatures=num_temperatures,
@@ -275,79 +297,80 @@ class DeepBoltzmannMachine:
         )
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Tell whether chains move, as ``moved``; see ``genjax.boltzmann.diagnosis``."""
-        layers, state = self.layers(variables), variables.state
-        means = mean_field(layers, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
-        return {"moved": moved(layers, self.negative_phase, state["base"], key, means, state["negative"])}
+        """Measure ``chain_movement``; see ``genjax.boltzmann.diagnosis``."""
+        params, state = self.rbm_params(variables), variables.state
+        means = mean_field(params, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
+        movement = chain_movement(params, self.negative_phase, state.base_bias, key, means, state.negative_phase)
+        return {"chain_movement": movement}
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
     ) -> Array:
-        """Draw from the model by Gibbs sampling, from independent units of the data's means.
+        """Draw samples by Gibbs sampling, started from independent units that match the data's means.
 
         Args:
-          variables: what ``init``, ``assemble`` or training returned.
+          variables: variables from ``init``, ``assemble`` or training.
           key: typed key.
-          num_samples: number of chains, of which each gives one sample, N.
-          num_steps: sweeps of even and odd layers.
-          mean: whether to return means of the visible units at last, which look smoother.
+          num_samples: number of samples, N, each the end of its own chain.
+          num_steps: number of Gibbs steps, each of the odd and then the even layers.
+          mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
 
         Returns:
-          Samples (N, *shape).
+          Samples, (N, *shape).
         """
-        walk_key, last_key = jax.random.split(key)
-        even = self.sample_even(variables, walk_key, num_samples, num_steps=num_steps)
+        chain_key, last_key = jax.random.split(key)
+        even = self.sample_even(variables, chain_key, num_samples, num_steps=num_steps)
         if mean:
-            even = joint.sweep_to_means(machine(self.layers(variables)), last_key, even)
+            even = bipartite.gibbs_step_mean(at_unit_temperature(self.rbm_params(variables)), last_key, even)
         return BINARY.decode(even[:, : self.sizes[0]], self.shape)
 
     def sample_even(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
-        """Draw all even layers, as ``sample`` does: (N, sum of their sizes), v first."""
+        """Draw all even layers, v first, (N, sum of their sizes); see ``sample``."""
         check_at_least("num_samples", num_samples, 1)
         check_at_least("num_steps", num_steps, 1)
-        start_key, walk_key = jax.random.split(key)
-        start = independent(BINARY, variables.state["base"], start_key, num_samples)
-        return joint.sweeps(machine(self.layers(variables)), walk_key, start, num_steps)
+        start_key, chain_key = jax.random.split(key)
+        start = sample_independent(BINARY, variables.state.base_bias, start_key, num_samples)
+        return bipartite.gibbs_chain(at_unit_temperature(self.rbm_params(variables)), chain_key, start, num_steps)
 
     def encode(self, variables: Variables, x: Array, *, num_mean_field: int = 50) -> Array:
-        """Return the means of all hidden units of equation 3, from below: (B, sum(num_hidden)), for x (B, *shape)."""
-        layers = self.layers(variables)
-        even = mean_field(layers, BINARY.encode(x, self.shape), num_mean_field)
-        odd = BINARY.mean(joint.hidden_inputs(machine(layers), even))
-        each = [self._split(even, 0), self._split(odd, 1)]
-        return jnp.concatenate([each[i % 2][i // 2] for i in range(1, len(self.sizes))], axis=1)
+        """Return the mean-field means of h¹ … h^L, concatenated, (B, sum(num_hidden)), for data x, (B, *shape)."""
+        params = self.rbm_params(variables)
+        even = mean_field(params, BINARY.encode(x, self.shape), num_mean_field)
+        odd = BINARY.mean(bipartite.hidden_inputs(at_unit_temperature(params), even))
+        layers = [self._split(even, 0), self._split(odd, 1)]
+        return jnp.concatenate([layers[i % 2][i // 2] for i in range(1, len(self.sizes))], axis=1)
 
     def _split(self, units: Array, first: int) -> list[Array]:
-        """Return the layers of all even (first = 0) or all odd units (first = 1)."""
+        """Split all even (first = 0) or all odd units (first = 1) into layers."""
         ends = list(itertools.accumulate(self.sizes[first::2]))
         return jnp.split(units, ends[:-1], axis=1)
 
     def _shifts(self, variables: Variables, weights: Sequence[Array]) -> list[Array]:
-        """Return what centred biases of each layer have more than plain ones: weights times its neighbours' offsets."""
-        if not self.centred:
-            return [jnp.zeros(size) for size in self.sizes]
-        offsets = [variables.state["offset"], *(jnp.full(size, 0.5) for size in self.num_hidden)]
+        """Return centred biases minus plain biases of each layer: its weights times the offsets of its neighbours."""
         shifts = [jnp.zeros(size) for size in self.sizes]
-        for i, joined in enumerate(weights):
-            shifts[i] += joined @ offsets[i + 1]
-            shifts[i + 1] += offsets[i] @ joined
+        if not self.centred:
+            return shifts
+        offsets = [variables.state.visible_offset, *(jnp.full(size, 0.5) for size in self.num_hidden)]
+        for i, w in enumerate(weights):
+            shifts[i] += w @ offsets[i + 1]
+            shifts[i + 1] += offsets[i] @ w
         return shifts
 
     def _entropy(self, means: Array) -> Array:
-        """Return H(μ) of equation 2, nats, (B,), for all even layers."""
+        """Return H(μ) of equation 2, nats, (B,), for means of the even layers, (B, N)."""
         hidden = means[:, self.sizes[0] :]
         return jnp.sum(entr(hidden) + entr(1 - hidden), axis=-1)
 
 
-def mean_field(layers: Layers, v: Array, num_steps: int) -> Array:
-    """Return the even layers (B, N): v (B, V), and the means μ of the others after so many turns of equation 3."""
+def mean_field(params: RBMParams, v: Array, num_updates: int) -> Array:
+    """Return the even layers, (B, N): v, (B, V), and the means μ of the others after updates by equation 3."""
     num_visible = v.shape[1]
-    from_v = v @ layers.weights[:num_visible] + layers.hidden_bias[None]
-    weights, bias = layers.weights[num_visible:], layers.visible_bias[num_visible:]
+    from_v = v @ params.weights[:num_visible] + params.hidden_bias[None]
+    weights, bias = params.weights[num_visible:], params.visible_bias[num_visible:]
 
-    def turn(means: Array, _: None) -> tuple[Array, None]:
+    def update(means: Array, _: None) -> tuple[Array, None]:
         odd = BINARY.mean(from_v + means @ weights)
         return BINARY.mean(odd @ weights.T + bias[None]), None
 
     start = jnp.broadcast_to(BINARY.mean(bias), (len(v), len(bias)))
-    return jnp.concatenate([v, jax.lax.scan(turn, start, length=num_steps)[0]], axis=1)
+    return jnp.concatenate([v, jax.lax.scan(update, start, length=num_updates)[0]], axis=1)

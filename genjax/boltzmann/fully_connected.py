@@ -1,14 +1,14 @@
-"""The Boltzmann machine of connections between all units.
+"""The Boltzmann machine with connections between all units.
 
-Binary units s = (v, h), the visible ones first, with symmetric couplings J of which the diagonal is 0:
+Binary units s = (v, h), visible units first, with a symmetric coupling matrix J whose diagonal is 0:
 
     p(s) = exp(½ sᵀ J s + b·s) / Z,        p(v) = Σ_h p(v, h),                                                    (1)
     p(sᵢ = 1 | all others) = σ(Σⱼ Jᵢⱼ sⱼ + bᵢ),                                                                   (2)
-    ∇ log p(v) = E[s sᵀ | v] − E[s sᵀ]        for each coupling, and s alone for biases.                            (3)
+    ∇ log p(v) = E[s sᵀ | v] − E[s sᵀ]        for the couplings, and with s in place of s sᵀ for the biases.       (3)
 
-Units depend on each other within either side, so that samples are drawn unit by unit: everything takes as many steps as
-there are units, and both means of (3) want samples. Machines of up to 25 units can do without, as their states can be
-added up: ``exact`` training follows (3) itself.
+Units of the same layer depend on each other, so Gibbs sampling visits one unit at a time: a sweep takes as many steps
+as there are units, and both means of (3) need samples. Models of up to 25 units can enumerate their states instead:
+``exact`` training computes the gradient (3) itself.
 
 David Ackley, Geoffrey Hinton and Terrence Sejnowski 1985, "A learning algorithm for Boltzmann machines".
 """
@@ -23,19 +23,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.boltzmann.layers import MOST_ENUMERATED, log_sum_over_states
-from genjax.boltzmann.negative_phase import chains_in
-from genjax.boltzmann.units import Binary, independent
+from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, log_sum_over_states
+from genjax.boltzmann.negative_phase import ChainState, require_chains
+from genjax.boltzmann.units import BINARY, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
 PART = "machine"
-UNITS = Binary()
-INITIAL_SCALE = 0.01
+INITIAL_SCALE = 0.01  # standard deviation of the initial couplings
 
 
 class Couplings(NamedTuple):
-    """J, (N, N), and b, (N,)."""
+    """Parameters of equation 1.
+
+    Attributes:
+      weights: J, (N, N).
+      bias: b, (N,).
+    """
 
     weights: Array
     bias: Array
@@ -44,14 +48,16 @@ class Couplings(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True)
 class BoltzmannMachine:
-    """Boltzmann machine of binary units that are all connected.
+    """Fully connected Boltzmann machine of binary units (Ackley et al. 1985).
+
+    Its state is a ``ChainState``, or empty if ``exact``.
 
     Attributes:
-      shape: of one example, without the batch axis.
-      num_hidden: units beside the visible ones; there may be none.
-      exact: whether training adds up all states, of at most 25 units, in place of drawing samples.
-      num_chains: persistent chains of the samples.
-      num_steps: sweeps over all units between two updates; and over the hidden ones, from chance, given data.
+      shape: shape of one example, without the batch axis.
+      num_hidden: number of hidden units, possibly 0.
+      exact: whether training enumerates the states, of at most 25 units, in place of sampling.
+      num_chains: number of persistent chains.
+      num_steps: number of sweeps of the chains between two updates, and of the hidden units given data.
 
     >>> model = BoltzmannMachine(shape=(4,), num_hidden=2, exact=True)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
@@ -76,73 +82,73 @@ class BoltzmannMachine:
 
     @property
     def num_visible(self) -> int:
-        """Units of an example."""
+        """Number of visible units."""
         return math.prod(self.shape)
 
     @property
     def tractable(self) -> bool:
-        """Whether ``log_prob`` can add up all states."""
-        return self.num_visible + self.num_hidden <= MOST_ENUMERATED
+        """Whether there are few enough units for ``log_prob`` to enumerate their states."""
+        return self.num_visible + self.num_hidden <= MAX_ENUMERATED_UNITS
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob``, where enumerating all states takes too long."""
+        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
         return () if self.tractable else ("log_prob",)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables: small couplings, and biases that fit the means of ``batch["x"]``.
+        """Make small couplings, hidden biases of 0, and visible biases that fit the means of ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, or that are not 0 and 1.
+          ValueError: if the data have another shape, or values other than 0 and 1.
         """
         couplings_key, chains_key = jax.random.split(key)
-        v = UNITS.encode(batch["x"], self.shape)
-        bias = jnp.concatenate([UNITS.bias(v), jnp.zeros(self.num_hidden)])
-        pairs = len(bias) * (len(bias) - 1) // 2
-        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (pairs,)), "bias": bias}
-        chains = independent(UNITS, bias, chains_key, self.num_chains)
-        return Variables({PART: params}, {} if self.exact else {"chains": chains})
+        v = BINARY.encode(batch["x"], self.shape)
+        bias = jnp.concatenate([BINARY.fit_bias(v), jnp.zeros(self.num_hidden)])
+        num_pairs = len(bias) * (len(bias) - 1) // 2
+        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (num_pairs,)), "bias": bias}
+        chains = sample_independent(BINARY, bias, chains_key, self.num_chains)
+        return Variables({PART: params}, {} if self.exact else ChainState(chains))
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the only objective, ``likelihood``."""
         return (Objective(name="likelihood", wrt=(PART,), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """−log p(x), or a difference of energies of samples whose gradient is equation 3 on average.
+        """Return −log p(x) if ``exact``; otherwise, a difference of mean energies of samples.
 
         Returns:
-          The scalar, and the new state, without metrics.
+          The loss, whose expected gradient is minus equation 3, and the new state, without metrics.
         """
         del step
         variables = Variables(params, state)
         if self.exact:
             return -jnp.mean(self.log_prob(variables, batch["x"])), (state, {})
-        given_key, free_key = jax.random.split(key)
+        clamped_key, free_key = jax.random.split(key)
         couplings = self.couplings(variables)
         fixed = jax.lax.stop_gradient(couplings)
-        v = UNITS.encode(batch["x"], self.shape)
+        v = BINARY.encode(batch["x"], self.shape)
         start = jnp.concatenate([v, jnp.full((len(v), self.num_hidden), 0.5)], axis=1)
-        given = sweeps(fixed, given_key, start, self.num_steps, first=self.num_visible)
-        free = sweeps(fixed, free_key, chains_in(state, self.num_chains), self.num_steps)
-        gap = jnp.mean(log_unnormalized(couplings, free)) - jnp.mean(log_unnormalized(couplings, given))  # equation 3
-        return gap, ({"chains": free}, {})
+        clamped = gibbs_sweeps(fixed, clamped_key, start, self.num_steps, first=self.num_visible)
+        free = gibbs_sweeps(fixed, free_key, require_chains(state, self.num_chains), self.num_steps)
+        gap = jnp.mean(log_unnormalized(couplings, free)) - jnp.mean(log_unnormalized(couplings, clamped))  # equation 3
+        return gap, (ChainState(free), {})
 
     def couplings(self, variables: Variables) -> Couplings:
         """Return J and b of equation 1."""
         pairs, bias = variables.params[PART]["couplings"], variables.params[PART]["bias"]
-        above = jnp.zeros((len(bias), len(bias)), pairs.dtype).at[np.triu_indices(len(bias), 1)].set(pairs)
-        return Couplings(above + above.T, bias)
+        upper = jnp.zeros((len(bias), len(bias)), pairs.dtype).at[np.triu_indices(len(bias), 1)].set(pairs)
+        return Couplings(upper + upper.T, bias)
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(x), nats, (B,): exactly, by adding up all states.
+        """Return log p(x) exactly, nats, (B,), by enumerating all states.
 
         Raises:
-          ValueError: for more than 25 units.
+          ValueError: if there are more than 25 units.
         """
         self._check_tractable("an exact likelihood")
-        couplings, v = self.couplings(variables), UNITS.encode(x, self.shape)
+        couplings, v = self.couplings(variables), BINARY.encode(x, self.shape)
 
         def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
             shape = (len(h), len(v))
@@ -153,48 +159,48 @@ class BoltzmannMachine:
         return log_sum_over_states(self.num_hidden, with_hidden) - log_z  # equation 1
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
-        """Draw from the model by Gibbs sampling, from independent units.
+        """Draw samples by Gibbs sampling, started from independent units.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          num_samples: number of chains, of which each gives one sample, N.
-          num_steps: sweeps over all units.
+          num_samples: number of samples, N, each the end of its own chain.
+          num_steps: number of sweeps over all units.
 
         Returns:
-          Samples (N, *shape).
+          Samples, (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         check_at_least("num_steps", num_steps, 1)
-        start_key, walk_key = jax.random.split(key)
+        start_key, chain_key = jax.random.split(key)
         couplings = self.couplings(variables)
-        start = independent(UNITS, couplings.bias, start_key, num_samples)
-        s = sweeps(couplings, walk_key, start, num_steps)
-        return UNITS.decode(s[:, : self.num_visible], self.shape)
+        start = sample_independent(BINARY, couplings.bias, start_key, num_samples)
+        s = gibbs_sweeps(couplings, chain_key, start, num_steps)
+        return BINARY.decode(s[:, : self.num_visible], self.shape)
 
-    def _check_tractable(self, what: str) -> None:
+    def _check_tractable(self, task: str) -> None:
         if not self.tractable:
             raise ValueError(
-                f"{what} adds up 2^{self.num_visible + self.num_hidden} states, but 2^{MOST_ENUMERATED} are the limit; "
-                "use fewer units, or boltzmann.RBM, whose likelihood can be estimated"
+                f"{task} enumerates 2^{self.num_visible + self.num_hidden} states, but the limit is "
+                f"2^{MAX_ENUMERATED_UNITS}; use fewer units, or boltzmann.RBM, whose likelihood can be estimated"
             )
 
 
 def log_unnormalized(couplings: Couplings, s: Array) -> Array:
-    """Return ½ sᵀ J s + b·s, (...), for s (..., N)."""
+    """Return log p(s) + log Z = ½ sᵀ J s + b·s, (...), for s, (..., N)."""
     return jnp.sum(s * (0.5 * (s @ couplings.weights)), axis=-1) + s @ couplings.bias
 
 
-def sweeps(couplings: Couplings, key: Array, s: Array, num_steps: int, first: int = 0) -> Array:
-    """Draw units (B, N) in turns by equation 2, those from ``first`` on, several times over."""
-    turns = jnp.arange(first, s.shape[1])
+def gibbs_sweeps(couplings: Couplings, key: Array, s: Array, num_steps: int, first: int = 0) -> Array:
+    """Take ``num_steps`` Gibbs sweeps over the units from ``first`` on, starting from s, (B, N); the others stay."""
+    indices = jnp.arange(first, s.shape[1])
 
-    def draw(s: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        i, uniform = now
+    def draw(s: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
+        i, uniform = x
         inputs = s @ couplings.weights[:, i] + couplings.bias[i]
         return s.at[:, i].set((uniform < jax.nn.sigmoid(inputs)).astype(s.dtype)), None  # equation 2
 
     def sweep(s: Array, key: Array) -> tuple[Array, None]:
-        return jax.lax.scan(draw, s, (turns, jax.random.uniform(key, (len(turns), len(s)), s.dtype)))[0], None
+        return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (len(indices), len(s)), s.dtype)))[0], None
 
     return jax.lax.scan(sweep, s, jax.random.split(key, num_steps))[0]

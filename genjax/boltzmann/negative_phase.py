@@ -1,56 +1,87 @@
-"""Where the samples come from that a machine unlearns.
+"""Negative phases: the samples that estimate the model's side of the likelihood gradient.
 
-The gradient of the log-likelihood is a difference, of means over data and over the machine,
+The gradient of the log-likelihood is a difference of means, over the data and over the model,
 
-    ∇ log p(v) = −∇F(v) + E_{v' ~ p} ∇F(v'),        F(v) = −log of p(v), but for log Z,                           (1)
+    ∇ log p(v) = −∇F(v) + E_{v' ~ p} ∇F(v'),        F(v) = −log p(v) − log Z,                                     (1)
 
-and what follows draws the v':
+and a negative phase draws the v':
 
-* ``ContrastiveDivergence``: a few sweeps of Gibbs sampling from the data themselves (Geoffrey Hinton 2002, "Training
-  products of experts by minimizing contrastive divergence"). Biased: modes far from the data are never seen.
-* ``Persistent``: a few sweeps from where the last update left off, while the machine moves slowly (Tijmen Tieleman
-  2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient").
-* ``FastWeights``: the same under W + W′, where W′ learns quickly and decays quickly, so that chains leave where they
-  are (Tijmen Tieleman and Geoffrey Hinton 2009, "Using fast weights to improve persistent contrastive divergence").
-* ``ParallelTempering``: chains at several temperatures of the path of ``layers``, from independent units to the
-  machine, of which neighbours trade places by Metropolis' rule (Guillaume Desjardins, Aaron Courville, Yoshua Bengio,
-  Pascal Vincent and Olivier Delalleau 2010, "Tempered Markov chain Monte Carlo for training of restricted Boltzmann
-  machines").
+* ``ContrastiveDivergence``: a few Gibbs steps from the data (Geoffrey Hinton 2002, "Training products of experts by
+  minimizing contrastive divergence"). It is biased: modes far from the data are never visited.
+* ``Persistent``: a few Gibbs steps from where the last update left the chains, while the model changes slowly (Tijmen
+  Tieleman 2008, "Training restricted Boltzmann machines using approximations to the likelihood gradient").
+* ``FastWeights``: persistent chains under W + W′, where W′ learns and decays quickly and so drives the chains away
+  from where they are (Tijmen Tieleman and Geoffrey Hinton 2009, "Using fast weights to improve persistent contrastive
+  divergence").
+* ``ParallelTempering``: chains at several temperatures on the path of ``bipartite``, from independent units to the
+  model, where neighbouring temperatures swap states by Metropolis' rule (Guillaume Desjardins, Aaron Courville, Yoshua
+  Bengio, Pascal Vincent and Olivier Delalleau 2010, "Tempered Markov chain Monte Carlo for training of restricted
+  Boltzmann machines").
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann.layers import Layers, Path, hidden_inputs, log_of_visible, machine, sweep, sweeps
-from genjax.boltzmann.units import independent
+from genjax.boltzmann.bipartite import (
+    RBMParams,
+    TemperedRBM,
+    at_unit_temperature,
+    gibbs_chain,
+    gibbs_step,
+    hidden_inputs,
+    log_unnormalized_visible,
+)
+from genjax.boltzmann.units import sample_independent
 from genjax.core import Array, PyTree
 from genjax.ops import check_at_least, check_positive
 
 
-class NegativePhase(Protocol):
-    """A rule that draws from a machine while it learns."""
+class ChainState(NamedTuple):
+    """State of persistent chains.
 
-    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
-        """Return what it remembers from one update to the next; an empty tree for nothing."""
+    Attributes:
+      chains: states of the units, (M, N), or (T, M, N) at T temperatures.
+    """
+
+    chains: Array
+
+
+class FastWeightsState(NamedTuple):
+    """State of ``FastWeights``.
+
+    Attributes:
+      chains: states of the units, (M, N).
+      fast: fast weights and biases, by the names of ``RBMParams``.
+    """
+
+    chains: Array
+    fast: dict[str, Array]
+
+
+class NegativePhase(Protocol):
+    """A rule that draws samples from a model while it learns."""
+
+    def init(self, params: RBMParams, base_bias: Array, key: Array) -> PyTree:
+        """Return the initial state, an empty pytree if there is none; chains start as independent units."""
         ...
 
-    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
-        """Return samples (M, N) for data v (B, N), and the new memory."""
+    def draw(self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree) -> tuple[Array, PyTree]:
+        """Return samples, (M, N), given data v, (B, N), and the new state."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class ContrastiveDivergence:
-    """CD-k.
+    """Contrastive divergence, CD-k.
 
     Attributes:
-      num_steps: k.
+      num_steps: number of Gibbs steps, k.
     """
 
     num_steps: int = 1
@@ -58,25 +89,25 @@ class ContrastiveDivergence:
     def __post_init__(self) -> None:
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, params: RBMParams, base_bias: Array, key: Array) -> PyTree:
         """See ``NegativePhase``."""
-        del layers, base, key
+        del params, base_bias, key
         return {}
 
-    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
+    def draw(self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree) -> tuple[Array, PyTree]:
         """See ``NegativePhase``."""
-        del base
-        return sweeps(machine(layers), key, v, self.num_steps), memory
+        del base_bias
+        return gibbs_chain(at_unit_temperature(params), key, v, self.num_steps), state
 
 
 @final
 @dataclass(frozen=True)
 class Persistent:
-    """PCD-k.
+    """Persistent contrastive divergence, PCD-k.
 
     Attributes:
-      num_chains: M; as many as a minibatch has examples is usual.
-      num_steps: k, between two updates.
+      num_chains: number of chains, M; usually the size of a minibatch.
+      num_steps: number of Gibbs steps between two updates, k.
     """
 
     num_chains: int = 100
@@ -86,26 +117,28 @@ class Persistent:
         check_at_least("num_chains", self.num_chains, 1)
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
         """See ``NegativePhase``."""
-        return {"chains": independent(layers.units, base, key, self.num_chains)}
+        return ChainState(sample_independent(params.units, base_bias, key, self.num_chains))
 
-    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
+    def draw(
+        self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
+    ) -> tuple[Array, ChainState]:
         """See ``NegativePhase``."""
-        del base, v
-        chains = sweeps(machine(layers), key, chains_in(memory, self.num_chains), self.num_steps)
-        return chains, {"chains": chains}
+        del base_bias, v
+        chains = gibbs_chain(at_unit_temperature(params), key, require_chains(state, self.num_chains), self.num_steps)
+        return chains, ChainState(chains)
 
 
 @final
 @dataclass(frozen=True)
 class FastWeights:
-    """FPCD.
+    """Fast persistent contrastive divergence, FPCD.
 
     Attributes:
-      num_chains: see ``Persistent``.
-      learning_rate: of W′.
-      decay: of W′, from update to update.
+      num_chains: number of chains, M.
+      learning_rate: learning rate of the fast weights, W′.
+      decay: factor on W′ at every update, in [0, 1).
     """
 
     num_chains: int = 100
@@ -118,36 +151,37 @@ class FastWeights:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay is {self.decay}, but must be in [0, 1); 0.95 is usual")
 
-    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, params: RBMParams, base_bias: Array, key: Array) -> FastWeightsState:
         """See ``NegativePhase``."""
-        fast = jax.tree.map(jnp.zeros_like, layers)
-        return {"chains": independent(layers.units, base, key, self.num_chains), "fast": fast.params}
+        fast = jax.tree.map(jnp.zeros_like, params)
+        return FastWeightsState(sample_independent(params.units, base_bias, key, self.num_chains), fast.arrays)
 
-    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
+    def draw(
+        self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
+    ) -> tuple[Array, FastWeightsState]:
         """See ``NegativePhase``."""
-        del base
-        start, fast = chains_in(memory, self.num_chains), replace(layers, **memory["fast"])
-        both = jax.tree.map(jnp.add, layers, fast)
-        chains = sweep(machine(both), key, start)
-        # Equation 1 of the machine that learns: both sides by its own weights.
-        moved = jax.tree.map(
-            lambda w, of_data, of_model: self.decay * w + self.learning_rate * (of_data - of_model),
+        del base_bias
+        start, fast = require_chains(state, self.num_chains), replace(params, **state.fast)
+        chains = gibbs_step(at_unit_temperature(jax.tree.map(jnp.add, params, fast)), key, start)
+        # Both sides of equation 1 use the weights that learn, W alone.
+        fast = jax.tree.map(
+            lambda w, data, model: self.decay * w + self.learning_rate * (data - model),
             fast,
-            statistics(layers, v),
-            statistics(layers, chains),
+            sufficient_statistics(params, v),
+            sufficient_statistics(params, chains),
         )
-        return chains, {"chains": chains, "fast": moved.params}
+        return chains, FastWeightsState(chains, fast.arrays)
 
 
 @final
 @dataclass(frozen=True)
 class ParallelTempering:
-    """Chains at several temperatures.
+    """Parallel tempering: persistent chains at several temperatures.
 
     Attributes:
-      num_chains: M, at each temperature.
-      num_temperatures: evenly from β = 0 to β = 1.
-      num_steps: sweeps between two updates; after each there is a trade.
+      num_chains: number of chains at each temperature, M.
+      num_temperatures: number of inverse temperatures, T, evenly spaced from β = 0 to β = 1.
+      num_steps: number of Gibbs steps between two updates, each followed by swaps.
     """
 
     num_chains: int = 100
@@ -159,78 +193,80 @@ class ParallelTempering:
         check_at_least("num_temperatures", self.num_temperatures, 2, "; use Persistent for one")
         check_at_least("num_steps", self.num_steps, 1)
 
-    def init(self, layers: Layers, base: Array, key: Array) -> PyTree:
+    def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
         """See ``NegativePhase``."""
-        start = independent(layers.units, base, key, self.num_temperatures * self.num_chains)
-        return {"chains": start.reshape(self.num_temperatures, self.num_chains, -1)}
+        start = sample_independent(params.units, base_bias, key, self.num_temperatures * self.num_chains)
+        return ChainState(start.reshape(self.num_temperatures, self.num_chains, -1))
 
-    def draw(self, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree) -> tuple[Array, PyTree]:
+    def draw(
+        self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
+    ) -> tuple[Array, ChainState]:
         """See ``NegativePhase``."""
         del v
-        start = chains_in(memory, self.num_temperatures, self.num_chains)
+        start = require_chains(state, self.num_temperatures, self.num_chains)
 
-        def step(chains: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-            key, number = now
-            return self._step(layers, base, key, number, chains), None
+        def step(chains: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
+            key, number = x
+            return self._step(params, base_bias, key, number, chains), None
 
-        first_key, key = jax.random.split(key)
+        parity_key, key = jax.random.split(key)
         keys = jax.random.split(key, self.num_steps)
-        first = jax.random.bernoulli(first_key).astype(jnp.int32)  # whether odd or even pairs, which then take turns
-        chains, _ = jax.lax.scan(step, start, (keys, first + jnp.arange(self.num_steps)))
-        return chains[-1], {"chains": chains}
+        parity = jax.random.bernoulli(parity_key).astype(jnp.int32)  # odd or even pairs swap first; then they alternate
+        chains, _ = jax.lax.scan(step, start, (keys, parity + jnp.arange(self.num_steps)))
+        return chains[-1], ChainState(chains)
 
-    def _step(self, layers: Layers, base: Array, key: Array, number: Array, chains: Array) -> Array:
-        """One sweep at every temperature, then a trade between every other pair of neighbours."""
-        sweep_key, trade_key = jax.random.split(key)
+    def _step(self, params: RBMParams, base_bias: Array, key: Array, number: Array, chains: Array) -> Array:
+        """Take a Gibbs step at every temperature, then propose a swap to every other pair of neighbours."""
+        gibbs_key, swap_key = jax.random.split(key)
         betas = jnp.linspace(0.0, 1.0, self.num_temperatures)
-        at = lambda beta: Path(layers, base, beta)  # noqa: E731
-        keys = jax.random.split(sweep_key, self.num_temperatures)
-        chains = jax.vmap(lambda beta, key, v: sweep(at(beta), key, v))(betas, keys, chains)
-        # Rows are temperatures; log p of each chain at its own, the one above and the one below.
-        log_prob = jax.vmap(lambda beta, v: log_of_visible(at(beta), v))
+        at = lambda beta: TemperedRBM(params, base_bias, jnp.zeros_like(params.hidden_bias), beta)  # noqa: E731
+        keys = jax.random.split(gibbs_key, self.num_temperatures)
+        chains = jax.vmap(lambda beta, key, v: gibbs_step(at(beta), key, v))(betas, keys, chains)
+        # Rows are temperatures; log p of each chain at its own temperature, the next one and the previous one.
+        log_prob = jax.vmap(lambda beta, v: log_unnormalized_visible(at(beta), v))
         own, above = log_prob(betas, chains), log_prob(jnp.roll(betas, -1), chains)
         below = log_prob(jnp.roll(betas, 1), chains)
-        gain = above[:-1] + below[1:] - own[:-1] - own[1:]  # of a trade between rows i and i + 1
-        uniform = jax.random.uniform(trade_key, gain.shape)
+        log_ratio = above[:-1] + below[1:] - own[:-1] - own[1:]  # of a swap of rows i and i + 1
+        uniform = jax.random.uniform(swap_key, log_ratio.shape)
         pair = jnp.arange(self.num_temperatures - 1)
-        trades = (jnp.log(uniform) < gain) & ((pair + number) % 2 == 0)[:, None]
-        up = jnp.concatenate([trades, jnp.zeros_like(trades[:1])])[..., None]  # row i takes from i + 1
-        down = jnp.concatenate([jnp.zeros_like(trades[:1]), trades])[..., None]
+        swaps = (jnp.log(uniform) < log_ratio) & ((pair + number) % 2 == 0)[:, None]
+        up = jnp.concatenate([swaps, jnp.zeros_like(swaps[:1])])[..., None]  # row i takes from i + 1
+        down = jnp.concatenate([jnp.zeros_like(swaps[:1]), swaps])[..., None]
         return jnp.where(up, jnp.roll(chains, -1, axis=0), jnp.where(down, jnp.roll(chains, 1, axis=0), chains))
 
 
-def likelihood_gap(
-    phase: NegativePhase, layers: Layers, base: Array, key: Array, v: Array, memory: PyTree
+def free_energy_gap(
+    phase: NegativePhase, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
 ) -> tuple[Array, Array, PyTree]:
-    """Return a scalar with the gradient of equation 1 but for its sign, as a loss has it, samples, and the new memory.
+    """Return a scalar loss whose gradient is minus equation 1, the samples, and the new state of the negative phase.
 
-    The scalar is the mean free energy of data v (B, N) less that of samples; its value tells little.
+    The loss is the mean free energy of data v, (B, N), minus that of the samples; its value is no measure of the fit.
     """
-    samples, memory = phase.draw(jax.lax.stop_gradient(layers), base, key, v, memory)
+    samples, state = phase.draw(jax.lax.stop_gradient(params), base_bias, key, v, state)
     samples = jax.lax.stop_gradient(samples)
-    log_prob = lambda v: jnp.mean(log_of_visible(machine(layers), v))  # noqa: E731
-    return log_prob(samples) - log_prob(v), samples, memory
+    log_prob = lambda v: jnp.mean(log_unnormalized_visible(at_unit_temperature(params), v))  # noqa: E731
+    return log_prob(samples) - log_prob(v), samples, state
 
 
-def statistics(layers: Layers, v: Array) -> Layers:
-    """Return the mean of −∇F over v (B, N): of v hᵀ, v and h, with the means of h."""
-    h = layers.hidden_units.mean(hidden_inputs(machine(layers), v))
-    return replace(layers, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))
+def sufficient_statistics(params: RBMParams, v: Array) -> RBMParams:
+    """Return the mean of −∇F over v, (B, N): the means of v hᵀ, v and h, where h are means given v."""
+    h = params.hidden_units.mean(hidden_inputs(at_unit_temperature(params), v))
+    return replace(params, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))
 
 
-def chains_in(memory: PyTree, *counts: int) -> Array:
-    """Return the chains that were remembered, (*counts, N).
+def require_chains(state: PyTree, *counts: int) -> Array:
+    """Return the chains of a state, (*counts, N).
 
     Raises:
-      ValueError: where there are others than the model asks for: sweeps would go on with however many there are.
+      ValueError: if the state has no chains or another number of them, which Gibbs steps would silently accept.
     """
-    if "chains" not in memory:
-        raise ValueError("no chains were remembered; keep the negative_phase that the run began with, or train anew")
-    found = memory["chains"].shape[:-1]
-    if found != counts:
-        told = [" x ".join(map(str, shape)) for shape in (found, counts)]
+    if not isinstance(state, ChainState | FastWeightsState):
+        raise ValueError("the state has no chains; keep the negative_phase that the run began with, or train anew")
+    shape = state.chains.shape[:-1]
+    if shape != counts:
+        actual, expected = (" x ".join(map(str, sizes)) for sizes in (shape, counts))
         raise ValueError(
-            f"{told[0]} chains were remembered, but the model asks for {told[1]} (temperatures x chains, where "
-            "tempered); give it the num_chains and num_temperatures that the run began with, or train anew"
+            f"the state has {actual} chains, but the model expects {expected} (temperatures x chains, if tempered); "
+            "keep the num_chains and num_temperatures that the run began with, or train anew"
         )
-    return memory["chains"]
+    return state.chains

@@ -1,18 +1,17 @@
 """The restricted Boltzmann machine.
 
-Visible units v of a kind of their own (``units``) and hidden units h, binary if nothing else is said, without
-connections within a layer:
+Visible units v of any kind (``units``) and hidden units h, binary by default, without connections within a layer:
 
     p(v, h) = m(v) exp(vᵀ W h + b·v + c·h) / Z,        F(v) = −log m(v) − b·v − Σⱼ log(1 + exp(Wᵀ v + c)ⱼ),         (1)
     log p(v) = −F(v) − log Z,        −∇ log p(v) = ∇F(v) − E_{v' ~ p} ∇F(v').                                     (2)
 
-The last expectation is what training needs samples for (``negative_phase``); the loss is the difference of mean free
-energies of data and samples, whose gradient is that of (2) while its value tells little. What tells of the likelihood
-is log Z: exact where one layer has at most 25 binary units, else by annealed importance sampling (``annealing``).
-Reconstruction errors do not: they may well fall while the likelihood does.
+The last expectation needs samples in training (``negative_phase``). The loss is the mean free energy of the data minus
+that of the samples: its gradient is that of (2), but its value is no measure of the fit. The likelihood needs log Z,
+which is exact where one layer has at most 25 binary units, and otherwise estimated by annealed importance sampling
+(``annealing``). The reconstruction error does not replace it: it may fall while the likelihood falls.
 
-Centred machines have the parameters b̃ and c̃ of equation 5 of ``layers``, with the means of the first minibatch for μ
-and those of hidden units without input for λ, and learn a data set and its negative equally well.
+Centred models have the parameters b̃ and c̃ of equation 5 of ``bipartite``, where μ is the mean of the first minibatch
+and λ the mean of the hidden units without input. They learn a data set and its negative equally well.
 
 Paul Smolensky 1986, "Information processing in dynamical systems: foundations of harmony theory"; Geoffrey Hinton 2010,
 "A practical guide to training restricted Boltzmann machines"; centring: Grégoire Montavon and Klaus-Robert Müller 2012,
@@ -23,40 +22,60 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 
-from genjax.boltzmann import layers as joint
-from genjax.boltzmann.annealing import LogPartition, annealed_importance
-from genjax.boltzmann.diagnosis import diagnosis
-from genjax.boltzmann.layers import Layers, Path, machine
-from genjax.boltzmann.negative_phase import NegativePhase, Persistent, likelihood_gap
-from genjax.boltzmann.units import Binary, Units, independent
+from genjax.boltzmann import bipartite
+from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, at_unit_temperature
+from genjax.boltzmann.diagnosis import diagnose
+from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
+from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import check_at_least, check_shape
 
 PART = "rbm"
-INITIAL_SCALE = 0.01  # of weights: Hinton (2010), section 8
+INITIAL_SCALE = 0.01  # standard deviation of the initial weights: Hinton (2010), section 8
+
+
+class RBMState(NamedTuple):
+    """State of an ``RBM``, of a ``ClassRBM``, and of the top of a ``DeepBeliefNet``.
+
+    Only ``negative_phase`` changes in training; ``init`` fixes the others.
+
+    Attributes:
+      base_bias: base-rate biases of the visible units, (N,), from which sampling and annealing start.
+      hidden_base_bias: base-rate biases of the hidden units, (H,).
+      visible_offset: μ, (N,); zeros unless centred.
+      hidden_offset: λ, (H,); zeros unless centred.
+      negative_phase: state of the negative phase, such as ``ChainState``.
+    """
+
+    base_bias: Array
+    hidden_base_bias: Array
+    visible_offset: Array
+    hidden_offset: Array
+    negative_phase: PyTree
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class RBM:
-    """Restricted Boltzmann machine.
+    """Restricted Boltzmann machine (Smolensky 1986).
 
     Attributes:
-      shape: of one example, without the batch axis.
-      num_hidden: H.
+      shape: shape of one example, without the batch axis.
+      num_hidden: number of hidden units, H.
       units: kind of the visible units.
       hidden_units: kind of the hidden units.
-      negative_phase: where the samples come from that it unlearns.
+      negative_phase: rule that draws the samples of equation 2.
       centred: whether the parameters have offsets.
-      sparsity: what the mean of each hidden unit over a minibatch is drawn to, in (0, 1); None for no such loss.
-      sparsity_weight: of the squared difference from it, summed over hidden units (Honglak Lee, Chaitanya Ekanadham and
-        Andrew Ng 2007, "Sparse deep belief net model for visual area V2").
-      weight_decay: of ½ Σ W².
+      sparsity: target for the mean of each hidden unit over a minibatch, in (0, 1); None for no such penalty.
+      sparsity_weight: weight of the squared distance to that target, summed over hidden units (Honglak Lee, Chaitanya
+        Ekanadham and Andrew Ng 2007, "Sparse deep belief net model for visual area V2").
+      weight_decay: weight of ½ Σ W².
 
     >>> model = RBM(shape=(4,), num_hidden=3)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
@@ -66,8 +85,8 @@ class RBM:
 
     shape: tuple[int, ...]
     num_hidden: int
-    units: Units = field(default_factory=Binary)
-    hidden_units: Units = field(default_factory=Binary)
+    units: Units = field(default_factory=BinaryUnits)
+    hidden_units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
     sparsity: float | None = None
@@ -80,109 +99,113 @@ class RBM:
         check_at_least("sparsity_weight", self.sparsity_weight, 0)
         check_at_least("weight_decay", self.weight_decay, 0)
         if self.sparsity is not None and not 0 < self.sparsity < 1:
-            raise ValueError(f"sparsity is {self.sparsity}, but must be in (0, 1); 0.1 is usual, None is without")
+            raise ValueError(f"sparsity is {self.sparsity}, but must be in (0, 1); 0.1 is usual, None turns it off")
 
     @property
     def discrete(self) -> bool:
-        """Whether log-likelihoods are log-masses."""
+        """Whether log-likelihoods are log-masses rather than log-densities."""
         return self.units.discrete
 
     @property
     def tractable(self) -> bool:
-        """Whether ``log_prob`` can add up all states of a layer."""
-        size = joint.num_enumerated(self.units, self.num_visible, self.hidden_units, self.num_hidden)
-        return size is not None and size <= joint.MOST_ENUMERATED
+        """Whether a layer is small enough for ``log_prob`` to enumerate its states."""
+        size = bipartite.num_enumerated_units(self.units, self.num_visible, self.hidden_units, self.num_hidden)
+        return size is not None and size <= bipartite.MAX_ENUMERATED_UNITS
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob``, where enumerating all states takes too long."""
+        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
         return () if self.tractable else ("log_prob",)
 
     @property
     def num_visible(self) -> int:
-        """Entries of the visible units, N: of softmax units K for each value."""
+        """Number of entries of the visible units, N; softmax units have K for each value."""
         return self.units.num_entries(math.prod(self.shape))
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables: small weights, hidden biases of 0, visible ones that fit the means of ``batch["x"]``.
+        """Make small weights, hidden biases of 0, and visible biases that fit the means of ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, or that the units cannot be.
+          ValueError: if the data have another shape, or values that the units cannot take.
         """
-        weights_key, memory_key = jax.random.split(key)
+        weights_key, phase_key = jax.random.split(key)
         v = self.units.encode(batch["x"], self.shape)
-        base = self.units.bias(v)
-        offset = jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(base)
-        params = initial_params(weights_key, base, self.num_hidden)
-        # What hidden units are without inputs; and a copy of biases, as learners donate their buffers.
+        base_bias = self.units.fit_bias(v)
+        params = initial_params(weights_key, base_bias, self.num_hidden)
         no_inputs = jnp.zeros((1, self.num_hidden))
-        state = {
-            "base": jnp.array(base),
-            "hidden_base": no_inputs[0],
-            "offset": offset,
-            "hidden_offset": self.hidden_units.mean(no_inputs)[0] if self.centred else no_inputs[0],
-        }
-        layers = self.layers(Variables({PART: params}, state))
-        return Variables({PART: params}, {**state, "negative": self.negative_phase.init(layers, base, memory_key)})
+        state = RBMState(
+            base_bias=jnp.array(base_bias),  # a copy of the visible biases, because learners donate their buffers
+            hidden_base_bias=no_inputs[0],
+            visible_offset=jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(base_bias),
+            hidden_offset=self.hidden_units.mean(no_inputs)[0] if self.centred else no_inputs[0],
+            negative_phase={},
+        )
+        rbm_params = self.rbm_params(Variables({PART: params}, state))
+        phase_state = self.negative_phase.init(rbm_params, base_bias, phase_key)
+        return Variables({PART: params}, state._replace(negative_phase=phase_state))
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the only objective, ``likelihood``."""
         return (Objective(name="likelihood", wrt=(PART,), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Difference of mean free energies of data and samples, whose gradient is equation 2, and penalties.
+        """Return the mean free energy of the data minus that of the samples, plus penalties.
 
         Returns:
-          The scalar, and the new state with the metrics ``free_energy_gap``, the difference alone, and
-          ``reconstruction_error``, the mean squared error of data by the means of hidden units.
+          The loss, whose gradient is that of equation 2, and the new state with the metrics ``free_energy_gap``, the
+          loss without penalties, and ``reconstruction_error``, the mean squared error of reconstructions.
         """
         del step
-        layers = self.layers(Variables(params, state))
+        rbm_params = self.rbm_params(Variables(params, state))
         v = self.units.encode(batch["x"], self.shape)
-        gap, _, memory = likelihood_gap(self.negative_phase, layers, state["base"], key, v, state["negative"])
-        loss = gap + 0.5 * self.weight_decay * jnp.sum(jnp.square(layers.weights))
+        gap, _, phase_state = free_energy_gap(
+            self.negative_phase, rbm_params, state.base_bias, key, v, state.negative_phase
+        )
+        loss = gap + 0.5 * self.weight_decay * jnp.sum(jnp.square(rbm_params.weights))
         if self.sparsity is not None:
-            activity = jnp.mean(self.hidden_units.mean(joint.hidden_inputs(machine(layers), v)), axis=0)
+            inputs = bipartite.hidden_inputs(at_unit_temperature(rbm_params), v)
+            activity = jnp.mean(self.hidden_units.mean(inputs), axis=0)
             loss += self.sparsity_weight * jnp.sum(jnp.square(activity - self.sparsity))
-        error = jnp.mean(joint.reconstruction_error(jax.lax.stop_gradient(layers), v))
-        return loss, (state | {"negative": memory}, {"free_energy_gap": gap, "reconstruction_error": error})
+        error = jnp.mean(bipartite.reconstruction_error(jax.lax.stop_gradient(rbm_params), v))
+        metrics = {"free_energy_gap": gap, "reconstruction_error": error}
+        return loss, (state._replace(negative_phase=phase_state), metrics)
 
-    def layers(self, variables: Variables) -> Layers:
+    def rbm_params(self, variables: Variables) -> RBMParams:
         """Return W, b and c of equation 1."""
-        layers = Layers(**variables.params[PART], units=self.units, hidden_units=self.hidden_units)
+        params = RBMParams(**variables.params[PART], units=self.units, hidden_units=self.hidden_units)
         if not self.centred:
-            return layers
-        return joint.uncentred(layers, variables.state["offset"], variables.state["hidden_offset"])
+            return params
+        return bipartite.uncentre(params, variables.state.visible_offset, variables.state.hidden_offset)
 
     def free_energy(self, variables: Variables, x: Array) -> Array:
-        """Return F of equation 1, (B,), for x (B, *shape)."""
+        """Return F of equation 1, (B,), for data x, (B, *shape)."""
         v = self.units.encode(x, self.shape)
-        return -joint.log_of_visible(machine(self.layers(variables)), v)
+        return -bipartite.log_unnormalized_visible(at_unit_temperature(self.rbm_params(variables)), v)
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(x), nats, (B,): exactly, by adding up all states of the smaller binary layer.
+        """Return log p(x) exactly, nats, (B,), by enumerating the states of the smaller binary layer.
 
         Raises:
-          ValueError: where that has more than 25 units.
+          ValueError: if that layer has more than 25 units, or if neither layer is binary.
         """
-        return -self.free_energy(variables, x) - joint.log_partition(self.layers(variables))
+        return -self.free_energy(variables, x) - bipartite.log_partition(self.rbm_params(variables))
 
     def log_prob_estimate(
         self, variables: Variables, key: Array, x: Array, num_samples: int, *, num_temperatures: int = 10_000
     ) -> Array:
-        """Return log p(x), nats, (B,), with log Z by annealed importance sampling: on average a little too high.
+        """Return log p(x), nats, (B,), with log Z by annealed importance sampling; slightly too high on average.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          x: (B, *shape).
-          num_samples: particles.
-          num_temperatures: between independent units and the machine.
+          x: data, (B, *shape).
+          num_samples: number of particles.
+          num_temperatures: number of temperatures between independent units and the model.
         """
-        found = self.log_partition_estimate(variables, key, num_samples, num_temperatures=num_temperatures)
-        return -self.free_energy(variables, x) - found.value
+        log_z = self.log_partition_estimate(variables, key, num_samples, num_temperatures=num_temperatures)
+        return -self.free_energy(variables, x) - log_z.value
 
     def log_partition_estimate(
         self,
@@ -193,77 +216,79 @@ class RBM:
         num_temperatures: int = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
-        """Return log Z with its interval; see ``genjax.boltzmann.annealing``.
+        """Estimate log Z with an interval; see ``genjax.boltzmann.annealing``.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          num_samples: particles, P.
-          num_temperatures: between independent units and the machine.
-          backwards_from: samples (P, *shape) that are carried from the machine to independent units, for the other end
-            of a bracket; None for the usual direction.
+          num_samples: number of particles, P.
+          num_temperatures: number of temperatures between independent units and the model.
+          backwards_from: samples of the model, (P, *shape), for the reverse direction; None for the forward direction.
 
         Raises:
-          ValueError: for fewer than 2 particles, and where ``backwards_from`` has another number of samples.
+          ValueError: if there are fewer than 2 particles, or if the number of samples is not P.
         """
-        options = {"num_particles": num_samples, "num_temperatures": num_temperatures}
-        v = None if backwards_from is None else self.units.encode(backwards_from, self.shape)
-        base, layers = variables.state["base"], self.layers(variables)
-        return annealed_importance(
-            layers, base, key, **options, backwards_from=v, hidden_base=variables.state["hidden_base"]
+        state = variables.state
+        return annealed_importance_sampling(
+            self.rbm_params(variables),
+            state.base_bias,
+            key,
+            num_particles=num_samples,
+            num_temperatures=num_temperatures,
+            backwards_from=None if backwards_from is None else self.units.encode(backwards_from, self.shape),
+            hidden_base_bias=state.hidden_base_bias,
         )
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Tell from a batch of data, 2 examples or more, whether chains move, and of the likelihood.
-
-        See ``genjax.boltzmann.diagnosis``.
-        """
+        """Measure chain movement and the likelihood on a batch of at least 2; see ``genjax.boltzmann.diagnosis``."""
         v, state = self.units.encode(batch["x"], self.shape), variables.state
-        start = Path(self.layers(variables), state["base"], 0.0, state["hidden_base"])
-        return diagnosis(start, self.negative_phase, key, v, state["negative"])
+        base = TemperedRBM(self.rbm_params(variables), state.base_bias, state.hidden_base_bias, 0.0)
+        return diagnose(base, self.negative_phase, key, v, state.negative_phase)
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
     ) -> Array:
-        """Draw from the model by Gibbs sampling, from independent units of the data's means.
+        """Draw samples by Gibbs sampling, started from independent units that match the data's means.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: typed key.
-          num_samples: number of chains, of which each gives one sample, N.
-          num_steps: sweeps; a machine with separate modes takes many.
-          mean: whether to return means of the visible units at last, which look smoother.
+          num_samples: number of samples, N, each the end of its own chain.
+          num_steps: number of Gibbs steps; separate modes take many.
+          mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
 
         Returns:
-          Samples (N, *shape).
+          Samples, (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         check_at_least("num_steps", num_steps, 1)
-        start_key, walk_key, last_key = jax.random.split(key, 3)
-        base, path = variables.state["base"], machine(self.layers(variables))
-        v = independent(self.units, base, start_key, num_samples)
-        v = joint.sweeps(path, walk_key, v, num_steps)
+        start_key, chain_key, last_key = jax.random.split(key, 3)
+        rbm = at_unit_temperature(self.rbm_params(variables))
+        v = sample_independent(self.units, variables.state.base_bias, start_key, num_samples)
+        v = bipartite.gibbs_chain(rbm, chain_key, v, num_steps)
         if mean:
-            v = joint.sweep_to_means(path, last_key, v)
+            v = bipartite.gibbs_step_mean(rbm, last_key, v)
         return self.units.decode(v, self.shape)
 
     def encode(self, variables: Variables, x: Array) -> Array:
-        """Return the means of the hidden units, (B, num_hidden), for x (B, *shape)."""
-        v = self.units.encode(x, self.shape)
-        return self.hidden_units.mean(joint.hidden_inputs(machine(self.layers(variables)), v))
+        """Return the means of the hidden units, (B, num_hidden), for data x, (B, *shape)."""
+        return self.hidden_units.mean(self._hidden_inputs(variables, x))
 
     def sample_posterior(self, variables: Variables, key: Array, x: Array) -> Array:
-        """Draw the hidden units given x (B, *shape): (B, num_hidden)."""
-        v = self.units.encode(x, self.shape)
-        return self.hidden_units.sample(key, joint.hidden_inputs(machine(self.layers(variables)), v))
+        """Draw the hidden units, (B, num_hidden), given data x, (B, *shape)."""
+        return self.hidden_units.sample(key, self._hidden_inputs(variables, x))
 
     def decode(self, variables: Variables, latent: Array) -> Array:
-        """Return the means of the visible units, (B, *shape), for hidden units (B, num_hidden)."""
-        inputs = joint.visible_inputs(machine(self.layers(variables)), latent)
+        """Return the means of the visible units, (B, *shape), for hidden units, (B, num_hidden)."""
+        inputs = bipartite.visible_inputs(at_unit_temperature(self.rbm_params(variables)), latent)
         return self.units.decode(self.units.mean(inputs), self.shape)
+
+    def _hidden_inputs(self, variables: Variables, x: Array) -> Array:
+        v = self.units.encode(x, self.shape)
+        return bipartite.hidden_inputs(at_unit_temperature(self.rbm_params(variables)), v)
 
 
 def initial_params(key: Array, visible_bias: Array, num_hidden: int) -> dict[str, Array]:
-    """Return small weights, and hidden biases of 0, by the names of ``Layers``."""
+    """Return small weights, the given visible biases and hidden biases of 0, by the names of ``RBMParams``."""
     weights = INITIAL_SCALE * jax.random.normal(key, (len(visible_bias), num_hidden))
     return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden)}

@@ -1,15 +1,15 @@
-"""Kinds of units: what each is, given its input.
+"""Kinds of units, each an exponential family.
 
-A unit v with input a has p(v | a) = m(v) exp(a v) / ∫ m(v) exp(a v) dv, with a measure m of its own:
+A unit v with input a has p(v | a) = m(v) exp(a v) / ∫ m(v) exp(a v) dv, where the base measure m defines its kind:
 
     binary      v ∈ {0, 1}            m(v) = 1                 ∫ = 1 + eᵃ                mean σ(a)
     binomial    v ∈ {0 … n}           m(v) = n! / v! (n − v)!  ∫ = (1 + eᵃ)ⁿ             mean n σ(a)
     Gaussian    v ∈ ℝ                 m(v) = N(v; 0, 1)        ∫ = exp(a²/2)             mean a
     softmax     v one of K unit vectors                        ∫ = Σₖ exp(aₖ)            mean softmax a
 
-A binomial unit is the sum of n binary ones with the same weights. Gaussian units have unit variance, so that data
-should be standardized; softmax units hold integers, each as the vector with a one at its place. Max Welling, Michal
-Rosen-Zvi and Geoffrey Hinton 2004, "Exponential family harmoniums with an application to information retrieval".
+A binomial unit is the sum of n binary units with shared weights. Gaussian units have unit variance, so data should be
+standardized. Softmax units represent integers as one-hot vectors. Max Welling, Michal Rosen-Zvi and Geoffrey Hinton
+2004, "Exponential family harmoniums with an application to information retrieval".
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from genjax.ops import (
 
 
 class Units(Protocol):
-    """A layer of units of one kind, as arrays (B, N) in float32."""
+    """Kind of the units of a layer, whose states are float32 arrays of shape (B, N)."""
 
     @property
     def discrete(self) -> bool:
-        """Whether a value has a mass, not a density."""
+        """Whether units have a probability mass rather than a density."""
         ...
 
-    def num_entries(self, num_values: int) -> int:
-        """Return N for so many values of data."""
+    def num_entries(self, size: int) -> int:
+        """Return N for an example of ``size`` numbers."""
         ...
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """Return the units (B, N) of data (B, *shape).
+        """Map data, shape (B, *shape), to states of the units, (B, N).
 
         Raises:
-          ValueError: for data of another shape, or, where values are known, outside of the units' range.
+          ValueError: if the data have another shape or, outside compiled code, values that the units cannot take.
         """
         ...
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """Return the data (B, *shape) of units, or of their means."""
+        """Map states or means of the units, (B, N), to data, (B, *shape)."""
         ...
 
     def log_measure(self, v: Array) -> Array:
@@ -64,36 +64,36 @@ class Units(Protocol):
         ...
 
     def log_partition(self, inputs: Array) -> Array:
-        """Return the logarithm of the integrals, (B,), for inputs (B, N)."""
+        """Return the log-normalizer, summed over units, (B,), for inputs (B, N)."""
         ...
 
     def mean(self, inputs: Array) -> Array:
-        """Return the means (B, N)."""
+        """Return the means, (B, N), for inputs (B, N)."""
         ...
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """Draw, (B, N)."""
+        """Draw states, (B, N), for inputs (B, N)."""
         ...
 
-    def bias(self, v: Array) -> Array:
-        """Return inputs (N,) at which means are about those of v (B, N), and no value is ruled out."""
+    def fit_bias(self, v: Array) -> Array:
+        """Return biases, (N,), for which the means match those of v, (B, N), smoothed so that no value is ruled out."""
         ...
 
 
 @final
 @dataclass(frozen=True)
-class Binary:
-    """0 or 1.
+class BinaryUnits:
+    """Units with values 0 and 1.
 
-    >>> Binary().mean(jnp.zeros((1, 2))).tolist()
+    >>> BinaryUnits().mean(jnp.zeros((1, 2))).tolist()
     [[0.5, 0.5]]
     """
 
     discrete = True
 
-    def num_entries(self, num_values: int) -> int:
+    def num_entries(self, size: int) -> int:
         """See ``Units``."""
-        return num_values
+        return size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
@@ -121,24 +121,24 @@ class Binary:
         """See ``Units``."""
         return (jax.random.uniform(key, inputs.shape, inputs.dtype) < jax.nn.sigmoid(inputs)).astype(inputs.dtype)
 
-    def bias(self, v: Array) -> Array:
+    def fit_bias(self, v: Array) -> Array:
         """See ``Units``."""
         ones = jnp.sum(v, axis=0)
         return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
 
 
-BINARY = Binary()
+BINARY = BinaryUnits()
 
 
 @final
 @dataclass(frozen=True)
-class Binomial:
-    """Numbers 0 ... n: sums of n copies of a binary unit.
+class BinomialUnits:
+    """Units with values 0 … n: sums of n copies of a binary unit.
 
     Attributes:
-      num_copies: n. Data are 0 and 1, of which all copies are alike.
+      num_copies: n. Data are 0 and 1, which set all copies to the same value.
 
-    >>> Binomial(2).encode(jnp.array([[1.0, 0.0]]), (2,)).tolist()
+    >>> BinomialUnits(2).encode(jnp.array([[1.0, 0.0]]), (2,)).tolist()
     [[2.0, 0.0]]
     """
 
@@ -148,16 +148,16 @@ class Binomial:
     def __post_init__(self) -> None:
         check_at_least("num_copies", self.num_copies, 1)
 
-    def num_entries(self, num_values: int) -> int:
+    def num_entries(self, size: int) -> int:
         """See ``Units``."""
-        return num_values
+        return size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
         return self.num_copies * BINARY.encode(x, shape)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``; the share of copies that are 1."""
+        """See ``Units``; data are the fraction of copies that are 1."""
         return BINARY.decode(v / self.num_copies, shape)
 
     def log_measure(self, v: Array) -> Array:
@@ -178,25 +178,25 @@ class Binomial:
         uniform = jax.random.uniform(key, (self.num_copies, *inputs.shape), inputs.dtype)
         return jnp.sum(uniform < jax.nn.sigmoid(inputs)[None], axis=0, dtype=inputs.dtype)
 
-    def bias(self, v: Array) -> Array:
+    def fit_bias(self, v: Array) -> Array:
         """See ``Units``."""
-        return BINARY.bias(v / self.num_copies)
+        return BINARY.fit_bias(v / self.num_copies)
 
 
 @final
 @dataclass(frozen=True)
-class Gaussian:
-    """Real numbers of unit variance, given their input.
+class GaussianUnits:
+    """Real-valued units with unit variance given their input.
 
-    >>> Gaussian().log_partition(jnp.ones((1, 2))).tolist()
+    >>> GaussianUnits().log_partition(jnp.ones((1, 2))).tolist()
     [1.0]
     """
 
     discrete = False
 
-    def num_entries(self, num_values: int) -> int:
+    def num_entries(self, size: int) -> int:
         """See ``Units``."""
-        return num_values
+        return size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
@@ -224,20 +224,20 @@ class Gaussian:
         """See ``Units``."""
         return inputs + jax.random.normal(key, inputs.shape, inputs.dtype)
 
-    def bias(self, v: Array) -> Array:
+    def fit_bias(self, v: Array) -> Array:
         """See ``Units``."""
         return jnp.mean(v, axis=0)
 
 
 @final
 @dataclass(frozen=True)
-class Softmax:
-    """Integers 0 ... K − 1.
+class SoftmaxUnits:
+    """Units with values 0 … K − 1, represented as one-hot vectors.
 
     Attributes:
-      num_values: K.
+      num_values: number of values, K.
 
-    >>> Softmax(3).encode(jnp.array([[2, 0]]), (2,)).tolist()
+    >>> SoftmaxUnits(3).encode(jnp.array([[2, 0]]), (2,)).tolist()
     [[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
     """
 
@@ -247,22 +247,22 @@ class Softmax:
     def __post_init__(self) -> None:
         check_at_least("num_values", self.num_values, 2)
 
-    def num_entries(self, num_values: int) -> int:
+    def num_entries(self, size: int) -> int:
         """See ``Units``."""
-        return self.num_values * num_values
+        return self.num_values * size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
         if not jnp.issubdtype(x.dtype, jnp.integer):
-            raise ValueError(f"x has dtype {x.dtype}, but softmax units take integers; use Gaussian units for others")
-        outside = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
+            raise ValueError(f"x has dtype {x.dtype}, but softmax units take integers; use GaussianUnits for reals")
+        out_of_range = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
         check_example_shape(x, shape)
-        check_values(x, outside, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
+        check_values(x, out_of_range, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
         return jax.nn.one_hot(x.reshape(len(x), -1), self.num_values).reshape(len(x), -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``; of means the likeliest values."""
-        return jnp.argmax(self._values(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
+        """See ``Units``; means are mapped to their most likely values."""
+        return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
 
     def log_measure(self, v: Array) -> Array:
         """See ``Units``."""
@@ -270,35 +270,35 @@ class Softmax:
 
     def log_partition(self, inputs: Array) -> Array:
         """See ``Units``."""
-        return jnp.sum(jax.nn.logsumexp(self._values(inputs), axis=-1), axis=-1)
+        return jnp.sum(jax.nn.logsumexp(self._split(inputs), axis=-1), axis=-1)
 
     def mean(self, inputs: Array) -> Array:
         """See ``Units``."""
-        return jax.nn.softmax(self._values(inputs), axis=-1).reshape(inputs.shape)
+        return jax.nn.softmax(self._split(inputs), axis=-1).reshape(inputs.shape)
 
     def sample(self, key: Array, inputs: Array) -> Array:
         """See ``Units``."""
-        values = jax.random.categorical(key, self._values(inputs))
+        values = jax.random.categorical(key, self._split(inputs))
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
-    def bias(self, v: Array) -> Array:
+    def fit_bias(self, v: Array) -> Array:
         """See ``Units``."""
         return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(len(v) + 1)
 
-    def _values(self, v: Array) -> Array:
+    def _split(self, v: Array) -> Array:
         return v.reshape(len(v), -1, self.num_values)
 
 
 @final
 @dataclass(frozen=True)
-class Joined:
-    """Units of several kinds side by side in one layer; data are these units themselves.
+class MixedUnits:
+    """A layer of units of several kinds, side by side; data are the states of the units themselves.
 
     Attributes:
-      kinds: of the units.
-      sizes: entries of each kind.
+      kinds: kinds of units, in order.
+      sizes: number of entries of each kind.
 
-    >>> layer = Joined((Binary(), Softmax(4)), (2, 4))
+    >>> layer = MixedUnits((BinaryUnits(), SoftmaxUnits(4)), (2, 4))
     >>> layer.mean(jnp.zeros((1, 6))).tolist()
     [[0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
     """
@@ -311,9 +311,9 @@ class Joined:
         """See ``Units``."""
         return all(units.discrete for units in self.kinds)
 
-    def num_entries(self, num_values: int) -> int:
+    def num_entries(self, size: int) -> int:
         """See ``Units``."""
-        return num_values
+        return size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """See ``Units``."""
@@ -326,38 +326,38 @@ class Joined:
 
     def log_measure(self, v: Array) -> Array:
         """See ``Units``."""
-        return sum((units.log_measure(part) for units, part in self.each(v)), start=jnp.zeros(len(v), v.dtype))
+        return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(len(v), v.dtype))
 
     def log_partition(self, inputs: Array) -> Array:
         """See ``Units``."""
-        values = (units.log_partition(part) for units, part in self.each(inputs))
-        return sum(values, start=jnp.zeros(len(inputs), inputs.dtype))
+        terms = (units.log_partition(part) for units, part in self._by_kind(inputs))
+        return sum(terms, start=jnp.zeros(len(inputs), inputs.dtype))
 
     def mean(self, inputs: Array) -> Array:
         """See ``Units``."""
-        return jnp.concatenate([units.mean(part) for units, part in self.each(inputs)], axis=-1)
+        return jnp.concatenate([units.mean(part) for units, part in self._by_kind(inputs)], axis=-1)
 
     def sample(self, key: Array, inputs: Array) -> Array:
         """See ``Units``."""
         keys = jax.random.split(key, len(self.kinds))
-        drawn = [units.sample(key, part) for key, (units, part) in zip(keys, self.each(inputs), strict=True)]
-        return jnp.concatenate(drawn, axis=-1)
+        states = [units.sample(key, part) for key, (units, part) in zip(keys, self._by_kind(inputs), strict=True)]
+        return jnp.concatenate(states, axis=-1)
 
-    def bias(self, v: Array) -> Array:
+    def fit_bias(self, v: Array) -> Array:
         """See ``Units``."""
-        return jnp.concatenate([units.bias(part) for units, part in self.each(v)])
+        return jnp.concatenate([units.fit_bias(part) for units, part in self._by_kind(v)])
 
-    def each(self, v: Array) -> list[tuple[Units, Array]]:
-        """Return each kind with its entries of v, (B, N)."""
+    def _by_kind(self, v: Array) -> list[tuple[Units, Array]]:
+        """Pair each kind with its entries of v, (B, N)."""
         ends = list(itertools.accumulate(self.sizes))
         return list(zip(self.kinds, jnp.split(v, ends[:-1], axis=-1), strict=True))
 
 
-def independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
-    """Draw units (num_samples, N) that depend on nothing but their biases (N,)."""
+def sample_independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
+    """Draw units, (num_samples, N), whose inputs are their biases, (N,)."""
     return units.sample(key, jnp.broadcast_to(bias, (num_samples, len(bias))))
 
 
-def log_prob_of(units: Units, inputs: Array, v: Array) -> Array:
-    """Return log p(v | a), (B,), for inputs a (B, N) and units v (B, N)."""
+def conditional_log_prob(units: Units, inputs: Array, v: Array) -> Array:
+    """Return log p(v | a), (B,), for units v, (B, N), with inputs a, (B, N)."""
     return units.log_measure(v) + jnp.sum(inputs * v, axis=-1) - units.log_partition(inputs)

@@ -2,7 +2,7 @@
 
 >>> from genjax.estimators import DBN, RBM
 
-They are not part of ``import genjax``, which leaves scikit-learn alone until it is needed.
+``import genjax`` does not import this package, so that scikit-learn is loaded only where it is needed.
 """
 
 from genjax.estimators.dbn import DBN

@@ -1,7 +1,7 @@
-"""What all estimators here share: fitting by the runner, hidden units as features, samples.
+"""The base class of estimators: training by the runner, hidden units as features, and samples.
 
-An estimator says by ``_experiment`` what is to be trained on given rows; the runner trains it, and the trained model
-with its variables is what the other methods ask. Rows are examples, (B, N), of N numbers.
+A subclass describes in ``_experiment`` what to train on the given rows. The runner trains it, and the other methods use
+the trained model with its variables. Rows are examples of N numbers, (B, N).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from genjax.ops import check_at_least, check_positive
 from genjax.runner import train
 from genjax.runner.folder import ExperimentSource
 
-MOST_STEPS = 1_000  # in one dispatch, so that long epochs still show progress and can be stopped
+MAX_STEPS_PER_DISPATCH = 1_000  # so that long epochs still show progress and can be stopped
 
 
 class Epochs(TypedDict):
-    """Settings of an experiment."""
+    """Arguments of ``Experiment`` for a number of epochs."""
 
     batch_size: int
     steps: int
@@ -42,18 +42,13 @@ class DensityTransformer(
 ):
     """An estimator whose model has a density, hidden units and samples.
 
+    The attributes without a trailing underscore are arguments of the constructors of its subclasses, which document
+    them.
+
     Attributes:
-      batch_size: as given.
-      n_iter: as given.
-      verbose: as given.
-      random_state: as given.
-      units: as given.
-      negative_phase: as given.
-      n_particles: as given.
-      n_temperatures: as given.
-      n_features_in_: N, columns of the rows it was fitted on.
+      n_features_in_: number of columns of the training rows, N.
       model_: the genjax model.
-      variables_: its variables, as training left them.
+      variables_: its trained variables.
     """
 
     batch_size: int
@@ -71,25 +66,25 @@ class DensityTransformer(
 
     @abstractmethod
     def _experiment(self, X: np.ndarray) -> Experiment:
-        """Return what to train on rows (B, N), or raise ValueError for settings or rows that cannot be."""
+        """Describe the training on rows, (B, N); raise ValueError for invalid settings or rows."""
 
     @abstractmethod
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return how likely each row is, nats, (B,)."""
+        """Return the log-likelihood of each row, nats, (B,)."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on rows.
 
         Args:
-          X: (B, N), with at least one row for each device.
+          X: rows, (B, N), at least one for each device.
           y: ignored.
 
         Returns:
-          Itself.
+          The estimator itself.
 
         Raises:
-          ValueError: before anything compiles, for settings or rows that cannot be.
-          NonFiniteError: when training diverges.
+          ValueError: if settings or rows are invalid; before anything compiles.
+          NonFiniteError: if training diverges.
         """
         del y
         X = validate_data(self, X, ensure_min_samples=jax.device_count())
@@ -99,16 +94,16 @@ class DensityTransformer(
             experiment, seed=seed, progress=bool(self.verbose), source=ExperimentSource(name=type(self).__name__)
         )
         self.model_ = run.model
-        self.variables_ = jax.device_put(run.variables, jax.local_devices()[0])  # copies elsewhere would only repeat it
+        self.variables_ = jax.device_put(run.variables, jax.local_devices()[0])  # one replica is enough
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the means of the hidden units, in [0, 1], (B, n_components), for rows (B, N)."""
+        """Return the means of the hidden units in [0, 1], (B, n_components), for rows, (B, N)."""
         rows = self._rows(X)
         return np.asarray(self.model_.encode(self.variables_, rows))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of ``score_samples``, which ``GridSearchCV`` and ``cross_val_score`` go by; y is ignored."""
+        """Return the mean of ``score_samples``, the score that ``GridSearchCV`` and ``cross_val_score`` maximize."""
         del y
         return float(np.mean(self.score_samples(X)))
 
@@ -118,12 +113,12 @@ class DensityTransformer(
         """Draw rows from the model by Gibbs sampling.
 
         Args:
-          n_samples: number of chains, of which each gives one row, at least 1.
-          n_steps: sweeps of each, at least 1; a machine with separate modes takes many.
-          random_state: None draws anew each time; an int draws the same each time.
+          n_samples: number of rows, at least 1, each the end of its own chain.
+          n_steps: number of Gibbs steps, at least 1; separate modes take many.
+          random_state: seed of the draw; an int makes it reproducible, None does not.
 
         Returns:
-          (n_samples, N).
+          Rows, (n_samples, N).
         """
         check_is_fitted(self)
         check_at_least("n_samples", n_samples, 1)
@@ -132,12 +127,12 @@ class DensityTransformer(
         return np.asarray(_sample(self.model_, self.variables_, key, n_samples, n_steps))
 
     def _key(self) -> Array:
-        """Return the key of what is random after fitting: a likelihood's estimate is one number, not many."""
+        """Return the key of estimates, the same at every call, so that a likelihood is one number."""
         check_is_fitted(self)
         return jax.random.key(self._seed)
 
     def _check_annealing(self) -> None:
-        check_at_least("n_particles", self.n_particles, 2, "; there is no interval of one")
+        check_at_least("n_particles", self.n_particles, 2, "; one particle gives no interval")
         check_at_least("n_temperatures", self.n_temperatures, 1)
 
     def _check_rates(self, *names: str) -> None:
@@ -145,39 +140,39 @@ class DensityTransformer(
             check_positive(name, getattr(self, name), "; 0.1 is usual")
 
     def _units(self) -> boltzmann.Units:
-        _check_instance("units", self.units, "boltzmann.Gaussian()")
-        return boltzmann.Binary() if self.units is None else self.units
+        _check_instance("units", self.units, "boltzmann.GaussianUnits()")
+        return boltzmann.BinaryUnits() if self.units is None else self.units
 
     def _negative_phase(self) -> boltzmann.NegativePhase:
         _check_instance("negative_phase", self.negative_phase, "boltzmann.Persistent()")
         return boltzmann.Persistent() if self.negative_phase is None else self.negative_phase
 
     def _rows(self, X: Any) -> Array:
-        """Return rows as the model takes them, when it is fitted and they have as many columns as it was fitted on."""
+        """Return rows as an array, after checking that the estimator is fitted and that their columns match."""
         check_is_fitted(self)
         return jnp.asarray(validate_data(self, X, reset=False))
 
     def _epochs(self, num_rows: int) -> Epochs:
-        """Return the settings of an experiment of ``n_iter`` epochs."""
+        """Return the arguments of an experiment of ``n_iter`` epochs."""
         check_at_least("n_iter", self.n_iter, 1)
         check_at_least("batch_size", self.batch_size, 1)
-        # What was given, or all rows where that is more; but devices share a minibatch evenly.
+        # At most all rows, and a multiple of the number of devices, which share a minibatch evenly.
         devices = jax.device_count()
         batch_size = max(min(self.batch_size, num_rows) // devices, 1) * devices
         epoch = math.ceil(num_rows / batch_size)
-        return Epochs(batch_size=batch_size, steps=self.n_iter * epoch, log_every=min(epoch, MOST_STEPS))
+        return Epochs(batch_size=batch_size, steps=self.n_iter * epoch, log_every=min(epoch, MAX_STEPS_PER_DISPATCH))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         assert tags.transformer_tags is not None
-        tags.transformer_tags.preserves_dtype = ["float32"]  # what models compute in
+        tags.transformer_tags.preserves_dtype = ["float32"]  # the dtype that models compute in
         return tags
 
 
 def _check_instance(name: str, value: object, example: str) -> None:
-    """Refuse the class or the name of what is wanted."""
+    """Raise if a value is a class or a name, where an object is expected."""
     if isinstance(value, str | type):
-        raise ValueError(f"{name} is {value!r}, but must be an object such as {example}, or None")
+        raise ValueError(f"{name} is {value!r}, but must be an object; pass {example}, for example, or None")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))

@@ -1,4 +1,4 @@
-"""The deep belief net as a scikit-learn estimator; its mathematics is in ``genjax.boltzmann.deep_belief_net``."""
+"""The deep belief net as a scikit-learn estimator; see ``genjax.boltzmann.deep_belief_net`` for its mathematics."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from genjax.ops import check_at_least
 
 @final
 class DBN(DensityTransformer):
-    """Deep belief net: layers fitted greedily from below, and then together, up and down.
+    """Deep belief net, trained greedily from below and then fine-tuned by wake–sleep (Hinton et al. 2006).
 
     Args:
-      n_components: number of hidden units of each layer, from the lowest, two layers at least.
+      n_components: number of hidden units of each layer, from below, at least two layers.
       units: kind of the visible units; see ``RBM``.
-      learning_rate: of stochastic gradient descent of each layer, above 0.
-      tuning_rate: likewise, of all layers together.
-      batch_size: rows in a minibatch, at least 1; rounded so that all devices share it evenly.
-      n_iter: epochs of each layer, at least 1.
-      n_tuning_iter: epochs of all layers together; 0 leaves them as they were learned.
-      negative_phase: where the samples come from that each layer unlearns; see ``RBM``.
-      n_particles: of annealed importance sampling, at least 2, where the highest layer is too large to add up.
-      n_temperatures: likewise, at least 1.
+      learning_rate: learning rate of each layer, above 0.
+      tuning_rate: learning rate of fine-tuning, above 0.
+      batch_size: number of rows in a minibatch, at least 1; rounded so that all devices share it evenly.
+      n_iter: number of epochs for each layer, at least 1.
+      n_tuning_iter: number of epochs of fine-tuning; 0 turns it off.
+      negative_phase: rule that draws samples of each layer while it learns; see ``RBM``.
+      n_particles: number of particles of annealed importance sampling, at least 2, if the top is not tractable.
+      n_temperatures: number of temperatures of annealed importance sampling, at least 1.
       verbose: whether to show progress on stderr.
-      random_state: None fits differently each time; an int fits the same each time.
+      random_state: seed of training; an int makes it reproducible, None does not.
 
     Attributes:
-      n_features_in_: N, columns of the rows it was fitted on.
+      n_features_in_: number of columns of the training rows, N.
       model_: the ``boltzmann.DeepBeliefNet``, of shape (N,).
-      variables_: its variables, as training left them.
+      variables_: its trained variables.
 
     >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
     >>> net = DBN(n_components=(3, 2), n_iter=20, random_state=0).fit(X)
@@ -78,11 +78,10 @@ class DBN(DensityTransformer):
         self.random_state = random_state
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return a lower bound on the log-likelihood of each row, nats, (B,), for rows (B, N).
+        """Return a lower bound on the log-likelihood of each row, nats, (B,), for rows, (B, N).
 
-        It is a draw of the variational bound, with one draw of the hidden units for each row; see
-        ``boltzmann.DeepBeliefNet.log_prob_lower_bound`` for the normalizer. Where that takes annealed importance
-        sampling, each call anneals.
+        The variational bound is estimated with one draw of the hidden units for each row. If the top is too large to
+        enumerate, each call runs annealed importance sampling; see ``boltzmann.DeepBeliefNet.log_prob_lower_bound``.
         """
         self._check_annealing()
         options = {"num_particles": self.n_particles, "num_temperatures": self.n_temperatures}
@@ -90,7 +89,7 @@ class DBN(DensityTransformer):
         return np.asarray(self.model_.log_prob_lower_bound(self.variables_, self._key(), rows, **options))
 
     @property
-    def _n_features_out(self) -> int:  # scikit-learn names columns by it
+    def _n_features_out(self) -> int:  # scikit-learn derives column names from it
         return self.model_.num_hidden[-1]
 
     def _experiment(self, X: np.ndarray) -> Experiment:
@@ -104,15 +103,15 @@ class DBN(DensityTransformer):
             units=self._units(),
             negative_phase=self._negative_phase(),
         )
-        model.units.encode(jnp.asarray(X), model.shape)  # compiled training no longer sees what units cannot be
+        model.units.encode(jnp.asarray(X), model.shape)  # compiled training cannot check values
         epochs = self._epochs(len(X))
 
         def layer(number: int, finished: Frozen) -> Learner:
             below = layer_variables(finished)
-            start = functools.partial(model.start, below[-1], number=number) if below else None
+            start = functools.partial(model.init_layer, below[-1], number=number) if below else None
             return gradient_learner(model.layers[number], optax.sgd(self.learning_rate), init=start)
 
-        def whole(finished: Frozen) -> Learner:
+        def fine_tuning(finished: Frozen) -> Learner:
             start = model.assemble(layer_variables(finished))
             return gradient_learner(model, optax.sgd(self.tuning_rate), init=lambda _key, _batch: start)
 
@@ -120,7 +119,7 @@ class DBN(DensityTransformer):
         stages = greedy_stages(model.layers, learners, [epochs["steps"]] * len(learners))
         if self.n_tuning_iter:
             steps = epochs["steps"] // self.n_iter * self.n_tuning_iter
-            stages = (*stages, Stage(name="fine_tuning", learner=whole, steps=steps))
+            stages = (*stages, Stage(name="fine_tuning", learner=fine_tuning, steps=steps))
         return Experiment(
             model=model,
             data=data.arrays(X, name="X"),

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine as a scikit-learn estimator; its mathematics is in ``genjax.boltzmann.rbm``."""
+"""The restricted Boltzmann machine as a scikit-learn estimator; see ``genjax.boltzmann.rbm`` for its mathematics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from genjax.estimators.base import DensityTransformer
 from genjax.experiment import Experiment
 from genjax.ops import check_at_least
 
-FEW_EFFECTIVE = 10  # particles, below which the interval of log Z is not to be trusted
+MIN_EFFECTIVE_SAMPLE_SIZE = 10  # below this, the interval of log Z is not to be trusted
 
 
 class Estimate(NamedTuple):
-    """A number with the ends of its 99 % interval, all three equal where it is exact."""
+    """A number with its 99 % interval.
+
+    Attributes:
+      value: the estimate.
+      low: lower end of the interval, equal to ``value`` if that is exact.
+      high: upper end of the interval, equal to ``value`` if that is exact.
+    """
 
     value: float
     low: float
@@ -30,42 +36,42 @@ class Estimate(NamedTuple):
 
 @final
 class RBM(DensityTransformer):
-    """Restricted Boltzmann machine, fitted by stochastic gradient descent on the likelihood.
+    """Restricted Boltzmann machine, trained by stochastic gradient descent on the likelihood (Smolensky 1986).
 
-    It stands where ``sklearn.neural_network.BernoulliRBM`` does and takes its settings, but ``score_samples`` returns
+    It can replace ``sklearn.neural_network.BernoulliRBM`` and accepts the same settings, but ``score_samples`` returns
     log-likelihoods, not pseudo-likelihoods.
 
     Args:
-      n_components: H, number of hidden units, at least 1.
-      units: kind of the visible units: ``boltzmann.Binary()`` for 0 and 1, ``boltzmann.Gaussian()`` for standardized
-        real numbers, ``boltzmann.Softmax(K)`` for integers 0 to K − 1. None is binary.
-      learning_rate: of stochastic gradient descent, above 0; Gaussian units take 0.01 or less.
-      batch_size: rows in a minibatch, at least 1; rounded so that all devices share it evenly.
-      n_iter: epochs, at least 1, each a walk through all rows in a new order.
-      negative_phase: where the samples come from that it unlearns, such as ``boltzmann.ContrastiveDivergence(1)``.
-        None is ``boltzmann.Persistent()``.
-      centred: whether units have offsets, with which a data set and its negative are learned equally well.
-      sparsity: what the mean of each hidden unit over a minibatch is drawn to, in (0, 1); None for no such loss.
-      sparsity_weight: of the squared difference from it, at least 0.
-      weight_decay: of half the squared weights, at least 0.
-      n_particles: of annealed importance sampling, at least 2; see ``log_partition``.
-      n_temperatures: likewise, at least 1; the error falls with their number.
+      n_components: number of hidden units, H, at least 1.
+      units: kind of the visible units: ``boltzmann.BinaryUnits()`` for 0 and 1, ``boltzmann.GaussianUnits()`` for
+        standardized real numbers, ``boltzmann.SoftmaxUnits(K)`` for integers 0 to K − 1. None is binary.
+      learning_rate: learning rate, above 0; Gaussian units need 0.01 or less.
+      batch_size: number of rows in a minibatch, at least 1; rounded so that all devices share it evenly.
+      n_iter: number of epochs, at least 1; each visits all rows in a new order.
+      negative_phase: rule that draws samples of the model while it learns, such as
+        ``boltzmann.ContrastiveDivergence(1)``. None is ``boltzmann.Persistent()``.
+      centred: whether units have offsets, so that a data set and its negative are learned equally well.
+      sparsity: target for the mean of each hidden unit over a minibatch, in (0, 1); None for no such penalty.
+      sparsity_weight: weight of the squared distance to that target, at least 0.
+      weight_decay: weight of ½ Σ W², at least 0.
+      n_particles: number of particles of annealed importance sampling, at least 2; see ``log_partition``.
+      n_temperatures: number of temperatures of annealed importance sampling, at least 1; the error falls as it grows.
       verbose: whether to show progress on stderr.
-      random_state: None fits differently each time; an int fits the same each time.
+      random_state: seed of training; an int makes it reproducible, None does not.
 
     Attributes:
-      n_features_in_: N, columns of the rows it was fitted on.
+      n_features_in_: number of columns of the training rows, N.
       model_: the ``boltzmann.RBM``, of shape (N,).
-      variables_: its variables, as training left them.
-      components_: weights, (H, N), or (H, N K) for softmax units of K values.
+      variables_: its trained variables.
+      components_: weights, (H, N), or (H, N K) for softmax units with K values.
       intercept_hidden_: biases of the hidden units, (H,).
-      intercept_visible_: biases of the visible units, (N,), or (N K,) for softmax units of K values.
+      intercept_visible_: biases of the visible units, (N,), or (N K,) for softmax units with K values.
 
     >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
-    >>> machine = RBM(n_components=2, n_iter=100, random_state=0).fit(X)
-    >>> machine.transform(X).shape, machine.sample(3).shape
+    >>> rbm = RBM(n_components=2, n_iter=100, random_state=0).fit(X)
+    >>> rbm.transform(X).shape, rbm.sample(3).shape
     ((100, 2), (3, 4))
-    >>> bool(-1.5 < machine.score(X) < -np.log(2))  # the best there is; fair coins have four times as much
+    >>> bool(-1.5 < rbm.score(X) < -np.log(2))  # the optimum is -log 2; independent fair bits have -4 log 2
     True
     """
 
@@ -106,68 +112,69 @@ class RBM(DensityTransformer):
         """Train on rows.
 
         Args:
-          X: (B, N), with at least one row for each device; see ``units`` for their values.
+          X: rows, (B, N), at least one for each device, with values of the ``units``.
           y: ignored.
 
         Returns:
-          Itself.
+          The estimator itself.
 
         Raises:
-          ValueError: before anything compiles, for settings or rows that cannot be.
-          NonFiniteError: when training diverges.
+          ValueError: if settings or rows are invalid; before anything compiles.
+          NonFiniteError: if training diverges.
         """
         super().fit(X, y)
-        layers = self.model_.layers(self.variables_)
-        self.components_ = np.asarray(layers.weights).T
-        self.intercept_hidden_ = np.asarray(layers.hidden_bias)
-        self.intercept_visible_ = np.asarray(layers.visible_bias)
+        params = self.model_.rbm_params(self.variables_)
+        self.components_ = np.asarray(params.weights).T
+        self.intercept_hidden_ = np.asarray(params.hidden_bias)
+        self.intercept_visible_ = np.asarray(params.visible_bias)
         self._log_partitions: dict[tuple[int, int], Estimate] = {}
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return the log-likelihood of each row, nats, (B,), for rows (B, N).
+        """Return the log-likelihood of each row, nats, (B,), for rows, (B, N).
 
-        It is exact or an estimate as ``log_partition`` is, whose error all rows share. Not the pseudo-likelihood, which
-        ``BernoulliRBM.score_samples`` returns.
+        It is exact if ``log_partition`` is; otherwise, all rows share the error of log Z. This is not the
+        pseudo-likelihood that ``BernoulliRBM.score_samples`` returns.
         """
         rows = self._rows(X)
         return -np.asarray(self.model_.free_energy(self.variables_, rows)) - self.log_partition().value
 
     def log_partition(self) -> Estimate:
-        """Return log Z, nats, which is computed once for a fitted machine.
+        """Return log Z, nats; it is computed once after fitting.
 
-        Exact where all states of the smaller layer can be added up (``model_.tractable``). Else it is estimated by
-        annealed importance sampling, which may take minutes, and errs to too low a log Z, hence too high likelihoods,
-        when ``n_temperatures`` are too few. These and ``n_particles`` may be set anew after fitting.
+        It is exact if ``model_.tractable``, by enumerating the states of the smaller layer. Otherwise it is estimated
+        by annealed importance sampling, which may take minutes. With too few ``n_temperatures`` the estimate is too
+        low, and likelihoods are too high. ``n_temperatures`` and ``n_particles`` may be changed after fitting.
 
         Warns:
-          ConvergenceWarning: where the estimate rests on few particles.
+          ConvergenceWarning: if the effective sample size is small.
         """
         check_is_fitted(self)
-        setting = (self.n_particles, self.n_temperatures)
-        if setting not in self._log_partitions:
-            self._log_partitions[setting] = self._compute_log_partition()
-        return self._log_partitions[setting]
+        settings = (self.n_particles, self.n_temperatures)
+        if settings not in self._log_partitions:
+            self._log_partitions[settings] = self._compute_log_partition()
+        return self._log_partitions[settings]
 
     def _compute_log_partition(self) -> Estimate:
         if self.model_.tractable:
-            value = float(boltzmann.log_partition(self.model_.layers(self.variables_)))
+            value = float(boltzmann.log_partition(self.model_.rbm_params(self.variables_)))
             return Estimate(value, value, value)
         self._check_annealing()
-        found = self.model_.log_partition_estimate(
+        log_z = self.model_.log_partition_estimate(
             self.variables_, self._key(), self.n_particles, num_temperatures=self.n_temperatures
         )
-        if found.num_effective < FEW_EFFECTIVE:
+        if log_z.effective_sample_size < MIN_EFFECTIVE_SAMPLE_SIZE:
             warnings.warn(
-                f"log Z rests on {found.num_effective:.1f} effective of {self.n_particles} particles, but "
-                f"{FEW_EFFECTIVE} are the least to trust; raise n_temperatures={self.n_temperatures} or n_particles",
+                f"the effective sample size of log Z is {log_z.effective_sample_size:.1f} of {self.n_particles} "
+                f"particles, but should be at least {MIN_EFFECTIVE_SAMPLE_SIZE}; raise "
+                f"n_temperatures={self.n_temperatures} or n_particles",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return Estimate(float(found.value), float(found.low), float(found.high))
+        return Estimate(float(log_z.value), float(log_z.low), float(log_z.high))
 
     @property
-    def _n_features_out(self) -> int:  # scikit-learn names columns by it
+    def _n_features_out(self) -> int:  # scikit-learn derives column names from it
         return self.model_.num_hidden
 
     def _experiment(self, X: np.ndarray) -> Experiment:
@@ -185,7 +192,7 @@ class RBM(DensityTransformer):
             sparsity_weight=self.sparsity_weight,
             weight_decay=self.weight_decay,
         )
-        model.units.encode(jnp.asarray(X), model.shape)  # compiled training no longer sees what units cannot be
+        model.units.encode(jnp.asarray(X), model.shape)  # compiled training cannot check values
         return Experiment(
             model=model,
             data=data.arrays(X, name="X"),

@@ -1,4 +1,4 @@
-"""What a machine tells of its chains and its likelihood, against machines whose every state can be added up."""
+"""Diagnoses of chains and likelihoods, against machines whose states can be enumerated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from genjax import boltzmann
-from genjax.boltzmann import Layers, diagnosis
+from genjax.boltzmann import RBMParams, diagnosis
 from genjax.core import Variables
-from tests.boltzmann.machines import random_layers, rbm, variables_of
+from tests.boltzmann.machines import random_params, rbm, variables_of
 
 X = (np.random.default_rng(0).random((50, 4)) < 0.6).astype(np.float32)
 PHASES = [
@@ -21,47 +21,48 @@ PHASES = [
 ]
 
 
-def copies(strength: float) -> Layers:
-    """As many hidden units as visible ones, each bound to one: a strong bond holds both where they are."""
+def pairs_of_units(strength: float) -> RBMParams:
+    """Connect each visible unit to one hidden unit; strong weights freeze both."""
     bias = jnp.full(4, -strength / 2)
-    return Layers(strength * jnp.eye(4), bias, bias)
+    return RBMParams(strength * jnp.eye(4), bias, bias)
 
 
-def told(model, layers, key=0, x=X):
-    variables = variables_of(layers)
-    base = variables.state["base"]
-    memory = model.negative_phase.init(layers, base, jax.random.key(1))
-    variables = variables._replace(state=variables.state | {"negative": memory})
+def diagnose(model, params, key=0, x=X):
+    """Return variables with these parameters, and their diagnosis."""
+    state = model.negative_phase.init(params, jnp.zeros(len(params.visible_bias)), jax.random.key(1))
+    variables = variables_of(params, negative_phase=state)
     return variables, model.diagnose(variables, jax.random.key(key), {"x": jnp.asarray(x)})
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: type(phase).__name__)
-def test_chains_of_weak_bonds_move_and_those_of_strong_ones_are_frozen(phase):
+def test_chains_move_under_weak_weights_and_freeze_under_strong_ones(phase):
     model = rbm(4, 4, negative_phase=phase)
-    moved = {strength: float(told(model, copies(strength))[1]["moved"]) for strength in (0.5, 60.0)}
-    assert 0.8 < moved[0.5] < 1.2
+    movement = {
+        strength: float(diagnose(model, pairs_of_units(strength))[1]["chain_movement"]) for strength in (0.5, 60.0)
+    }
+    assert 0.8 < movement[0.5] < 1.2
     if isinstance(phase, boltzmann.ParallelTempering):
-        assert moved[60.0] > 0.1  # trades go on
+        assert movement[60.0] > 0.1  # swaps continue
     else:
-        assert moved[60.0] < 1e-6
+        assert movement[60.0] < 1e-6
 
 
-def test_chains_of_gaussian_units_freeze_though_their_noise_goes_on():
-    """Two modes, 40 standard deviations apart."""
-    model = rbm(4, 1, units=boltzmann.Gaussian(), negative_phase=boltzmann.ContrastiveDivergence())
-    layers = Layers(jnp.full((4, 1), 20.0), jnp.full(4, -10.0), jnp.zeros(1))
+def test_noise_of_gaussian_units_is_no_movement():
+    """Two modes are 40 standard deviations apart, so that chains stay in theirs."""
+    model = rbm(4, 1, units=boltzmann.GaussianUnits(), negative_phase=boltzmann.ContrastiveDivergence())
+    params = RBMParams(jnp.full((4, 1), 20.0), jnp.full(4, -10.0), jnp.zeros(1))
     x = 10.0 * np.where(X[:, :1] > 0.5, 1.0, -1.0) + np.random.default_rng(1).normal(size=X.shape)
-    assert float(told(model, layers, x=x.astype(np.float32))[1]["moved"]) < 1e-6
+    assert float(diagnose(model, params, x=x.astype(np.float32))[1]["chain_movement"]) < 1e-6
 
 
-def test_a_machine_without_weights_has_nothing_to_remember():
-    layers = Layers(jnp.zeros((4, 3)), jnp.zeros(4), jnp.zeros(3))
-    assert float(told(rbm(4, 3), layers)[1]["moved"]) == 1.0
+def test_chains_without_weights_forget_at_once():
+    params = RBMParams(jnp.zeros((4, 3)), jnp.zeros(4), jnp.zeros(3))
+    assert float(diagnose(rbm(4, 3), params)[1]["chain_movement"]) == 1.0
 
 
 def test_likelihoods_are_exact_and_compared_with_independent_units():
-    layers, model = random_layers(4, 3), rbm(4, 3)
-    variables, values = told(model, layers)
+    params, model = random_params(4, 3), rbm(4, 3)
+    variables, values = diagnose(model, params)
     expected = model.log_prob(variables, jnp.asarray(X))
     np.testing.assert_allclose(values["log_prob"], expected, rtol=1e-5)
     np.testing.assert_allclose(values["gain"], expected + 4 * np.log(2), rtol=1e-4, atol=1e-5)
@@ -70,10 +71,10 @@ def test_likelihoods_are_exact_and_compared_with_independent_units():
 
 
 def test_larger_machines_estimate_their_likelihoods(monkeypatch):
-    layers, model = random_layers(6, 5, scale=0.8), rbm(6, 5)
-    monkeypatch.setattr(diagnosis, "MOST_ENUMERATED", 4)
+    params, model = random_params(6, 5, scale=0.8), rbm(6, 5)
+    monkeypatch.setattr(diagnosis, "MAX_UNITS_IN_DIAGNOSIS", 4)
     x = np.tile(X, (1, 2))[:, :6]
-    variables, values = told(model, layers, x=x)
+    variables, values = diagnose(model, params, x=x)
     error = float(values["log_partition_error"])
     difference = values["log_prob_estimate"] - model.log_prob(variables, jnp.asarray(x))
     assert 0 < error < 0.1
@@ -90,14 +91,14 @@ def test_larger_machines_estimate_their_likelihoods(monkeypatch):
     ],
     ids=lambda model: type(model).__name__,
 )
-def test_other_machines_tell_whether_their_chains_move(model):
-    """Those of new ones do; with weights a thousandfold, each unit is held where it is."""
+def test_other_models_measure_chain_movement(model):
+    """Chains move under initial weights, and freeze under weights 10⁴ times as large."""
     batch = {"x": jnp.asarray(X), "label": jnp.asarray(X[:, 0], jnp.int32)}
     variables = model.init(jax.random.key(0), batch)
     frozen = jax.tree.map(lambda a: 1e4 * a if a.ndim > 1 else a, variables.params)
-    told = [
-        float(model.diagnose(Variables(params, variables.state), jax.random.key(1), batch)["moved"])
+    movement = [
+        float(model.diagnose(Variables(params, variables.state), jax.random.key(1), batch)["chain_movement"])
         for params in (variables.params, frozen)
     ]
-    assert told[0] > 0.5
-    assert told[1] < 0.1
+    assert movement[0] > 0.5
+    assert movement[1] < 0.1

@@ -415,7 +415,7 @@ CASES = (
     ),
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
-    Case("rbm", _rbm, batch=binary_batch, moves={"likelihood": ("negative",)}),
+    Case("rbm", _rbm, batch=binary_batch, moves={"likelihood": ("negative_phase",)}),
     Case(
         "rbm_by_contrastive_divergence",
         lambda: _rbm(negative_phase=boltzmann.ContrastiveDivergence(2), centred=False, sparsity=0.2, weight_decay=1e-3),
@@ -423,23 +423,27 @@ CASES = (
     ),
     Case(
         "rbm_of_gaussian_units",
-        lambda: _rbm(negative_phase=boltzmann.FastWeights(4), units=boltzmann.Gaussian()),
+        lambda: _rbm(negative_phase=boltzmann.FastWeights(4), units=boltzmann.GaussianUnits()),
         batch=real_batch,
-        moves={"likelihood": ("negative",)},
+        moves={"likelihood": ("negative_phase",)},
     ),
     Case(
         "rbm_of_softmax_units",
-        lambda: _rbm(negative_phase=boltzmann.ParallelTempering(4, 3), units=boltzmann.Softmax(3)),
+        lambda: _rbm(negative_phase=boltzmann.ParallelTempering(4, 3), units=boltzmann.SoftmaxUnits(3)),
         batch=integer_batch,
-        moves={"likelihood": ("negative",)},
+        moves={"likelihood": ("negative_phase",)},
     ),
     Case(
         "class_rbm",
         lambda: boltzmann.ClassRBM(
-            shape=(4, 4, 1), num_classes=3, num_hidden=4, negative_phase=boltzmann.Persistent(4), discriminative=0.5
+            shape=(4, 4, 1),
+            num_classes=3,
+            num_hidden=4,
+            negative_phase=boltzmann.Persistent(4),
+            discriminative_weight=0.5,
         ),
         batch=image_batch,
-        moves={"likelihood": ("negative",)},
+        moves={"likelihood": ("negative_phase",)},
     ),
     Case(
         "deep_boltzmann_machine",
@@ -447,9 +451,9 @@ CASES = (
             shape=(NUM_FEATURES,), num_hidden=(4, 3), num_mean_field=3, negative_phase=boltzmann.Persistent(4)
         ),
         batch=binary_batch,
-        moves={"likelihood": ("negative",)},
+        moves={"likelihood": ("negative_phase",)},
     ),
-    Case("deep_belief_net", _belief_net, batch=binary_batch, moves={"wake_sleep": ("negative",)}),
+    Case("deep_belief_net", _belief_net, batch=binary_batch, moves={"wake_sleep": ("negative_phase",)}),
     Case(
         "boltzmann_machine",
         lambda: boltzmann.BoltzmannMachine(shape=(NUM_FEATURES,), num_hidden=2, num_chains=4, num_steps=2),

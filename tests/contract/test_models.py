@@ -303,10 +303,10 @@ class TestCapabilities:
             assert not np.allclose(there[:, 0], there[:, -1])
 
 
+def entries(state):
+    """Return the entries of a state by name, whether it is a dict or a NamedTuple."""
+    return state._asdict() if hasattr(state, "_asdict") else state
+
+
 def leaves(tree):
     return jax.tree_util.tree_leaves_with_path(tree)
-
-
-def entries(state):
-    """Entries of a state by name, whether it is a dict or a NamedTuple."""
-    return state._asdict() if hasattr(state, "_asdict") else state

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of its conventions, which feed real numbers: Gaussian units take them."""
+"""scikit-learn's own checks of its conventions, with Gaussian units because the checks use real numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from genjax.estimators import RBM
 
 ESTIMATOR = RBM(
     n_components=2,
-    units=boltzmann.Gaussian(),
+    units=boltzmann.GaussianUnits(),
     negative_phase=boltzmann.ContrastiveDivergence(),
     learning_rate=1e-4,  # the checks' data are not standardized
     batch_size=100,
     n_iter=1,
 )
-# Each check fits to rows of other shapes, which compile anew: by default those that fit little or nothing.
+# Checks that fit little or nothing run by default; each fit to rows of a new shape compiles anew.
 QUICK = {
     "check_do_not_raise_errors_in_init_or_set_params",
     "check_dict_unchanged",
@@ -51,9 +51,9 @@ CHECKS = [parameter(*pair) for pair in estimator_checks_generator(ESTIMATOR, mar
 
 
 @pytest.mark.parametrize(("estimator", "check"), CHECKS)
-def test_convention_is_kept(estimator, check):
+def test_convention(estimator, check):
     check(estimator)
 
 
-def test_the_quick_checks_are_among_scikit_learns():
+def test_quick_checks_exist():
     assert {parameter.id for parameter in CHECKS} >= QUICK

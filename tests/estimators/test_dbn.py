@@ -1,4 +1,4 @@
-"""The deep belief net among scikit-learn's estimators."""
+"""The deep belief net as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def net() -> DBN:
 
 
 def test_it_learns_two_rows(net):
-    """A perfect net has -log 2 = -0.69 nats, and independent units of their means -4 log 2."""
+    """The optimum is -log 2 = -0.69 nats; independent units have -4 log 2."""
     assert -1.2 < net.score(X) < -np.log(2)
     rows = net.sample(200, random_state=0)
-    assert np.mean([row.tolist() in X[[0, -1]].tolist() for row in rows]) > 0.6  # of chance an eighth
-    # A bound is below masses that sum to one.
+    assert np.mean([row.tolist() in X[[0, -1]].tolist() for row in rows]) > 0.6  # an eighth by chance
+    # Exact masses sum to one, and the bound is below them.
     assert np.exp(net.score_samples(np.tile(STATES, (20, 1))).reshape(20, 16).mean(axis=0)).sum() < 1
 
 
-def test_a_pipeline_takes_it(net):
+def test_it_works_in_a_pipeline(net):
     labels = np.repeat([0, 1], 20)
     pipeline = make_pipeline(clone(net).set_params(n_tuning_iter=0), LogisticRegression()).fit(X, labels)
     assert pipeline.score(X, labels) == 1.0
@@ -39,7 +39,7 @@ def test_a_pipeline_takes_it(net):
     assert pipeline[0].get_feature_names_out().tolist() == ["dbn0", "dbn1"]
 
 
-def test_the_same_random_state_is_the_same_net(net):
+def test_random_state_makes_training_reproducible(net):
     again = clone(net).fit(X)
     np.testing.assert_allclose(again.transform(X), net.transform(X), rtol=1e-5)
     np.testing.assert_allclose(again.score_samples(X), net.score_samples(X), rtol=1e-5)
@@ -53,16 +53,16 @@ def test_the_same_random_state_is_the_same_net(net):
         ({"n_components": (3,)}, r"len\(num_hidden\) is 1, but must be at least 2"),
         ({"n_tuning_iter": -1}, "n_tuning_iter is -1, but must be at least 0"),
         ({"tuning_rate": 0.0}, "tuning_rate is 0.0, but must be above 0"),
-        ({"units": "binary"}, "units is 'binary', but must be an object such as boltzmann.Gaussian"),
+        ({"units": "binary"}, "units is 'binary', but must be an object; pass boltzmann.GaussianUnits"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
     ],
 )
-def test_wrong_settings_are_refused(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         DBN(**settings).fit(X)
 
 
-def test_grey_values_and_unfitted_nets_are_refused():
+def test_grey_values_and_unfitted_nets_raise():
     with pytest.raises(ValueError, match=r"x is 0.5 at .*, but binary units take 0 and 1; binarize the data"):
         DBN(n_components=(3, 2)).fit(X / 2)
     with pytest.raises(NotFittedError):

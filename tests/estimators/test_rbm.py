@@ -1,4 +1,4 @@
-"""The RBM among scikit-learn's estimators: what it learns, its likelihoods, and what it refuses."""
+"""The RBM as a scikit-learn estimator: training, likelihoods, samples and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from genjax.estimators import RBM
 from genjax.runner import NonFiniteError
 
 STATES = np.array(list(np.ndindex(2, 2, 2, 2)))
-# Two rows, of which a perfect machine has -log 2 = -0.69 nats, and independent units of their means -4 log 2.
+# Two rows: the optimum is -log 2 = -0.69 nats, and independent units have -4 log 2.
 X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 20, axis=0)
 SETTINGS: dict[str, Any] = {"n_components": 3, "learning_rate": 0.2, "n_iter": 100, "batch_size": 10}
 
@@ -40,7 +40,7 @@ def machine():
 
 @pytest.fixture(scope="module")
 def digits():
-    """Training rows and their classes, test rows and theirs."""
+    """Return training rows, their classes, test rows and their classes."""
     x, label = load_digits(return_X_y=True)
     return x[::2], label[::2], x[1::2], label[1::2]
 
@@ -50,14 +50,14 @@ def test_a_pipeline_learns_digits(digits):
     binarizer = Binarizer(threshold=7.5)
     features = RBM(n_components=12, n_iter=10, random_state=0)
     pipeline = make_pipeline(binarizer, features, LogisticRegression(max_iter=500)).fit(x, label)
-    assert pipeline.score(test_x, test_label) > 0.7  # of ten classes, by twelve features
+    assert pipeline.score(test_x, test_label) > 0.7  # ten classes from twelve features
     bits, test_bits = binarizer.transform(x), binarizer.transform(test_x)
     means = (bits.sum(axis=0) + 0.5) / (len(bits) + 1)
     independent = np.mean(np.sum(np.log(np.where(test_bits == 1, means, 1 - means)), axis=1))
     assert features.score(test_bits) > independent + 2
 
 
-def test_likelihoods_are_those_of_the_machine_and_sum_to_one(machine):
+def test_scores_are_log_likelihoods_and_sum_to_one(machine):
     scores = machine.score_samples(STATES)
     exact = machine.model_.log_prob(machine.variables_, jax.numpy.asarray(STATES))
     np.testing.assert_array_equal(scores, np.asarray(exact))
@@ -66,7 +66,7 @@ def test_likelihoods_are_those_of_the_machine_and_sum_to_one(machine):
     np.testing.assert_allclose(machine.score(X), machine.score_samples(X).mean(), rtol=1e-6)
 
 
-def test_fitted_attributes_are_the_machine_of_the_formula(machine):
+def test_fitted_attributes_are_the_parameters_of_the_formula(machine):
     w, b, c = machine.components_, machine.intercept_visible_, machine.intercept_hidden_
     assert (w.shape, b.shape, c.shape, machine.n_features_in_) == ((3, 4), (4,), (3,), 4)
     inputs = STATES @ w.T + c
@@ -75,25 +75,25 @@ def test_fitted_attributes_are_the_machine_of_the_formula(machine):
     np.testing.assert_allclose(machine.log_partition().value, np.logaddexp.reduce(free), rtol=1e-6)
 
 
-def test_samples_are_those_of_the_data(machine):
+def test_samples_have_the_frequencies_of_the_model(machine):
     samples = machine.sample(400, n_steps=2_000, random_state=1)
     assert samples.shape == (400, 4)
     assert set(np.unique(samples)) == {0, 1}
-    shares = [np.mean((samples == state).all(axis=1)) for state in STATES]
-    np.testing.assert_allclose(shares, np.exp(machine.score_samples(STATES)), atol=0.125)  # five standard errors
+    frequencies = [np.mean((samples == state).all(axis=1)) for state in STATES]
+    np.testing.assert_allclose(frequencies, np.exp(machine.score_samples(STATES)), atol=0.125)  # five standard errors
     np.testing.assert_array_equal(samples, machine.sample(400, n_steps=2_000, random_state=1))
     assert (machine.sample(400, n_steps=10) != machine.sample(400, n_steps=10)).any()
 
 
-def test_an_int_fits_the_same_and_none_differently(machine):
+def test_an_int_as_random_state_makes_training_reproducible(machine):
     same = cloned(machine).fit(X)
     np.testing.assert_array_equal(machine.components_, same.components_)
     other = cloned(machine, random_state=None).fit(X)
     assert (machine.components_ != other.components_).any()
 
 
-def test_parameters_go_there_and_back(machine):
-    settings = SETTINGS | {"units": boltzmann.Softmax(3), "negative_phase": boltzmann.ParallelTempering(7)}
+def test_parameters_survive_cloning_and_pickling(machine):
+    settings = SETTINGS | {"units": boltzmann.SoftmaxUnits(3), "negative_phase": boltzmann.ParallelTempering(7)}
     estimator = RBM(**settings)
     assert settings.items() <= cloned(estimator).get_params().items()
     assert estimator.set_params(n_components=9).n_components == 9
@@ -102,7 +102,7 @@ def test_parameters_go_there_and_back(machine):
     np.testing.assert_allclose(copy.score_samples(STATES), machine.score_samples(STATES), rtol=1e-5)
 
 
-def test_a_grid_search_goes_by_likelihoods():
+def test_a_grid_search_maximizes_likelihoods():
     search = GridSearchCV(RBM(**SETTINGS, random_state=0), {"learning_rate": [1e-6, 0.2]}, cv=2, refit=False)
     shuffled = np.random.default_rng(0).permutation(X)
     assert search.fit(shuffled).best_params_ == {"learning_rate": 0.2}
@@ -110,24 +110,26 @@ def test_a_grid_search_goes_by_likelihoods():
     assert good > bad + 0.5
 
 
-def test_a_machine_too_large_to_add_up_is_estimated_with_an_interval():
+def test_log_z_of_a_large_machine_is_estimated_with_an_interval():
     x = np.random.default_rng(0).integers(0, 2, (20, 30))
     machine = RBM(n_components=30, n_iter=1, n_temperatures=200, random_state=0).fit(x)
     assert not machine.model_.tractable
-    found = machine.log_partition()
-    assert found.low < found.value < found.high
-    # Weights have not moved far from 0, where units are independent.
+    log_z = machine.log_partition()
+    assert log_z.low < log_z.value < log_z.high
+    # The weights are still close to 0, where units are independent.
     independent = 30 * np.log(2) + np.logaddexp(0, machine.intercept_visible_).sum()
-    assert abs(found.value - independent) < 5
+    assert abs(log_z.value - independent) < 5
     energies = machine.model_.free_energy(machine.variables_, jax.numpy.asarray(x))
-    np.testing.assert_allclose(machine.score_samples(x), -np.asarray(energies) - found.value, rtol=1e-6)
-    assert machine.log_partition() is found
-    machine.set_params(n_particles=2)  # what is set anew counts without another fit
-    with pytest.warns(ConvergenceWarning, match=r"effective of 2 particles.*raise n_temperatures=200"):
-        assert machine.log_partition() != found
+    np.testing.assert_allclose(machine.score_samples(x), -np.asarray(energies) - log_z.value, rtol=1e-6)
+    assert machine.log_partition() is log_z
+    machine.set_params(n_particles=2)  # takes effect without another fit
+    with pytest.warns(
+        ConvergenceWarning, match=r"of log Z is .* of 2 particles, but should be at least 10; raise n_temperatures=200"
+    ):
+        assert machine.log_partition() != log_z
 
 
-def test_fitting_again_forgets_the_old_normalizer():
+def test_fitting_again_recomputes_log_z():
     machine = RBM(**SETTINGS, random_state=0).fit(X)
     old = machine.log_partition()
     machine.fit(1 - X[:, [0, 0, 0, 0]])
@@ -135,16 +137,16 @@ def test_fitting_again_forgets_the_old_normalizer():
     np.testing.assert_allclose(np.exp(machine.score_samples(STATES)).sum(), 1, rtol=1e-5)
 
 
-def test_other_units_are_fitted():
+def test_it_fits_softmax_units():
     x = np.repeat([[2, 0, 1, 1], [0, 2, 2, 1]], 20, axis=0)
-    machine = RBM(**SETTINGS, units=boltzmann.Softmax(3), random_state=0).fit(x)
+    machine = RBM(**SETTINGS, units=boltzmann.SoftmaxUnits(3), random_state=0).fit(x)
     every = np.array(list(np.ndindex(3, 3, 3, 3)))
     np.testing.assert_allclose(np.exp(machine.score_samples(every)).sum(), 1, rtol=1e-5)
     assert machine.components_.shape == (3, 12)
     assert set(np.unique(machine.sample(50, n_steps=10, random_state=0))) <= {0, 1, 2}
 
 
-def test_progress_is_shown_on_stderr_when_asked_for(machine, capsys):
+def test_verbose_shows_progress_on_stderr(machine, capsys):
     cloned(machine, n_iter=1).fit(X)
     assert capsys.readouterr() == ("", "")
     cloned(machine, n_iter=1, verbose=True).fit(X)
@@ -163,16 +165,16 @@ def test_progress_is_shown_on_stderr_when_asked_for(machine, capsys):
         ({"sparsity": 1.0}, r"sparsity is 1.0, but must be in \(0, 1\)"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
         ({"n_temperatures": 0}, "n_temperatures is 0, but must be at least 1"),
-        ({"units": "gaussian"}, r"units is 'gaussian', but must be an object such as boltzmann.Gaussian\(\)"),
-        ({"negative_phase": boltzmann.Persistent}, r"negative_phase is .*such as boltzmann.Persistent\(\)"),
+        ({"units": "gaussian"}, r"units is 'gaussian', but must be an object; pass boltzmann.GaussianUnits\(\)"),
+        ({"negative_phase": boltzmann.Persistent}, r"negative_phase is .*; pass boltzmann.Persistent\(\), for example"),
     ],
 )
-def test_settings_are_refused(settings: dict[str, Any], message):
+def test_invalid_settings_raise(settings: dict[str, Any], message):
     with pytest.raises(ValueError, match=message):
         RBM(**settings).fit(X)
 
 
-def test_rows_are_refused(machine):
+def test_invalid_rows_raise(machine):
     with pytest.raises(ValueError, match=r"x is 0\.5 at \(0, 0\), but binary units take 0 and 1; binarize the data"):
         RBM().fit(X + 0.5)
     with pytest.raises(ValueError, match=r"x is 2 at \(0, 2\), but binary units take 0 and 1"):
@@ -184,12 +186,12 @@ def test_rows_are_refused(machine):
 
 
 @pytest.mark.parametrize("method", ["transform", "score_samples", "score", "sample", "log_partition"])
-def test_nothing_works_before_fitting(method):
+def test_methods_need_fitting(method):
     arguments = {"sample": (1,), "log_partition": ()}.get(method, (X,))
     with pytest.raises(NotFittedError, match="not fitted yet"):
         getattr(RBM(), method)(*arguments)
 
 
-def test_divergence_is_told():
+def test_divergence_raises():
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
-        cloned(RBM(**SETTINGS), units=boltzmann.Gaussian(), learning_rate=1e30).fit(X)
+        cloned(RBM(**SETTINGS), units=boltzmann.GaussianUnits(), learning_rate=1e30).fit(X)

@@ -222,9 +222,9 @@ def test_affine_scales_are_bounded():
     [
         ({"num_bins": 0}, "num_bins is 0, but must be at least 1"),
         ({"num_bins": 1000}, "num_bins is 1000, but must be below 1000, or bins have no width"),
-        ({"bound": 0.0}, "bound is 0.0, but must be positive and finite; 3 for standardized data"),
-        ({"bound": float("nan")}, "bound is nan, but must be positive and finite"),
-        ({"bound": float("inf")}, "bound is inf, but must be positive and finite"),
+        ({"bound": 0.0}, "bound is 0.0, but must be above 0; 3 is usual for standardized data"),
+        ({"bound": float("nan")}, "bound is nan, but must be above 0"),
+        ({"bound": float("inf")}, "bound is inf, but must be finite"),
     ],
 )
 def test_invalid_splines(fields, message):

@@ -438,8 +438,8 @@ def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, froze
         r"after step [12],[05]00 in one update, chains move by 0\.[0-9]+ % of the distance .* mix: use boltzmann.Para"
     )
     assert sum(re.match(pattern, text) is not None for text in told) == frozen
-    moved = [row["validation/chain_movement"] for row in rows]
-    assert min(moved) < 0.01 if frozen else min(moved) > 0.05
+    movements = [row["validation/chain_movement"] for row in rows]
+    assert min(movements) < 0.01 if frozen else min(movements) > 0.05
     # The exact likelihood is told once at a step, by the evaluation.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
     assert likelihoods == [500, 1000, 1500, 2000, 2500]

@@ -47,7 +47,7 @@ def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
         """The whole network on all pixels, of which one is used."""
         inputs = x.astype(jnp.float32) / (model.levels - 1)
         if isinstance(model, autoregressive.MADE):
-            net = nets.MADE(model.features, 1, model.activation, residual=model.residual)
+            net = nets.MaskedMLP(model.features, 1, model.activation, residual=model.residual)
             logits = jnp.asarray(net.apply({"params": params}, inputs.reshape(IMAGES, -1)))[:, 0, column]
             return jnp.stack([jnp.zeros_like(logits), logits], axis=1)
         return jnp.asarray(model.net.apply({"params": params}, inputs))[:, 0, column]

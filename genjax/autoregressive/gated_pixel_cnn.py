@@ -63,7 +63,7 @@ def gated_pixel_cnn(
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    net = GatedPixelNet(levels, num_layers, features, reach, dropout, dtype)
+    net = GatedPixelCNNNet(levels, num_layers, features, reach, dropout, dtype)
     return CausalModel(
         shape=shape,
         net=net,
@@ -73,7 +73,7 @@ def gated_pixel_cnn(
     )
 
 
-class GatedPixelNet(nn.Module):
+class GatedPixelCNNNet(nn.Module):
     """The network: equations 1 to 3; see ``CausalNet``.
 
     Attributes:

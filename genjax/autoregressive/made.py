@@ -4,8 +4,8 @@ In an order σ of the D dimensions,
 
     p_σ(x) = Π_i p(x_σ(i) | x_σ(1), …, x_σ(i−1)),                                                                 (1)
 
-all of whose conditionals take one pass of a network with masks, see ``nets.MADE``. With K orders, and masks to match on
-the same weights, each minibatch trains under one of them, drawn at random, and the model is their mixture
+all of whose conditionals take one pass of a network with masks, ``nets.MaskedMLP``. With K orders, and masks to match
+on the same weights, each minibatch trains under one of them, drawn at random, and the model is their mixture
 
     p(x) = 1/K Σ_k p_σ_k(x),                                                                                     (2)
 
@@ -224,8 +224,8 @@ class MADE:
         return None if self.orders == "natural" else jnp.asarray(self.orders)
 
     @property
-    def _net(self) -> nets.MADE:
-        return nets.MADE(self.features, self.levels - 1, self.activation, residual=self.residual, dtype=self.dtype)
+    def _net(self) -> nets.MaskedMLP:
+        return nets.MaskedMLP(self.features, self.levels - 1, self.activation, residual=self.residual, dtype=self.dtype)
 
     def _inputs(self, x: Array) -> Array:
         """Values in [0, 1]."""

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
-from genjax.nets import CausalCache, CausalConv, linear
+from genjax.nets import CausalConv, CausalConvCache, linear
 from genjax.ops import Categorical, check_at_least, check_dropout
 
 
@@ -68,14 +68,14 @@ def pixel_cnn(
     check_dropout(dropout)
     return CausalModel(
         shape=shape,
-        net=PixelNet(levels, num_layers, features, reach, dropout, dtype),
+        net=PixelCNNNet(levels, num_layers, features, reach, dropout, dtype),
         distribution=Categorical(levels),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )
 
 
-class PixelNet(nn.Module):
+class PixelCNNNet(nn.Module):
     """The network: equations 1 and 2; see ``CausalNet``.
 
     Attributes:
@@ -99,7 +99,7 @@ class PixelNet(nn.Module):
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         width, dtype = self.features, self.dtype
-        h = CausalConv(2 * width, self.reach, sees_itself=False, dtype=dtype, name="first")(x)
+        h = CausalConv(2 * width, self.reach, include_center=False, dtype=dtype, name="first")(x)
         for i in range(self.num_layers):
             inner = nn.relu(nn.Dense(width, dtype=dtype, name=f"in_{i}")(nn.relu(h)))
             inner = CausalConv(width, 1, dtype=dtype, name=f"conv_{i}")(inner)
@@ -119,8 +119,8 @@ class PixelNet(nn.Module):
         label = [linear(params[f"condition_{i}"], condition) if condition is not None else 0.0 for i in layers]
         empty = _Cache(
             index=jnp.int32(0),
-            first=CausalCache.start(params["first"], num_rows, width),
-            convs=[CausalCache.start(params[f"conv_{i}"], num_rows, width) for i in layers],
+            first=CausalConvCache.start(params["first"], num_rows, width),
+            convs=[CausalConvCache.start(params[f"conv_{i}"], num_rows, width) for i in layers],
         )
 
         def next_row(cache: _Cache) -> _Cache:
@@ -148,5 +148,5 @@ class PixelNet(nn.Module):
 
 class _Cache(NamedTuple):
     index: Array
-    first: CausalCache
-    convs: list[CausalCache]
+    first: CausalConvCache
+    convs: list[CausalConvCache]

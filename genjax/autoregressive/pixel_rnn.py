@@ -38,7 +38,7 @@ import jax.numpy as jnp
 from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
-from genjax.nets import CausalCache, CausalConv, Conv, linear
+from genjax.nets import CausalConv, CausalConvCache, Conv, linear
 from genjax.ops import Categorical, at_least_float32, check_at_least, check_dropout
 
 
@@ -127,7 +127,7 @@ class PixelRNNNet(nn.Module):
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         channels, settings = 2 * self.features, {"dtype": self.dtype}
-        u = CausalConv(channels, self.reach, sees_itself=False, **settings, name="first")(x)
+        u = CausalConv(channels, self.reach, include_center=False, **settings, name="first")(x)
         for i in range(self.num_layers):
             hidden = _LAYERS[self.kind](self.features, **settings, name=f"layer_{i}")(u, x, condition)
             hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
@@ -150,7 +150,7 @@ class PixelRNNNet(nn.Module):
 
         empty = _Cache(
             index=jnp.int32(0),
-            first=CausalCache.start(params["first"], num_rows, width),
+            first=CausalConvCache.start(params["first"], num_rows, width),
             above=zeros(kind.ABOVE * self.features),
             row=_States(zeros(2 * self.features), zeros(self.features), zeros(self.features)),
         )
@@ -200,7 +200,7 @@ class _Cache(NamedTuple):
     """
 
     index: Array
-    first: CausalCache
+    first: CausalConvCache
     above: Array
     row: _States
 

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from genjax.core import Array, Variables
 from genjax.flow.coupling import given
 from genjax.flow.transformers import Transformer
-from genjax.nets import MADE, apply_net, init_net
+from genjax.nets import MaskedMLP, apply_net, init_net
 from genjax.ops import at_least_float32, sum_except_batch
 
 _STILL = 1e-6  # times 1 + |x|: an iteration that moves no element further has converged
@@ -56,8 +56,8 @@ class MaskedAutoregressive:
             raise ValueError(f"inversion is {self.inversion!r}, but must be 'sequential' or 'jacobi'")
 
     @property
-    def _net(self) -> MADE:
-        return MADE(self.features, self.transformer.num_params, self.activation, output_scale=0.0)
+    def _net(self) -> MaskedMLP:
+        return MaskedMLP(self.features, self.transformer.num_params, self.activation, output_scale=0.0)
 
     def init(self, key: Array, x: Array, context: Array | None = None) -> Variables:
         """See ``Bijection``.

@@ -19,7 +19,7 @@ from genjax.flow.linear import ActNorm, InvertibleLinear
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.scan import Scan
 from genjax.flow.transformers import Affine, Transformer
-from genjax.nets import PixelNet
+from genjax.nets import ResidualCNN
 from genjax.ops import check_at_least
 
 
@@ -49,11 +49,11 @@ def glow(
       backward: "invert" trains in memory that does not grow with the steps, see ``Scan``.
     """
     check_at_least("num_scales", num_scales, 1)
-    net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
+    net = ResidualCNN(features=features, num_blocks=num_blocks, output_scale=0.0)
     step = Chain((ActNorm(), InvertibleLinear(), Coupling(transformer=transformer or Affine(), net=net)))
     pyramid = MultiScale(
         shape=shape,
         scales=(Chain((Squeeze(), Scan(step, num_steps, backward))),) * num_scales,
-        net=PixelNet(features=features, num_blocks=0, output_scale=0.0),
+        net=ResidualCNN(features=features, num_blocks=0, output_scale=0.0),
     )
     return Flow(shape=shape, bijection=Chain((*before, pyramid)), num_classes=num_classes)

@@ -29,7 +29,7 @@ from genjax.gan.heads import (
     first_pixels,
     leaky_relu,
 )
-from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_output_images, join
+from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_output_images, concat_condition
 
 INITIAL = nn.initializers.normal(0.02)
 
@@ -73,7 +73,9 @@ class DCGANGenerator(nn.Module):
         transposed = functools.partial(Conv, kernel_size=(4, 4), input_dilation=2, padding=2, **settings)
         norm = functools.partial(apply_norm, kind=self.normalization, train=train, dtype=self.dtype)
         normalized = self.normalization is not None
-        hidden = first_pixels(join(z, condition), self.features, self.output_shape, normalized=normalized, **settings)
+        hidden = first_pixels(
+            concat_condition(z, condition), self.features, self.output_shape, normalized=normalized, **settings
+        )
         for channels in self.features[1:]:
             hidden = transposed(channels, use_bias=not normalized)(self.activation(norm(hidden)))
         outputs = transposed(self.output_shape[2])(self.activation(norm(hidden)))
@@ -121,7 +123,7 @@ class DCGANDiscriminator(nn.Module):
         """
         check_images("DCGANDiscriminator", x.shape, len(self.features))
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
-        hidden = join(x, condition if concatenates else None)
+        hidden = concat_condition(x, condition if concatenates else None)
         for i, width in enumerate(self.features):
             kind = self.normalization if i > 0 else None
             use_bias = kind in ("spectral", None)

@@ -62,7 +62,7 @@ class SelfAttention2D(nn.Module):
         return x + gamma.astype(x.dtype) * layer(matrix(channels, name="output"), attended)
 
 
-def attended_by_heads(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
+def multi_head_attention(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
     """Let the tokens of each example attend to each other, by several heads, inside a compact method.
 
     Args:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from genjax import ops
 from genjax.core import Array
-from genjax.nets.mlp import join, scaled_init
+from genjax.nets.mlp import concat_condition, scaled_init
 
 
 class Conv(nn.Conv):
@@ -48,7 +48,7 @@ class ConvEncoder(nn.Module):
         check_images("ConvEncoder", x.shape, len(self.features))
         for width in self.features:
             x = self.activation(Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
-        hidden = join(x.reshape(x.shape[0], -1), condition)
+        hidden = concat_condition(x.reshape(x.shape[0], -1), condition)
         return nn.Dense(self.output_features, dtype=self.dtype)(hidden)
 
 
@@ -75,7 +75,7 @@ class ConvDecoder(nn.Module):
     def __call__(self, latent: Array, condition: Array | None = None) -> Array:
         """Map (B, D) to (B, H, W, C); ``condition`` (B, K) joins the latent vector."""
         height, width = (size // 2 ** len(self.features) for size in self.output_shape[:2])
-        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(join(latent, condition))
+        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(concat_condition(latent, condition))
         hidden = hidden.reshape(-1, height, width, self.features[0])
         for channels in (*self.features[1:], self.output_shape[2]):  # "transposed": of the image with zeros between
             layer = Conv(channels, (4, 4), input_dilation=2, padding=2, dtype=self.dtype)
@@ -83,7 +83,7 @@ class ConvDecoder(nn.Module):
         return hidden
 
 
-class PixelNet(nn.Module):
+class ResidualCNN(nn.Module):
     """Image to an array over the same pixels: a convolution, residual blocks, and a last convolution.
 
     Attributes:
@@ -95,7 +95,7 @@ class PixelNet(nn.Module):
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
     >>> import jax, jax.numpy as jnp
-    >>> net = PixelNet(features=8, output_shape=(4, 4, 2, 3))
+    >>> net = ResidualCNN(features=8, output_shape=(4, 4, 2, 3))
     >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 4, 4, 1)))[0].shape
     (5, 4, 4, 2, 3)
     """
@@ -116,10 +116,10 @@ class PixelNet(nn.Module):
         """
         if x.ndim != 4 or self.output_shape is None or tuple(self.output_shape[:2]) != x.shape[1:3]:
             raise ValueError(
-                f"PixelNet got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) to "
-                "output_shape=(H, W, ...); give it the image's own H and W"
+                f"ResidualCNN got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) "
+                "to output_shape=(H, W, ...); give it the image's own H and W"
             )
-        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(join(x, condition))
+        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(concat_condition(x, condition))
         for _ in range(self.num_blocks):
             inner = Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
             hidden = hidden + Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
@@ -129,10 +129,10 @@ class PixelNet(nn.Module):
         return outputs.reshape(x.shape[0], *self.output_shape)
 
 
-def upsampled(x: Array) -> Array:
+def upsample(x: Array) -> Array:
     """Repeat every pixel of (B, H, W, C) twice in both directions.
 
-    >>> upsampled(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
+    >>> upsample(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
     [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
     batch, height, width, channels = x.shape

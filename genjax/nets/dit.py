@@ -26,13 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.nets.attention import attended_by_heads
+from genjax.nets.attention import multi_head_attention
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
 from genjax.ops import at_least_float32, check_at_least
 
-LONGEST = 10_000.0
+MAX_PERIOD = 10_000.0
 
 
 class DiT(nn.Module):
@@ -88,7 +88,7 @@ class DiT(nn.Module):
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         h = dense(self.features, name="patches")(patches)
         rows, columns = (side // self.patch_size for side in x.shape[1:3])
-        h = h + jnp.asarray(positions(rows, columns, self.features), h.dtype)[None]
+        h = h + jnp.asarray(sincos_positions(rows, columns, self.features), h.dtype)[None]
         embedded = nn.silu(LevelEmbedding(self.features)(level, condition))
         same_for_all: Any = nn.broadcast
         scanned: dict[str, Any] = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
@@ -97,7 +97,7 @@ class DiT(nn.Module):
         h, _ = layers(**{name: getattr(self, name) for name in names}, name="layers")(h, embedded)
         initial = scaled_init(self.output_scale)
         gain, bias = modulations(embedded, 2 * self.features, 2, initial)
-        outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulated(h, gain, bias))
+        outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulate(h, gain, bias))
         return unpatchify(outputs, self.patch_size, x.shape)
 
 
@@ -118,10 +118,10 @@ class DiTLayer(nn.Module):
         initial = scaled_init(self.output_scale)
         a_1, b_1, g_1, a_2, b_2, g_2 = modulations(embedded, 6 * features, 6, initial)
         # Products are of matrices: see ``nets.linear``.
-        rows = modulated(h, a_1, b_1).reshape(-1, features)
-        attended = attended_by_heads(rows, num_tokens, self.num_heads, self.dtype)
+        rows = modulate(h, a_1, b_1).reshape(-1, features)
+        attended = multi_head_attention(rows, num_tokens, self.num_heads, self.dtype)
         h = h + g_1.astype(h.dtype) * dense(features, name="attended")(attended).reshape(h.shape)  # equation 1
-        rows = modulated(h, a_2, b_2).reshape(-1, features)
+        rows = modulate(h, a_2, b_2).reshape(-1, features)
         inner = self.activation(dense(int(self.mlp_ratio * features), name="up")(rows))
         h = h + g_2.astype(h.dtype) * dense(features, name="down")(inner).reshape(h.shape)  # equation 2
         return h, None
@@ -133,7 +133,7 @@ def modulations(embedded: Array, features: int, parts: int, kernel_init: Callabl
     return jnp.split(dense(embedded)[:, None], parts, axis=-1)
 
 
-def modulated(h: Array, gain: Array, bias: Array) -> Array:
+def modulate(h: Array, gain: Array, bias: Array) -> Array:
     """Return (1 + gain) ⊙ norm h + bias, of tokens (B, N, F), in their dtype."""
     wide = at_least_float32(h)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
@@ -167,13 +167,13 @@ def unpatchify(patches: Array, size: int, shape: tuple[int, ...]) -> Array:
     return cut.swapaxes(2, 3).reshape(shape)
 
 
-def positions(rows: int, columns: int, features: int) -> np.ndarray:
+def sincos_positions(rows: int, columns: int, features: int) -> np.ndarray:
     """Return sines and cosines of row and column, (rows columns, features), at features / 4 frequencies each.
 
-    >>> positions(2, 2, 4).round(2).tolist()  # sine and cosine of the row, then of the column
+    >>> sincos_positions(2, 2, 4).round(2).tolist()  # sine and cosine of the row, then of the column
     [[0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.84, 0.54], [0.84, 0.54, 0.0, 1.0], [0.84, 0.54, 0.84, 0.54]]
     """
-    frequencies = np.exp(-math.log(LONGEST) * np.arange(features // 4) / (features // 4))
+    frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(features // 4) / (features // 4))
     place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
     angle = place[:, :, None] * frequencies  # (N, 2, features / 4)
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(place), features)

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.ops import check_at_least
 
-STEPS = 1_000.0
-LONGEST = 10_000.0
+NUM_STEPS = 1_000.0
+MAX_PERIOD = 10_000.0
 
 
 class LevelEmbedding(nn.Module):
@@ -79,6 +79,6 @@ def sinusoids(level: Array, num_frequencies: int) -> Array:
     >>> sinusoids(jnp.zeros(1), 2).tolist()
     [[1.0, 1.0, 0.0, 0.0]]
     """
-    frequencies = jnp.exp(-math.log(LONGEST) / num_frequencies * jnp.arange(num_frequencies, dtype=jnp.float32))
-    angle = STEPS * level.astype(jnp.float32)[:, None] * frequencies[None]
+    frequencies = jnp.exp(-math.log(MAX_PERIOD) / num_frequencies * jnp.arange(num_frequencies, dtype=jnp.float32))
+    angle = NUM_STEPS * level.astype(jnp.float32)[:, None] * frequencies[None]
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)

@@ -52,7 +52,7 @@ class MLP(nn.Module):
         """Map (B, ...) to (B, *output_shape); ``condition`` (B, ...) joins the input, both flattened."""
         hidden = x.reshape(x.shape[0], -1)
         if condition is not None:
-            hidden = join(hidden, condition.reshape(condition.shape[0], -1))
+            hidden = concat_condition(hidden, condition.reshape(condition.shape[0], -1))
         shape = self.output_shape or self.features[-1:]
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
         for width in widths[:-1]:
@@ -62,10 +62,10 @@ class MLP(nn.Module):
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
-def join(x: Array, condition: Array | None) -> Array:
+def concat_condition(x: Array, condition: Array | None) -> Array:
     """Append to the channels of x (B, ..., C) a condition (B, ..., K), or (B, K) for all places alike; None for none.
 
-    >>> join(jnp.zeros((1, 2, 2)), jnp.array([[3.0]])).tolist()
+    >>> concat_condition(jnp.zeros((1, 2, 2)), jnp.array([[3.0]])).tolist()
     [[[0.0, 0.0, 3.0], [0.0, 0.0, 3.0]]]
     """
     if condition is None:

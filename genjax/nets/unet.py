@@ -28,8 +28,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.nets.attention import attended_by_heads
-from genjax.nets.conv import Conv, check_images, upsampled
+from genjax.nets.attention import multi_head_attention
+from genjax.nets.conv import Conv, check_images, upsample
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -127,7 +127,7 @@ class UNet(nn.Module):
             for _ in range(self.num_blocks + 1):
                 h = block(jnp.concatenate([h, seen.pop()], axis=-1), width)
             if i > 0:
-                h = conv(width)(upsampled(h))
+                h = conv(width)(upsample(h))
         h = self.activation(GroupNorm(self.num_groups, dtype=self.dtype)(h))
         return conv(x.shape[-1], kernel_init=scaled_init(self.output_scale))(h)
 
@@ -190,7 +190,7 @@ class AttentionBlock(nn.Module):
         _, height, width, channels = x.shape
         check_divisible("attention", channels, "num_heads", self.num_heads)
         rows = GroupNorm(self.num_groups, dtype=self.dtype)(x).reshape(-1, channels)
-        attended = attended_by_heads(rows, height * width, self.num_heads, self.dtype)
+        attended = multi_head_attention(rows, height * width, self.num_heads, self.dtype)
         initial = scaled_init(self.output_scale)
         outputs = nn.Dense(channels, kernel_init=initial, dtype=self.dtype, name="output")
         return x + outputs(attended).reshape(x.shape)

@@ -208,7 +208,7 @@ def test_refuses_models_that_cannot_be(make, options, message):
 
 
 def test_refuses_a_network_that_does_not_fit_its_distribution():
-    net = autoregressive.PixelNet(num_outputs=3, num_layers=1, features=2, reach=1)
+    net = autoregressive.PixelCNNNet(num_outputs=3, num_layers=1, features=2, reach=1)
     with pytest.raises(ValueError, match=r"net has num_outputs=3, but Categorical\(levels=4\) needs 4"):
         autoregressive.CausalModel(shape=(2, 2, 1), net=net, distribution=ops.Categorical(4))
 

@@ -249,7 +249,7 @@ def test_refuses_models_that_cannot_be(options, message):
 
 
 def test_refuses_local_conditions_of_images():
-    net = autoregressive.PixelNet(num_outputs=2, num_layers=1, features=2, reach=1)
+    net = autoregressive.PixelCNNNet(num_outputs=2, num_layers=1, features=2, reach=1)
     with pytest.raises(ValueError, match=r"local_dim is 3, but \(2, 2\) is no shape \(T,\) of sequences"):
         autoregressive.CausalModel(shape=(2, 2), net=net, distribution=ops.Categorical(2), local_dim=3)
 

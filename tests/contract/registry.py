@@ -258,7 +258,7 @@ def level_batch(key: Array) -> Batch:
 
 
 def _dequantized() -> flow.VariationalDequantization:
-    net = nets.PixelNet(features=4, num_blocks=0)
+    net = nets.ResidualCNN(features=4, num_blocks=0)
     checkerboard = {"transformer": flow.Affine(), "net": net, "parts": "checkerboard"}
     board = (flow.Coupling(**checkerboard, flip=flip) for flip in (False, True))
     density = flow.real_nvp(shape=(4, 4, 1), num_layers=2, hidden=(8,), before=(flow.Logit(),), num_classes=3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genjax.nets import DiT
-from genjax.nets.dit import DiTLayer, patchify, positions, unpatchify
+from genjax.nets.dit import DiTLayer, patchify, sincos_positions, unpatchify
 
 LAYER = DiTLayer(num_heads=2, mlp_ratio=1.5, activation=jnp.tanh, output_scale=0.0)
 H, E = np.random.default_rng(1).normal(size=(2, 5, 4)), np.random.default_rng(2).normal(size=(2, 3))
@@ -68,7 +68,7 @@ def test_patches_are_put_together_again(shape, size):
 
 
 def test_products_of_positions_know_displacements_alone():
-    place = positions(3, 5, 16).reshape(3, 5, 16)
+    place = sincos_positions(3, 5, 16).reshape(3, 5, 16)
     for row, column in [(0, 0), (1, 0), (0, 2), (1, 2)]:
         products = np.sum(place[: 3 - row, : 5 - column] * place[row:, column:], axis=-1)
         frequencies = 10_000.0 ** -np.linspace(0, 0.75, 4)

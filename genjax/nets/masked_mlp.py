@@ -27,7 +27,7 @@ from flax.linen.dtypes import promote_dtype
 from genjax.core import Array, PyTree
 
 
-class MADECache(NamedTuple):
+class MaskedMLPCache(NamedTuple):
     """What is known half-way: the number of steps done, x (B, D) so far, and the hidden units of each layer."""
 
     index: Array
@@ -35,10 +35,10 @@ class MADECache(NamedTuple):
     hidden: list[Array]
 
 
-Step = Callable[[MADECache, Array], tuple[Array, MADECache]]
+Step = Callable[[MaskedMLPCache, Array], tuple[Array, MaskedMLPCache]]
 
 
-class MADE(nn.Module):
+class MaskedMLP(nn.Module):
     """Masked dense layers: P outputs for each of D dimensions, given those before it.
 
     Attributes:
@@ -50,7 +50,7 @@ class MADE(nn.Module):
         directly as well.
       dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
 
-    >>> net = MADE((16,), num_outputs=2)
+    >>> net = MaskedMLP((16,), num_outputs=2)
     >>> outputs, variables = net.init_with_output(jax.random.key(0), jnp.zeros((3, 5)))
     >>> outputs.shape
     (3, 2, 5)
@@ -66,7 +66,7 @@ class MADE(nn.Module):
     def __post_init__(self) -> None:
         if not self.features or min(self.features) < 1 or self.num_outputs < 1:
             raise ValueError(
-                f"MADE has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
+                f"MaskedMLP has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
                 "layer and every size at least 1; give it for example features=(128, 128)"
             )
         if self.residual and len(set(self.features)) > 1:
@@ -84,7 +84,7 @@ class MADE(nn.Module):
         """
         if x.ndim != 2:
             raise ValueError(
-                f"MADE got shape {x.shape}, but takes vectors (B, D); flatten them, in the order to be kept"
+                f"MaskedMLP got shape {x.shape}, but takes vectors (B, D); flatten them, in the order to be kept"
             )
         hidden = x
         masks = self._masks(x.shape[1], condition is not None, order)
@@ -105,7 +105,7 @@ class MADE(nn.Module):
 
     def decoder(
         self, params: PyTree, num_rows: int, dim: int, condition: Array | None = None, order: Array | None = None
-    ) -> tuple[MADECache, Step]:
+    ) -> tuple[MaskedMLPCache, Step]:
         """Return what makes x dimension by dimension, each from the outputs that those before it give.
 
         Args:
@@ -142,7 +142,7 @@ class MADE(nn.Module):
             for degree, window in zip(degrees, windows, strict=True)
         ]
 
-        def step(cache: MADECache, values: Array) -> tuple[Array, MADECache]:
+        def step(cache: MaskedMLPCache, values: Array) -> tuple[Array, MaskedMLPCache]:
             index, x, hidden = cache
             values = jnp.where(index > 0, values, 0.0)  # of the dimension before; there is none before the first
             x = jax.lax.dynamic_update_slice_in_dim(x, values[:, None], ranked[jnp.maximum(index - 1, 0)], axis=1)
@@ -159,10 +159,10 @@ class MADE(nn.Module):
             outputs = below @ last[ranked[index]].T + last_bias[ranked[index]][None]
             if self.residual:
                 outputs = outputs + x @ direct[ranked[index]].T
-            return outputs, MADECache(index + 1, x, layers)
+            return outputs, MaskedMLPCache(index + 1, x, layers)
 
         empty = [jnp.zeros((num_rows, width), last.dtype) for width in self.features]
-        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim), last.dtype), empty), step
+        return MaskedMLPCache(jnp.int32(0), jnp.zeros((num_rows, dim), last.dtype), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
         """Degree of every hidden unit, in rising order; degree 0 sees the condition alone, or nothing."""

@@ -27,13 +27,13 @@ class CausalConv(nn.Module):
     Attributes:
       features: channels of the outputs.
       reach: r.
-      sees_itself: whether an output sees the pixel in its own place.
+      include_center: whether an output sees the pixel in its own place.
       dtype: what it computes in; None follows the input.
     """
 
     features: int
     reach: int
-    sees_itself: bool = True
+    include_center: bool = True
     dtype: Any = None
 
     @nn.compact
@@ -41,13 +41,13 @@ class CausalConv(nn.Module):
         """Map (B, H, W, C) to (B, H, W, features)."""
         r, settings = self.reach, {"use_bias": False, "dtype": self.dtype}
         above = Conv(self.features, (r, 2 * r + 1), padding=((r, 0), (r, r)), name="above", **settings)(x)
-        left = Conv(self.features, (1, r + self.sees_itself), padding=((0, 0), (r, 0)), name="left", **settings)(x)
+        left = Conv(self.features, (1, r + self.include_center), padding=((0, 0), (r, 0)), name="left", **settings)(x)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         # The last row above is that of a row below the image; so is the last column where a pixel is not to see itself.
         return above[:, :-1] + left[:, :, : x.shape[2]] + bias.astype(left.dtype)[None, None, None]
 
 
-class CausalCache(NamedTuple):
+class CausalConvCache(NamedTuple):
     """What a causal convolution keeps of a half-drawn image; all methods take the parameters of a ``CausalConv``.
 
     Attributes:
@@ -61,7 +61,7 @@ class CausalCache(NamedTuple):
     above: Array
 
     @classmethod
-    def start(cls, params: PyTree, num_rows: int, width: int) -> CausalCache:
+    def start(cls, params: PyTree, num_rows: int, width: int) -> CausalConvCache:
         """Return the cache before the first pixel."""
         reach, _, channels, features = params["above"]["kernel"].shape
         return cls(
@@ -70,7 +70,7 @@ class CausalCache(NamedTuple):
             above=jnp.zeros((num_rows, width, features), jnp.float32),
         )
 
-    def next_row(self, params: PyTree) -> CausalCache:
+    def next_row(self, params: PyTree) -> CausalConvCache:
         """Finish the row that was being drawn, and begin the one below."""
         r = self.rows.shape[1]
         rows = jnp.concatenate([self.rows[:, 1:], self.row[:, None, r:]], axis=1)
@@ -79,7 +79,7 @@ class CausalCache(NamedTuple):
         )
         return self._replace(rows=rows, above=above[:, 0])
 
-    def put(self, x: Array, column: Array) -> CausalCache:
+    def put(self, x: Array, column: Array) -> CausalConvCache:
         """Enter the input (B, C) of a column of the present row."""
         at = column + self.rows.shape[1]
         return self._replace(row=jax.lax.dynamic_update_slice_in_dim(self.row, x[:, None], at, axis=1))

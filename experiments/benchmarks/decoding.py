@@ -26,7 +26,7 @@ from report import Row, arguments, interleaved, milliseconds, print_rows, ratio,
 from genjax import autoregressive, nets
 
 SIZE, LAYERS, FEATURES, REACH, IMAGES = 28, 8, 64, 2, 16
-BINARY = {"shape": (SIZE, SIZE, 1), "levels": 2}
+BINARY = {"shape": (SIZE, SIZE, 1), "num_values": 2}
 MODELS = {
     "gated PixelCNN": autoregressive.gated_pixel_cnn(**BINARY, num_layers=LAYERS, features=FEATURES, reach=REACH),
     "PixelCNN++": autoregressive.pixel_cnn_pp(shape=(32, 32, 3), num_blocks=2, features=64),
@@ -45,7 +45,7 @@ def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
 
     def outputs_of(params: Any, x: jax.Array, column: jax.Array) -> jax.Array:
         """The whole network on all pixels, of which one is used."""
-        inputs = x.astype(jnp.float32) / (model.levels - 1)
+        inputs = x.astype(jnp.float32) / (model.num_values - 1)
         if isinstance(model, autoregressive.MADE):
             net = nets.MaskedMLP(model.features, 1, model.activation, residual=model.residual)
             logits = jnp.asarray(net.apply({"params": params}, inputs.reshape(IMAGES, -1)))[:, 0, column]

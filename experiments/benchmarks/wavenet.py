@@ -43,7 +43,7 @@ WINDOW, BATCH, STEPS = 2_048, 4, 5
 def model_of(length: int) -> autoregressive.CausalModel:
     """WaveNet as PyTorch has it below."""
     sizes = {"num_layers": LAYERS, "features": FEATURES, "skip_features": SKIP}
-    return autoregressive.wavenet(shape=(length,), levels=LEVELS, **sizes)
+    return autoregressive.wavenet(shape=(length,), num_values=LEVELS, **sizes)
 
 
 FIELD = model_of(WINDOW).net.receptive_field

@@ -112,9 +112,9 @@ class CausalModel:
         return True
 
     @property
-    def levels(self) -> int:
+    def num_values(self) -> int:
         """L, number of values of a channel."""
-        return self.distribution.levels
+        return self.distribution.num_values
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -123,11 +123,6 @@ class CausalModel:
             return label_condition(self.num_classes)
         local = Condition(name="local", kind="array", shape=(None, self.local_dim))
         return (*label_condition(self.num_classes), local)
-
-    @property
-    def num_values(self) -> int | None:
-        """Number of values that an entry of the data can have, as its distribution has it."""
-        return self.distribution.levels
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for data like ``batch["x"]``.
@@ -140,7 +135,7 @@ class CausalModel:
         params = {}
         if self.embedding_dim is not None:
             key, embedding_key = jax.random.split(key)
-            params["embedding"] = jax.random.normal(embedding_key, (self.levels, self.embedding_dim), jnp.float32)
+            params["embedding"] = jax.random.normal(embedding_key, (self.num_values, self.embedding_dim), jnp.float32)
         net, _ = init_net(self.net, key, self._inputs(params, x), *context)
         return Variables({"net": net, **params}, {})
 
@@ -215,7 +210,7 @@ class CausalModel:
             num_rows=num_samples,
             length=math.prod(self.shape),
             sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
-            **known_tokens(known, keep, self.shape, self.levels),
+            **known_tokens(known, keep, self.shape, self.num_values),
             callback=callback,
         )
         return tokens.reshape(num_samples, *self.shape)
@@ -226,7 +221,7 @@ class CausalModel:
 
     def _pixels(self, x: Array) -> Array:
         """Checked values, (B, *positions, C)."""
-        x = checked_values(x, self.shape, self.levels)
+        x = checked_values(x, self.shape, self.num_values)
         return x if len(self.shape) == 3 else x[..., None]
 
     def _conditions(self, batch: Batch) -> tuple[Array | None, Array | None]:
@@ -253,7 +248,7 @@ class CausalModel:
         """What the network sees of values (..., C)."""
         if self.embedding_dim is not None:
             return params["embedding"][x[..., 0].astype(jnp.int32)]
-        return x.astype(jnp.float32) / (self.levels - 1)
+        return x.astype(jnp.float32) / (self.num_values - 1)
 
     def _log_prob(
         self, params: PyTree, x: Array, context: NetCondition, key: Array | None = None, train: bool = False
@@ -290,18 +285,18 @@ class CausalModel:
         return ((net_cache, jnp.zeros(outputs.shape, outputs.dtype)), pixel, jnp.int32(0)), step
 
 
-def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:
-    """Return x; refuse other shapes, and values that are no integers 0 … levels − 1 where they are known."""
+def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:
+    """Return x; refuse other shapes, and values that are no integers 0 … num_values − 1 where they are known."""
     x = jnp.asarray(x)
     if x.shape[1:] != shape:
         raise ValueError(f"x has shape {x.shape}, but must be (B, *shape) with shape={shape}")
     if not isinstance(x, Tracer):
         values = np.asarray(x)
-        wrong = values[(values < 0) | (values >= levels) | (values != np.round(values))]
+        wrong = values[(values < 0) | (values >= num_values) | (values != np.round(values))]
         if wrong.size:
             raise ValueError(
-                f"x holds {wrong.flat[0]}, but levels={levels} takes 0 … {levels - 1}; leave scaling and "
-                "dequantization out, or set levels"
+                f"x holds {wrong.flat[0]}, but num_values={num_values} takes 0 … {num_values - 1}; leave scaling and "
+                "dequantization out, or set num_values"
             )
     return x
 
@@ -323,8 +318,8 @@ def checked_frames(local: Array | None, local_dim: int, length: int, num_rows: i
     return jnp.broadcast_to(local.astype(jnp.float32), (num_rows, *local.shape[1:]))
 
 
-def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int) -> dict[str, Any]:
+def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], num_values: int) -> dict[str, Any]:
     """Return known values and where to keep them as ``generate`` takes them, in raster order."""
     length = math.prod(shape)
-    flat = None if known is None else checked_values(known, shape, levels).astype(jnp.int32).reshape(-1, length)
+    flat = None if known is None else checked_values(known, shape, num_values).astype(jnp.int32).reshape(-1, length)
     return {"known": flat, "keep": None if keep is None else jnp.asarray(keep).reshape(-1, length)}

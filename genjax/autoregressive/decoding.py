@@ -143,8 +143,8 @@ def generate(
     uniforms = jax.random.uniform(key, (length, num_rows))  # in bulk, which is cheaper
     tokens = jnp.full((length, num_rows), 0 if stop is None else stop, jnp.int32)
     penalized = sampling.repetition_penalty != 1
-    num_tokens = jax.eval_shape(step, cache, tokens[0])[0].shape[-1]
-    seen = jnp.zeros((num_rows, num_tokens if penalized else 0), bool)
+    num_values = jax.eval_shape(step, cache, tokens[0])[0].shape[-1]
+    seen = jnp.zeros((num_rows, num_values if penalized else 0), bool)
     ended = jnp.zeros(num_rows, bool)
 
     def unfinished(carry: tuple[Array, ...]) -> Array:
@@ -161,7 +161,7 @@ def generate(
             drawn = jnp.where(ended, stop, drawn)
             ended = ended | (drawn == stop)
         if penalized:
-            seen = seen | jax.nn.one_hot(drawn, num_tokens, dtype=bool)
+            seen = seen | jax.nn.one_hot(drawn, num_values, dtype=bool)
         if callback is not None:
             jax.debug.callback(callback, number + 1, drawn, ordered=True)
         return number + 1, cache, drawn, tokens.at[number].set(drawn), seen, ended

@@ -33,7 +33,7 @@ from genjax.ops import Categorical, check_at_least, check_dropout
 def gated_pixel_cnn(
     *,
     shape: tuple[int, ...],
-    levels: int = 2,
+    num_values: int = 2,
     num_layers: int = 8,
     features: int = 64,
     reach: int = 2,
@@ -46,7 +46,7 @@ def gated_pixel_cnn(
 
     Args:
       shape: (H, W, 1), or (H, W) of grids of codes.
-      levels: number of values of a pixel.
+      num_values: number of values of a pixel.
       num_layers: of each stack.
       features: channels of each layer.
       reach: r, how many rows up and columns to either side one layer sees.
@@ -63,11 +63,11 @@ def gated_pixel_cnn(
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    net = GatedPixelCNNNet(levels, num_layers, features, reach, dropout, dtype)
+    net = GatedPixelCNNNet(num_values, num_layers, features, reach, dropout, dtype)
     return CausalModel(
         shape=shape,
         net=net,
-        distribution=Categorical(levels),
+        distribution=Categorical(num_values),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )

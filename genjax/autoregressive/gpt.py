@@ -48,7 +48,7 @@ class GPT:
     """A transformer over sequences of T tokens.
 
     Attributes:
-      num_tokens: V.
+      num_values: V.
       length: T.
       num_layers: of attention and perceptron each.
       num_heads: of attention, which share the features.
@@ -64,13 +64,13 @@ class GPT:
       stop_token: the token that ends sequences; None where all have T tokens.
       dtype: what the network computes in.
 
-    >>> model = GPT(num_tokens=5, length=6, num_layers=1, num_heads=2, features=8)
+    >>> model = GPT(num_values=5, length=6, num_layers=1, num_heads=2, features=8)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 6), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2, prompt=jnp.array([4, 4])).shape
     (2, 6)
     """
 
-    num_tokens: int
+    num_values: int
     length: int
     num_layers: int
     num_heads: int
@@ -87,7 +87,7 @@ class GPT:
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        sizes = ("num_tokens", "length", "num_layers", "num_heads", "features", "unroll")
+        sizes = ("num_values", "length", "num_layers", "num_heads", "features", "unroll")
         for name in sizes:
             check_at_least(name, getattr(self, name), 1)
         check_dropout(self.dropout)
@@ -99,9 +99,9 @@ class GPT:
                 f"features is {self.features}, but num_heads={self.num_heads} and positions={self.positions!r} need a "
                 f"multiple of {parts}"
             )
-        if self.stop_token is not None and not 0 <= self.stop_token < self.num_tokens:
+        if self.stop_token is not None and not 0 <= self.stop_token < self.num_values:
             raise ValueError(
-                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_tokens - 1}; None for no end"
+                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_values - 1}; None for no end"
             )
 
     @property
@@ -113,14 +113,14 @@ class GPT:
     def conditions(self) -> tuple[Condition, ...]:
         """What ``sample`` can be conditioned on: the prompt, with which sequences begin."""
         prompt = Condition(
-            name="prompt", kind="tokens", shape=(None,), num_values=self.num_tokens, optional=True, in_batch=False
+            name="prompt", kind="tokens", shape=(None,), num_values=self.num_values, optional=True, in_batch=False
         )
         return (prompt,)
 
     @property
     def num_values(self) -> int:
         """Size of the vocabulary."""
-        return self.num_tokens
+        return self.num_values
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make the variables for sequences like ``batch["x"]``, integers (B, T).
@@ -128,7 +128,7 @@ class GPT:
         Raises:
           ValueError: for sequences longer than T, or tokens that are not 0 … V - 1.
         """
-        checked_tokens(batch["x"], self.num_tokens, self.length)
+        checked_tokens(batch["x"], self.num_values, self.length)
         return Variables({"net": _parameters(self, key)}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -144,19 +144,19 @@ class GPT:
           The scalar, and the state as it was with the metric ``log_prob``, nats per example.
         """
         del step
-        x = checked_tokens(batch["x"], self.num_tokens, self.length)
+        x = checked_tokens(batch["x"], self.num_values, self.length)
         each = self._each(params["net"], x, key)
         log_prob = jnp.sum(each) / len(x)
         return -jnp.sum(each) / jnp.sum(scored(x, self.stop_token)), (state, {"log_prob": log_prob})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Exact log p(x), nats, (B,)."""
-        x = checked_tokens(x, self.num_tokens, self.length)
+        x = checked_tokens(x, self.num_values, self.length)
         return jnp.sum(self._each(variables.params["net"], x), axis=1)
 
     def logits(self, variables: Variables, x: Array) -> Array:
         """Logits (B, T, V) of tokens (B, T), each from those before it."""
-        x = checked_tokens(x, self.num_tokens, self.length)
+        x = checked_tokens(x, self.num_values, self.length)
         return at_least_float32(_forward(self, variables.params["net"], x, None))
 
     def sample(
@@ -210,7 +210,7 @@ class GPT:
             sampling=Sampling(
                 temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
             ),
-            **prompt_tokens(prompt, num_samples, length, self.num_tokens),
+            **prompt_tokens(prompt, num_samples, length, self.num_values),
             stop=self.stop_token,
             callback=callback,
         )
@@ -278,7 +278,7 @@ def _parameters(model: GPT, key: Array) -> PyTree:
 
     added = (2 * num_layers) ** -0.5
     params = {
-        "embedding": normal(next(keys), (model.num_tokens, width)),
+        "embedding": normal(next(keys), (model.num_values, width)),
         "start": normal(next(keys), (width,)),
         "layers": {
             "norm_1": norm(num_layers),
@@ -293,7 +293,7 @@ def _parameters(model: GPT, key: Array) -> PyTree:
     if model.positions == "learned":
         params["positions"] = normal(next(keys), (model.length, width))
     if not model.tied:
-        params["output"] = normal(next(keys), (model.num_tokens, width))
+        params["output"] = normal(next(keys), (model.num_values, width))
     return params
 
 

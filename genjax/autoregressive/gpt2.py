@@ -55,14 +55,14 @@ def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, V
     missing = next((name for name in needed if name not in weights), None)
     if missing is not None or num_layers == 0:
         raise ValueError(f"{path} has no weights {missing or 'h.0'}, so it is no GPT-2; it has {sorted(weights)[:3]} …")
-    num_tokens, features = weights["wte.weight"].shape
+    num_values, features = weights["wte.weight"].shape
     model = GPT(
-        num_tokens=num_tokens,
+        num_values=num_values,
         length=len(weights["wpe.weight"]),
         num_layers=num_layers,
         num_heads=features // 64 if num_heads is None else num_heads,
         features=features,
-        stop_token=num_tokens - 1,
+        stop_token=num_values - 1,
     )
 
     def part(name: str, kind: str) -> PyTree:

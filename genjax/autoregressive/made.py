@@ -46,12 +46,12 @@ from genjax.ops import (
 class MADE:
     """Masked autoencoder for distribution estimation.
 
-    Data is integers 0 … levels − 1, or the same as floats, in an array of any shape.
+    Data is integers 0 … num_values − 1, or the same as floats, in an array of any shape.
 
     Attributes:
       shape: of one example, without the batch axis.
       features: widths of the hidden layers.
-      levels: L, number of values of a dimension.
+      num_values: L, number of values of a dimension.
       orders: "natural", row by row; K ≥ 1 orders drawn at random by ``init``; or one order of your own, the flat
         indices of the dimensions from first to last.
       activation: after each hidden layer.
@@ -68,7 +68,7 @@ class MADE:
 
     shape: tuple[int, ...]
     features: tuple[int, ...]
-    levels: int = 2
+    num_values: int = 2
     orders: Literal["natural"] | int | Sequence[int] = "natural"
     activation: Any = nn.gelu
     residual: bool = True
@@ -77,7 +77,7 @@ class MADE:
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
-        check_at_least("levels", self.levels, 2)
+        check_at_least("num_values", self.num_values, 2)
         if isinstance(self.orders, int):
             check_at_least("orders", self.orders, 1, "; 'natural' for row by row")
         elif self.orders != "natural":
@@ -103,7 +103,7 @@ class MADE:
         """Make the variables for data like ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, or values that are not 0 … levels − 1.
+          ValueError: for data of another shape, or values that are not 0 … num_values − 1.
         """
         key, orders_key = jax.random.split(key)
         x = self._flat(batch["x"])
@@ -180,7 +180,7 @@ class MADE:
         check_at_least("num_samples", num_samples, 1)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         context = one_hot_label(label, self.num_classes, num_samples)
-        kept = known_tokens(known, keep, self.shape, self.levels)
+        kept = known_tokens(known, keep, self.shape, self.num_values)
 
         def draw(order: Array | None, key: Array) -> Array:
             in_order = (lambda a: a) if order is None else (lambda a: None if a is None else a[:, order])
@@ -225,18 +225,20 @@ class MADE:
 
     @property
     def _net(self) -> nets.MaskedMLP:
-        return nets.MaskedMLP(self.features, self.levels - 1, self.activation, residual=self.residual, dtype=self.dtype)
+        return nets.MaskedMLP(
+            self.features, self.num_values - 1, self.activation, residual=self.residual, dtype=self.dtype
+        )
 
     def _inputs(self, x: Array) -> Array:
         """Values in [0, 1]."""
-        return x.astype(jnp.float32) / (self.levels - 1)
+        return x.astype(jnp.float32) / (self.num_values - 1)
 
     def _log_prob(self, params: PyTree, x: Array, context: Array | None, order: Array | None) -> Array:
         outputs = self._net.apply({"params": params}, self._inputs(x), context, order)
         return log_mass(_with_zero(jnp.asarray(outputs)), x, axis=1)  # equation 1
 
     def _flat(self, x: Array) -> Array:
-        return checked_values(x, self.shape, self.levels).reshape(len(x), -1)
+        return checked_values(x, self.shape, self.num_values).reshape(len(x), -1)
 
 
 def _with_zero(outputs: Array) -> Array:

@@ -36,7 +36,7 @@ from genjax.ops import Categorical, check_at_least, check_dropout
 def pixel_cnn(
     *,
     shape: tuple[int, ...],
-    levels: int = 2,
+    num_values: int = 2,
     num_layers: int = 7,
     features: int = 32,
     reach: int = 3,
@@ -49,7 +49,7 @@ def pixel_cnn(
 
     Args:
       shape: (H, W, 1), or (H, W) of grids of codes.
-      levels: number of values of a pixel.
+      num_values: number of values of a pixel.
       num_layers: residual ones.
       features: channels of the convolutions of kind B; there are twice as many between layers.
       reach: r of the first convolution.
@@ -68,8 +68,8 @@ def pixel_cnn(
     check_dropout(dropout)
     return CausalModel(
         shape=shape,
-        net=PixelCNNNet(levels, num_layers, features, reach, dropout, dtype),
-        distribution=Categorical(levels),
+        net=PixelCNNNet(num_values, num_layers, features, reach, dropout, dtype),
+        distribution=Categorical(num_values),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )

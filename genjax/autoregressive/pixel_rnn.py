@@ -45,7 +45,7 @@ from genjax.ops import Categorical, at_least_float32, check_at_least, check_drop
 def pixel_rnn(
     *,
     shape: tuple[int, ...],
-    levels: int = 2,
+    num_values: int = 2,
     kind: Literal["row", "diagonal"] = "diagonal",
     num_layers: int = 2,
     features: int = 16,
@@ -60,7 +60,7 @@ def pixel_rnn(
 
     Args:
       shape: (H, W, 1), or (H, W) of grids of codes.
-      levels: number of values of a pixel.
+      num_values: number of values of a pixel.
       kind: "row" for the Row LSTM, or "diagonal" for the Diagonal BiLSTM, which sees more and takes longer.
       num_layers: of LSTMs.
       features: channels of each LSTM's state; the maps between them have twice as many.
@@ -92,8 +92,8 @@ def pixel_rnn(
     check_dropout(dropout)
     return CausalModel(
         shape=shape,
-        net=PixelRNNNet(num_outputs=levels, kind=kind, **sizes, dropout=dropout, dtype=dtype),
-        distribution=Categorical(levels),
+        net=PixelRNNNet(num_outputs=num_values, kind=kind, **sizes, dropout=dropout, dtype=dtype),
+        distribution=Categorical(num_values),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )

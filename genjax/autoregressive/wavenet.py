@@ -40,7 +40,7 @@ from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropo
 def wavenet(
     *,
     shape: tuple[int],
-    levels: int = 256,
+    num_values: int = 256,
     num_components: int | None = None,
     num_layers: int = 10,
     num_stacks: int = 1,
@@ -57,15 +57,15 @@ def wavenet(
     Variables do not depend on the length: ``dataclasses.replace(model, shape=(16_000,))`` scores and draws longer
     sequences with what was learned from short ones.
 
-    Many levels are for likelihoods. A mixture scores a value at the same cost whatever their number, but drawing is by
-    the probabilities of all: with 10 components, 65,536 levels take 3.5 ms a sample on two cores, 256 levels 0.03 ms.
-    Where sound is to be heard soon, take 256 levels of the µ-law.
+    Many num_values are for likelihoods. A mixture scores a value at the same cost whatever their number, but drawing is by
+    the probabilities of all: with 10 components, 65,536 num_values take 3.5 ms a sample on two cores, 256 num_values 0.03 ms.
+    Where sound is to be heard soon, take 256 num_values of the µ-law.
 
     Args:
       shape: (T,), the length of the sequences, best above ``model.net.receptive_field``.
-      levels: L, number of values: 256 of 8-bit µ-law, 65,536 of 16-bit samples.
+      num_values: L, number of values: 256 of 8-bit µ-law, 65,536 of 16-bit samples.
       num_components: None for a probability of each value; otherwise of a mixture of discretized logistic
-        distributions, which is right for many levels; their scales are at least e^−7 of half the range.
+        distributions, which is right for many num_values; their scales are at least e^−7 of half the range.
       num_layers: n of each stack, with dilations 1, 2, 4, …, 2^(n − 1).
       num_stacks: m.
       features: channels of h and g.
@@ -80,7 +80,7 @@ def wavenet(
       ValueError: for another shape, and sizes below 1.
 
     >>> import jax
-    >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, levels=16)
+    >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, num_values=16)
     >>> model.net.receptive_field, model.net.dilations
     (8, (1, 2, 4))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 8), jnp.int32)})
@@ -96,7 +96,7 @@ def wavenet(
     for name, value in sizes.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    distribution = Categorical(levels) if num_components is None else LogisticMixture(levels, num_components)
+    distribution = Categorical(num_values) if num_components is None else LogisticMixture(num_values, num_components)
     return CausalModel(
         shape=shape,
         net=WaveNetNet(num_outputs=distribution.num_outputs(1), **sizes, dropout=dropout, dtype=dtype),

@@ -154,20 +154,20 @@ def test_repetition_penalty_lowers_what_is_there_already():
     assert drawn.tolist() == [[0, 1, 2, 0]]
 
 
-IMAGE = {"shape": (4, 4, 1), "levels": 3, "features": 4}
+IMAGE = {"shape": (4, 4, 1), "num_values": 3, "features": 4}
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        autoregressive.MADE(shape=(4,), levels=3, features=(8,)),
+        autoregressive.MADE(shape=(4,), num_values=3, features=(8,)),
         autoregressive.pixel_cnn(**IMAGE, num_layers=1, embedding_dim=2),
         autoregressive.gated_pixel_cnn(**IMAGE, num_layers=1),
         autoregressive.pixel_cnn_pp(**IMAGE, num_resolutions=2, num_blocks=1, num_components=2),
         autoregressive.pixel_rnn(**IMAGE, kind="row", num_layers=1),
         autoregressive.pixel_rnn(**IMAGE, kind="diagonal", num_layers=1),
-        autoregressive.wavenet(shape=(6,), levels=3, num_layers=2, features=4),
-        autoregressive.GPT(num_tokens=3, length=6, num_layers=1, num_heads=1, features=4),
+        autoregressive.wavenet(shape=(6,), num_values=3, num_layers=2, features=4),
+        autoregressive.GPT(num_values=3, length=6, num_layers=1, num_heads=1, features=4),
     ],
     ids=lambda model: type(getattr(model, "net", model)).__name__,
 )

@@ -16,7 +16,7 @@ KINDS = [{}, {"positions": "rotary", "qk_norm": True, "use_bias": False}, {"tied
 DRAWS = 20_000
 
 small = functools.partial(
-    autoregressive.GPT, num_tokens=3, length=5, num_layers=2, num_heads=2, features=8, activation=jax.nn.gelu
+    autoregressive.GPT, num_values=3, length=5, num_layers=2, num_heads=2, features=8, activation=jax.nn.gelu
 )
 
 
@@ -27,8 +27,8 @@ def moved(model, scale=0.4):
     return jax.tree.map(lambda a: a + scale * jnp.float32(rng.normal(size=a.shape)), variables)
 
 
-def everything(num_tokens, length):
-    return jnp.array(list(itertools.product(range(num_tokens), repeat=length)), jnp.int32)
+def everything(num_values, length):
+    return jnp.array(list(itertools.product(range(num_values), repeat=length)), jnp.int32)
 
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
@@ -58,7 +58,7 @@ def test_sequences_that_end_have_masses_that_sum_to_one():
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_a_token_depends_on_all_those_before_it_and_no_other(options):
-    model = small(num_tokens=6, length=7, **options)
+    model = small(num_values=6, length=7, **options)
     variables = moved(model)
     x = jax.random.randint(jax.random.key(2), (30, 7), 0, 6)
 
@@ -76,7 +76,7 @@ def test_a_token_depends_on_all_those_before_it_and_no_other(options):
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_cached_steps_are_the_whole_network(options):
-    model = small(num_tokens=7, length=6, **options)
+    model = small(num_values=7, length=6, **options)
     variables = moved(model)
     x = jax.random.randint(jax.random.key(2), (4, 6), 0, 7)
 
@@ -138,12 +138,12 @@ def test_half_precision_is_near():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_tokens": 0}, "num_tokens is 0, but must be at least 1"),
+        ({"num_values": 0}, "num_values is 0, but must be at least 1"),
         ({"num_heads": 3}, "features is 8, but num_heads=3 and positions='learned' need a multiple of 3"),
         ({"num_heads": 8, "positions": "rotary"}, "need a multiple of 16"),
         ({"positions": "none"}, "positions is 'none', but must be 'learned' or 'rotary'"),
         ({"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        ({"stop": 3}, "stop is 3, but must be a token, 0 … 2; None for no end"),
+        ({"stop_token": 3}, "stop_token is 3, but must be a token, 0 … 2; None for no end"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):
@@ -155,8 +155,8 @@ def test_refuses_models_that_cannot_be(options, message):
     ("x", "message"),
     [
         (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but length=5 is the most; cut it into windows"),
-        (jnp.full((2, 5), 3), "x holds token 3, but num_tokens=3 has 0 … 2"),
-        (jnp.full((2, 5), -1), "x holds token -1, but num_tokens=3 has 0 … 2"),
+        (jnp.full((2, 5), 3), "x holds token 3, but num_values=3 has 0 … 2"),
+        (jnp.full((2, 5), -1), "x holds token -1, but num_values=3 has 0 … 2"),
         (jnp.zeros((2, 5)), r"x has dtype float32 and shape \(2, 5\), but must be integers \(B, T\)"),
     ],
 )
@@ -169,7 +169,7 @@ def test_refuses_other_sequences(x, message):
     ("arguments", "message"),
     [
         ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but length=5 is the most; shorten it"),
-        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_tokens=3 has 0 … 2"),
+        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_values=3 has 0 … 2"),
         ({"prompt": jnp.zeros(2)}, r"prompt has dtype float32 and shape \(1, 2\), but must be integers"),
         ({"prompt": jnp.zeros((2, 2), jnp.int32)}, r"must be integers \(P,\) or \(3, P\)"),
         ({"length": 6}, "length is 6, but must be in 1 … 5, the length of the model"),

@@ -45,7 +45,7 @@ def test_masses_sum_to_one_and_samples_have_them(orders, num_classes):
 
 def test_masses_of_several_levels_sum_to_one():
     x = jnp.array(list(itertools.product(range(4), repeat=3)), jnp.int32)
-    model = made(shape=(3,), levels=4)
+    model = made(shape=(3,), num_values=4)
     assert float(jnp.exp(model.log_prob(moved(model, x), x)).sum()) == pytest.approx(1, abs=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_greedy_samples_are_all_alike():
             "orders is 'random', but must be 'natural', a number of random orders, or a permutation",
         ),
         ({"orders": 0}, "orders is 0, but must be at least 1"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"shape": ()}, r"shape is \(\), but every size must be at least 1"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1"),
     ],
@@ -122,8 +122,8 @@ def test_refuses_models_that_cannot_be(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.full((1, 2, 3), 2), "x holds 2, but levels=2 takes 0 … 1; leave scaling and dequantization out, or set"),
-        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but levels=2 takes 0 … 1"),
+        (jnp.full((1, 2, 3), 2), "x holds 2, but num_values=2 takes 0 … 1; leave scaling and dequantization out, or set"),
+        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but num_values=2 takes 0 … 1"),
         (jnp.zeros((1, 6)), r"x has shape \(1, 6\), but must be \(B, \*shape\) with shape=\(2, 3\)"),
     ],
 )

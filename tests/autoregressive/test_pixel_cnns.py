@@ -19,7 +19,7 @@ gated = functools.partial(autoregressive.gated_pixel_cnn, shape=(3, 3, 1), num_l
 plus_plus = functools.partial(
     autoregressive.pixel_cnn_pp,
     shape=(2, 4, 1),
-    levels=2,
+    num_values=2,
     num_resolutions=2,
     num_blocks=1,
     features=4,
@@ -115,15 +115,15 @@ def test_what_a_pixel_sees(model, seen):
 @pytest.mark.parametrize(
     "model",
     [
-        plain(shape=(4, 5, 1), levels=7, reach=2),
-        plain(shape=(4, 5, 1), levels=7, num_classes=2),
-        plain(shape=(5, 3), levels=7, embedding_dim=5),
-        gated(shape=(4, 5, 1), levels=7),
-        gated(shape=(4, 5, 1), levels=7, reach=3, num_classes=2),
-        gated(shape=(4, 5), levels=7, embedding_dim=3),
-        plus_plus(shape=(4, 6, 1), levels=7, num_blocks=2),
-        plus_plus(shape=(8, 4, 3), levels=7, num_resolutions=3, num_classes=2),
-        plus_plus(shape=(3, 5, 2), levels=7, num_resolutions=1),
+        plain(shape=(4, 5, 1), num_values=7, reach=2),
+        plain(shape=(4, 5, 1), num_values=7, num_classes=2),
+        plain(shape=(5, 3), num_values=7, embedding_dim=5),
+        gated(shape=(4, 5, 1), num_values=7),
+        gated(shape=(4, 5, 1), num_values=7, reach=3, num_classes=2),
+        gated(shape=(4, 5), num_values=7, embedding_dim=3),
+        plus_plus(shape=(4, 6, 1), num_values=7, num_blocks=2),
+        plus_plus(shape=(8, 4, 3), num_values=7, num_resolutions=3, num_classes=2),
+        plus_plus(shape=(3, 5, 2), num_values=7, num_resolutions=1),
     ],
     ids=lambda model: f"{type(model.net).__name__}{model.shape}",
 )
@@ -160,7 +160,7 @@ def test_an_image_is_completed_from_its_top(make):
 
 
 def test_channels_are_completed_from_others():
-    model = plus_plus(shape=(2, 2, 3), levels=9)
+    model = plus_plus(shape=(2, 2, 3), num_values=9)
     known = jax.random.randint(jax.random.key(4), (1, 2, 2, 3), 0, 9)
     variables = moved(model, known, 0.1)
     keep = jnp.broadcast_to(jnp.array([True, False, True])[None, None], (2, 2, 3))
@@ -194,7 +194,7 @@ def test_training_leaves_channels_out_and_nothing_else_does(make):
         (gated, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"reach": 0}, "reach is 0, but must be at least 1"),
-        (gated, {"levels": 1}, "levels is 1, but must be at least 2"),
+        (gated, {"num_values": 1}, "num_values is 1, but must be at least 2"),
         (gated, {"num_classes": 0}, "num_classes is 0, but must be at least 1"),
         (gated, {"embedding_dim": 0}, "embedding_dim is 0, but must be at least 1"),
         (plus_plus, {"num_blocks": 0}, "num_blocks is 0, but must be at least 1"),
@@ -209,10 +209,10 @@ def test_refuses_models_that_cannot_be(make, options, message):
 
 def test_refuses_a_network_that_does_not_fit_its_distribution():
     net = autoregressive.PixelCNNNet(num_outputs=3, num_layers=1, features=2, reach=1)
-    with pytest.raises(ValueError, match=r"net has num_outputs=3, but Categorical\(levels=4\) needs 4"):
+    with pytest.raises(ValueError, match=r"net has num_outputs=3, but Categorical\(num_values=4\) needs 4"):
         autoregressive.CausalModel(shape=(2, 2, 1), net=net, distribution=ops.Categorical(4))
 
 
-def test_refuses_values_beyond_the_levels():
-    with pytest.raises(ValueError, match="x holds 2, but levels=2 takes 0 … 1"):
+def test_refuses_values_out_of_range():
+    with pytest.raises(ValueError, match="x holds 2, but num_values=2 takes 0 … 1"):
         gated().init(jax.random.key(0), {"x": jnp.full((1, 3, 3, 1), 2)})

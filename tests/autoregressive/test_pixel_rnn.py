@@ -151,7 +151,7 @@ def test_a_row_or_a_diagonal_is_one_step(kind):
     ids=str,
 )
 def test_cached_logits_are_those_of_the_whole_network(kind, shape, options):
-    model = small(shape=shape, kind=kind, levels=7, **options)
+    model = small(shape=shape, kind=kind, num_values=7, **options)
     x = jax.random.randint(jax.random.key(2), (6, *shape), 0, 7)
     variables = drawn(model)
     context = (jax.nn.one_hot(jnp.arange(6) % 2, 2),) if "num_classes" in options else ()
@@ -190,7 +190,7 @@ def test_half_precision_is_near(kind):
         ({"head_features": 0}, "head_features is 0, but must be at least 1"),
         ({"dropout": 1.5}, r"dropout is 1.5, but must be in \[0, 1\)"),
         ({"reach": 0}, "reach is 0, but must be at least 1"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1"),
         ({"embedding_dim": 0}, "embedding_dim is 0, but must be at least 1"),
         ({"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),

@@ -22,7 +22,7 @@ DRAWS = 20_000
 
 
 def small(**options):
-    settings = {"shape": (5,), "levels": 3, "num_layers": 2, "num_stacks": 1, "features": 3, "skip_features": 4}
+    settings = {"shape": (5,), "num_values": 3, "num_layers": 2, "num_stacks": 1, "features": 3, "skip_features": 4}
     return wavenet(**settings | options)
 
 
@@ -37,11 +37,11 @@ def drawn(model, scale=0.7):
 
 def everything(model):
     """All sequences there are, in order of their numbers."""
-    return jnp.array(list(itertools.product(range(model.levels), repeat=model.shape[0])), jnp.int32)
+    return jnp.array(list(itertools.product(range(model.num_values), repeat=model.shape[0])), jnp.int32)
 
 
 def numbers(model, x):
-    return np.asarray(x) @ model.levels ** np.arange(model.shape[0] - 1, -1, -1)
+    return np.asarray(x) @ model.num_values ** np.arange(model.shape[0] - 1, -1, -1)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def numbers(model, x):
     [
         ({}, {}),
         ({"num_stacks": 2, "num_classes": 2, "embedding_dim": 2}, {"label": 1}),
-        ({"shape": (6,), "levels": 2, "local_dim": 2, "num_classes": 2}, {"label": 0, "local": "3 frames"}),
+        ({"shape": (6,), "num_values": 2, "local_dim": 2, "num_classes": 2}, {"label": 0, "local": "3 frames"}),
         ({"num_components": 2}, {}),
     ],
     ids=["unconditional", "by class", "local", "mixture"],
@@ -144,7 +144,7 @@ def test_outputs_are_the_equations():
     ids=str,
 )
 def test_cached_outputs_are_those_of_the_whole_network(options):
-    model = small(**{"shape": (24,), "levels": 7} | options)
+    model = small(**{"shape": (24,), "num_values": 7} | options)
     (length,) = model.shape
     x = jax.random.randint(jax.random.key(2), (6, length), 0, 7)
     variables = drawn(model, 0.4)
@@ -193,7 +193,7 @@ def test_what_was_learned_serves_sequences_of_any_length():
 
 
 def test_a_mixture_scores_sixteen_bits_without_a_logit_for_each():
-    model = small(shape=(1,), levels=2**16, num_components=2)
+    model = small(shape=(1,), num_values=2**16, num_components=2)
     variables, values = drawn(model), jnp.arange(2**16)[:, None]
     mass = np.exp(np.asarray(jax.jit(model.log_prob)(variables, values), np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
@@ -236,7 +236,7 @@ def test_half_precision_is_near():
         ({"features": 0}, "features is 0, but must be at least 1"),
         ({"skip_features": 0}, "skip_features is 0, but must be at least 1"),
         ({"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"num_components": 0}, "num_components is 0, but must be at least 1"),
         ({"local_dim": 0}, "local_dim is 0, but must be at least 1; None for no local condition"),
         ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) of sequences"),

@@ -1,6 +1,6 @@
-"""Autoregressive models: one value after the other, each given those before it.
+"""Autoregressive models: every value is drawn given the values before it.
 
-Their likelihoods are exact, and ``decoding`` draws from all of them, one cached step after the other.
+Their likelihoods are exact, and ``decoding`` samples from all of them, one cached step after the other.
 """
 
 from genjax.autoregressive.causal import CausalModel, CausalNet

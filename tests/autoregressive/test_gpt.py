@@ -64,7 +64,7 @@ def test_a_token_depends_on_all_those_before_it_and_no_other(options):
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def each(x):
-        return model._each(variables.params["net"], x)
+        return model._token_log_probs(variables.params["net"], x)
 
     before = each(x)
     for position in range(7):
@@ -86,7 +86,7 @@ def test_cached_steps_are_the_whole_network(options):
         before = jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
         _, logits = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], cache, before.T)
         log_prob = jax.nn.log_softmax(logits.swapaxes(0, 1))
-        return model._each(params, x), jnp.take_along_axis(log_prob, x[..., None], axis=-1)[..., 0]
+        return model._token_log_probs(params, x), jnp.take_along_axis(log_prob, x[..., None], axis=-1)[..., 0]
 
     whole, stepped = both(variables.params["net"])
     assert np.abs(whole).max() > 1
@@ -154,9 +154,9 @@ def test_refuses_models_that_cannot_be(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but length=5 is the most; cut it into windows"),
-        (jnp.full((2, 5), 3), "x holds token 3, but num_values=3 has 0 … 2"),
-        (jnp.full((2, 5), -1), "x holds token -1, but num_values=3 has 0 … 2"),
+        (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but the model has length=5; cut it into windows"),
+        (jnp.full((2, 5), 3), "x holds token 3, but num_values=3 allows 0 … 2"),
+        (jnp.full((2, 5), -1), "x holds token -1, but num_values=3 allows 0 … 2"),
         (jnp.zeros((2, 5)), r"x has dtype float32 and shape \(2, 5\), but must be integers \(B, T\)"),
     ],
 )
@@ -168,13 +168,13 @@ def test_refuses_other_sequences(x, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but length=5 is the most; shorten it"),
-        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_values=3 has 0 … 2"),
+        ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but sequences have length=5; shorten it"),
+        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_values=3 allows 0 … 2"),
         ({"prompt": jnp.zeros(2)}, r"prompt has dtype float32 and shape \(1, 2\), but must be integers"),
         ({"prompt": jnp.zeros((2, 2), jnp.int32)}, r"must be integers \(P,\) or \(3, P\)"),
         ({"length": 6}, "length is 6, but must be in 1 … 5, the length of the model"),
         ({"temperature": -1.0}, "temperature is -1.0, but must be at least 0; 0 takes the most probable token"),
-        ({"repetition_penalty": 0.5}, "repetition_penalty is 0.5, but must be at least 1, which is none"),
+        ({"repetition_penalty": 0.5}, "repetition_penalty is 0.5, but must be at least 1; 1 applies no penalty"),
     ],
 )
 def test_refuses_other_requests(arguments, message):

@@ -56,8 +56,8 @@ def test_conditionals_see_what_comes_before_them_and_nothing_else(orders):
     rng = np.random.default_rng(1)
 
     def conditionals(x):
-        context, order = None, model._fixed_order
-        return model._net.apply({"params": variables.params["net"]}, x[None], context, order)[0, 0]
+        condition, order = None, model._fixed_order
+        return model._net.apply({"params": variables.params["net"]}, x[None], condition, order)[0, 0]
 
     x = jnp.float32(rng.random((20, 6)))
     reached = np.abs(jax.jit(jax.vmap(jax.jacfwd(conditionals)))(x)).max(axis=0)
@@ -122,8 +122,8 @@ def test_refuses_models_that_cannot_be(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.full((1, 2, 3), 2), "x holds 2, but num_values=2 takes 0 … 1; leave scaling and dequantization out, or set"),
-        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but num_values=2 takes 0 … 1"),
+        (jnp.full((1, 2, 3), 2), "x holds 2, but num_values=2 allows 0 … 1; remove scaling and dequantization, or set"),
+        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but num_values=2 allows 0 … 1"),
         (jnp.zeros((1, 6)), r"x has shape \(1, 6\), but must be \(B, \*shape\) with shape=\(2, 3\)"),
     ],
 )

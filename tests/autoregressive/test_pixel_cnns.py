@@ -131,13 +131,13 @@ def test_cached_outputs_are_those_of_the_whole_network(model):
     height, width = model.shape[:2]
     x = jax.random.randint(jax.random.key(2), (6, *model.shape), 0, 7)
     variables = moved(model, x, 0.1)
-    context = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
+    condition = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def both(params):
         values = x.astype(jnp.float32) / 6 if model.embedding_dim is None else params["embedding"][x]
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, (height, width), *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, (height, width), *(condition or (None,)))
         pixels = values.reshape(6, height * width, -1)
         before = jnp.concatenate([jnp.full_like(pixels[:, :1], jnp.nan), pixels[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, pixel: step(cache, pixel)[::-1], cache, before.swapaxes(0, 1))
@@ -189,7 +189,7 @@ def test_training_leaves_channels_out_and_nothing_else_does(make):
     ("make", "options", "message"),
     [
         (gated, {"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),
-        (gated, {"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) of images, or \(H, W\) of grids"),
+        (gated, {"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) for images, or \(H, W\) for grids"),
         (gated, {"dropout": -0.1}, r"dropout is -0.1, but must be in \[0, 1\)"),
         (gated, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
@@ -214,5 +214,5 @@ def test_refuses_a_network_that_does_not_fit_its_distribution():
 
 
 def test_refuses_values_out_of_range():
-    with pytest.raises(ValueError, match="x holds 2, but num_values=2 takes 0 … 1"):
+    with pytest.raises(ValueError, match="x holds 2, but num_values=2 allows 0 … 1"):
         gated().init(jax.random.key(0), {"x": jnp.full((1, 3, 3, 1), 2)})

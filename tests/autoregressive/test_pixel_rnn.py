@@ -154,13 +154,13 @@ def test_cached_logits_are_those_of_the_whole_network(kind, shape, options):
     model = small(shape=shape, kind=kind, num_values=7, **options)
     x = jax.random.randint(jax.random.key(2), (6, *shape), 0, 7)
     variables = drawn(model)
-    context = (jax.nn.one_hot(jnp.arange(6) % 2, 2),) if "num_classes" in options else ()
+    condition = (jax.nn.one_hot(jnp.arange(6) % 2, 2),) if "num_classes" in options else ()
 
     @jax.jit
     def both(params):
         values = params["embedding"][x] if "embedding" in params else x.astype(jnp.float32) / 6
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, shape[:2], *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, shape[:2], *(condition or (None,)))
         values = values.reshape(6, -1, values.shape[-1])
         before = jnp.concatenate([jnp.full_like(values[:, :1], jnp.nan), values[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.swapaxes(0, 1))

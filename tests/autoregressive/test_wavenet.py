@@ -149,13 +149,13 @@ def test_cached_outputs_are_those_of_the_whole_network(options):
     x = jax.random.randint(jax.random.key(2), (6, length), 0, 7)
     variables = drawn(model, 0.4)
     local = None if model.local_dim is None else jax.random.normal(jax.random.key(3), (6, 8, model.local_dim))
-    context = model._context(None if model.num_classes is None else jnp.arange(6) % 2, local, 6)
+    condition = model._condition(None if model.num_classes is None else jnp.arange(6) % 2, local, 6)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def both(params):
         values = params["embedding"][x] if "embedding" in params else x.astype(jnp.float32)[..., None] / 6
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, model.shape, *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, model.shape, *(condition or (None,)))
         before = jnp.concatenate([jnp.full_like(values[:, :1], jnp.nan), values[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.swapaxes(0, 1))
         return whole, stepped.swapaxes(0, 1)
@@ -239,8 +239,8 @@ def test_half_precision_is_near():
         ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"num_components": 0}, "num_components is 0, but must be at least 1"),
         ({"local_dim": 0}, "local_dim is 0, but must be at least 1; None for no local condition"),
-        ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) of sequences"),
-        ({"shape": (0,)}, r"shape is \(0,\), but must be \(T,\) of sequences"),
+        ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) for sequences"),
+        ({"shape": (0,)}, r"shape is \(0,\), but must be \(T,\) for sequences"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):
@@ -250,7 +250,7 @@ def test_refuses_models_that_cannot_be(options, message):
 
 def test_refuses_local_conditions_of_images():
     net = autoregressive.PixelCNNNet(num_outputs=2, num_layers=1, features=2, reach=1)
-    with pytest.raises(ValueError, match=r"local_dim is 3, but \(2, 2\) is no shape \(T,\) of sequences"):
+    with pytest.raises(ValueError, match=r"local_dim is 3, but shape=\(2, 2\) is not that of a sequence, \(T,\)"):
         autoregressive.CausalModel(shape=(2, 2), net=net, distribution=ops.Categorical(2), local_dim=3)
 
 

@@ -322,7 +322,7 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
     assert len((tmp_path / "three.txt").read_text().splitlines()) == 3
     assert "'N' is none of the 8 characters" in refused(genjax, "sample", text_run, "--prompt", "Not")
     status, _, err = genjax("sample", text_run, "--prompt", "t" * 13)
-    assert (status, "prompt has 13 tokens, but length=12 is the most; shorten it" in err) == (2, True)
+    assert (status, "prompt has 13 tokens, but sequences have length=12; shorten it" in err) == (2, True)
     assert "must end in .txt, .npz or .npy" in refused(genjax, "sample", text_run, "--out", "x.png")
 
 

@@ -1,4 +1,4 @@
-"""Shared Flax Linen building blocks, and the two functions through which families touch a network."""
+"""Shared Flax Linen modules, and the functions through which models initialize and apply networks."""
 
 from genjax.nets.adapter import Net, NetSpec, apply_net, apply_part, check_part, init_net, init_parts, output_shape
 from genjax.nets.attention import SelfAttention2D

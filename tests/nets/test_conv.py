@@ -89,7 +89,9 @@ def test_residual_cnn_takes_a_condition_for_the_image_or_for_each_pixel():
     assert y.shape == (2, 4, 6, 2, 3)
     assert not np.allclose(y[0], y[1])  # equal inputs, unequal conditions
     for_pixels = jnp.broadcast_to(vectors[:, None, None], (2, 4, 6, 3))
-    np.testing.assert_allclose(jax.jit(RESIDUAL_CNN.apply, compiler_options=QUICK)(variables, x, for_pixels), y, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(RESIDUAL_CNN.apply, compiler_options=QUICK)(variables, x, for_pixels), y, atol=1e-6
+    )
 
 
 def test_residual_cnn_may_begin_at_zero():

@@ -106,7 +106,7 @@ def test_refuses_empty_layers(fields):
 
 
 def test_refuses_residual_layers_of_several_widths():
-    with pytest.raises(ValueError, match=r"features is \(4, 6\), but residual layers are all of one width"):
+    with pytest.raises(ValueError, match=r"features is \(4, 6\), but residual layers must all have the same width"):
         MaskedMLP((4, 6), residual=True)
 
 

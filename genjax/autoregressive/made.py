@@ -197,7 +197,8 @@ class MADE:
                 length=self._dim,
                 sampling=sampling,
                 callback=callback,
-                **{name: _in_order(value, order) for name, value in known_values.items()},
+                known=_in_order(known_values["known"], order),
+                keep=_in_order(known_values["keep"], order),
             )
             return tokens if order is None else tokens[:, jnp.argsort(order)]
 

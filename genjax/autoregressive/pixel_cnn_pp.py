@@ -312,6 +312,7 @@ class _Decoder:
             h = _entry_conv(self.params[f"v_down_{k}"], inputs[f"v_down_{k}"], row, column)
             h, caches = self.step_entry(coarser, u[1:], h, row // 2, column // 2)
             h = linear(self.params[f"v_up_{k}"], h).reshape(len(h), 1, 2, 2, -1)
+            assert cache.coarse is not None
             return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
 
         skips = [h]

@@ -20,7 +20,7 @@ small = functools.partial(
 )
 
 
-def moved(model, scale=0.4):
+def randomized(model, scale=0.4):
     """Variables with every parameter far from where ``init`` leaves it."""
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, model.length), jnp.int32)})
     rng = np.random.default_rng(0)
@@ -34,17 +34,17 @@ def everything(num_values, length):
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_masses_sum_to_one_and_samples_have_them(options):
     model = small(**options)
-    variables, x = moved(model), everything(3, 5)
+    variables, x = randomized(model), everything(3, 5)
     mass = np.exp(np.asarray(jax.jit(model.log_prob)(variables, x), np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    drawn = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
-    assert p_value(np.bincount(drawn @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
+    samples = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
+    assert p_value(np.bincount(samples @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
 
 
 def test_sequences_that_end_have_masses_that_sum_to_one():
-    """Of all tokens after the end only one way of filling up is drawn, and none is scored."""
+    """Tokens after the end are padding when sampled, and are not scored."""
     model = small(stop_token=2)
-    variables, x = moved(model), everything(3, 5)
+    variables, x = randomized(model), everything(3, 5)
     log_prob = jax.jit(model.log_prob)(variables, x)
     ends = np.argmax(np.concatenate([np.asarray(x) == 2, np.ones((len(x), 1))], axis=1), axis=1)
     filled = np.where(np.arange(5) > ends[:, None], 2, x)
@@ -52,14 +52,14 @@ def test_sequences_that_end_have_masses_that_sum_to_one():
     own = (filled == np.asarray(x)).all(axis=1)
     mass = np.where(own, np.exp(np.asarray(log_prob, np.float64)), 0)
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    drawn = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
-    assert p_value(np.bincount(drawn @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
+    samples = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
+    assert p_value(np.bincount(samples @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
 
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_a_token_depends_on_all_those_before_it_and_no_other(options):
     model = small(num_values=6, length=7, **options)
-    variables = moved(model)
+    variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (30, 7), 0, 6)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -77,7 +77,7 @@ def test_a_token_depends_on_all_those_before_it_and_no_other(options):
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_cached_steps_are_the_whole_network(options):
     model = small(num_values=7, length=6, **options)
-    variables = moved(model)
+    variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (4, 6), 0, 7)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -95,20 +95,20 @@ def test_cached_steps_are_the_whole_network(options):
 
 def test_prompts_of_unequal_length_are_each_completed_from_their_own_distribution():
     model = small(length=3)
-    variables, x = moved(model), everything(3, 3)
+    variables, x = randomized(model), everything(3, 3)
     prompt = jnp.array([[1, -1], [2, 0]])
     rows = jnp.tile(prompt, (DRAWS, 1))
     draw = jax.jit(lambda v, k, prompt: model.sample(v, k, len(rows), prompt=prompt))
-    drawn = np.asarray(draw(variables, jax.random.key(1), rows)).reshape(DRAWS, 2, 3)
+    samples = np.asarray(draw(variables, jax.random.key(1), rows)).reshape(DRAWS, 2, 3)
     mass = np.exp(np.asarray(model.log_prob(variables, x), np.float64)).reshape(3, 3, 3)
-    first, second = (drawn[:, i] @ np.array([9, 3, 1]) for i in range(2))
+    first, second = (samples[:, i] @ np.array([9, 3, 1]) for i in range(2))
     assert p_value(np.bincount(first - 9, minlength=9), mass[1].ravel() / mass[1].sum()) > 1e-4
     assert p_value(np.bincount(second - 18, minlength=3), mass[2, 0] / mass[2, 0].sum()) > 1e-4
 
 
 def test_loss_is_per_token_that_counts():
     model = small(stop_token=2)
-    variables = moved(model)
+    variables = randomized(model)
     x = jnp.array([[0, 1, 2, 0, 0], [0, 0, 1, 0, 1]])
     loss, (_, metrics) = model.loss(*variables, jax.random.key(0), {"x": x}, jnp.int32(0))
     log_prob = model.log_prob(variables, x)
@@ -118,7 +118,7 @@ def test_loss_is_per_token_that_counts():
 
 def test_training_leaves_channels_out_and_nothing_else_does():
     model = small(dropout=0.5)
-    variables, x = moved(model), jnp.zeros((2, 5), jnp.int32)
+    variables, x = randomized(model), jnp.zeros((2, 5), jnp.int32)
     some, others = (model.loss(*variables, jax.random.key(i), {"x": x}, jnp.int32(0))[0] for i in range(2))
     assert some != others
     without = small().loss(*variables, jax.random.key(0), {"x": x}, jnp.int32(0))[0]
@@ -127,12 +127,12 @@ def test_training_leaves_channels_out_and_nothing_else_does():
 
 def test_half_precision_is_near():
     x = jax.random.randint(jax.random.key(2), (4, 5), 0, 3)
-    variables = moved(small(), 0.2)
+    variables = randomized(small(), 0.2)
     exact, near = (small(dtype=dtype).log_prob(variables, x) for dtype in (None, jnp.bfloat16))
     assert near.dtype == jnp.float32
     np.testing.assert_allclose(near, exact, atol=0.1)
-    drawn = small(dtype=jnp.bfloat16).sample(variables, jax.random.key(0), 3)
-    assert drawn.shape == (3, 5)
+    samples = small(dtype=jnp.bfloat16).sample(variables, jax.random.key(0), 3)
+    assert samples.shape == (3, 5)
 
 
 @pytest.mark.parametrize(

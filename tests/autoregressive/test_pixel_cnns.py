@@ -28,7 +28,7 @@ plus_plus = functools.partial(
 )
 
 
-def moved(model, x, scale=0.7):
+def randomized(model, x, scale=0.7):
     """Variables with every parameter far from where ``init`` leaves it."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
     variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
@@ -54,7 +54,7 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
     model = make(**options)
     size = int(np.prod(model.shape))
     everything = jnp.array(list(itertools.product(range(2), repeat=size)), jnp.int32).reshape(-1, *model.shape)
-    variables, label = moved(model, everything, 0.4), {} if model.num_classes is None else {"label": 1}
+    variables, label = randomized(model, everything, 0.4), {} if model.num_classes is None else {"label": 1}
     log_prob = jax.jit(lambda v: model.log_prob(v, everything, **label), compiler_options=QUICK)(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
@@ -64,7 +64,7 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
     assert p_value(count, mass) > 1e-4
 
 
-def seen_by_plain(height, width, num_layers, reach):
+def receptive_field_of_pixel_cnn(height, width, num_layers, reach):
     """Which pixel's outputs see which, (HW, HW): paths through the convolutions of equation 1 in its docstring."""
 
     def sees(reach, itself):
@@ -79,37 +79,37 @@ def seen_by_plain(height, width, num_layers, reach):
 
 
 @pytest.mark.parametrize(
-    ("model", "seen"),
+    ("model", "receptive_field"),
     [
         (gated(shape=(5, 6, 1), num_layers=6, reach=1), None),
         (gated(shape=(6, 4, 1), num_layers=6, reach=2), None),
         (plus_plus(shape=(4, 6, 1), num_blocks=2), None),
         (plus_plus(shape=(8, 4, 2), num_resolutions=3), None),
-        (plain(shape=(5, 6, 1), num_layers=6, reach=1), seen_by_plain(5, 6, 6, 1)),
-        (plain(shape=(5, 6, 1), num_layers=2, reach=2), seen_by_plain(5, 6, 2, 2)),
+        (plain(shape=(5, 6, 1), num_layers=6, reach=1), receptive_field_of_pixel_cnn(5, 6, 6, 1)),
+        (plain(shape=(5, 6, 1), num_layers=2, reach=2), receptive_field_of_pixel_cnn(5, 6, 2, 2)),
     ],
     ids=["gated", "gated wide", "plus plus", "plus plus deep", "plain", "plain shallow"],
 )
-def test_what_a_pixel_sees(model, seen):
+def test_what_a_pixel_sees(model, receptive_field):
     """All pixels before it, and no other; masked convolutions have a blind spot above to the right."""
     height, width, _ = model.shape
     x = jnp.float32(np.random.default_rng(1).random((20, *model.shape)))
-    variables = moved(model, jnp.zeros((1, *model.shape), jnp.int32), 0.4)
+    variables = randomized(model, jnp.zeros((1, *model.shape), jnp.int32), 0.4)
 
     def outputs(x):
         return model.net.apply({"params": variables.params["net"]}, x[None])[0, :, :, 1]
 
     jacobians = jax.jit(jax.vmap(jax.jacrev(outputs)), compiler_options=QUICK)(x)
-    reached = np.abs(jacobians).max(axis=(0, -1)).reshape(height * width, height * width)
+    gradients = np.abs(jacobians).max(axis=(0, -1)).reshape(height * width, height * width)
     before = np.tri(height * width, k=-1, dtype=bool)
-    if seen is None:
-        seen = before
+    if receptive_field is None:
+        receptive_field = before
     else:
-        assert (seen & ~before).sum() == 0
-        blind = before & ~seen
+        assert (receptive_field & ~before).sum() == 0
+        blind = before & ~receptive_field
         assert blind[2 * width, 5]  # from the first pixel of a row, far to the right two rows above
-    assert (reached[~seen] == 0).all()
-    assert (reached[seen] > 0).all()
+    assert (gradients[~receptive_field] == 0).all()
+    assert (gradients[receptive_field] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_a_pixel_sees(model, seen):
 def test_cached_outputs_are_those_of_the_whole_network(model):
     height, width = model.shape[:2]
     x = jax.random.randint(jax.random.key(2), (6, *model.shape), 0, 7)
-    variables = moved(model, x, 0.1)
+    variables = randomized(model, x, 0.1)
     condition = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -152,7 +152,7 @@ def test_cached_outputs_are_those_of_the_whole_network(model):
 def test_an_image_is_completed_from_its_top(make):
     model = make(shape=(4, 4, 1))
     known = jax.random.randint(jax.random.key(4), (1, 4, 4, 1), 0, 2)
-    variables = moved(model, known)
+    variables = randomized(model, known)
     keep = jnp.broadcast_to((jnp.arange(4) < 2)[:, None, None], (4, 4, 1))
     x = np.asarray(model.sample(variables, jax.random.key(3), 50, known=known, keep=keep))
     assert (x[:, :2] == known[:, :2]).all()
@@ -162,7 +162,7 @@ def test_an_image_is_completed_from_its_top(make):
 def test_channels_are_completed_from_others():
     model = plus_plus(shape=(2, 2, 3), num_values=9)
     known = jax.random.randint(jax.random.key(4), (1, 2, 2, 3), 0, 9)
-    variables = moved(model, known, 0.1)
+    variables = randomized(model, known, 0.1)
     keep = jnp.broadcast_to(jnp.array([True, False, True])[None, None], (2, 2, 3))
     x = np.asarray(model.sample(variables, jax.random.key(3), 50, known=known, keep=keep))
     assert (x[..., ::2] == known[..., ::2]).all()
@@ -173,7 +173,7 @@ def test_channels_are_completed_from_others():
 def test_training_leaves_channels_out_and_nothing_else_does(make):
     shape = (2, 4, 1)
     x = jnp.zeros((2, *shape), jnp.int32)
-    variables = moved(make(shape=shape), x, 0.3)
+    variables = randomized(make(shape=shape), x, 0.3)
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
     def loss(model, key):

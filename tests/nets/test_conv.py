@@ -78,9 +78,9 @@ def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
         variables = net.init(key, x[None])
         return jax.jacfwd(lambda x: net.apply(variables, x[None])[0, 0, :, 0])(x)
 
-    reached = np.abs(jacobian(jax.random.key(1))).max(axis=(1, 3))
+    gradients = np.abs(jacobian(jax.random.key(1))).max(axis=(1, 3))
     places = np.arange(9)
-    np.testing.assert_array_equal(reached > 0, np.abs(places[:, None] - places) <= 3)
+    np.testing.assert_array_equal(gradients > 0, np.abs(places[:, None] - places) <= 3)
 
 
 def test_residual_cnn_takes_a_condition_for_the_image_or_for_each_pixel():

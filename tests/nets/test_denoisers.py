@@ -91,21 +91,21 @@ def test_the_embedding_of_level_and_condition():
     params = start(net, level, condition)
     # Vaswani et al.'s positions, of 1000 times the level.
     angle = 1000 * np.float64(level)[:, None] / 10_000 ** (np.arange(6) / 6)
-    seen = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-    hidden = np.tanh(seen @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
+    sinusoids = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    hidden = np.tanh(sinusoids @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
     expected = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
-    found = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
-    np.testing.assert_allclose(found[0], expected, atol=1e-4)
-    np.testing.assert_allclose(found[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
+    outputs = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-4)
+    np.testing.assert_allclose(outputs[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
     assert set(params["condition"]) == {"kernel"}
 
 
 def test_fourier_features():
     x = jax.random.normal(jax.random.key(0), (4, 2))
     net = FourierFeatures(3, scale=10.0)
-    found, variables = net.init_with_output(jax.random.key(1), x)
+    outputs, variables = net.init_with_output(jax.random.key(1), x)
     angle = np.float64(x) @ np.float64(variables["params"]["kernel"])
-    np.testing.assert_allclose(found, np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1), atol=1e-5)
+    np.testing.assert_allclose(outputs, np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1), atol=1e-5)
     many = FourierFeatures(1000, scale=10.0).init(jax.random.key(2), x)["params"]["kernel"]
     assert 9 < np.std(many) < 11
 

@@ -1,4 +1,4 @@
-"""Masks of MADE: outputs see what they may, all of it, and its decoder computes the same as the network itself."""
+"""Masked MLP: outputs depend on exactly the earlier inputs, and its decoder equals the network."""
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,11 @@ def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
 
     by_x, *by_condition = jax.device_get(jacobians(x, *([condition] if conditional else [])))
     by_x = by_x[:, :, :, 0]
-    reached = np.abs(by_x).max(0)  # (P, outputs, inputs)
-    allowed = np.tri(dim, k=-1, dtype=bool)
-    assert (reached[:, ~allowed] == 0).all()
+    gradients = np.abs(by_x).max(0)  # (P, outputs, inputs)
+    earlier = np.tri(dim, k=-1, dtype=bool)
+    assert (gradients[:, ~earlier] == 0).all()
     if min(features) >= dim:  # wide enough for units of every degree
-        assert (reached[:, allowed] > 0).all()
+        assert (gradients[:, earlier] > 0).all()
     if conditional:
         assert (np.abs(by_condition[0]).max(0) > 0).all()
 
@@ -82,12 +82,12 @@ def test_decoder_equals_one_pass_for_each_dimension(dim, features, conditional, 
         for i in in_turn:
             x = x.at[:, i].set(values(net.apply(variables, x, condition, order)[:, :, i], i))
         cache, step = net.decoder(variables["params"], 4, dim, condition, order)
-        found, last = jnp.zeros((4, dim)), jnp.full(4, jnp.nan)  # the first step ignores it
+        steps, last = jnp.zeros((4, dim)), jnp.full(4, jnp.nan)  # the first step ignores it
         for i in in_turn:
             outputs, cache = step(cache, last)
             last = values(outputs, i)
-            found = found.at[:, i].set(last)
-        return found, x
+            steps = steps.at[:, i].set(last)
+        return steps, x
 
     np.testing.assert_allclose(*both(variables), atol=1e-5)
 

@@ -199,7 +199,7 @@ def test_training_leaves_channels_out_and_nothing_else_does(make):
         (gated, {"embedding_dim": 0}, "embedding_dim is 0, but must be at least 1"),
         (plus_plus, {"num_blocks": 0}, "num_blocks is 0, but must be at least 1"),
         (plus_plus, {"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        (plus_plus, {"shape": (6, 6, 3), "num_resolutions": 3}, "height and width that are divisible by 4"),
+        (plus_plus, {"shape": (6, 6, 3), "num_resolutions": 3}, "height and width divisible by 4"),
     ],
 )
 def test_refuses_models_that_cannot_be(make, options, message):

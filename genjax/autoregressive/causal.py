@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import jax
 import jax.numpy as jnp
@@ -269,33 +269,45 @@ class CausalModel:
         outputs, _ = apply_net(self.net, params["net"], {}, self._inputs(params, x), *condition, key=key, train=train)
         return self.distribution.log_prob(outputs, x)  # equation 1
 
-    def _decoder(self, params: PyTree, batch_size: int, condition: Array | None) -> tuple[PyTree, Step]:
-        """Return a cache and ``step(cache, token) -> (logits, cache)``.
-
-        The network steps at the first channel of each pixel. The cache holds the network's cache, its outputs for the
-        current pixel, the current pixel, and the number of the token.
-        """
+    def _decoder(self, params: PyTree, batch_size: int, condition: Array | None) -> tuple[_Cache, Step]:
+        """Return a cache and ``step(cache, token) -> (logits, cache)``; the network steps once per pixel."""
         channels = self._channels
         net_cache, net_step = self.net.decoder(params["net"], batch_size, self.shape[:2], condition)
 
-        def next_pixel(current: tuple[PyTree, Array], pixel: Array) -> tuple[PyTree, Array]:
-            outputs, net_cache = net_step(current[0], self._inputs(params, pixel))
-            return net_cache, outputs
+        def next_pixel(cache: _Cache) -> _Cache:
+            outputs, net_cache = net_step(cache.net, self._inputs(params, cache.pixel))
+            return cache._replace(net=net_cache, outputs=outputs)
 
-        def step(cache: Any, token: Array) -> tuple[Array, Any]:
-            current, pixel, index = cache
-            channel = index % channels
-            pixel = jax.lax.dynamic_update_slice_in_dim(pixel, token[:, None], (index - 1) % channels, axis=1)
+        def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
+            channel, last = cache.index % channels, (cache.index - 1) % channels
+            pixel = jax.lax.dynamic_update_slice_in_dim(cache.pixel, token[:, None], last, axis=1)
+            cache = cache._replace(pixel=pixel)
             if channels == 1:
-                current = next_pixel(current, pixel)
+                cache = next_pixel(cache)
             else:
-                current = jax.lax.cond(channel == 0, next_pixel, lambda same, _: same, current, pixel)
+                cache = jax.lax.cond(channel == 0, next_pixel, lambda same: same, cache)
             logits = [partial(self.distribution.logits, channel=c) for c in range(channels)]
-            return jax.lax.switch(channel, logits, current[1], pixel), (current, pixel, index + 1)
+            return jax.lax.switch(channel, logits, cache.outputs, pixel), cache._replace(index=cache.index + 1)
 
         pixel = jnp.zeros((batch_size, channels), jnp.int32)
         outputs = jax.eval_shape(net_step, net_cache, self._inputs(params, pixel))[0]
-        return ((net_cache, jnp.zeros(outputs.shape, outputs.dtype)), pixel, jnp.int32(0)), step
+        return _Cache(net_cache, jnp.zeros(outputs.shape, outputs.dtype), pixel, jnp.int32(0)), step
+
+
+class _Cache(NamedTuple):
+    """A half-drawn example.
+
+    Attributes:
+      net: cache of the network.
+      outputs: outputs of the network for the current pixel, (B, P).
+      pixel: values of the last C channels, (B, C).
+      index: number of the next channel.
+    """
+
+    net: PyTree
+    outputs: Array
+    pixel: Array
+    index: Array
 
 
 def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:

@@ -2,8 +2,8 @@
 
     φ(x) = (x, sin W x, cos W x),        rows of W initially from N(0, s² I).                                     (1)
 
-Dense layers learn functions that vary fast slowly. With φ(x) as inputs, they learn structure down to distances of about
-1/s almost as fast as coarse structure. Matthew Tancik et al. 2020, arXiv:2006.10739, where W is not learned.
+Dense layers are slow to learn functions that vary rapidly. With φ(x) as inputs, they learn structure down to distances
+of about 1/s almost as fast as coarse structure. Matthew Tancik et al. 2020, arXiv:2006.10739, where W is not learned.
 """
 
 from __future__ import annotations

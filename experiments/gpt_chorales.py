@@ -48,7 +48,7 @@ def experiment(
     dataset = data.chorales(path, length=length, stride=stride, all_keys=True)
     assert dataset.levels is not None
     model = autoregressive.GPT(
-        num_tokens=dataset.levels,
+        num_values=dataset.levels,
         length=dataset.spec()["x"].shape[0],
         num_layers=num_layers,
         num_heads=num_heads,

@@ -45,7 +45,7 @@ def experiment(
     assert molecules.levels is not None  # number of distinct characters
     (length,) = molecules.spec()["x"].shape
     model = autoregressive.GPT(
-        num_tokens=molecules.levels,
+        num_values=molecules.levels,
         length=length,
         num_layers=num_layers,
         num_heads=num_heads,

@@ -43,7 +43,7 @@ def experiment(
       batch_size: number of windows in a minibatch.
     """
     model = autoregressive.GPT(
-        num_tokens=256,
+        num_values=256,
         length=length,
         num_layers=num_layers,
         num_heads=num_heads,

@@ -39,7 +39,7 @@ def experiment(
       steps: number of training steps.
       batch_size: number of examples in a minibatch.
     """
-    common = {"shape": (8, 8, 1), "levels": 17, "features": features, "dropout": dropout}
+    common = {"shape": (8, 8, 1), "num_values": 17, "features": features, "dropout": dropout}
     if model == "pixel_cnn":
         pixels = autoregressive.pixel_cnn(**common, num_layers=num_layers)
     elif model == "gated_pixel_cnn":

@@ -43,7 +43,7 @@ def experiment(
     return Experiment(
         model=autoregressive.pixel_rnn(
             shape=(8, 8, 1),
-            levels=17,
+            num_values=17,
             kind=kind,
             num_layers=num_layers,
             features=features,

@@ -126,7 +126,7 @@ def experiment(
     prior_model = (
         vae.FactorizedCategorical(num_values=num_codes)
         if prior == "categorical"
-        else autoregressive.gated_pixel_cnn(shape=GRID, levels=num_codes, **settings)
+        else autoregressive.gated_pixel_cnn(shape=GRID, num_values=num_codes, **settings)
     )
     model = latent.LatentModel(autoencoder=autoencoder, prior=prior_model)
     lengths = (steps, min(prior_steps, steps))

@@ -26,7 +26,7 @@ from report import Row, arguments, interleaved, milliseconds, print_rows, ratio,
 from genjax import autoregressive, nets
 
 SIZE, LAYERS, FEATURES, REACH, IMAGES = 28, 8, 64, 2, 16
-BINARY = {"shape": (SIZE, SIZE, 1), "levels": 2}
+BINARY = {"shape": (SIZE, SIZE, 1), "num_values": 2}
 MODELS = {
     "gated PixelCNN": autoregressive.gated_pixel_cnn(**BINARY, num_layers=LAYERS, features=FEATURES, reach=REACH),
     "PixelCNN++": autoregressive.pixel_cnn_pp(shape=(32, 32, 3), num_blocks=2, features=64),
@@ -45,9 +45,9 @@ def of_model(model: Any, pixels: int) -> dict[str, Callable[[], float]]:
 
     def outputs_of(params: Any, x: jax.Array, column: jax.Array) -> jax.Array:
         """Run the whole network on all pixels and use one."""
-        inputs = x.astype(jnp.float32) / (model.levels - 1)
+        inputs = x.astype(jnp.float32) / (model.num_values - 1)
         if isinstance(model, autoregressive.MADE):
-            net = nets.MADE(model.features, 1, model.activation, residual=model.residual)
+            net = nets.MaskedMLP(model.features, 1, model.activation, residual=model.residual)
             logits = jnp.asarray(net.apply({"params": params}, inputs.reshape(IMAGES, -1)))[:, 0, column]
             return jnp.stack([jnp.zeros_like(logits), logits], axis=1)
         return jnp.asarray(model.net.apply({"params": params}, inputs))[:, 0, column]

@@ -33,7 +33,7 @@ WINDOW, BATCH, STEPS, DRAWN = 64, 12, 50, 256
 def model_of(length: int) -> autoregressive.GPT:
     """Return the GPT of the PyTorch model below: GELU, layers without bias."""
     sizes: dict[str, Any] = {"num_layers": LAYERS, "num_heads": HEADS, "features": FEATURES}
-    return autoregressive.GPT(num_tokens=TOKENS, length=length, use_bias=False, **sizes)
+    return autoregressive.GPT(num_values=TOKENS, length=length, use_bias=False, **sizes)
 
 
 def drawing_of_genjax() -> dict[str, Callable[[], float]]:

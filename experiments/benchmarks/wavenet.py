@@ -44,7 +44,7 @@ WINDOW, BATCH, STEPS = 2_048, 4, 5
 def model_of(length: int) -> autoregressive.CausalModel:
     """Return the WaveNet of the PyTorch model below."""
     sizes = {"num_layers": LAYERS, "features": FEATURES, "skip_features": SKIP}
-    return autoregressive.wavenet(shape=(length,), levels=LEVELS, **sizes)
+    return autoregressive.wavenet(shape=(length,), num_values=LEVELS, **sizes)
 
 
 FIELD = model_of(WINDOW).net.receptive_field

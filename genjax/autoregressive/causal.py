@@ -1,13 +1,13 @@
-"""What autoregressive models of images and of sequences share: an exact likelihood, and samples value by value.
+"""Autoregressive models of images and sequences: an exact likelihood, and samples value by value.
 
-In order, which in images is rows from above and each from the left, channel by channel within a pixel,
+In raster order (rows from the top, each from the left, and channels within a pixel),
 
-    log p(x | c) = Σ_i log p(x_i | x_1, …, x_{i−1}, c),                                                           (1)
+    log p(x | c) = Σ_i log p(x_i | x_1, …, x_{i−1}, c).                                                           (1)
 
-where one pass of a causal network gives all conditionals of data that is there, and its decoder those of data that is
-being drawn. The condition c is a label, the same for all of x, or numbers for each part of a sequence, or both.
+One pass of a causal network gives all conditionals of given data; the network's decoder gives them one after the other
+during sampling. The condition c is a label for all of x, or features for each part of a sequence, or both.
 
-Sequences are images of one axis: their pixels have one channel, and positions (T,) in place of rows and columns (H, W).
+A sequence is an image with one axis: its pixels have one channel and positions (T,) instead of (H, W).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import jax
 import jax.numpy as jnp
@@ -37,28 +37,28 @@ from genjax.ops.labels import NetCondition
 
 
 class CausalNet(Protocol):
-    """A Linen module that maps pixels (B, *positions, D) and a condition to outputs of each pixel, (B, *positions, P).
+    """A Linen module that maps pixels (B, *positions, D) and a condition to outputs (B, *positions, P).
 
-    Outputs of a pixel depend on the pixels before it, and on the condition: (B, K), or (B, F, K) of sequences in F
-    parts of equal length.
+    The outputs of a pixel depend on the pixels before it and on the condition: (B, K), or (B, F, K) for sequences, with
+    F frames for equally many positions each.
     """
 
     @property
     def num_axes(self) -> int:
-        """How many there are of positions: 1 for sequences (T,), 2 for images (H, W)."""
+        """Number of axes of the positions: 1 for sequences (T,), 2 for images (H, W)."""
         ...
 
     @property
     def num_outputs(self) -> int:
-        """P."""
+        """Number of outputs of a pixel, P."""
         ...
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+        self, params: PyTree, batch_size: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[PyTree, Step]:
-        """Return an empty cache and ``step(cache, pixel) -> (outputs, cache)``, in order, for positions of a size.
+        """Return an empty cache and ``step(cache, pixel) -> (outputs, cache)`` for positions of shape ``size``.
 
-        Pixels are (B, D), those before, and ignored at the first step; outputs are (B, P).
+        Steps are in raster order. Each maps the pixel before, (B, D), which the first step ignores, to outputs (B, P).
         """
         ...
 
@@ -66,20 +66,28 @@ class CausalNet(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class CausalModel:
-    """An autoregressive model of images, grids of codes, or sequences, whose values are integers 0 … L − 1.
+    """An autoregressive model of images, grids of codes or sequences, whose values are integers 0 … L − 1.
 
     Attributes:
-      shape: (H, W, C) of images, (H, W) of grids, or (T,) of sequences.
-      net: the causal network.
-      distribution: of a pixel, from what the network puts out; it says L.
-      num_classes: None, or the number of labels; the one-hot label is the network's condition.
-      local_dim: None, or K where a sequence has a condition for each of its parts: floats (B, F, K), in batches under
-        ``"local"``, whose F frames stand for T / F positions each. A one-hot label follows them in every frame.
-      embedding_dim: None where values are intensities, which reach the network as numbers in [0, 1]; otherwise the
-        length of the vectors, learned, that stand for values without an order, such as codes. Only for one channel.
+      shape: shape of an example: (H, W, C) for images, (H, W) for grids, (T,) for sequences.
+      net: causal network, see ``CausalNet``.
+      distribution: distribution of a pixel given the network's outputs; its ``num_values`` is L.
+      num_classes: number of classes, or None for an unconditional model; the network's condition is the one-hot label.
+      local_dim: number of local features of a sequence, K, or None. A batch holds them under ``"local"``, as floats
+        (B, F, K), whose F frames cover T / F positions each. A one-hot label is appended to every frame.
+      embedding_dim: length of learned vectors that represent values without an order, such as codes, for one channel;
+        None for intensities, which the network receives as numbers in [0, 1].
 
     Raises:
-      ValueError: for a shape that the network does not take, and when it does not put out what the distribution takes.
+      ValueError: if the network does not take the shape, or its outputs do not fit the distribution.
+
+    >>> from genjax.autoregressive import WaveNetNet
+    >>> from genjax.ops import Categorical
+    >>> net = WaveNetNet(num_outputs=5, num_layers=2, num_stacks=1, features=4, skip_features=4)
+    >>> model = CausalModel(shape=(8,), net=net, distribution=Categorical(5))
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 8), jnp.int32)})
+    >>> model.log_prob(variables, jnp.zeros((3, 8), jnp.int32)).shape
+    (3,)
     """
 
     shape: tuple[int, ...]
@@ -90,85 +98,85 @@ class CausalModel:
     embedding_dim: int | None = None
 
     def __post_init__(self) -> None:
-        allowed = {1: "(T,) of sequences", 2: "(H, W, C) of images, or (H, W) of grids"}[self.net.num_axes]
+        allowed = {1: "(T,) for sequences", 2: "(H, W, C) for images, or (H, W) for grids"}[self.net.num_axes]
         if not 1 <= len(self.shape) <= 3 or len(self.shape[:2]) != self.net.num_axes or min(self.shape) < 1:
             raise ValueError(f"shape is {self.shape}, but must be {allowed}")
         check_num_classes(self.num_classes)
         if self.local_dim is not None:
             check_at_least("local_dim", self.local_dim, 1, "; None for no local condition")
             if len(self.shape) != 1:
-                raise ValueError(f"local_dim is {self.local_dim}, but {self.shape} is no shape (T,) of sequences")
-        needed = self.distribution.num_outputs(self._channels)
-        if self.net.num_outputs != needed:
-            raise ValueError(f"net has num_outputs={self.net.num_outputs}, but {self.distribution} needs {needed}")
+                raise ValueError(
+                    f"local_dim is {self.local_dim}, but shape={self.shape} is not that of a sequence, (T,)"
+                )
+        num_outputs = self.distribution.num_outputs(self._channels)
+        if self.net.num_outputs != num_outputs:
+            raise ValueError(f"net has num_outputs={self.net.num_outputs}, but {self.distribution} needs {num_outputs}")
         if self.embedding_dim is not None:
             check_at_least("embedding_dim", self.embedding_dim, 1, "; None for intensities")
             if self._channels != 1:
-                raise ValueError(f"embedding_dim is {self.embedding_dim}, but pixels of {self.shape} are no codes")
+                raise ValueError(
+                    f"embedding_dim is {self.embedding_dim}, but pixels of shape={self.shape} have {self._channels} "
+                    "channels; embed values of one channel"
+                )
 
     @property
     def discrete(self) -> bool:
-        """True: log p(x) is a log-mass."""
+        """True, because log p(x) is a log-mass."""
         return True
 
     @property
-    def levels(self) -> int:
-        """L, number of values of a channel."""
-        return self.distribution.levels
+    def num_values(self) -> int:
+        """Number of values of a channel, L."""
+        return self.distribution.num_values
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What the model is conditioned on: the label, where it has classes, and local features, where it has any."""
+        """The label if the model has classes, and local features if it has any."""
         if self.local_dim is None:
             return label_condition(self.num_classes)
         local = Condition(name="local", kind="array", shape=(None, self.local_dim))
         return (*label_condition(self.num_classes), local)
 
-    @property
-    def num_values(self) -> int | None:
-        """Number of values that an entry of the data can have, as its distribution has it."""
-        return self.distribution.levels
-
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for data like ``batch["x"]``.
+        """Initialize the variables for data like ``batch["x"]``.
 
         Raises:
-          ValueError: for data of another shape, values that are not 0 … L − 1, and conditions that do not fit.
+          ValueError: if the data has another shape, a value is not in 0 … L − 1, or a condition does not fit.
         """
         x = self._pixels(batch["x"])
-        context = self._context(*self._conditions(batch), len(x))
+        condition = self._condition(*self._label_and_local(batch), len(x))
         params = {}
         if self.embedding_dim is not None:
             key, embedding_key = jax.random.split(key)
-            params["embedding"] = jax.random.normal(embedding_key, (self.levels, self.embedding_dim), jnp.float32)
-        net, _ = init_net(self.net, key, self._inputs(params, x), *context)
+            params["embedding"] = jax.random.normal(embedding_key, (self.num_values, self.embedding_dim), jnp.float32)
+        net, _ = init_net(self.net, key, self._inputs(params, x), *condition)
         return Variables({"net": net, **params}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the negative log-likelihood as the only objective."""
         wrt = ("net",) if self.embedding_dim is None else ("net", "embedding")
         return (Objective(name="likelihood", wrt=wrt, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Negative log-mass in nats per example, averaged over the batch.
+        """Return the negative log-mass in nats per example, averaged over the batch.
 
         Returns:
-          The scalar, and the state as it was with the metric ``log_prob``.
+          The loss, and the unchanged state with the metric ``log_prob``.
         """
         del step
         x = self._pixels(batch["x"])
-        context = self._context(*self._conditions(batch), len(x))
-        log_prob = jnp.mean(self._log_prob(params, x, context, key=key, train=True))
+        condition = self._condition(*self._label_and_local(batch), len(x))
+        log_prob = jnp.mean(self._log_prob(params, x, condition, key=key, train=True))
         return -log_prob, (state, {"log_prob": log_prob})
 
     def log_prob(
         self, variables: Variables, x: Array, *, label: Array | int | None = None, local: Array | None = None
     ) -> Array:
-        """Exact log p(x | label, local), nats, (B,)."""
+        """Return the exact log p(x | label, local) in nats, (B,)."""
         x = self._pixels(x)
-        return self._log_prob(variables.params, x, self._context(label, local, len(x)))
+        return self._log_prob(variables.params, x, self._condition(label, local, len(x)))
 
     def sample(
         self,
@@ -186,36 +194,36 @@ class CausalModel:
         keep: Array | None = None,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw pixel by pixel; a pixel costs what is new in the network, and not a pass of it.
+        """Draw samples pixel by pixel, with cached computations instead of a pass of the network for each pixel.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: a typed key.
-          num_samples: N.
-          label: class of all samples, or int32 (N,) for each; only for conditional models.
-          local: floats (N, F, local_dim), or (1, F, local_dim) for all samples; only for models with ``local_dim``.
-          temperature: see ``Sampling``, as are ``top_k``, ``top_p`` and ``min_p``.
-          top_k: how many of the most probable values may be drawn.
-          top_p: mass of the most probable values that may be drawn.
-          min_p: least probability of a value that may be drawn, as a share of the greatest.
-          known: pixels (N, *shape) or (1, *shape) to be kept where ``keep`` is true; see ``generate``.
-          keep: bool, of the shape of one example or of all.
+          num_samples: number of samples, N.
+          label: class of all samples, or of each, int32 (N,); only for conditional models.
+          local: local features, (N, F, local_dim), or (1, F, local_dim) for all samples; only with ``local_dim``.
+          temperature: temperature of the logits; see ``Sampling``.
+          top_k: number of most probable values that may be drawn; see ``Sampling``.
+          top_p: mass of the most probable values that may be drawn; see ``Sampling``.
+          min_p: minimum relative probability of a value that may be drawn; see ``Sampling``.
+          known: known pixels, (N, *shape) or (1, *shape), used where ``keep`` is true; see ``generate``.
+          keep: where pixels are known, bool, with the shape of one example or of all samples.
           callback: see ``generate``; tokens are the channels of pixels, one after the other.
 
         Returns:
-          int32 (N, *shape).
+          Samples, int32 (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
-        context = self._context(label, local, num_samples)
-        cache, step = self._decoder(variables.params, num_samples, *(context or (None,)))
+        condition = self._condition(label, local, num_samples)
+        cache, step = self._decoder(variables.params, num_samples, *(condition or (None,)))
         tokens = generate(
             step,
             cache,
             key,
-            num_rows=num_samples,
+            batch_size=num_samples,
             length=math.prod(self.shape),
             sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
-            **known_tokens(known, keep, self.shape, self.levels),
+            **known_tokens(known, keep, self.shape, self.num_values),
             callback=callback,
         )
         return tokens.reshape(num_samples, *self.shape)
@@ -225,12 +233,12 @@ class CausalModel:
         return self.shape[2] if len(self.shape) == 3 else 1
 
     def _pixels(self, x: Array) -> Array:
-        """Checked values, (B, *positions, C)."""
-        x = checked_values(x, self.shape, self.levels)
+        """Check values and return them as (B, *positions, C)."""
+        x = checked_values(x, self.shape, self.num_values)
         return x if len(self.shape) == 3 else x[..., None]
 
-    def _conditions(self, batch: Batch) -> tuple[Array | None, Array | None]:
-        """A batch's labels and local conditions, where this model wants them."""
+    def _label_and_local(self, batch: Batch) -> tuple[Array | None, Array | None]:
+        """Return the labels and the local features of a batch, None for those that this model does not use."""
         label = label_of(batch, self.num_classes)
         if self.local_dim is None:
             return label, None
@@ -238,93 +246,113 @@ class CausalModel:
             raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
         return label, batch["local"]
 
-    def _context(self, label: Array | int | None, local: Array | None, num_rows: int) -> NetCondition:
-        """The network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""
-        of_all = condition_inputs(label, self.num_classes, num_rows)
+    def _condition(self, label: Array | int | None, local: Array | None, batch_size: int) -> NetCondition:
+        """Return the network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""
+        labels = condition_inputs(label, self.num_classes, batch_size)
         if self.local_dim is None:
             if local is not None:
                 raise ValueError("local is given, but this model has local_dim=None; leave it out or set local_dim")
-            return of_all
-        local = checked_frames(local, self.local_dim, self.shape[0], num_rows)
-        repeated = [jnp.broadcast_to(one[:, None], (*local.shape[:2], one.shape[1])) for one in of_all]
+            return labels
+        local = checked_frames(local, self.local_dim, self.shape[0], batch_size)
+        repeated = [jnp.broadcast_to(label[:, None], (*local.shape[:2], label.shape[1])) for label in labels]
         return (jnp.concatenate([local, *repeated], axis=-1),)
 
     def _inputs(self, params: PyTree, x: Array) -> Array:
-        """What the network sees of values (..., C)."""
+        """Return the network's inputs for values (..., C)."""
         if self.embedding_dim is not None:
             return params["embedding"][x[..., 0].astype(jnp.int32)]
-        return x.astype(jnp.float32) / (self.levels - 1)
+        return x.astype(jnp.float32) / (self.num_values - 1)
 
     def _log_prob(
-        self, params: PyTree, x: Array, context: NetCondition, key: Array | None = None, train: bool = False
+        self, params: PyTree, x: Array, condition: NetCondition, key: Array | None = None, train: bool = False
     ) -> Array:
-        outputs, _ = apply_net(self.net, params["net"], {}, self._inputs(params, x), *context, key=key, train=train)
+        outputs, _ = apply_net(self.net, params["net"], {}, self._inputs(params, x), *condition, key=key, train=train)
         return self.distribution.log_prob(outputs, x)  # equation 1
 
-    def _decoder(self, params: PyTree, num_rows: int, context: Array | None) -> tuple[PyTree, Step]:
-        """Return a cache and ``step(cache, token) -> (logits, cache)``.
-
-        The network steps at each pixel's first channel. The cache is the network's, its outputs for the pixel being
-        drawn, that pixel, and the number of the token.
-        """
+    def _decoder(self, params: PyTree, batch_size: int, condition: Array | None) -> tuple[_Cache, Step]:
+        """Return a cache and ``step(cache, token) -> (logits, cache)``; the network steps once per pixel."""
         channels = self._channels
-        net_cache, net_step = self.net.decoder(params["net"], num_rows, self.shape[:2], context)
+        net_cache, net_step = self.net.decoder(params["net"], batch_size, self.shape[:2], condition)
 
-        def next_pixel(now: tuple[PyTree, Array], pixel: Array) -> tuple[PyTree, Array]:
-            outputs, net_cache = net_step(now[0], self._inputs(params, pixel))
-            return net_cache, outputs
+        def next_pixel(cache: _Cache) -> _Cache:
+            outputs, net_cache = net_step(cache.net, self._inputs(params, cache.pixel))
+            return cache._replace(net=net_cache, outputs=outputs)
 
-        def step(cache: Any, token: Array) -> tuple[Array, Any]:
-            now, pixel, number = cache
-            channel = number % channels
-            pixel = jax.lax.dynamic_update_slice_in_dim(pixel, token[:, None], (number - 1) % channels, axis=1)
+        def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
+            channel, last = cache.index % channels, (cache.index - 1) % channels
+            pixel = jax.lax.dynamic_update_slice_in_dim(cache.pixel, token[:, None], last, axis=1)
+            cache = cache._replace(pixel=pixel)
             if channels == 1:
-                now = next_pixel(now, pixel)
+                cache = next_pixel(cache)
             else:
-                now = jax.lax.cond(channel == 0, next_pixel, lambda now, _: now, now, pixel)
-            of_channel = [partial(self.distribution.logits, channel=c) for c in range(channels)]
-            return jax.lax.switch(channel, of_channel, now[1], pixel), (now, pixel, number + 1)
+                cache = jax.lax.cond(channel == 0, next_pixel, lambda same: same, cache)
+            logits = [partial(self.distribution.logits, channel=c) for c in range(channels)]
+            return jax.lax.switch(channel, logits, cache.outputs, pixel), cache._replace(index=cache.index + 1)
 
-        pixel = jnp.zeros((num_rows, channels), jnp.int32)
+        pixel = jnp.zeros((batch_size, channels), jnp.int32)
         outputs = jax.eval_shape(net_step, net_cache, self._inputs(params, pixel))[0]
-        return ((net_cache, jnp.zeros(outputs.shape, outputs.dtype)), pixel, jnp.int32(0)), step
+        return _Cache(net_cache, jnp.zeros(outputs.shape, outputs.dtype), pixel, jnp.int32(0)), step
 
 
-def checked_values(x: Array, shape: tuple[int, ...], levels: int) -> Array:
-    """Return x; refuse other shapes, and values that are no integers 0 … levels − 1 where they are known."""
+class _Cache(NamedTuple):
+    """A half-drawn example.
+
+    Attributes:
+      net: cache of the network.
+      outputs: outputs of the network for the current pixel, (B, P).
+      pixel: values of the last C channels, (B, C).
+      index: number of the next channel.
+    """
+
+    net: PyTree
+    outputs: Array
+    pixel: Array
+    index: Array
+
+
+def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:
+    """Return x.
+
+    Raises:
+      ValueError: if x has another shape, or, outside of traced functions, values that are not 0 … num_values − 1.
+    """
     x = jnp.asarray(x)
     if x.shape[1:] != shape:
         raise ValueError(f"x has shape {x.shape}, but must be (B, *shape) with shape={shape}")
     if not isinstance(x, Tracer):
         values = np.asarray(x)
-        wrong = values[(values < 0) | (values >= levels) | (values != np.round(values))]
+        wrong = values[(values < 0) | (values >= num_values) | (values != np.round(values))]
         if wrong.size:
             raise ValueError(
-                f"x holds {wrong.flat[0]}, but levels={levels} takes 0 … {levels - 1}; leave scaling and "
-                "dequantization out, or set levels"
+                f"x holds {wrong.flat[0]}, but num_values={num_values} allows 0 … {num_values - 1}; remove scaling and "
+                "dequantization, or set num_values"
             )
     return x
 
 
-def checked_frames(local: Array | None, local_dim: int, length: int, num_rows: int) -> Array:
-    """Return local conditions (num_rows, F, local_dim); refuse other shapes, and F that does not divide the length."""
-    wanted = f"floats ({num_rows}, F, {local_dim})"
+def checked_frames(local: Array | None, local_dim: int, length: int, batch_size: int) -> Array:
+    """Return local features (batch_size, F, local_dim).
+
+    Raises:
+      ValueError: if they are missing or have another shape, or F does not divide the length.
+    """
+    expected = f"floats ({batch_size}, F, {local_dim})"
     if local is None:
-        raise ValueError(f"local is None, but this model has local_dim={local_dim}; give {wanted}")
+        raise ValueError(f"local is None, but this model has local_dim={local_dim}; give {expected}")
     local = jnp.asarray(local)
-    if local.ndim != 3 or local.shape[0] not in (1, num_rows) or local.shape[2] != local_dim:
-        raise ValueError(f"local has shape {local.shape}, but must be {wanted}, or (1, F, {local_dim}) for all")
+    if local.ndim != 3 or local.shape[0] not in (1, batch_size) or local.shape[2] != local_dim:
+        raise ValueError(f"local has shape {local.shape}, but must be {expected}, or (1, F, {local_dim}) for all")
     frames = local.shape[1]
     if frames < 1 or length % frames:
         raise ValueError(
             f"local has {frames} frames, but their number must divide the length {length}; resample them, or cut x so "
-            "that every frame stands for as many positions"
+            "that every frame covers equally many positions"
         )
-    return jnp.broadcast_to(local.astype(jnp.float32), (num_rows, *local.shape[1:]))
+    return jnp.broadcast_to(local.astype(jnp.float32), (batch_size, *local.shape[1:]))
 
 
-def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], levels: int) -> dict[str, Any]:
-    """Return known values and where to keep them as ``generate`` takes them, in raster order."""
+def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], num_values: int) -> dict[str, Any]:
+    """Return known values in raster order, as the arguments ``known`` and ``keep`` of ``generate``."""
     length = math.prod(shape)
-    flat = None if known is None else checked_values(known, shape, levels).astype(jnp.int32).reshape(-1, length)
+    flat = None if known is None else checked_values(known, shape, num_values).astype(jnp.int32).reshape(-1, length)
     return {"known": flat, "keep": None if keep is None else jnp.asarray(keep).reshape(-1, length)}

@@ -1,14 +1,14 @@
-"""Gated PixelCNN: two stacks of convolutions, of which one sees the rows above and one the pixels to the left.
+"""Gated PixelCNN: a vertical stack of convolutions sees the rows above, a horizontal one the pixels to the left.
 
-A masked convolution of the pixels before (i, j), repeated, leaves a blind spot: pixels above to the right that no layer
-ever reaches. Two stacks have none. From pixels x, shifted down by a row and right by a column,
+Repeated masked convolutions have a blind spot: pixels above and to the right that no layer reaches. Two stacks have
+none. From pixels x, shifted down by a row and right by a column,
 
     V_l = K_l ∗ v_{l−1}                     rows i − r … i, columns j − r … j + r,                                (1)
     H_l = k_l ∗ h_{l−1} + L_l V_l           row i, columns j − r … j,                                             (2)
     v_l = g(V_l + c),   g_l = g(H_l + c),   h_l = h_{l−1} + R_l g_l,        g(a, b) = tanh(a) σ(b),               (3)
 
-and logits from Σ_l S_l g_l, where c is linear in the label. Every v_l at row i knows rows above i alone, so drawing an
-image computes V once for each row, and a pixel costs the H of its own column: small products instead of a pass of the
+and logits are computed from Σ_l S_l g_l, where c is linear in the label. Every v_l at row i depends only on the rows
+above i. Sampling therefore computes V once per row, and H once per pixel: small products instead of a pass of the whole
 network (Prajit Ramachandran et al. 2017, arXiv:1704.06001).
 
 Aäron van den Oord, Nal Kalchbrenner, Oriol Vinyals, Lasse Espeholt, Alex Graves and Koray Kavukcuoglu, 2016,
@@ -33,7 +33,7 @@ from genjax.ops import Categorical, check_at_least, check_dropout
 def gated_pixel_cnn(
     *,
     shape: tuple[int, ...],
-    levels: int = 2,
+    num_values: int = 2,
     num_layers: int = 8,
     features: int = 64,
     reach: int = 2,
@@ -42,18 +42,18 @@ def gated_pixel_cnn(
     embedding_dim: int | None = None,
     dtype: Any = None,
 ) -> CausalModel:
-    """Return a gated PixelCNN.
+    """Return a gated PixelCNN (Aäron van den Oord et al. 2016, arXiv:1606.05328).
 
     Args:
-      shape: (H, W, 1), or (H, W) of grids of codes.
-      levels: number of values of a pixel.
-      num_layers: of each stack.
-      features: channels of each layer.
-      reach: r, how many rows up and columns to either side one layer sees.
-      dropout: share of the channels inside a layer that training leaves out, in [0, 1).
+      shape: shape of an image, (H, W, 1), or of a grid of codes, (H, W).
+      num_values: number of values of a pixel.
+      num_layers: number of layers of each stack.
+      features: number of channels of each layer.
+      reach: number of rows above, and of columns to either side, that a layer sees, r.
+      dropout: share of a layer's inner channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: what the network computes in.
+      dtype: dtype of the computation.
 
     >>> model = gated_pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
@@ -63,26 +63,26 @@ def gated_pixel_cnn(
     for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    net = GatedPixelNet(levels, num_layers, features, reach, dropout, dtype)
+    net = GatedPixelCNNNet(num_values, num_layers, features, reach, dropout, dtype)
     return CausalModel(
         shape=shape,
         net=net,
-        distribution=Categorical(levels),
+        distribution=Categorical(num_values),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )
 
 
-class GatedPixelNet(nn.Module):
-    """The network: equations 1 to 3; see ``CausalNet``.
+class GatedPixelCNNNet(nn.Module):
+    """The network of gated PixelCNN, equations 1 to 3; see ``CausalNet``.
 
     Attributes:
-      num_outputs: L.
-      num_layers: of each stack.
-      features: channels of each layer.
+      num_outputs: number of values of a pixel, L.
+      num_layers: number of layers of each stack.
+      features: number of channels of each layer.
       reach: r.
-      dropout: share of the channels inside a layer that training leaves out.
-      dtype: what the layers compute in; None follows the input.
+      dropout: share of a layer's inner channels that training drops.
+      dtype: dtype of the computation; None follows the input.
     """
 
     num_axes: ClassVar[int] = 2
@@ -102,32 +102,32 @@ class GatedPixelNet(nn.Module):
         for i in range(self.num_layers):
             settings = {"first": i == 0, "last": i == self.num_layers - 1, "dtype": self.dtype}
             layer = _Layer(self.features, self.reach, self.dropout, **settings, name=f"layer_{i}")
-            v, h, more = layer(v, h, condition, train)
-            skip = skip + more
+            v, h, layer_skip = layer(v, h, condition, train)
+            skip = skip + layer_skip
         hidden = nn.relu(nn.Dense(self.features, dtype=self.dtype, name="head")(nn.relu(skip)))
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="logits")(hidden)
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+        self, params: PyTree, batch_size: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, r = size[1], self.reach
         layers = [params[f"layer_{i}"] for i in range(self.num_layers)]
         inputs = params["layer_0"]["vertical"]["kernel"].shape[2]
         channels = [inputs] + [self.features] * (self.num_layers - 1)
-        given = [linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
+        labels = [linear(layer["condition"], condition)[:, None] if condition is not None else 0.0 for layer in layers]
         empty = _Cache(
             index=jnp.int32(0),
-            row=jnp.zeros((num_rows, width, inputs), jnp.float32),
-            above=[jnp.zeros((num_rows, r, width, c), jnp.float32) for c in channels],
-            linked=[jnp.zeros((num_rows, width, 2 * self.features), jnp.float32) for _ in layers],
-            left=[jnp.zeros((num_rows, r, c), jnp.float32) for c in channels],
+            row=jnp.zeros((batch_size, width, inputs), jnp.float32),
+            above=[jnp.zeros((batch_size, r, width, c), jnp.float32) for c in channels],
+            linked=[jnp.zeros((batch_size, width, 2 * self.features), jnp.float32) for _ in layers],
+            left=[jnp.zeros((batch_size, r, c), jnp.float32) for c in channels],
         )
 
         def next_row(cache: _Cache) -> _Cache:
-            """Equation 1 for a whole row, from the finished one above it."""
+            """Compute equation 1 for a whole row, from the finished row above it."""
             v, above, linked = cache.row, [], []
-            for layer, past, c in zip(layers, cache.above, given, strict=True):
+            for layer, past, c in zip(layers, cache.above, labels, strict=True):
                 rows = jnp.concatenate([past, v[:, None]], axis=1)  # i - r … i
                 both = jax.lax.conv_general_dilated(
                     rows,
@@ -143,14 +143,14 @@ class GatedPixelNet(nn.Module):
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
             column = cache.index % width
-            last = jnp.where(cache.index > 0, pixel, 0.0)  # there is no pixel before the first
+            last = jnp.where(cache.index > 0, pixel, 0.0)  # no pixel precedes the first
             row = jax.lax.dynamic_update_slice_in_dim(cache.row, last[:, None], (cache.index - 1) % width, axis=1)
             cache = jax.lax.cond(column == 0, next_row, lambda same: same, cache._replace(row=row))
             h, left, skip = jnp.where(column > 0, last, 0.0), [], 0.0
             for layer, past, linked in zip(layers, cache.left, cache.linked, strict=True):
                 columns = jnp.concatenate([past, h[:, None]], axis=1)  # j - r … j
                 kernel = layer["horizontal"]["kernel"][0]
-                both = columns.reshape(num_rows, -1) @ kernel.reshape(-1, kernel.shape[-1])  # equation 2
+                both = columns.reshape(batch_size, -1) @ kernel.reshape(-1, kernel.shape[-1])  # equation 2
                 both += _bias(layer["horizontal"])[0] + jax.lax.dynamic_index_in_dim(linked, column, 1, keepdims=False)
                 gated = gated_tanh(both)
                 left.append(columns[:, 1:])
@@ -164,10 +164,14 @@ class GatedPixelNet(nn.Module):
 
 
 class _Cache(NamedTuple):
-    """What is known of a half-drawn image.
+    """A half-drawn image.
 
-    ``row`` has the current row's pixels, ``above`` and ``left`` what each layer's convolutions still reach, and
-    ``linked`` the second term of equation 2 for the current row.
+    Attributes:
+      index: number of the next pixel.
+      row: pixels of the current row, (B, W, D).
+      above: rows of v that the vertical convolution of each layer still sees, (B, r, W, C).
+      linked: second term of equation 2, and c, in the current row for each layer, (B, W, 2 F).
+      left: entries of h that the horizontal convolution of each layer still sees, (B, r, C).
     """
 
     index: Array
@@ -178,13 +182,13 @@ class _Cache(NamedTuple):
 
 
 class _Layer(nn.Module):
-    """One layer of both stacks, and what it adds to the sum."""
+    """One layer of both stacks, equations 1 to 3, which returns v, h and its term of the sum over layers."""
 
     features: int
     reach: int
     dropout: float
-    first: bool  # there is no h of as many channels to add to
-    last: bool  # nothing comes after h and v
+    first: bool  # h still has the channels of the pixels, so nothing is added to it
+    last: bool  # v and h are not used any more
     dtype: Any = None
 
     @nn.compact

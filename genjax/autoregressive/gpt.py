@@ -4,19 +4,19 @@ Sequences of tokens x_1 … x_T in 0 … V − 1 have the mass
 
     p(x) = Π_t p(x_t | x_1, …, x_{t−1}),        logits of x_t:  E norm(h_t),                                      (1)
 
-where h_t is made of the embedding e of the token before, of a learned start for the first one, and of its position p_t
-by layers of causal attention and a perceptron,
+where h_t starts from the embedding e of the previous token (a learned start embedding at the first position) and the
+position embedding p_t, and passes through layers of causal attention and a perceptron,
 
     h_t = e(x_{t−1}) + p_t,      h ← h + W Attention(norm(h)),      h ← h + W₂ ρ(W₁ norm(h)),                     (2)
 
-and E is the embedding itself, or a matrix of its own. In place of p_t, queries and keys may be turned by angles that
-grow with the position, so that their products know distances alone (Jianlin Su et al. 2021, arXiv:2104.09864); they may
-also be normalized, which bounds these products (Alex Henry et al. 2020, arXiv:2010.04245).
+and E is the token embedding or a matrix of its own. Instead of adding p_t, queries and keys may be rotated by angles
+that grow with the position, so that their products depend only on distances (RoPE; Jianlin Su et al. 2021,
+arXiv:2104.09864). They may also be normalized, which bounds their products (Alex Henry et al. 2020, arXiv:2010.04245).
 
-Where one of the tokens ends sequences, what comes after it counts for nothing, and p is a mass over sequences of any
-length up to T; those of length T may have no end.
+With a stop token, tokens after it are ignored, and p is a mass over sequences of any length up to T; sequences of
+length T need not end with it.
 
-Drawing keeps the keys and values of all positions, so that a token costs one position of each layer.
+Sampling caches the keys and values of all positions, so that a token costs one position of each layer.
 
 Alec Radford, Jeffrey Wu, Rewon Child, David Luan, Dario Amodei and Ilya Sutskever, 2019, "Language models are
 unsupervised multitask learners".
@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
-from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, scored
+from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, token_mask
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
@@ -45,32 +45,33 @@ ROTARY_BASE = 10_000.0
 @final
 @dataclass(frozen=True, kw_only=True)
 class GPT:
-    """A transformer over sequences of T tokens.
+    """A causal transformer over sequences of T tokens (Alec Radford et al. 2019).
 
     Attributes:
-      num_tokens: V.
-      length: T.
-      num_layers: of attention and perceptron each.
-      num_heads: of attention, which share the features.
-      features: channels of h.
-      positions: "learned", p_t of equation 2, or "rotary".
-      activation: ρ; its layer has four times as many channels.
-      tied: whether E is the embedding.
+      num_values: size of the vocabulary, V.
+      length: maximum length of a sequence, T.
+      num_layers: number of layers, each with attention and a perceptron.
+      num_heads: number of attention heads, which split the features.
+      features: number of channels of h.
+      positions: "learned" for p_t of equation 2, or "rotary".
+      activation: ρ; the hidden layer of the perceptron has four times as many channels as h.
+      tied: whether E is the token embedding.
       qk_norm: whether queries and keys are normalized.
-      use_bias: of linear maps and norms.
-      dropout: share of the channels that training leaves out of the embedding and of what layers add, in [0, 1).
-      remat: whether gradients compute layers again, in place of keeping what is inside them.
-      unroll: layers in one turn of the loop over them; more run faster, above all on CPUs, and compile longer.
-      stop_token: the token that ends sequences; None where all have T tokens.
-      dtype: what the network computes in.
+      use_bias: whether linear maps and norms have biases.
+      dropout: share of the channels of the embedding and of each residual branch that training drops, in [0, 1).
+      remat: whether gradients recompute the activations of layers instead of storing them.
+      unroll: number of layers per iteration of the loop over layers; more run faster, especially on CPUs, but compile
+        longer.
+      stop_token: token that ends a sequence; None if all sequences have T tokens.
+      dtype: dtype of the computation.
 
-    >>> model = GPT(num_tokens=5, length=6, num_layers=1, num_heads=2, features=8)
+    >>> model = GPT(num_values=5, length=6, num_layers=1, num_heads=2, features=8)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 6), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2, prompt=jnp.array([4, 4])).shape
     (2, 6)
     """
 
-    num_tokens: int
+    num_values: int
     length: int
     num_layers: int
     num_heads: int
@@ -87,7 +88,7 @@ class GPT:
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        sizes = ("num_tokens", "length", "num_layers", "num_heads", "features", "unroll")
+        sizes = ("num_values", "length", "num_layers", "num_heads", "features", "unroll")
         for name in sizes:
             check_at_least(name, getattr(self, name), 1)
         check_dropout(self.dropout)
@@ -98,64 +99,58 @@ class GPT:
                 f"features is {self.features}, but num_heads={self.num_heads} and positions={self.positions!r} need a "
                 f"multiple of {parts}"
             )
-        if self.stop_token is not None and not 0 <= self.stop_token < self.num_tokens:
+        if self.stop_token is not None and not 0 <= self.stop_token < self.num_values:
             raise ValueError(
-                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_tokens - 1}; None for no end"
+                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_values - 1}; None for no end"
             )
 
     @property
     def discrete(self) -> bool:
-        """True: log p(x) is a log-mass."""
+        """True, because log p(x) is a log-mass."""
         return True
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What ``sample`` can be conditioned on: the prompt, with which sequences begin."""
+        """The optional prompt of ``sample``, with which sequences begin."""
         prompt = Condition(
-            name="prompt", kind="tokens", shape=(None,), num_values=self.num_tokens, optional=True, in_batch=False
+            name="prompt", kind="tokens", shape=(None,), num_values=self.num_values, optional=True, in_batch=False
         )
         return (prompt,)
 
-    @property
-    def num_values(self) -> int:
-        """Size of the vocabulary."""
-        return self.num_tokens
-
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables for sequences like ``batch["x"]``, integers (B, T).
+        """Initialize the variables for sequences like ``batch["x"]``, integers (B, T).
 
         Raises:
-          ValueError: for sequences longer than T, or tokens that are not 0 … V - 1.
+          ValueError: if sequences are longer than T, or a token is not in 0 … V - 1.
         """
-        checked_tokens(batch["x"], self.num_tokens, self.length)
+        checked_tokens(batch["x"], self.num_values, self.length)
         return Variables({"net": _parameters(self, key)}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The one loss."""
+        """Return the negative log-likelihood as the only objective."""
         return (Objective(name="likelihood", wrt=("net",), loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Negative log-mass in nats per token, averaged over the tokens of the batch that count.
+        """Return the negative log-mass in nats per token, averaged over the batch's tokens up to the stop token.
 
         Returns:
-          The scalar, and the state as it was with the metric ``log_prob``, nats per example.
+          The loss, and the unchanged state with the metric ``log_prob``, nats per example.
         """
         del step
-        x = checked_tokens(batch["x"], self.num_tokens, self.length)
-        each = self._each(params["net"], x, key)
-        log_prob = jnp.sum(each) / len(x)
-        return -jnp.sum(each) / jnp.sum(scored(x, self.stop_token)), (state, {"log_prob": log_prob})
+        x = checked_tokens(batch["x"], self.num_values, self.length)
+        total = jnp.sum(self._token_log_probs(params["net"], x, key))
+        return -total / jnp.sum(token_mask(x, self.stop_token)), (state, {"log_prob": total / len(x)})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
-        """Exact log p(x), nats, (B,)."""
-        x = checked_tokens(x, self.num_tokens, self.length)
-        return jnp.sum(self._each(variables.params["net"], x), axis=1)
+        """Return the exact log p(x) in nats, (B,)."""
+        x = checked_tokens(x, self.num_values, self.length)
+        return jnp.sum(self._token_log_probs(variables.params["net"], x), axis=1)
 
     def logits(self, variables: Variables, x: Array) -> Array:
-        """Logits (B, T, V) of tokens (B, T), each from those before it."""
-        x = checked_tokens(x, self.num_tokens, self.length)
+        """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
+        x = checked_tokens(x, self.num_values, self.length)
         return at_least_float32(_forward(self, variables.params["net"], x, None))
 
     def sample(
@@ -176,24 +171,24 @@ class GPT:
         """Draw sequences token by token.
 
         Args:
-          variables: what ``init`` or training returned.
+          variables: variables from ``init`` or training.
           key: a typed key.
-          num_samples: N.
-          prompt: what sequences begin with, integers (P,) for all, or (N, P) for each; prompts of unequal length are
-            filled up with -1 at their ends.
-          length: of what is returned, P … T; None for T. Sequences that end before are filled up with ``stop``.
-          temperature: see ``Sampling``, as are the following four.
-          top_k: how many of the most probable tokens may be drawn.
-          top_p: mass of the most probable tokens that may be drawn.
-          min_p: least probability of a token that may be drawn, as a share of the greatest.
-          repetition_penalty: of tokens that are there already; 1 for none.
+          num_samples: number of samples, N.
+          prompt: tokens with which sequences begin, integers (P,) for all, or (N, P) for each; prompts of unequal
+            length are padded with -1 at their ends.
+          length: length of the samples, P … T; None for T. Sequences that end earlier are padded with ``stop_token``.
+          temperature: temperature of the logits; see ``Sampling``.
+          top_k: number of most probable tokens that may be drawn; see ``Sampling``.
+          top_p: mass of the most probable tokens that may be drawn; see ``Sampling``.
+          min_p: minimum relative probability of a token that may be drawn; see ``Sampling``.
+          repetition_penalty: penalty for tokens that the sequence already contains; 1 for no penalty.
           callback: see ``generate``.
 
         Returns:
-          int32 (N, length).
+          Samples, int32 (N, length).
 
         Raises:
-          ValueError: where the prompt, or length, is longer than T, or the prompt has other tokens.
+          ValueError: if the prompt or ``length`` exceeds T, or the prompt has tokens beyond the vocabulary.
         """
         check_at_least("num_samples", num_samples, 1)
         length = self.length if length is None else length
@@ -204,47 +199,50 @@ class GPT:
             step,
             cache,
             key,
-            num_rows=num_samples,
+            batch_size=num_samples,
             length=length,
             sampling=Sampling(
                 temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
             ),
-            **prompt_tokens(prompt, num_samples, length, self.num_tokens),
-            stop=self.stop_token,
+            **prompt_tokens(prompt, num_samples, length, self.num_values),
+            stop_token=self.stop_token,
             callback=callback,
         )
 
-    def _each(self, params: PyTree, x: Array, key: Array | None = None) -> Array:
-        """Log-masses of tokens, (B, T), 0 for those after the end; the key is that of dropout."""
+    def _token_log_probs(self, params: PyTree, x: Array, key: Array | None = None) -> Array:
+        """Return the log-masses of tokens, (B, T), 0 after the stop token; the key is for dropout."""
         logits = at_least_float32(_forward(self, params, x, key))
-        chosen = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
-        return (chosen - jax.nn.logsumexp(logits, axis=-1)) * scored(x, self.stop_token)  # equation 1
+        logits_of_x = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
+        return (logits_of_x - jax.nn.logsumexp(logits, axis=-1)) * token_mask(x, self.stop_token)  # equation 1
 
-    def _decoder(self, params: PyTree, num_rows: int, length: int) -> tuple[_Cache, Step]:
+    def _decoder(self, params: PyTree, batch_size: int, length: int) -> tuple[_Cache, Step]:
         """Return an empty cache and ``step(cache, token) -> (logits, cache)``."""
-        shape = (self.num_layers, num_rows, length, self.num_heads, self.features // self.num_heads)
+        shape = (self.num_layers, batch_size, length, self.num_heads, self.features // self.num_heads)
         dtype = self.dtype or jnp.float32
         empty = _Cache(jnp.int32(0), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
-        zero = jnp.int32(0)  # beside other indices of 32 bits, also where JAX has 64
+        zero = jnp.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
 
         def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
             position = cache.position
-            before = jnp.where(position > 0, params["embedding"][token], params["start"][None])
-            h = _placed(self, params, before[:, None], position[None])
-            lengths = jnp.full(num_rows, position + 1, jnp.int32)
+            last = jnp.where(position > 0, params["embedding"][token], params["start"][None])
+            h = _add_positions(self, params, last[:, None], position[None])
+            lengths = jnp.full(batch_size, position + 1, jnp.int32)
 
-            def layer(carry: tuple[Array, Array, Array], own: tuple[Array, PyTree]) -> tuple[Any, None]:
-                (h, *kept), (index, layer) = carry, own
+            def layer(carry: tuple[Array, Array, Array], inputs: tuple[Array, PyTree]) -> tuple[Any, None]:
+                (h, keys, values), (index, layer_params) = carry, inputs
 
-                def attention(q: Array, *new: Array) -> Array:
+                def attention(q: Array, k: Array, v: Array) -> Array:
+                    nonlocal keys, values
                     at = (index, zero, position, zero, zero)
-                    kept[:] = [jax.lax.dynamic_update_slice(a, b[None], at) for a, b in zip(kept, new, strict=True)]
-                    k, v = (jax.lax.dynamic_index_in_dim(a, index, keepdims=False) for a in kept)
+                    keys = jax.lax.dynamic_update_slice(keys, k[None], at)
+                    values = jax.lax.dynamic_update_slice(values, v[None], at)
+                    k = jax.lax.dynamic_index_in_dim(keys, index, keepdims=False)
+                    v = jax.lax.dynamic_index_in_dim(values, index, keepdims=False)
                     return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths)
 
-                h = _layer(self, layer, h, position[None], attention)
-                return (h, *kept), None
+                h = _layer(self, layer_params, h, position[None], attention)
+                return (h, keys, values), None
 
             layers = (jnp.arange(self.num_layers, dtype=jnp.int32), params["layers"])
             (h, keys, values), _ = jax.lax.scan(layer, (h, cache.keys, cache.values), layers)
@@ -254,7 +252,7 @@ class GPT:
 
 
 class _Cache(NamedTuple):
-    """The number of the token, and keys and values of those before, (num_layers, B, T, num_heads, D)."""
+    """The position of the next token, and the keys and values of earlier ones, (num_layers, B, T, num_heads, D)."""
 
     position: Array
     keys: Array
@@ -262,7 +260,7 @@ class _Cache(NamedTuple):
 
 
 def _parameters(model: GPT, key: Array) -> PyTree:
-    """Return parameters, those of all layers in one array each; what layers add begins small."""
+    """Return initial parameters, stacked over layers; residual branches start with small weights."""
     width, num_layers = model.features, model.num_layers
     normal = nn.initializers.normal(0.02, jnp.float32)
     keys = iter(jax.random.split(key, 8))
@@ -275,47 +273,48 @@ def _parameters(model: GPT, key: Array) -> PyTree:
         scale = {"scale": jnp.ones((*layers, width), jnp.float32)}
         return scale | ({"bias": jnp.zeros((*layers, width), jnp.float32)} if model.use_bias else {})
 
-    added = (2 * num_layers) ** -0.5
+    residual_scale = (2 * num_layers) ** -0.5
     params = {
-        "embedding": normal(next(keys), (model.num_tokens, width)),
+        "embedding": normal(next(keys), (model.num_values, width)),
         "start": normal(next(keys), (width,)),
         "layers": {
             "norm_1": norm(num_layers),
             "qkv": dense(width, 3 * width),
-            "attention": dense(width, width, added),
+            "attention": dense(width, width, residual_scale),
             "norm_2": norm(num_layers),
             "up": dense(width, 4 * width),
-            "down": dense(4 * width, width, added),
+            "down": dense(4 * width, width, residual_scale),
         },
         "norm": norm(),
     }
     if model.positions == "learned":
         params["positions"] = normal(next(keys), (model.length, width))
     if not model.tied:
-        params["output"] = normal(next(keys), (model.num_tokens, width))
+        params["output"] = normal(next(keys), (model.num_values, width))
     return params
 
 
 def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
-    """Return logits (B, T, V) of tokens (B, T), each from those before it."""
+    """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
     positions = jnp.arange(x.shape[1])
     start = jnp.broadcast_to(params["start"], (len(x), 1, model.features))
     h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
-    h = _placed(model, params, h, positions)
+    h = _add_positions(model, params, h, positions)
 
-    def layer(h: Array, own: tuple[PyTree, Array | None]) -> tuple[Array, None]:
-        return _layer(model, own[0], h, positions, causal_attention, own[1]), None
+    def layer(h: Array, inputs: tuple[PyTree, Array | None]) -> tuple[Array, None]:
+        layer_params, layer_key = inputs
+        return _layer(model, layer_params, h, positions, causal_attention, layer_key), None
 
     keys = None
     if key is not None and model.dropout > 0:
-        first, others = jax.random.split(key)
-        h, keys = _dropped(model, h, first), jax.random.split(others, model.num_layers)
-    layer_or_again = jax.checkpoint(layer) if model.remat else layer
-    h, _ = jax.lax.scan(layer_or_again, h, (params["layers"], keys), unroll=min(model.unroll, model.num_layers))
+        embedding_key, layers_key = jax.random.split(key)
+        h, keys = _dropout(model, h, embedding_key), jax.random.split(layers_key, model.num_layers)
+    layer = jax.checkpoint(layer) if model.remat else layer
+    h, _ = jax.lax.scan(layer, h, (params["layers"], keys), unroll=min(model.unroll, model.num_layers))
     return _logits(model, params, h)
 
 
-def _placed(model: GPT, params: PyTree, h: Array, positions: Array) -> Array:
+def _add_positions(model: GPT, params: PyTree, h: Array, positions: Array) -> Array:
     """Add p_t to embeddings (B, n, features) at positions (n,)."""
     if model.positions == "learned":
         h = h + params["positions"][positions][None]
@@ -330,18 +329,18 @@ def _layer(
     attention: Callable[[Array, Array, Array], Array],
     key: Array | None = None,
 ) -> Array:
-    """Equation 2 for h (B, n, features); ``attention`` knows which keys there are."""
-    first, second = (None, None) if key is None else jax.random.split(key)
+    """Apply a layer of equation 2 to h (B, n, features); ``attention`` maps q, k and v to outputs."""
+    attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
     heads = (*h.shape[:2], model.num_heads, -1)
     q, k, v = (a.reshape(heads) for a in jnp.split(linear(params["qkv"], _norm(params["norm_1"], h)), 3, axis=-1))
     if model.qk_norm:
         q, k = _unit(q), _unit(k)
     if model.positions == "rotary":
-        q, k = _turned(q, positions), _turned(k, positions)
+        q, k = _rotate(q, positions), _rotate(k, positions)
     attended = linear(params["attention"], attention(q, k, v).reshape(h.shape))
-    h = h + _dropped(model, attended, first)
+    h = h + _dropout(model, attended, attention_key)
     hidden = linear(params["down"], model.activation(linear(params["up"], _norm(params["norm_2"], h))))
-    return h + _dropped(model, hidden, second)
+    return h + _dropout(model, hidden, mlp_key)
 
 
 def _logits(model: GPT, params: PyTree, h: Array) -> Array:
@@ -350,7 +349,7 @@ def _logits(model: GPT, params: PyTree, h: Array) -> Array:
 
 
 def _norm(params: PyTree, h: Array) -> Array:
-    """Layer normalization, in float32 at least."""
+    """Apply layer normalization, at least in float32."""
     wide = at_least_float32(h)
     wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
     wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-5)
@@ -359,23 +358,23 @@ def _norm(params: PyTree, h: Array) -> Array:
 
 
 def _unit(a: Array) -> Array:
-    """Normalize (..., D) to a mean square of one."""
+    """Normalize (..., D) to a mean square of 1."""
     wide = at_least_float32(a)
     return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-5)).astype(a.dtype)
 
 
-def _turned(a: Array, positions: Array) -> Array:
-    """Turn pairs of channels of (B, n, num_heads, D) by angles that grow with the position (n,)."""
+def _rotate(a: Array, positions: Array) -> Array:
+    """Rotate pairs of channels of (B, n, num_heads, D) by angles that grow with the positions (n,)."""
     half = a.shape[-1] // 2
-    speeds = ROTARY_BASE ** (-jnp.arange(half) / half)
-    angles = (positions[:, None] * speeds[None])[None, :, None]
+    frequencies = ROTARY_BASE ** (-jnp.arange(half) / half)
+    angles = (positions[:, None] * frequencies[None])[None, :, None]
     cos, sin = jnp.cos(angles).astype(a.dtype), jnp.sin(angles).astype(a.dtype)
     x, y = jnp.split(a, 2, axis=-1)
     return jnp.concatenate([x * cos - y * sin, x * sin + y * cos], axis=-1)
 
 
-def _dropped(model: GPT, h: Array, key: Array | None) -> Array:
+def _dropout(model: GPT, h: Array, key: Array | None) -> Array:
     if key is None or not model.dropout:
         return h
-    kept = jax.random.bernoulli(key, 1 - model.dropout, h.shape)
-    return jnp.where(kept, h / (1 - model.dropout), jnp.zeros_like(h))
+    mask = jax.random.bernoulli(key, 1 - model.dropout, h.shape)
+    return jnp.where(mask, h / (1 - model.dropout), jnp.zeros_like(h))

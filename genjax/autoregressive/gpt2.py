@@ -1,7 +1,8 @@
-"""Weights of GPT-2, as local safetensors files with the names of Hugging Face's.
+"""Weights of GPT-2 in local safetensors files, under Hugging Face's names.
 
-GPT-2 is a ``GPT`` with learned positions, tied embeddings and the tanh form of GELU. It has no start of its own: where
-a text begins it is given the token that ends texts, the last of its vocabulary, whose embedding is our start.
+GPT-2 is a ``GPT`` with learned positions, tied embeddings and the tanh approximation of GELU. It has no start
+embedding: at the beginning of a text its input is the token that ends texts, the last of its vocabulary, whose
+embedding becomes ``start`` here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from genjax.autoregressive.gpt import GPT
 from genjax.core import PyTree, Variables
 
-# Their names of the parts of a layer, h.0. …, and ours.
+# Names of the parts of a layer, h.0. …, there and here.
 _LAYER = {
     "ln_1": "norm_1",
     "attn.c_attn": "qkv",
@@ -27,49 +28,49 @@ _LAYER = {
 
 
 def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, Variables]:
-    """Read weights.
+    """Load GPT-2's weights.
 
     Args:
-      path: a safetensors file.
-      num_heads: which weights do not tell; None for heads of 64 channels, which all published GPT-2 have.
+      path: path of a safetensors file.
+      num_heads: number of heads, which the weights do not determine; None for heads of 64 channels, as in all published
+        versions of GPT-2.
 
     Returns:
-      The model, which ends texts with the last token of its vocabulary, and its variables.
+      The model, whose stop token is the last token of its vocabulary, and its variables.
 
     Raises:
-      FileNotFoundError: where there is no such file.
-      ValueError: where it holds other weights.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it does not hold the weights of a GPT-2.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; check the path")
+        raise FileNotFoundError(f"there is no file {path}; check the path")
     try:
         weights = {name.removeprefix("transformer."): value for name, value in load_file(path).items()}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file ({error}); convert it") from None
+        raise ValueError(f"{path} is not a safetensors file ({error}); convert it") from None
     num_layers = 1 + max((int(name.split(".")[1]) for name in weights if name.startswith("h.")), default=-1)
-    needed = _names(num_layers)
-    missing = next((name for name in needed if name not in weights), None)
+    missing = next((name for name in _names(num_layers) if name not in weights), None)
     if missing is not None or num_layers == 0:
-        raise ValueError(f"{path} has no weights {missing or 'h.0'}, so it is no GPT-2; it has {sorted(weights)[:3]} …")
-    num_tokens, features = weights["wte.weight"].shape
+        raise ValueError(f"{path} has no {missing or 'h.0'}, so it is not a GPT-2; it has {sorted(weights)[:3]} …")
+    num_values, features = weights["wte.weight"].shape
     model = GPT(
-        num_tokens=num_tokens,
+        num_values=num_values,
         length=len(weights["wpe.weight"]),
         num_layers=num_layers,
         num_heads=features // 64 if num_heads is None else num_heads,
         features=features,
-        stop_token=num_tokens - 1,
+        stop_token=num_values - 1,
     )
 
     def part(name: str, kind: str) -> PyTree:
         return {kind: jnp.asarray(weights[f"{name}.weight"]), "bias": jnp.asarray(weights[f"{name}.bias"])}
 
     layers = [
-        {ours: part(f"h.{i}.{theirs}", _kind(ours)) for theirs, ours in _LAYER.items()} for i in range(num_layers)
+        {name: part(f"h.{i}.{gpt2_name}", _kind(name)) for gpt2_name, name in _LAYER.items()} for i in range(num_layers)
     ]
     net = {
         "embedding": jnp.asarray(weights["wte.weight"]),
@@ -82,25 +83,26 @@ def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, V
 
 
 def save_gpt2(path: str | Path, model: GPT, variables: Variables) -> None:
-    """Write weights under GPT-2's names.
+    """Save weights under GPT-2's names.
 
-    What GPT-2 has not is left out: a start that is not the embedding of the last token.
+    The start embedding is not saved, because GPT-2 uses the embedding of its last token.
 
     Raises:
-      ValueError: where the model is no GPT-2.
+      ValueError: if the model has another architecture than GPT-2.
     """
     from safetensors.numpy import save_file
 
     if model.positions != "learned" or not model.tied or not model.use_bias or model.qk_norm:
         raise ValueError(
-            f"{model} is no GPT-2, which has positions='learned', tied=True, use_bias=True and qk_norm=False"
+            f"{model} is not a GPT-2, which has positions='learned', tied=True, use_bias=True and qk_norm=False"
         )
     net = variables.params["net"]
     weights = {"wte.weight": net["embedding"], "wpe.weight": net["positions"]}
     parts = {"ln_f": net["norm"]}
     for i in range(model.num_layers):
         parts |= {
-            f"h.{i}.{theirs}": jax.tree.map(lambda a, i=i: a[i], net["layers"][ours]) for theirs, ours in _LAYER.items()
+            f"h.{i}.{gpt2_name}": jax.tree.map(lambda a, i=i: a[i], net["layers"][name])
+            for gpt2_name, name in _LAYER.items()
         }
     for name, part in parts.items():
         weights |= {f"{name}.weight": part["scale" if "scale" in part else "kernel"], f"{name}.bias": part["bias"]}

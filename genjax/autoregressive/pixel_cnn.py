@@ -1,6 +1,6 @@
-"""PixelCNN: residual layers of convolutions that are masked to the pixels before.
+"""PixelCNN: residual layers of masked convolutions, which see only earlier pixels.
 
-A convolution of kind A sees neither its own pixel nor those after it, one of kind B its own pixel as well:
+A convolution with mask A sees the pixels before its own; with mask B it also sees its own pixel:
 
     (A_r ∗ x)_ij      rows i − r … i − 1, columns j − r … j + r;  row i, columns j − r … j − 1,                   (1)
     (B_r ∗ h)_ij      rows i − r … i − 1, columns j − r … j + r;  row i, columns j − r … j.
@@ -9,11 +9,11 @@ From pixels x,
 
     h_0 = A_r ∗ x,     h_l = h_{l−1} + W_l ρ(B_1 ∗ ρ(V_l ρ(h_{l−1}))),     ρ(a) = max(a, 0),                      (2)
 
-and logits from h_L by two layers of 1 × 1. Going up a row a layer reaches one column to the right at most, so that
-pixels above, far to the right, are never seen: the blind spot, which the gated PixelCNN has not.
+and two 1 × 1 layers map h_L to logits. For each row up, a layer reaches at most one column further to the right, so
+pixels above and far to the right are never seen. The gated PixelCNN has no such blind spot.
 
-An image is drawn row by row: what a row sees of the rows above it is one convolution of each layer, and a pixel costs
-the second parts of equation 1 alone.
+Images are drawn row by row: each layer convolves the rows above once per row, and a pixel costs only the second parts
+of equation 1.
 
 Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu, 2016, arXiv:1601.06759.
 """
@@ -29,14 +29,14 @@ import jax.numpy as jnp
 from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
-from genjax.nets import CausalCache, CausalConv, linear
+from genjax.nets import CausalConv, CausalConvCache, linear
 from genjax.ops import Categorical, check_at_least, check_dropout
 
 
 def pixel_cnn(
     *,
     shape: tuple[int, ...],
-    levels: int = 2,
+    num_values: int = 2,
     num_layers: int = 7,
     features: int = 32,
     reach: int = 3,
@@ -45,18 +45,18 @@ def pixel_cnn(
     embedding_dim: int | None = None,
     dtype: Any = None,
 ) -> CausalModel:
-    """Return a PixelCNN.
+    """Return a PixelCNN (Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu 2016, arXiv:1601.06759).
 
     Args:
-      shape: (H, W, 1), or (H, W) of grids of codes.
-      levels: number of values of a pixel.
-      num_layers: residual ones.
-      features: channels of the convolutions of kind B; there are twice as many between layers.
+      shape: shape of an image, (H, W, 1), or of a grid of codes, (H, W).
+      num_values: number of values of a pixel.
+      num_layers: number of residual layers.
+      features: number of channels of the convolutions with mask B; layers are connected by twice as many.
       reach: r of the first convolution.
-      dropout: share of the channels inside a layer that training leaves out, in [0, 1).
+      dropout: share of a layer's inner channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: what the network computes in.
+      dtype: dtype of the computation.
 
     >>> model = pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
@@ -68,23 +68,23 @@ def pixel_cnn(
     check_dropout(dropout)
     return CausalModel(
         shape=shape,
-        net=PixelNet(levels, num_layers, features, reach, dropout, dtype),
-        distribution=Categorical(levels),
+        net=PixelCNNNet(num_values, num_layers, features, reach, dropout, dtype),
+        distribution=Categorical(num_values),
         num_classes=num_classes,
         embedding_dim=embedding_dim,
     )
 
 
-class PixelNet(nn.Module):
-    """The network: equations 1 and 2; see ``CausalNet``.
+class PixelCNNNet(nn.Module):
+    """The network of PixelCNN, equations 1 and 2; see ``CausalNet``.
 
     Attributes:
-      num_outputs: L.
-      num_layers: residual ones.
-      features: channels of the convolutions of kind B.
+      num_outputs: number of values of a pixel, L.
+      num_layers: number of residual layers.
+      features: number of channels of the convolutions with mask B.
       reach: r of the first convolution.
-      dropout: share of the channels inside a layer that training leaves out.
-      dtype: what the layers compute in; None follows the input.
+      dropout: share of a layer's inner channels that training drops.
+      dtype: dtype of the computation; None follows the input.
     """
 
     num_axes: ClassVar[int] = 2
@@ -99,7 +99,7 @@ class PixelNet(nn.Module):
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
         width, dtype = self.features, self.dtype
-        h = CausalConv(2 * width, self.reach, sees_itself=False, dtype=dtype, name="first")(x)
+        h = CausalConv(2 * width, self.reach, include_center=False, dtype=dtype, name="first")(x)
         for i in range(self.num_layers):
             inner = nn.relu(nn.Dense(width, dtype=dtype, name=f"in_{i}")(nn.relu(h)))
             inner = CausalConv(width, 1, dtype=dtype, name=f"conv_{i}")(inner)
@@ -112,15 +112,15 @@ class PixelNet(nn.Module):
         return nn.Dense(self.num_outputs, dtype=dtype, name="logits")(hidden)
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+        self, params: PyTree, batch_size: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, layers = size[1], range(self.num_layers)
         label = [linear(params[f"condition_{i}"], condition) if condition is not None else 0.0 for i in layers]
         empty = _Cache(
             index=jnp.int32(0),
-            first=CausalCache.start(params["first"], num_rows, width),
-            convs=[CausalCache.start(params[f"conv_{i}"], num_rows, width) for i in layers],
+            first=CausalConvCache.start(params["first"], batch_size, width),
+            convs=[CausalConvCache.start(params[f"conv_{i}"], batch_size, width) for i in layers],
         )
 
         def next_row(cache: _Cache) -> _Cache:
@@ -131,7 +131,7 @@ class PixelNet(nn.Module):
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
             column = cache.index % width
-            last = jnp.where(cache.index > 0, pixel, 0.0)  # there is no pixel before the first
+            last = jnp.where(cache.index > 0, pixel, 0.0)  # no pixel precedes the first
             cache = cache._replace(first=cache.first.put(last, (cache.index - 1) % width))
             cache = jax.lax.cond(column == 0, next_row, lambda same: same, cache)
             h, convs = cache.first.outputs(params["first"], column), []
@@ -147,6 +147,8 @@ class PixelNet(nn.Module):
 
 
 class _Cache(NamedTuple):
+    """A half-drawn image: number of the next pixel, and caches of the first and the other convolutions."""
+
     index: Array
-    first: CausalCache
-    convs: list[CausalCache]
+    first: CausalConvCache
+    convs: list[CausalConvCache]

@@ -1,26 +1,33 @@
-"""PixelCNN++: two streams of gated residual layers at several resolutions, and a mixture of discretized logistics.
+"""PixelCNN++: two streams of gated residual blocks at several resolutions, and a mixture of discretized logistics.
 
-One stream u sees the rows above a pixel, the other one v the pixels to its left as well, and u. With convolutions D of
-rows i − 1 … i, columns j − 1 … j + 1, and R of rows i − 1 … i, columns j − 1 … j, and a, b the halves of channels,
+Stream u sees the rows above a pixel; stream v also sees the pixels to its left, and u. With convolutions D of rows
+i − 1 … i, columns j − 1 … j + 1, and R of rows i − 1 … i, columns j − 1 … j, and a, b the two halves of the channels,
 
     u⁰ = D ∗ x↓,                    v⁰ = D′ ∗ x↓ + R′ ∗ x→,                                                       (1)
-    block(h, s): h + a σ(b),        (a, b) = K₂ ∗ φ(K₁ ∗ φ(h) + S φ(s)) + c,       φ(h) = (elu(h), elu(−h)),      (2)
+    block(h, s): h + a σ(b),        (a, b) = K₂ ∗ φ(K₁ ∗ φ(h) + Σ S φ(s)) + c,     φ(h) = (elu(h), elu(−h)),      (2)
 
-where x↓ is x moved down by a row, x→ right by a column, c linear in the label, and K is D in the stream u, R in v. Each
-resolution k is a walk of N blocks, then of the resolution k + 1 on half as many rows and columns, then of blocks back,
-which s joins to those on the way in from the last to the first, and in v to the block of u in the same place as well.
-The outputs of v are the parameters of ``ops.LogisticMixture``.
+where x↓ is x shifted down by a row, x→ is x shifted right by a column, c is linear in the label, and K is D in u and R
+in v. Resolution k has N blocks, then the coarser resolution k + 1 on half as many rows and columns, then blocks back:
 
-At resolution k a row of u stands for 2^k rows of pixels and is computed once for them, an entry of v once for 2^k × 2^k
-pixels; each convolution keeps the two rows that it sees.
+    u ─▸ block ─▸ … ─▸ block ─▸ down ─▸ resolution k + 1 ─▸ up ─▸ block ─▸ … ─▸ block ─▸
+           │             │                                          │             │        links: u to v
+           ▾             ▾                                          ▾             ▾
+    v ─▸ block ─▸ … ─▸ block ─▸ down ─▸ resolution k + 1 ─▸ up ─▸ block ─▸ … ─▸ block ─▸ outputs
+           └─────────────┴──────────── skips, last to first ────────┴─────────────┘
 
-Tim Salimans, Andrej Karpathy, Xi Chen and Diederik Kingma, 2017, arXiv:1701.05517. Resolutions are joined upwards by
-linear maps of one entry to 2 × 2, and weights are not normalized; in both it differs from the paper.
+The inputs s of equation 2 are the skip, which each stream has on the way back, and in v the link, which is the output
+of the same block of u. The outputs of v are the parameters of ``ops.LogisticMixture``.
+
+When an image is drawn, u steps once a row and v once a pixel. At resolution k a row of u covers 2^k rows of pixels, and
+an entry of v covers 2^k × 2^k pixels; each is computed once. Every convolution keeps the two rows that it sees.
+
+Tim Salimans, Andrej Karpathy, Xi Chen and Diederik Kingma, 2017, arXiv:1701.05517. Two things differ from the paper:
+upsampling is a linear map from one entry to 2 × 2, and weights are not normalized.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -34,13 +41,13 @@ from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.ops import LogisticMixture, check_at_least, check_dropout
 
-ZERO = np.int32(0)  # an index beside others of 32 bits, also where JAX has 64
+ZERO = np.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
 
 
 def pixel_cnn_pp(
     *,
     shape: tuple[int, ...],
-    levels: int = 256,
+    num_values: int = 256,
     num_components: int = 10,
     num_resolutions: int = 3,
     num_blocks: int = 5,
@@ -49,18 +56,18 @@ def pixel_cnn_pp(
     num_classes: int | None = None,
     dtype: Any = None,
 ) -> CausalModel:
-    """Return a PixelCNN++.
+    """Return a PixelCNN++ (Tim Salimans et al. 2017, arXiv:1701.05517).
 
     Args:
-      shape: (H, W, C); each resolution but the last halves H and W.
-      levels: number of values of a channel.
-      num_components: of the mixture.
-      num_resolutions: full, half, a quarter, ….
-      num_blocks: N, on the way in, and back.
-      features: channels of the streams.
-      dropout: share of the channels inside a block that training leaves out, in [0, 1).
+      shape: shape of an image, (H, W, C); each resolution but the last halves H and W.
+      num_values: number of values of a channel.
+      num_components: number of components of the mixture.
+      num_resolutions: number of resolutions: full, half, a quarter, ….
+      num_blocks: number of blocks on the way in at each resolution, N.
+      features: number of channels of both streams.
+      dropout: share of a block's channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
-      dtype: what the network computes in.
+      dtype: dtype of the computation.
 
     >>> model = pixel_cnn_pp(shape=(4, 4, 3), num_resolutions=2, num_blocks=1, features=4, num_components=2)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 3), jnp.int32)})
@@ -73,10 +80,10 @@ def pixel_cnn_pp(
     divisor = 2 ** (num_resolutions - 1)
     if any(side % divisor for side in shape[:2]):
         raise ValueError(
-            f"shape is {shape}, but num_resolutions={num_resolutions} needs height and width that are divisible by "
-            f"{divisor}; pad the images, or give fewer resolutions"
+            f"shape is {shape}, but num_resolutions={num_resolutions} needs height and width divisible by {divisor}; "
+            "pad the images, or use fewer resolutions"
         )
-    distribution = LogisticMixture(levels, num_components)
+    distribution = LogisticMixture(num_values, num_components)
     net = PixelCNNPPNet(
         num_outputs=distribution.num_outputs(shape[2] if len(shape) == 3 else 1),
         num_resolutions=num_resolutions,
@@ -89,15 +96,15 @@ def pixel_cnn_pp(
 
 
 class PixelCNNPPNet(nn.Module):
-    """The network: equations 1 and 2; see ``CausalNet``.
+    """The network of PixelCNN++, equations 1 and 2; see ``CausalNet``.
 
     Attributes:
-      num_outputs: parameters of the distribution of a pixel.
-      num_resolutions: full, half, a quarter, ….
-      num_blocks: N.
-      features: channels of the streams.
-      dropout: share of the channels left out in training.
-      dtype: what the layers compute in; None follows the input.
+      num_outputs: number of parameters of the distribution of a pixel, P.
+      num_resolutions: number of resolutions: full, half, a quarter, ….
+      num_blocks: number of blocks on the way in at each resolution, N.
+      features: number of channels of both streams, F.
+      dropout: share of a block's channels that training drops.
+      dtype: dtype of the computation; None follows the input.
     """
 
     num_axes: ClassVar[int] = 2
@@ -114,74 +121,277 @@ class PixelCNNPPNet(nn.Module):
         x = _inputs(x)
         down = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
         right = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
-        u = _Images(self, "u", condition, train)
-        v = _Images(self, "v", condition, train, u.made)
-        _walk(u, u.conv("first", down, self.features))
-        h = _walk(v, u.conv("above", down, self.features) + v.conv("first", right, self.features))
-        return nn.Dense(self.num_outputs, dtype=self.dtype, name="outputs")(nn.elu(h))
+        links: dict[str, Array] = {}
+
+        def block(stream: str, name: str, h: Array, skip: Array | None = None) -> Array:
+            link = None if stream == "u" else links[name]
+            h = self._block(f"{stream}_{name}", h, skip, link, condition, train)
+            if stream == "u":
+                links[name] = h
+            return h
+
+        def resolution(stream: str, h: Array, k: int) -> Array:
+            skips = [h]
+            for n in range(self.num_blocks):
+                h = block(stream, f"in_{k}_{n}", h)
+                skips.append(h)
+            if k < self.num_resolutions - 1:
+                h = self._conv(f"{stream}_down_{k}", h, self.features, stride=2)
+                h = self._upsample(f"{stream}_up_{k}", resolution(stream, h, k + 1))
+            else:
+                skips.pop()  # the last one is h itself
+            for n, skip in enumerate(reversed(skips)):
+                h = block(stream, f"back_{k}_{n}", h, skip)
+            return h
+
+        resolution("u", self._conv("u_first", down, self.features), 0)
+        v = self._conv("u_above", down, self.features) + self._conv("v_first", right, self.features)  # equation 1
+        v = resolution("v", v, 0)
+        return nn.Dense(self.num_outputs, dtype=self.dtype, name="outputs")(nn.elu(v))
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+        self, params: PyTree, batch_size: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, channels = size[1], params["u_first"]["kernel"].shape[2]
-        of_u, of_v = ({name[2:]: layer for name, layer in params.items() if name[:2] == s} for s in ("u_", "v_"))
+        decoder = _Decoder(self, params, condition)
+        empty = _Cache(
+            index=jnp.int32(0),
+            pixels=jnp.zeros((batch_size, 2, width, channels), jnp.float32),
+            above=jnp.zeros((batch_size, width, self.features), jnp.float32),
+            left=jnp.zeros((batch_size, 2, 1 + width, channels), jnp.float32),
+            u=decoder.empty("u", batch_size, width),
+            v=decoder.empty("v", batch_size, width),
+        )
 
         def next_row(cache: _Cache, row: Array) -> _Cache:
-            u = _Row(self, of_u, condition, (row,), dict(cache.u))
-            above = u.conv("above", cache.line, self.features)
-            _walk(u, u.conv("first", cache.line, self.features))
-            return cache._replace(u=u.cache, above=above)
-
-        def next_pixel(cache: _Cache, x: Array, row: Array, column: Array) -> tuple[Array, _Cache]:
-            v = _Pixel(self, of_v, condition, (row, column), dict(cache.v), cache.u)
-            left = v.conv("first", jnp.where(column > 0, x, 0.0), self.features)
-            h = _walk(v, jax.lax.dynamic_index_in_dim(cache.above, column, 1, keepdims=False) + left)
-            return linear(params["outputs"], nn.elu(h)), cache._replace(index=cache.index + 1, v=v.cache)
+            _, u = decoder.step_row(cache.u, _row_conv(params["u_first"], cache.pixels), row)
+            above = _row_conv(params["u_above"], cache.pixels)
+            return cache._replace(pixels=_push_row(cache.pixels, cache.pixels[:, 1]), above=above, u=u)
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
-            row, column = cache.index // width, cache.index % width
-            x = jnp.where(cache.index > 0, _inputs(pixel), 0.0)  # there is no pixel before the first
-            line = jax.lax.dynamic_update_slice_in_dim(cache.line, x[:, None], (cache.index - 1) % width, axis=1)
-            cache = jax.lax.cond(column == 0, next_row, lambda same, _: same, cache._replace(line=line), row)
-            return next_pixel(cache, x, row, column)
+            index, row, column = cache.index, cache.index // width, cache.index % width
+            x = jnp.where(index > 0, _inputs(pixel), 0.0)  # no pixel precedes the first
+            at = (ZERO, ZERO + 1, (index - 1) % width, ZERO)
+            cache = cache._replace(pixels=jax.lax.dynamic_update_slice(cache.pixels, x[:, None, None], at))
+            cache = jax.lax.cond(column == 0, next_row, lambda same, _: same, cache, row)
+            left = _push_entry(cache.left, jnp.where(column > 0, x, 0.0), row, column)
+            above = jax.lax.dynamic_index_in_dim(cache.above, column, 1, keepdims=False)
+            h, v = decoder.step_entry(
+                cache.v, cache.u, above + _entry_conv(params["v_first"], left, row, column), row, column
+            )
+            return linear(params["outputs"], nn.elu(h)), cache._replace(index=index + 1, left=left, v=v)
 
-        def first(index: Array) -> _Cache:
-            """The cache as the first pixel leaves it, which begins as nothing."""
-            line = jnp.zeros((num_rows, width, channels), jnp.float32)
-            cache = next_row(_Cache(index, line, line, {}, {}), index)
-            return next_pixel(cache, line[:, 0], index, index)[1]
+        return empty, step
 
-        shapes = jax.eval_shape(first, jnp.int32(0))
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes), step
+    def _conv(self, name: str, x: Array, features: int, *, scale: float = 1.0, stride: int = 1) -> Array:
+        """D in stream u, R in stream v; ``scale`` multiplies the initial weights."""
+        columns = 3 if name.startswith("u_") else 2
+        settings = {"padding": ((1, 0), (1, columns - 2)), "kernel_init": scaled_init(scale), "dtype": self.dtype}
+        return Conv(features, (2, columns), stride, **settings, name=name)(x)
+
+    def _block(
+        self, name: str, h: Array, skip: Array | None, link: Array | None, condition: Array | None, train: bool
+    ) -> Array:
+        """Equation 2."""
+        hidden = self._conv(f"{name}_conv_1", _phi(h), self.features)
+        for kind, other in (("skip", skip), ("link", link)):
+            if other is not None:
+                hidden = hidden + nn.Dense(self.features, dtype=self.dtype, name=f"{name}_{kind}")(_phi(other))
+        hidden = nn.Dropout(self.dropout, deterministic=not train, name=f"{name}_dropout")(_phi(hidden))
+        both = self._conv(f"{name}_conv_2", hidden, 2 * self.features, scale=0.1)
+        if condition is not None:
+            label = nn.Dense(2 * self.features, use_bias=False, dtype=self.dtype, name=f"{name}_label")
+            both = both + label(condition)[:, None, None]
+        return h + _gated(both)
+
+    def _upsample(self, name: str, h: Array) -> Array:
+        """Map (B, H, W, F) to (B, 2 H, 2 W, F)."""
+        batch_size, height, width, features = h.shape
+        h = nn.Dense(4 * features, dtype=self.dtype, name=name)(h).reshape(batch_size, height, width, 2, 2, features)
+        return h.swapaxes(2, 3).reshape(batch_size, 2 * height, 2 * width, features)
 
 
-def _walk(stream: _Images | _Steps, h: Array) -> Array:
-    """One resolution: blocks on the way in, what is below, and blocks on the way back."""
-    kept = [h]
-    for n in range(stream.net.num_blocks):
-        h = _block(stream, f"in_{stream.level}_{n}", h, None)
-        kept.append(h)
-    if stream.level == stream.net.num_resolutions - 1:
-        kept.pop()  # it is h
-    else:
-        h = stream.below(h)
-    for n, skip in enumerate(reversed(kept)):
-        h = _block(stream, f"back_{stream.level}_{n}", h, skip)
-    return h
+class _StreamCache(NamedTuple):
+    """One stream of a half-drawn image at one resolution, of W columns.
+
+    Attributes:
+      inputs: the last two rows of the inputs of each convolution, (B, 2, W, C) in u. In v (B, 2, 1 + W, C): row i is at
+        i mod 2, and the first column is zero.
+      blocks: outputs of each block of u in the current row, (B, W, F), which v links to; empty in v.
+      coarse: outputs of the coarser resolution in the current row, for 2 × 2 entries each, (B, W / 2, 2, 2, F); None at
+        the coarsest resolution.
+    """
+
+    inputs: dict[str, Array]
+    blocks: dict[str, Array]
+    coarse: Array | None
 
 
-def _block(stream: _Images | _Steps, name: str, h: Array, skip: Array | None) -> Array:
-    """Equation 2."""
-    features = stream.net.features
-    hidden = stream.conv(f"{name}_conv_1", _phi(h), features)
-    for kind, other in (("skip", skip), ("link", stream.link(name))):
-        if other is not None:
-            hidden = hidden + stream.dense(f"{name}_{kind}", _phi(other), features)
-    hidden = stream.dropout(f"{name}_dropout", _phi(hidden))
-    both = stream.conv(f"{name}_conv_2", hidden, 2 * features, scale=0.1)
-    a, b = jnp.split(both + stream.label(f"{name}_label", 2 * features), 2, axis=-1)
-    return stream.keep(name, h + a * nn.sigmoid(b))
+_Caches = tuple[_StreamCache, ...]  # from the finest resolution to the coarsest
+
+
+class _Cache(NamedTuple):
+    """A half-drawn image.
+
+    Attributes:
+      index: number of the next pixel.
+      pixels: inputs of the row above and of the current one, (B, 2, W, C + 1).
+      above: D′ ∗ x↓ of equation 1 in the current row, (B, W, F).
+      left: the last two rows of x→, as in ``_StreamCache.inputs``.
+      u: caches of stream u.
+      v: caches of stream v.
+    """
+
+    index: Array
+    pixels: Array
+    above: Array
+    left: Array
+    u: _Caches
+    v: _Caches
+
+
+class _Decoder:
+    """Steps of both streams, with the same layers as ``PixelCNNPPNet``."""
+
+    def __init__(self, net: PixelCNNPPNet, params: PyTree, condition: Array | None) -> None:
+        self.net, self.params = net, params
+        labels = [name for name in params if name.endswith("_label")]
+        self.labels = {} if condition is None else {name: linear(params[name], condition) for name in labels}
+
+    def empty(self, stream: str, batch_size: int, width: int) -> _Caches:
+        """Return the caches of a stream before the first step."""
+        return tuple(self._empty(stream, k, batch_size, width // 2**k) for k in range(self.net.num_resolutions))
+
+    def step_row(self, caches: _Caches, h: Array, row: Array) -> tuple[Array, _Caches]:
+        """Step u to a row, at the resolution of the first cache and all coarser ones: map (B, W, F) to (B, W, F)."""
+        k, cache, coarser = self.net.num_resolutions - len(caches), caches[0], caches[1:]
+        inputs, blocks, coarse = dict(cache.inputs), {}, None
+
+        def conv(name: str, x: Array) -> Array:
+            inputs[name] = _push_row(inputs[name], x)
+            return _row_conv(self.params[name], inputs[name])
+
+        def block(name: str, h: Array, skip: Array | None = None) -> Array:
+            blocks[name] = self._block(f"u_{name}", conv, h, {"skip": skip})
+            return blocks[name]
+
+        def coarser_row() -> tuple[Array, _Caches]:
+            h = _row_conv(self.params[f"u_down_{k}"], inputs[f"u_down_{k}"], stride=2)
+            h, caches = self.step_row(coarser, h, row // 2)
+            return linear(self.params[f"u_up_{k}"], h).reshape(*h.shape[:2], 2, 2, -1), caches
+
+        skips = [h]
+        for n in range(self.net.num_blocks):
+            h = block(f"in_{k}_{n}", h)
+            skips.append(h)
+        if coarser:
+            inputs[f"u_down_{k}"] = _push_row(inputs[f"u_down_{k}"], h)
+            coarse, coarser = jax.lax.cond(row % 2 == 0, coarser_row, lambda: (cache.coarse, coarser))
+            h = jax.lax.dynamic_index_in_dim(coarse, row % 2, axis=2, keepdims=False).reshape(h.shape)
+        else:
+            skips.pop()
+        for n, skip in enumerate(reversed(skips)):
+            h = block(f"back_{k}_{n}", h, skip)
+        return h, (_StreamCache(inputs, blocks, coarse), *coarser)
+
+    def step_entry(self, caches: _Caches, u: _Caches, h: Array, row: Array, column: Array) -> tuple[Array, _Caches]:
+        """Step v to an entry, at the resolution of the first cache and all coarser ones: map (B, F) to (B, F)."""
+        k, cache, coarser = self.net.num_resolutions - len(caches), caches[0], caches[1:]
+        inputs, coarse = dict(cache.inputs), None
+
+        def conv(name: str, x: Array) -> Array:
+            inputs[name] = _push_entry(inputs[name], x, row, column)
+            return _entry_conv(self.params[name], inputs[name], row, column)
+
+        def block(name: str, h: Array, skip: Array | None = None) -> Array:
+            link = jax.lax.dynamic_index_in_dim(u[0].blocks[name], column, axis=1, keepdims=False)
+            return self._block(f"v_{name}", conv, h, {"skip": skip, "link": link})
+
+        def coarser_entry() -> tuple[Array, _Caches]:
+            h = _entry_conv(self.params[f"v_down_{k}"], inputs[f"v_down_{k}"], row, column)
+            h, caches = self.step_entry(coarser, u[1:], h, row // 2, column // 2)
+            h = linear(self.params[f"v_up_{k}"], h).reshape(len(h), 1, 2, 2, -1)
+            assert cache.coarse is not None
+            return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
+
+        skips = [h]
+        for n in range(self.net.num_blocks):
+            h = block(f"in_{k}_{n}", h)
+            skips.append(h)
+        if coarser:
+            inputs[f"v_down_{k}"] = _push_entry(inputs[f"v_down_{k}"], h, row, column)
+            even = (row % 2 == 0) & (column % 2 == 0)
+            coarse, coarser = jax.lax.cond(even, coarser_entry, lambda: (cache.coarse, coarser))
+            at = (ZERO, column // 2, row % 2, column % 2, ZERO)
+            h = jax.lax.dynamic_slice(coarse, at, (len(h), 1, 1, 1, h.shape[1])).reshape(h.shape)
+        else:
+            skips.pop()
+        for n, skip in enumerate(reversed(skips)):
+            h = block(f"back_{k}_{n}", h, skip)
+        return h, (_StreamCache(inputs, {}, coarse), *coarser)
+
+    def _block(self, name: str, conv: Callable[[str, Array], Array], h: Array, others: dict[str, Any]) -> Array:
+        """Equation 2, where ``conv`` applies a convolution and remembers its inputs."""
+        hidden = conv(f"{name}_conv_1", _phi(h))
+        for kind, other in others.items():
+            if other is not None:
+                hidden = hidden + linear(self.params[f"{name}_{kind}"], _phi(other))
+        both = conv(f"{name}_conv_2", _phi(hidden))
+        label = self.labels.get(f"{name}_label")
+        if label is not None:
+            both = both + label.reshape(len(label), *[1] * (both.ndim - 2), -1)
+        return h + _gated(both)
+
+    def _empty(self, stream: str, k: int, batch_size: int, width: int) -> _StreamCache:
+        net, coarsest = self.net, k == self.net.num_resolutions - 1
+        num_back = net.num_blocks + (0 if coarsest else 1)
+        blocks = [f"in_{k}_{n}" for n in range(net.num_blocks)] + [f"back_{k}_{n}" for n in range(num_back)]
+        convs = [f"{stream}_{name}_conv_{i}" for name in blocks for i in (1, 2)]
+        if not coarsest:
+            convs.append(f"{stream}_down_{k}")
+        columns = width if stream == "u" else 1 + width
+        channels = {name: self.params[name]["kernel"].shape[2] for name in convs}
+        inputs = {name: jnp.zeros((batch_size, 2, columns, c), jnp.float32) for name, c in channels.items()}
+        outputs = jnp.zeros((batch_size, width, net.features), jnp.float32)
+        coarse = jnp.zeros((batch_size, width // 2, 2, 2, net.features), jnp.float32)
+        return _StreamCache(
+            inputs=inputs,
+            blocks=dict.fromkeys(blocks, outputs) if stream == "u" else {},
+            coarse=None if coarsest else coarse,
+        )
+
+
+def _push_row(rows: Array, x: Array) -> Array:
+    """Append a row (B, W, C) of u to the last one, (B, 2, W, C)."""
+    return jnp.stack([rows[:, 1], x], axis=1)
+
+
+def _row_conv(layer: PyTree, rows: Array, stride: int = 1) -> Array:
+    """Return D for a row of u, (B, W / stride, F), from the two rows that it sees."""
+    outputs = jax.lax.conv_general_dilated(
+        rows, layer["kernel"], (1, stride), ((0, 0), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return jnp.asarray(outputs)[:, 0] + layer["bias"][None, None]
+
+
+def _push_entry(rows: Array, x: Array, row: Array, column: Array) -> Array:
+    """Write an entry (B, C) of v into the last two rows, (B, 2, 1 + W, C)."""
+    return jax.lax.dynamic_update_slice(rows, x[:, None, None], (ZERO, row % 2, 1 + column, ZERO))
+
+
+def _entry_conv(layer: PyTree, rows: Array, row: Array, column: Array) -> Array:
+    """Return R for an entry of v, (B, F), from the last two rows."""
+    window = jax.lax.dynamic_slice_in_dim(rows, column, 2, axis=2)
+    window = jnp.where(row % 2 == 1, window, window[:, ::-1])  # the row above comes first
+    kernel, bias = layer["kernel"], layer["bias"]
+    return window.reshape(len(window), -1) @ kernel.reshape(-1, len(bias)) + bias[None]
+
+
+def _gated(both: Array) -> Array:
+    """Return a σ(b) of halves a and b."""
+    a, b = jnp.split(both, 2, axis=-1)
+    return a * nn.sigmoid(b)
 
 
 def _phi(h: Array) -> Array:
@@ -189,208 +399,5 @@ def _phi(h: Array) -> Array:
 
 
 def _inputs(x: Array) -> Array:
-    """Values in [-1, 1], and a channel of ones that tells pixels from what lies beyond the border."""
+    """Return values in [-1, 1] and a channel of ones, which tells pixels from the padding."""
     return jnp.concatenate([2 * x - 1, jnp.ones_like(x[..., :1])], axis=-1)
-
-
-@dataclass
-class _Images:
-    """Whole images, (B, H, W, C), by modules of the network."""
-
-    net: PixelCNNPPNet
-    stream: str
-    condition: Array | None
-    train: bool
-    u: dict[str, Array] | None = None
-    level: int = 0
-    made: dict[str, Array] = field(default_factory=dict)
-
-    def conv(self, name: str, x: Array, features: int, *, scale: float = 1.0, stride: int = 1) -> Array:
-        """D, or R in v; ``scale`` is that of the first weights."""
-        columns = 3 if self.stream == "u" else 2
-        settings = {"padding": ((1, 0), (1, columns - 2)), "kernel_init": scaled_init(scale)} | self._named(name)
-        return Conv(features, (2, columns), stride, **settings)(x)
-
-    def dense(self, name: str, x: Array, features: int) -> Array:
-        """A linear map of each entry."""
-        return nn.Dense(features, **self._named(name))(x)
-
-    def label(self, name: str, features: int) -> Array | float:
-        """The term c."""
-        if self.condition is None:
-            return 0.0
-        return nn.Dense(features, use_bias=False, **self._named(name))(self.condition)[:, None, None]
-
-    def dropout(self, name: str, x: Array) -> Array:
-        """In training."""
-        return nn.Dropout(self.net.dropout, deterministic=not self.train, name=f"{self.stream}_{name}")(x)
-
-    def below(self, h: Array) -> Array:
-        """Through the next resolution, and back to this one."""
-        features, level = self.net.features, self.level
-        h = _walk(replace(self, level=level + 1), self.conv(f"down_{level}", h, features, stride=2))
-        rows, height, width, _ = h.shape
-        h = self.dense(f"up_{level}", h, 4 * features).reshape(rows, height, width, 2, 2, features)
-        return h.swapaxes(2, 3).reshape(rows, 2 * height, 2 * width, features)
-
-    def keep(self, name: str, h: Array) -> Array:
-        """Return what a block put out, and keep it for the other stream."""
-        self.made[name] = h
-        return h
-
-    def link(self, name: str) -> Array | None:
-        """What the block of u in the same place put out; None in u itself."""
-        return None if self.u is None else self.u[name]
-
-    def _named(self, name: str) -> dict[str, Any]:
-        return {"dtype": self.net.dtype, "name": f"{self.stream}_{name}"}
-
-
-class _Cache(NamedTuple):
-    """The number of the pixel, the row being drawn, what its pixels have from ``above``, and caches of both streams."""
-
-    index: Array
-    line: Array
-    above: Array
-    u: dict[str, Any]
-    v: dict[str, Any]
-
-
-@dataclass
-class _Steps:
-    """One step of a stream at a place, with a cache of what this resolution keeps.
-
-    It has by its name what each convolution saw last and what each block of u put out, and of the resolution below its
-    cache, "below", and what came from there, "raised". Before the first step it is empty.
-    """
-
-    net: PixelCNNPPNet
-    params: PyTree
-    condition: Array | None
-    place: tuple[Array, ...]
-    cache: dict[str, Any]
-    u: Any = None  # cache of u, for v
-    level: int = 0
-
-    def conv(self, name: str, x: Array, features: int, *, scale: float = 1.0) -> Array:
-        del features, scale
-        self.enter(name, x)
-        return self.seen(name)
-
-    def dense(self, name: str, x: Array, features: int) -> Array:
-        del features
-        return linear(self.params[name], x)
-
-    def label(self, name: str, features: int) -> Array | float:
-        del features
-        return 0.0 if self.condition is None else linear(self.params[name], self.condition)
-
-    def dropout(self, name: str, x: Array) -> Array:
-        del name
-        return x
-
-    def below(self, h: Array) -> Array:
-        """The resolution below steps where the place is even, and what it gave stands for the neighbours."""
-        name, level = f"down_{self.level}", self.level
-        self.enter(name, h)
-
-        def step(cache: dict[str, Any]) -> dict[str, Any]:
-            here, half = replace(self, cache=dict(cache)), tuple(index // 2 for index in self.place)
-            options = {"u": self.u and self.u["below"], "level": level + 1}
-            inner = replace(self, place=half, cache=dict(cache.get("below", {})), **options)
-            here.rise(self.dense(f"up_{level}", _walk(inner, here.seen(name, stride=2)), 0))
-            return here.cache | {"below": inner.cache}
-
-        if "below" in self.cache:
-            even = jnp.all(jnp.stack(self.place) % 2 == 0)
-            self.cache = jax.lax.cond(even, step, lambda same: same, self.cache)
-        else:
-            self.cache = step(self.cache)
-        return self.raised()
-
-    def enter(self, name: str, x: Array) -> None:
-        """Give a convolution its newest input."""
-        raise NotImplementedError
-
-    def seen(self, name: str, stride: int = 1) -> Array:
-        """Convolve what was entered."""
-        raise NotImplementedError
-
-    def rise(self, x: Array) -> None:
-        """Keep what came from below, 2 x 2 entries in 4F channels."""
-        raise NotImplementedError
-
-    def raised(self) -> Array:
-        """Return what came from below for this place."""
-        raise NotImplementedError
-
-    def keep(self, name: str, h: Array) -> Array:
-        return h
-
-    def link(self, name: str) -> Array | None:
-        return None
-
-
-class _Row(_Steps):
-    """A row of u, (B, W, C), and its number as the place. A convolution keeps two rows."""
-
-    def enter(self, name: str, x: Array) -> None:
-        before = self.cache[name][:, 1] if name in self.cache else jnp.zeros_like(x)
-        self.cache[name] = jnp.stack([before, x], axis=1)
-
-    def seen(self, name: str, stride: int = 1) -> Array:
-        layer, numbers, padding = self.params[name], ("NHWC", "HWIO", "NHWC"), ((0, 0), (1, 1))
-        rows = self.cache[name]
-        outputs = jax.lax.conv_general_dilated(rows, layer["kernel"], (1, stride), padding, dimension_numbers=numbers)
-        return jnp.asarray(outputs)[:, 0] + layer["bias"][None, None]
-
-    def label(self, name: str, features: int) -> Array | float:
-        label = super().label(name, features)
-        return label[:, None] if isinstance(label, Array) else label
-
-    def rise(self, x: Array) -> None:
-        self.cache["raised"] = x.reshape(*x.shape[:2], 2, 2, x.shape[2] // 4)
-
-    def raised(self) -> Array:
-        x = jax.lax.dynamic_index_in_dim(self.cache["raised"], self.place[0] % 2, axis=2, keepdims=False)
-        return x.reshape(len(x), -1, x.shape[-1])
-
-    def keep(self, name: str, h: Array) -> Array:
-        self.cache[name] = h
-        return h
-
-
-class _Pixel(_Steps):
-    """An entry of v, (B, C), its row and column as the place. A convolution keeps two rows, a column of zeros first."""
-
-    def enter(self, name: str, x: Array) -> None:
-        row, column = self.place
-        before = self.cache.get(name, jnp.zeros((len(x), 2, 1 + self.width, x.shape[1]), x.dtype))
-        self.cache[name] = jax.lax.dynamic_update_slice(before, x[:, None, None], (ZERO, row % 2, 1 + column, ZERO))
-
-    def seen(self, name: str, stride: int = 1) -> Array:
-        del stride
-        row, column = self.place
-        window = jax.lax.dynamic_slice_in_dim(self.cache[name], column, 2, axis=2)
-        window = jnp.where(row % 2 == 1, window, window[:, ::-1])  # the row above comes first
-        kernel, bias = self.params[name]["kernel"], self.params[name]["bias"]
-        return window.reshape(len(window), -1) @ kernel.reshape(-1, len(bias)) + bias[None]
-
-    def rise(self, x: Array) -> None:
-        x = x.reshape(len(x), 1, 2, 2, x.shape[1] // 4)
-        before = self.cache.get("raised", jnp.zeros((len(x), self.width // 2, *x.shape[2:]), x.dtype))
-        self.cache["raised"] = jax.lax.dynamic_update_slice_in_dim(before, x, self.place[1] // 2, axis=1)
-
-    def raised(self) -> Array:
-        row, column = self.place
-        at = (ZERO, column // 2, row % 2, column % 2, ZERO)
-        x = self.cache["raised"]
-        return jax.lax.dynamic_slice(x, at, (len(x), 1, 1, 1, x.shape[-1])).reshape(len(x), -1)
-
-    def link(self, name: str) -> Array | None:
-        return jax.lax.dynamic_index_in_dim(self.u[name], self.place[1], axis=1, keepdims=False)
-
-    @property
-    def width(self) -> int:
-        """Columns at this resolution."""
-        return self.u[f"in_{self.level}_0"].shape[1]

@@ -1,26 +1,26 @@
-"""WaveNet: stacks of convolutions of two taps, each further apart than the last, over a sequence.
+"""WaveNet: stacks of dilated causal convolutions over a sequence.
 
-From a sequence x, shifted by one position, h_1 = K x_{t−1}, with zeros before the start. Layer l of dilation d has
+A sequence x, shifted by one position, gives h_1 = K x_{t−1}, with zeros before the start. Layer l of dilation d is
 
     (a, b) = W_0 h_{l,t−d} + W_1 h_{l,t} + V c_t + e,         g_{l,t} = tanh(a) σ(b),                             (1)
     h_{l+1,t} = h_{l,t} + R g_{l,t} + r,                                                                          (2)
 
-and outputs are a perceptron of Σ_l (S g_{l,t} + s). Dilations are 1, 2, 4, …, 2^{n−1} in each of m stacks, so that
+and a perceptron maps Σ_l (S g_{l,t} + s) to the outputs. Dilations are 1, 2, 4, …, 2^{n−1} in each of m stacks, so that
 
     outputs at t depend on x_{t−1}, …, x_{t−r},        r = 1 + m (2^n − 1).                                       (3)
 
-The condition c is a label, and the same everywhere, or comes as frames that stand for equally many positions each.
-Outputs are logits of the values, where they are few (codes of the µ-law), or parameters of a mixture of discretized
-logistic distributions, where they are many (samples of 16 bits).
+The condition c is a label, the same at all positions, or a sequence of frames, each for an equal number of positions.
+Outputs are logits of few values (codes of the µ-law), or parameters of a mixture of discretized logistic distributions
+over many values (16-bit samples).
 
-To draw a sequence, each layer keeps its last inputs in a ring of d + 1 slots. Slot t mod (d + 1) takes h_{l,t}, and the
-one after it holds the oldest, h_{l,t−d}; d slots would do if one was read before it is written, but then XLA copies the
-ring at each step. A position costs one product with each matrix, whatever r is (Tom Le Paine et al. 2016,
-arXiv:1611.09482).
+During sampling, each layer keeps its last inputs in a ring buffer of d + 1 slots. Slot t mod (d + 1) takes h_{l,t}, and
+the next one holds the oldest, h_{l,t−d}. With d slots, the oldest would have to be read before it is overwritten, and
+XLA would copy the buffer at each step. A position costs one product with each matrix, whatever r is (Tom Le Paine et
+al. 2016, arXiv:1611.09482).
 
 Aäron van den Oord, Sander Dieleman, Heiga Zen, Karen Simonyan, Oriol Vinyals, Alex Graves, Nal Kalchbrenner, Andrew
-Senior and Koray Kavukcuoglu, 2016, arXiv:1609.03499. The first convolution has one tap and not two, and V no taps of
-its own between frames; the mixture is that of Aäron van den Oord et al. 2017, arXiv:1711.10433.
+Senior and Koray Kavukcuoglu, 2016, arXiv:1609.03499. Here the first convolution has one tap instead of two, and frames
+are repeated, without a learned upsampling; the mixture is that of Aäron van den Oord et al. 2017, arXiv:1711.10433.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropo
 def wavenet(
     *,
     shape: tuple[int],
-    levels: int = 256,
+    num_values: int = 256,
     num_components: int | None = None,
     num_layers: int = 10,
     num_stacks: int = 1,
@@ -52,37 +52,37 @@ def wavenet(
     embedding_dim: int | None = None,
     dtype: Any = None,
 ) -> CausalModel:
-    """Return a WaveNet.
+    """Return a WaveNet (Aäron van den Oord et al. 2016, arXiv:1609.03499).
 
     Variables do not depend on the length: ``dataclasses.replace(model, shape=(16_000,))`` scores and draws longer
-    sequences with what was learned from short ones.
+    sequences with parameters learned from short ones.
 
-    Many levels are for likelihoods. A mixture scores a value at the same cost whatever their number, but drawing is by
-    the probabilities of all: with 10 components, 65,536 levels take 3.5 ms a sample on two cores, 256 levels 0.03 ms.
-    Where sound is to be heard soon, take 256 levels of the µ-law.
+    Use many values for likelihoods. A mixture scores a value at a cost that does not depend on their number, but
+    sampling computes all their probabilities: with 10 components, 65,536 values take 3.5 ms a sample on two cores, 256
+    values 0.03 ms. For fast sampling, use the 256 values of the µ-law.
 
     Args:
-      shape: (T,), the length of the sequences, best above ``model.net.receptive_field``.
-      levels: L, number of values: 256 of 8-bit µ-law, 65,536 of 16-bit samples.
-      num_components: None for a probability of each value; otherwise of a mixture of discretized logistic
-        distributions, which is right for many levels; their scales are at least e^−7 of half the range.
-      num_layers: n of each stack, with dilations 1, 2, 4, …, 2^(n − 1).
-      num_stacks: m.
-      features: channels of h and g.
-      skip_features: channels of the sum over layers.
-      dropout: share of the channels of g that training leaves out, in [0, 1).
+      shape: length of the sequences, (T,); it should exceed ``model.net.receptive_field``.
+      num_values: number of values, L: 256 for 8-bit µ-law, 65,536 for 16-bit samples.
+      num_components: number of components of a mixture of discretized logistic distributions, which suits many values
+        and has scales of at least e^−7 of half the range; None for a probability of each value.
+      num_layers: number of layers of each stack, n, with dilations 1, 2, 4, …, 2^(n − 1).
+      num_stacks: number of stacks, m.
+      features: number of channels of h and g.
+      skip_features: number of channels of the sum over layers.
+      dropout: share of the channels of g that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
       local_dim: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: what the network computes in.
+      dtype: dtype of the computation.
 
     Raises:
-      ValueError: for another shape, and sizes below 1.
+      ValueError: if the shape is not (T,), or a size is below 1.
 
-    >>> import jax
-    >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, levels=16)
+    >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, num_values=16)
     >>> model.net.receptive_field, model.net.dilations
     (8, (1, 2, 4))
+    >>> import jax
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 8), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 8)
@@ -96,7 +96,7 @@ def wavenet(
     for name, value in sizes.items():
         check_at_least(name, value, 1)
     check_dropout(dropout)
-    distribution = Categorical(levels) if num_components is None else LogisticMixture(levels, num_components)
+    distribution = Categorical(num_values) if num_components is None else LogisticMixture(num_values, num_components)
     return CausalModel(
         shape=shape,
         net=WaveNetNet(num_outputs=distribution.num_outputs(1), **sizes, dropout=dropout, dtype=dtype),
@@ -108,16 +108,16 @@ def wavenet(
 
 
 class WaveNetNet(nn.Module):
-    """The network: equations 1 to 3; see ``CausalNet``.
+    """The network of WaveNet, equations 1 to 3; see ``CausalNet``.
 
     Attributes:
-      num_outputs: P.
-      num_layers: of each stack.
-      num_stacks: m.
-      features: channels of h and g.
-      skip_features: channels of the sum over layers.
-      dropout: share of the channels of g that training leaves out.
-      dtype: what the layers compute in; None follows the input.
+      num_outputs: number of outputs of a position, P.
+      num_layers: number of layers of each stack, n.
+      num_stacks: number of stacks, m.
+      features: number of channels of h and g.
+      skip_features: number of channels of the sum over layers.
+      dropout: share of the channels of g that training drops.
+      dtype: dtype of the computation; None follows the input.
     """
 
     num_axes: ClassVar[int] = 1
@@ -131,44 +131,44 @@ class WaveNetNet(nn.Module):
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """Of all layers."""
-        return tuple(2**i for i in range(self.num_layers)) * self.num_stacks
+        """Dilations of all layers, from first to last."""
+        return tuple(2**i for _ in range(self.num_stacks) for i in range(self.num_layers))
 
     @property
     def receptive_field(self) -> int:
-        """r, how many positions before its own outputs depend on."""
+        """Number of preceding positions that an output depends on, r."""
         return 1 + sum(self.dilations)
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map positions (B, T, D) to outputs (B, T, P); ``condition`` is (B, K) or (B, F, K)."""
-        h, skip = nn.Dense(self.features, dtype=self.dtype, name="first")(_shifted(x, 1)), 0.0
+        h, skip = nn.Dense(self.features, dtype=self.dtype, name="first")(_shift(x, 1)), 0.0
         for i, dilation in enumerate(self.dilations):
             residual = self.features if i < len(self.dilations) - 1 else 0
             sizes = (dilation, self.features, residual, self.skip_features)
-            h, more = _Layer(*sizes, self.dropout, self.dtype, name=f"layer_{i}")(h, condition, train)
-            skip = skip + more
+            h, layer_skip = _Layer(*sizes, self.dropout, self.dtype, name=f"layer_{i}")(h, condition, train)
+            skip = skip + layer_skip
         hidden = nn.relu(nn.Dense(self.skip_features, dtype=self.dtype, name="head")(nn.relu(skip)))
         return nn.Dense(self.num_outputs, dtype=self.dtype, name="outputs")(hidden)
 
     def decoder(
-        self, params: PyTree, num_rows: int, size: tuple[int, ...], condition: Array | None
+        self, params: PyTree, batch_size: int, size: tuple[int, ...], condition: Array | None
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         layers = [params[f"layer_{i}"] for i in range(len(self.dilations))]
-        given = None  # V c of all layers, for each frame
+        frames = None  # V c of all layers, (F, B, num_layers, 2 features)
         if condition is not None:
-            of_layers = [linear(layer["condition"], _frames(condition)) for layer in layers]
-            given = jnp.stack(of_layers, axis=2).swapaxes(0, 1)
+            products = [linear(layer["condition"], _frames(condition)) for layer in layers]
+            frames = jnp.stack(products, axis=2).swapaxes(0, 1)
         empty = _Cache(
             index=jnp.int32(0),
-            rings=[jnp.zeros((d + 1, num_rows, self.features), jnp.float32) for d in self.dilations],
+            rings=[jnp.zeros((d + 1, batch_size, self.features), jnp.float32) for d in self.dilations],
         )
 
-        def step(cache: _Cache, before: Array) -> tuple[Array, _Cache]:
+        def step(cache: _Cache, last: Array) -> tuple[Array, _Cache]:
             t, rings, skip = cache.index, [], 0.0
-            h = linear(params["first"], jnp.where(t > 0, before, 0.0))  # there is nothing before the first
-            c = None if given is None else given[t // (size[0] // len(given))]
+            h = linear(params["first"], jnp.where(t > 0, last, 0.0))  # nothing precedes the first
+            c = None if frames is None else frames[t // (size[0] // len(frames))]
             for i, (layer, old) in enumerate(zip(layers, cache.rings, strict=True)):
                 ring = old.at[t % len(old)].set(h)
                 taps = jnp.concatenate([ring[(t + 1) % len(ring)], h], axis=-1)
@@ -186,25 +186,27 @@ class WaveNetNet(nn.Module):
 
 
 class _Cache(NamedTuple):
-    """The position to be drawn, and of each layer its last inputs, (d + 1, B, features)."""
+    """The next position, and the ring buffer of each layer's last inputs, (d + 1, B, features)."""
 
     index: Array
     rings: list[Array]
 
 
 class _Layer(nn.Module):
-    """Equations 1 and 2, and what the layer adds to the sum."""
+    """Equations 1 and 2: one layer, which returns h and its term of the sum over layers."""
 
     dilation: int
     features: int
-    residual_features: int  # none where no layer follows
+    residual_features: int  # 0 in the last layer
     skip_features: int
     dropout: float
     dtype: Any = None
 
     @nn.compact
     def __call__(self, h: Array, condition: Array | None, train: bool) -> tuple[Array, Array]:
-        taps = jnp.concatenate([_shifted(h, self.dilation), h], axis=-1)  # one product: convolutions are slow on CPUs
+        taps = jnp.concatenate(
+            [_shift(h, self.dilation), h], axis=-1
+        )  # one product, because convolutions are slow on CPUs
         both = nn.Dense(2 * self.features, dtype=self.dtype, name="taps")(taps)
         if condition is not None:
             frames = _frames(condition)
@@ -217,10 +219,10 @@ class _Layer(nn.Module):
 
 
 def _frames(condition: Array) -> Array:
-    """Return (B, F, K); a condition (B, K) is that of one frame."""
+    """Return conditions (B, F, K); a condition (B, K) is one frame."""
     return condition if condition.ndim == 3 else condition[:, None]
 
 
-def _shifted(x: Array, by: int) -> Array:
-    """Return what was so many positions before, zero before the start, (B, T, C)."""
-    return jnp.pad(x, ((0, 0), (by, 0), (0, 0)))[:, : x.shape[1]]
+def _shift(x: Array, lag: int) -> Array:
+    """Shift a sequence (B, T, C) to later positions, with zeros before the start."""
+    return jnp.pad(x, ((0, 0), (lag, 0), (0, 0)))[:, : x.shape[1]]

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from genjax.core import Array, Variables
 from genjax.flow.coupling import net_condition
 from genjax.flow.univariate import UnivariateTransform
-from genjax.nets import MADE, apply_net, init_net
+from genjax.nets import MaskedMLP, apply_net, init_net
 from genjax.ops import at_least_float32, check_choice, sum_except_batch
 
 _TOLERANCE = 1e-6  # of the fixed-point iteration, relative to 1 + |x|
@@ -55,8 +55,8 @@ class MaskedAutoregressive:
         check_choice("inversion", self.inversion, ("sequential", "jacobi"))
 
     @property
-    def _net(self) -> MADE:
-        return MADE(self.features, self.transform.num_params, self.activation, output_scale=0.0)
+    def _net(self) -> MaskedMLP:
+        return MaskedMLP(self.features, self.transform.num_params, self.activation, output_scale=0.0)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``.

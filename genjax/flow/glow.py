@@ -19,7 +19,7 @@ from genjax.flow.linear import ActNorm, InvertibleLinear
 from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.scan import Scan
 from genjax.flow.univariate import Affine, UnivariateTransform
-from genjax.nets import PixelNet
+from genjax.nets import ResidualCNN
 from genjax.ops import check_at_least
 
 
@@ -54,11 +54,11 @@ def glow(
     (4, 4, 1)
     """
     check_at_least("num_scales", num_scales, 1)
-    net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
+    net = ResidualCNN(features=features, num_blocks=num_blocks, output_scale=0.0)
     step = Chain((ActNorm(), InvertibleLinear(), Coupling(transform=transform or Affine(), net=net)))
     multi_scale = MultiScale(
         shape=shape,
         scales=(Chain((Squeeze(), Scan(step, num_steps, backward))),) * num_scales,
-        net=PixelNet(features=features, num_blocks=0, output_scale=0.0),
+        net=ResidualCNN(features=features, num_blocks=0, output_scale=0.0),
     )
     return Flow(shape=shape, bijection=Chain((*preprocess_bijections, multi_scale)), num_classes=num_classes)

@@ -25,7 +25,7 @@ from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.nice import preprocess_to_vectors
 from genjax.flow.scan import Scan
 from genjax.flow.univariate import Affine, UnivariateTransform
-from genjax.nets import MLP, PixelNet
+from genjax.nets import MLP, ResidualCNN
 from genjax.ops import check_at_least
 
 
@@ -112,7 +112,7 @@ def real_nvp_image(
     """
     check_at_least("num_scales", num_scales, 2, "; use real_nvp for one scale")
     check_pairs(num_layers)
-    net = PixelNet(features=features, num_blocks=num_blocks, output_scale=0.0)
+    net = ResidualCNN(features=features, num_blocks=num_blocks, output_scale=0.0)
 
     def couplings(parts: Literal["halves", "checkerboard"]) -> Scan:
         first, second = (Coupling(transform=Affine(), net=net, parts=parts, flip=flip) for flip in (False, True))

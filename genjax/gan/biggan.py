@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.gan.heads import check_generator, check_noise
 from genjax.gan.resnet import Norm, ResNetDiscriminator, ResNetGenerator, check_resnet_generator
-from genjax.nets import ConditionalBatchNorm, join
+from genjax.nets import ConditionalBatchNorm, concat_condition
 
 ORTHOGONAL = nn.initializers.orthogonal()
 
@@ -74,7 +74,7 @@ class BigGANGenerator(nn.Module):
         if condition is not None:
             settings: dict[str, Any] = {"kernel_init": ORTHOGONAL, "dtype": self.dtype, "name": "embedding"}
             embedded = nn.Dense(self.embedding_dim, use_bias=False, **settings)(condition.astype(z.dtype))
-            parts = [join(part, embedded) for part in parts]
+            parts = [concat_condition(part, embedded) for part in parts]
 
         def norm(part: Array) -> Norm:
             settings: dict[str, Any] = {"spectral": True, "kernel_init": ORTHOGONAL, "dtype": self.dtype}

@@ -30,7 +30,7 @@ from genjax.gan.heads import (
     leaky_relu,
     project_and_reshape,
 )
-from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_output_images, join
+from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_output_images, concat_condition
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
@@ -75,7 +75,7 @@ class DCGANGenerator(nn.Module):
         norm = functools.partial(apply_norm, kind=self.normalization, train=train, dtype=self.dtype)
         normalized = self.normalization is not None
         hidden = project_and_reshape(
-            join(z, condition), self.features, self.output_shape, normalized=normalized, **settings
+            concat_condition(z, condition), self.features, self.output_shape, normalized=normalized, **settings
         )
         for channels in self.features[1:]:
             hidden = transposed(channels, use_bias=not normalized)(self.activation(norm(hidden)))
@@ -124,7 +124,7 @@ class DCGANDiscriminator(nn.Module):
         """
         check_images("DCGANDiscriminator", x.shape, len(self.features))
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
-        hidden = join(x, condition if concatenates else None)
+        hidden = concat_condition(x, condition if concatenates else None)
         for i, channels in enumerate(self.features):
             kind = self.normalization if i > 0 else None
             use_bias = kind in ("spectral", None)

@@ -18,7 +18,7 @@ from genjax.gan.heads import (
     check_generator,
     leaky_relu,
 )
-from genjax.nets import FourierFeatures, apply_layer, apply_norm, join
+from genjax.nets import FourierFeatures, apply_layer, apply_norm, concat_condition
 from genjax.ops import check_at_least
 
 
@@ -57,7 +57,7 @@ class MLPGenerator(nn.Module):
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map noise (B, L) to data (B, *output_shape); ``condition`` (B, K) is concatenated to the noise."""
         dense = functools.partial(nn.Dense, dtype=self.dtype)
-        hidden = join(z, condition)
+        hidden = concat_condition(z, condition)
         for features in self.features:
             hidden = dense(features, use_bias=self.normalization is None)(hidden)
             hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
@@ -108,7 +108,7 @@ class MLPDiscriminator(nn.Module):
         hidden = x.reshape(len(x), -1)
         if self.fourier_features:
             hidden = FourierFeatures(self.fourier_features, dtype=self.dtype, name="frequencies")(hidden)
-        hidden = join(hidden, condition if concatenates else None)
+        hidden = concat_condition(hidden, condition if concatenates else None)
         for features in self.features:
             dense = nn.Dense(features, use_bias=self.normalization in ("spectral", None), dtype=self.dtype)
             hidden = apply_layer(dense, hidden, spectral=spectral, train=train)

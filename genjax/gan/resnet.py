@@ -42,8 +42,8 @@ from genjax.nets import (
     apply_norm,
     check_images,
     check_output_images,
-    join,
-    upsampled,
+    concat_condition,
+    upsample,
 )
 from genjax.ops import check_choice
 
@@ -94,7 +94,7 @@ class ResNetGenerator(nn.Module):
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map noise (B, L) to images (B, H, W, C); ``condition`` is (B, K)."""
         if self.normalization is None:
-            z, condition = join(z, condition), None
+            z, condition = concat_condition(z, condition), None
         norm = functools.partial(
             apply_norm, kind=self.normalization, condition=condition, train=train, dtype=self.dtype
         )
@@ -173,7 +173,7 @@ class ResNetDiscriminator(nn.Module):
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
         settings: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         layer = functools.partial(apply_layer, spectral=spectral, train=train)
-        hidden = join(x, condition if concatenates else None)
+        hidden = concat_condition(x, condition if concatenates else None)
         for i, features in enumerate(self.features):
             kind = self.normalization if i > 0 else None
             norm = functools.partial(apply_norm, kind=kind, train=train, dtype=self.dtype)
@@ -213,9 +213,9 @@ class UpBlock(nn.Module):
         conv = functools.partial(
             Conv, self.features, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype
         )
-        hidden = layer(conv((3, 3)), upsampled(nn.relu(norm(x))))
+        hidden = layer(conv((3, 3)), upsample(nn.relu(norm(x))))
         hidden = layer(conv((3, 3)), nn.relu(norm(hidden)))
-        return hidden + upsampled(layer(conv((1, 1)), x))
+        return hidden + upsample(layer(conv((1, 1)), x))
 
 
 class DownBlock(nn.Module):

@@ -1,11 +1,11 @@
-"""The seam between the families and a network library: nothing else calls ``init`` or ``apply`` of a network.
+"""The adapter between models and a network library: nothing else calls ``init`` or ``apply`` of a network.
 
 A network is any object with
 
     init(key, *args) -> {"params": ..., other collections}        and        apply(variables, *args) -> outputs,
 
-which is the signature of a Flax Linen module. Options reach a network only where it can take them: ``train`` where its
-forward function has such an argument, a dropout key where one is given, ``mutable`` where it has state to update.
+which is the signature of a Flax Linen module. A network receives only the options that it takes: ``train`` if its
+forward function has this argument, a dropout key if there is one, ``mutable`` if it has state to update.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from genjax.core import Array, PyTree, Variables
 
 @runtime_checkable
 class Net(Protocol):
-    """A network: a Linen module, or anything that initializes and applies like one."""
+    """A Linen module, or any object with the same ``init`` and ``apply``."""
 
     @property
     def init(self) -> Callable[..., Any]:
-        """``(key, *args) -> variables``."""
+        """Function ``(key, *args) -> variables``."""
         ...
 
     @property
     def apply(self) -> Callable[..., Any]:
-        """``(variables, *args) -> outputs``."""
+        """Function ``(variables, *args) -> outputs``."""
         ...
 
 
 def init_net(net: Net, key: Array, *args: Any) -> tuple[PyTree, PyTree]:
-    """Make a network's variables from example arguments.
+    """Initialize a network's variables from example arguments.
 
     Args:
       net: the network.
       key: a typed key.
-      *args: what its forward function takes; shapes and dtypes matter, values do not.
+      *args: arguments of its forward function; only their shapes and dtypes matter.
 
     Returns:
-      params: what gradients move, the collection ``"params"``.
-      state: the other collections by name, ``{"batch_stats": ...}``, or an empty dict.
+      params: trained parameters, the collection ``"params"``.
+      state: all other collections by name, such as ``{"batch_stats": ...}``, or an empty dict.
     """
     options = {"train": False} if "train" in _arguments(net) else {}
     collections = dict(net.init(key, *args, **options))
@@ -55,19 +55,19 @@ def init_net(net: Net, key: Array, *args: Any) -> tuple[PyTree, PyTree]:
 def apply_net(
     net: Net, params: PyTree, state: PyTree, *args: Any, key: Array | None = None, train: bool = False
 ) -> tuple[Any, PyTree]:
-    """Run a network.
+    """Apply a network.
 
     Args:
       net: the network.
       params: its parameters.
       state: its other collections.
-      *args: what its forward function takes.
-      key: feeds its dropout; None where there is none.
-      train: whether dropout is on and batch statistics are the batch's own and update the state.
+      *args: arguments of its forward function.
+      key: key for dropout, or None.
+      train: whether dropout is on, and batch statistics are computed from the batch and update the state.
 
     Returns:
-      outputs: what the network returns.
-      new_state: the state after this pass; the one given unless ``train``.
+      outputs: outputs of the network.
+      new_state: state after this pass; unchanged unless ``train``.
     """
     variables = {"params": params, **state}
     arguments = _arguments(net)
@@ -81,7 +81,7 @@ def apply_net(
 
 
 def output_shape(net: Net, key: Array, *args: Array) -> tuple[int, ...]:
-    """Return the shape of what a network would return for such arguments, computing nothing."""
+    """Return the shape of a network's output for such arguments, without computing it."""
 
     def run(key: Array, *args: Array) -> Any:
         params, state = init_net(net, key, *args)
@@ -91,13 +91,13 @@ def output_shape(net: Net, key: Array, *args: Array) -> tuple[int, ...]:
 
 
 class NetSpec(NamedTuple):
-    """One of a model's networks, and what it has to return.
+    """One of a model's networks and the output shape that the model requires.
 
     Attributes:
       net: the network.
-      arguments: what its forward function takes; shapes and dtypes matter, values do not.
-      shape: which its output must have.
-      why: what asks for that shape, as the subject of a sentence.
+      arguments: example arguments of its forward function; only their shapes and dtypes matter.
+      shape: required shape of its output.
+      why: what requires this shape, as the subject of a sentence.
     """
 
     net: Net
@@ -107,10 +107,10 @@ class NetSpec(NamedTuple):
 
 
 def check_part(name: str, part: NetSpec, key: Array) -> None:
-    """Refuse a network whose output does not fit, computing nothing.
+    """Check the shape of a network's output without computing it.
 
     Raises:
-      ValueError: with both shapes, and what asks for the one.
+      ValueError: if it differs from the required shape.
     """
     returned = output_shape(part.net, key, *part.arguments)
     if returned != part.shape:
@@ -121,25 +121,24 @@ def check_part(name: str, part: NetSpec, key: Array) -> None:
 
 
 def init_parts(key: Array, parts: Mapping[str, NetSpec]) -> Variables:
-    """Make the variables of a model's networks, each with a key of its own, in their order.
+    """Initialize the variables of a model's networks, with one key each, in their order.
 
     Raises:
-      ValueError: where the output of one does not fit, before anything compiles.
+      ValueError: if the output of a network has another shape than required, before anything compiles.
     """
     for name, part in parts.items():
         check_part(name, part, key)
     keys = jax.random.split(key, len(parts))
-    made = {name: init_net(part.net, k, *part.arguments) for (name, part), k in zip(parts.items(), keys, strict=True)}
-    return Variables(
-        params={name: params for name, (params, _) in made.items()},
-        state={name: state for name, (_, state) in made.items()},
-    )
+    params, state = {}, {}
+    for (name, part), part_key in zip(parts.items(), keys, strict=True):
+        params[name], state[name] = init_net(part.net, part_key, *part.arguments)
+    return Variables(params, state)
 
 
 def apply_part(
     model: Any, name: str, variables: Variables, *args: Any, key: Array | None = None, train: bool = False
 ) -> tuple[Any, PyTree]:
-    """Run the network that is the model's attribute ``name``; see ``apply_net``."""
+    """Apply the network in the model's attribute ``name``; see ``apply_net``."""
     net: Net = getattr(model, name)
     return apply_net(net, variables.params[name], variables.state[name], *args, key=key, train=train)
 

@@ -1,9 +1,9 @@
-"""Self-attention: over the pixels of an image, and of tokens by several heads.
+"""Self-attention over the pixels of an image, and multi-head attention over tokens.
 
     o_i = Σ_j softmax_j(q_i · k_j) v_j,        y_i = x_i + γ W_o o_i,                                             (1)
 
 for pixels i and j with features x_i ∈ ℝ^C, and q, k, v = W_q x, W_k x, W_v x ∈ ℝ^{C/8}. The scalar γ is learned and
-begins at 0, so that a network trains at first as if there were no attention.
+starts at 0, so that a network initially trains as if it had no attention.
 
 Han Zhang, Ian Goodfellow, Dimitris Metaxas and Augustus Odena, 2019, arXiv:1805.08318.
 """
@@ -24,14 +24,14 @@ from genjax.nets.normalization import apply_layer
 
 
 class SelfAttention2D(nn.Module):
-    """Equation 1, of images (B, H, W, C): H²W² products for each example, so for small H and W.
+    """Self-attention over images (B, H, W, C), equation 1; it costs H²W² products per example.
 
-    While γ is 0, as it is at the start, gradients move γ alone of these parameters, and the others from then on.
+    While γ is 0, as it is initially, γ is the only parameter here with a nonzero gradient.
 
     Attributes:
       spectral: whether the matrices are spectrally normalized.
-      kernel_init: initial weights of the matrices.
-      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+      kernel_init: initializer of the matrices.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> x = jnp.arange(16.0).reshape(1, 2, 2, 4)
     >>> y, variables = SelfAttention2D().init_with_output(jax.random.key(0), x)
@@ -48,33 +48,35 @@ class SelfAttention2D(nn.Module):
         """Map (B, H, W, C) to the same shape."""
         batch, height, width, channels = x.shape
         layer = functools.partial(apply_layer, spectral=self.spectral, train=train)
-        # No biases: softmax takes no notice of that of the keys.
+        # No biases: softmax is invariant to a bias of the keys.
         matrix = functools.partial(
             Conv, kernel_size=(1, 1), use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
         )
         inner = max(1, channels // 8)
-        q, k, v = (
-            layer(matrix(inner, name=name), x).reshape(batch, height * width, 1, inner)
-            for name in ("query", "key", "value")
-        )
+
+        def project(name: str) -> Array:
+            return layer(matrix(inner, name=name), x).reshape(batch, height * width, 1, inner)
+
+        q, k, v = project("query"), project("key"), project("value")
         attended = jax.nn.dot_product_attention(q, k, v, scale=1.0).reshape(batch, height, width, inner)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         return x + gamma.astype(x.dtype) * layer(matrix(channels, name="output"), attended)
 
 
-def attended_by_heads(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
-    """Let the tokens of each example attend to each other, by several heads, inside a compact method.
+def multi_head_attention(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
+    """Apply multi-head attention within the tokens of each example, inside a compact method.
 
     Args:
-      rows: tokens of all examples, (B N, F): products are of matrices, see ``nets.linear``.
-      num_tokens: N.
-      num_heads: which share the F channels out.
-      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+      rows: tokens of all examples, (B N, F), because products of matrices are faster; see ``nets.linear``.
+      num_tokens: number of tokens of an example, N.
+      num_heads: number of heads, which split the F channels.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Returns:
-      What the heads found, side by side, (B N, F), for a matrix of the caller's to mix.
+      Concatenated outputs of the heads, (B N, F), without the output projection.
     """
     features = rows.shape[-1]
     qkv = nn.Dense(3 * features, dtype=dtype, name="query_key_value")(rows)
     qkv = qkv.reshape(-1, num_tokens, 3, num_heads, features // num_heads)
-    return jax.nn.dot_product_attention(*(qkv[:, :, i] for i in range(3))).reshape(-1, features)
+    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    return jax.nn.dot_product_attention(q, k, v).reshape(-1, features)

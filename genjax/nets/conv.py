@@ -1,4 +1,4 @@
-"""Small convolutional networks: between images (B, H, W, C) and vectors, and from images to arrays over pixels."""
+"""Small convolutional networks between images (B, H, W, C) and vectors, and from images to arrays over pixels."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import jax.numpy as jnp
 
 from genjax import ops
 from genjax.core import Array
-from genjax.nets.mlp import join, scaled_init
+from genjax.nets.mlp import concat_condition, scaled_init
 
 
 class Conv(nn.Conv):
-    """Linen's convolution of images (B, H, W, C), with gradients that are quick inside compiled loops.
+    """Linen's convolution of images (B, H, W, C), with gradients that are fast inside compiled loops.
 
-    On CPUs those of ``nn.Conv`` are 10 to 30 times slower in the scanned steps of training; see ``ops.convolution``.
+    On CPUs, the gradients of ``nn.Conv`` are 10 to 30 times slower in scanned training steps; see ``ops.convolution``.
     """
 
     conv_general_dilated: Any = ops.conv_general_dilated
 
 
 class ConvEncoder(nn.Module):
-    """Image to vector: strided 3x3 convolutions, then one dense layer.
+    """Map an image to a vector: strided 3x3 convolutions, then a dense layer.
 
     Attributes:
-      features: channels of the stages; each halves height and width.
+      features: numbers of channels of the stages; each halves height and width.
       output_features: length of the vector.
-      activation: after each convolution.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      activation: activation after each convolution.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     features: Sequence[int]
@@ -40,26 +40,26 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, H, W, C) to (B, output_features); ``condition`` (B, K) joins before the dense layer.
+        """Map (B, H, W, C) to (B, output_features); ``condition`` (B, K) is concatenated before the dense layer.
 
         Raises:
-          ValueError: where H or W cannot be halved once per stage.
+          ValueError: if H or W cannot be halved once per stage.
         """
         check_images("ConvEncoder", x.shape, len(self.features))
         for width in self.features:
             x = self.activation(Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
-        hidden = join(x.reshape(x.shape[0], -1), condition)
+        hidden = concat_condition(x.reshape(x.shape[0], -1), condition)
         return nn.Dense(self.output_features, dtype=self.dtype)(hidden)
 
 
 class ConvDecoder(nn.Module):
-    """Vector to image: one dense layer, then transposed 4x4 convolutions.
+    """Map a vector to an image: a dense layer, then transposed 4x4 convolutions.
 
     Attributes:
-      features: channels before each stage; each stage doubles height and width.
-      output_shape: (H, W, C) of the image; H and W must be divisible by 2 ** len(features).
-      activation: before each transposed convolution.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      features: numbers of channels before each stage; each stage doubles height and width.
+      output_shape: shape of the image, (H, W, C); H and W must be divisible by 2 ** len(features).
+      activation: activation before each transposed convolution.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     features: Sequence[int]
@@ -73,29 +73,30 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, latent: Array, condition: Array | None = None) -> Array:
-        """Map (B, D) to (B, H, W, C); ``condition`` (B, K) joins the latent vector."""
-        height, width = (size // 2 ** len(self.features) for size in self.output_shape[:2])
-        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(join(latent, condition))
+        """Map (B, D) to (B, H, W, C); ``condition`` (B, K) is concatenated to the vector."""
+        factor = 2 ** len(self.features)
+        height, width = self.output_shape[0] // factor, self.output_shape[1] // factor
+        hidden = nn.Dense(height * width * self.features[0], dtype=self.dtype)(concat_condition(latent, condition))
         hidden = hidden.reshape(-1, height, width, self.features[0])
-        for channels in (*self.features[1:], self.output_shape[2]):  # "transposed": of the image with zeros between
+        for channels in (*self.features[1:], self.output_shape[2]):  # transposed: zeros between the pixels
             layer = Conv(channels, (4, 4), input_dilation=2, padding=2, dtype=self.dtype)
             hidden = layer(self.activation(hidden))
         return hidden
 
 
-class PixelNet(nn.Module):
-    """Image to an array over the same pixels: a convolution, residual blocks, and a last convolution.
+class ResidualCNN(nn.Module):
+    """Map an image to an array over the same pixels: a convolution, residual blocks, and a last convolution.
 
     Attributes:
-      features: channels inside.
-      num_blocks: residual blocks, each of a 3x3 and a 1x1 convolution behind activations.
-      output_shape: (H, W, ...) of one output; H and W are those of the image.
-      activation: before each convolution but the first.
-      output_scale: factor on the initial weights of the last layer; with 0 the outputs begin at 0.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      features: number of channels of the hidden layers.
+      num_blocks: number of residual blocks, each a 3x3 and a 1x1 convolution after activations.
+      output_shape: shape of an output, (H, W, ...), where H and W are those of the image.
+      activation: activation before each convolution but the first.
+      output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> import jax, jax.numpy as jnp
-    >>> net = PixelNet(features=8, output_shape=(4, 4, 2, 3))
+    >>> net = ResidualCNN(features=8, output_shape=(4, 4, 2, 3))
     >>> net.init_with_output(jax.random.key(0), jnp.zeros((5, 4, 4, 1)))[0].shape
     (5, 4, 4, 2, 3)
     """
@@ -109,17 +110,17 @@ class PixelNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, H, W, C) to (B, *output_shape); ``condition`` is (B, H, W, K), or (B, K) for all pixels alike.
+        """Map (B, H, W, C) to (B, *output_shape); ``condition`` is (B, H, W, K), or (B, K) for all pixels.
 
         Raises:
-          ValueError: where the image has not the height and width of ``output_shape``.
+          ValueError: if the image does not have the height and width of ``output_shape``.
         """
         if x.ndim != 4 or self.output_shape is None or tuple(self.output_shape[:2]) != x.shape[1:3]:
             raise ValueError(
-                f"PixelNet got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) to "
-                "output_shape=(H, W, ...); give it the image's own H and W"
+                f"ResidualCNN got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) "
+                "to output_shape=(H, W, ...); give it the image's own H and W"
             )
-        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(join(x, condition))
+        hidden = Conv(self.features, (3, 3), dtype=self.dtype)(concat_condition(x, condition))
         for _ in range(self.num_blocks):
             inner = Conv(self.features, (3, 3), dtype=self.dtype)(self.activation(hidden))
             hidden = hidden + Conv(self.features, (1, 1), dtype=self.dtype)(self.activation(inner))
@@ -129,28 +130,28 @@ class PixelNet(nn.Module):
         return outputs.reshape(x.shape[0], *self.output_shape)
 
 
-def upsampled(x: Array) -> Array:
-    """Repeat every pixel of (B, H, W, C) twice in both directions.
+def upsample(x: Array) -> Array:
+    """Upsample images (B, H, W, C) to twice the height and width by nearest neighbors.
 
-    >>> upsampled(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
+    >>> upsample(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist()
     [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
     batch, height, width, channels = x.shape
-    fourfold = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
-    return fourfold.reshape(batch, 2 * height, 2 * width, channels)
+    repeated = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return repeated.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str = "features") -> None:
-    """Refuse inputs of a network that are no images (B, H, W, C), or cannot be halved so often.
+    """Check that a network's inputs are images (B, H, W, C) that can be halved often enough.
 
     Args:
-      name: of the network.
-      shape: of the inputs.
-      num_halvings: how often.
-      stages: the setting of which the network has as many as halvings.
+      name: name of the network.
+      shape: shape of the inputs.
+      num_halvings: number of times that the network halves height and width.
+      stages: name of the setting that determines this number.
 
     Raises:
-      ValueError: with the cure.
+      ValueError: if they are not.
     """
     if len(shape) != 4:
         raise ValueError(f"{name} got shape {tuple(shape)}, but takes images (B, H, W, C); use an MLP for vectors")
@@ -164,10 +165,10 @@ def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str
 
 
 def check_output_images(name: str, output_shape: Sequence[int], features: Sequence[int]) -> None:
-    """Refuse outputs of a network that are no images (H, W, C), or that its stages, of features, cannot double to.
+    """Check that a network's outputs are images (H, W, C) whose sides its stages reach by doubling.
 
     Raises:
-      ValueError: with the cure.
+      ValueError: if they are not.
     """
     if not features or len(output_shape) != 3:
         raise ValueError(

@@ -1,13 +1,13 @@
-"""A perceptron that knows the level of noise, for points and other short vectors.
+"""A perceptron conditioned on the noise level, for points and other short vectors.
 
-Layers of equal widths are residual, and each has gains and biases that are linear in the embedding e of level and
-condition (``LevelEmbedding``):
+Layers of equal width are residual. Their gains and biases are linear in the embedding e of noise level and condition
+(``LevelEmbedding``):
 
     h ← φ(x),        u = (1 + G e) ⊙ (W h + b) + B e,        h ← ρ(u),  or  h + ρ(u) where the widths are equal,   (1)
 
-with Fourier features φ (``FourierFeatures``), since the score of a density whose modes are narrow beside their
-distances varies fast: near a mode of standard deviation s by 1/s over the distance s. The gains and biases are those
-of Ethan Perez et al. 2018, arXiv:1709.07871.
+with Fourier features φ (``FourierFeatures``), because the score varies fast if the modes of a density are narrow
+compared to their distances: near a mode of standard deviation s, it changes by 1/s over a distance of s. Gains and
+biases follow Ethan Perez et al. 2018, arXiv:1709.07871.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from genjax.ops import check_at_least
 
 
 class DenoisingMLP(nn.Module):
-    """Equation 1, and a linear layer.
+    """Layers of equation 1, and a linear layer.
 
     Attributes:
       features: widths of the layers.
       embedding_features: length of e.
-      fourier_features: number of frequencies; 0 for none, φ(x) = x.
-      fourier_scale: their standard deviation: about one over the distance, beside the data's own deviation, of what is
-        to be told apart.
+      fourier_features: number of frequencies; with 0, φ(x) = x.
+      fourier_scale: standard deviation of the frequencies, about the inverse of the smallest distance to resolve, in
+        units of the data's standard deviation.
       activation: ρ.
-      output_scale: factor on the initial weights of the last layer; with 0 the network predicts 0 at first.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     Raises:
-      ValueError: for no layers, or sizes below 1.
+      ValueError: if there is no layer, or a size is below 1.
 
     >>> import jax
     >>> net = DenoisingMLP((16, 16))
@@ -64,7 +64,7 @@ class DenoisingMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, ...), at levels (B,) of noise and under a condition (B, K), to the same shape."""
+        """Map x (B, ...), noise levels (B,) and a condition (B, K) to the shape of x."""
         del train
         embedding = LevelEmbedding(self.embedding_features, activation=self.activation, dtype=self.dtype)
         embedded = self.activation(embedding(level, condition))
@@ -74,7 +74,7 @@ class DenoisingMLP(nn.Module):
             hidden = FourierFeatures(self.fourier_features, self.fourier_scale, **settings)(hidden)
         for width in self.features:
             gain, bias = jnp.split(nn.Dense(2 * width, dtype=self.dtype)(embedded), 2, axis=-1)
-            added = self.activation((1 + gain) * nn.Dense(width, dtype=self.dtype)(hidden) + bias)  # equation 1
-            hidden = hidden + added if hidden.shape[-1] == width else added
+            outputs = self.activation((1 + gain) * nn.Dense(width, dtype=self.dtype)(hidden) + bias)  # equation 1
+            hidden = hidden + outputs if hidden.shape[-1] == width else outputs
         initial = scaled_init(self.output_scale)
         return nn.Dense(math.prod(x.shape[1:]), kernel_init=initial, dtype=self.dtype)(hidden).reshape(x.shape)

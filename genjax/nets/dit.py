@@ -1,16 +1,16 @@
-"""The diffusion transformer (DiT): attention among patches of an image, under gains, biases and gates of the noise.
+"""The diffusion transformer (DiT): attention between patches, modulated by the noise level and the condition.
 
-Patches of P × P pixels become tokens h_i = W_p (patch i) + p_i, with sines and cosines of row and column for p_i. Each
-layer makes six vectors of the embedding e of level and condition (``LevelEmbedding``), linearly, and
+Patches of P × P pixels become tokens h_i = W_p (patch i) + p_i, where p_i are sines and cosines of row and column. Each
+layer computes six vectors linearly from the embedding e of noise level and condition (``LevelEmbedding``), and
 
     h ← h + g₁ ⊙ W Attention((1 + a₁) ⊙ norm h + b₁),                                                            (1)
     h ← h + g₂ ⊙ W₂ ρ(W₁ ((1 + a₂) ⊙ norm h + b₂)),                                                              (2)
 
-where norm subtracts mean and divides by deviation of a token's channels. The last layer is linear, of a modulated norm
-as in equation 2, and gives the pixels of each patch. All six vectors and the last layer begin at 0, so that all layers
-are the identity at first ("adaLN-Zero").
+where norm subtracts the mean over a token's channels and divides by their standard deviation. A last linear layer maps
+a norm, modulated as in equation 2, to the pixels of each patch. The six vectors and the last layer start at 0, so that
+every layer is initially the identity ("adaLN-Zero").
 
-William Peebles and Saining Xie 2023, arXiv:2212.09748. The paper gives c = ρ(e) to these maps, as here.
+William Peebles and Saining Xie 2023, arXiv:2212.09748. As in the paper, the inputs of the linear maps are c = ρ(e).
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.nets.attention import attended_by_heads
+from genjax.nets.attention import multi_head_attention
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
 from genjax.ops import at_least_float32, check_at_least
 
-LONGEST = 10_000.0
+MAX_PERIOD = 10_000.0
 
 
 class DiT(nn.Module):
-    """Images (B, H, W, C) to images of the same shape.
+    """Diffusion transformer from images (B, H, W, C) to images of the same shape.
 
     Attributes:
-      patch_size: P.
-      features: channels of a token; a multiple of 4, for its position, and of the heads.
-      num_layers: of equations 1 and 2 each; they are compiled once.
-      num_heads: of attention.
-      mlp_ratio: channels inside equation 2, as a multiple of ``features``.
-      activation: ρ of equation 2; the embedding has SiLU.
-      output_scale: factor on the initial weights of all modulations and of the last layer; with 0, as in the paper, the
-        network predicts 0 at first.
-      dtype: what the layers compute in; None follows the input. Parameters, and what norms and embedding of the level
-        compute in, are float32 in any case.
+      patch_size: height and width of a patch in pixels, P.
+      features: number of channels of a token; a multiple of 4, for the positions, and of the number of heads.
+      num_layers: number of layers, equations 1 and 2 each; they are compiled once.
+      num_heads: number of attention heads.
+      mlp_ratio: number of hidden channels in equation 2, as a multiple of ``features``.
+      activation: ρ of equation 2; the embedding uses SiLU.
+      output_scale: factor on the initial weights of all modulations and of the last layer; with 0, as in the paper,
+        outputs start at 0.
+      dtype: dtype of the computation; None follows the input. Parameters, norms and the embedding of the noise level
+        are always float32.
 
     Raises:
-      ValueError: for sizes below 1, or features that are no multiple of the heads or of 4.
+      ValueError: if a size is below 1, or ``features`` is not a multiple of 4 and of the number of heads.
 
     >>> net = DiT(patch_size=4, features=8, num_layers=2, num_heads=2)
     >>> x, level = jnp.zeros((2, 28, 28, 1)), jnp.zeros(2)
@@ -73,36 +73,37 @@ class DiT(nn.Module):
         for name in ("patch_size", "features", "num_layers", "num_heads"):
             check_at_least(name, getattr(self, name), 1)
         check_divisible("DiT", self.features, "num_heads", self.num_heads)
-        check_divisible("DiT", self.features, "parts of a position", 4)
+        if self.features % 4:
+            raise ValueError(f"DiT has {self.features} features, but needs a multiple of 4 for the positions")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), at levels (B,) of noise and under a condition (B, K), to the same shape.
+        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x.
 
         Raises:
-          ValueError: where P does not divide H and W.
+          ValueError: if P does not divide H and W.
         """
         del train
         patches = patchify(x, self.patch_size)
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         h = dense(self.features, name="patches")(patches)
-        rows, columns = (side // self.patch_size for side in x.shape[1:3])
-        h = h + jnp.asarray(positions(rows, columns, self.features), h.dtype)[None]
+        rows, columns = x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
+        h = h + jnp.asarray(sincos_positions(rows, columns, self.features), h.dtype)[None]
         embedded = nn.silu(LevelEmbedding(self.features)(level, condition))
-        same_for_all: Any = nn.broadcast
+        broadcast: Any = nn.broadcast
         scanned: dict[str, Any] = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
-        layers = nn.scan(DiTLayer, in_axes=same_for_all, length=self.num_layers, **scanned)
+        layers = nn.scan(DiTLayer, in_axes=broadcast, length=self.num_layers, **scanned)
         names = ("num_heads", "mlp_ratio", "activation", "output_scale", "dtype")
         h, _ = layers(**{name: getattr(self, name) for name in names}, name="layers")(h, embedded)
         initial = scaled_init(self.output_scale)
         gain, bias = modulations(embedded, 2 * self.features, 2, initial)
-        outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulated(h, gain, bias))
+        outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulate(h, gain, bias))
         return unpatchify(outputs, self.patch_size, x.shape)
 
 
 class DiTLayer(nn.Module):
-    """Equations 1 and 2. Attributes: see ``DiT``."""
+    """One layer, equations 1 and 2; its attributes are those of ``DiT``."""
 
     num_heads: int
     mlp_ratio: float
@@ -112,29 +113,29 @@ class DiTLayer(nn.Module):
 
     @nn.compact
     def __call__(self, h: Array, embedded: Array) -> tuple[Array, None]:
-        """Map tokens (B, N, F) and embeddings (B, E) to tokens; the second result is for ``scan``."""
+        """Map tokens (B, N, F) and embeddings (B, E) to tokens, and None as the output of ``scan``."""
         _, num_tokens, features = h.shape
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         initial = scaled_init(self.output_scale)
         a_1, b_1, g_1, a_2, b_2, g_2 = modulations(embedded, 6 * features, 6, initial)
-        # Products are of matrices: see ``nets.linear``.
-        rows = modulated(h, a_1, b_1).reshape(-1, features)
-        attended = attended_by_heads(rows, num_tokens, self.num_heads, self.dtype)
+        # Products of matrices are faster; see ``nets.linear``.
+        rows = modulate(h, a_1, b_1).reshape(-1, features)
+        attended = multi_head_attention(rows, num_tokens, self.num_heads, self.dtype)
         h = h + g_1.astype(h.dtype) * dense(features, name="attended")(attended).reshape(h.shape)  # equation 1
-        rows = modulated(h, a_2, b_2).reshape(-1, features)
+        rows = modulate(h, a_2, b_2).reshape(-1, features)
         inner = self.activation(dense(int(self.mlp_ratio * features), name="up")(rows))
         h = h + g_2.astype(h.dtype) * dense(features, name="down")(inner).reshape(h.shape)  # equation 2
         return h, None
 
 
 def modulations(embedded: Array, features: int, parts: int, kernel_init: Callable[..., Array]) -> list[Array]:
-    """Return vectors (B, 1, features / parts) that are linear in an embedding, inside a compact method."""
+    """Return vectors (B, 1, features / parts) linear in an embedding, inside a compact method."""
     dense = nn.Dense(features, kernel_init=kernel_init, name="modulation")
     return jnp.split(dense(embedded)[:, None], parts, axis=-1)
 
 
-def modulated(h: Array, gain: Array, bias: Array) -> Array:
-    """Return (1 + gain) ⊙ norm h + bias, of tokens (B, N, F), in their dtype."""
+def modulate(h: Array, gain: Array, bias: Array) -> Array:
+    """Return (1 + gain) ⊙ norm h + bias for tokens (B, N, F), in their dtype."""
     wide = at_least_float32(h)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     normalized = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + 1e-6)
@@ -142,10 +143,10 @@ def modulated(h: Array, gain: Array, bias: Array) -> Array:
 
 
 def patchify(x: Array, size: int) -> Array:
-    """Cut (B, H, W, C) into patches (B, H W / size², size² C), row by row, as are their pixels.
+    """Cut images (B, H, W, C) into patches (B, H W / size², size² C), with patches and their pixels row by row.
 
     Raises:
-      ValueError: for what is no image, or a size that does not divide H and W.
+      ValueError: if x is not (B, H, W, C), or the size does not divide H and W.
 
     >>> patchify(jnp.arange(8.0).reshape(1, 2, 4, 1), 2)[0].tolist()
     [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]
@@ -161,19 +162,19 @@ def patchify(x: Array, size: int) -> Array:
 
 
 def unpatchify(patches: Array, size: int, shape: tuple[int, ...]) -> Array:
-    """Put patches together to images of this shape: the inverse of ``patchify``."""
+    """Assemble patches to images of a shape; the inverse of ``patchify``."""
     batch, height, width, channels = shape
     cut = patches.reshape(batch, height // size, width // size, size, size, channels)
     return cut.swapaxes(2, 3).reshape(shape)
 
 
-def positions(rows: int, columns: int, features: int) -> np.ndarray:
-    """Return sines and cosines of row and column, (rows columns, features), at features / 4 frequencies each.
+def sincos_positions(rows: int, columns: int, features: int) -> np.ndarray:
+    """Return sines and cosines of row and column at features / 4 frequencies each, (rows columns, features).
 
-    >>> positions(2, 2, 4).round(2).tolist()  # sine and cosine of the row, then of the column
+    >>> sincos_positions(2, 2, 4).round(2).tolist()  # sine and cosine of the row, then of the column
     [[0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.84, 0.54], [0.84, 0.54, 0.0, 1.0], [0.84, 0.54, 0.84, 0.54]]
     """
-    frequencies = np.exp(-math.log(LONGEST) * np.arange(features // 4) / (features // 4))
-    place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
-    angle = place[:, :, None] * frequencies  # (N, 2, features / 4)
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(place), features)
+    frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(features // 4) / (features // 4))
+    positions = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
+    angle = positions[:, :, None] * frequencies  # (N, 2, features / 4)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(positions), features)

@@ -1,9 +1,9 @@
-"""Random Fourier features, by which networks see structure that is fine beside the width of the data.
+"""Random Fourier features, which let networks resolve fine structure in their inputs.
 
-    φ(x) = (x, sin W x, cos W x),        rows of W from N(0, s² I) at first.                                      (1)
+    φ(x) = (x, sin W x, cos W x),        rows of W initially from N(0, s² I).                                     (1)
 
-Dense layers learn slowly what varies fast in their inputs; of φ(x) they learn it about as fast as what varies slowly,
-down to distances of about 1/s. Matthew Tancik et al. 2020, arXiv:2006.10739, where W is not learned.
+Dense layers are slow to learn functions that vary rapidly. With φ(x) as inputs, they learn structure down to distances
+of about 1/s almost as fast as coarse structure. Matthew Tancik et al. 2020, arXiv:2006.10739, where W is not learned.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class FourierFeatures(nn.Module):
     """Equation 1, with W learned.
 
     Attributes:
-      num_features: rows of W.
-      scale: s.
-      dtype: what it computes in; None follows the input. Parameters are float32 in any case.
+      num_features: number of rows of W.
+      scale: standard deviation of the initial frequencies, s.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     num_features: int

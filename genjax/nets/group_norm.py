@@ -1,10 +1,10 @@
-"""Group normalization, whose gains and biases may come of something else that a network knows.
+"""Group normalization, optionally with gains and biases that depend on a condition.
 
-With mean μ and variance s² over all pixels and the channels of a group of one example,
+With mean μ and variance s² over all pixels and the channels of a group, for each example,
 
     y = (1 + a) ⊙ (γ ⊙ (x − μ) / √(s² + ε) + β) + b,                                                             (1)
 
-with learned γ and β of each channel, and a and b of each channel and example, 0 where there are none.
+where γ and β are learned for each channel, and a and b are given for each channel and example, or 0.
 
 Yuxin Wu and Kaiming He 2018, arXiv:1803.08494; a and b as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
 """
@@ -22,15 +22,15 @@ from genjax.ops import at_least_float32, check_at_least
 
 
 class GroupNorm(nn.Module):
-    """Equation 1.
+    """Group normalization, equation 1.
 
     Attributes:
-      num_groups: of channels that are neighbours.
+      num_groups: number of groups of adjacent channels.
       epsilon: ε.
-      dtype: of what is returned; None follows the input. Statistics and parameters are float32 in any case.
+      dtype: dtype of the outputs; None follows the input. Statistics and parameters are always float32.
 
     Raises:
-      ValueError: for no groups.
+      ValueError: if there is no group.
     """
 
     num_groups: int
@@ -46,7 +46,7 @@ class GroupNorm(nn.Module):
         """Map (B, ..., C) to the same shape; ``gain`` and ``bias``, a and b, are (B, C).
 
         Raises:
-          ValueError: where C is no multiple of the number of groups.
+          ValueError: if C is not a multiple of the number of groups.
         """
         channels = x.shape[-1]
         check_divisible("GroupNorm", channels, "num_groups", self.num_groups)
@@ -54,8 +54,8 @@ class GroupNorm(nn.Module):
         offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)[None]
         dtype = self.dtype or x.dtype
         x = at_least_float32(x)
-        mean, square = (self._of_groups(moment) for moment in (x, jnp.square(x)))
-        # Statistics, parameters, a and b are of examples and channels: x itself is met by one product and one sum.
+        mean, square = self._group_means(x), self._group_means(jnp.square(x))
+        # Everything but x has shape (B, C), so x itself takes part in only one product and one sum.
         factor = factor * jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
         offset = offset - factor * mean
         if gain is not None:
@@ -65,18 +65,20 @@ class GroupNorm(nn.Module):
         shape = (len(x), *[1] * (x.ndim - 2), channels)
         return (x * factor.reshape(shape) + offset.reshape(shape)).astype(dtype)  # equation 1
 
-    def _of_groups(self, x: Array) -> Array:
-        """Means over groups, (B, C), the same for channels of one group."""
+    def _group_means(self, x: Array) -> Array:
+        """Return the means over groups, (B, C), equal for the channels of a group."""
         means = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
         groups = jnp.mean(means.reshape(len(x), self.num_groups, -1), axis=2)
         return jnp.repeat(groups, x.shape[-1] // self.num_groups, axis=1)
 
 
-def check_divisible(name: str, channels: int, of: str, parts: int) -> None:
-    """Refuse channels that cannot be shared out to so many parts.
+def check_divisible(name: str, channels: int, setting: str, divisor: int) -> None:
+    """Check that the channels of a network are divisible by a setting.
 
     Raises:
-      ValueError: with the cure.
+      ValueError: if they are not.
     """
-    if channels % parts:
-        raise ValueError(f"{name} has {channels} channels, but {of}={parts}; make the first a multiple of the second")
+    if channels % divisor:
+        raise ValueError(
+            f"{name} has {channels} channels, but needs a multiple of {setting}={divisor}; change one of them"
+        )

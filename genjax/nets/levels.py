@@ -1,15 +1,15 @@
-"""How a network knows the level of noise.
+"""The embedding of noise levels and conditions.
 
-A level ℓ ∈ [0, 1], 0 for clean inputs and 1 for nothing but noise, is seen as its sines and cosines at K frequencies
-that fall geometrically, and with it a condition c, in a layer of two matrices:
+A noise level ℓ ∈ [0, 1], from 0 for clean inputs to 1 for pure noise, is represented by sines and cosines at K
+geometrically decreasing frequencies. A perceptron embeds them, and a condition c is added:
 
     s = (cos 1000 ℓ ω_k, sin 1000 ℓ ω_k)_k,        ω_k = 10000^{−k/K},   k = 0 … K − 1,                          (1)
 
     e = W₂ ρ(W₁ s + b₁) + b₂ + C c.                                                                              (2)
 
-Equation 1 is the embedding of positions of Ashish Vaswani et al. 2017, arXiv:1706.03762, and its use for levels, and
-equation 2 without the condition, those of Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239, whose steps
-1 … 1000 are 1000 ℓ here. The condition joins as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
+Equation 1 is the position embedding of Ashish Vaswani et al. 2017, arXiv:1706.03762. Jonathan Ho, Ajay Jain and Pieter
+Abbeel 2020, arXiv:2006.11239, use it for noise levels with equation 2, without a condition; their steps 1 … 1000 are
+1000 ℓ here. The condition is added as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.ops import check_at_least
 
-STEPS = 1_000.0
-LONGEST = 10_000.0
+NUM_STEPS = 1_000.0
+MAX_PERIOD = 10_000.0
 
 
 class LevelEmbedding(nn.Module):
-    """Equation 2.
+    """Embedding of noise levels and conditions, equation 2.
 
     Attributes:
       features: length of e.
-      num_frequencies: K.
+      num_frequencies: number of frequencies, K.
       activation: ρ.
-      dtype: what the layers compute in; None follows float32. The sines are float32 in any case.
+      dtype: dtype of the computation; None for float32. The sines and cosines are always float32.
 
     Raises:
-      ValueError: for sizes below 1.
+      ValueError: if a size is below 1.
 
     >>> import jax
     >>> net = LevelEmbedding(features=8)
@@ -61,24 +61,24 @@ class LevelEmbedding(nn.Module):
         """Map levels (B,), and a condition (B, K), to (B, features).
 
         Raises:
-          ValueError: for levels of another shape.
+          ValueError: if the levels have another shape.
         """
         if level.ndim != 1:
-            raise ValueError(f"level has shape {level.shape}, but each example has one: give (B,)")
+            raise ValueError(f"level has shape {level.shape}, but must have shape (B,), one level per example")
         hidden = self.activation(nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.num_frequencies)))
         embedding = nn.Dense(self.features, dtype=self.dtype)(hidden)
         if condition is not None:
-            of_condition = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="condition")
-            embedding = embedding + of_condition(condition)  # equation 2
+            dense = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="condition")
+            embedding = embedding + dense(condition)  # equation 2
         return embedding
 
 
 def sinusoids(level: Array, num_frequencies: int) -> Array:
-    """Equation 1: levels (B,) to (B, 2 K), the cosines before the sines, in float32.
+    """Map levels (B,) to their cosines and sines, equation 1, float32 (B, 2 K).
 
     >>> sinusoids(jnp.zeros(1), 2).tolist()
     [[1.0, 1.0, 0.0, 0.0]]
     """
-    frequencies = jnp.exp(-math.log(LONGEST) / num_frequencies * jnp.arange(num_frequencies, dtype=jnp.float32))
-    angle = STEPS * level.astype(jnp.float32)[:, None] * frequencies[None]
+    frequencies = jnp.exp(-math.log(MAX_PERIOD) / num_frequencies * jnp.arange(num_frequencies, dtype=jnp.float32))
+    angle = NUM_STEPS * level.astype(jnp.float32)[:, None] * frequencies[None]
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, how conditions join inputs, activations that Flax lacks, a dense layer as a function."""
+"""The multilayer perceptron, concatenation of conditions, activations that Flax lacks, and a functional dense layer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from genjax.core import Array, PyTree
 
 
 class MLP(nn.Module):
-    """Dense layers on the flattened input, the last one linear unless ``output_activation`` is given.
+    """Dense layers on the flattened input; the last one is linear unless ``output_activation`` is given.
 
     Attributes:
       features: widths of the layers.
-      output_shape: where given, a further layer of this many units follows and is reshaped to (B, *output_shape).
-        Without it the last entry of ``features`` is the linear layer and the output is (B, features[-1]).
-      activation: between the layers.
-      output_activation: after the last one, such as a sigmoid for data in [0, 1]; None for none.
-      output_scale: factor on the initial weights of the last layer; with 0 the outputs begin at 0.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      output_shape: shape of an output, which a further layer of this size produces. With None, the last entry of
+        ``features`` is the width of the output layer.
+      activation: activation between the layers.
+      output_activation: activation after the last layer, such as a sigmoid for data in [0, 1], or None.
+      output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> import jax
     >>> decoder = MLP((32,), output_shape=(8, 8, 1))
@@ -49,10 +49,10 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, ...) to (B, *output_shape); ``condition`` (B, ...) joins the input, both flattened."""
+        """Map (B, ...) to (B, *output_shape); ``condition`` (B, ...) is flattened and concatenated."""
         hidden = x.reshape(x.shape[0], -1)
         if condition is not None:
-            hidden = join(hidden, condition.reshape(condition.shape[0], -1))
+            hidden = concat_condition(hidden, condition.reshape(condition.shape[0], -1))
         shape = self.output_shape or self.features[-1:]
         widths = (*self.features, math.prod(shape)) if self.output_shape else tuple(self.features)
         for width in widths[:-1]:
@@ -62,10 +62,10 @@ class MLP(nn.Module):
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
-def join(x: Array, condition: Array | None) -> Array:
-    """Append to the channels of x (B, ..., C) a condition (B, ..., K), or (B, K) for all places alike; None for none.
+def concat_condition(x: Array, condition: Array | None) -> Array:
+    """Concatenate to the channels of x (B, ..., C) a condition (B, ..., K), or (B, K) for all positions; None for none.
 
-    >>> join(jnp.zeros((1, 2, 2)), jnp.array([[3.0]])).tolist()
+    >>> concat_condition(jnp.zeros((1, 2, 2)), jnp.array([[3.0]])).tolist()
     [[[0.0, 0.0, 3.0], [0.0, 0.0, 3.0]]]
     """
     if condition is None:
@@ -77,12 +77,12 @@ def join(x: Array, condition: Array | None) -> Array:
 
 
 def scaled_init(scale: float) -> Callable[..., Array]:
-    """Linen's initializer of kernels, times a factor."""
+    """Return Linen's default initializer of kernels, times a factor."""
     return lambda *args: scale * nn.initializers.lecun_normal()(*args)
 
 
 def squared_relu(x: Array) -> Array:
-    """ReLU² (David So et al. 2021, arXiv:2109.08668).
+    """Return the squared ReLU (David So et al. 2021, arXiv:2109.08668).
 
     >>> squared_relu(jnp.array([-2.0, 3.0])).tolist()
     [0.0, 9.0]
@@ -91,7 +91,7 @@ def squared_relu(x: Array) -> Array:
 
 
 def gated_tanh(both: Array) -> Array:
-    """Return tanh(a) σ(b), (..., C), of halves (..., 2 C) (Aäron van den Oord et al. 2016, arXiv:1606.05328)."""
+    """Return tanh(a) σ(b), (..., C), from (a, b), (..., 2 C) (Aäron van den Oord et al. 2016, arXiv:1606.05328)."""
     a, b = jnp.split(both, 2, axis=-1)
     return jnp.tanh(a) * nn.sigmoid(b)
 
@@ -99,7 +99,7 @@ def gated_tanh(both: Array) -> Array:
 def linear(params: PyTree, x: Array) -> Array:
     """Apply the parameters of ``nn.Dense`` to x (..., C), in its dtype.
 
-    The product is of matrices: over more axes, XLA:CPU writes an operand of the kernel's gradient by columns, slowly.
+    It is a product of matrices, because with more axes XLA:CPU transposes an operand of the kernel's gradient, slowly.
     """
     product = x.reshape(-1, x.shape[-1]) @ params["kernel"].astype(x.dtype)
     if "bias" in params:

@@ -1,14 +1,14 @@
-"""Normalization of weights by their largest singular value, and of features by statistics.
+"""Spectral normalization of weights, and normalization of features.
 
-Spectral normalization divides a matrix W by an estimate of its largest singular value; of a kernel (..., C, F) the
-matrix has a column for each of F outputs. A step of power iteration from the u that is kept gives it at each pass:
+Spectral normalization divides a matrix W by an estimate of its largest singular value; a kernel (..., C, F) is a matrix
+with one column for each of F outputs. Each pass takes a step of power iteration from the stored u:
 
     W / σ,        v = W u / ‖W u‖,     u ← Wᵀ v / ‖Wᵀ v‖,     σ = vᵀ W u,                                        (1)
 
-with gradients through σ at fixed u and v. Once u has converged a dense layer is 1-Lipschitz (Takeru Miyato, Toshiki
+with gradients through σ at fixed u and v. Once u has converged, a dense layer is 1-Lipschitz (Takeru Miyato, Toshiki
 Kataoka, Masanori Koyama and Yuichi Yoshida 2018, arXiv:1802.05957).
 
-Conditional batch normalization gives each class gains and biases of its own. With mean μ and variance s² of a channel,
+Conditional batch normalization has separate gains and biases for each class. With mean μ and variance s² of a channel,
 
     y = (1 + G c) (x − μ) / √(s² + ε) + B c                                                                      (2)
 
@@ -29,22 +29,22 @@ from genjax.core import Array, PyTree
 
 
 class SpectralNorm(nn.Module):
-    """Equation 1 for the kernel of a layer, whose bias stays as it is.
+    """Spectral normalization of a layer's kernel, equation 1; the bias is unchanged.
 
-    Flax has a module of this name, whose ``init`` returns weights that are divided by σ, and which keeps σ as well.
-    Nothing reads that, so compiled steps drop it from their arguments and do not donate it.
+    It differs from ``flax.linen.SpectralNorm``, whose ``init`` returns normalized weights and which also stores σ.
+    Nothing reads that σ, so compiled steps would drop it from their arguments and not donate it.
 
-    Weights of zero make u zero for good: a layer that is to begin at zero is none to be normalized.
+    Do not normalize a layer whose weights start at zero: u would stay zero.
 
     Attributes:
-      layer: ``nn.Dense`` or a convolution.
+      layer: dense layer or convolution.
     """
 
     layer: nn.Module
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """Apply the layer, after a step of power iteration whose u is kept, in "batch_stats", where ``train`` is on."""
+        """Apply the layer after a step of power iteration; ``train`` stores its u, in "batch_stats"."""
         initializing = self.is_initializing()
 
         def start(size: int) -> Array:
@@ -53,14 +53,14 @@ class SpectralNorm(nn.Module):
         def normalized(variables: PyTree) -> PyTree:
             kernel = variables["params"]["kernel"]
             matrix = kernel.reshape(-1, kernel.shape[-1])
-            kept = self.variable("batch_stats", "u", start, matrix.shape[1])
+            stored = self.variable("batch_stats", "u", start, matrix.shape[1])
             if initializing:
-                return variables  # which Flax then takes for the initial ones
-            v = jax.lax.stop_gradient(_unit(matrix @ kept.value))
+                return variables  # Flax takes these as the initial ones
+            v = jax.lax.stop_gradient(_unit(matrix @ stored.value))
             u = jax.lax.stop_gradient(_unit(v @ matrix))
             sigma = v @ matrix @ u
             if train:
-                kept.value = u
+                stored.value = u
             return {"params": {**variables["params"], "kernel": kernel / jnp.where(sigma > 0, sigma, 1.0)}}
 
         return nn.map_variables(lambda layer: layer(x), "params", normalized, init=initializing)(self.layer)
@@ -71,12 +71,12 @@ def _unit(x: Array) -> Array:
 
 
 def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> Array:
-    """Apply a layer inside a compact method, with weights as in equation 1 or as they are.
+    """Apply a layer inside a compact method, with or without spectral normalization.
 
     Args:
-      layer: ``nn.Dense`` or a convolution.
-      x: its input.
-      spectral: whether its weights are normalized.
+      layer: dense layer or convolution.
+      x: input of the layer.
+      spectral: whether the weights are spectrally normalized.
       train: see ``SpectralNorm``.
     """
     return SpectralNorm(layer, name=f"spectral_{layer.name}")(x, train) if spectral else layer(x)
@@ -86,12 +86,12 @@ def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, tr
     """Normalize features (B, ..., C) inside a compact method.
 
     Args:
-      x: the features.
-      kind: "batch" for ``ConditionalBatchNorm``; "layer" for statistics of one example over all but the batch axis,
-        with a gain and a bias for each channel; otherwise x is returned.
-      condition: (B, K), of "batch".
-      train: whether statistics of "batch" are the batch's own.
-      dtype: of what is returned; None follows the input.
+      x: features.
+      kind: "batch" for ``ConditionalBatchNorm``; "layer" for statistics over all axes of an example, with a gain and a
+        bias for each channel; otherwise x is returned unchanged.
+      condition: condition of ``ConditionalBatchNorm``, (B, K).
+      train: whether ``ConditionalBatchNorm`` uses the statistics of the batch.
+      dtype: dtype of the outputs; None follows the input.
     """
     if kind == "batch":
         return ConditionalBatchNorm(dtype=dtype)(x, condition, train)
@@ -101,14 +101,14 @@ def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, tr
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Equation 2, and where there is no condition a gain and a bias for each channel.
+    """Conditional batch normalization, equation 2; without a condition, a gain and a bias for each channel.
 
     Attributes:
-      momentum: of the moving averages that take the place of a batch's own statistics where ``train`` is False.
+      momentum: momentum of the moving averages that replace the statistics of the batch if ``train`` is False.
       epsilon: ε.
-      spectral: whether G and B are normalized as in equation 1; their initial weights then must not be zero.
-      kernel_init: initial weights of G and B; with zeros all conditions begin alike.
-      dtype: what it computes in; None follows the input. Parameters and statistics are float32 in any case.
+      spectral: whether G and B are spectrally normalized; their initial weights must not be zero then.
+      kernel_init: initializer of G and B; with zeros, all conditions start equal.
+      dtype: dtype of the computation; None follows the input. Parameters and statistics are always float32.
     """
 
     momentum: float = 0.9
@@ -126,9 +126,9 @@ class ConditionalBatchNorm(nn.Module):
         if condition is None:
             return normalized
 
-        def of_condition(name: str) -> Array:
+        def linear_in_condition(name: str) -> Array:
             weights = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
             outputs = apply_layer(weights, condition.astype(x.dtype), spectral=self.spectral, train=train)
             return outputs.reshape(len(x), *[1] * (x.ndim - 2), x.shape[-1])
 
-        return normalized * (1 + of_condition("gain")) + of_condition("bias")
+        return normalized * (1 + linear_in_condition("gain")) + linear_in_condition("bias")

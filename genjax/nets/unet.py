@@ -1,20 +1,20 @@
-"""The U-Net of diffusion models: image and level of noise to an image.
+"""The U-Net of diffusion models, from an image and a noise level to an image.
 
-Residual blocks see the embedding e of level and condition (``LevelEmbedding``). With convolutions K of 3 × 3 pixels, S
-of 1 × 1 (the identity where channels stay the same) and group normalization (``GroupNorm``),
+Residual blocks depend on the embedding e of noise level and condition (``LevelEmbedding``). With 3 × 3 convolutions K,
+a 1 × 1 convolution S (the identity if the number of channels stays the same) and group normalization (``GroupNorm``),
 
     "shift":   u = K₁ ∗ ρ(norm h) + B e,        h ← S ∗ h + K₂ ∗ ρ(norm u),                                       (1)
     "film":    u = K₁ ∗ ρ(norm h),              h ← S ∗ h + K₂ ∗ ρ((1 + A e) ⊙ norm u + B e),                     (2)
 
-where A e and B e are affine in e. Where pixels attend to each other, a block is followed by attention of several heads,
+where A e and B e are affine in e. At some heights, a block is followed by multi-head attention between pixels,
 
     h ← h + W Attention(norm h).                                                                                 (3)
 
-A way down has ``num_blocks`` blocks at each height and then halves it by a convolution; there are two blocks at the
-least height; and a way up, with one block more at each height than the way down, doubles it by repeated pixels and a
-convolution, and each of its blocks sees beside h what the way down had there.
+The way down has ``num_blocks`` blocks at each height, which a convolution then halves. Two blocks follow at the
+smallest height. The way up has one more block at each height; repeated pixels and a convolution then double it. The
+input of each of its blocks is the concatenation of h and an output of the way down at this height.
 
-Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239; equation 2 and several heads: Prafulla Dhariwal and
+Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239; equation 2 and multiple heads: Prafulla Dhariwal and
 Alex Nichol 2021, arXiv:2105.05233; Olaf Ronneberger, Philipp Fischer and Thomas Brox 2015, arXiv:1505.04597.
 """
 
@@ -28,8 +28,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.nets.attention import attended_by_heads
-from genjax.nets.conv import Conv, check_images, upsampled
+from genjax.nets.attention import multi_head_attention
+from genjax.nets.conv import Conv, check_images, upsample
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -39,25 +39,25 @@ Modulation = Literal["film", "shift"]
 
 
 class UNet(nn.Module):
-    """Images (B, H, W, C) to images of the same shape.
+    """U-Net from images (B, H, W, C) to images of the same shape.
 
     Attributes:
-      features: channels at the greatest height.
-      multipliers: of the channels at each height; all but the first halve height and width.
-      num_blocks: residual blocks at each height on the way down; there is one more on the way up.
-      attention_at: heights of the pixels that attend to each other, out of H, H / 2, ...
-      num_heads: of attention.
-      num_groups: of channels, for normalization.
-      dropout: share of the channels that training leaves out before K₂, in [0, 1).
-      modulation: "film" or "shift", equation 2 or 1.
+      features: number of channels at the full height.
+      multipliers: factors on the number of channels at each height; each but the first halves height and width.
+      num_blocks: number of residual blocks at each height on the way down; the way up has one more.
+      attention_at: heights at which pixels attend to each other, among H, H / 2, ...
+      num_heads: number of attention heads.
+      num_groups: number of groups of channels for normalization.
+      dropout: share of the channels before K₂ that training drops, in [0, 1).
+      modulation: "film" for equation 2, or "shift" for equation 1.
       activation: ρ.
-      output_scale: factor on the initial weights of the last layer, and of those of K₂ and W; with 0, as in the papers,
-        the network predicts 0 at first, and blocks add nothing.
-      dtype: what the layers compute in; None follows the input. Parameters, and what normalization and embedding of the
-        level compute in, are float32 in any case.
+      output_scale: factor on the initial weights of the last layer, K₂ and W; with 0, as in the papers, outputs start
+        at 0, and residual branches add nothing.
+      dtype: dtype of the computation; None follows the input. Parameters, normalization and the embedding of the noise
+        level are always float32.
 
     Raises:
-      ValueError: for sizes below 1, or features that are no multiple of the groups or heads.
+      ValueError: if a size is below 1, or ``features`` is not a multiple of the number of groups.
 
     >>> import jax
     >>> net = UNet(features=8, num_blocks=1, attention_at=(7,))
@@ -91,17 +91,17 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), at levels (B,) of noise and under a condition (B, K), to the same shape.
+        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x.
 
         Raises:
-          ValueError: where H or W cannot be halved so often, and for attention at a height that there is not.
+          ValueError: if H or W cannot be halved often enough, or ``attention_at`` has a height that does not occur.
         """
         check_images("UNet", x.shape, len(self.multipliers) - 1, "multipliers")
         heights = [x.shape[1] // 2**i for i in range(len(self.multipliers))]
         for height in self.attention_at:
             if height not in heights:
                 raise ValueError(
-                    f"attention_at has {height}, but the network's heights are {heights}; give some of them"
+                    f"attention_at has {height}, but the network's heights are {heights}; choose among them"
                 )
         embedding = LevelEmbedding(4 * self.features, activation=self.activation)
         embedded = self.activation(embedding(level, condition))
@@ -114,20 +114,20 @@ class UNet(nn.Module):
             return self._attention()(h) if attends else h
 
         h = conv(self.features)(x)
-        seen = [h]
+        skips = [h]
         for i, width in enumerate(widths):
             if i > 0:
                 h = conv(h.shape[-1], strides=2)(h)
-                seen.append(h)
+                skips.append(h)
             for _ in range(self.num_blocks):
                 h = block(h, width)
-                seen.append(h)
+                skips.append(h)
         h = block(block(h, widths[-1]), widths[-1], attends=False)
         for i, width in reversed(list(enumerate(widths))):
             for _ in range(self.num_blocks + 1):
-                h = block(jnp.concatenate([h, seen.pop()], axis=-1), width)
+                h = block(jnp.concatenate([h, skips.pop()], axis=-1), width)
             if i > 0:
-                h = conv(width)(upsampled(h))
+                h = conv(width)(upsample(h))
         h = self.activation(GroupNorm(self.num_groups, dtype=self.dtype)(h))
         return conv(x.shape[-1], kernel_init=scaled_init(self.output_scale))(h)
 
@@ -141,7 +141,7 @@ class UNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Equation 1 or 2. Attributes: see ``UNet``; ``features`` are channels of the outputs."""
+    """Residual block, equation 1 or 2, with ``features`` output channels; see ``UNet`` for the other attributes."""
 
     features: int
     num_groups: int = 8
@@ -159,21 +159,23 @@ class ResidualBlock(nn.Module):
         h = conv()(self.activation(norm()(x)))
         parts = 2 if self.modulation == "film" else 1
         vectors = nn.Dense(parts * self.features, name="modulation")(embedded)
-        *gain, bias = jnp.split(vectors, parts, axis=-1)
-        # Equation 2 or 1.
-        h = norm()(h, *gain, bias) if gain else norm()(h + bias[:, None, None].astype(h.dtype))
+        if self.modulation == "film":
+            gain, bias = jnp.split(vectors, 2, axis=-1)
+            h = norm()(h, gain, bias)  # equation 2
+        else:
+            h = norm()(h + vectors[:, None, None].astype(h.dtype))  # equation 1
         dropout: Any = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
         h = dropout(self.activation(h))
         h = conv(kernel_init=scaled_init(self.output_scale))(h)
         if x.shape[-1] == self.features:
             return h + x
-        # S is a product of matrices, whose gradient is quicker on CPUs than that of a convolution.
-        skipped = nn.Dense(self.features, dtype=self.dtype, name="skip")(x.reshape(-1, x.shape[-1]))
-        return h + skipped.reshape(h.shape)
+        # S is a product of matrices, whose gradient is faster on CPUs than that of a convolution.
+        skip = nn.Dense(self.features, dtype=self.dtype, name="skip")(x.reshape(-1, x.shape[-1]))
+        return h + skip.reshape(h.shape)
 
 
 class AttentionBlock(nn.Module):
-    """Equation 3. Attributes: see ``UNet``."""
+    """Multi-head attention, equation 3; see ``UNet`` for the attributes."""
 
     num_heads: int
     num_groups: int = 8
@@ -185,12 +187,12 @@ class AttentionBlock(nn.Module):
         """Map (B, H, W, C) to the same shape.
 
         Raises:
-          ValueError: where C is no multiple of the number of heads.
+          ValueError: if C is not a multiple of the number of heads.
         """
         _, height, width, channels = x.shape
         check_divisible("attention", channels, "num_heads", self.num_heads)
         rows = GroupNorm(self.num_groups, dtype=self.dtype)(x).reshape(-1, channels)
-        attended = attended_by_heads(rows, height * width, self.num_heads, self.dtype)
+        attended = multi_head_attention(rows, height * width, self.num_heads, self.dtype)
         initial = scaled_init(self.output_scale)
         outputs = nn.Dense(channels, kernel_init=initial, dtype=self.dtype, name="output")
         return x + outputs(attended).reshape(x.shape)

@@ -31,7 +31,7 @@ class PixelDistribution(Protocol):
     """A distribution over pixels (B, ..., C), from P outputs of a network per pixel, (B, ..., P)."""
 
     @property
-    def levels(self) -> int:
+    def num_values(self) -> int:
         """Number of values, L."""
         ...
 
@@ -54,22 +54,22 @@ class Categorical:
     """Categorical distribution of a pixel with one channel.
 
     Attributes:
-      levels: number of values, L.
+      num_values: number of values, L.
 
     >>> Categorical(4).log_prob(jnp.zeros((1, 4)), jnp.array([[3]])).tolist()  # log ¼
     [-1.3862943649291992]
     """
 
-    levels: int
+    num_values: int
 
     def __post_init__(self) -> None:
-        check_at_least("levels", self.levels, 2)
+        check_at_least("num_values", self.num_values, 2)
 
     def num_outputs(self, channels: int) -> int:
         """Return L, for as many logits."""
         if channels != 1:
             raise ValueError(f"a pixel has {channels} channels, but Categorical takes one; use LogisticMixture")
-        return self.levels
+        return self.num_values
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """See ``PixelDistribution``."""
@@ -87,21 +87,21 @@ class LogisticMixture:
     """Mixture of discretized logistic distributions with dependent channels.
 
     Attributes:
-      levels: number of values L, 256 for 8-bit images.
+      num_values: number of values L, 256 for 8-bit images.
       num_components: number of mixture components, M.
 
-    >>> mixture = LogisticMixture(levels=4, num_components=2)
+    >>> mixture = LogisticMixture(num_values=4, num_components=2)
     >>> outputs = jnp.linspace(-1, 1, mixture.num_outputs(1))[None]
     >>> masses = jnp.exp(jax.vmap(lambda k: mixture.log_prob(outputs, k[None, None]))(jnp.arange(4)))
     >>> round(masses.sum().item(), 5)
     1.0
     """
 
-    levels: int = 256
+    num_values: int = 256
     num_components: int = 10
 
     def __post_init__(self) -> None:
-        check_at_least("levels", self.levels, 2)
+        check_at_least("num_values", self.num_values, 2)
         check_at_least("num_components", self.num_components, 1)
 
     def num_outputs(self, channels: int) -> int:
@@ -117,12 +117,12 @@ class LogisticMixture:
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
         """Return log-masses (B, L) of the values of a channel; −∞ if the mass underflows."""
         location, inverse_scale = (a[:, None] for a in self._logistic(outputs, x, channel))
-        values = jnp.arange(self.levels, dtype=location.dtype)[None, :, None]
+        values = jnp.arange(self.num_values, dtype=location.dtype)[None, :, None]
         between = (values[:, 1:] - 0.5 - location) * inverse_scale
         # The three factors of ``discretized_logistic``, faster here than their logarithms.
         up_to = jnp.pad(jax.nn.sigmoid(between), ((0, 0), (0, 1), (0, 0)), constant_values=1.0)
         from_there = jnp.pad(jax.nn.sigmoid(-between), ((0, 0), (1, 0), (0, 0)), constant_values=1.0)
-        outermost = (values == 0) | (values == self.levels - 1)
+        outermost = (values == 0) | (values == self.num_values - 1)
         masses = up_to * from_there * jnp.where(outermost, 1.0, -jnp.expm1(-inverse_scale))
         posterior = jax.nn.softmax(self._joint(outputs, x, channel))  # of the components, given earlier channels
         return jnp.log(jnp.einsum("blm,bm->bl", masses, posterior))
@@ -133,13 +133,13 @@ class LogisticMixture:
         for channel in range(num_channels):
             location, inverse_scale = self._logistic(outputs, x, channel)
             value = x[..., channel, None].astype(location.dtype)
-            joint = joint + discretized_logistic(value, location, inverse_scale, self.levels)
+            joint = joint + discretized_logistic(value, location, inverse_scale, self.num_values)
         return joint
 
     def _logistic(self, outputs: Array, x: Array, channel: int) -> tuple[Array, Array]:
         """Return location and inverse scale of a channel, (B, ..., M) each, in units of one value."""
         _, locations, log_scales, coefficients = self._split(outputs, x.shape[-1])
-        half = (self.levels - 1) / 2
+        half = (self.num_values - 1) / 2
         location = locations[..., channel, :]
         first = channel * (channel - 1) // 2
         for before in range(channel):

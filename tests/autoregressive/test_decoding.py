@@ -1,4 +1,4 @@
-"""Drawing tokens: the probabilities asked for, and known ones kept."""
+"""Sampling of tokens: requested probabilities, known tokens, stop tokens and penalties."""
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,8 @@ def test_probabilities_and_frequencies(settings, probs):
     sampling = Sampling(**settings)
     np.testing.assert_allclose(jnp.exp(sampling.log_probs(LOGITS)), probs, atol=1e-4)
     uniform = jax.random.uniform(jax.random.key(0), (100_000,))
-    drawn = sampling.draw(jnp.broadcast_to(LOGITS, (100_000, 3)), uniform)
-    frequencies = np.bincount(drawn, minlength=3) / 100_000
+    tokens = sampling.draw(jnp.broadcast_to(LOGITS, (100_000, 3)), uniform)
+    frequencies = np.bincount(tokens, minlength=3) / 100_000
     probs = np.array(probs)
     assert (np.abs(frequencies - probs) <= 3 * np.sqrt(probs * (1 - probs) / 100_000) + 1e-4).all()
     assert (frequencies[probs == 0] == 0).all()
@@ -59,8 +59,10 @@ def counting(cache, token):
 
 
 def run(**settings):
-    settings = {"num_rows": 2_000, "length": 5} | settings
-    return generate(counting, (jnp.int32(0), jnp.zeros(settings["num_rows"], jnp.int32)), jax.random.key(0), **settings)
+    settings = {"batch_size": 2_000, "length": 5} | settings
+    return generate(
+        counting, (jnp.int32(0), jnp.zeros(settings["batch_size"], jnp.int32)), jax.random.key(0), **settings
+    )
 
 
 def test_a_chain_has_its_transition_probabilities():
@@ -82,13 +84,13 @@ def test_known_tokens_stay_and_what_follows_depends_on_them():
 
 
 def test_a_callback_sees_every_token_in_order():
-    seen = []
+    calls = []
     tokens = jax.jit(
-        lambda: run(num_rows=3, callback=lambda number, newest: seen.append((int(number), newest.tolist())))
+        lambda: run(batch_size=3, callback=lambda number, newest: calls.append((int(number), newest.tolist())))
     )()
     jax.block_until_ready(tokens)
     jax.effects_barrier()
-    assert seen == [(i + 1, column.tolist()) for i, column in enumerate(np.asarray(tokens).T)]
+    assert calls == [(i + 1, column.tolist()) for i, column in enumerate(np.asarray(tokens).T)]
 
 
 @pytest.mark.parametrize(
@@ -109,15 +111,15 @@ def test_refuses_settings_beyond_their_limits(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"known": jnp.zeros((1, 5), jnp.int32)}, "known is given alone, but known tokens need both"),
-        ({"keep": jnp.ones(5, bool)}, "keep is given alone"),
+        ({"known": jnp.zeros((1, 5), jnp.int32)}, "known is set, but keep is None; pass both, or neither"),
+        ({"keep": jnp.ones(5, bool)}, "keep is set, but known is None"),
         ({"known": jnp.zeros((1, 4), jnp.int32), "keep": jnp.ones(5, bool)}, r"shape \(1, 4\), but must be integers"),
         ({"known": jnp.zeros((1, 5)), "keep": jnp.ones(5, bool)}, "known has dtype float32"),
         ({"known": jnp.zeros((1, 5), jnp.int32), "keep": jnp.ones(4, bool)}, r"shape \(4,\), but must be bool \(5,\)"),
-        ({"num_rows": 0}, "num_rows is 0, but must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
     ],
 )
-def test_refuses_what_cannot_be_kept(settings, message):
+def test_refuses_invalid_known_tokens(settings, message):
     with pytest.raises(ValueError, match=message):
         run(**settings)
 
@@ -133,41 +135,41 @@ def test_sequences_are_filled_up_after_their_end_and_drawing_ends_with_the_last(
         wanted = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
         return 1e3 * jax.nn.one_hot(wanted, 3), cache + 1
 
-    drawn = generate(step, jnp.int32(0), jax.random.key(0), num_rows=2, length=6, stop=2, callback=watch)
+    tokens = generate(step, jnp.int32(0), jax.random.key(0), batch_size=2, length=6, stop_token=2, callback=watch)
     jax.effects_barrier()
-    assert drawn.tolist() == [[1, 1, 2, 2, 2, 2], [2] * 6]
+    assert tokens.tolist() == [[1, 1, 2, 2, 2, 2], [2] * 6]
     assert [number for number, _ in steps] == [1, 2, 3]
 
 
 def test_repetition_penalty_lowers_what_is_there_already():
     sampling = Sampling(repetition_penalty=2.0)
-    seen = jnp.array([True, True, False])
-    assert sampling.penalized(jnp.array([3.0, -1.0, 2.0]), seen).tolist() == [1.5, -2.0, 2.0]
+    present = jnp.array([True, True, False])
+    assert sampling.penalize(jnp.array([3.0, -1.0, 2.0]), present).tolist() == [1.5, -2.0, 2.0]
 
     def step(cache, token):
         return jnp.broadcast_to(jnp.array([3.0, 2.0, 1.6]), (1, 3)), cache
 
-    drawn = generate(step, (), jax.random.key(0), num_rows=1, length=4, sampling=Sampling(temperature=0.0))
-    assert drawn.tolist() == [[0, 0, 0, 0]]
+    tokens = generate(step, (), jax.random.key(0), batch_size=1, length=4, sampling=Sampling(temperature=0.0))
+    assert tokens.tolist() == [[0, 0, 0, 0]]
     penalized = Sampling(temperature=0.0, repetition_penalty=2.0)
-    drawn = generate(step, (), jax.random.key(0), num_rows=1, length=4, sampling=penalized)
-    assert drawn.tolist() == [[0, 1, 2, 0]]
+    tokens = generate(step, (), jax.random.key(0), batch_size=1, length=4, sampling=penalized)
+    assert tokens.tolist() == [[0, 1, 2, 0]]
 
 
-IMAGE = {"shape": (4, 4, 1), "levels": 3, "features": 4}
+IMAGE = {"shape": (4, 4, 1), "num_values": 3, "features": 4}
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        autoregressive.MADE(shape=(4,), levels=3, features=(8,)),
+        autoregressive.MADE(shape=(4,), num_values=3, features=(8,)),
         autoregressive.pixel_cnn(**IMAGE, num_layers=1, embedding_dim=2),
         autoregressive.gated_pixel_cnn(**IMAGE, num_layers=1),
         autoregressive.pixel_cnn_pp(**IMAGE, num_resolutions=2, num_blocks=1, num_components=2),
         autoregressive.pixel_rnn(**IMAGE, kind="row", num_layers=1),
         autoregressive.pixel_rnn(**IMAGE, kind="diagonal", num_layers=1),
-        autoregressive.wavenet(shape=(6,), levels=3, num_layers=2, features=4),
-        autoregressive.GPT(num_tokens=3, length=6, num_layers=1, num_heads=1, features=4),
+        autoregressive.wavenet(shape=(6,), num_values=3, num_layers=2, features=4),
+        autoregressive.GPT(num_values=3, length=6, num_layers=1, num_heads=1, features=4),
     ],
     ids=lambda model: type(getattr(model, "net", model)).__name__,
 )

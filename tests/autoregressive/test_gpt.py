@@ -16,35 +16,35 @@ KINDS = [{}, {"positions": "rotary", "qk_norm": True, "use_bias": False}, {"tied
 DRAWS = 20_000
 
 small = functools.partial(
-    autoregressive.GPT, num_tokens=3, length=5, num_layers=2, num_heads=2, features=8, activation=jax.nn.gelu
+    autoregressive.GPT, num_values=3, length=5, num_layers=2, num_heads=2, features=8, activation=jax.nn.gelu
 )
 
 
-def moved(model, scale=0.4):
+def randomized(model, scale=0.4):
     """Variables with every parameter far from where ``init`` leaves it."""
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, model.length), jnp.int32)})
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda a: a + scale * jnp.float32(rng.normal(size=a.shape)), variables)
 
 
-def everything(num_tokens, length):
-    return jnp.array(list(itertools.product(range(num_tokens), repeat=length)), jnp.int32)
+def everything(num_values, length):
+    return jnp.array(list(itertools.product(range(num_values), repeat=length)), jnp.int32)
 
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_masses_sum_to_one_and_samples_have_them(options):
     model = small(**options)
-    variables, x = moved(model), everything(3, 5)
+    variables, x = randomized(model), everything(3, 5)
     mass = np.exp(np.asarray(jax.jit(model.log_prob)(variables, x), np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    drawn = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
-    assert p_value(np.bincount(drawn @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
+    samples = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
+    assert p_value(np.bincount(samples @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
 
 
 def test_sequences_that_end_have_masses_that_sum_to_one():
-    """Of all tokens after the end only one way of filling up is drawn, and none is scored."""
+    """Tokens after the end are padding when sampled, and are not scored."""
     model = small(stop_token=2)
-    variables, x = moved(model), everything(3, 5)
+    variables, x = randomized(model), everything(3, 5)
     log_prob = jax.jit(model.log_prob)(variables, x)
     ends = np.argmax(np.concatenate([np.asarray(x) == 2, np.ones((len(x), 1))], axis=1), axis=1)
     filled = np.where(np.arange(5) > ends[:, None], 2, x)
@@ -52,19 +52,19 @@ def test_sequences_that_end_have_masses_that_sum_to_one():
     own = (filled == np.asarray(x)).all(axis=1)
     mass = np.where(own, np.exp(np.asarray(log_prob, np.float64)), 0)
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    drawn = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
-    assert p_value(np.bincount(drawn @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
+    samples = np.asarray(jax.jit(lambda v, k: model.sample(v, k, DRAWS))(variables, jax.random.key(1)))
+    assert p_value(np.bincount(samples @ 3 ** np.arange(4, -1, -1), minlength=3**5), mass) > 1e-4
 
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_a_token_depends_on_all_those_before_it_and_no_other(options):
-    model = small(num_tokens=6, length=7, **options)
-    variables = moved(model)
+    model = small(num_values=6, length=7, **options)
+    variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (30, 7), 0, 6)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def each(x):
-        return model._each(variables.params["net"], x)
+        return model._token_log_probs(variables.params["net"], x)
 
     before = each(x)
     for position in range(7):
@@ -76,8 +76,8 @@ def test_a_token_depends_on_all_those_before_it_and_no_other(options):
 
 @pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
 def test_cached_steps_are_the_whole_network(options):
-    model = small(num_tokens=7, length=6, **options)
-    variables = moved(model)
+    model = small(num_values=7, length=6, **options)
+    variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (4, 6), 0, 7)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -86,7 +86,7 @@ def test_cached_steps_are_the_whole_network(options):
         before = jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
         _, logits = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], cache, before.T)
         log_prob = jax.nn.log_softmax(logits.swapaxes(0, 1))
-        return model._each(params, x), jnp.take_along_axis(log_prob, x[..., None], axis=-1)[..., 0]
+        return model._token_log_probs(params, x), jnp.take_along_axis(log_prob, x[..., None], axis=-1)[..., 0]
 
     whole, stepped = both(variables.params["net"])
     assert np.abs(whole).max() > 1
@@ -95,20 +95,20 @@ def test_cached_steps_are_the_whole_network(options):
 
 def test_prompts_of_unequal_length_are_each_completed_from_their_own_distribution():
     model = small(length=3)
-    variables, x = moved(model), everything(3, 3)
+    variables, x = randomized(model), everything(3, 3)
     prompt = jnp.array([[1, -1], [2, 0]])
     rows = jnp.tile(prompt, (DRAWS, 1))
     draw = jax.jit(lambda v, k, prompt: model.sample(v, k, len(rows), prompt=prompt))
-    drawn = np.asarray(draw(variables, jax.random.key(1), rows)).reshape(DRAWS, 2, 3)
+    samples = np.asarray(draw(variables, jax.random.key(1), rows)).reshape(DRAWS, 2, 3)
     mass = np.exp(np.asarray(model.log_prob(variables, x), np.float64)).reshape(3, 3, 3)
-    first, second = (drawn[:, i] @ np.array([9, 3, 1]) for i in range(2))
+    first, second = (samples[:, i] @ np.array([9, 3, 1]) for i in range(2))
     assert p_value(np.bincount(first - 9, minlength=9), mass[1].ravel() / mass[1].sum()) > 1e-4
     assert p_value(np.bincount(second - 18, minlength=3), mass[2, 0] / mass[2, 0].sum()) > 1e-4
 
 
 def test_loss_is_per_token_that_counts():
     model = small(stop_token=2)
-    variables = moved(model)
+    variables = randomized(model)
     x = jnp.array([[0, 1, 2, 0, 0], [0, 0, 1, 0, 1]])
     loss, (_, metrics) = model.loss(*variables, jax.random.key(0), {"x": x}, jnp.int32(0))
     log_prob = model.log_prob(variables, x)
@@ -118,7 +118,7 @@ def test_loss_is_per_token_that_counts():
 
 def test_training_leaves_channels_out_and_nothing_else_does():
     model = small(dropout=0.5)
-    variables, x = moved(model), jnp.zeros((2, 5), jnp.int32)
+    variables, x = randomized(model), jnp.zeros((2, 5), jnp.int32)
     some, others = (model.loss(*variables, jax.random.key(i), {"x": x}, jnp.int32(0))[0] for i in range(2))
     assert some != others
     without = small().loss(*variables, jax.random.key(0), {"x": x}, jnp.int32(0))[0]
@@ -127,23 +127,23 @@ def test_training_leaves_channels_out_and_nothing_else_does():
 
 def test_half_precision_is_near():
     x = jax.random.randint(jax.random.key(2), (4, 5), 0, 3)
-    variables = moved(small(), 0.2)
+    variables = randomized(small(), 0.2)
     exact, near = (small(dtype=dtype).log_prob(variables, x) for dtype in (None, jnp.bfloat16))
     assert near.dtype == jnp.float32
     np.testing.assert_allclose(near, exact, atol=0.1)
-    drawn = small(dtype=jnp.bfloat16).sample(variables, jax.random.key(0), 3)
-    assert drawn.shape == (3, 5)
+    samples = small(dtype=jnp.bfloat16).sample(variables, jax.random.key(0), 3)
+    assert samples.shape == (3, 5)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_tokens": 0}, "num_tokens is 0, but must be at least 1"),
+        ({"num_values": 0}, "num_values is 0, but must be at least 1"),
         ({"num_heads": 3}, "features is 8, but num_heads=3 and positions='learned' need a multiple of 3"),
         ({"num_heads": 8, "positions": "rotary"}, "need a multiple of 16"),
         ({"positions": "none"}, "positions is 'none', but must be 'learned' or 'rotary'"),
         ({"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        ({"stop": 3}, "stop is 3, but must be a token, 0 … 2; None for no end"),
+        ({"stop_token": 3}, "stop_token is 3, but must be a token, 0 … 2; None for no end"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):
@@ -154,9 +154,9 @@ def test_refuses_models_that_cannot_be(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but length=5 is the most; cut it into windows"),
-        (jnp.full((2, 5), 3), "x holds token 3, but num_tokens=3 has 0 … 2"),
-        (jnp.full((2, 5), -1), "x holds token -1, but num_tokens=3 has 0 … 2"),
+        (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but the model has length=5; cut it into windows"),
+        (jnp.full((2, 5), 3), "x holds token 3, but num_values=3 allows 0 … 2"),
+        (jnp.full((2, 5), -1), "x holds token -1, but num_values=3 allows 0 … 2"),
         (jnp.zeros((2, 5)), r"x has dtype float32 and shape \(2, 5\), but must be integers \(B, T\)"),
     ],
 )
@@ -168,13 +168,13 @@ def test_refuses_other_sequences(x, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but length=5 is the most; shorten it"),
-        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_tokens=3 has 0 … 2"),
+        ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but sequences have length=5; shorten it"),
+        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_values=3 allows 0 … 2"),
         ({"prompt": jnp.zeros(2)}, r"prompt has dtype float32 and shape \(1, 2\), but must be integers"),
         ({"prompt": jnp.zeros((2, 2), jnp.int32)}, r"must be integers \(P,\) or \(3, P\)"),
         ({"length": 6}, "length is 6, but must be in 1 … 5, the length of the model"),
         ({"temperature": -1.0}, "temperature is -1.0, but must be at least 0; 0 takes the most probable token"),
-        ({"repetition_penalty": 0.5}, "repetition_penalty is 0.5, but must be at least 1, which is none"),
+        ({"repetition_penalty": 0.5}, "repetition_penalty is 0.5, but must be at least 1; 1 applies no penalty"),
     ],
 )
 def test_refuses_other_requests(arguments, message):

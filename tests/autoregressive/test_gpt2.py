@@ -10,7 +10,7 @@ from genjax.autoregressive import GPT, load_gpt2, save_gpt2
 
 
 def small():
-    model = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, stop_token=10)
+    model = GPT(num_values=11, length=9, num_layers=3, num_heads=2, features=8, stop_token=10)
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 9), jnp.int32)})
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + 0.3 * jnp.float32(rng.normal(size=a.shape)), variables.params)
@@ -27,20 +27,20 @@ def test_weights_come_back_as_they_were_written(tmp_path):
 
 
 def test_refuses_what_is_no_gpt2(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         load_gpt2(tmp_path / "none.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         load_gpt2(tmp_path / "broken.safetensors")
     model, variables = small()
     save_gpt2(tmp_path / "model.safetensors", model, variables)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["h.1.mlp.c_fc.bias"]
     save_file(weights, tmp_path / "less.safetensors")
-    with pytest.raises(ValueError, match=r"has no weights h\.1\.mlp\.c_fc\.bias, so it is no GPT-2"):
+    with pytest.raises(ValueError, match=r"has no h\.1\.mlp\.c_fc\.bias, so it is not a GPT-2"):
         load_gpt2(tmp_path / "less.safetensors")
-    other = GPT(num_tokens=11, length=9, num_layers=3, num_heads=2, features=8, positions="rotary")
-    with pytest.raises(ValueError, match="is no GPT-2, which has positions='learned'"):
+    other = GPT(num_values=11, length=9, num_layers=3, num_heads=2, features=8, positions="rotary")
+    with pytest.raises(ValueError, match="is not a GPT-2, which has positions='learned'"):
         save_gpt2(tmp_path / "other.safetensors", other, variables)
 
 

@@ -1,4 +1,4 @@
-"""MADE: masses sum to one, samples have them, and orders are kept."""
+"""MADE: masses sum to one, samples follow them, and outputs respect the order of the dimensions."""
 
 import itertools
 
@@ -16,11 +16,11 @@ EVERYTHING = jnp.array(list(itertools.product(range(2), repeat=6)), jnp.int32).r
 DRAWS = 20_000
 
 
-def made(**options):
+def small(**options):
     return autoregressive.MADE(**{"shape": (2, 3), "features": (16, 16)} | options)
 
 
-def moved(model, x=EVERYTHING):
+def randomized(model, x=EVERYTHING):
     """Variables with every parameter far from where ``init`` leaves it."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
     variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
@@ -32,8 +32,8 @@ def moved(model, x=EVERYTHING):
 @pytest.mark.parametrize("orders", ["natural", ORDER, 3], ids=["natural", "own", "three"])
 @pytest.mark.parametrize("num_classes", [None, 3], ids=["unconditional", "by class"])
 def test_masses_sum_to_one_and_samples_have_them(orders, num_classes):
-    model = made(orders=orders, num_classes=num_classes)
-    variables, label = moved(model), {} if num_classes is None else {"label": 1}
+    model = small(orders=orders, num_classes=num_classes)
+    variables, label = randomized(model), {} if num_classes is None else {"label": 1}
     log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label), compiler_options=QUICK)(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
@@ -45,19 +45,19 @@ def test_masses_sum_to_one_and_samples_have_them(orders, num_classes):
 
 def test_masses_of_several_levels_sum_to_one():
     x = jnp.array(list(itertools.product(range(4), repeat=3)), jnp.int32)
-    model = made(shape=(3,), levels=4)
-    assert float(jnp.exp(model.log_prob(moved(model, x), x)).sum()) == pytest.approx(1, abs=1e-5)
+    model = small(shape=(3,), num_values=4)
+    assert float(jnp.exp(model.log_prob(randomized(model, x), x)).sum()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("orders", ["natural", ORDER], ids=["natural", "own"])
 def test_conditionals_see_what_comes_before_them_and_nothing_else(orders):
-    model = made(orders=orders, activation=jnp.tanh)
-    variables = moved(model)
+    model = small(orders=orders, activation=jnp.tanh)
+    variables = randomized(model)
     rng = np.random.default_rng(1)
 
     def conditionals(x):
-        context, order = None, model._fixed_order
-        return model._net.apply({"params": variables.params["net"]}, x[None], context, order)[0, 0]
+        condition, order = None, model._fixed_order
+        return model._net.apply({"params": variables.params["net"]}, x[None], condition, order)[0, 0]
 
     x = jnp.float32(rng.random((20, 6)))
     reached = np.abs(jax.jit(jax.vmap(jax.jacfwd(conditionals)))(x)).max(axis=0)
@@ -68,8 +68,8 @@ def test_conditionals_see_what_comes_before_them_and_nothing_else(orders):
 
 
 def test_several_orders_are_permutations_and_training_takes_them_in_turn():
-    model = made(orders=4)
-    variables = moved(model)
+    model = small(orders=4)
+    variables = randomized(model)
     orders = np.asarray(variables.state["orders"])
     assert (np.sort(orders, axis=1) == np.arange(6)).all()
     assert len({tuple(order) for order in orders}) == 4
@@ -81,8 +81,8 @@ def test_several_orders_are_permutations_and_training_takes_them_in_turn():
 
 def test_half_of_an_image_is_drawn_given_the_other():
     """The conditional distribution, by enumeration."""
-    model = made()
-    variables = moved(model)
+    model = small()
+    variables = randomized(model)
     mass = np.exp(model.log_prob(variables, EVERYTHING)).reshape(8, 8)
     known = jnp.array([[[1, 0, 1], [0, 0, 0]]], jnp.int32)
     keep = jnp.array([[True] * 3, [False] * 3])
@@ -90,13 +90,13 @@ def test_half_of_an_image_is_drawn_given_the_other():
     x = np.asarray(draw(variables, jax.random.key(2)))
     assert (x[:, 0] == [1, 0, 1]).all()
     count = np.bincount(x[:, 1] @ np.array([4, 2, 1]), minlength=8)
-    given = mass[5] / mass[5].sum()
-    assert p_value(count, given) > 1e-4
+    conditional = mass[5] / mass[5].sum()
+    assert p_value(count, conditional) > 1e-4
 
 
 def test_greedy_samples_are_all_alike():
-    model = made()
-    x = np.asarray(model.sample(moved(model), jax.random.key(0), 5, temperature=0.0))
+    model = small()
+    x = np.asarray(model.sample(randomized(model), jax.random.key(0), 5, temperature=0.0))
     assert (x == x[:1]).all()
 
 
@@ -109,24 +109,24 @@ def test_greedy_samples_are_all_alike():
             "orders is 'random', but must be 'natural', a number of random orders, or a permutation",
         ),
         ({"orders": 0}, "orders is 0, but must be at least 1"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"shape": ()}, r"shape is \(\), but every size must be at least 1"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
-        made(**options)
+        small(**options)
 
 
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.full((1, 2, 3), 2), "x holds 2, but levels=2 takes 0 … 1; leave scaling and dequantization out, or set"),
-        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but levels=2 takes 0 … 1"),
+        (jnp.full((1, 2, 3), 2), "x holds 2, but num_values=2 allows 0 … 1; remove scaling and dequantization, or set"),
+        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but num_values=2 allows 0 … 1"),
         (jnp.zeros((1, 6)), r"x has shape \(1, 6\), but must be \(B, \*shape\) with shape=\(2, 3\)"),
     ],
 )
 def test_refuses_data_of_other_values_and_shapes(x, message):
     with pytest.raises(ValueError, match=message):
-        made().init(jax.random.key(0), {"x": x})
+        small().init(jax.random.key(0), {"x": x})

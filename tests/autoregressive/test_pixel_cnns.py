@@ -19,7 +19,7 @@ gated = functools.partial(autoregressive.gated_pixel_cnn, shape=(3, 3, 1), num_l
 plus_plus = functools.partial(
     autoregressive.pixel_cnn_pp,
     shape=(2, 4, 1),
-    levels=2,
+    num_values=2,
     num_resolutions=2,
     num_blocks=1,
     features=4,
@@ -28,7 +28,7 @@ plus_plus = functools.partial(
 )
 
 
-def moved(model, x, scale=0.7):
+def randomized(model, x, scale=0.7):
     """Variables with every parameter far from where ``init`` leaves it."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
     variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
@@ -54,7 +54,7 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
     model = make(**options)
     size = int(np.prod(model.shape))
     everything = jnp.array(list(itertools.product(range(2), repeat=size)), jnp.int32).reshape(-1, *model.shape)
-    variables, label = moved(model, everything, 0.4), {} if model.num_classes is None else {"label": 1}
+    variables, label = randomized(model, everything, 0.4), {} if model.num_classes is None else {"label": 1}
     log_prob = jax.jit(lambda v: model.log_prob(v, everything, **label), compiler_options=QUICK)(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
@@ -64,7 +64,7 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
     assert p_value(count, mass) > 1e-4
 
 
-def seen_by_plain(height, width, num_layers, reach):
+def receptive_field_of_pixel_cnn(height, width, num_layers, reach):
     """Which pixel's outputs see which, (HW, HW): paths through the convolutions of equation 1 in its docstring."""
 
     def sees(reach, itself):
@@ -79,65 +79,65 @@ def seen_by_plain(height, width, num_layers, reach):
 
 
 @pytest.mark.parametrize(
-    ("model", "seen"),
+    ("model", "receptive_field"),
     [
         (gated(shape=(5, 6, 1), num_layers=6, reach=1), None),
         (gated(shape=(6, 4, 1), num_layers=6, reach=2), None),
         (plus_plus(shape=(4, 6, 1), num_blocks=2), None),
         (plus_plus(shape=(8, 4, 2), num_resolutions=3), None),
-        (plain(shape=(5, 6, 1), num_layers=6, reach=1), seen_by_plain(5, 6, 6, 1)),
-        (plain(shape=(5, 6, 1), num_layers=2, reach=2), seen_by_plain(5, 6, 2, 2)),
+        (plain(shape=(5, 6, 1), num_layers=6, reach=1), receptive_field_of_pixel_cnn(5, 6, 6, 1)),
+        (plain(shape=(5, 6, 1), num_layers=2, reach=2), receptive_field_of_pixel_cnn(5, 6, 2, 2)),
     ],
     ids=["gated", "gated wide", "plus plus", "plus plus deep", "plain", "plain shallow"],
 )
-def test_what_a_pixel_sees(model, seen):
+def test_what_a_pixel_sees(model, receptive_field):
     """All pixels before it, and no other; masked convolutions have a blind spot above to the right."""
     height, width, _ = model.shape
     x = jnp.float32(np.random.default_rng(1).random((20, *model.shape)))
-    variables = moved(model, jnp.zeros((1, *model.shape), jnp.int32), 0.4)
+    variables = randomized(model, jnp.zeros((1, *model.shape), jnp.int32), 0.4)
 
     def outputs(x):
         return model.net.apply({"params": variables.params["net"]}, x[None])[0, :, :, 1]
 
     jacobians = jax.jit(jax.vmap(jax.jacrev(outputs)), compiler_options=QUICK)(x)
-    reached = np.abs(jacobians).max(axis=(0, -1)).reshape(height * width, height * width)
+    gradients = np.abs(jacobians).max(axis=(0, -1)).reshape(height * width, height * width)
     before = np.tri(height * width, k=-1, dtype=bool)
-    if seen is None:
-        seen = before
+    if receptive_field is None:
+        receptive_field = before
     else:
-        assert (seen & ~before).sum() == 0
-        blind = before & ~seen
+        assert (receptive_field & ~before).sum() == 0
+        blind = before & ~receptive_field
         assert blind[2 * width, 5]  # from the first pixel of a row, far to the right two rows above
-    assert (reached[~seen] == 0).all()
-    assert (reached[seen] > 0).all()
+    assert (gradients[~receptive_field] == 0).all()
+    assert (gradients[receptive_field] > 0).all()
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        plain(shape=(4, 5, 1), levels=7, reach=2),
-        plain(shape=(4, 5, 1), levels=7, num_classes=2),
-        plain(shape=(5, 3), levels=7, embedding_dim=5),
-        gated(shape=(4, 5, 1), levels=7),
-        gated(shape=(4, 5, 1), levels=7, reach=3, num_classes=2),
-        gated(shape=(4, 5), levels=7, embedding_dim=3),
-        plus_plus(shape=(4, 6, 1), levels=7, num_blocks=2),
-        plus_plus(shape=(8, 4, 3), levels=7, num_resolutions=3, num_classes=2),
-        plus_plus(shape=(3, 5, 2), levels=7, num_resolutions=1),
+        plain(shape=(4, 5, 1), num_values=7, reach=2),
+        plain(shape=(4, 5, 1), num_values=7, num_classes=2),
+        plain(shape=(5, 3), num_values=7, embedding_dim=5),
+        gated(shape=(4, 5, 1), num_values=7),
+        gated(shape=(4, 5, 1), num_values=7, reach=3, num_classes=2),
+        gated(shape=(4, 5), num_values=7, embedding_dim=3),
+        plus_plus(shape=(4, 6, 1), num_values=7, num_blocks=2),
+        plus_plus(shape=(8, 4, 3), num_values=7, num_resolutions=3, num_classes=2),
+        plus_plus(shape=(3, 5, 2), num_values=7, num_resolutions=1),
     ],
     ids=lambda model: f"{type(model.net).__name__}{model.shape}",
 )
 def test_cached_outputs_are_those_of_the_whole_network(model):
     height, width = model.shape[:2]
     x = jax.random.randint(jax.random.key(2), (6, *model.shape), 0, 7)
-    variables = moved(model, x, 0.1)
-    context = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
+    variables = randomized(model, x, 0.1)
+    condition = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def both(params):
         values = x.astype(jnp.float32) / 6 if model.embedding_dim is None else params["embedding"][x]
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, (height, width), *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, (height, width), *(condition or (None,)))
         pixels = values.reshape(6, height * width, -1)
         before = jnp.concatenate([jnp.full_like(pixels[:, :1], jnp.nan), pixels[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, pixel: step(cache, pixel)[::-1], cache, before.swapaxes(0, 1))
@@ -152,7 +152,7 @@ def test_cached_outputs_are_those_of_the_whole_network(model):
 def test_an_image_is_completed_from_its_top(make):
     model = make(shape=(4, 4, 1))
     known = jax.random.randint(jax.random.key(4), (1, 4, 4, 1), 0, 2)
-    variables = moved(model, known)
+    variables = randomized(model, known)
     keep = jnp.broadcast_to((jnp.arange(4) < 2)[:, None, None], (4, 4, 1))
     x = np.asarray(model.sample(variables, jax.random.key(3), 50, known=known, keep=keep))
     assert (x[:, :2] == known[:, :2]).all()
@@ -160,9 +160,9 @@ def test_an_image_is_completed_from_its_top(make):
 
 
 def test_channels_are_completed_from_others():
-    model = plus_plus(shape=(2, 2, 3), levels=9)
+    model = plus_plus(shape=(2, 2, 3), num_values=9)
     known = jax.random.randint(jax.random.key(4), (1, 2, 2, 3), 0, 9)
-    variables = moved(model, known, 0.1)
+    variables = randomized(model, known, 0.1)
     keep = jnp.broadcast_to(jnp.array([True, False, True])[None, None], (2, 2, 3))
     x = np.asarray(model.sample(variables, jax.random.key(3), 50, known=known, keep=keep))
     assert (x[..., ::2] == known[..., ::2]).all()
@@ -173,7 +173,7 @@ def test_channels_are_completed_from_others():
 def test_training_leaves_channels_out_and_nothing_else_does(make):
     shape = (2, 4, 1)
     x = jnp.zeros((2, *shape), jnp.int32)
-    variables = moved(make(shape=shape), x, 0.3)
+    variables = randomized(make(shape=shape), x, 0.3)
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
     def loss(model, key):
@@ -189,17 +189,17 @@ def test_training_leaves_channels_out_and_nothing_else_does(make):
     ("make", "options", "message"),
     [
         (gated, {"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),
-        (gated, {"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) of images, or \(H, W\) of grids"),
+        (gated, {"shape": (3,)}, r"shape is \(3,\), but must be \(H, W, C\) for images, or \(H, W\) for grids"),
         (gated, {"dropout": -0.1}, r"dropout is -0.1, but must be in \[0, 1\)"),
         (gated, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"num_layers": 0}, "num_layers is 0, but must be at least 1"),
         (plain, {"reach": 0}, "reach is 0, but must be at least 1"),
-        (gated, {"levels": 1}, "levels is 1, but must be at least 2"),
+        (gated, {"num_values": 1}, "num_values is 1, but must be at least 2"),
         (gated, {"num_classes": 0}, "num_classes is 0, but must be at least 1"),
         (gated, {"embedding_dim": 0}, "embedding_dim is 0, but must be at least 1"),
         (plus_plus, {"num_blocks": 0}, "num_blocks is 0, but must be at least 1"),
         (plus_plus, {"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        (plus_plus, {"shape": (6, 6, 3), "num_resolutions": 3}, "height and width that are divisible by 4"),
+        (plus_plus, {"shape": (6, 6, 3), "num_resolutions": 3}, "height and width divisible by 4"),
     ],
 )
 def test_refuses_models_that_cannot_be(make, options, message):
@@ -208,11 +208,11 @@ def test_refuses_models_that_cannot_be(make, options, message):
 
 
 def test_refuses_a_network_that_does_not_fit_its_distribution():
-    net = autoregressive.PixelNet(num_outputs=3, num_layers=1, features=2, reach=1)
-    with pytest.raises(ValueError, match=r"net has num_outputs=3, but Categorical\(levels=4\) needs 4"):
+    net = autoregressive.PixelCNNNet(num_outputs=3, num_layers=1, features=2, reach=1)
+    with pytest.raises(ValueError, match=r"net has num_outputs=3, but Categorical\(num_values=4\) needs 4"):
         autoregressive.CausalModel(shape=(2, 2, 1), net=net, distribution=ops.Categorical(4))
 
 
-def test_refuses_values_beyond_the_levels():
-    with pytest.raises(ValueError, match="x holds 2, but levels=2 takes 0 … 1"):
+def test_refuses_values_out_of_range():
+    with pytest.raises(ValueError, match="x holds 2, but num_values=2 allows 0 … 1"):
         gated().init(jax.random.key(0), {"x": jnp.full((1, 3, 3, 1), 2)})

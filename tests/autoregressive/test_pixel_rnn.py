@@ -24,7 +24,7 @@ def small(**options):
     return pixel_rnn(**settings | options)
 
 
-def drawn(model, scale=0.7):
+def randomized(model, scale=0.7):
     """Variables far from where ``init`` leaves them, biases too."""
     batch = {"x": jnp.zeros((1, *model.shape), jnp.int32), "label": jnp.zeros(1, jnp.int32)}
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def drawn(model, scale=0.7):
 @pytest.mark.parametrize("num_classes", [None, 2], ids=["unconditional", "by class"])
 def test_masses_sum_to_one_and_samples_have_them(kind, num_classes):
     model = small(kind=kind, num_classes=num_classes)
-    variables, label = drawn(model), {} if num_classes is None else {"label": 1}
+    variables, label = randomized(model), {} if num_classes is None else {"label": 1}
     log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label), compiler_options=QUICK)(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
@@ -46,7 +46,7 @@ def test_masses_sum_to_one_and_samples_have_them(kind, num_classes):
     assert p_value(count, mass) > 1e-4
 
 
-def seen(kind, height, width, num_layers, reach):
+def receptive_field(kind, height, width, num_layers, reach):
     """Whether outputs at (i, j) may depend on the pixel at (a, b), (H, W, H, W); equation 3 from place to place."""
     if kind == "diagonal":
         return np.tri(height * width, k=-1, dtype=bool).reshape(height, width, height, width)
@@ -68,15 +68,15 @@ def test_a_pixel_sees_what_the_equations_say(kind, height, width, reach):
     """The Diagonal BiLSTM all pixels before it; neither any other."""
     model = small(shape=(height, width, 1), kind=kind, features=4, head_features=8, reach=reach)
     x = jnp.float32(np.random.default_rng(1).random((20, height, width, 1)))
-    variables = drawn(model)
+    variables = randomized(model)
 
     def logits(x):
         return model.net.apply({"params": variables.params["net"]}, x[None])[0, :, :, 1]
 
     jacobians = jax.jit(jax.vmap(jax.jacrev(logits)), compiler_options=QUICK)(x)
-    reached = np.abs(jacobians).max(axis=0)[..., 0] > 0
-    allowed = seen(kind, height, width, 2, reach)
-    assert (reached == allowed).all()
+    depends = np.abs(jacobians).max(axis=0)[..., 0] > 0
+    expected = receptive_field(kind, height, width, 2, reach)
+    assert (depends == expected).all()
 
 
 @KINDS
@@ -85,8 +85,8 @@ def test_logits_are_the_equations(kind):
     height, width, n = 3, 4, 2
     model = small(shape=(height, width, 1), kind=kind, num_layers=1, features=n, num_classes=2)
     x = np.random.default_rng(2).integers(0, 2, (1, height, width, 1))
-    params = drawn(model).params["net"]
-    found = model.net.apply({"params": params}, jnp.float32(x), jnp.array([[0.0, 1.0]]))
+    params = randomized(model).params["net"]
+    outputs = model.net.apply({"params": params}, jnp.float32(x), jnp.array([[0.0, 1.0]]))
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     layer = p["layer_0"]
     b = layer["input"]["bias"] + layer["condition"]["kernel"][1]
@@ -126,7 +126,7 @@ def test_logits_are_the_equations(kind):
         u[i, j] += total @ p["residual_0"]["kernel"] + p["residual_0"]["bias"]
     for name in ("head_0", "head_1", "logits"):
         u = np.maximum(u, 0) @ p[name]["kernel"] + p[name]["bias"]
-    np.testing.assert_allclose(found[0], u, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs[0], u, rtol=1e-5, atol=1e-5)
 
 
 @KINDS
@@ -151,16 +151,16 @@ def test_a_row_or_a_diagonal_is_one_step(kind):
     ids=str,
 )
 def test_cached_logits_are_those_of_the_whole_network(kind, shape, options):
-    model = small(shape=shape, kind=kind, levels=7, **options)
+    model = small(shape=shape, kind=kind, num_values=7, **options)
     x = jax.random.randint(jax.random.key(2), (6, *shape), 0, 7)
-    variables = drawn(model)
-    context = (jax.nn.one_hot(jnp.arange(6) % 2, 2),) if "num_classes" in options else ()
+    variables = randomized(model)
+    condition = (jax.nn.one_hot(jnp.arange(6) % 2, 2),) if "num_classes" in options else ()
 
     @jax.jit
     def both(params):
         values = params["embedding"][x] if "embedding" in params else x.astype(jnp.float32) / 6
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, shape[:2], *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, shape[:2], *(condition or (None,)))
         values = values.reshape(6, -1, values.shape[-1])
         before = jnp.concatenate([jnp.full_like(values[:, :1], jnp.nan), values[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.swapaxes(0, 1))
@@ -175,7 +175,7 @@ def test_half_precision_is_near(kind):
     def loss(params, dtype):
         return -small(kind=kind, dtype=dtype).log_prob(Variables(params, {}), EVERYTHING[::8]).mean()
 
-    params = drawn(small(kind=kind), scale=0.3).params
+    params = randomized(small(kind=kind), scale=0.3).params
     run = jax.jit(jax.value_and_grad(loss), static_argnums=1, compiler_options=QUICK)
     for exact, near in zip(*(jax.tree.leaves(run(params, dtype)) for dtype in (None, jnp.bfloat16)), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.2, atol=0.1)
@@ -190,7 +190,7 @@ def test_half_precision_is_near(kind):
         ({"head_features": 0}, "head_features is 0, but must be at least 1"),
         ({"dropout": 1.5}, r"dropout is 1.5, but must be in \[0, 1\)"),
         ({"reach": 0}, "reach is 0, but must be at least 1"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1"),
         ({"embedding_dim": 0}, "embedding_dim is 0, but must be at least 1"),
         ({"shape": (3, 3, 3)}, "a pixel has 3 channels, but Categorical takes one"),

@@ -22,11 +22,11 @@ DRAWS = 20_000
 
 
 def small(**options):
-    settings = {"shape": (5,), "levels": 3, "num_layers": 2, "num_stacks": 1, "features": 3, "skip_features": 4}
+    settings = {"shape": (5,), "num_values": 3, "num_layers": 2, "num_stacks": 1, "features": 3, "skip_features": 4}
     return wavenet(**settings | options)
 
 
-def drawn(model, scale=0.7):
+def randomized(model, scale=0.7):
     """Variables far from where ``init`` leaves them, biases too."""
     x = jnp.zeros((1, *model.shape), jnp.int32)
     batch = {"x": x, "label": jnp.zeros(1, jnp.int32), "local": jnp.zeros((1, 1, model.local_dim or 1))}
@@ -37,39 +37,39 @@ def drawn(model, scale=0.7):
 
 def everything(model):
     """All sequences there are, in order of their numbers."""
-    return jnp.array(list(itertools.product(range(model.levels), repeat=model.shape[0])), jnp.int32)
+    return jnp.array(list(itertools.product(range(model.num_values), repeat=model.shape[0])), jnp.int32)
 
 
 def numbers(model, x):
-    return np.asarray(x) @ model.levels ** np.arange(model.shape[0] - 1, -1, -1)
+    return np.asarray(x) @ model.num_values ** np.arange(model.shape[0] - 1, -1, -1)
 
 
 @pytest.mark.parametrize(
-    ("options", "given"),
+    ("options", "condition"),
     [
         ({}, {}),
         ({"num_stacks": 2, "num_classes": 2, "embedding_dim": 2}, {"label": 1}),
-        ({"shape": (6,), "levels": 2, "local_dim": 2, "num_classes": 2}, {"label": 0, "local": "3 frames"}),
+        ({"shape": (6,), "num_values": 2, "local_dim": 2, "num_classes": 2}, {"label": 0, "local": "3 frames"}),
         ({"num_components": 2}, {}),
     ],
     ids=["unconditional", "by class", "local", "mixture"],
 )
-def test_masses_sum_to_one_and_samples_have_them(options, given):
+def test_masses_sum_to_one_and_samples_have_them(options, condition):
     model = small(**options)
-    variables, x = drawn(model), everything(model)
-    if "local" in given:
-        given = given | {"local": jax.random.normal(jax.random.key(2), (1, 3, 2))}
-    log_prob = jax.jit(lambda v: model.log_prob(v, x, **given), compiler_options=QUICK)(variables)
+    variables, x = randomized(model), everything(model)
+    if "local" in condition:
+        condition = condition | {"local": jax.random.normal(jax.random.key(2), (1, 3, 2))}
+    log_prob = jax.jit(lambda v: model.log_prob(v, x, **condition), compiler_options=QUICK)(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **given), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **condition), compiler_options=QUICK)
     count = np.bincount(numbers(model, draw(variables, jax.random.key(1))), minlength=len(x))
     assert p_value(count, mass) > 1e-4
 
 
 def test_a_prompt_is_continued_by_what_it_makes_probable():
     model = small()
-    variables, x = drawn(model), everything(model)
+    variables, x = randomized(model), everything(model)
     known, keep = jnp.array([[2, 0, 1, 0, 0]], jnp.int32), jnp.arange(5) < 3
     draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, known=known, keep=keep), compiler_options=QUICK)
     samples = draw(variables, jax.random.key(1))
@@ -87,7 +87,7 @@ def test_outputs_see_the_receptive_field_and_nothing_else(num_layers, num_stacks
     model = small(shape=(length,), num_layers=num_layers, num_stacks=num_stacks, features=4, local_dim=1)
     field = 1 + num_stacks * (2**num_layers - 1)
     assert model.net.receptive_field == field < length
-    params, rng = drawn(model).params["net"], np.random.default_rng(1)
+    params, rng = randomized(model).params["net"], np.random.default_rng(1)
     x, local = jnp.float32(rng.random((20, length))), jnp.float32(rng.normal(size=(20, frames)))
 
     def outputs(x, local):
@@ -97,8 +97,8 @@ def test_outputs_see_the_receptive_field_and_nothing_else(num_layers, num_stacks
     of_x, of_local = (np.abs(a).max(axis=0) for a in jacobians)
     ago = np.arange(length)[:, None] - np.arange(length)[None]
     assert ((of_x > 0) == ((ago >= 1) & (ago <= field))).all()
-    seen = (ago >= 0) & (ago <= field - 2)  # what follows the first layer, whose dilation is 1
-    assert ((of_local > 0) == seen.reshape(length, frames, -1).any(axis=2)).all()
+    frames_seen = (ago >= 0) & (ago <= field - 2)  # what follows the first layer, whose dilation is 1
+    assert ((of_local > 0) == frames_seen.reshape(length, frames, -1).any(axis=2)).all()
 
 
 def test_outputs_are_the_equations():
@@ -108,8 +108,8 @@ def test_outputs_are_the_equations():
     rng = np.random.default_rng(2)
     x, local = rng.random(length), rng.normal(size=(1, 4, 1))
     c = np.concatenate([local, np.broadcast_to([0.0, 1.0], (1, 4, 2))], axis=-1)
-    params = drawn(model).params["net"]
-    found = model.net.apply({"params": params}, jnp.float32(x)[None, :, None], jnp.float32(c))
+    params = randomized(model).params["net"]
+    results = model.net.apply({"params": params}, jnp.float32(x)[None, :, None], jnp.float32(c))
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
 
     def dense(layer, a):
@@ -128,7 +128,7 @@ def test_outputs_are_the_equations():
             after.append(h[t] + residual if i < 3 else h[t])
         h = after
     outputs = dense(p["outputs"], np.maximum(dense(p["head"], np.maximum(total, 0)), 0))
-    np.testing.assert_allclose(found[0], outputs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(results[0], outputs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -144,18 +144,18 @@ def test_outputs_are_the_equations():
     ids=str,
 )
 def test_cached_outputs_are_those_of_the_whole_network(options):
-    model = small(**{"shape": (24,), "levels": 7} | options)
+    model = small(**{"shape": (24,), "num_values": 7} | options)
     (length,) = model.shape
     x = jax.random.randint(jax.random.key(2), (6, length), 0, 7)
-    variables = drawn(model, 0.4)
+    variables = randomized(model, 0.4)
     local = None if model.local_dim is None else jax.random.normal(jax.random.key(3), (6, 8, model.local_dim))
-    context = model._context(None if model.num_classes is None else jnp.arange(6) % 2, local, 6)
+    condition = model._condition(None if model.num_classes is None else jnp.arange(6) % 2, local, 6)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def both(params):
         values = params["embedding"][x] if "embedding" in params else x.astype(jnp.float32)[..., None] / 6
-        whole = model.net.apply({"params": params["net"]}, values, *context)
-        cache, step = model.net.decoder(params["net"], 6, model.shape, *(context or (None,)))
+        whole = model.net.apply({"params": params["net"]}, values, *condition)
+        cache, step = model.net.decoder(params["net"], 6, model.shape, *(condition or (None,)))
         before = jnp.concatenate([jnp.full_like(values[:, :1], jnp.nan), values[:, :-1]], axis=1)
         _, stepped = jax.lax.scan(lambda cache, value: step(cache, value)[::-1], cache, before.swapaxes(0, 1))
         return whole, stepped.swapaxes(0, 1)
@@ -168,7 +168,7 @@ def test_cached_outputs_are_those_of_the_whole_network(options):
 def test_rings_are_not_copied_while_a_sequence_is_drawn():
     """Copies would make a step cost what a layer keeps, and not what is new."""
     model = small(shape=(64,), num_layers=5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, 2)).lower(drawn(model), jax.random.key(0)).compile()
+    draw = jax.jit(lambda v, k: model.sample(v, k, 2)).lower(randomized(model), jax.random.key(0)).compile()
     rings = [f"f32[{d + 1},2,3]" for d in model.net.dilations]
     assert all(ring in draw.as_text() for ring in rings)
     copied = [line for line in draw.as_text().splitlines() if " copy(" in line and any(r in line for r in rings)]
@@ -177,7 +177,7 @@ def test_rings_are_not_copied_while_a_sequence_is_drawn():
 
 def test_what_was_learned_serves_sequences_of_any_length():
     model = small(shape=(6,), local_dim=1)
-    longer, variables = dataclasses.replace(model, shape=(600,)), drawn(model)
+    longer, variables = dataclasses.replace(model, shape=(600,)), randomized(model)
     log_prob = jax.jit(lambda v, x, local: longer.log_prob(v, x, local=local), compiler_options=QUICK)
     local = jax.random.normal(jax.random.key(1), (2, 100, 1))
     x = longer.sample(variables, jax.random.key(2), 2, local=local)
@@ -193,8 +193,8 @@ def test_what_was_learned_serves_sequences_of_any_length():
 
 
 def test_a_mixture_scores_sixteen_bits_without_a_logit_for_each():
-    model = small(shape=(1,), levels=2**16, num_components=2)
-    variables, values = drawn(model), jnp.arange(2**16)[:, None]
+    model = small(shape=(1,), num_values=2**16, num_components=2)
+    variables, values = randomized(model), jnp.arange(2**16)[:, None]
     mass = np.exp(np.asarray(jax.jit(model.log_prob)(variables, values), np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
     program = str(jax.make_jaxpr(model.log_prob)(variables, jnp.zeros((2, 1), jnp.int32)))
@@ -204,7 +204,7 @@ def test_a_mixture_scores_sixteen_bits_without_a_logit_for_each():
 
 def test_training_leaves_channels_out_and_nothing_else_does():
     x = jnp.zeros((2, 5), jnp.int32)
-    variables = drawn(small())
+    variables = randomized(small())
 
     @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
     def loss(model, key):
@@ -222,7 +222,7 @@ def test_half_precision_is_near():
     def loss(params, dtype):
         return -small(dtype=dtype).log_prob(Variables(params, {}), x).mean()
 
-    params = drawn(small(), scale=0.3).params
+    params = randomized(small(), scale=0.3).params
     run = jax.jit(jax.value_and_grad(loss), static_argnums=1, compiler_options=QUICK)
     for exact, near in zip(*(jax.tree.leaves(run(params, dtype)) for dtype in (None, jnp.bfloat16)), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.2, atol=0.1)
@@ -236,11 +236,11 @@ def test_half_precision_is_near():
         ({"features": 0}, "features is 0, but must be at least 1"),
         ({"skip_features": 0}, "skip_features is 0, but must be at least 1"),
         ({"dropout": 1.0}, r"dropout is 1.0, but must be in \[0, 1\)"),
-        ({"levels": 1}, "levels is 1, but must be at least 2"),
+        ({"num_values": 1}, "num_values is 1, but must be at least 2"),
         ({"num_components": 0}, "num_components is 0, but must be at least 1"),
         ({"local_dim": 0}, "local_dim is 0, but must be at least 1; None for no local condition"),
-        ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) of sequences"),
-        ({"shape": (0,)}, r"shape is \(0,\), but must be \(T,\) of sequences"),
+        ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) for sequences"),
+        ({"shape": (0,)}, r"shape is \(0,\), but must be \(T,\) for sequences"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):
@@ -249,8 +249,8 @@ def test_refuses_models_that_cannot_be(options, message):
 
 
 def test_refuses_local_conditions_of_images():
-    net = autoregressive.PixelNet(num_outputs=2, num_layers=1, features=2, reach=1)
-    with pytest.raises(ValueError, match=r"local_dim is 3, but \(2, 2\) is no shape \(T,\) of sequences"):
+    net = autoregressive.PixelCNNNet(num_outputs=2, num_layers=1, features=2, reach=1)
+    with pytest.raises(ValueError, match=r"local_dim is 3, but shape=\(2, 2\) is not that of a sequence, \(T,\)"):
         autoregressive.CausalModel(shape=(2, 2), net=net, distribution=ops.Categorical(2), local_dim=3)
 
 
@@ -280,7 +280,7 @@ def test_asks_for_the_local_condition_of_a_batch():
 def test_a_split_is_scored_with_its_local_conditions():
     model = small(local_dim=2, num_classes=2)
     x, label = jax.random.randint(jax.random.key(0), (3, 5), 0, 3), jnp.arange(3) % 2
-    local, variables = jax.random.normal(jax.random.key(1), (3, 5, 2)), drawn(model)
+    local, variables = jax.random.normal(jax.random.key(1), (3, 5, 2)), randomized(model)
     source = ArraySource({name: np.asarray(a) for name, a in {"x": x, "label": label, "local": local}.items()})
     scorer = Scorer(model, "log_prob", preprocess=lambda key, batch: batch, placement=Placement(), batch_size=2)
     exact = model.log_prob(variables, x, label=label, local=local)

@@ -300,7 +300,7 @@ from genjax import Experiment, autoregressive, data
 def experiment(steps: int = 3) -> Experiment:
     text = data.text({str(tmp_path / "verse.txt")!r}, length=12, stride=1, tokenizer="characters")
     size = {{"num_layers": 1, "num_heads": 1, "features": 4}}
-    model = autoregressive.GPT(num_tokens=text.levels, length=12, **size)
+    model = autoregressive.GPT(num_values=text.levels, length=12, **size)
     return Experiment(model=model, data=text, optimizer=optax.adam(1e-2), steps=steps, batch_size=8)
 """
     )
@@ -323,7 +323,7 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
     assert len((tmp_path / "three.txt").read_text().splitlines()) == 3
     assert "'N' is not among the 8 characters" in refused(genjax, "sample", text_run, "--prompt", "Not")
     status, _, err = genjax("sample", text_run, "--prompt", "t" * 13)
-    assert (status, "prompt has 13 tokens, but length=12 is the most; shorten it" in err) == (2, True)
+    assert (status, "prompt has 13 tokens, but sequences have length=12; shorten it" in err) == (2, True)
     assert "must end in .txt, .npz or .npy" in refused(genjax, "sample", text_run, "--out", "x.png")
 
 
@@ -341,7 +341,7 @@ def write_tune(tmp_path):
         def experiment(steps: int = 2) -> Experiment:
             tune = data.chorales({str(tmp_path / "tune.json")!r}, length=2, num_voices=2)
             size = dict(num_layers=1, num_heads=1, features=8)
-            model = autoregressive.GPT(num_tokens=tune.levels, length=4, **size)
+            model = autoregressive.GPT(num_values=tune.levels, length=4, **size)
             return Experiment(model=model, data=tune, optimizer=optax.adam(1e-2), steps=steps, batch_size=2)
         """)
     )

@@ -267,7 +267,7 @@ def level_batch(key: Array) -> Batch:
 
 
 def _dequantized() -> flow.VariationalDequantization:
-    net = nets.PixelNet(features=4, num_blocks=0)
+    net = nets.ResidualCNN(features=4, num_blocks=0)
     checkerboard = {"transform": flow.Affine(), "net": net, "parts": "checkerboard"}
     board = (flow.Coupling(**checkerboard, flip=flip) for flip in (False, True))
     density = flow.real_nvp(
@@ -284,7 +284,7 @@ def code_batch(key: Array) -> Batch:
 
 
 def _pixels(make: Callable[..., autoregressive.CausalModel], **options: Any) -> autoregressive.CausalModel:
-    return make(**{"shape": (4, 4, 1), "levels": 8, "features": 4} | options)
+    return make(**{"shape": (4, 4, 1), "num_values": 8, "features": 4} | options)
 
 
 def token_batch(key: Array) -> Batch:
@@ -293,7 +293,7 @@ def token_batch(key: Array) -> Batch:
 
 
 def _gpt(**options: Any) -> autoregressive.GPT:
-    return autoregressive.GPT(num_tokens=5, length=6, num_layers=2, num_heads=2, features=8, **options)
+    return autoregressive.GPT(num_values=5, length=6, num_layers=2, num_heads=2, features=8, **options)
 
 
 def spoken_batch(key: Array) -> Batch:
@@ -304,7 +304,7 @@ def spoken_batch(key: Array) -> Batch:
 
 
 def _wavenet(**options: Any) -> autoregressive.CausalModel:
-    return autoregressive.wavenet(shape=(6,), levels=5, num_layers=2, features=4, skip_features=4, **options)
+    return autoregressive.wavenet(shape=(6,), num_values=5, num_layers=2, features=4, skip_features=4, **options)
 
 
 CASES = (
@@ -347,10 +347,10 @@ CASES = (
     Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
     Case("ffjord", _ffjord, batch=real_batch),
     Case("variational_dequantization", _dequantized, batch=byte_batch),
-    Case("made", lambda: autoregressive.MADE(shape=(2, 3), levels=5, features=(8,)), batch=code_batch),
+    Case("made", lambda: autoregressive.MADE(shape=(2, 3), num_values=5, features=(8,)), batch=code_batch),
     Case(
         "made_of_several_orders",
-        lambda: autoregressive.MADE(shape=(2, 3), features=(8,), levels=5, orders=2, num_classes=3),
+        lambda: autoregressive.MADE(shape=(2, 3), features=(8,), num_values=5, orders=2, num_classes=3),
         batch=code_batch,
     ),
     Case("pixel_cnn", lambda: _pixels(autoregressive.pixel_cnn, num_layers=2), batch=level_batch),

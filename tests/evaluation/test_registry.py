@@ -274,7 +274,7 @@ def test_local_conditions_reach_pictures_scores_and_samples(tmp_path):
     rng = np.random.default_rng(0)
     local = rng.normal(size=(12, 2, 1)).astype(np.float32)
     source = data.ArraySource({"x": rng.integers(0, 4, (12, 8)), "local": local})
-    model = autoregressive.wavenet(shape=(8,), levels=4, num_layers=1, features=2, skip_features=2, local_dim=1)
+    model = autoregressive.wavenet(shape=(8,), num_values=4, num_layers=1, features=2, skip_features=2, local_dim=1)
     dataset = data.Dataset(name="frames", splits={"train": source, "test": source}, levels=4)
     experiment = Experiment(model=model, data=dataset, optimizer=optax.adam(1e-2), steps=1, batch_size=4)
     run = train(experiment, workdir=tmp_path / "run", progress=False)

@@ -240,7 +240,7 @@ def test_labels_reach_the_flow():
 @pytest.mark.parametrize("reshaped", [False, True])
 def test_images_condition_the_dequantizer(reshaped):
     """Checkerboards of an image, and halves of it as a vector, whose noise has another shape."""
-    shape, pixels = (4, 4, 1), nets.PixelNet(4, num_blocks=0)
+    shape, pixels = (4, 4, 1), nets.ResidualCNN(4, num_blocks=0)
     board = (flow.Coupling(transform=AFFINE, net=pixels, parts="checkerboard"),)
     halves = (flow.Reshape(shape, (16,)), flow.Coupling(transform=AFFINE, net=nets.MLP((8,))))
     density = flow.Flow(shape=shape, bijection=flow.Chain((flow.Logit(), flow.ActNorm())))

@@ -10,7 +10,7 @@ from genjax import flow, latent, nets
 
 AFFINE = flow.Affine()
 COUPLING = flow.Coupling(transform=AFFINE, net=nets.MLP((4,)))
-CHECKERBOARD = flow.Coupling(transform=AFFINE, net=nets.PixelNet(features=2), parts="checkerboard")
+CHECKERBOARD = flow.Coupling(transform=AFFINE, net=nets.ResidualCNN(features=2), parts="checkerboard")
 MODEL = flow.Flow(shape=(2,), bijection=flow.ActNorm())
 UNIT = flow.Flow(shape=(2,), bijection=flow.Logit())
 
@@ -55,7 +55,7 @@ class Normalized(nn.Module):
         (
             flow.MaskedAutoregressive(transform=AFFINE, features=(4,)),
             (2, 2, 1),
-            r"MADE got shape \(3, 2, 2, 1\), but takes vectors \(B, D\); flatten",
+            r"MaskedMLP got shape \(3, 2, 2, 1\), but takes vectors \(B, D\); flatten",
         ),
         (
             flow.Coupling(transform=AFFINE, net=Normalized()),

@@ -214,7 +214,7 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 4 values; make the two equal"):
         latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=4))
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 5 values"):
-        latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), levels=5))
+        latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), num_values=5))
     with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):
         latent.LatentModel(autoencoder=object(), prior=OUTER)
     with pytest.raises(

@@ -222,7 +222,7 @@ class TestOfRuns:
         names = data.lines(tmp_path / "names.txt", validation=1)
         assert [names.splits["validation"].arrays["x"][0].tolist()] == [[2, 2, 2, 2, 0]]
         ending = autoregressive.GPT(
-            num_tokens=4, length=5, num_layers=1, num_heads=1, features=4, stop_token=data.end_of_line(names)
+            num_values=4, length=5, num_layers=1, num_heads=1, features=4, stop_token=data.end_of_line(names)
         )
         for split, num_bytes, num_tokens in (("train", [4, 2, 2], [3, 2, 2]), ("validation", [5], [5])):
             text = likelihood_units(ending, names, lambda key, batch: batch, split).counts

@@ -42,9 +42,9 @@ def test_batch_statistics_are_state_and_move_only_in_training(x):
     evaluated, same = apply_net(net, params, state, x)
     assert same is state
     np.testing.assert_allclose(evaluated, x, rtol=1e-4)
-    trained, moved = apply_net(net, params, state, x, train=True)
+    trained, new_state = apply_net(net, params, state, x, train=True)
     np.testing.assert_allclose(trained.mean(0), jnp.zeros(5), atol=1e-5)
-    np.testing.assert_allclose(moved["batch_stats"]["BatchNorm_0"]["mean"], 0.25 * x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(new_state["batch_stats"]["BatchNorm_0"]["mean"], 0.25 * x.mean(0), rtol=1e-5)
 
 
 def test_dropout_acts_only_in_training(x):
@@ -52,9 +52,9 @@ def test_dropout_acts_only_in_training(x):
     assert (params, state) == ({}, {})
     np.testing.assert_array_equal(apply_net(Dropped(), params, state, x, key=jax.random.key(2))[0], x)
     y, _ = apply_net(Dropped(), params, state, x, key=jax.random.key(3), train=True)
-    kept = y != 0
-    np.testing.assert_allclose(y[kept], 2.0 * x[kept], rtol=1e-6)
-    assert 0.3 < kept.mean() < 0.7
+    mask = y != 0
+    np.testing.assert_allclose(y[mask], 2.0 * x[mask], rtol=1e-6)
+    assert 0.3 < mask.mean() < 0.7
 
 
 def test_a_network_without_train_or_dropout_gets_neither(x):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nets import ConvDecoder, ConvEncoder, PixelNet
+from genjax.nets import ConvDecoder, ConvEncoder, ResidualCNN
 
 
 def shapes(net, *args):
@@ -64,13 +64,13 @@ def test_refuses_images_that_cannot_be_divided():
         ConvDecoder((4,), (64,))
 
 
-PIXEL_NET = PixelNet(features=2, output_shape=(4, 6, 2, 3))
+RESIDUAL_CNN = ResidualCNN(features=2, output_shape=(4, 6, 2, 3))
 QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
 
 
-def test_pixel_net_keeps_the_pixels_and_reaches_their_neighbours():
+def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
     """Three convolutions of 3x3 see three pixels to every side, and nothing beyond."""
-    net = PixelNet(features=3, output_shape=(1, 9, 1), activation=jnp.tanh)
+    net = ResidualCNN(features=3, output_shape=(1, 9, 1), activation=jnp.tanh)
     x = jax.random.normal(jax.random.key(0), (1, 9, 1))
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -78,22 +78,24 @@ def test_pixel_net_keeps_the_pixels_and_reaches_their_neighbours():
         variables = net.init(key, x[None])
         return jax.jacfwd(lambda x: net.apply(variables, x[None])[0, 0, :, 0])(x)
 
-    reached = np.abs(jacobian(jax.random.key(1))).max(axis=(1, 3))
+    gradients = np.abs(jacobian(jax.random.key(1))).max(axis=(1, 3))
     places = np.arange(9)
-    np.testing.assert_array_equal(reached > 0, np.abs(places[:, None] - places) <= 3)
+    np.testing.assert_array_equal(gradients > 0, np.abs(places[:, None] - places) <= 3)
 
 
-def test_pixel_net_takes_a_condition_for_the_image_or_for_each_pixel():
+def test_residual_cnn_takes_a_condition_for_the_image_or_for_each_pixel():
     x, vectors = jnp.ones((2, 4, 6, 1)), jnp.eye(3)[:2]
-    y, variables = jax.jit(PIXEL_NET.init_with_output, compiler_options=QUICK)(jax.random.key(0), x, vectors)
+    y, variables = jax.jit(RESIDUAL_CNN.init_with_output, compiler_options=QUICK)(jax.random.key(0), x, vectors)
     assert y.shape == (2, 4, 6, 2, 3)
     assert not np.allclose(y[0], y[1])  # equal inputs, unequal conditions
     for_pixels = jnp.broadcast_to(vectors[:, None, None], (2, 4, 6, 3))
-    np.testing.assert_allclose(jax.jit(PIXEL_NET.apply, compiler_options=QUICK)(variables, x, for_pixels), y, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(RESIDUAL_CNN.apply, compiler_options=QUICK)(variables, x, for_pixels), y, atol=1e-6
+    )
 
 
-def test_pixel_net_may_begin_at_zero():
-    net = PIXEL_NET.clone(output_scale=0.0, dtype=jnp.bfloat16)
+def test_residual_cnn_may_begin_at_zero():
+    net = RESIDUAL_CNN.clone(output_scale=0.0, dtype=jnp.bfloat16)
     y, variables = jax.jit(net.init_with_output, compiler_options=QUICK)(jax.random.key(0), jnp.ones((2, 4, 6, 1)))
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -101,7 +103,9 @@ def test_pixel_net_may_begin_at_zero():
 
 
 @pytest.mark.parametrize(("shape", "output_shape"), [((4, 4), (4, 4, 1)), ((4, 4, 1), (4, 5, 1)), ((4, 4, 1), None)])
-def test_pixel_net_refuses_other_sizes(shape, output_shape):
-    net = PixelNet(features=3, output_shape=output_shape)
-    with pytest.raises(ValueError, match=r"PixelNet got shape .* but maps images .*; give it the image's own H and W"):
+def test_residual_cnn_refuses_other_sizes(shape, output_shape):
+    net = ResidualCNN(features=3, output_shape=output_shape)
+    with pytest.raises(
+        ValueError, match=r"ResidualCNN got shape .* but maps images .*; give it the image's own H and W"
+    ):
         jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((2, *shape)))

@@ -91,21 +91,21 @@ def test_the_embedding_of_level_and_condition():
     params = start(net, level, condition)
     # Vaswani et al.'s positions, of 1000 times the level.
     angle = 1000 * np.float64(level)[:, None] / 10_000 ** (np.arange(6) / 6)
-    seen = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-    hidden = np.tanh(seen @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
+    sinusoids = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    hidden = np.tanh(sinusoids @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
     expected = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
-    found = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
-    np.testing.assert_allclose(found[0], expected, atol=1e-4)
-    np.testing.assert_allclose(found[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
+    outputs = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-4)
+    np.testing.assert_allclose(outputs[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
     assert set(params["condition"]) == {"kernel"}
 
 
 def test_fourier_features():
     x = jax.random.normal(jax.random.key(0), (4, 2))
     net = FourierFeatures(3, scale=10.0)
-    found, variables = net.init_with_output(jax.random.key(1), x)
+    outputs, variables = net.init_with_output(jax.random.key(1), x)
     angle = np.float64(x) @ np.float64(variables["params"]["kernel"])
-    np.testing.assert_allclose(found, np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1), atol=1e-5)
+    np.testing.assert_allclose(outputs, np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1), atol=1e-5)
     many = FourierFeatures(1000, scale=10.0).init(jax.random.key(2), x)["params"]["kernel"]
     assert 9 < np.std(many) < 11
 
@@ -142,7 +142,7 @@ IMAGE = jnp.zeros((2, 8, 8, 1))
         (lambda: UNet(8, num_blocks=0), IMAGE, "num_blocks is 0"),
         (lambda: UNet(8, modulation="scale"), IMAGE, "modulation is 'scale', but must be 'film' or 'shift'"),
         (lambda: UNet(8, dropout=1.0), IMAGE, "dropout is 1.0, but must be in [0, 1)"),
-        (lambda: UNet(12), IMAGE, "UNet has 12 channels, but num_groups=8; make the first a multiple of the second"),
+        (lambda: UNet(12), IMAGE, "UNet has 12 channels, but needs a multiple of num_groups=8; change one of them"),
         (lambda: UNet(8), jnp.zeros((2, 64)), "UNet got shape (2, 64), but takes images (B, H, W, C)"),
         (
             lambda: UNet(8, (1, 1, 1, 1)),
@@ -155,10 +155,14 @@ IMAGE = jnp.zeros((2, 8, 8, 1))
             IMAGE,
             "attention_at has 3, but the network's heights are [8, 4, 2]",
         ),
-        (lambda: UNet(8, attention_at=(8,), num_heads=3), IMAGE, "attention has 8 channels, but num_heads=3"),
+        (
+            lambda: UNet(8, attention_at=(8,), num_heads=3),
+            IMAGE,
+            "attention has 8 channels, but needs a multiple of num_heads=3",
+        ),
         (lambda: DiT(2, 8, 0, 2), IMAGE, "num_layers is 0"),
-        (lambda: DiT(2, 8, 1, 3), IMAGE, "DiT has 8 channels, but num_heads=3"),
-        (lambda: DiT(2, 6, 1, 2), IMAGE, "DiT has 6 channels, but parts of a position=4"),
+        (lambda: DiT(2, 8, 1, 3), IMAGE, "DiT has 8 channels, but needs a multiple of num_heads=3"),
+        (lambda: DiT(2, 6, 1, 2), IMAGE, "DiT has 6 features, but needs a multiple of 4 for the positions"),
         (lambda: DiT(3, 8, 1, 2), IMAGE, "images have shape (2, 8, 8, 1), but patches of 3x3 pixels need"),
         (lambda: DiT(2, 8, 1, 2), jnp.zeros((2, 64)), "images have shape (2, 64), but patches of 2x2 pixels need"),
     ],
@@ -169,5 +173,5 @@ def test_errors_come_before_anything_compiles(make, x, message):
 
 
 def test_levels_are_one_for_each_example():
-    with pytest.raises(ValueError, match=re.escape("level has shape (2, 1), but each example has one: give (B,)")):
+    with pytest.raises(ValueError, match=re.escape("level has shape (2, 1), but must have shape (B,)")):
         jax.eval_shape(UNet(8).init, jax.random.key(0), IMAGE, jnp.zeros((2, 1)))

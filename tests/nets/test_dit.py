@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from genjax.nets import DiT
-from genjax.nets.dit import DiTLayer, patchify, positions, unpatchify
+from genjax.nets.dit import DiTLayer, patchify, sincos_positions, unpatchify
 
 LAYER = DiTLayer(num_heads=2, mlp_ratio=1.5, activation=jnp.tanh, output_scale=0.0)
 H, E = np.random.default_rng(1).normal(size=(2, 5, 4)), np.random.default_rng(2).normal(size=(2, 3))
 
 
 @functools.cache
-def drawn():
+def randomized():
     random = np.random.default_rng(0)
     shapes = jax.eval_shape(LAYER.init, jax.random.key(0), H, E)["params"]
     return jax.tree.map(lambda leaf: random.normal(size=leaf.shape) / 2, shapes)
@@ -30,7 +30,7 @@ def dense(x, params):
 
 
 def test_a_layer_against_its_formula():
-    params = drawn()
+    params = randomized()
 
     def modulated(h, gain, bias):
         normalized = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
@@ -50,12 +50,12 @@ def test_a_layer_against_its_formula():
 def test_a_layer_begins_as_the_identity():
     begun = LAYER.init(jax.random.key(0), np.float32(H), np.float32(E))["params"]["modulation"]
     np.testing.assert_array_equal(begun["kernel"], 0)
-    np.testing.assert_array_equal(applied({**drawn(), "modulation": begun}, H), np.float32(H))
+    np.testing.assert_array_equal(applied({**randomized(), "modulation": begun}, H), np.float32(H))
 
 
 def test_a_layer_knows_no_order():
     order = np.array([3, 0, 4, 2, 1])
-    np.testing.assert_allclose(applied(drawn(), H[:, order]), applied(drawn(), H)[:, order], atol=1e-5)
+    np.testing.assert_allclose(applied(randomized(), H[:, order]), applied(randomized(), H)[:, order], atol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 4, 6, 3), 2), ((1, 28, 28, 1), 7), ((1, 3, 3, 2), 1)])
@@ -68,7 +68,7 @@ def test_patches_are_put_together_again(shape, size):
 
 
 def test_products_of_positions_know_displacements_alone():
-    place = positions(3, 5, 16).reshape(3, 5, 16)
+    place = sincos_positions(3, 5, 16).reshape(3, 5, 16)
     for row, column in [(0, 0), (1, 0), (0, 2), (1, 2)]:
         products = np.sum(place[: 3 - row, : 5 - column] * place[row:, column:], axis=-1)
         frequencies = 10_000.0 ** -np.linspace(0, 0.75, 4)

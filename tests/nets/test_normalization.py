@@ -47,16 +47,16 @@ def test_a_step_of_power_iteration_divides_the_weights(layer):
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def program(params, state):
-        y, kept = apply_net(net, params, state, x)
+        y, same_state = apply_net(net, params, state, x)
         gradient = jax.grad(lambda p: jnp.sum(jnp.sin(apply_net(net, p, state, x)[0])))(params)
         by_hand = jax.grad(lambda k: jnp.sum(jnp.sin(expected(k))))(kernel)
-        return y, kept, apply_net(net, params, state, x, train=True), gradient, expected(kernel), by_hand
+        return y, same_state, apply_net(net, params, state, x, train=True), gradient, expected(kernel), by_hand
 
-    y, kept, (same, moved), gradient, y_by_hand, gradient_by_hand = program(params, state)
+    y, same_state, (same, new_state), gradient, y_by_hand, gradient_by_hand = program(params, state)
     np.testing.assert_allclose(y, y_by_hand, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(same, y, rtol=1e-6)
-    jax.tree.map(np.testing.assert_array_equal, kept, state)
-    (statistics,) = moved["batch_stats"].values()
+    jax.tree.map(np.testing.assert_array_equal, same_state, state)
+    (statistics,) = new_state["batch_stats"].values()
     np.testing.assert_allclose(statistics["u"], new_u, atol=1e-6)
     (gradient,) = gradient.values()
     np.testing.assert_allclose(gradient["kernel"], gradient_by_hand, rtol=1e-3, atol=1e-4)
@@ -74,14 +74,14 @@ def test_gains_and_biases_are_those_of_the_class(spectral):
     net = ConditionalBatchNorm(spectral=spectral, kernel_init=nn.initializers.normal(1.0))
     label = jax.nn.one_hot(LABELS, 3)
     params, state = init_net(net, jax.random.key(2), X, label)
-    y, moved = jax.jit(lambda p, s: apply_net(net, p, s, X, label, train=True))(params, state)
+    y, new_state = jax.jit(lambda p, s: apply_net(net, p, s, X, label, train=True))(params, state)
     x = np.float64(X)
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     kernels = {name: np.float64(params[name]["kernel"]) for name in ("gain", "bias")}
-    statistics = moved["batch_stats"]
+    statistics = new_state["batch_stats"]
     if spectral:  # one step of power iteration has led to u
         for name, kernel in kernels.items():
-            before, after = (np.float64(s["batch_stats"][f"spectral_{name}"]["u"]) for s in (state, moved))
+            before, after = (np.float64(s["batch_stats"][f"spectral_{name}"]["u"]) for s in (state, new_state))
             kernels[name] = kernel * np.linalg.norm(kernel @ before) / (kernel @ before @ kernel @ after)
     gain, bias = (kernels[name][LABELS][:, None, None] for name in ("gain", "bias"))
     np.testing.assert_allclose(y, (1 + gain) * (x - mean) / np.sqrt(var + 1e-5) + bias, rtol=1e-4, atol=1e-4)

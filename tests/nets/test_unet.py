@@ -13,7 +13,7 @@ from genjax.nets.unet import AttentionBlock, ResidualBlock
 GROUPS = 2
 
 
-def drawn(net, *args):
+def randomized(net, *args):
     """Parameters from numpy, in float64."""
     random = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0), *args)["params"]
@@ -54,11 +54,11 @@ def test_group_norm_of_channels_and_of_examples():
     x = 5 + np.random.default_rng(1).normal(size=(3, 4, 4, 6)) * np.arange(1, 7)
     gain, bias = np.random.default_rng(2).normal(size=(2, 3, 6))
     net = GroupNorm(GROUPS)
-    params = drawn(net, x)
+    params = randomized(net, x)
     np.testing.assert_allclose(applied(net, params, np.float32(x)), normalized(x, params), atol=1e-4)
     modulated = (1 + gain[:, None, None]) * normalized(x, params) + bias[:, None, None]
-    found = applied(net, params, *map(np.float32, (x, gain, bias)))
-    np.testing.assert_allclose(found, modulated, atol=1e-4)
+    outputs = applied(net, params, *map(np.float32, (x, gain, bias)))
+    np.testing.assert_allclose(outputs, modulated, atol=1e-4)
 
 
 def test_statistics_of_group_norm_are_float32():
@@ -66,9 +66,9 @@ def test_statistics_of_group_norm_are_float32():
     x = (10 + jax.random.normal(jax.random.key(0), (2, 64, 64, 2))).astype(jnp.bfloat16)
     net = GroupNorm(GROUPS)
     params = {"scale": np.ones(2), "bias": np.zeros(2)}
-    found = applied(net, params, x)
-    assert found.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.float32(found), normalized(np.float64(x), params), atol=0.03)
+    outputs = applied(net, params, x)
+    assert outputs.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(outputs), normalized(np.float64(x), params), atol=0.03)
 
 
 @pytest.mark.parametrize("modulation", ["film", "shift"])
@@ -76,7 +76,7 @@ def test_statistics_of_group_norm_are_float32():
 def test_a_residual_block_against_its_formula(modulation, features):
     x, e = np.random.default_rng(1).normal(size=(2, 5, 5, 4)), np.random.default_rng(2).normal(size=(2, 3))
     net = ResidualBlock(features, num_groups=GROUPS, modulation=modulation)
-    params = drawn(net, x, e)
+    params = randomized(net, x, e)
     u = convolved(silu(normalized(x, params["GroupNorm_0"])), params["Conv_0"])
     vectors = e @ params["modulation"]["kernel"] + params["modulation"]["bias"]
     if modulation == "film":
@@ -92,7 +92,7 @@ def test_a_residual_block_against_its_formula(modulation, features):
 def test_attention_against_its_formula():
     x = np.random.default_rng(1).normal(size=(2, 2, 3, 4))
     net = AttentionBlock(num_heads=2, num_groups=GROUPS)
-    params = drawn(net, x)
+    params = randomized(net, x)
     rows = normalized(x, params["GroupNorm_0"]).reshape(2, 6, 4)
     q, k, v = np.split(rows @ params["query_key_value"]["kernel"] + params["query_key_value"]["bias"], 3, axis=-1)
     heads = []
@@ -106,7 +106,7 @@ def test_attention_against_its_formula():
 def test_dropout_leaves_out_whole_channels_in_training():
     net = ResidualBlock(4, num_groups=GROUPS, dropout=0.5)
     x, e = jax.random.normal(jax.random.key(0), (2, 3, 3, 4)), jnp.zeros((2, 3))
-    params = jax.tree.map(np.float32, drawn(net, x, e))
+    params = jax.tree.map(np.float32, randomized(net, x, e))
     # With the second kernel the identity of each pixel, what is added shows which channels are there.
     params["Conv_1"] = {"kernel": np.pad(np.eye(4, dtype=np.float32)[None, None], ((1, 1), (1, 1), (0, 0), (0, 0)))}
     params["Conv_1"]["bias"] = np.zeros(4, np.float32)

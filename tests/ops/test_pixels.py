@@ -17,21 +17,21 @@ def random_outputs(distribution, channels, rows, scale):
     return scale * jax.random.normal(jax.random.key(0), (rows, distribution.num_outputs(channels)))
 
 
-@pytest.mark.parametrize("levels", [2, 17, 256])
-def test_masses_of_all_values_sum_to_one_at_extreme_parameters(levels):
+@pytest.mark.parametrize("num_values", [2, 17, 256])
+def test_masses_of_all_values_sum_to_one_at_extreme_parameters(num_values):
     """Two components: weights at random, the first's location and scale and the second's at all extremes."""
-    distribution = LogisticMixture(levels, num_components=2)
+    distribution = LogisticMixture(num_values, num_components=2)
     grid = jnp.array(list(itertools.product(EXTREMES, EXTREMES)), jnp.float32)
     weights = jnp.array(list(itertools.product([-30.0, 0.5], [-30.0, 2.0])), jnp.float32)
     weights = jnp.tile(weights, (len(grid), 1))[: len(grid)]
     location, log_scale = grid.T[:, :, None]
     outputs = jnp.concatenate([weights, location, location[::-1], log_scale, jnp.roll(log_scale, 3, axis=0)], axis=1)
-    values = jnp.arange(levels)
+    values = jnp.arange(num_values)
 
     @jax.jit
     def both(outputs):
         def total(outputs):
-            rows = jnp.tile(outputs, (levels, 1))
+            rows = jnp.tile(outputs, (num_values, 1))
             return jax.nn.logsumexp(distribution.log_prob(rows, values[:, None]))
 
         def of_value(outputs, value):
@@ -46,9 +46,9 @@ def test_masses_of_all_values_sum_to_one_at_extreme_parameters(levels):
 
 
 def test_masses_of_all_colours_sum_to_one_and_are_products_of_conditionals():
-    distribution, levels = LogisticMixture(levels=5, num_components=3), 5
+    distribution, num_values = LogisticMixture(num_values=5, num_components=3), 5
     outputs = random_outputs(distribution, 3, rows=1, scale=2.0)
-    colours = jnp.array(list(itertools.product(range(levels), repeat=3)))
+    colours = jnp.array(list(itertools.product(range(num_values), repeat=3)))
     rows = jnp.tile(outputs, (len(colours), 1))
     log_prob = distribution.log_prob(rows, colours)
     np.testing.assert_allclose(jnp.exp(log_prob).sum(), 1.0, atol=1e-5)
@@ -58,7 +58,7 @@ def test_masses_of_all_colours_sum_to_one_and_are_products_of_conditionals():
 
 
 def test_logits_of_a_channel_do_not_see_later_ones():
-    distribution = LogisticMixture(levels=9, num_components=2)
+    distribution = LogisticMixture(num_values=9, num_components=2)
     outputs, x = random_outputs(distribution, 3, rows=4, scale=1.0), jnp.arange(12).reshape(4, 3) % 9
     for channel in range(3):
         others = x.at[:, channel:].set(0)
@@ -99,7 +99,7 @@ def test_refuses_what_cannot_be():
     with pytest.raises(ValueError, match="a pixel has 3 channels, but Categorical takes one"):
         Categorical(4).num_outputs(3)
     for make in (Categorical, LogisticMixture):
-        with pytest.raises(ValueError, match="levels is 1, but must be at least 2"):
+        with pytest.raises(ValueError, match="num_values is 1, but must be at least 2"):
             make(1)
     with pytest.raises(ValueError, match="num_components is 0, but must be at least 1"):
         LogisticMixture(4, 0)

@@ -1,11 +1,11 @@
-"""Masks of MADE: outputs see what they may, all of it, and its decoder computes the same as the network itself."""
+"""Masked MLP: outputs depend on exactly the earlier inputs, and its decoder equals the network."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nets import MADE
+from genjax.nets import MaskedMLP
 
 SIZES = [
     (1, (1,)),
@@ -29,7 +29,7 @@ def with_random_parameters(net, dim, condition):
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize(("dim", "features"), SIZES)
 def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
-    net = MADE(features, num_outputs=2, activation=jnp.tanh)
+    net = MaskedMLP(features, num_outputs=2, activation=jnp.tanh)
     x = jax.random.normal(jax.random.key(1), (20, dim)) / 2
     condition = jnp.ones((20, 3)) if conditional else None
     variables = with_random_parameters(net, dim, condition)
@@ -42,11 +42,11 @@ def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
 
     by_x, *by_condition = jax.device_get(jacobians(x, *([condition] if conditional else [])))
     by_x = by_x[:, :, :, 0]
-    reached = np.abs(by_x).max(0)  # (P, outputs, inputs)
-    allowed = np.tri(dim, k=-1, dtype=bool)
-    assert (reached[:, ~allowed] == 0).all()
+    gradients = np.abs(by_x).max(0)  # (P, outputs, inputs)
+    earlier = np.tri(dim, k=-1, dtype=bool)
+    assert (gradients[:, ~earlier] == 0).all()
     if min(features) >= dim:  # wide enough for units of every degree
-        assert (reached[:, allowed] > 0).all()
+        assert (gradients[:, earlier] > 0).all()
     if conditional:
         assert (np.abs(by_condition[0]).max(0) > 0).all()
 
@@ -54,7 +54,7 @@ def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
 @pytest.mark.parametrize("features", [(1,), (4, 6)])
 def test_narrow_networks_use_all_their_units(features):
     """No hidden unit is without a way to some output, however narrow the network is."""
-    net, dim = MADE(features), 5
+    net, dim = MaskedMLP(features), 5
     variables = with_random_parameters(net, dim, jnp.zeros((1, 2)))
     x, condition = jax.random.normal(jax.random.key(1), (3, dim)), jnp.ones((3, 2))
     smooth = net.clone(activation=jnp.tanh)
@@ -66,7 +66,7 @@ def test_narrow_networks_use_all_their_units(features):
 @pytest.mark.parametrize(("ordered", "conditional"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(("dim", "features"), [*SIZES, (5, (7, 7, 7))])
 def test_decoder_equals_one_pass_for_each_dimension(dim, features, conditional, ordered):
-    net = MADE(features, num_outputs=2, residual=features == (7, 7, 7))
+    net = MaskedMLP(features, num_outputs=2, residual=features == (7, 7, 7))
     condition = jax.random.normal(jax.random.key(2), (4, 3, 2)) if conditional else None
     variables = with_random_parameters(net, dim, condition)
     noise = jax.random.normal(jax.random.key(3), (4, dim))
@@ -82,18 +82,18 @@ def test_decoder_equals_one_pass_for_each_dimension(dim, features, conditional, 
         for i in in_turn:
             x = x.at[:, i].set(values(net.apply(variables, x, condition, order)[:, :, i], i))
         cache, step = net.decoder(variables["params"], 4, dim, condition, order)
-        found, last = jnp.zeros((4, dim)), jnp.full(4, jnp.nan)  # the first step ignores it
+        steps, last = jnp.zeros((4, dim)), jnp.full(4, jnp.nan)  # the first step ignores it
         for i in in_turn:
             outputs, cache = step(cache, last)
             last = values(outputs, i)
-            found = found.at[:, i].set(last)
-        return found, x
+            steps = steps.at[:, i].set(last)
+        return steps, x
 
     np.testing.assert_allclose(*both(variables), atol=1e-5)
 
 
 def test_initial_weights_keep_the_variance_although_most_are_masked():
-    net = MADE((100, 100), activation=lambda x: x)
+    net = MaskedMLP((100, 100), activation=lambda x: x)
     run = jax.jit(net.init_with_output)
     outputs, _ = run(jax.random.key(0), jax.random.normal(jax.random.key(1), (500, 6)))
     assert np.std(outputs[:, 0, 1:]) == pytest.approx(1, abs=0.4)
@@ -102,14 +102,14 @@ def test_initial_weights_keep_the_variance_although_most_are_masked():
 @pytest.mark.parametrize("fields", [{"features": ()}, {"features": (4, 0)}, {"features": (4,), "num_outputs": 0}])
 def test_refuses_empty_layers(fields):
     with pytest.raises(ValueError, match="needs a hidden layer and every size at least 1; give it for example"):
-        MADE(**fields)
+        MaskedMLP(**fields)
 
 
 def test_refuses_residual_layers_of_several_widths():
-    with pytest.raises(ValueError, match=r"features is \(4, 6\), but residual layers are all of one width"):
-        MADE((4, 6), residual=True)
+    with pytest.raises(ValueError, match=r"features is \(4, 6\), but residual layers must all have the same width"):
+        MaskedMLP((4, 6), residual=True)
 
 
 def test_refuses_images():
-    with pytest.raises(ValueError, match=r"MADE got shape \(2, 4, 4, 1\), but takes vectors \(B, D\); flatten"):
-        jax.eval_shape(MADE((4,)).init, jax.random.key(0), jnp.zeros((2, 4, 4, 1)))
+    with pytest.raises(ValueError, match=r"MaskedMLP got shape \(2, 4, 4, 1\), but takes vectors \(B, D\); flatten"):
+        jax.eval_shape(MaskedMLP((4,)).init, jax.random.key(0), jnp.zeros((2, 4, 4, 1)))

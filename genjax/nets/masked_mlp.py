@@ -1,14 +1,14 @@
-"""The masked autoencoder for distribution estimation (MADE): a network whose output i sees inputs before i alone.
+"""The masked network of MADE (masked autoencoder for distribution estimation): output i sees only the inputs before i.
 
-Inputs have degrees 1 … D in the order of the dimensions, hidden units degrees m that rise evenly within each layer, and
-masks leave the connections
+Inputs have degrees 1 … D in the order of the dimensions, hidden units have degrees m that increase evenly within each
+layer, and masks keep the connections
 
     input d → hidden m  where m ≥ d,      hidden m → hidden m′  where m′ ≥ m,      hidden m → output d  where d > m,
 
-so that the output of degree d depends on inputs of degrees 1 … d − 1: on all of them where every hidden layer has D
-units or more, and on some where degrees are missing. All outputs take one pass. Conversely, where x
-itself is made from the outputs, dimension after dimension, the units of one degree are computed once, when all that
-they see is known: D small steps which together cost about one pass, and not D passes.
+so that the output of degree d depends on inputs of degrees 1 … d − 1: on all of them if every hidden layer has at least
+D units, otherwise some degrees are missing. One pass computes all outputs. During sampling, x is computed from the
+outputs one dimension at a time, and the units of each degree are computed once, as soon as their inputs are known: D
+small steps cost about one pass together, instead of D passes.
 
 Mathieu Germain, Karol Gregor, Iain Murray and Hugo Larochelle, 2015, arXiv:1502.03509.
 """
@@ -27,30 +27,30 @@ from flax.linen.dtypes import promote_dtype
 from genjax.core import Array, PyTree
 
 
-class MADECache(NamedTuple):
-    """What is known half-way: the number of steps done, x (B, D) so far, and the hidden units of each layer."""
+class MaskedMLPCache(NamedTuple):
+    """State of a half-computed x: number of steps taken, x (B, D) so far, and the hidden units of each layer."""
 
     index: Array
     x: Array
     hidden: list[Array]
 
 
-Step = Callable[[MADECache, Array], tuple[Array, MADECache]]
+Step = Callable[[MaskedMLPCache, Array], tuple[Array, MaskedMLPCache]]
 
 
-class MADE(nn.Module):
-    """Masked dense layers: P outputs for each of D dimensions, given those before it.
+class MaskedMLP(nn.Module):
+    """Masked dense layers, with P outputs for each of D dimensions given the dimensions before it.
 
     Attributes:
       features: widths of the hidden layers.
-      num_outputs: P.
-      activation: after each hidden layer.
-      output_scale: factor on the initial weights of the last layer; with 0 its outputs begin at 0.
-      residual: whether hidden layers, then of one width, add to the one below them, and inputs reach the outputs
-        directly as well.
-      dtype: what the layers compute in; None follows the input. Parameters are float32 in any case.
+      num_outputs: number of outputs of a dimension, P.
+      activation: activation after each hidden layer.
+      output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
+      residual: whether hidden layers, all of one width, have residual connections, and outputs also have direct
+        connections from the inputs.
+      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
-    >>> net = MADE((16,), num_outputs=2)
+    >>> net = MaskedMLP((16,), num_outputs=2)
     >>> outputs, variables = net.init_with_output(jax.random.key(0), jnp.zeros((3, 5)))
     >>> outputs.shape
     (3, 2, 5)
@@ -66,11 +66,11 @@ class MADE(nn.Module):
     def __post_init__(self) -> None:
         if not self.features or min(self.features) < 1 or self.num_outputs < 1:
             raise ValueError(
-                f"MADE has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
+                f"MaskedMLP has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
                 "layer and every size at least 1; give it for example features=(128, 128)"
             )
         if self.residual and len(set(self.features)) > 1:
-            raise ValueError(f"features is {tuple(self.features)}, but residual layers are all of one width")
+            raise ValueError(f"features is {tuple(self.features)}, but residual layers must all have the same width")
         super().__post_init__()
 
     @nn.compact
@@ -78,13 +78,13 @@ class MADE(nn.Module):
         """Map (B, D) to (B, P, D).
 
         Args:
-          x: vectors.
-          condition: (B, ...), reaches every output.
-          order: the dimensions from first to last, a permutation int32 (D,); None for 0 … D - 1.
+          x: vectors, (B, D).
+          condition: condition of all outputs, (B, ...), or None.
+          order: dimensions from first to last, a permutation int32 (D,); None for 0 … D - 1.
         """
         if x.ndim != 2:
             raise ValueError(
-                f"MADE got shape {x.shape}, but takes vectors (B, D); flatten them, in the order to be kept"
+                f"MaskedMLP got shape {x.shape}, but takes vectors (B, D); flatten them, in the order of the dimensions"
             )
         hidden = x
         masks = self._masks(x.shape[1], condition is not None, order)
@@ -104,30 +104,30 @@ class MADE(nn.Module):
         return outputs.reshape(len(x), self.num_outputs, x.shape[1])
 
     def decoder(
-        self, params: PyTree, num_rows: int, dim: int, condition: Array | None = None, order: Array | None = None
-    ) -> tuple[MADECache, Step]:
-        """Return what makes x dimension by dimension, each from the outputs that those before it give.
+        self, params: PyTree, batch_size: int, dim: int, condition: Array | None = None, order: Array | None = None
+    ) -> tuple[MaskedMLPCache, Step]:
+        """Return a step that computes outputs dimension by dimension, each given the values before it.
 
         Args:
-          params: of this network.
-          num_rows: B.
-          dim: D.
-          condition: as the network takes it.
-          order: as the network takes it.
+          params: parameters of this network.
+          batch_size: number of vectors, B.
+          dim: number of dimensions, D.
+          condition: see ``__call__``.
+          order: see ``__call__``.
 
         Returns:
-          The empty cache, and ``step(cache, values) -> (outputs, cache)``: from the values (B,) of the dimension last
-          stepped to, which the first step ignores, to the outputs (B, P) of the next one in order.
+          An empty cache and ``step(cache, values) -> (outputs, cache)``, which maps the values (B,) of the previous
+          dimension, ignored by the first step, to the outputs (B, P) of the next one in order.
         """
         masks = self._masks(dim, condition is not None, order)
         degrees = self._degrees(dim, condition is not None)
-        ranked = jnp.arange(dim) if order is None else order
+        dimensions = jnp.arange(dim) if order is None else order
         layers = [params[f"layer_{i}"] for i in range(len(degrees))]
-        # Rows of the transposed kernels are the weights of one unit, next to each other in memory.
+        # Rows of the transposed kernels are the weights of one unit, contiguous in memory.
         kernels = [(layer["kernel"] * mask).T for layer, mask in zip(layers, masks[:-1], strict=True)]
         offsets = [layer["bias"][None] for layer in layers]
         if condition is not None:
-            flat = condition.reshape(num_rows, -1).astype(offsets[0].dtype)
+            flat = condition.reshape(batch_size, -1).astype(offsets[0].dtype)
             offsets[0] = offsets[0] + flat @ params["condition"]["kernel"]
         width = self.features[-1]
         last = (params["outputs"]["kernel"] * masks[-1]).T.reshape(self.num_outputs, dim, width).swapaxes(0, 1)
@@ -135,17 +135,18 @@ class MADE(nn.Module):
         if self.residual:
             direct = (params["direct"]["kernel"] * self._direct_mask(dim, order)).T
             direct = direct.reshape(self.num_outputs, dim, dim).swapaxes(0, 1)
-        # Units of degree d, in a window of one size for all d; what else is in it is right, or made right later.
+        # The units of degree d lie in a window whose size is the same for all d. Its other units are final already, or
+        # are computed again later.
         windows = [int(np.bincount(degree, minlength=dim).max()) for degree in degrees]
         starts = [
             jnp.asarray(np.minimum(np.searchsorted(degree, np.arange(dim)), len(degree) - window))
             for degree, window in zip(degrees, windows, strict=True)
         ]
 
-        def step(cache: MADECache, values: Array) -> tuple[Array, MADECache]:
+        def step(cache: MaskedMLPCache, values: Array) -> tuple[Array, MaskedMLPCache]:
             index, x, hidden = cache
-            values = jnp.where(index > 0, values, 0.0)  # of the dimension before; there is none before the first
-            x = jax.lax.dynamic_update_slice_in_dim(x, values[:, None], ranked[jnp.maximum(index - 1, 0)], axis=1)
+            values = jnp.where(index > 0, values, 0.0)  # no dimension precedes the first
+            x = jax.lax.dynamic_update_slice_in_dim(x, values[:, None], dimensions[jnp.maximum(index - 1, 0)], axis=1)
             below, layers = x, []
             for i, window in enumerate(windows):
                 begin = starts[i][index]
@@ -156,35 +157,39 @@ class MADE(nn.Module):
                     units = units + jax.lax.dynamic_slice_in_dim(below, begin, window, axis=1)
                 below = jax.lax.dynamic_update_slice_in_dim(hidden[i], units, begin, axis=1)
                 layers.append(below)
-            outputs = below @ last[ranked[index]].T + last_bias[ranked[index]][None]
+            outputs = below @ last[dimensions[index]].T + last_bias[dimensions[index]][None]
             if self.residual:
-                outputs = outputs + x @ direct[ranked[index]].T
-            return outputs, MADECache(index + 1, x, layers)
+                outputs = outputs + x @ direct[dimensions[index]].T
+            return outputs, MaskedMLPCache(index + 1, x, layers)
 
-        empty = [jnp.zeros((num_rows, width), last.dtype) for width in self.features]
-        return MADECache(jnp.int32(0), jnp.zeros((num_rows, dim), last.dtype), empty), step
+        empty = [jnp.zeros((batch_size, width), last.dtype) for width in self.features]
+        return MaskedMLPCache(jnp.int32(0), jnp.zeros((batch_size, dim), last.dtype), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
-        """Degree of every hidden unit, in rising order; degree 0 sees the condition alone, or nothing."""
+        """Return the degrees of hidden units, increasing; units of degree 0 see only the condition, or nothing."""
         lowest = 0 if conditional or dim == 1 else 1
         return [lowest + np.arange(width) * (dim - lowest) // width for width in self.features]
 
     def _masks(self, dim: int, conditional: bool, order: Array | None) -> list[Any]:
-        """Of each layer, float32 (inputs, outputs)."""
-        hidden, first = self._degrees(dim, conditional), _input_degrees(dim, order)
-        inputs = [first, *hidden[:-1]]
+        """Return the masks of all layers, float32 (inputs, outputs)."""
+        hidden, outputs = self._degrees(dim, conditional), self._output_degrees(dim, order)
+        inputs = [_input_degrees(dim, order), *hidden[:-1]]
         masks = [below[:, None] <= above[None] for below, above in zip(inputs, hidden, strict=True)]
-        outputs = jnp.tile(first, self.num_outputs) if order is not None else np.tile(first, self.num_outputs)
         return [mask.astype(np.float32) for mask in (*masks, hidden[-1][:, None] < outputs[None])]
 
     def _direct_mask(self, dim: int, order: Array | None) -> Any:
-        """Of inputs on outputs, float32 (D, P · D)."""
-        first = _input_degrees(dim, order)
-        return (first[:, None] < (np if order is None else jnp).tile(first, self.num_outputs)[None]).astype(np.float32)
+        """Return the mask from inputs to outputs, float32 (D, P · D)."""
+        degrees = _input_degrees(dim, order)
+        return (degrees[:, None] < self._output_degrees(dim, order)[None]).astype(np.float32)
+
+    def _output_degrees(self, dim: int, order: Array | None) -> Any:
+        """Return the degree of every output, (P · D,)."""
+        degrees = _input_degrees(dim, order)
+        return np.tile(degrees, self.num_outputs) if order is None else jnp.tile(degrees, self.num_outputs)
 
 
 def _input_degrees(dim: int, order: Array | None) -> Any:
-    """Of every dimension, 1 … D."""
+    """Return the degree of every dimension, 1 … D."""
     return np.arange(1, dim + 1) if order is None else 1 + jnp.argsort(order)
 
 
@@ -198,9 +203,9 @@ class _Masked(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Any) -> Array:
         def initial(key: Array, shape: tuple[int, ...]) -> Array:
-            """Weights of variance 1 over the number of inputs that a unit keeps."""
-            kept = jnp.maximum(mask.sum(axis=0, keepdims=True), 1)
-            return self.scale * jax.random.normal(key, shape, jnp.float32) / jnp.sqrt(jnp.float32(kept))
+            """Draw weights whose variance is the inverse of a unit's number of unmasked inputs."""
+            fan_in = jnp.maximum(mask.sum(axis=0, keepdims=True), 1)
+            return self.scale * jax.random.normal(key, shape, jnp.float32) / jnp.sqrt(jnp.float32(fan_in))
 
         kernel = self.param("kernel", initial, mask.shape)
         bias = self.param("bias", nn.initializers.zeros, mask.shape[1:], jnp.float32) if self.use_bias else None

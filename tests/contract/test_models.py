@@ -17,8 +17,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from genjax import capabilities, latent
 from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel, stream_key
-from tests.contract.registry import NUM_EXAMPLES, Case, label_option
-from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
+from tests.contract.batches import NUM_EXAMPLES
+from tests.contract.case import Case
+from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, label_option, restored, saved, stacked
 
 PROTOCOLS = [value for value in vars(capabilities).values() if getattr(value, "_is_runtime_protocol", False)]
 LEARNED = {"variables", "params", "state"}

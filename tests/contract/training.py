@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import optax
 
 from genjax import core
+from genjax.capabilities import conditions
 from genjax.core import Array, Batch, GenerativeModel, Metrics, Objective, TrainState, Variables, step_key, stream_key
 from genjax.learners import gradient_learner
-from tests.contract.registry import Case, label_option
+from tests.contract.case import Case
 
 NUM_STEPS = 5
 EMA_DECAY = 0.2  # small enough to take over from the warm-up within the run
@@ -156,3 +158,15 @@ def saved(tree):
 def restored(tree):
     """Copy to the device, into buffers that nothing else holds."""
     return jax.tree.map(partial(jnp.array, copy=True), tree)
+
+
+def label_option(model: Any, num_examples: int) -> dict[str, Array]:
+    """``{"label": ..., "local": ...}`` where the model wants them, and nothing where it does not."""
+    options = {}
+    for condition in conditions(model):
+        if condition.kind == "label":
+            options[condition.name] = jnp.arange(num_examples, dtype=jnp.int32) % condition.num_values
+        elif condition.in_batch:
+            shape = (num_examples, *(size or 2 for size in condition.shape))
+            options[condition.name] = jnp.linspace(-1, 1, math.prod(shape)).reshape(shape)
+    return options

@@ -1,0 +1,43 @@
+"""Normalizing flows."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from genjax import flow, nets
+from tests.contract.batches import NUM_FEATURES, byte_batch, grey_batch, real_batch
+from tests.contract.case import Case
+
+
+def _nsf(**options) -> flow.Flow:
+    return flow.nsf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,), num_bins=4, **options)
+
+
+def _glow() -> flow.Flow:
+    return flow.glow(shape=(4, 4, 1), num_steps=2, features=4, before=(flow.Logit(),), num_classes=3, backward="invert")
+
+
+def _ffjord() -> flow.FFJORD:
+    net = nets.MLP((8,), activation=jnp.tanh)
+    return flow.FFJORD(shape=(NUM_FEATURES,), net=net, kinetic_weight=0.1, jacobian_weight=0.1)
+
+
+def _dequantized() -> flow.VariationalDequantization:
+    net = nets.PixelNet(features=4, num_blocks=0)
+    checkerboard = {"transformer": flow.Affine(), "net": net, "parts": "checkerboard"}
+    board = (flow.Coupling(**checkerboard, flip=flip) for flip in (False, True))
+    density = flow.real_nvp(shape=(4, 4, 1), num_layers=2, hidden=(8,), before=(flow.Logit(),), num_classes=3)
+    return flow.VariationalDequantization(flow=density, levels=8, dequantizer=flow.Chain(tuple(board)))
+
+
+CASES = (
+    Case("nice", lambda: flow.nice(shape=(4, 4, 1), num_layers=2, hidden=(8,)), batch=grey_batch),
+    Case("real_nvp", lambda: flow.real_nvp(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("maf", lambda: flow.maf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("iaf", lambda: flow.iaf(shape=(NUM_FEATURES,), num_layers=2, hidden=(8,)), batch=real_batch),
+    Case("nsf_coupling", _nsf, batch=real_batch),
+    Case("nsf_autoregressive", lambda: _nsf(kind="autoregressive"), batch=real_batch),
+    Case("glow", _glow, batch=grey_batch, scale=2.0),  # ten times the logarithms of a matrix's diagonal are singular
+    Case("ffjord", _ffjord, batch=real_batch),
+    Case("variational_dequantization", _dequantized, batch=byte_batch),
+)

@@ -13,8 +13,8 @@ from genjax.core import Array, Batch
 from genjax.learners import Optimizers, Stage
 
 # With an epsilon this large, Adam does not blow rounding errors of tiny gradients up to whole steps, so that compiled,
-# eager, mapped and sharded runs can be compared tightly. Its update is jitted on its own: an eager step would compile it
-# operation by operation.
+# eager, mapped and sharded runs can be compared tightly. Its update is jitted on its own, because an eager step would
+# compile it operation by operation.
 _ADAM = optax.adam(1e-2, eps=1e-3)
 SMOOTH_ADAM = optax.GradientTransformation(_ADAM.init, jax.jit(_ADAM.update))
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.gan.test_model import linear
 
 from genjax import gan, nets
 from genjax.data.synthetic import GaussianGrid
+from tests.gan.test_gan import linear
 
 GRID = GaussianGrid()
 DATA = GRID.sample(jax.random.key(0), 1_000)

@@ -27,7 +27,7 @@ import pytest
 
 from genjax.cli.main import main
 from tests.running import TINY
-from tests.tiers import is_fast
+from tests.tiers import compiles_quickly, is_fast
 
 # Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
@@ -65,6 +65,19 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Compile with few optimizations, which takes half the time, all but what computes longer than it compiles."""
+    change = not jax.config.read("jax_disable_most_optimizations") and compiles_quickly(item)
+    if change:
+        jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        return (yield)
+    finally:
+        if change:
+            jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

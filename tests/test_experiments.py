@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,6 +54,20 @@ def with_axis(tree, length: int):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((length, *a.shape), a.dtype), tree)
 
 
+def traced_stage(stage, finished, key, batch):
+    """The shapes of a stage's state before and after a step, and of its metrics."""
+
+    def step(finished, key, batch):
+        learner, batch = stage.learner(finished), stage.batch(finished)(key, batch)
+        train, count = learner.init(key, batch), learner.minibatches
+        batches = batch if count == 1 else jax.tree.map(lambda a: jnp.stack([a] * count), batch)
+        return train, *learner.step(train, key, batches)
+
+    # One key for all: nothing is drawn.
+    with jax.debug_key_reuse(False):
+        return jax.eval_shape(step, finished, key, batch)
+
+
 @pytest.mark.parametrize("path", NAMED)
 def test_experiment_traces(path):
     experiment = two_steps(path)
@@ -61,20 +76,7 @@ def test_experiment_traces(path):
     finished = {}
     for stage in experiment.plan():
         assert stage.steps == 2
-        of_stage = jax.eval_shape(
-            lambda finished, *data, stage=stage: stage.batch(finished)(*data), finished, key, batch
-        )
-        count = stage.learner(finished).minibatches
-        train = jax.eval_shape(
-            lambda finished, *data, stage=stage: stage.learner(finished).init(*data), finished, key, of_stage
-        )
-        after, metrics = jax.eval_shape(
-            lambda finished, *data, stage=stage: stage.learner(finished).step(*data),
-            finished,
-            train,
-            key,
-            of_stage if count == 1 else with_axis(of_stage, count),
-        )
+        train, after, metrics = traced_stage(stage, finished, key, batch)
         shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), each) for each in (train, after)]
         assert shapes[0] == shapes[1], "a step changes shapes or dtypes of the state"
         assert any(name.rpartition("/")[2] == "loss" for name in metrics)

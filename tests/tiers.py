@@ -1,4 +1,7 @@
-"""The tests of ``pytest -m fast``: one model per family and one file, or a few tests of it, per room."""
+"""Which tests are in the fast tier, and which are compiled with all optimizations.
+
+The tier of ``pytest -m fast`` is one model per family and one file, or a few tests of it, per room.
+"""
 
 # Files, and single tests of the files that take longer.
 FAST = (
@@ -36,6 +39,14 @@ FAST = (
 
 # Cases of the contract, by name: the first model of each family.
 FAST_CASES = ("vae", "gan", "made", "real_nvp", "diffusion", "rbm", "gmmn")
+
+# Folders and files that are compiled with few optimizations: they compile longer than they compute.
+QUICK = ("tests/contract/", "tests/diffusion/", "tests/vae/test_iwae.py")
+
+
+def compiles_quickly(item) -> bool:
+    """Return whether a test is compiled with few optimizations; learning runs never are."""
+    return item.nodeid.startswith(QUICK) and "slow" not in item.keywords
 
 
 def is_fast(nodeid: str) -> bool:

@@ -14,12 +14,20 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Compiled programs outlive the session, so that a second run compiles only what has changed. Workers and the processes
+# that tests start share the folder; the name of a program in it is a hash of the program, the flags and the version.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/genjax/tests-xla/jaxlib-{version('jaxlib')}",
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
 
 from genjax.cli.main import main
 from tests.running import TINY
+from tests.tiers import compiles_quickly, is_fast
 
 # Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
@@ -34,16 +42,42 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 LONGEST = ("tests/test_notebooks.py", "tests/contract/test_models.py", "tests/test_experiments.py")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="run the fast tier, as -m fast does")
+
+
+def pytest_configure(config):
+    if config.getoption("--fast"):
+        config.option.markexpr = "fast"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Begin with the longest files, and leave the tests marked ``slow`` out unless ``-m`` asks for them."""
+    """Begin with the longest files, mark the fast tier, and leave the slow one out unless ``-m`` asks for it."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.nodeid.split("::")[0], len(LONGEST)))
+    for item in items:
+        if is_fast(item.nodeid) and "slow" not in item.keywords:
+            item.add_marker(pytest.mark.fast)
     if "slow" in (config.getoption("-m") or ""):
         return
     skip = pytest.mark.skip(reason="slow: run with -m slow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Compile with few optimizations, which takes half the time, all but what computes longer than it compiles."""
+    change = not jax.config.read("jax_disable_most_optimizations") and compiles_quickly(item)
+    if change:
+        jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        return (yield)
+    finally:
+        if change:
+            jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +91,7 @@ def quick_compilation():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory):
-    """Keep compiled programs for this session only, shared by its workers: most tests train the same tiny model."""
+    """Keep decoded data and trained feature networks for this session only, shared by its workers."""
     base = tmp_path_factory.getbasetemp()
     home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:

@@ -9,19 +9,30 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import data
+from genjax import Experiment, data
+from genjax.capabilities import conditioning, likelihoods
 from genjax.runner import load_experiment_fn, train
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 
 
-@pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_experiment_trains_two_steps_and_samples(path):
+BATCH_SIZE = 8
+# One model of gradient descent and one with a state; all the others train only with -m slow.
+REPRESENTATIVES = {"vae_digits", "rbm_bars_and_stripes"}
+NAMED = [pytest.param(path, id=path.stem) for path in EXPERIMENTS]
+TRAINED = [
+    pytest.param(path, id=path.stem, marks=() if path.stem in REPRESENTATIVES else pytest.mark.slow)
+    for path in EXPERIMENTS
+]
+
+
+def two_steps(path) -> Experiment:
+    """The experiment with a small network, a small batch and two steps; skips where its data are not here."""
     function = load_experiment_fn(path)
     takes = inspect.signature(function).parameters
     small = {"width": 4, "length": 64, "bfloat16": False, "pretraining_steps": 2, "tuning_steps": 2}
@@ -29,9 +40,67 @@ def test_experiment_trains_two_steps_and_samples(path):
     if "num_hidden" in takes:
         small["num_hidden"] = (8, 4) if isinstance(takes["num_hidden"].default, tuple) else 8
     try:
-        experiment = function(steps=2, batch_size=8, **small)
+        return function(steps=2, batch_size=BATCH_SIZE, **small)
     except FileNotFoundError as missing:
         pytest.skip(f"data are not here: {missing}")
+
+
+def label_of(model) -> dict:
+    return {"label": 0} if getattr(model, "num_classes", None) else {}
+
+
+def with_axis(tree, length: int):
+    """The shapes of a tree with a leading axis."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((length, *a.shape), a.dtype), tree)
+
+
+def traced_stage(stage, finished, key, batch):
+    """The shapes of a stage's state before and after a step, and of its metrics."""
+
+    def step(finished, key, batch):
+        learner, batch = stage.learner(finished), stage.batch(finished)(key, batch)
+        train, count = learner.init(key, batch), learner.minibatches
+        batches = batch if count == 1 else jax.tree.map(lambda a: jnp.stack([a] * count), batch)
+        return train, *learner.step(train, key, batches)
+
+    # One key for all: nothing is drawn.
+    with jax.debug_key_reuse(False):
+        return jax.eval_shape(step, finished, key, batch)
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_experiment_traces(path):
+    experiment = two_steps(path)
+    model, spec, key = experiment.model, experiment.data.spec(), jax.random.key(0)
+    batch = jax.eval_shape(experiment.preprocess, key, with_axis(spec, BATCH_SIZE))
+    finished = {}
+    for stage in experiment.plan():
+        assert stage.steps == 2
+        train, after, metrics = traced_stage(stage, finished, key, batch)
+        shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), each) for each in (train, after)]
+        assert shapes[0] == shapes[1], "a step changes shapes or dtypes of the state"
+        assert any(name.rpartition("/")[2] == "loss" for name in metrics)
+        finished[stage.name] = train.variables
+    variables = jax.eval_shape(experiment.model_variables, finished)
+    for method in set(likelihoods(model)) - {"log_prob_estimate"}:
+        keys = () if method == "log_prob" else (key,)
+        log_prob = jax.eval_shape(
+            lambda variables, keys, batch, method=method: getattr(model, method)(
+                variables, *keys, batch["x"], **conditioning(model, batch)
+            ),
+            variables,
+            keys,
+            batch,
+        )
+        assert (log_prob.shape, log_prob.dtype) == ((BATCH_SIZE,), np.float32), method
+    x = jax.eval_shape(lambda variables, key: model.sample(variables, key, 3, **label_of(model)), variables, key)
+    assert x.shape == (3, *spec["x"].shape)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("path", TRAINED)
+def test_experiment_trains_two_steps_and_samples(path):
+    experiment = two_steps(path)
     # A score may want a trained classifier and thousands of samples, and a likelihood takes its time for each example.
     splits = dict(experiment.data.splits)
     for name in set(splits) - {"train"}:
@@ -39,13 +108,12 @@ def test_experiment_trains_two_steps_and_samples(path):
     short = dataclasses.replace(experiment.data, splits=splits)
     run = train(dataclasses.replace(experiment, data=short, sample_score=None), progress=False)
     assert run.step == sum(stage.steps for stage in experiment.plan()) == 2 * len(experiment.plan())
-    label = {"label": 0} if getattr(experiment.model, "num_classes", None) else {}
-    x = np.asarray(run.sample(jax.random.key(0), 3, **label))
+    x = np.asarray(run.sample(jax.random.key(0), 3, **label_of(experiment.model)))
     assert x.shape == (3, *experiment.data.spec()["x"].shape)
     assert np.isfinite(x).all()
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NAMED)
 def test_docstring_states_command_hardware_time_and_number(path):
     claim = path.read_text().split('"""')[1]
     assert f"Command: genjax train experiments/{path.name}" in claim

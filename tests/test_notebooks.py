@@ -4,14 +4,19 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+# By default these run; all the others run with -m slow.
+REPRESENTATIVES = {"01_vae", "02_evaluation"}
+NOTEBOOKS = [
+    pytest.param(path, id=path.stem, marks=() if path.stem in REPRESENTATIVES else pytest.mark.slow)
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook_runs(path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
-    monkeypatch.setenv("GENJAX_NOTEBOOK_STEPS", "100")
+    monkeypatch.setenv("GENJAX_NOTEBOOK_STEPS", "20")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a kernel compiles more than it computes
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook

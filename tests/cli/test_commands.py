@@ -180,7 +180,7 @@ def test_help_and_version(genjax):
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
         (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
-        (("train", TINY, "--seeds", "0"), "seeds is 0, but at least one run is needed"),
+        (("train", TINY, "--seeds", "0"), "seeds is 0, but at least one replica is needed"),
         (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),

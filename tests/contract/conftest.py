@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.contract.registry import CASES, Case
+from tests.contract.case import Case
+from tests.contract.registry import CASES
 from tests.contract.training import Run
 
 

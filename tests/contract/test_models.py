@@ -16,9 +16,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from genjax import capabilities, latent
 from genjax.capabilities import likelihoods
-from genjax.core import GenerativeModel, stream_key
-from tests.contract.registry import NUM_EXAMPLES, Case, label_option
-from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, restored, saved, stacked
+from genjax.core import GenerativeModel
+from tests.contract.batches import NUM_EXAMPLES
+from tests.contract.case import Case
+from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, label_option, restored, saved
 
 PROTOCOLS = [value for value in vars(capabilities).values() if getattr(value, "_is_runtime_protocol", False)]
 LEARNED = {"variables", "params", "state"}
@@ -118,22 +119,14 @@ class TestStep:
         close(saved(metrics), run.metrics[2])
 
     def test_vmap_over_seeds_equals_lone_runs(self, run: Run):
-        def replica(root):
-            train = run.learner.init(stream_key(root, "init"), run.minibatch)
-            return jax.lax.scan(run.scanned(root), train, stacked(run.batches[:2]))[0]
-
-        # The checker of reused keys takes a vmap of a scan over keys for a reuse, which it is not.
-        with jax.debug_key_reuse(False):
-            both = saved(jax.jit(jax.vmap(replica))(jnp.stack([run.root, jax.random.key(1)])))
-        first, second = (jax.tree.map(lambda a: a[i], both) for i in range(2))  # noqa: B023
+        first, second = (at(states, 1) for states, _ in run.replicas)
         close(first, run.states[2])
-        close(second, run.lone(jax.random.key(1), num_steps=2))
+        close(second, run.lone(run.other_root, num_steps=2))
 
     def test_scan_over_steps_equals_the_loop(self, run: Run):
-        scan = jax.jit(lambda train, batches: jax.lax.scan(run.scanned(run.root), train, batches))
-        train, metrics = scan(restored(run.states[0]), stacked(run.batches))
-        close(saved(train), run.states[NUM_STEPS])
-        close(saved(metrics), jax.tree.map(lambda *values: np.stack(values), *run.metrics))
+        states, metrics = run.replicas[0]
+        close(at(states, -1), run.states[NUM_STEPS])
+        close(metrics, jax.tree.map(lambda *values: np.stack(values), *run.metrics))
 
     def test_two_devices_equal_one(self, run: Run):
         if jax.device_count() < 2:
@@ -141,7 +134,7 @@ class TestStep:
         mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
         whole = NamedSharding(mesh, PartitionSpec())
         split = NamedSharding(mesh, PartitionSpec(*[None] * (run.learner.minibatches > 1), "data"))
-        step = jax.jit(run.learner.step, in_shardings=(whole, whole, split), out_shardings=whole)
+        step = jax.jit(run.step, in_shardings=(whole, whole, split), out_shardings=whole)
         train = jax.device_put(restored(run.states[2]), whole)
         for i in (2, 3):
             batch = jax.device_put(run.batches[i], split)
@@ -156,9 +149,10 @@ class TestStep:
             abstract = jax.eval_shape(run.learner.init, run.key(0), run.minibatch)
             device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
             abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract)
-            train = checkpointer.restore(tmp_path / "state", abstract)
-        assert_trees_all_equal(saved(train), run.states[2])
-        assert_trees_all_equal(saved(run.follow(train, 2, 4)), run.states[4])
+            train = saved(checkpointer.restore(tmp_path / "state", abstract))
+        assert_trees_all_equal(train, run.states[2])
+        # Restored arrays are committed to their device, for which the step would be compiled once more.
+        assert_trees_all_equal(saved(run.follow(restored(train), 2, 4)), run.states[4])
 
     def test_the_average_follows_its_recursion(self, run: Run):
         average = jax.tree.map(np.float64, run.states[0].params)
@@ -179,12 +173,12 @@ class TestStep:
 
     def test_all_randomness_comes_from_the_key(self, run: Run):
         programs = (
-            jax.make_jaxpr(run.learner.init)(run.key(0), run.minibatch),
-            jax.make_jaxpr(run.learner.step)(run.states[0], run.key(0), run.batches[0]),
-            jax.make_jaxpr(lambda variables, key: run.sample(run.model, variables, key, 5))(run.learned, run.key(0)),
+            run.init.trace(run.key(0), run.minibatch),
+            run.step.trace(restored(run.states[0]), run.key(0), run.batches[0]),
+            run.draw.trace(run.model, run.learned, run.key(0), 5),
         )
         for program in programs:
-            assert "random_seed" not in str(program), "a key is made from a seed inside"
+            assert "random_seed" not in str(program.jaxpr), "a key is made from a seed inside"
 
 
 class TestObjectives:
@@ -270,21 +264,17 @@ class TestCapabilities:
     """What a model claims to be able to do, it does; what it does not claim is not asked for."""
 
     def test_log_probabilities_are_nats_per_example(self, run: Run):
-        model, x, label = run.model, run.minibatch["x"], label_option(run.model, NUM_EXAMPLES)
-        claims = {
-            "log_prob": lambda variables, key: model.log_prob(variables, x, **label),
-            "log_prob_lower_bound": lambda variables, key: model.log_prob_lower_bound(variables, key, x, **label),
-            "log_prob_estimate": lambda variables, key: model.log_prob_estimate(variables, key, x, 4, **label),
-        }
-        for method in likelihoods(model):
-            value = jax.jit(claims[method])(run.learned, run.key(0))
+        values = run.log_probs(run.learned, run.key(0), run.minibatch["x"])
+        assert set(values) == set(likelihoods(run.model))
+        for method, value in values.items():
             assert (value.shape, value.dtype) == ((NUM_EXAMPLES,), jnp.float32), method
             assert np.isfinite(np.asarray(value)).all(), method
 
     def test_exact_log_probabilities_depend_on_their_own_example_alone(self, run: Run):
         if isinstance(run.model, capabilities.HasLogProb) and not label_option(run.model, 1):
-            log_prob, x = jax.jit(run.model.log_prob), run.minibatch["x"]
-            close(log_prob(run.learned, x[::-1]), log_prob(run.learned, x)[::-1])
+            x = run.minibatch["x"]
+            forwards, backwards = (run.log_probs(run.learned, run.key(0), each)["log_prob"] for each in (x, x[::-1]))
+            close(backwards, forwards[::-1])
 
     def test_reconstructions_look_like_data(self, run: Run):
         if isinstance(run.model, capabilities.Reconstructs):
@@ -303,10 +293,15 @@ class TestCapabilities:
             assert not np.allclose(there[:, 0], there[:, -1])
 
 
-def entries(state):
-    """Return the entries of a state by name, whether it is a dict or a NamedTuple."""
-    return state._asdict() if hasattr(state, "_asdict") else state
+def at(tree, index: int):
+    """One entry of the leading axis."""
+    return jax.tree.map(lambda a: a[index], tree)
 
 
 def leaves(tree):
     return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def entries(state):
+    """Return the entries of a state by name, whether it is a dict or a NamedTuple."""
+    return state._asdict() if hasattr(state, "_asdict") else state

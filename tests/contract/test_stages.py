@@ -10,7 +10,10 @@ from chex import assert_trees_all_equal
 
 from genjax.core import Variables, step_key, stream_key
 from genjax.learners import Frozen
-from tests.contract.registry import NUM_EXAMPLES, NUM_FEATURES, PIPELINES, Pipeline, belief_net_stages, binary_batch
+from tests.contract.batches import NUM_EXAMPLES, NUM_FEATURES, binary_batch
+from tests.contract.case import Pipeline
+from tests.contract.cases.boltzmann import belief_net_stages
+from tests.contract.registry import PIPELINES
 from tests.contract.training import saved
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 import optax
 
 from genjax import core
+from genjax.capabilities import conditions, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Metrics, Objective, TrainState, Variables, step_key, stream_key
 from genjax.learners import gradient_learner
-from tests.contract.registry import Case, label_option
+from tests.contract.batches import NUM_EXAMPLES
+from tests.contract.case import Case
 
 NUM_STEPS = 5
 EMA_DECAY = 0.2  # small enough to take over from the warm-up within the run
@@ -47,7 +50,7 @@ class Run:
         self.learner: core.Learner = gradient_learner(
             self.model, case.optimizers, schedule=case.schedule, ema_decay=EMA_DECAY
         )
-        self.root = jax.random.key(seed)
+        self.root, self.other_root = jax.random.key(seed), jax.random.key(seed + 1)
         self.stream = stream_key(self.root, "train")
         self.minibatch = case.batch(stream_key(self.root, "minibatch"))
         self.batches = [self._batch(i) for i in range(NUM_STEPS)]
@@ -68,13 +71,31 @@ class Run:
     def init(self):
         return jax.jit(self.learner.init)
 
-    def scanned(self, root: Array):
-        """A body for ``lax.scan`` over batches, with the keys that the run derives from ``root``."""
+    def scan(self, root: Array, train: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        """Return the states after each step and the metrics of one ``lax.scan`` over batches.
 
-        def body(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-            return self.learner.step(train, step_key(stream_key(root, "train"), train.step), batch)
+        Its keys are those that the run derives from the root key with the data ``root``: the checker of reused keys
+        takes a key that a scan only folds step numbers into for reused. The jitted step has been traced already.
+        """
 
-        return body
+        def body(train: TrainState, batch: Batch) -> tuple[TrainState, tuple[TrainState, Metrics]]:
+            stream = stream_key(jax.random.wrap_key_data(root), "train")
+            train, metrics = self.step(train, step_key(stream, train.step), batch)
+            return train, (train, metrics)
+
+        return jax.lax.scan(body, train, batches)[1]
+
+    @cached_property
+    def replicas(self) -> list[tuple[TrainState, Metrics]]:
+        """What ``scan`` returns for two seeds, the run's and another, both initialized and trained in one ``vmap``."""
+
+        def replica(root: Array) -> tuple[TrainState, Metrics]:
+            init = self.init(stream_key(jax.random.wrap_key_data(root), "init"), self.minibatch)
+            return self.scan(root, init, stacked(self.batches))
+
+        roots = jax.random.key_data(jnp.stack([self.root, self.other_root]))
+        both = saved(jax.jit(jax.vmap(replica))(roots))
+        return [jax.tree.map(lambda a: a[i], both) for i in range(2)]  # noqa: B023
 
     @cached_property
     def learned(self) -> Variables:
@@ -112,6 +133,22 @@ class Run:
 
         self.num_draw_traces = 0
         return jax.jit(counted, static_argnums=(0, 3))
+
+    @cached_property
+    def log_probs(self) -> Callable[[Variables, Array, Array], dict[str, Array]]:
+        """All log-likelihoods that the model claims, by method, as one program of (variables, key, x)."""
+        model, label = self.model, label_option(self.model, NUM_EXAMPLES)
+        claims = {
+            "log_prob": lambda variables, key, x: model.log_prob(variables, x, **label),
+            "log_prob_lower_bound": lambda variables, key, x: model.log_prob_lower_bound(variables, key, x, **label),
+            "log_prob_estimate": lambda variables, key, x: model.log_prob_estimate(variables, key, x, 4, **label),
+        }
+        # Each method may consume the whole key, so each gets a key of its own.
+        return jax.jit(
+            lambda variables, key, x: {
+                name: claims[name](variables, step_key(key, i), x) for i, name in enumerate(likelihoods(model))
+            }
+        )
 
     @cached_property
     def probes(self) -> dict[str, Callable[[Any, Batch], tuple[TrainState, TrainState, Metrics]]]:
@@ -156,3 +193,15 @@ def saved(tree):
 def restored(tree):
     """Copy to the device, into buffers that nothing else holds."""
     return jax.tree.map(partial(jnp.array, copy=True), tree)
+
+
+def label_option(model: Any, num_examples: int) -> dict[str, Array]:
+    """``{"label": ..., "local": ...}`` where the model wants them, and nothing where it does not."""
+    options = {}
+    for condition in conditions(model):
+        if condition.kind == "label":
+            options[condition.name] = jnp.arange(num_examples, dtype=jnp.int32) % condition.num_values
+        elif condition.in_batch:
+            shape = (num_examples, *(size or 2 for size in condition.shape))
+            options[condition.name] = jnp.linspace(-1, 1, math.prod(shape)).reshape(shape)
+    return options

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from genjax import data
+from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
@@ -43,7 +44,7 @@ class Diverged(Exponential):
 class ByClass(Exponential):
     """A model that is told who is anomalous."""
 
-    num_classes = 2
+    conditions = label_condition(2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def test_area_under_the_curve_of_two_gaussians():
     ("run", "settings", "reason"),
     [
         (run_of(Sampler()), {}, "Sampler has no log-likelihood"),
-        (run_of(ByClass()), {}, "the model is given the label, which is what is to be detected"),
+        (run_of(ByClass()), {}, "the model is conditioned on the label, which is what is to be detected"),
         (run_of(Exponential(), entries=("x",)), {}, "the data has no labels; anomalies are those with label 1"),
         (run_of(Exponential()), {"split": "train"}, "split 'train' has labels [0], not 0 and 1"),
     ],

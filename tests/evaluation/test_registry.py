@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import norm
 
 from genjax import autoregressive, data, metrics
+from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run, train
@@ -24,6 +25,10 @@ class Gaussian:
     """N(m, I), with or without a density of its own, optionally by class."""
 
     num_classes: int | None = None
+
+    @property
+    def conditions(self):
+        return label_condition(self.num_classes)
 
     def init(self, key, batch):
         del key, batch

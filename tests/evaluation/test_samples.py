@@ -71,7 +71,7 @@ def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X), "label": jnp.zeros(64, jnp.int32)})
     score = SampleScore(name="none", score=lambda x: seen.append(np.asarray(x)) or {"none": 0.0}, num_samples=7)
     for _ in range(2):
-        assert score.of(model, variables, jax.random.key(1)) == {"samples/none": 0}
+        assert score.evaluate(model, variables, jax.random.key(1), data.arrays(X)) == {"samples/none": 0}
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[0][:, 1], [0, 1, 2, 0, 1, 2, 0])
 
@@ -88,8 +88,8 @@ def test_the_frechet_distance_is_that_of_the_features():
 
 def test_a_score_needs_samples_and_the_number_that_decides():
     variables = MODEL.init(jax.random.key(0), {"x": jnp.asarray(X)})
-    with pytest.raises(ValueError, match=r"named 'width' has \['mean', 'spread'\]"):
-        SampleScore(name="width", score=spread).of(MODEL, variables, jax.random.key(1))
+    with pytest.raises(ValueError, match=r"named 'width' returns \['mean', 'spread'\]"):
+        SampleScore(name="width", score=spread).evaluate(MODEL, variables, jax.random.key(1), data.arrays(X))
     with pytest.raises(ValueError, match="num_samples is 0"):
         SampleScore(name="spread", score=spread, num_samples=0)
 

@@ -15,7 +15,7 @@ import pytest
 
 from genjax.data.io import replace_file
 from genjax.metrics.rows import format_value, metric_names
-from genjax.runner import logs
+from genjax.runner import log as logs
 from genjax.runner.log import MetricLog, read_rows
 from genjax.runner.progress import Progress
 

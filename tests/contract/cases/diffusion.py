@@ -1,0 +1,33 @@
+"""Diffusion models."""
+
+from __future__ import annotations
+
+from genjax import diffusion, nets
+from tests.contract.batches import NUM_FEATURES, grey_batch, real_batch
+from tests.contract.case import Case
+
+
+def _diffusion() -> diffusion.Diffusion:
+    net = nets.DenoisingMLP((8, 8), embedding_features=8, fourier_features=4, output_scale=1.0)
+    return diffusion.Diffusion(
+        shape=(NUM_FEATURES,),
+        net=net,
+        process=diffusion.processes.EDM(),
+        parametrization=diffusion.parametrizations.Preconditioned(),
+        times=diffusion.times.LogNormal(),
+        grid=diffusion.grids.Karras(),
+        num_steps=3,
+    )
+
+
+def _conditional_diffusion() -> diffusion.Diffusion:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return diffusion.Diffusion(
+        shape=(4, 4, 1), net=net, num_classes=3, sampler=diffusion.samplers.Ancestral(), num_steps=3
+    )
+
+
+CASES = (
+    Case("diffusion", _diffusion, batch=real_batch),
+    Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+)

@@ -32,7 +32,8 @@ INTRODUCTION = """# Results of the experiments
 
 Every number on this page was measured by a file in this folder, whose docstring gives the command, the hardware and the
 time. Numbers are mean ± standard deviation over training seeds where several seeds are stated. This page is made from
-[results.json](results.json) by [tools/make_readme.py](tools/make_readme.py); edit the JSON, never the page."""
+[results.json](results.json) by [tools/make_readme.py](tools/make_readme.py); edit the JSON, never the page.
+`genjax evaluate RUN --record experiments/results.json` adds the results of a run."""
 
 
 def page(content: Mapping[str, Any]) -> str:

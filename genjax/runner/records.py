@@ -101,13 +101,13 @@ def _changed_arguments(file: Path, arguments: Mapping[str, Any]) -> dict[str, An
 def _portable(command: str) -> str:
     """Return a command without the flags that only say where its run folder lies."""
     words = iter(shlex.split(command))
-    kept = []
+    portable = []
     for word in words:
         if word == "--workdir":
             next(words, None)
         elif word not in ("--resume", "--overwrite") and not word.startswith("--workdir="):
-            kept.append(word)
-    return shlex.join(kept)
+            portable.append(word)
+    return shlex.join(portable)
 
 
 def _part(record: Mapping[str, Any], *names: str) -> tuple[Any, ...]:

@@ -211,6 +211,7 @@ def evaluate(arguments: list[str]) -> int:
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
     from genjax.runner.load import load_experiment, load_run
+    from genjax.runner.records import read_results, record_results
 
     path, flags = Path(arguments[0]), arguments[1:]
     enable_compilation_cache()
@@ -220,6 +221,8 @@ def evaluate(arguments: list[str]) -> int:
     parsed, options = parse(f"genjax evaluate {path}", flags, flags_of_sample(model, dataset, {}), EvaluateOptions)
     names = check_names(options.metrics)
     network = feature_network(options.features)
+    if options.record is not None:
+        read_results(options.record)  # a file that cannot be used is refused before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     changed = _changed_flags(parsed)
     with progress_bars() as progress:
@@ -244,6 +247,9 @@ def evaluate(arguments: list[str]) -> int:
     RunFolder(path).write_json("evaluation.json", report)
     print(json.dumps(report) if options.json else table(list(results.values())))
     print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
+    if options.record is not None:
+        record_results(options.record, path, report)
+        print(f"recorded in {options.record}", file=sys.stderr)
     return 0
 
 

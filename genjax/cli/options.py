@@ -65,6 +65,7 @@ class EvaluateOptions:
       seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
       json: print JSON instead of a table.
+      record: results file to add the results to; experiments/results.json is the project's own.
     """
 
     metrics: tuple[str, ...] = ("likelihood",)
@@ -77,6 +78,7 @@ class EvaluateOptions:
     seed: int = 0
     checkpoint: str = "last"
     json: bool = False
+    record: Path | None = None
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -231,7 +231,7 @@ class TestNamesOfSamplers:
                 model.sample(variables, jax.random.key(81), 3, **options)
 
     def test_names_are_flags_of_the_command_line(self, model, variables):
-        flags = flags_of_sample(model, {})
+        flags = flags_of_sample(model, data.digits(), {})
         (options,) = parse("genjax sample RUN", ["--sampler", "heun", "--grid", "karras", "--num-steps", "2"], flags)
         assert (options.sampler, options.grid) == ("heun", "karras")
         assert model.sample(variables, jax.random.key(82), 3, **dataclasses.asdict(options)).shape == (3, 2)

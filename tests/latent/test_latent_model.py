@@ -153,7 +153,7 @@ def test_sampling_options_are_those_of_the_prior(variables):
 
 
 def test_the_command_line_takes_the_options_of_the_prior():
-    flags = flags_of_sample(latent.LatentModel(autoencoder=INNER, prior=Blurred()), {"temperature": 0.5})
+    flags = flags_of_sample(latent.LatentModel(autoencoder=INNER, prior=Blurred()), data.digits(), {"temperature": 0.5})
     assert {field.name: field.default for field in dataclasses.fields(flags)} == {"label": None, "temperature": 0.5}
 
 

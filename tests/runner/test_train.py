@@ -116,7 +116,7 @@ def test_a_run_folder_reads_back(tmp_path, lone):
         assert (tmp_path / "run" / name).stat().st_size > 0
     with pytest.raises(ValueError, match=r"holds a run of 'experiment'; pass --resume .* --overwrite"):
         train(experiment, workdir=tmp_path / "run", progress=False)
-    with pytest.raises(ValueError, match="resume and overwrite speak of a run folder"):
+    with pytest.raises(ValueError, match="resume and overwrite need a run folder"):
         train(experiment, resume=True, progress=False)
 
 

@@ -1,0 +1,73 @@
+"""The page of results is what its JSON file says, and nothing else."""
+
+import json
+import re
+import runpy
+
+import pytest
+
+from tests.running import ROOT
+
+FOLDER = ROOT / "experiments"
+CONTENT = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+SCRIPT = runpy.run_path(str(FOLDER / "tools" / "make_readme.py"))
+RUN = {
+    "kind": "run",
+    "experiment": "vae_digits",
+    "arguments": {"latent_dim": 4},
+    "seeds": [0, 1, 2],
+    "step": 1000,
+    "checkpoint": "last",
+    "command": "genjax train experiments/vae_digits.py --latent-dim 4",
+    "device": "cpu",
+    "num_devices": 1,
+    "cpu_cores": 2,
+    "jax": "0.10.2",
+    "started": "2026-01-02T03:04:05+0000",
+    "results": {"log_prob_lower_bound": {"value": -86.881, "standard_error": 0.5, "sd": 0.19}, "mse": {"value": 0.25}},
+}
+
+
+def test_the_committed_page_is_the_one_that_the_script_makes():
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert page == SCRIPT["page"](CONTENT), "run python experiments/tools/make_readme.py"
+
+
+@pytest.mark.parametrize("table", CONTENT["tables"], ids=lambda table: table["id"])
+def test_every_row_has_a_cell_for_each_column(table):
+    assert set(table) == {"id", "title", "columns", "rows", "notes"}
+    assert table["rows"]
+    assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+
+
+def test_ids_are_unique():
+    ids = [table["id"] for table in CONTENT["tables"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_file_that_is_named_exists():
+    text = json.dumps(CONTENT["tables"], ensure_ascii=False)
+    files = re.findall(r"[\w/]+\.py", text)
+    assert files
+    missing = [file for file in files if not (ROOT / file).is_file()]
+    assert not missing
+    links = re.findall(r"\]\(([^)#]+)\)", SCRIPT["page"](CONTENT))
+    assert not [link for link in links if not (FOLDER / link).is_file()]
+
+
+def test_recorded_runs_and_benchmarks_become_tables():
+    content = SCRIPT["add_benchmark"]({"tables": [], "records": [RUN]}, "gmmn", '{"ratio": 2.3, "machine": "a cpu"}\n')
+    lines = SCRIPT["page"](content).splitlines()
+    (bound,) = (line for line in lines if "log_prob_lower_bound" in line)
+    assert bound.split(" | ")[:4] == [
+        "| [`vae_digits.py`](vae_digits.py) (latent_dim=4)",
+        "log_prob_lower_bound",
+        "-86.881 ± 0.19 (3 seeds)",
+        "1,000",
+    ]
+    assert bound.endswith("| 1 × cpu, 2 CPU cores, jax 0.10.2 | 2026-01-02 |")
+    assert any("| mse | 0.25 | 1,000 |" in line for line in lines)
+    assert any("| ratio 2.3 | a cpu |" in line for line in lines)
+    again = SCRIPT["add_benchmark"](content, "gmmn", '{"ratio": 2.4}\n')
+    assert [record["kind"] for record in again["records"]] == ["run", "benchmark"]
+    assert again["records"][1]["rows"] == [{"ratio": 2.4}]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import diffusion, latent, ops
+from genjax import data, diffusion, latent, ops
 from genjax.cli.flags import flags_of_sample, parse
 from genjax.core import Variables
 from genjax.diffusion import likelihood

@@ -12,8 +12,21 @@ Protocol of ``genjax.capabilities`` whose method names carry the guarantee. ``lo
 with shape (B,).
 
 Arguments come in one order everywhere: what is learned, then ``key``, then data. Batches are dicts of arrays whose
-first axis is the batch; images are (B, H, W, C). Keys are typed (``jax.random.key``) and derive statelessly, so that
-nothing random needs a checkpoint:
+first axis is the batch; images are (B, H, W, C). The same names mean the same in every method, which describes only
+what is special to it:
+
+* ``variables``: what ``init`` or training returned, or ``params`` and ``state`` one after the other.
+* ``key``: a typed key (``jax.random.key``).
+* ``batch``: a dict of arrays (B, ...), the data under ``"x"``, conditions under their names.
+* ``step``: number of finished learner steps, int32 scalar.
+* ``x``: data, shape (B, ...). ``latent``: codes as ``encode`` returns them, shape (B, ...).
+* ``num_samples``: number of samples, N, at least 1; of an estimate, its number of draws per example.
+* ``label``: class of all examples, or int32 (B,) with one for each; only for models with ``num_classes``.
+* ``mean``: whether to return the means of the likelihood, as figures usually show, instead of draws from it.
+* ``temperature``: scale of the randomness, above 0 (0 for the mode where a model allows it); 1 samples the model.
+* ``chunk_size``: number of draws computed at once, which sets memory and leaves the result as it is.
+
+Keys derive statelessly, so that nothing random needs a checkpoint:
 
 >>> import jax
 >>> root = jax.random.key(0)

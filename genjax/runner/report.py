@@ -50,7 +50,7 @@ def write_report(
       samples: path of the picture or text of samples, relative to the folder; None, or a file that is not there, leaves
         it out.
       wall_clock_s: seconds that training took.
-      seeds: of the replicas.
+      seeds: seed of each replica.
 
     Returns:
       The path of the page.

@@ -41,7 +41,7 @@ FAST = (
 FAST_CASES = ("vae", "gan", "made", "real_nvp", "diffusion", "rbm", "gmmn")
 
 # Folders and files that are compiled with few optimizations: they compile longer than they compute.
-QUICK = ("tests/contract/", "tests/diffusion/", "tests/flow/", "tests/gan/", "tests/vae/")
+QUICK = ("tests/contract/", "tests/diffusion/", "tests/flow/", "tests/gan/", "tests/ops/", "tests/vae/")
 
 
 def compiles_quickly(item) -> bool:

@@ -20,7 +20,8 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/genjax/tests-xla/jaxlib-{version('jaxlib')}",
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Single operations compile as quickly as they would be read, and writing them all makes a cold run slower.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import jax
 import pytest

@@ -131,11 +131,13 @@ class CausalModel:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The label if the model has classes, and local features if it has any."""
-        if self.local_dim is None:
-            return label_condition(self.num_classes)
+        """The label if the model has classes, local features if it has any, and known values of a sample."""
         local = Condition(name="local", kind="array", shape=(None, self.local_dim))
-        return (*label_condition(self.num_classes), local)
+        return (
+            *label_condition(self.num_classes),
+            *(() if self.local_dim is None else (local,)),
+            *known_conditions(self.shape, self.num_values),
+        )
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data like ``batch["x"]``.
@@ -349,6 +351,13 @@ def checked_frames(local: Array | None, local_dim: int, length: int, batch_size:
             "that every frame covers equally many positions"
         )
     return jnp.broadcast_to(local.astype(jnp.float32), (batch_size, *local.shape[1:]))
+
+
+def known_conditions(shape: tuple[int, ...], num_values: int) -> tuple[Condition, ...]:
+    """Return the conditions of samples of which some values are known: the values, and where to keep them."""
+    values = Condition(name="known", kind="array", shape=shape, num_values=num_values, optional=True, in_batch=False)
+    mask = Condition(name="keep", kind="array", shape=shape, num_values=2, optional=True, in_batch=False)
+    return values, mask
 
 
 def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], num_values: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import nets
-from genjax.autoregressive.causal import checked_values, known_tokens
+from genjax.autoregressive.causal import checked_values, known_conditions, known_tokens
 from genjax.autoregressive.decoding import Callback, Sampling, generate
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
@@ -96,8 +96,8 @@ class MADE:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The label if the model has classes."""
-        return label_condition(self.num_classes)
+        """The label if the model has classes, and known values of a sample."""
+        return (*label_condition(self.num_classes), *known_conditions(self.shape, self.num_values))
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data like ``batch["x"]``.

@@ -55,7 +55,7 @@ def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, n
         if flag is None or condition.kind == "label":  # the model takes one label for all samples as it is
             continue
         value = READERS[condition.kind](flag, condition, dataset)
-        values[condition.name] = np.broadcast_to(value, (num_samples, *value.shape)) if condition.in_batch else value
+        values[condition.name] = np.broadcast_to(value, (num_samples, *value.shape))
     return values
 
 
@@ -103,6 +103,8 @@ def _read_array(path: Path, condition: Condition, dataset: Dataset) -> np.ndarra
         raise ValueError(
             f"--{condition.name} has shape {array.shape}, but the model needs {condition.shape}, None being any length"
         )
+    if array.dtype == bool:
+        return array
     return array.astype(np.float32 if condition.num_values is None else np.int32)
 
 

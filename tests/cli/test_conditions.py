@@ -72,3 +72,28 @@ def test_wrong_conditions_are_refused(genjax, run, tmp_path):
     ):
         status, _, err = genjax("sample", run, *flags)
         assert (status, message in err) == (2, True), err
+
+
+def test_known_values_of_a_sample_are_kept(genjax, tmp_path):
+    """Any subset of the columns of a table may be given."""
+    (tmp_path / "table.py").write_text(
+        """
+import numpy as np, optax
+from genjax import Experiment, autoregressive, data
+
+def experiment(steps: int = 2) -> Experiment:
+    table = data.arrays(np.arange(120, dtype=np.int32).reshape(40, 3) % 5, levels=5)
+    model = autoregressive.MADE(shape=(3,), num_values=5, features=(4,))
+    return Experiment(model=model, data=table, optimizer=optax.adam(1e-2), steps=steps, batch_size=8)
+"""
+    )
+    status, _, err = genjax("train", tmp_path / "table.py", "--workdir", tmp_path / "run")
+    assert status == 0, err
+    np.save(tmp_path / "known.npy", np.array([4, 0, 2]))
+    np.save(tmp_path / "keep.npy", np.array([True, False, True]))
+    flags = ("--known", tmp_path / "known.npy", "--keep", tmp_path / "keep.npy", "--out", tmp_path / "x.npy")
+    status, _, err = genjax("sample", tmp_path / "run", "-n", "20", "--seed", "0", *flags)
+    assert status == 0, err
+    x = np.load(tmp_path / "x.npy")
+    np.testing.assert_array_equal(x[:, [0, 2]], [[4, 2]] * 20)
+    assert len(np.unique(x[:, 1])) > 1

@@ -19,7 +19,7 @@ from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel
 from tests.contract.batches import NUM_EXAMPLES
 from tests.contract.case import Case
-from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, label_option, restored, saved
+from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, label_option, restored, saved, stacked
 
 PROTOCOLS = [value for value in vars(capabilities).values() if getattr(value, "_is_runtime_protocol", False)]
 LEARNED = {"variables", "params", "state"}
@@ -110,7 +110,7 @@ class TestStep:
     """The learner's step is one pure function, however it is run."""
 
     def test_five_donated_steps_trace_once(self, run: Run):
-        assert run.num_traces == 1
+        assert run.num_traces_of_five == 1
         assert all(run.donated), "the old state was copied, not reused"
 
     def test_jit_equals_eager(self, run: Run):
@@ -127,6 +127,10 @@ class TestStep:
         states, metrics = run.replicas[0]
         close(at(states, -1), run.states[NUM_STEPS])
         close(metrics, jax.tree.map(lambda *values: np.stack(values), *run.metrics))
+
+    def test_scan_over_steps_reuses_no_key(self, run: Run):
+        scan = jax.jit(run.scan)  # which checks keys where it traces
+        scan.trace(jax.random.key_data(run.root), restored(run.states[0]), stacked(run.batches))
 
     def test_two_devices_equal_one(self, run: Run):
         if jax.device_count() < 2:

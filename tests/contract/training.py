@@ -66,6 +66,7 @@ class Run:
             self.donated.append(all(leaf.is_deleted() for leaf in jax.tree.leaves(old)))
             self.states.append(saved(train))
             self.metrics.append(saved(metrics))
+        self.num_traces_of_five = self.num_traces
 
     @cached_property
     def init(self):
@@ -74,8 +75,8 @@ class Run:
     def scan(self, root: Array, train: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         """Return the states after each step and the metrics of one ``lax.scan`` over batches.
 
-        Its keys are those that the run derives from the root key with the data ``root``: the checker of reused keys
-        takes a key that a scan only folds step numbers into for reused. The jitted step has been traced already.
+        Its keys are those that the run derives from the root key with the data ``root``. The checker of reused keys
+        would take the key itself for reused, though the scan only folds step numbers into it.
         """
 
         def body(train: TrainState, batch: Batch) -> tuple[TrainState, tuple[TrainState, Metrics]]:
@@ -94,7 +95,9 @@ class Run:
             return self.scan(root, init, stacked(self.batches))
 
         roots = jax.random.key_data(jnp.stack([self.root, self.other_root]))
-        both = saved(jax.jit(jax.vmap(replica))(roots))
+        # The checker takes a vmap of a scan over keys for a reuse, which it is not.
+        with jax.debug_key_reuse(False):
+            both = saved(jax.jit(jax.vmap(replica))(roots))
         return [jax.tree.map(lambda a: a[i], both) for i in range(2)]  # noqa: B023
 
     @cached_property

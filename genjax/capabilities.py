@@ -162,6 +162,13 @@ class Quantizes(Protocol):
 
 
 @runtime_checkable
+class HasCodeLikelihood(Protocol):
+    """Has the log-likelihood of data given codes, log p(x | c), nats, (B,)."""
+
+    def log_likelihood(self, variables: Variables, latent: Array, x: Array) -> Array: ...
+
+
+@runtime_checkable
 class Diagnoses(Protocol):
     """Measures on a batch how training goes: numbers of shape () or (B,) by name.
 
@@ -194,6 +201,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasLatentVariables,
     HasStochasticLayers,
     Quantizes,
+    HasCodeLikelihood,
     HasConditions,
     Diagnoses,
     Lacks,

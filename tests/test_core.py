@@ -73,6 +73,7 @@ METHODS = {
     capabilities.HasLatentVariables: {"sample_prior", "sample_posterior"},
     capabilities.HasStochasticLayers: {"num_layers", "sample_layers"},
     capabilities.Quantizes: {"num_codes"},
+    capabilities.HasCodeLikelihood: {"log_likelihood"},
     capabilities.Reconstructs: {"reconstruct"},
     capabilities.HasConditions: {"conditions"},
     capabilities.Diagnoses: {"diagnose"},

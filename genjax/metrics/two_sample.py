@@ -86,7 +86,9 @@ def mmd_test(
     else:
         widths = jnp.asarray(bandwidths, jnp.float32)
     check_bandwidths(widths.tolist())
-    given, dealt, tie = jax.device_get(_permuted(deal_key, points, middle(points), widths, count, num_permutations))
+    observed, permuted, tie = jax.device_get(
+        _permuted(deal_key, points, middle(points), widths, count, num_permutations)
+    )
     as_large = np.sum(dealt >= given - tie)
     allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # most permutations ≥ MMD² with p ≤ 5 %
     return {

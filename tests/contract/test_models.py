@@ -19,6 +19,7 @@ from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel
 from tests.contract.batches import NUM_EXAMPLES
 from tests.contract.case import Case
+from tests.contract.registry import OWN_METHODS
 from tests.contract.training import EMA_DECAY, NUM_STEPS, Run, label_option, restored, saved, stacked
 
 PROTOCOLS = [value for value in vars(capabilities).values() if getattr(value, "_is_runtime_protocol", False)]
@@ -67,6 +68,20 @@ class TestSignatures:
 
     def test_has_the_three_functions(self, case: Case):
         assert isinstance(case.model(), GenerativeModel)
+
+    def test_declares_what_is_public(self, case: Case):
+        """Public are fields, losses, what a Protocol knows, and what the family's file of cases lists."""
+        model = case.model()
+        kind = type(model)
+        declared = {field.name for field in dataclasses.fields(model)} | set(OWN_METHODS.get(kind.__name__, ()))
+        for protocol in (*PROTOCOLS, GenerativeModel):
+            declared |= {name for name in vars(protocol) if not name.startswith("_")}
+        public = {name for name in vars(kind) if not name.startswith("_") and not name.endswith("loss")}
+        assert public <= declared, f"declare {public - declared} in genjax.capabilities, or in OWN_METHODS"
+
+    def test_declares_its_classes(self, case: Case):
+        model = case.model()
+        assert capabilities.num_classes(model) == getattr(model, "num_classes", None)
 
     def test_capabilities_have_the_signatures_of_their_protocols(self, case: Case):
         model = case.model()

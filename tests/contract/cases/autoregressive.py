@@ -59,3 +59,7 @@ CASES = (
         batch=spoken_batch,
     ),
 )
+
+OWN_METHODS = {
+    "GPT": ("logits",),
+}

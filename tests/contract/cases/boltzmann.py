@@ -96,3 +96,19 @@ def belief_net_stages() -> tuple[Stage, ...]:
 
 
 PIPELINES = (Pipeline("belief_net", belief_net_stages, batch=binary_batch),)
+
+OWN_METHODS = {
+    "RBM": ("free_energy", "log_partition_estimate", "num_visible", "rbm_params", "tractable"),
+    "ClassRBM": ("class_log_prob", "classify", "joint", "rbm_params", "tractable"),
+    "DeepBoltzmannMachine": (
+        "assemble",
+        "log_partition_estimate",
+        "pretraining",
+        "rbm_params",
+        "sample_even",
+        "sizes",
+        "tractable",
+    ),
+    "DeepBeliefNet": ("assemble", "init_layer", "layers", "top"),
+    "BoltzmannMachine": ("couplings", "num_visible", "tractable"),
+}

@@ -31,3 +31,7 @@ CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
 )
+
+OWN_METHODS = {
+    "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
+}

@@ -58,3 +58,9 @@ CASES = (
     Case("ffjord", _ffjord, batch=real_batch),
     Case("variational_dequantization", _dequantized, batch=byte_batch),
 )
+
+OWN_METHODS = {
+    "Flow": ("sample_and_log_prob",),
+    "FFJORD": ("sample_and_log_prob_estimate",),
+    "VariationalDequantization": ("dequantize", "num_classes"),
+}

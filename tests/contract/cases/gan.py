@@ -53,3 +53,7 @@ CASES = (
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
 )
+
+OWN_METHODS = {
+    "GAN": ("standing_statistics",),
+}

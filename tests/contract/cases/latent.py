@@ -19,3 +19,7 @@ def _latent_model() -> latent.LatentModel:
 
 
 CASES = (Case("latent_model", _latent_model, batch=image_batch),)
+
+OWN_METHODS = {
+    "LatentModel": ("codes", "join", "join_stages", "part"),
+}

@@ -97,3 +97,7 @@ CASES = (
     Case("vq_vae_by_loss", lambda: _vq_vae(codebook="loss"), batch=image_batch),
     Case("factorized_categorical", lambda: vae.FactorizedCategorical(num_values=5), batch=code_batch),
 )
+
+OWN_METHODS = {
+    "VQVAE": ("codes", "quantize"),
+}

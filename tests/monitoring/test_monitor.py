@@ -162,7 +162,7 @@ def alarm_of(model, num_seeds=1):
             "mean kernel .* is 1e-09, .* too narrow for examples at a mean distance of 7, and",
         ),
         (Kernels(mean_kernel=0.999), "mean kernel between two examples is 1, .* too wide for examples"),
-        (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
+        (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: initialize"),
         (
             Game(coverage=0.2),
             "after step 1,000 samples cover 20% of the data that .* cover .mode collapse.: add",
@@ -411,7 +411,7 @@ def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     [
         (boltzmann.Persistent(100), 0.05, None),
         (boltzmann.Persistent(100), 5.0, "nats below that of independent units"),
-        (boltzmann.ContrastiveDivergence(), 5.0, "nats below that of step 500, while the reconstruction error, which"),
+        (boltzmann.ContrastiveDivergence(), 5.0, "nats below that of step 500, although the reconstruction error, which"),
     ],
     ids=["sound", "exploded", "contrastive"],
 )

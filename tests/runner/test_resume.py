@@ -1,4 +1,4 @@
-"""Kill it anywhere, resume, and the parameters are bit-identical to the run that was never killed."""
+"""A run that is killed at any time and resumed ends with the same bits as an uninterrupted one."""
 
 import random
 import signal
@@ -16,7 +16,7 @@ STEPS = ("--steps", "1200", "--log-every", "20")
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Return the folder of the run that was never killed, and how long it ran after its first numbers."""
+    """Return the folder of an uninterrupted run, and the seconds that it ran after its first row."""
     folder = tmp_path_factory.mktemp("resume") / "run"
     process = start("train", TINY, "--workdir", folder, *STEPS)
     wait_for_rows(folder, process)
@@ -27,7 +27,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def wait_for_rows(folder, process):
-    """Wait until training has logged something."""
+    """Wait until training has logged a row."""
     while process.poll() is None:
         metrics = folder / "metrics.jsonl"
         if metrics.exists() and metrics.stat().st_size:

@@ -1,4 +1,4 @@
-"""GPT-2's weights: read, written, refused, and the same logits as in the transformers library."""
+"""GPT-2 weights: loading, saving, errors, and the same logits as the transformers library."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A method of several stages: each trains on what the finished stages before it make of the data."""
+"""Methods of several stages, where each stage trains on data that earlier stages transform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.contract.training import saved
 
 
 class Trained:
-    """All stages of a pipeline trained in order, with a copy of what each saw."""
+    """All stages of a pipeline, trained in order, with a copy of the data of each."""
 
     def __init__(self, pipeline: Pipeline, seed: int = 0):
         self.stages = pipeline.stages()
@@ -72,7 +72,7 @@ def test_a_stage_sees_the_finished_stages_before_it_and_no_other(trained):
 
 
 def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
-    # With these weights the first layer's hidden units copy its first four visible ones, all but surely.
+    # With these weights the hidden units of the first layer almost surely copy its first four visible units.
     copy = {
         "weights": 40.0 * jnp.eye(NUM_FEATURES, 4),
         "visible_bias": jnp.zeros(NUM_FEATURES),

@@ -1,4 +1,4 @@
-"""Arrays and files: what is written is what is read, and bad files are named."""
+"""Arrays and files: data are read as written, and errors name the file."""
 
 import gzip
 
@@ -146,7 +146,7 @@ def test_image_folder(image_folder):
     assert (pets.name, pets.levels, pets.num_classes) == ("pets", 256, 2)
     read = np.concatenate([source.arrays["x"] for source in pets.splits.values()])
     assert sorted(map(bytes, read)) == sorted(map(bytes, x))
-    for name in ("validation", "test"):  # both classes, though the files are sorted by class
+    for name in ("validation", "test"):  # both classes, although the files are sorted by class
         np.testing.assert_array_equal(np.bincount(pets.splits[name].arrays["label"]), [sizes(pets)[name] / 2] * 2)
     whole = data.load(path).splits["train"]
     np.testing.assert_array_equal(whole.arrays["x"], x)

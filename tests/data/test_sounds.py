@@ -1,4 +1,4 @@
-"""Sounds: what the encodings keep, what files say, and what data sets make of them."""
+"""Sounds: encodings, files, and data sets of them."""
 
 import json
 import wave

@@ -1,4 +1,4 @@
-"""Texts: tokens give back what they were made of, validation is not learned from, and bad files are named."""
+"""Texts: tokens decode to their text, validation data stay out of training, and errors name the file."""
 
 import gzip
 import os
@@ -96,7 +96,7 @@ class TestBPE:
             data.BPE.load(write(tmp_path / "words.json", b"{}"))
 
     def test_files_of_others(self, tmp_path):
-        """Theirs may cut, fill up, or have tokens for what is no text of their own."""
+        """Tokenizers of other libraries may truncate, pad, or add special tokens."""
         theirs = tokenizers.Tokenizer.from_str(PIECES.definition)
         theirs.add_special_tokens(["<|end of téxt|>"])
         theirs.enable_truncation(2)

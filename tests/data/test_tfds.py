@@ -23,7 +23,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_mnist(monkeypatch):
-    """One test, because decoding takes seconds and each worker would repeat it."""
+    """Check all in one test, because decoding takes seconds and each worker would repeat it."""
     folder = data_dir("mnist")
     read = data.tfds("mnist", validation=10_000, data_dir=folder)
     monkeypatch.setattr(tfds_sets, "materialize", None)  # the second time nothing is decoded

@@ -140,7 +140,7 @@ for path in sys.argv[1:]:
     except SystemExit as end:
         assert not end.code, path
 """
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code, *paths],
         capture_output=True,
         text=True,
@@ -148,7 +148,7 @@ for path in sys.argv[1:]:
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))},
     ).stdout
-    help_texts = told.split("BENCHMARK\n")[1:]
+    help_texts = output.split("BENCHMARK\n")[1:]
     assert len(help_texts) == len(paths)
     for path, help_text in zip(paths, help_texts, strict=True):
         assert "--json" in help_text, path

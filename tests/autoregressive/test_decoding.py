@@ -132,8 +132,8 @@ def test_sequences_are_filled_up_after_their_end_and_drawing_ends_with_the_last(
 
     def step(cache, token):
         """Row 0 draws 1, 1, 2, and row 1 draws the stop token 2 first."""
-        wanted = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
-        return 1e3 * jax.nn.one_hot(wanted, 3), cache + 1
+        target = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
+        return 1e3 * jax.nn.one_hot(target, 3), cache + 1
 
     tokens = generate(step, jnp.int32(0), jax.random.key(0), batch_size=2, length=6, stop_token=2, callback=watch)
     jax.effects_barrier()

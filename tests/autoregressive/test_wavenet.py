@@ -186,10 +186,10 @@ def test_what_was_learned_serves_sequences_of_any_length():
     # The last value depends only on the receptive field, for which sequences of six values suffice.
     other = x.at[:, -1].set((x[:, -1] + 1) % 3)
     of_longer = log_prob(variables, x, local) - log_prob(variables, other, local)
-    cut = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]), compiler_options=QUICK)
-    of_cut = cut(variables, x) - cut(variables, other)
-    np.testing.assert_allclose(of_longer, of_cut, rtol=1e-3, atol=1e-3)
-    assert np.abs(of_cut).min() > 0.01
+    short_log_prob = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]), compiler_options=QUICK)
+    of_shorter = short_log_prob(variables, x) - short_log_prob(variables, other)
+    np.testing.assert_allclose(of_longer, of_shorter, rtol=1e-3, atol=1e-3)
+    assert np.abs(of_shorter).min() > 0.01
 
 
 def test_a_mixture_scores_sixteen_bits_without_a_logit_for_each():

@@ -219,7 +219,7 @@ class TestObjectives:
             if not jax.tree.leaves(before.state):
                 continue
             old, new = entries(before.state), entries(after.state)
-            moved = {
+            changes = {
                 entry
                 for entry in old
                 if any(
@@ -227,7 +227,7 @@ class TestObjectives:
                     for (_, a), (_, b) in zip(leaves(old[entry]), leaves(new[entry]), strict=True)
                 )
             }
-            assert moved == set(run.case.moves.get(objective.name, ())), objective.name
+            assert changes == set(run.case.moves.get(objective.name, ())), objective.name
 
     def test_extreme_data_and_parameters_stay_finite(self, run: Run):
         params = run.states[2].params

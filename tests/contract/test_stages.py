@@ -18,18 +18,18 @@ from tests.contract.training import saved
 
 
 class Trained:
-    """All stages of a pipeline, trained in order, with a copy of the data of each."""
+    """All stages of a pipeline, trained in order, with a copy of the finished stages that each one receives."""
 
     def __init__(self, pipeline: Pipeline, seed: int = 0):
         self.stages = pipeline.stages()
         self.finished: Frozen = {}
         self.num_traces: dict[str, int] = {}
-        self.seen: dict[str, Frozen] = {}
+        self.frozen: dict[str, Frozen] = {}
         root = jax.random.key(seed)
         for stage in self.stages:
             stream = stream_key(root, stage.name)
             learner, make_batch = stage.learner(self.finished), stage.batch(self.finished)
-            self.seen[stage.name] = saved(dict(self.finished))
+            self.frozen[stage.name] = saved(dict(self.finished))
             self.num_traces[stage.name] = 0
 
             def step(train, key, data, name=stage.name, learner=learner, make_batch=make_batch):
@@ -61,14 +61,14 @@ def test_each_stage_traces_once(trained):
 
 
 def test_finished_stages_stay_as_they_were(trained):
-    for seen in trained.seen.values():
-        for name, variables in seen.items():
+    for frozen in trained.frozen.values():
+        for name, variables in frozen.items():
             assert_trees_all_equal(saved(trained.finished[name]), variables)
 
 
 def test_a_stage_sees_the_finished_stages_before_it_and_no_other(trained):
     for i, stage in enumerate(trained.stages):
-        assert set(trained.seen[stage.name]) == {before.name for before in trained.stages[:i]}
+        assert set(trained.frozen[stage.name]) == {before.name for before in trained.stages[:i]}
 
 
 def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():

@@ -94,7 +94,7 @@ def test_the_embedding_of_level_and_condition():
     sinusoids = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
     hidden = np.tanh(sinusoids @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
     expected = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
-    outputs = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
+    outputs = [net.apply({"params": params}, level, *conditions) for conditions in ((), (condition,))]
     np.testing.assert_allclose(outputs[0], expected, atol=1e-4)
     np.testing.assert_allclose(outputs[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
     assert set(params["condition"]) == {"kernel"}

@@ -111,8 +111,8 @@ def test_dropout_leaves_out_whole_channels_in_training():
     params["Conv_1"] = {"kernel": np.pad(np.eye(4, dtype=np.float32)[None, None], ((1, 1), (1, 1), (0, 0), (0, 0)))}
     params["Conv_1"]["bias"] = np.zeros(4, np.float32)
     run = functools.partial(apply_net, net, params, {}, x, e)
-    whole, kept = (np.asarray(run(**given)[0] - x) for given in ({}, {"key": jax.random.key(3), "train": True}))
-    share = kept / whole
+    whole, sparse = (np.asarray(run(**kwargs)[0] - x) for kwargs in ({}, {"key": jax.random.key(3), "train": True}))
+    share = sparse / whole
     left_out = np.abs(share) < 1e-4
     np.testing.assert_allclose(share[~left_out], 2, rtol=1e-3)
     assert (left_out.all(axis=(1, 2)) == left_out.any(axis=(1, 2))).all()

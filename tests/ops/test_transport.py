@@ -45,8 +45,8 @@ def test_on_a_line_it_tends_to_the_monotone_pairing():
 def test_it_minimizes_cost_and_entropy():
     """Exactly the minimizers have log P = f + g − C/ε, so mixed differences of ε log P are those of −C."""
     cost = squares(jax.random.normal(jax.random.key(6), (5, 2)), jax.random.normal(jax.random.key(7), (7, 2)))
-    left = np.asarray(0.3 * solve(cost, 0.3, 300) + cost)
-    np.testing.assert_allclose(left - left[:1] - left[:, :1] + left[0, 0], 0.0, atol=1e-4)
+    potentials = np.asarray(0.3 * solve(cost, 0.3, 300) + cost)
+    np.testing.assert_allclose(potentials - potentials[:1] - potentials[:, :1] + potentials[0, 0], 0.0, atol=1e-4)
 
 
 def test_the_cost_nears_that_of_the_exact_assignment_from_above():

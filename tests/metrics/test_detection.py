@@ -148,7 +148,7 @@ class TestScores:
         )
 
         def expected(size):
-            """Scores are |Z| and |Z + √M|, of which the second has a non-central χ distribution."""
+            """Scores are |Z| and |Z + √M|; the second has a non-central χ distribution."""
             grid = (np.arange(4000) + 0.5) / 4000
             return np.mean(stats.ncx2.sf(stats.chi2.ppf(grid, 1), 1, size))
 

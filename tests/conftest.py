@@ -4,8 +4,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-# Before jax is imported: sharded code must meet more than one device in every test. Most of the tests' time is the
-# compiler's, and the other two flags halve it; XLA ends a process where it does not know one, hence the version.
+# Set before jax is imported: every test must run sharded code on more than one device. Tests spend most of their time
+# in the compiler, and the other two flags halve it; XLA aborts on unknown flags, hence the check of the version.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2"
@@ -30,7 +30,7 @@ from genjax.cli.main import main
 from tests.running import TINY
 from tests.tiers import compiles_quickly, is_fast
 
-# Prepared TFDS sets may lie in a folder beside the repository; tests that need them skip where they are not.
+# Prepared TFDS sets may be in a folder beside the repository; tests that need them are skipped otherwise.
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
 if beside.is_dir():
     os.environ.setdefault("TFDS_DATA_DIR", str(beside))
@@ -39,7 +39,7 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-# The files that take longest: begun first, so that no worker is left with one when the others have finished.
+# The longest files start first, so that no worker is still running one when the others have finished.
 LONGEST = ("tests/test_notebooks.py", "tests/contract/test_models.py", "tests/test_experiments.py")
 
 
@@ -54,7 +54,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Begin with the longest files, mark the fast tier, and leave the slow one out unless ``-m`` asks for it."""
+    """Start with the longest files, mark the fast tier, and skip the slow tier unless ``-m`` selects it."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.nodeid.split("::")[0], len(LONGEST)))
     for item in items:
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Compile with few optimizations, which takes half the time, all but what computes longer than it compiles."""
+    """Compile with few optimizations, which takes half the time, except tests that compute longer than they compile."""
     change = not jax.config.read("jax_disable_most_optimizations") and compiles_quickly(item)
     if change:
         jax.config.update("jax_disable_most_optimizations", True)

@@ -1,4 +1,4 @@
-"""Commands run in processes of their own, and what their run folders hold."""
+"""Commands in processes of their own, and the contents of their run folders."""
 
 import json
 import os

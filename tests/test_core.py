@@ -25,7 +25,7 @@ class TestKeys:
         assert bits(one) != bits(stream_key(jax.random.key(4), "train"))
 
     def test_streams_do_not_change_between_releases(self):
-        # Resuming a run, and reproducing a published one, rest on these very numbers.
+        # Resuming a run and reproducing a published one depend on these numbers.
         assert bits(stream_key(jax.random.key(0), "train")) == STREAM_TRAIN
         assert bits(step_key(stream_key(jax.random.key(0), "train"), 7)) == STREAM_TRAIN_STEP_7
 

@@ -1,4 +1,4 @@
-"""An experiment refuses what cannot run, and says what would."""
+"""An experiment that cannot run raises an error that says how to correct it."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Every committed experiment still runs, and says what it reached."""
+"""Every committed experiment runs, and its docstring states its result."""
 
 import dataclasses
 import inspect
@@ -32,7 +32,7 @@ TRAINED = [
 
 
 def two_steps(path) -> Experiment:
-    """The experiment with a small network, a small batch and two steps; skips where its data are not here."""
+    """Return the experiment with a small network, a small batch and two steps; skip if its data are missing."""
     function = load_experiment_fn(path)
     takes = inspect.signature(function).parameters
     small = {"width": 4, "length": 64, "bfloat16": False, "pretraining_steps": 2, "tuning_steps": 2}
@@ -50,12 +50,12 @@ def label_of(model) -> dict:
 
 
 def with_axis(tree, length: int):
-    """The shapes of a tree with a leading axis."""
+    """Return the shapes of a tree with a leading axis."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((length, *a.shape), a.dtype), tree)
 
 
 def traced_stage(stage, finished, key, batch):
-    """The shapes of a stage's state before and after a step, and of its metrics."""
+    """Return the shapes of a stage's state before and after a step, and of its metrics."""
 
     def step(finished, key, batch):
         learner, batch = stage.learner(finished), stage.batch(finished)(key, batch)
@@ -63,7 +63,7 @@ def traced_stage(stage, finished, key, batch):
         batches = batch if count == 1 else jax.tree.map(lambda a: jnp.stack([a] * count), batch)
         return train, *learner.step(train, key, batches)
 
-    # One key for all: nothing is drawn.
+    # One key for all, because nothing is sampled.
     with jax.debug_key_reuse(False):
         return jax.eval_shape(step, finished, key, batch)
 
@@ -101,7 +101,7 @@ def test_experiment_traces(path):
 @pytest.mark.parametrize("path", TRAINED)
 def test_experiment_trains_two_steps_and_samples(path):
     experiment = two_steps(path)
-    # A score may want a trained classifier and thousands of samples, and a likelihood takes its time for each example.
+    # A score may need a trained classifier and thousands of samples, and a likelihood takes long per example.
     splits = dict(experiment.data.splits)
     for name in set(splits) - {"train"}:
         splits[name] = data.ArraySource(splits[name].take(np.arange(min(32, len(splits[name])))))
@@ -118,7 +118,7 @@ def test_docstring_states_command_hardware_time_and_number(path):
     claim = path.read_text().split('"""')[1]
     assert f"Command: genjax train experiments/{path.name}" in claim
     if "Not yet run on an accelerator" in claim:
-        assert "Reached" not in claim  # what was not measured is not told
+        assert "Reached" not in claim  # an unmeasured result must not be claimed
         return
     assert re.search(r"Reached: [^.]*\d+\.\d+", claim)
     assert re.search(r"\d (s|min) ", claim)
@@ -129,7 +129,7 @@ def test_docstring_states_command_hardware_time_and_number(path):
 def test_benchmarks_explain_themselves():
     folder = ROOT / "experiments" / "benchmarks"
     paths = [str(path) for path in sorted(folder.glob("*.py")) if "def main" in path.read_text()]
-    # A process of their own, as they may choose its cores, and one for all, as each would import jax anew.
+    # A separate process, because they may choose its cores; one for all, because each would import jax again.
     code = """
 import runpy, sys
 for path in sys.argv[1:]:
@@ -140,7 +140,7 @@ for path in sys.argv[1:]:
     except SystemExit as end:
         assert not end.code, path
 """
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code, *paths],
         capture_output=True,
         text=True,
@@ -148,7 +148,7 @@ for path in sys.argv[1:]:
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))},
     ).stdout
-    help_texts = told.split("BENCHMARK\n")[1:]
+    help_texts = output.split("BENCHMARK\n")[1:]
     assert len(help_texts) == len(paths)
     for path, help_text in zip(paths, help_texts, strict=True):
         assert "--json" in help_text, path

@@ -1,4 +1,4 @@
-"""Who may import whom, what ``import genjax`` may cost, and what every module owes its reader."""
+"""Which rooms may import which, what ``import genjax`` loads, and what every module documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import genjax
 PACKAGE = Path(genjax.__file__).parent
 FILES = {".".join(("genjax", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")}
 
-# The rooms and the rooms that each may look into; every room may look into itself.
+# The rooms that each room may import from, besides itself.
 SHARED = {"core", "capabilities", "ops", "nets"}
 FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching"}
 MODELS = SHARED | {"learners", "latent", "data"}
@@ -65,14 +65,14 @@ HEAVY = {
 
 
 def room(module: str) -> str:
-    """``genjax.vae.vae`` is in the room ``vae``; what is none of the rooms is the public face, ``genjax``."""
+    """Return the room of a module: ``vae`` for ``genjax.vae.vae``, and ``genjax`` for the public package itself."""
     _, _, rest = module.partition(".")
     name = rest.partition(".")[0]
     return name if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() else "genjax"
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Full names of what is imported anywhere in a file, also within functions."""
+    """Return the full names of all imports of a file, including those inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -107,14 +107,14 @@ def test_rooms_look_only_where_they_may(trees):
 
 
 def defining(name: str) -> str | None:
-    """The module of ours that an imported name is taken from: of ``genjax.data.Dataset`` the room's ``__init__``."""
+    """Return the module that provides an imported name; for ``genjax.data.Dataset``, the room's ``__init__``."""
     while name and name not in FILES and f"{name}.__init__" not in FILES:
         name = name.rpartition(".")[0]
     return name if name in FILES else f"{name}.__init__" if name else None
 
 
 def test_no_imports_in_circles(trees):
-    """Also within rooms, inside functions and under TYPE_CHECKING."""
+    """Imports within rooms, inside functions and under TYPE_CHECKING count too."""
     graph = {module: {defining(name) for name in imports(tree)} - {None, module} for module, tree in trees.items()}
     try:
         graphlib.TopologicalSorter(graph).prepare()
@@ -155,7 +155,7 @@ def test_files_are_short(module):
 
 @pytest.fixture(scope="module")
 def fresh_import() -> subprocess.CompletedProcess[str]:
-    """A fresh process that imports genjax where JAX can find no device."""
+    """Return the result of a new process that imports genjax while JAX finds no device."""
     code = "import json, sys, genjax; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     environment = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)

@@ -1,4 +1,4 @@
-"""Learners against trajectories that can be worked out by hand."""
+"""Learners, compared with trajectories computed by hand."""
 
 import dataclasses
 from typing import Any, final
@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Toy:
-    """Any objectives on scalar parameters ``a`` and ``b``."""
+    """A model with any objectives on scalar parameters ``a`` and ``b``."""
 
     a: float
     b: float
@@ -39,7 +39,7 @@ class Toy:
 
 
 def objective(name, wrt, function):
-    """The loss ``function(a, b, x)``; its state counts turns and its metrics are the batch."""
+    """Return the loss ``function(a, b, x)``, whose state counts turns and whose metrics are the batch."""
 
     def loss(params, state, key, batch, step):
         value = function(params["a"], params["b"], batch["x"])
@@ -68,7 +68,7 @@ TWO_QUADRATICS = Toy(
 
 
 def follow(learner, batches):
-    """All states, from the initial one on, and all metrics."""
+    """Return all states, beginning with the initial one, and all metrics."""
     state = learner.init(KEY, {"x": jnp.float32(0)})
     step, states, metrics = jax.jit(learner.step), [state], []
     for i, x in enumerate(batches):
@@ -118,13 +118,13 @@ class TestOneObjective:
 
 class TestGame:
     def test_alternating_turns_of_a_bilinear_game_rotate(self):
-        # min_a max_b ab with rate 1: a <- a - b, then b <- b + a. This walk is back after six steps.
+        # min_a max_b ab with rate 1: a <- a - b, then b <- b + a. This cycle has six steps.
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max"))
         states, _ = follow(learner, [[1.0, 1.0]] * 6)
         assert [pair(s) for s in states] == [(1, 2), (-1, 1), (-2, -1), (-1, -2), (1, -1), (2, 1), (1, 2)]
 
     def test_the_order_of_turns_is_the_schedule(self):
-        # b <- b + a twice gives 4, then a <- a - b gives -3. The other way round it would be (-1, 0).
+        # b <- b + a twice gives 4, then a <- a - b gives -3. In the other order it would be (-1, 0).
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("max", "max", "min"))
         (_, state), _ = follow(learner, [[1.0, 1.0, 1.0]])
         assert pair(state) == (-3, 4)
@@ -138,7 +138,7 @@ class TestGame:
         assert (metrics["min/loss"], metrics["max/loss"]) == (2, 2)  # ab at (1, 2), then -ab at (-1, 2)
 
     def test_every_turn_takes_the_next_minibatch(self):
-        # With rate 1/2 a parameter goes half the way to each minibatch: a through 4 and 10 to 21, b to 50.
+        # With rate 1/2 a parameter moves halfway to each minibatch: a through 4 and 10 to 21, b to 50.
         learner = gradient_learner(TWO_QUADRATICS, optax.sgd(0.5), schedule=("one", "one", "two", "one"))
         assert learner.minibatches == 4
         (_, state), (metrics,) = follow(learner, [[8.0, 16.0, 100.0, 32.0]])
@@ -160,7 +160,7 @@ class TestGame:
         schedule = ("one", "one", "two", "one")
         learner = gradient_learner(Toy(a=0.0, b=0.0, objectives_=objectives), optax.sgd(1.0), schedule=schedule)
         start = learner.init(KEY, {"x": jnp.float32(0)})
-        # A minibatch of 1 among minibatches of 0 lets through the noise of its turn alone.
+        # With one minibatch of ones among zeros, only the noise of that turn counts.
         step = jax.jit(lambda x: learner.step(start, KEY, {"x": x})[0].params["a"])
         noise = [float(step(x)) for x in jnp.eye(4)]
         assert len(set(noise)) == 4
@@ -207,7 +207,7 @@ class TestOptimizers:
         assert optax.tree.get(state.opt_state["min"], "count") == 1
 
     def test_an_optimizer_sees_the_parameters_that_it_decays(self):
-        # The gradient is zero at a = x = 4, so that the decay of 1/2 is all that is left.
+        # The gradient is zero at a = x = 4, so only the decay of 1/2 remains.
         optimizer = optax.chain(optax.add_decayed_weights(0.5), optax.sgd(1.0))
         (_, state), _ = follow(gradient_learner(dataclasses.replace(QUADRATIC, a=4.0), optimizer), [4.0])
         assert float(state.params["a"]) == 2
@@ -266,7 +266,7 @@ class TestAverage:
 
 
 class TestErrors:
-    """Each is raised before anything compiles, and names the value, the limit and the cure."""
+    """Each error is raised before anything compiles, and names the value, the limit and the cure."""
 
     @pytest.mark.parametrize("names", [("min",), ("min", "max", "mox"), ("min", "mox"), ()])
     def test_optimizers_that_do_not_name_the_objectives(self, names):

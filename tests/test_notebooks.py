@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-# By default these run; all the others run with -m slow.
+# These run by default, the others with -m slow.
 REPRESENTATIVES = {"01_vae", "02_evaluation"}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem, marks=() if path.stem in REPRESENTATIVES else pytest.mark.slow)
@@ -17,7 +17,7 @@ def test_notebook_runs(path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     monkeypatch.setenv("GENJAX_NOTEBOOK_STEPS", "20")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a kernel compiles more than it computes
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compilation takes most of the time
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
     notebook = nbformat.read(path, as_version=4)

@@ -1,4 +1,4 @@
-"""The page of results is what its JSON file says, and nothing else."""
+"""The page of results contains what its JSON file contains, and nothing else."""
 
 import json
 import re

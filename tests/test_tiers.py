@@ -1,4 +1,4 @@
-"""The fast tier names tests that there are."""
+"""The fast tier names existing tests."""
 
 import pytest
 

@@ -3,7 +3,7 @@
 The tier of ``pytest -m fast`` is one model per family and one file, or a few tests of it, per room.
 """
 
-# Files, and single tests of the files that take longer.
+# Files, and single tests of slower files.
 FAST = (
     "tests/test_core.py",
     "tests/test_experiment.py",
@@ -37,11 +37,19 @@ FAST = (
     "tests/estimators/test_rbm.py::test_likelihoods_are_those_of_the_machine_and_sum_to_one",
 )
 
-# Cases of the contract, by name: the first model of each family.
+# Cases of the contract tests, by name: the first model of each family.
 FAST_CASES = ("vae", "gan", "made", "real_nvp", "diffusion", "rbm", "gmmn")
 
-# Folders and files that are compiled with few optimizations: they compile longer than they compute.
-QUICK = ("tests/contract/", "tests/diffusion/", "tests/flow/", "tests/gan/", "tests/ops/", "tests/vae/")
+# Folders and files compiled with few optimizations, because they compile longer than they compute.
+QUICK = (
+    "tests/autoregressive/",
+    "tests/contract/",
+    "tests/diffusion/",
+    "tests/flow/",
+    "tests/gan/",
+    "tests/ops/",
+    "tests/vae/",
+)
 
 
 def compiles_quickly(item) -> bool:

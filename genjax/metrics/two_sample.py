@@ -89,12 +89,12 @@ def mmd_test(
     observed, permuted, tie = jax.device_get(
         _permuted(deal_key, points, middle(points), widths, count, num_permutations)
     )
-    as_large = np.sum(dealt >= given - tie)
+    as_large = np.sum(permuted >= observed - tie)
     allowed = int(LEVEL * (num_permutations + 1) + 1e-9) - 1  # most permutations ≥ MMD² with p ≤ 5 %
     return {
-        "mmd2": jnp.float32(given),
+        "mmd2": jnp.float32(observed),
         "p_value": jnp.float32((1 + as_large) / (1 + num_permutations)),  # equation 1
-        "threshold": jnp.float32(np.sort(dealt)[::-1][allowed] + tie),
+        "threshold": jnp.float32(np.sort(permuted)[::-1][allowed] + tie),
         "bandwidths": widths,
     }
 

@@ -1,11 +1,11 @@
-"""Do samples have the probabilities that a model says?"""
+"""Test whether samples have a model's probabilities."""
 
 import numpy as np
 from scipy import stats
 
 
 def p_value(count, mass):
-    """Return the p-value of the chi-squared test; what is expected fewer than five times is pooled."""
+    """Return the p-value of the chi-squared test; cells with an expected count below five are pooled."""
     expected = mass * count.sum()
     group = np.where(expected > 5, 1 + np.arange(len(mass)), 0)
     observed, expected = (np.bincount(group, weights=a) for a in (count, expected))

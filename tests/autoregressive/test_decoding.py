@@ -52,7 +52,7 @@ def test_no_impossible_token_is_drawn_at_the_ends_of_the_uniform_numbers():
 
 
 def counting(cache, token):
-    """A chain of Markov on three states that begins anywhere: it stays with probability one half."""
+    """A Markov chain of three states with a uniform start; it stays with probability one half."""
     index, total = cache
     stay = jnp.log(0.25) + jnp.log(2.0) * jax.nn.one_hot(token, 3)
     return jnp.where(index == 0, 0.0, stay), (index + 1, total + token)
@@ -131,9 +131,9 @@ def test_sequences_are_filled_up_after_their_end_and_drawing_ends_with_the_last(
         steps.append((int(number), tokens.tolist()))
 
     def step(cache, token):
-        """Row 0 draws 1, 1, 2 and row 1 draws 2 at once, the end."""
-        wanted = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
-        return 1e3 * jax.nn.one_hot(wanted, 3), cache + 1
+        """Row 0 draws 1, 1, 2, and row 1 draws the stop token 2 first."""
+        target = jnp.where(cache >= jnp.array([2, 0]), 2, 1)
+        return 1e3 * jax.nn.one_hot(target, 3), cache + 1
 
     tokens = generate(step, jnp.int32(0), jax.random.key(0), batch_size=2, length=6, stop_token=2, callback=watch)
     jax.effects_barrier()

@@ -1,4 +1,4 @@
-"""GPT: masses, causality, cached steps, prompts, ends of sequences, and what it refuses."""
+"""GPT: masses, causality, cached decoding, prompts, stop tokens, and errors."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ import pytest
 from genjax import autoregressive
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 KINDS = [{}, {"positions": "rotary", "qk_norm": True, "use_bias": False}, {"tied": False, "remat": True}]
 DRAWS = 20_000
 
@@ -21,7 +21,7 @@ small = functools.partial(
 
 
 def randomized(model, scale=0.4):
-    """Variables with every parameter far from where ``init`` leaves it."""
+    """Return variables with every parameter far from its initial value."""
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, model.length), jnp.int32)})
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda a: a + scale * jnp.float32(rng.normal(size=a.shape)), variables)
@@ -42,7 +42,7 @@ def test_masses_sum_to_one_and_samples_have_them(options):
 
 
 def test_sequences_that_end_have_masses_that_sum_to_one():
-    """Tokens after the end are padding when sampled, and are not scored."""
+    """Tokens after the stop token are padding in samples, and are not scored."""
     model = small(stop_token=2)
     variables, x = randomized(model), everything(3, 5)
     log_prob = jax.jit(model.log_prob)(variables, x)

@@ -1,4 +1,4 @@
-"""GPT-2's weights: read, written, refused, and the same logits as in the transformers library."""
+"""GPT-2 weights: loading, saving, errors, and the same logits as the transformers library."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ def small():
 def test_weights_come_back_as_they_were_written(tmp_path):
     model, variables = small()
     save_gpt2(tmp_path / "model.safetensors", model, variables)
-    again, read = load_gpt2(tmp_path / "model.safetensors", num_heads=2)
-    assert again == model
-    jax.tree.map(np.testing.assert_array_equal, read, variables)
+    loaded_model, loaded_variables = load_gpt2(tmp_path / "model.safetensors", num_heads=2)
+    assert loaded_model == model
+    jax.tree.map(np.testing.assert_array_equal, loaded_variables, variables)
 
 
 def test_refuses_what_is_no_gpt2(tmp_path):

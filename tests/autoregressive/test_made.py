@@ -11,7 +11,7 @@ from genjax import autoregressive
 from tests.autoregressive.frequencies import p_value
 
 ORDER = (2, 0, 5, 1, 4, 3)
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 EVERYTHING = jnp.array(list(itertools.product(range(2), repeat=6)), jnp.int32).reshape(-1, 2, 3)
 DRAWS = 20_000
 
@@ -21,7 +21,7 @@ def small(**options):
 
 
 def randomized(model, x=EVERYTHING):
-    """Variables with every parameter far from where ``init`` leaves it."""
+    """Return variables with every parameter far from its initial value."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
     variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
     rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_several_orders_are_permutations_and_training_takes_them_in_turn():
 
 
 def test_half_of_an_image_is_drawn_given_the_other():
-    """The conditional distribution, by enumeration."""
+    """Compare with the conditional distribution, by enumeration."""
     model = small()
     variables = randomized(model)
     mass = np.exp(model.log_prob(variables, EVERYTHING)).reshape(8, 8)

@@ -1,4 +1,4 @@
-"""PixelCNN, gated PixelCNN, PixelCNN++: masses, what a pixel sees, and cached steps that compute the same."""
+"""PixelCNN, gated PixelCNN and PixelCNN++: masses, receptive fields, and cached decoding."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ import pytest
 from genjax import autoregressive, ops
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 DRAWS = 20_000
 
 plain = functools.partial(autoregressive.pixel_cnn, shape=(3, 3, 1), num_layers=2, features=4, reach=1)
@@ -29,7 +29,7 @@ plus_plus = functools.partial(
 
 
 def randomized(model, x, scale=0.7):
-    """Variables with every parameter far from where ``init`` leaves it."""
+    """Return variables with every parameter far from its initial value."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
     variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
     rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
 
 
 def receptive_field_of_pixel_cnn(height, width, num_layers, reach):
-    """Which pixel's outputs see which, (HW, HW): paths through the convolutions of equation 1 in its docstring."""
+    """Return which outputs depend on which pixels, (HW, HW), from paths through the convolutions of equation 1."""
 
     def sees(reach, itself):
         return np.array(
@@ -91,7 +91,7 @@ def receptive_field_of_pixel_cnn(height, width, num_layers, reach):
     ids=["gated", "gated wide", "plus plus", "plus plus deep", "plain", "plain shallow"],
 )
 def test_what_a_pixel_sees(model, receptive_field):
-    """All pixels before it, and no other; masked convolutions have a blind spot above to the right."""
+    """A pixel sees all earlier pixels and no later one; masked convolutions have a blind spot above to the right."""
     height, width, _ = model.shape
     x = jnp.float32(np.random.default_rng(1).random((20, *model.shape)))
     variables = randomized(model, jnp.zeros((1, *model.shape), jnp.int32), 0.4)

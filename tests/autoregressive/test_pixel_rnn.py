@@ -1,4 +1,4 @@
-"""PixelRNN: it is the equations, sees what they say, and cached steps compute the same."""
+"""PixelRNN: its equations and receptive fields, and cached decoding."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from genjax import Variables
 from genjax.autoregressive import pixel_rnn
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 EVERYTHING = jnp.array(list(itertools.product(range(2), repeat=9)), jnp.int32).reshape(-1, 3, 3, 1)
 DRAWS = 20_000
 KINDS = pytest.mark.parametrize("kind", ["row", "diagonal"])
@@ -25,7 +25,7 @@ def small(**options):
 
 
 def randomized(model, scale=0.7):
-    """Variables far from where ``init`` leaves them, biases too."""
+    """Return variables far from their initial values, biases included."""
     batch = {"x": jnp.zeros((1, *model.shape), jnp.int32), "label": jnp.zeros(1, jnp.int32)}
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
@@ -47,7 +47,7 @@ def test_masses_sum_to_one_and_samples_have_them(kind, num_classes):
 
 
 def receptive_field(kind, height, width, num_layers, reach):
-    """Whether outputs at (i, j) may depend on the pixel at (a, b), (H, W, H, W); equation 3 from place to place."""
+    """Return whether outputs at (i, j) may depend on the pixel at (a, b), (H, W, H, W), by equation 3."""
     if kind == "diagonal":
         return np.tri(height * width, k=-1, dtype=bool).reshape(height, width, height, width)
     u = np.zeros((height, width, height, width), bool)
@@ -65,7 +65,7 @@ def receptive_field(kind, height, width, num_layers, reach):
 @KINDS
 @pytest.mark.parametrize(("height", "width", "reach"), [(5, 6, 1), (4, 7, 2)])
 def test_a_pixel_sees_what_the_equations_say(kind, height, width, reach):
-    """The Diagonal BiLSTM all pixels before it; neither any other."""
+    """The Diagonal BiLSTM sees all earlier pixels, the Row LSTM a triangle of them; neither sees a later one."""
     model = small(shape=(height, width, 1), kind=kind, features=4, head_features=8, reach=reach)
     x = jnp.float32(np.random.default_rng(1).random((20, height, width, 1)))
     variables = randomized(model)
@@ -81,7 +81,7 @@ def test_a_pixel_sees_what_the_equations_say(kind, height, width, reach):
 
 @KINDS
 def test_logits_are_the_equations(kind):
-    """Pixel after pixel, in float64."""
+    """Compare with a loop over pixels in float64."""
     height, width, n = 3, 4, 2
     model = small(shape=(height, width, 1), kind=kind, num_layers=1, features=n, num_classes=2)
     x = np.random.default_rng(2).integers(0, 2, (1, height, width, 1))

@@ -1,4 +1,4 @@
-"""WaveNet: it is the equations, sees what they say, its masses sum to one, and cached steps compute the same."""
+"""WaveNet: its equations and receptive field, masses that sum to one, and cached decoding."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from genjax.evaluation.likelihood import Scorer
 from genjax.sharding import Placement
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run but a few times: compiling them is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 DRAWS = 20_000
 
 
@@ -27,7 +27,7 @@ def small(**options):
 
 
 def randomized(model, scale=0.7):
-    """Variables far from where ``init`` leaves them, biases too."""
+    """Return variables far from their initial values, biases included."""
     x = jnp.zeros((1, *model.shape), jnp.int32)
     batch = {"x": x, "label": jnp.zeros(1, jnp.int32), "local": jnp.zeros((1, 1, model.local_dim or 1))}
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def randomized(model, scale=0.7):
 
 
 def everything(model):
-    """All sequences there are, in order of their numbers."""
+    """Return all sequences, ordered as numbers."""
     return jnp.array(list(itertools.product(range(model.num_values), repeat=model.shape[0])), jnp.int32)
 
 
@@ -82,7 +82,7 @@ def test_a_prompt_is_continued_by_what_it_makes_probable():
 
 @pytest.mark.parametrize(("num_layers", "num_stacks"), [(3, 2), (2, 3), (1, 1)])
 def test_outputs_see_the_receptive_field_and_nothing_else(num_layers, num_stacks):
-    """Values before them, and the frames that the layers' convolutions reach."""
+    """Outputs depend on earlier values, and on the frames within reach of the convolutions."""
     length, frames = 24, 8
     model = small(shape=(length,), num_layers=num_layers, num_stacks=num_stacks, features=4, local_dim=1)
     field = 1 + num_stacks * (2**num_layers - 1)
@@ -97,12 +97,12 @@ def test_outputs_see_the_receptive_field_and_nothing_else(num_layers, num_stacks
     of_x, of_local = (np.abs(a).max(axis=0) for a in jacobians)
     ago = np.arange(length)[:, None] - np.arange(length)[None]
     assert ((of_x > 0) == ((ago >= 1) & (ago <= field))).all()
-    frames_seen = (ago >= 0) & (ago <= field - 2)  # what follows the first layer, whose dilation is 1
+    frames_seen = (ago >= 0) & (ago <= field - 2)  # the layers after the first, whose dilation is 1
     assert ((of_local > 0) == frames_seen.reshape(length, frames, -1).any(axis=2)).all()
 
 
 def test_outputs_are_the_equations():
-    """Position after position, in float64."""
+    """Compare with a loop over positions in float64."""
     length, n = 12, 2
     model = small(shape=(length,), num_stacks=2, features=n, num_classes=2, local_dim=1)
     rng = np.random.default_rng(2)
@@ -166,7 +166,7 @@ def test_cached_outputs_are_those_of_the_whole_network(options):
 
 
 def test_rings_are_not_copied_while_a_sequence_is_drawn():
-    """Copies would make a step cost what a layer keeps, and not what is new."""
+    """If a step copied the caches, its cost would grow with their size."""
     model = small(shape=(64,), num_layers=5)
     draw = jax.jit(lambda v, k: model.sample(v, k, 2)).lower(randomized(model), jax.random.key(0)).compile()
     rings = [f"f32[{d + 1},2,3]" for d in model.net.dilations]
@@ -183,13 +183,13 @@ def test_what_was_learned_serves_sequences_of_any_length():
     x = longer.sample(variables, jax.random.key(2), 2, local=local)
     assert x.shape == (2, 600)
     assert len(np.unique(x[:, 300:])) == 3
-    # The last value given all others is the last value given what the network sees, of which six values are enough.
+    # The last value depends only on the receptive field, for which sequences of six values suffice.
     other = x.at[:, -1].set((x[:, -1] + 1) % 3)
     of_longer = log_prob(variables, x, local) - log_prob(variables, other, local)
-    cut = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]), compiler_options=QUICK)
-    of_cut = cut(variables, x) - cut(variables, other)
-    np.testing.assert_allclose(of_longer, of_cut, rtol=1e-3, atol=1e-3)
-    assert np.abs(of_cut).min() > 0.01
+    short_log_prob = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]), compiler_options=QUICK)
+    of_shorter = short_log_prob(variables, x) - short_log_prob(variables, other)
+    np.testing.assert_allclose(of_longer, of_shorter, rtol=1e-3, atol=1e-3)
+    assert np.abs(of_shorter).min() > 0.01
 
 
 def test_a_mixture_scores_sixteen_bits_without_a_logit_for_each():

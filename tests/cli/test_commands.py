@@ -1,4 +1,4 @@
-"""The command line: what it writes, and what it refuses with one line and exit status 2."""
+"""The command line: its outputs, and errors of one line with exit status 2."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ BROKEN = {
 
 
 def refused(genjax, *arguments):
-    """Run, require exit status 2 and a single line, and return it."""
+    """Run a command, require exit status 2 and one line of output, and return that line."""
     status, out, err = genjax(*arguments)
     lines = [line for line in err.splitlines() if line]
     assert status == 2, err
@@ -91,13 +91,13 @@ def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
 def test_evaluate_says_what_each_number_is(genjax, tiny_run):
     status, out, _ = genjax("evaluate", tiny_run, "--likelihood-samples", "20", "--json")
     assert status == 0
-    said = json.loads(out)
-    assert said == json.loads((tiny_run / "evaluation.json").read_text())
-    bound, estimate = said["results"]["log_prob_lower_bound"], said["results"]["log_prob_estimate"]
+    report = json.loads(out)
+    assert report == json.loads((tiny_run / "evaluation.json").read_text())
+    bound, estimate = report["results"]["log_prob_lower_bound"], report["results"]["log_prob_estimate"]
     assert (bound["guarantee"], estimate["guarantee"]) == ("lower bound", "estimate")
     assert estimate["num_samples"] == 20
     assert bound["value"] < estimate["value"] < 0
-    bits = said["results"]["log_prob_estimate/bits_per_dim"]
+    bits = report["results"]["log_prob_estimate/bits_per_dim"]
     np.testing.assert_allclose(bits["value"], -estimate["value"] / (16 * np.log(2)), rtol=1e-6)
     status, out, _ = genjax("evaluate", tiny_run, "--likelihood-samples", "20")
     assert f"{estimate['value']:.4f}" in out
@@ -314,9 +314,9 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
     assert "````text" in (text_run / "report.md").read_text()
     status, out, err = genjax("sample", text_run, "-n", "1", "--prompt", "not ", "--out", tmp_path / "one.txt")
     assert status == 0, err
-    written = (tmp_path / "one.txt").read_text()
-    assert (len(written), written[:4]) == (13, "not ")
-    assert out.startswith(written)  # streamed
+    text = (tmp_path / "one.txt").read_text()
+    assert (len(text), text[:4]) == (13, "not ")
+    assert out.startswith(text)  # streamed
     status, _, err = genjax("sample", text_run, "-n", "3", "--temperature", "0.5", "--out", tmp_path / "three.txt")
     assert status == 0, err
     assert "12/12" in err

@@ -1,4 +1,4 @@
-"""A model conditioned on a text, an image and an optional vector needs no code outside its own file."""
+"""A model conditioned on a text, an image and an optional vector needs no code outside its file."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_it_is_evaluated(genjax, run):
     status, out, err = genjax("evaluate", run, "--json", "--metrics", *metrics)
     assert status == 0, err
     results = json.loads(out)["results"]
-    expected = -8 * np.log(2 * np.pi) - 8  # of 16 standard normal pixels
+    expected = -8 * np.log(2 * np.pi) - 8  # log-likelihood of 16 standard normal pixels
     np.testing.assert_allclose(results["log_prob"]["value"], expected, atol=1.5)
     assert results["mse"]["value"] < 1e-10
     assert results["frechet_distance"]["value"] < 5

@@ -36,7 +36,7 @@ def test_results_are_merged_by_run(genjax, tiny_run, results):
     assert set(second["results"]) == set(first["results"]) | {"mse", "psnr"} | set(second["results"]) & {"ssim"}
     assert second["results"]["log_prob_lower_bound"] == first["results"]["log_prob_lower_bound"]
     (third,) = record(genjax, tiny_run, results, "--metrics", "reconstruction", "--checkpoint", "20")
-    assert third["step"] == 20  # another step of the same settings replaces the record
+    assert third["step"] == 20  # a later step with the same settings replaces the record
     assert "log_prob_lower_bound" not in third["results"]
 
 

@@ -21,13 +21,13 @@ SMOOTH_ADAM = optax.GradientTransformation(_ADAM.init, jax.jit(_ADAM.update))
 
 @dataclass(frozen=True)
 class Case:
-    """One model under the contract.
+    """One model that the contract tests check.
 
     Attributes:
       name: id of its tests.
       model: makes the model; called more than once, it makes equal models.
       batch: from a key to one small minibatch, with an even number of examples under ``x``.
-      moves: by objective, the entries of ``state`` that a turn of it moves. It moves no others.
+      moves: the entries of ``state`` that an update changes, by objective. It changes no others.
       optimizers: as ``gradient_learner`` takes them.
       schedule: as ``gradient_learner`` takes it.
       extremes: constant data at which losses and gradients stay finite.
@@ -47,7 +47,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A method of several stages under the contract."""
+    """A method of several stages that the contract tests check."""
 
     name: str
     stages: Callable[[], tuple[Stage, ...]]

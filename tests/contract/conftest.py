@@ -1,4 +1,4 @@
-"""One compiled training run per case, shared by all the tests that look at it."""
+"""One compiled training run per case, shared by its tests."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def quick(quick_compilation):
     """All cases are tiny."""
 
 
-# The mark keeps the tests of one case on one worker, so that each case compiles once (pytest -n 2 --dist loadgroup).
+# The mark runs the tests of one case on one worker, so that each case compiles once (pytest -n 2 --dist loadgroup).
 GROUPED = [pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(case.name)) for case in CASES]
 
 

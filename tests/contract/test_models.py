@@ -64,7 +64,7 @@ class TestValue:
 
 
 class TestSignatures:
-    """What is learned, then the key, then data."""
+    """Arguments are variables, then the key, then data."""
 
     def test_has_the_three_functions(self, case: Case):
         assert isinstance(case.model(), GenerativeModel)
@@ -201,7 +201,7 @@ class TestStep:
 
 
 class TestObjectives:
-    """Each objective moves what it says and nothing else."""
+    """Each objective changes what it declares and nothing else."""
 
     def test_losses_are_float32_scalars(self, run: Run):
         for metrics in run.metrics:
@@ -217,7 +217,7 @@ class TestObjectives:
             assert sorted(gradients) == sorted(objective.wrt)
             for part in gradients:
                 sizes = {jax.tree_util.keystr(path): np.abs(g).max() for path, g in leaves(gradients[part])}
-                # A gradient at the level of rounding is none: a bias before a normalizer has such.
+                # A gradient as small as rounding errors counts as zero, such as that of a bias before a normalization.
                 silent = [name for name, size in sizes.items() if not size > 1e-5 * max(sizes.values())]
                 assert not silent, f"{objective.name} gives no gradient to {part}{silent}"
             for part in before.params:
@@ -238,7 +238,7 @@ class TestObjectives:
             if not jax.tree.leaves(before.state):
                 continue
             old, new = entries(before.state), entries(after.state)
-            moved = {
+            changes = {
                 entry
                 for entry in old
                 if any(
@@ -246,7 +246,7 @@ class TestObjectives:
                     for (_, a), (_, b) in zip(leaves(old[entry]), leaves(new[entry]), strict=True)
                 )
             }
-            assert moved == set(run.case.moves.get(objective.name, ())), objective.name
+            assert changes == set(run.case.moves.get(objective.name, ())), objective.name
 
     def test_extreme_data_and_parameters_stay_finite(self, run: Run):
         params = run.states[2].params
@@ -265,7 +265,7 @@ class TestObjectives:
 
 
 class TestSample:
-    """Samples are a pure function of what is learned and the key."""
+    """Samples are a pure function of the variables and the key."""
 
     def test_same_key_same_sample_other_key_other_sample(self, run: Run):
         one, again, other = (np.asarray(run.draw(run.model, run.learned, run.key(i), 5)) for i in (0, 0, 1))
@@ -280,7 +280,7 @@ class TestSample:
 
 
 class TestCapabilities:
-    """What a model claims to be able to do, it does; what it does not claim is not asked for."""
+    """A model has the capabilities that it declares; others are not tested."""
 
     def test_log_probabilities_are_nats_per_example(self, run: Run):
         values = run.log_probs(run.learned, run.key(0), run.minibatch["x"])
@@ -313,7 +313,7 @@ class TestCapabilities:
 
 
 def at(tree, index: int):
-    """One entry of the leading axis."""
+    """Return one entry of the leading axis."""
     return jax.tree.map(lambda a: a[index], tree)
 
 

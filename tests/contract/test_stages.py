@@ -1,4 +1,4 @@
-"""A method of several stages: each trains on what the finished stages before it make of the data."""
+"""Methods of several stages, where each stage trains on data that earlier stages transform."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.contract.training import saved
 
 
 class Trained:
-    """All stages of a pipeline trained in order, with a copy of what each saw."""
+    """All stages of a pipeline, trained in order, with a copy of the finished stages that each one receives."""
 
     def __init__(self, pipeline: Pipeline, seed: int = 0):
         self.stages = pipeline.stages()
         self.finished: Frozen = {}
         self.num_traces: dict[str, int] = {}
-        self.seen: dict[str, Frozen] = {}
+        self.frozen: dict[str, Frozen] = {}
         root = jax.random.key(seed)
         for stage in self.stages:
             stream = stream_key(root, stage.name)
             learner, make_batch = stage.learner(self.finished), stage.batch(self.finished)
-            self.seen[stage.name] = saved(dict(self.finished))
+            self.frozen[stage.name] = saved(dict(self.finished))
             self.num_traces[stage.name] = 0
 
             def step(train, key, data, name=stage.name, learner=learner, make_batch=make_batch):
@@ -61,18 +61,18 @@ def test_each_stage_traces_once(trained):
 
 
 def test_finished_stages_stay_as_they_were(trained):
-    for seen in trained.seen.values():
-        for name, variables in seen.items():
+    for frozen in trained.frozen.values():
+        for name, variables in frozen.items():
             assert_trees_all_equal(saved(trained.finished[name]), variables)
 
 
 def test_a_stage_sees_the_finished_stages_before_it_and_no_other(trained):
     for i, stage in enumerate(trained.stages):
-        assert set(trained.seen[stage.name]) == {before.name for before in trained.stages[:i]}
+        assert set(trained.frozen[stage.name]) == {before.name for before in trained.stages[:i]}
 
 
 def test_the_second_layer_trains_on_the_hidden_units_of_the_finished_first():
-    # With these weights the first layer's hidden units copy its first four visible ones, all but surely.
+    # With these weights the hidden units of the first layer almost surely copy its first four visible units.
     copy = {
         "weights": 40.0 * jnp.eye(NUM_FEATURES, 4),
         "visible_bias": jnp.zeros(NUM_FEATURES),

@@ -1,4 +1,4 @@
-"""A short training run of one case, kept step by step for the tests to look at."""
+"""A short training run of one case, whose every step is kept for the tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EMA_DECAY = 0.2  # small enough to take over from the warm-up within the run
 
 @dataclasses.dataclass(frozen=True)
 class OneObjective:
-    """A model seen through one of its objectives."""
+    """A model with only one of its objectives."""
 
     model: GenerativeModel
     name: str
@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def replicas(self) -> list[tuple[TrainState, Metrics]]:
-        """What ``scan`` returns for two seeds, the run's and another, both initialized and trained in one ``vmap``."""
+        """Results of ``scan`` for two seeds, initialized and trained in one ``vmap``."""
 
         def replica(root: Array) -> tuple[TrainState, Metrics]:
             init = self.init(stream_key(jax.random.wrap_key_data(root), "init"), self.minibatch)
@@ -102,11 +102,11 @@ class Run:
 
     @cached_property
     def learned(self) -> Variables:
-        """What evaluation sees at the end of the run."""
+        """Variables for evaluation at the end of the run."""
         return restored(self.states[-1]).variables
 
     def lone(self, root: Array, num_steps: int) -> TrainState:
-        """The same run on the same data from another root key."""
+        """Run on the same data with another root key."""
         train = self.init(stream_key(root, "init"), self.minibatch)
         for i in range(num_steps):
             train, _ = self.step(train, step_key(stream_key(root, "train"), i), self.batches[i])
@@ -116,14 +116,14 @@ class Run:
         return step_key(self.stream, step)
 
     def follow(self, train: TrainState, start: int, stop: int) -> TrainState:
-        """Steps ``start … stop`` with the same keys and data as the run."""
+        """Take steps ``start … stop`` with the keys and data of the run."""
         for i in range(start, stop):
             train, _ = self.step(train, self.key(i), self.batches[i])
         return train
 
     @staticmethod
     def sample(model: GenerativeModel, variables: Variables, key: Array, num_samples: int) -> Array:
-        """Sample, with labels where the model is conditional."""
+        """Sample, with labels if the model is conditional."""
         return model.sample(variables, key, num_samples, **label_option(model, num_samples))
 
     @cached_property
@@ -139,7 +139,7 @@ class Run:
 
     @cached_property
     def log_probs(self) -> Callable[[Variables, Array, Array], dict[str, Array]]:
-        """All log-likelihoods that the model claims, by method, as one program of (variables, key, x)."""
+        """All log-likelihoods of the model, by method, as one program of (variables, key, x)."""
         model, label = self.model, label_option(self.model, NUM_EXAMPLES)
         claims = {
             "log_prob": lambda variables, key, x: model.log_prob(variables, x, **label),
@@ -155,7 +155,7 @@ class Run:
 
     @cached_property
     def probes(self) -> dict[str, Callable[[Any, Batch], tuple[TrainState, TrainState, Metrics]]]:
-        """For each objective, one plain gradient step of it alone; its optimizer remembers the gradient."""
+        """One gradient step of each objective alone, by name; the optimizer stores the gradient."""
         return {o.name: self._probe(o) for o in self.model.objectives()}
 
     def _probe(self, objective: Objective):
@@ -189,7 +189,7 @@ def stacked(batches: Sequence[Batch]) -> Batch:
 
 
 def saved(tree):
-    """Copy to numpy: a view would share memory with a buffer that is about to be donated."""
+    """Copy to numpy; a view would share memory with a buffer that is donated later."""
     return jax.tree.map(partial(np.array, copy=True), tree)
 
 
@@ -199,7 +199,7 @@ def restored(tree):
 
 
 def label_option(model: Any, num_examples: int) -> dict[str, Array]:
-    """``{"label": ..., "local": ...}`` where the model wants them, and nothing where it does not."""
+    """``{"label": ..., "local": ...}`` if the model has these conditions, and nothing otherwise."""
     options = {}
     for condition in conditions(model):
         if condition.kind == "label":

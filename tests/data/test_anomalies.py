@@ -1,4 +1,4 @@
-"""Tables with anomalies: who is in which split, and in which units."""
+"""Tables with anomalies: their splits and their units."""
 
 import numpy as np
 import pytest

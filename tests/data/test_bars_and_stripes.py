@@ -1,4 +1,4 @@
-"""Bars and stripes against their definition, by all images there are."""
+"""Bars and stripes, compared with their definition over all images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays and files: what is written is what is read, and bad files are named."""
+"""Arrays and files: data are read as written, and errors name the file."""
 
 import gzip
 
@@ -23,12 +23,12 @@ def test_digits():
 
     x, label = load_digits(return_X_y=True)
     rows = np.concatenate([x.reshape(-1, 64), label[:, None]], axis=1)
-    read = [
+    result = [
         np.concatenate([s.arrays["x"].reshape(-1, 64), s.arrays["label"][:, None]], axis=1)
         for s in digits.splits.values()
     ]
     # The three splits together are the original images with their labels, each once.
-    assert sorted(map(tuple, np.concatenate(read))) == sorted(map(tuple, rows))
+    assert sorted(map(tuple, np.concatenate(result))) == sorted(map(tuple, rows))
     for source in digits.splits.values():
         shares = np.bincount(source.arrays["label"]) / len(source)
         np.testing.assert_allclose(shares, np.bincount(label) / 1797, atol=0.006)
@@ -144,9 +144,9 @@ def test_image_folder(image_folder):
     pets = data.image_folder(path, validation=0.2, test=2)
     assert sizes(pets) == {"train": 14, "validation": 4, "test": 2}
     assert (pets.name, pets.levels, pets.num_classes) == ("pets", 256, 2)
-    read = np.concatenate([source.arrays["x"] for source in pets.splits.values()])
-    assert sorted(map(bytes, read)) == sorted(map(bytes, x))
-    for name in ("validation", "test"):  # both classes, though the files are sorted by class
+    images = np.concatenate([source.arrays["x"] for source in pets.splits.values()])
+    assert sorted(map(bytes, images)) == sorted(map(bytes, x))
+    for name in ("validation", "test"):  # both classes, although the files are sorted by class
         np.testing.assert_array_equal(np.bincount(pets.splits[name].arrays["label"]), [sizes(pets)[name] / 2] * 2)
     whole = data.load(path).splits["train"]
     np.testing.assert_array_equal(whole.arrays["x"], x)
@@ -209,13 +209,13 @@ def test_text(tmp_path):
     content = "Grüße, Welt! " * 10
     (tmp_path / "greeting.txt").write_text(content, encoding="utf-8")
     (tmp_path / "greeting.txt.gz").write_bytes(gzip.compress(content.encode()))
-    read = data.text(tmp_path / "greeting.txt", length=16, validation=32)
-    assert (read.levels, sizes(read), read.spec()["x"].dtype) == (256, {"train": 7, "validation": 2}, np.uint8)
-    train, validation = (b"".join(bytes(row) for row in read.splits[name].arrays["x"]) for name in read.splits)
+    dataset = data.text(tmp_path / "greeting.txt", length=16, validation=32)
+    assert (dataset.levels, sizes(dataset), dataset.spec()["x"].dtype) == (256, {"train": 7, "validation": 2}, np.uint8)
+    train, validation = (b"".join(bytes(row) for row in dataset.splits[name].arrays["x"]) for name in dataset.splits)
     assert train == content.encode()[: 7 * 16]
     assert validation == content.encode()[-32:]
     characters = data.load(tmp_path / "greeting.txt.gz", length=13, tokenizer="characters", validation=0.2)
-    assert read.tokenizer == data.Bytes()
+    assert dataset.tokenizer == data.Bytes()
     assert characters.tokenizer == data.Characters("".join(sorted(set(content))))
     assert characters.levels == characters.tokenizer.num_tokens
     row = characters.splits["validation"].arrays["x"][0]
@@ -224,8 +224,8 @@ def test_text(tmp_path):
 
 def test_training_windows_of_a_text_may_overlap(tmp_path):
     (tmp_path / "digits.txt").write_text("0123456789" * 3)
-    read = data.text(tmp_path / "digits.txt", length=5, stride=1, validation=10)
-    train, validation = (read.splits[name] for name in ("train", "validation"))
+    dataset = data.text(tmp_path / "digits.txt", length=5, stride=1, validation=10)
+    train, validation = (dataset.splits[name] for name in ("train", "validation"))
     texts = [bytes(row).decode() for row in train.take(np.arange(len(train)))["x"]]
     assert texts == [("0123456789" * 3)[i : i + 5] for i in range(16)]  # none reaches into validation
     assert [bytes(row).decode() for row in validation.take(np.arange(2))["x"]] == ["01234", "56789"]

@@ -1,4 +1,4 @@
-"""Sounds: what the encodings keep, what files say, and what data sets make of them."""
+"""Sounds: encodings, files, and data sets of them."""
 
 import json
 import wave
@@ -165,7 +165,7 @@ def test_chorales_as_midi(tmp_path):
     voices = data.Voices(2, 60, 9)
     voices.save(tmp_path / "piece.mid", np.array([1, 5, 1, 0, 0, 6, 2, 6]))
     tracks = mido.MidiFile(tmp_path / "piece.mid").tracks
-    heard = []
+    notes = []
     for track in tracks:
         now, started = 0, {}
         for message in track:
@@ -173,8 +173,8 @@ def test_chorales_as_midi(tmp_path):
             if message.type == "note_on":
                 started[message.note] = now
             elif message.type == "note_off":
-                heard.append((message.channel, message.note, started.pop(message.note) // 120, now // 120))
-    assert heard == [(0, 60, 0, 2), (0, 61, 3, 4), (1, 64, 0, 1), (1, 65, 2, 4)]
+                notes.append((message.channel, message.note, started.pop(message.note) // 120, now // 120))
+    assert notes == [(0, 60, 0, 2), (0, 61, 3, 4), (1, 64, 0, 1), (1, 65, 2, 4)]
     assert mido.MidiFile(tmp_path / "piece.mid").length == pytest.approx(60 / 80)  # four sixteenths are a beat
     (roll,) = voices.draw(np.array([[1, 5, 1, 0, 0, 6, 2, 6]]))[..., 0]
     assert np.argwhere(roll == 255).tolist() == [[6, 3], [7, 0], [7, 1]]

@@ -1,4 +1,4 @@
-"""Sources, and what data sets refuse by name."""
+"""Sources, and the errors of data sets, which name the entry."""
 
 import jax
 import numpy as np

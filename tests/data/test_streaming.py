@@ -18,7 +18,7 @@ def sources():
 
 
 def resident_batch(source, key, step, batch_size, minibatches=1):
-    """What the runner does with resident arrays."""
+    """Return batches of resident arrays as the runner takes them."""
     positions = np.arange(step * batch_size * minibatches, (step + 1) * batch_size * minibatches)
     shape = (batch_size,) if minibatches == 1 else (minibatches, batch_size)
     indices = data.shuffle_indices(key, positions.reshape(shape), len(source))

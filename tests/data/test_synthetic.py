@@ -1,4 +1,4 @@
-"""Exact densities: they integrate to one, know their entropy, and their samples follow them."""
+"""Exact densities: they integrate to one, and their entropies and samples agree with them."""
 
 import functools
 
@@ -64,7 +64,7 @@ def test_entropy_by_another_grid(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_histogram_follows_the_density(name):
-    """Counts in 20 x 20 cells of the plane, by a chi-squared test at 5 standard deviations."""
+    """Test counts in 20 x 20 cells of the plane by a chi-squared test at 5 standard deviations."""
     reach, n = BOXES[name]
     x, _ = samples(name)
     edges = np.linspace(-reach, reach, 21)
@@ -83,7 +83,7 @@ def test_known_entropies():
 
 
 def test_entropy_of_one_gaussian_by_every_route():
-    """Modes that coincide, petals that are round, and a circle of radius almost zero are one Gaussian."""
+    """Coincident modes, round petals and a circle of radius near zero are a single Gaussian."""
     sigma = 0.3
     exact = np.log(2 * np.pi * np.e * sigma**2)
     assert synthetic.GaussianGrid(size=1, scale=sigma).entropy == pytest.approx(exact, abs=1e-6)

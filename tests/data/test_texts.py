@@ -1,4 +1,4 @@
-"""Texts: tokens give back what they were made of, validation is not learned from, and bad files are named."""
+"""Texts: tokens decode to their text, validation data stay out of training, and errors name the file."""
 
 import gzip
 import os
@@ -96,17 +96,17 @@ class TestBPE:
             data.BPE.load(write(tmp_path / "words.json", b"{}"))
 
     def test_files_of_others(self, tmp_path):
-        """Theirs may cut, fill up, or have tokens for what is no text of their own."""
+        """Tokenizers of other libraries may truncate, pad, or add special tokens."""
         theirs = tokenizers.Tokenizer.from_str(PIECES.definition)
         theirs.add_special_tokens(["<|end of téxt|>"])
         theirs.enable_truncation(2)
         theirs.enable_padding(length=9)
         theirs.save(str(tmp_path / "theirs.json"))
-        read = data.BPE.load(tmp_path / "theirs.json")
+        tokenizer = data.BPE.load(tmp_path / "theirs.json")
         text = "the cat<|end of téxt|>🍌"
-        tokens = read.encode(text)
-        assert (read.num_tokens, 280 in tokens, read.decode(tokens)) == (281, True, text)
-        assert read.num_bytes[tokens].sum() == len(text.encode())
+        tokens = tokenizer.encode(text)
+        assert (tokenizer.num_tokens, 280 in tokens, tokenizer.decode(tokens)) == (281, True, text)
+        assert tokenizer.num_bytes[tokens].sum() == len(text.encode())
 
     def test_bytes_without_tokens(self):
         words = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, []))
@@ -133,17 +133,17 @@ class TestBPE:
 class TestText:
     def test_pieces_are_learned_from_the_training_part_alone(self, tmp_path):
         path = write(tmp_path / "halves.txt", b"xyxy " * 100 + b"uvuv " * 100)
-        read = data.load(path, tokenizer="bpe", num_tokens=258, length=5, validation=0.5)
-        assert read.tokenizer == data.BPE.train("xyxy " * 100, num_tokens=258)
-        assert (read.levels, read.spec()["x"].dtype) == (258, np.int32)
-        assert "".join(decoded(read, "validation")) == "uvuv " * 100  # a byte is a token there
-        assert len(read.splits["train"]) < len(read.splits["validation"]) / 2
+        dataset = data.load(path, tokenizer="bpe", num_tokens=258, length=5, validation=0.5)
+        assert dataset.tokenizer == data.BPE.train("xyxy " * 100, num_tokens=258)
+        assert (dataset.levels, dataset.spec()["x"].dtype) == (258, np.int32)
+        assert "".join(decoded(dataset, "validation")) == "uvuv " * 100  # a byte is a token there
+        assert len(dataset.splits["train"]) < len(dataset.splits["validation"]) / 2
 
     def test_a_tokenizer_of_ones_own(self, tmp_path):
         path = write(tmp_path / "verse.txt.gz", VERSE.encode())
-        read = data.text(path, tokenizer=PIECES, length=7, validation=0)
-        assert read.tokenizer is PIECES
-        assert VERSE.startswith(PIECES.decode(read.splits["train"].arrays["x"].ravel()))
+        dataset = data.text(path, tokenizer=PIECES, length=7, validation=0)
+        assert dataset.tokenizer is PIECES
+        assert VERSE.startswith(PIECES.decode(dataset.splits["train"].arrays["x"].ravel()))
         same = data.text(path, tokenizer=data.Bytes(), length=7, validation=0)
         assert (same.levels, same.spec()["x"].dtype) == (256, np.uint8)
 
@@ -180,11 +180,11 @@ class TestText:
 class TestLines:
     def test_lines_end_and_are_filled_up(self, tmp_path):
         path = write(tmp_path / "names.txt.gz", "bo\r\n\nadaé\nb\n\r\n".encode())
-        read = data.lines(path, validation=0)
-        assert read.tokenizer == data.Characters("\nabdoé")
-        assert (read.name, read.levels, data.end_of_line(read)) == ("names", 6, 0)
+        dataset = data.lines(path, validation=0)
+        assert dataset.tokenizer == data.Characters("\nabdoé")
+        assert (dataset.name, dataset.levels, data.end_of_line(dataset)) == ("names", 6, 0)
         np.testing.assert_array_equal(
-            read.splits["train"].arrays["x"], np.array([[2, 4, 0, 0, 0], [1, 3, 1, 5, 0], [2, 0, 0, 0, 0]], np.uint8)
+            dataset.splits["train"].arrays["x"], np.array([[2, 4, 0, 0, 0], [1, 3, 1, 5, 0], [2, 0, 0, 0, 0]], np.uint8)
         )
         longer = data.load(f"lines:{path}", tokenizer="bytes", validation=0, length=8)
         assert [bytes(row) for row in longer.splits["train"].arrays["x"]] == [
@@ -193,23 +193,23 @@ class TestLines:
 
     def test_splits_are_evenly_spaced_so_that_sorted_lines_keep_their_shares(self, tmp_path):
         path = write(tmp_path / "sorted.txt", "\n".join(f"{i:03d}" for i in range(100)).encode())
-        read = data.lines(path, validation=10, test=0.2)
-        numbers = {split: np.array([int(text) for text in decoded(read, split)]) for split in read.splits}
+        dataset = data.lines(path, validation=10, test=0.2)
+        numbers = {split: np.array([int(text) for text in decoded(dataset, split)]) for split in dataset.splits}
         assert {split: len(some) for split, some in numbers.items()} == {"train": 70, "validation": 10, "test": 20}
         assert sorted(np.concatenate(list(numbers.values()))) == list(range(100))
         assert all(abs(some.mean() - 49.5) < 2 for some in numbers.values())
 
     def test_pieces_lie_within_lines(self, tmp_path):
         path = write(tmp_path / "lines.txt", b"ab\nab\n" * 30 + b"\xc3\xa9\n")
-        read = data.lines(path, tokenizer="bpe", num_tokens=257, validation=0)
-        assert set(decoded(read, "train")) == {"ab\n\n", "é\n"}
-        assert [len(row) for row in read.splits["train"].arrays["x"][:1]] == [3]
+        dataset = data.lines(path, tokenizer="bpe", num_tokens=257, validation=0)
+        assert set(decoded(dataset, "train")) == {"ab\n\n", "é\n"}
+        assert [len(row) for row in dataset.splits["train"].arrays["x"][:1]] == [3]
         with pytest.raises(ValueError, match=r"num_tokens is 258, but must be at most 257"):
             data.lines(path, tokenizer="bpe", num_tokens=258, validation=0)  # none with an end in it
 
     def test_bytes_that_are_no_text(self, tmp_path):
-        read = data.lines(write(tmp_path / "raw.txt", b"\xff\xfe\n\x80\n"), tokenizer="bytes", validation=0)
-        assert [bytes(row) for row in read.splits["train"].arrays["x"]] == [b"\xff\xfe\n", b"\x80\n\n"]
+        dataset = data.lines(write(tmp_path / "raw.txt", b"\xff\xfe\n\x80\n"), tokenizer="bytes", validation=0)
+        assert [bytes(row) for row in dataset.splits["train"].arrays["x"]] == [b"\xff\xfe\n", b"\x80\n\n"]
 
     def test_bad_lines(self, tmp_path):
         path = write(tmp_path / "lines.txt", b"a\n\nabc\nabcd\n")
@@ -234,9 +234,9 @@ class TestStandardLibrary:
         return tmp_path
 
     def test_validation_is_other_files(self, library):
-        read = data.stdlib(tokenizer="characters", length=7, validation=1)
-        assert decoded(read, "validation") == ["# b.py\n"]
-        assert "".join(decoded(read, "train")) == "# a.py\n# d/f.py\n"[:14]
+        dataset = data.stdlib(tokenizer="characters", length=7, validation=1)
+        assert decoded(dataset, "validation") == ["# b.py\n"]
+        assert "".join(decoded(dataset, "train")) == "# a.py\n# d/f.py\n"[:14]
 
     def test_an_interpreter_without_sources(self, library):
         for path in library.rglob("*.py"):
@@ -245,7 +245,7 @@ class TestStandardLibrary:
             data.stdlib()
 
     def test_that_of_this_interpreter(self):
-        read = data.load("stdlib", length=100)
+        dataset = data.load("stdlib", length=100)
         assert "stdlib" in data.names()
-        assert all(len(read.splits[split]) > 1000 for split in ("train", "validation"))
-        assert "import" in " ".join(data.Bytes().decode(row) for row in read.splits["train"].arrays["x"][:1000])
+        assert all(len(dataset.splits[split]) > 1000 for split in ("train", "validation"))
+        assert "import" in " ".join(data.Bytes().decode(row) for row in dataset.splits["train"].arrays["x"][:1000])

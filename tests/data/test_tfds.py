@@ -23,61 +23,61 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_mnist(monkeypatch):
-    """One test, because decoding takes seconds and each worker would repeat it."""
+    """Check all in one test, because decoding takes seconds and each worker would repeat it."""
     folder = data_dir("mnist")
-    read = data.tfds("mnist", validation=10_000, data_dir=folder)
+    dataset = data.tfds("mnist", validation=10_000, data_dir=folder)
     monkeypatch.setattr(tfds_sets, "materialize", None)  # the second time nothing is decoded
-    check_published_facts(read)
-    check_same(read, data.tfds("mnist", data_dir=folder))
-    check_agrees_with_tfds(read, folder)
+    check_published_facts(dataset)
+    check_same(dataset, data.tfds("mnist", data_dir=folder))
+    check_agrees_with_tfds(dataset, folder)
     monkeypatch.setattr(tfds_sets, "SMALL_BYTES", 0)
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
-    check_streamed(read, data.load("mnist", validation=10_000))
+    check_streamed(dataset, data.load("mnist", validation=10_000))
 
 
-def check_published_facts(read):
-    assert {name: len(source) for name, source in read.splits.items()} == {
+def check_published_facts(dataset):
+    assert {name: len(source) for name, source in dataset.splits.items()} == {
         "train": 50_000,
         "validation": 10_000,
         "test": 10_000,
     }
-    assert read.spec() == {
+    assert dataset.spec() == {
         "x": jax.ShapeDtypeStruct((28, 28, 1), np.uint8),
         "label": jax.ShapeDtypeStruct((), np.int32),
     }
-    assert (read.levels, read.num_classes) == (256, 10)
-    assert read.splits["train"].resident
+    assert (dataset.levels, dataset.num_classes) == (256, 10)
+    assert dataset.splits["train"].resident
     # Published statistics of the training images and the test labels.
-    x = np.concatenate([read.splits[name].arrays["x"] for name in ("train", "validation")])
+    x = np.concatenate([dataset.splits[name].arrays["x"] for name in ("train", "validation")])
     assert x.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
-    counts = np.bincount(read.splits["test"].arrays["label"])
+    counts = np.bincount(dataset.splits["test"].arrays["label"])
     np.testing.assert_array_equal(counts, [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
 
 
-def check_same(read, again):
+def check_same(dataset, again):
     for name in ("x", "label"):
         train = again.splits["train"].arrays[name]
-        np.testing.assert_array_equal(train[:50_000], read.splits["train"].arrays[name])
-        np.testing.assert_array_equal(train[50_000:], read.splits["validation"].arrays[name])
+        np.testing.assert_array_equal(train[:50_000], dataset.splits["train"].arrays[name])
+        np.testing.assert_array_equal(train[50_000:], dataset.splits["validation"].arrays[name])
 
 
-def check_agrees_with_tfds(read, folder):
+def check_agrees_with_tfds(dataset, folder):
     import tensorflow_datasets
 
     records = tensorflow_datasets.data_source("mnist", split="test", data_dir=folder)
-    source = read.splits["test"]
+    source = dataset.splits["test"]
     for i in (0, 77, 9_999):
         np.testing.assert_array_equal(source.arrays["x"][i], records[i]["image"])
         assert source.arrays["label"][i] == records[i]["label"]
 
 
-def check_streamed(read, streamed):
+def check_streamed(dataset, streamed):
     source = streamed.splits["validation"]
     assert not source.resident
     assert len(streamed.splits["train"]) == 50_000
     key = jax.random.key(0)
     (batch,) = data.stream(source, key, batch_size=32, start_step=1000, num_steps=1)
-    resident = read.splits["validation"]
+    resident = dataset.splits["validation"]
     expected = resident.take(data.shuffle_indices(key, np.arange(32_000, 32_032), 10_000))
     np.testing.assert_array_equal(batch["x"], expected["x"])
     np.testing.assert_array_equal(batch["label"], expected["label"])
@@ -93,7 +93,7 @@ def test_tiny_shakespeare():
     characters = data.tfds("tiny_shakespeare", data_dir=folder, length=100, tokenizer="characters")
     assert characters.levels == 65
     for split in text.splits:
-        one, same = (read.tokenizer.decode(read.splits[split].arrays["x"][3]) for read in (text, characters))
+        one, same = (dataset.tokenizer.decode(dataset.splits[split].arrays["x"][3]) for dataset in (text, characters))
         assert one == same
 
 

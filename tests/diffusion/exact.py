@@ -64,8 +64,8 @@ def flow(levels):
 class Affine:
     """The map of a sampler's steps for Gaussian data: A, b and C_n of x ↦ A x + b + Σ_n C_n z_n, exactly.
 
-    One row of the batch is for b, two are for A, and two for each step's C_n: there the noise of that step alone is 1.
-    Programs are of one step, so that grids of all lengths up to a greatest one share them; 0 for no C_n.
+    One row of the batch gives b, two give A, and two for each step give C_n, where only the noise of that step is 1.
+    Each step is one program, which grids of all lengths up to a maximum share; a maximum of 0 means no C_n.
     """
 
     def __init__(self, sampler, process, max_steps):

@@ -24,9 +24,11 @@ def log_prob(x, t):
     alpha, sigma = PROCESS.alpha(t), PROCESS.sigma(t)
     covariance, direction = jnp.asarray(COVARIANCE, x.dtype), jnp.asarray(DIRECTION, x.dtype)
     gain = alpha * covariance @ jnp.linalg.inv(alpha**2 * covariance + sigma**2 * jnp.eye(2))
-    left = covariance - alpha * gain @ covariance
+    posterior_covariance = covariance - alpha * gain @ covariance
     mean = gaussian(PROCESS)(x, t).data @ direction
-    return jax.scipy.stats.norm.logpdf(OBSERVED, mean, jnp.sqrt(direction @ left @ direction + DEVIATION**2))
+    return jax.scipy.stats.norm.logpdf(
+        OBSERVED, mean, jnp.sqrt(direction @ posterior_covariance @ direction + DEVIATION**2)
+    )
 
 
 class TestClassifier:

@@ -74,8 +74,8 @@ class TestConversions:
     def test_all_cycles_in_single_precision(self, process):
         """Up to 1e-5, unless rounding of x_t loses the target.
 
-        A rounding of x_t, of size 6e-8 r, is one of 6e-8 r/σ in ε and of 6e-8 r/α in x₀, whatever is computed: where
-        most of x_t is data or noise, 1e-5 cannot be had of the other one.
+        A rounding error of 6e-8 r in x_t causes one of 6e-8 r/σ in ε and of 6e-8 r/α in x₀, however it is computed. If
+        x_t is mostly data or mostly noise, the other one cannot be accurate to 1e-5.
         """
         t = grid(process)
         exact_x, exact_values = right_values(process, t)

@@ -96,8 +96,8 @@ def test_ddpm(variance, name):
     scheduler = diffusers.DDPMScheduler(T, variance_type=name, clip_sample=False, timestep_spacing="leading")
     scheduler.set_timesteps(20)
     noises = np.float32(np.random.default_rng(1).normal(size=(20, *X.shape)))
-    drawn = iter(torch.from_numpy(noises))
-    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(drawn)):
+    noise_iterator = iter(torch.from_numpy(noises))
+    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(noise_iterator)):
         right = theirs(scheduler)
     agree(ours(diffusion.samplers.Ancestral(variance), PROCESS, discrete_levels(scheduler), noises=noises), right)
 

@@ -121,7 +121,7 @@ class TestRandomSamplers:
             )
 
     def test_noise_of_churn(self):
-        """It raises σ to (1 + γ) σ between the two bounds only, with the variance that the level says."""
+        """Churn raises σ to (1 + γ) σ between the two bounds only, with the variance of that level."""
         level = diffusion.level_at(EDM, jnp.float32(2.0))
         x = jnp.zeros((40_000, 2))
         for churn, ratio in (
@@ -151,7 +151,7 @@ class TestRandomSamplers:
             assert (noisier.log_snr < level.log_snr) == (not discrete or t < 1)
 
     def test_langevin_steps_keep_the_distribution(self):
-        """Up to the discretization, which multiplies the variance v of each axis by 1 / (1 − δ/2v)."""
+        """The discretization multiplies the variance v of each axis by 1 / (1 − δ/2v)."""
         process = diffusion.processes.EDM(start=0.5, end=1.0)
         levels = diffusion.level_at(process, jnp.float32([1.0, 1.0]))
         sampler = diffusion.samplers.PredictorCorrector(num_corrections=150)
@@ -289,7 +289,7 @@ class TestSampleLoop:
         ids=str,
     )
     def test_gradients_reach_the_first_noise(self, sampler):
-        """For deterministic samplers they are those of the flow, through the last step too."""
+        """For deterministic samplers, they are those of the flow, including the last step."""
         levels = diffusion.levels(VP, diffusion.grids.LogSNR(), 20)
         x = start(VP, 1)
         jacobian = jax.jit(
@@ -410,7 +410,7 @@ class TestSampleLoop:
     )
     @pytest.mark.parametrize("repeats", [1, 3])
     def test_the_last_step_evaluates_no_more_than_its_estimate_of_the_data(self, sampler, in_last, repeats):
-        """Nor is it repeated."""
+        """The denoiser is not repeated either."""
         times = []
 
         def denoise(x, t):
@@ -424,7 +424,7 @@ class TestSampleLoop:
 
     @pytest.mark.parametrize("sampler", [diffusion.samplers.Heun(), diffusion.samplers.DPMSolver2()], ids=str)
     def test_the_loop_is_one_scan(self, sampler):
-        """It contains the denoiser as often as a step evaluates it."""
+        """The program contains the denoiser as often as a step evaluates it."""
         traces = []
 
         def denoise(x, t):

@@ -16,7 +16,7 @@ ESTIMATOR = RBM(
     batch_size=100,
     n_iter=1,
 )
-# Checks that fit little or nothing run by default; each fit to rows of a new shape compiles anew.
+# By default only checks with few fits run, because each new shape of the data compiles again.
 QUICK = {
     "check_do_not_raise_errors_in_init_or_set_params",
     "check_dict_unchanged",

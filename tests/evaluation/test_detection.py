@@ -1,4 +1,4 @@
-"""Detection of anomalies by a run: the area under the curve of Gaussians is known in closed form."""
+"""Anomaly detection with a run, on scores whose area under the ROC curve has a closed form."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ SHIFT = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Exponential:
-    """The density exp(-x) of positive numbers, so that the score of an example is x itself."""
+    """The density exp(-x) of positive numbers, for which the score of an example is x itself."""
 
     def init(self, key, batch):
         return Variables({"rate": jnp.float32(1)}, {})
@@ -35,14 +35,14 @@ class Exponential:
 
 
 class Diverged(Exponential):
-    """A model that training has broken."""
+    """A model with NaN log-likelihoods, as after a failed training."""
 
     def log_prob(self, variables, x):
         return jnp.where(x[:, 0] > 12, jnp.nan, 0.0)
 
 
 class ByClass(Exponential):
-    """A model that is told who is anomalous."""
+    """A model conditioned on whether an example is anomalous."""
 
     conditions = label_condition(2)
 
@@ -64,7 +64,7 @@ def run_of(model, entries=("x", "label")):
     dataset = data.Dataset(name="shifted", splits=splits, num_classes=2 if "label" in entries else None)
     nothing = Learner(init=lambda key, batch: TrainState(0, {}, {}, {}, None), step=lambda *_: (None, {}))
     experiment = Experiment(model=model, data=dataset, learner=nothing, steps=1, batch_size=8)
-    variables = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), model.init(None, None))  # which ranks examples alike
+    variables = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), model.init(None, None))  # the same ranking
     return Run(experiment=experiment, variables=variables, seeds=(0, 1), step=1, rows=(), folder=None)
 
 

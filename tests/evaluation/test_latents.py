@@ -1,4 +1,4 @@
-"""Scores and pictures of latent spaces, on models whose codes are known."""
+"""Scores and pictures of latent spaces, for models with known codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from genjax.runner import Experiment, Run
 
 
 class Nothing:
-    """What a model has that learns nothing; its samples are N(0, I)."""
+    """Base of models that learn nothing, with samples N(0, I)."""
 
     def init(self, key, batch):
         return Variables({}, {})
@@ -33,7 +33,7 @@ class Nothing:
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shifted(Nothing):
-    """The identity, whose posterior is off by a shift: data N(0, I) then give codes N(shift, I)."""
+    """An encoder that adds a shift: data N(0, I) have codes N(shift, I)."""
 
     num_classes: None = None
 
@@ -59,7 +59,7 @@ class Shifted(Nothing):
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placed(Nothing):
-    """Data of class k around 10 k, which the code leaves out."""
+    """Data of class k have mean 10 k, which their codes omit."""
 
     num_classes: int = 3
 
@@ -80,7 +80,7 @@ class Placed(Nothing):
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Signs(Nothing):
-    """Four codes: one for each quadrant, and the last two never used."""
+    """Codes 0 to 3 are the quadrants of the plane; the other codes are never used."""
 
     num_codes: int = 8
 
@@ -94,7 +94,7 @@ class Signs(Nothing):
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FirstEntry(Nothing):
-    """Draws of its posterior follow the first entry of the data alone."""
+    """A posterior that depends only on the first entry of the data."""
 
     def sample_prior(self, variables, key, num_samples):
         return jax.random.normal(key, (num_samples, 2))
@@ -122,7 +122,7 @@ def run_of(model, shifts=(0.0,)):
 
 
 def sorted_by_class(run, counts):
-    """The run, with a test split where class k comes k-th, ``counts[k]`` times, around 10 k."""
+    """Return the run with a test split sorted by class, ``counts[k]`` examples of mean 10 k, and its arrays."""
     label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
     noise = np.random.default_rng(1).normal(scale=0.1, size=(len(label), 2))
     source = data.ArraySource({"x": (10 * label[:, None] + noise).astype(np.float32), "label": label})
@@ -131,8 +131,8 @@ def sorted_by_class(run, counts):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
-    """Pictures as the numbers that are drawn in them."""
+def draw_pictures(monkeypatch):
+    """Return a function that returns pictures as the numbers they show."""
     monkeypatch.setattr("genjax.figures.latents.sample_picture", lambda x, **options: np.asarray(x))
 
     def pictures(run, label=0):
@@ -185,40 +185,42 @@ def test_pictures_of_what_there_is():
     assert not run_of(Signs()).latent_pictures(jax.random.key(0), split="test", rows=4, steps=5, label=0)
 
 
-def test_attributes_of_a_split_that_is_sorted_by_class(drawn):
-    """Row k: an example of the next class, and that moved once and twice by the mean of class k less the others'."""
+def test_attributes_of_a_split_that_is_sorted_by_class(draw_pictures):
+    """Row k is an example of another class, moved by 0, 1 and 2 times the attribute vector of class k."""
     run, arrays = sorted_by_class(run_of(Shifted()), [3_000] * 3)
-    rows = drawn(run)["attributes"].reshape(3, 3, 2)
+    rows = draw_pictures(run)["attributes"].reshape(3, 3, 2)
     for label, row in enumerate(rows):
         assert (row[0] == arrays["x"]).all(axis=1).any()
         np.testing.assert_allclose(row[0], 10.0 * ((label + 1) % 3), atol=0.6)
-        np.testing.assert_allclose(np.diff(row, axis=0), 15.0 * (label - 1), atol=0.6)  # shares differ a little
+        # The frequencies of classes vary a little.
+        np.testing.assert_allclose(np.diff(row, axis=0), 15.0 * (label - 1), atol=0.6)
 
 
-def test_attributes_want_a_second_class(drawn):
+def test_attributes_want_a_second_class(draw_pictures):
     run, _ = sorted_by_class(run_of(Shifted()), [50])
     with pytest.warns(UserWarning, match="no picture of attributes: all of 50 examples drawn have label 0, so that"):
-        pictures = drawn(run)
+        pictures = draw_pictures(run)
     assert "attributes" not in pictures
     assert "interpolations_linear" in pictures
 
 
-def test_a_conditional_model_is_drawn_in_the_class_asked_for(drawn):
+def test_a_conditional_model_is_drawn_in_the_class_asked_for(draw_pictures):
     run, arrays = sorted_by_class(run_of(Placed()), [3_000, 0, 3_000])
-    pictures = drawn(run, label=2)
+    pictures = draw_pictures(run, label=2)
     assert sorted(pictures) == ["codes", "interpolations_linear", "interpolations_spherical", "traversals"]
     np.testing.assert_allclose(pictures["codes"], 0.0, atol=0.6)
-    walks = pictures["interpolations_linear"].reshape(4, 3, 2)
-    assert (np.abs(walks[:, ::2, None] - arrays["x"]).max(axis=-1).min(axis=-1) < 1e-5).all()  # the ends are examples
-    np.testing.assert_allclose(walks[:, 1], walks[:, ::2].mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(walks, 20.0, atol=0.6)
+    paths = pictures["interpolations_linear"].reshape(4, 3, 2)
+    # Both ends of a path are examples.
+    assert (np.abs(paths[:, ::2, None] - arrays["x"]).max(axis=-1).min(axis=-1) < 1e-5).all()
+    np.testing.assert_allclose(paths[:, 1], paths[:, ::2].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(paths, 20.0, atol=0.6)
     with pytest.raises(ValueError, match=r"label is 1, but none of 2000 examples drawn from split 'test' has it; "):
-        drawn(run, label=1)
+        draw_pictures(run, label=1)
 
 
-def test_one_example_of_a_class_has_no_walk(drawn):
+def test_one_example_of_a_class_has_no_walk(draw_pictures):
     run, _ = sorted_by_class(run_of(Placed()), [1, 5])
-    assert sorted(drawn(run)) == ["codes", "traversals"]
+    assert sorted(draw_pictures(run)) == ["codes", "traversals"]
 
 
 def test_what_cannot_be_drawn_is_refused():

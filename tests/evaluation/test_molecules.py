@@ -1,4 +1,4 @@
-"""Molecules among the samples of runs: of a model that recites, so that every share is known."""
+"""Validity, uniqueness and novelty of molecules from a model with known samples."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from genjax.runner import Experiment, Run
 
 pytest.importorskip("rdkit", reason='molecules are read by RDKit: pip install "genjax-models[molecules]"')
 
-KNOWN = ("CCO", "CC", "C1CC1", "C")
-SAID = ("OCC", "C1", "CCCC", "", "C=C")
+TRAINING = ("CCO", "CC", "C1CC1", "C")
+SAMPLES = ("OCC", "C1", "CCCC", "", "C=C")
 TRACES = []
 
 
 @dataclasses.dataclass(frozen=True)
 class Reciter:
-    """Says the same lines in every batch."""
+    """A model that returns the same lines in every batch."""
 
     lines: tuple[tuple[int, ...], ...]
     stop_token: int | None
@@ -44,12 +44,12 @@ class Reciter:
 
 @pytest.fixture
 def run_of(tmp_path):
-    """Make a run on known texts, of a model that says others; after an end it says whatever comes."""
+    """Return a function that makes runs with known training texts and samples; any token may follow the stop token."""
 
-    def make(said=SAID, *, known=KNOWN, ends=True, seeds=(0,)):
-        (tmp_path / "known.txt").write_text("\n".join(known))
+    def make(samples=SAMPLES, *, training=TRAINING, ends=True, seeds=(0,)):
+        (tmp_path / "known.txt").write_text("\n".join(training))
         dataset = data.lines(tmp_path / "known.txt", tokenizer=data.Characters("\n1=CO"), length=9, validation=0)
-        filled = [(text + "\n").ljust(9, "C" if ends else "\n") for text in said]
+        filled = [(text + "\n").ljust(9, "C" if ends else "\n") for text in samples]
         lines = tuple(tuple(dataset.tokenizer.encode(text).tolist()) for text in filled)
         return finished(Reciter(lines, data.end_of_line(dataset) if ends else None), dataset, seeds)
 
@@ -69,7 +69,7 @@ def scores(run, **settings):
 
 @pytest.mark.parametrize("ends", [True, False], ids=["stop", "filled up"])
 def test_samples_are_read_up_to_their_ends_and_drawn_by_one_program(run_of, ends):
-    """Of 12 samples, 5 at once, 3 + 3 + 1 are molecules; of ethanol, butane and ethylene the first was known."""
+    """12 samples in batches of 5: 3 + 3 + 1 are valid, 3 of these distinct, and all but ethanol novel."""
     TRACES.clear()
     results = scores(run_of(ends=ends))
     assert TRACES == [5]
@@ -105,7 +105,7 @@ def test_nothing_valid_is_told_as_such(run_of):
 
 
 def test_only_molecules_are_read_as_some(run_of, monkeypatch):
-    letters = scores(run_of(known=("C1O", "O1", "CO", "C=")))["molecules"]
+    letters = scores(run_of(training=("C1O", "O1", "CO", "C=")))["molecules"]
     assert (letters.value, letters.reason) == (None, "only 1 of 4 training texts are molecules")
     numbers = data.Dataset(name="numbers", splits={"train": data.ArraySource({"x": np.zeros((3, 2), np.float32)})})
     assert "'numbers' has no tokenizer" in scores(finished(Reciter((), None), numbers))["molecules"].reason

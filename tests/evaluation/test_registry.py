@@ -1,4 +1,4 @@
-"""Evaluations of runs whose model is known exactly: every number has its true value, whatever the batches."""
+"""Evaluations of runs with known models: every number has its exact value, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIM = 3
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """N(m, I), with or without a density of its own, optionally by class."""
+    """N(m, I), optionally with class means 10 k apart; subclasses add a density."""
 
     num_classes: int | None = None
 
@@ -53,7 +53,7 @@ class Density(Gaussian):
 
 @dataclasses.dataclass(frozen=True)
 class Annealed(Gaussian):
-    """Its bound is the number of particles that its normalizer was asked for."""
+    """A model whose bound equals ``num_particles``, the number of particles of its normalizer."""
 
     def log_prob_lower_bound(self, variables, key, x, *, num_particles: int = 100):
         del variables, key
@@ -61,7 +61,7 @@ class Annealed(Gaussian):
 
 
 def run_of(model, means, *, labels=None):
-    """A run that ended with these means, one for each replica, on standard normal data."""
+    """Return a run on standard normal data whose replicas have these means."""
     rng = np.random.default_rng(0)
     sizes = {"train": 400, "validation": 50, "test": 130}
     splits = {name: {"x": rng.normal(size=(size, DIM)).astype(np.float32)} for name, size in sizes.items()}
@@ -131,7 +131,7 @@ def test_an_exact_likelihood_that_takes_too_long_is_not_asked_for():
 
 
 def test_samples_are_compared_with_the_split():
-    """N(1, I) against N(0, I): the Fréchet distance is 3 and precision counts the overlap, up to sampling."""
+    """The Fréchet distance of N(1, I) from N(0, I) is 3 in three dimensions, up to sampling noise."""
     results = run_of(Gaussian(), (1.0,)).evaluate(
         jax.random.key(0), metrics=["frechet_distance", "mmd2"], split="train", num_samples=700, batch_size=64
     )
@@ -143,17 +143,17 @@ def test_samples_are_compared_with_the_split():
 
 def test_replicas_are_scored_one_by_one():
     run = run_of(Gaussian(), (0.0, 2.0))
-    together = run.evaluate(jax.random.key(0), metrics=["frechet_distance"])["frechet_distance"]
-    alone = [
+    both = run.evaluate(jax.random.key(0), metrics=["frechet_distance"])["frechet_distance"]
+    single = [
         run_of(Gaussian(), (mean,)).evaluate(jax.random.key(0), metrics=["frechet_distance"])["frechet_distance"].value
         for mean in (0.0, 2.0)
     ]
-    np.testing.assert_allclose(together.replicas, alone, rtol=1e-5)
-    np.testing.assert_allclose([together.value, together.sd], [np.mean(alone), np.std(alone, ddof=1)], rtol=1e-5)
+    np.testing.assert_allclose(both.replicas, single, rtol=1e-5)
+    np.testing.assert_allclose([both.value, both.sd], [np.mean(single), np.std(single, ddof=1)], rtol=1e-5)
 
 
 def test_a_conditional_model_draws_the_classes_of_the_data():
-    """A quarter of the data is of class 1, ten away: samples of uniform classes would have another mean."""
+    """A quarter of the data is of class 1, ten away; labels drawn uniformly would shift the mean of the samples."""
     run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
     settings = {"metrics": ["frechet_distance"], "num_samples": 600, "split": "train"}
     assert run.evaluate(jax.random.key(0), **settings)["frechet_distance"].value < 1
@@ -163,7 +163,7 @@ def test_a_conditional_model_draws_the_classes_of_the_data():
 
 
 def test_a_classifier_says_whether_samples_are_of_the_class_that_was_asked_for():
-    """Of N(0, 100 I) and N(10, 100 I), the best classifier finds Φ(√3/2) = 0.807; of narrow ones all."""
+    """The best classifier of N(0, 100 I) and N(10, 100 I) has accuracy Φ(√3/2) = 0.807; of narrow classes, 1."""
 
     def says(variables, x):
         del variables
@@ -181,11 +181,11 @@ def test_a_classifier_says_whether_samples_are_of_the_class_that_was_asked_for()
 
 
 def test_class_accuracy_wants_classes_on_both_sides():
-    asked = {"metrics": ["class_accuracy"], "num_samples": 10}
-    result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), **asked)["class_accuracy"]
+    settings = {"metrics": ["class_accuracy"], "num_samples": 10}
+    result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), **settings)["class_accuracy"]
     assert result.reason == "Gaussian is not conditioned on classes"
     run = run_of(Gaussian(num_classes=2), (0.0,), labels=0.25)
-    result = run.evaluate(jax.random.key(0), **asked)["class_accuracy"]
+    result = run.evaluate(jax.random.key(0), **settings)["class_accuracy"]
     assert result.reason == "pixels does not classify into the model's 2 classes; use classifier:DATASET"
 
 
@@ -197,7 +197,7 @@ def test_sample_arguments_reach_the_model_and_the_protocol():
 
 
 def test_copies_of_the_training_data_are_told():
-    """A model whose samples are training data, against one that draws fresh ones."""
+    """Compare a model that samples training data with one that samples their distribution."""
 
     @dataclasses.dataclass(frozen=True)
     class Copier(Gaussian):
@@ -216,7 +216,7 @@ def test_copies_of_the_training_data_are_told():
 
 
 def test_parzen_windows_of_the_right_model():
-    """Samples of N(0, I) smoothed by h: about the likelihood of N(0, 1 + h²), below the model's own."""
+    """Windows of width h around samples of N(0, I) have about the log-likelihood of N(0, 1 + h²), below the model's."""
     result = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), metrics=["parzen"], num_samples=4000)["parzen"]
     truth = -1.5 * np.log(2 * np.pi * np.e)
     assert truth - 0.5 < result.value < truth + 0.2
@@ -226,7 +226,7 @@ def test_parzen_windows_of_the_right_model():
 
 
 def test_windows_are_as_wide_as_the_data_wants():
-    """Data and samples of standard deviation 30 want a bandwidth of ten times the widest of the list."""
+    """For a standard deviation of 30, the best bandwidth is ten times the largest of the list."""
     samples = jnp.asarray(30 * np.random.default_rng(1).normal(size=(600, 2)), jnp.float32)
 
     @dataclasses.dataclass(frozen=True)
@@ -248,7 +248,7 @@ def test_windows_are_as_wide_as_the_data_wants():
 
 
 def test_windows_around_the_validation_data_itself_have_no_best_width():
-    """Of two replicas, the second alone copies it."""
+    """Of two replicas, only the second copies the validation data."""
     run = run_of(Gaussian(), (0.0, 1.0))
     validation = jnp.asarray(run.experiment.data.splits["validation"].take(np.arange(50))["x"])
 
@@ -292,6 +292,6 @@ def test_local_conditions_reach_pictures_scores_and_samples(tmp_path):
 
 def test_particles_of_a_bound_whose_normalizer_is_an_estimate_are_asked_for():
     run = run_of(Annealed(), np.zeros((1, DIM)))
-    found = run.evaluate(jax.random.key(0), likelihood_samples=7)["log_prob_lower_bound"]
-    assert found.value == 7
-    assert found.protocol["num_particles"] == 7
+    result = run.evaluate(jax.random.key(0), likelihood_samples=7)["log_prob_lower_bound"]
+    assert result.value == 7
+    assert result.protocol["num_particles"] == 7

@@ -1,4 +1,4 @@
-"""A score of samples: told at every evaluation, and the best checkpoint by it is kept, whichever way is better."""
+"""Sample scores: logged at every evaluation, and the best checkpoint is kept, whether higher or lower is better."""
 
 import jax
 import jax.numpy as jnp
@@ -30,27 +30,27 @@ def experiment(score, model=MODEL, dataset=None):
 
 
 def spread(x):
-    """Numbers that training moves."""
+    """Scores that change during training."""
     return {"spread": jnp.std(x), "mean": jnp.mean(x)}
 
 
 @pytest.mark.parametrize(("lower", "choose", "seeds"), [(False, max, 1), (True, min, 2)])
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path, lower, choose, seeds):
     score = SampleScore(name="spread", score=spread, num_samples=50, higher_is_better=not lower)
-    made = experiment(score)
-    run = train(made, workdir=tmp_path / "run", progress=False, seed=3, seeds=seeds)
-    told = {row["step"]: row["samples/spread"] for row in read_rows(tmp_path / "run") if "samples/spread" in row}
-    assert sorted(told) == list(range(1, 5))
+    config = experiment(score)
+    run = train(config, workdir=tmp_path / "run", progress=False, seed=3, seeds=seeds)
+    scores = {row["step"]: row["samples/spread"] for row in read_rows(tmp_path / "run") if "samples/spread" in row}
+    assert sorted(scores) == list(range(1, 5))
     assert any("samples/mean" in row for row in read_rows(tmp_path / "run"))
-    best = choose(told, key=lambda step: told[step])
-    assert load_run(tmp_path / "run", checkpoint="best", experiment=made).step == best
-    assert load_run(tmp_path / "run", experiment=made).step == run.step == 4
+    best = choose(scores, key=lambda step: scores[step])
+    assert load_run(tmp_path / "run", checkpoint="best", experiment=config).step == best
+    assert load_run(tmp_path / "run", experiment=config).step == run.step == 4
     with pytest.raises(Exception, match="there is no checkpoint of step"):
-        load_run(tmp_path / "run", checkpoint=next(s for s in told if s not in (best, 4)), experiment=made)
+        load_run(tmp_path / "run", checkpoint=next(s for s in scores if s not in (best, 4)), experiment=config)
 
 
 def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
-    seen = []
+    batches = []
 
     class Echo:
         """A generator that returns noise and label."""
@@ -69,11 +69,11 @@ def test_all_steps_and_models_draw_with_the_same_key_and_all_classes_in_turn():
 
     model = gan.GAN(latent_dim=2, generator=Echo(), discriminator=nets.MLP((1,)), num_classes=3)
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X), "label": jnp.zeros(64, jnp.int32)})
-    score = SampleScore(name="none", score=lambda x: seen.append(np.asarray(x)) or {"none": 0.0}, num_samples=7)
+    score = SampleScore(name="none", score=lambda x: batches.append(np.asarray(x)) or {"none": 0.0}, num_samples=7)
     for _ in range(2):
         assert score.evaluate(model, variables, jax.random.key(1), data.arrays(X)) == {"samples/none": 0}
-    np.testing.assert_array_equal(seen[0], seen[1])
-    np.testing.assert_array_equal(seen[0][:, 1], [0, 1, 2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(batches[0], batches[1])
+    np.testing.assert_array_equal(batches[0][:, 1], [0, 1, 2, 0, 1, 2, 0])
 
 
 def test_the_frechet_distance_is_that_of_the_features():
@@ -95,12 +95,12 @@ def test_a_score_needs_samples_and_the_number_that_decides():
 
 
 def test_modes_are_counted_by_class_in_each_channel():
-    """Real digits of known classes: all pairs of 0 to 3, read by the classifier."""
+    """Real digits, which the classifier recognizes: all 16 pairs of the classes 0 to 3."""
     digits = data.digits().splits["train"]
     examples = digits.take(np.arange(len(digits)))
     firsts = [examples["x"][examples["label"] == label][0] / 16 for label in range(4)]
     stacks = np.stack([np.concatenate([a, b], axis=-1) for a in firsts for b in firsts])
     score = modes_score("classifier:digits", num_channels=2, num_samples=16, display=lambda x: x - 1)
-    told = score.score(jnp.asarray(stacks, jnp.float32) + 1)
-    assert int(told["modes_captured"]) == 16
-    assert float(told["kl_to_uniform"]) == pytest.approx(np.log(100 / 16), rel=1e-5)
+    scores = score.score(jnp.asarray(stacks, jnp.float32) + 1)
+    assert int(scores["modes_captured"]) == 16
+    assert float(scores["kl_to_uniform"]) == pytest.approx(np.log(100 / 16), rel=1e-5)

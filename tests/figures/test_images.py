@@ -1,4 +1,4 @@
-"""Pictures put the right pixels in the right places, and nothing that training can produce makes them fail."""
+"""Pictures have the right pixels in the right places, for any values that training can produce."""
 
 import numpy as np
 import pytest

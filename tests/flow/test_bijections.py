@@ -14,7 +14,7 @@ from genjax.core import Variables
 from genjax.nets import MLP, ResidualCNN
 
 BATCH, DRAWS = 4, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 MLP_NET, PIXEL_NET = MLP((6,)), ResidualCNN(features=4, num_blocks=0)
 SPLINE = flow.RationalQuadraticSpline(num_bins=3, bound=2.5)
 TINY = {"num_layers": 2, "hidden": (6,)}

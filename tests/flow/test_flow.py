@@ -1,4 +1,4 @@
-"""A flow's density, samples, codes and labels belong together."""
+"""A flow's density, samples, codes and labels are consistent."""
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,7 @@ def test_interpolation_begins_and_ends_at_the_data():
 
 
 def test_every_model_starts_as_a_gaussian_fit():
-    """Networks output zero initially: before training only actnorm and permutations act, whatever the depth."""
+    """Networks output zero initially, so at any depth only actnorm and permutations act before training."""
     x = jax.random.normal(jax.random.key(0), (256, 3)) * 2.0 + 1.0
     for make in (flow.masked_autoregressive_flow, flow.real_nvp, flow.neural_spline_flow):
         model = make(shape=(3,), num_layers=4, hidden=(8,))

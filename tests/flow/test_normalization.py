@@ -9,7 +9,7 @@ from scipy import stats
 from genjax import flow
 from genjax.core import Variables
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 TINY = {"num_layers": 2, "hidden": (6,)}
 SPLINE = flow.RationalQuadraticSpline(num_bins=4, bound=3.0)
 LOGIT_AND_SPLINE = flow.Chain((flow.Logit(), flow.Elementwise(SPLINE)))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")
 
 ROWS, ELEMENTS = 200, 2
-QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 SHAPES = [(1, 2.0), (2, 1.0), (8, 3.0), (16, 5.0)]
 UNIT_DERIVATIVE = np.log(np.expm1(1 - 1e-3))  # softplus of it is 1 minus the minimum derivative
 

@@ -13,7 +13,7 @@ from genjax import flow
 from genjax.flow.univariate import LOG_SCALE_BOUND
 
 ROWS, ELEMENTS = 16, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run a few times only: compiling them takes most of the time
+QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 PROPERTY = settings(deadline=None, max_examples=50, derandomize=True, database=None)
 EPS = float(np.finfo(np.float32).eps)
 
@@ -34,7 +34,7 @@ def bound_of(transform):
 
 @functools.cache
 def program(transform):
-    """Both directions in one program: values, derivatives, and round trips."""
+    """Return values, derivatives and round trips of both directions, from one program."""
 
     def run(params, x):
         def total(params, x):
@@ -72,7 +72,7 @@ def run(transform, scale, seed, values=None):
 @PROPERTY
 @given(st.sampled_from(TRANSFORMS), scales, seeds)
 def test_round_trips(transform, scale, seed):
-    """Up to rounding: an error in y is amplified by 1 / slope in x, and one in x by the slope in y."""
+    """Rounding errors are amplified: in y by 1 / slope in x, and in x by the slope in y."""
     _, x, result = run(transform, scale, seed)
     y, slope = result["y"], np.exp(np.minimum(result["log"], -result["log_recovered"]))
     rounding = 1e-6 * np.maximum(np.abs(y), bound_of(transform)) / slope
@@ -96,7 +96,7 @@ def test_increasing(transform, scale, seed):
 @PROPERTY
 @given(st.sampled_from(TRANSFORMS), scales, seeds)
 def test_log_derivatives_are_those_of_the_map(transform, scale, seed):
-    """Except for tiny slopes, where automatic differentiation subtracts large terms."""
+    """Tiny slopes are excluded, because automatic differentiation subtracts large terms there."""
     _, x, result = run(transform, scale, seed)
     steep = (result["slope"] > 1e-2) & (np.abs(np.abs(x) - bound_of(transform)) > 1e-6 * bound_of(transform))
     np.testing.assert_allclose(result["log"][steep], np.log(result["slope"][steep]), atol=1e-2)
@@ -189,7 +189,7 @@ def test_derivatives_at_knots(transform):
 @settings(PROPERTY, max_examples=5)
 @given(st.sampled_from(TRANSFORMS[:4]), st.lists(st.integers(1, 4), max_size=2), seeds)
 def test_any_shape(transform, shape, seed):
-    """An element is mapped alike in arrays of any shape."""
+    """The map of an element does not depend on the shape of its array."""
     rng = np.random.default_rng(seed)
     params = np.float32(rng.normal(size=(*shape, transform.num_params, 2)))
     x = np.float32(rng.normal(size=(*shape, 2)))

@@ -16,12 +16,12 @@ SHIFT = jax.random.normal(jax.random.key(9), SHAPE[1:])
 
 
 def linear(x):
-    """Its gradient is WEIGHTS everywhere."""
+    """A linear discriminator with gradient WEIGHTS."""
     return jnp.sum(x * WEIGHTS[None], axis=(1, 2))
 
 
 def quadratic(x):
-    """Its gradient is x."""
+    """A quadratic discriminator with gradient x."""
     return 0.5 * jnp.sum(jnp.square(x), axis=(1, 2))
 
 

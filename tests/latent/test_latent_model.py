@@ -167,7 +167,7 @@ def learned():
 
 
 class TestBound:
-    """With a codebook it is one term of the sum over all grids of codes."""
+    """With a codebook, the bound is one term of the sum over all grids of codes."""
 
     def test_is_a_term_of_the_sum_and_below_it(self, learned):
         model, variables, x = learned

@@ -73,7 +73,7 @@ def test_an_attribute_of_all_or_no_examples_is_refused():
 
 @pytest.mark.parametrize("label", [3, np.array([[3], [5]])])
 def test_conditions_reach_encoder_and_decoder(label):
-    """One label for all examples, or one for each."""
+    """Labels may be one for all examples, or one for each."""
     model, own = Shifts(), 10.0 * np.broadcast_to(label, (2, 1))
     walk = latent.interpolate(model, NOTHING, X, Y, 3, label=label)
     np.testing.assert_allclose(walk, np.stack([X, (X + Y) / 2, Y], axis=1), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Peers that the metrics are compared with."""
+"""Other libraries that the metrics are compared with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTS = ("torchvision", "torchvision.datasets", "torchvision.transforms", "torch
 
 @pytest.fixture(scope="session")
 def torch_fidelity() -> ModuleType:
-    """torch-fidelity; a mock replaces torchvision if absent, which it imports for parts that no test uses."""
+    """Return torch-fidelity; a mock replaces torchvision if absent, because no test uses the parts that need it."""
     pytest.importorskip("torch", exc_type=ImportError)
     try:
         importlib.import_module("torchvision")

@@ -80,7 +80,7 @@ VARIABLES = ByClass().init(None, None)
 @pytest.mark.parametrize("prior", [None, PRIOR])
 def test_the_posterior_of_gaussians_is_exact(prior):
     x = sample_data(200)["x"]
-    # A prior counts up to a constant.
+    # Class priors need not be normalized.
     log_prior = None if prior is None else jnp.float32(np.log(prior) + 3)
     posterior = jax.jit(metrics.label_log_posterior, static_argnums=0)(ByClass(), VARIABLES, jnp.asarray(x), log_prior)
     expected = exact_posterior(x, np.full(3, 1 / 3) if prior is None else prior)

@@ -1,4 +1,4 @@
-"""The classifier two-sample test where the best accuracy is known."""
+"""The classifier two-sample test on data with known best accuracy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gaussian(seed, count, shift=0.0):
 
 
 def test_equal_distributions_cannot_be_told_apart():
-    """p is uniform: about four of forty tests fall below 0.1, and more than twelve do so once in ten thousand times."""
+    """p is uniform: about four of forty tests are below 0.1, and more than twelve with probability 1e-4."""
     p = [
         float(classifier_two_sample_test(jax.random.key(i), gaussian(i, 100), gaussian(100 + i, 120))["p_value"])
         for i in range(40)
@@ -32,7 +32,7 @@ def test_accuracy_is_near_the_best_there_is():
     """For two Gaussians at distance δ, the best classifier has an accuracy of Φ(δ/2)."""
     values = classifier_two_sample_test(jax.random.key(0), gaussian(0, 2000), gaussian(1, 3000, shift=2.0))
     best, error = norm.cdf(1.0), float(values["classifier_accuracy_standard_error"])
-    np.testing.assert_allclose(error, 0.5 / np.sqrt(2000), rtol=1e-6)  # twice half of the smaller side is held out
+    np.testing.assert_allclose(error, 0.5 / np.sqrt(2000), rtol=1e-6)  # 1,000 of each sample are held out
     assert best - 0.03 < float(values["classifier_accuracy"]) < best + 4 * error
     assert float(values["p_value"]) < 1e-6
 
@@ -46,7 +46,7 @@ def test_a_classifier_of_the_right_form_is_as_good_as_the_best_there_is():
 
 
 def test_p_value_is_that_of_the_exact_test():
-    """A linear threshold classifier, whose errors are uneven between the labels."""
+    """A linear threshold classifier, with different error rates for the labels."""
 
     class Line:
         def fit(self, x, y):
@@ -82,7 +82,8 @@ def test_the_key_decides_what_a_classifier_draws_and_the_given_one_is_left_alone
 def test_separated_samples_are_always_told_apart():
     values = classifier_two_sample_test(jax.random.key(0), gaussian(0, 40), gaussian(1, 40, shift=50.0))
     assert float(values["classifier_accuracy"]) == 1.0
-    np.testing.assert_allclose(values["p_value"], 1 / math.comb(40, 20), rtol=1e-5)  # the only way of forty held out
+    # One of all divisions of forty held-out examples.
+    np.testing.assert_allclose(values["p_value"], 1 / math.comb(40, 20), rtol=1e-5)
 
 
 def test_constant_features_tell_nothing():

@@ -15,7 +15,7 @@ from genjax.metrics.result import Result, mean_over_replicas, table, unavailable
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Two samples of three dimensions, far apart in one of them, as .npz and .npy."""
+    """Return files, .npz and .npy, of two samples in three dimensions that are far apart in one."""
     folder, rng = tmp_path_factory.mktemp("samples"), np.random.default_rng(0)
     real, generated = rng.normal(size=(60, 3)), rng.normal(size=(50, 3)) + np.array([2.0, 0, 0])
     np.savez(folder / "real.npz", x=real)

@@ -1,4 +1,4 @@
-"""Anomaly scores on constructions with known answers, and detection metrics by hand."""
+"""Anomaly scores of constructions with known answers, and detection metrics computed by hand."""
 
 import io
 import math
@@ -43,18 +43,18 @@ class TestDetection:
         assert perfect["prevalence"] == 0.25
 
     def test_ties_count_half(self):
-        # Of six pairs four are won, one is lost and one tied.
+        # Of six pairs, four are ordered correctly, one is not, and one is tied.
         result = detection_metrics(np.array([1.0, 2.0, 4.0, 2.0, 5.0]), np.array([0, 0, 0, 1, 1]))
         assert result["auroc"] == pytest.approx(4.5 / 6)
 
     def test_average_precision_by_hand(self):
-        # From the top: anomaly (1/1), normal, anomaly (2/3), normal, anomaly (3/5).
+        # By falling score: anomaly (1/1), normal, anomaly (2/3), normal, anomaly (3/5).
         result = detection_metrics(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0, 1]))
         assert result["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
         assert result["prevalence"] == pytest.approx(0.6)
 
     def test_equal_variance_normals(self):
-        """For two normals at distance d, at the quantiles of both, AUROC = Φ(d/√2)."""
+        """For quantiles of two normal distributions at distance d, AUROC = Φ(d/√2)."""
         quantiles = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
         for distance in (0.0, 0.5, 1.0, 3.0):
             result = against(quantiles, quantiles + distance)
@@ -79,7 +79,7 @@ class TestDetection:
         results = [against(random.normal(size=60), random.normal(size=40) + 1) for _ in range(200)]
         spread = np.std([result["auroc"] for result in results], ddof=1)
         claimed = np.sqrt(np.mean([result["auroc_standard_error"] ** 2 for result in results]))
-        assert claimed == pytest.approx(spread, rel=0.2)  # a spread of 200 is known to 5 %
+        assert claimed == pytest.approx(spread, rel=0.2)  # the spread of 200 estimates is known to 5 %
 
     def test_only_the_order_matters_also_of_infinite_scores(self):
         labels = np.array([0, 1, 0, 1, 1])
@@ -124,7 +124,7 @@ class TestScores:
         dim = 1000
         x = jax.random.normal(jax.random.key(0), (3, 500, dim))
         training, normal = normal_log_prob(x[0]), normal_log_prob(x[1])
-        # Anomalies from the mode to half of the way to the shell of radius √D where samples are.
+        # Anomalies lie between the mode and half the radius √D of the shell that contains the samples.
         anomalies = normal_log_prob(x[2] * jnp.linspace(0, 0.5, 500)[:, None])
         assert against(likelihood_score(normal), likelihood_score(anomalies))["auroc"] == 0
         normal, anomalies = (typicality_score(log_prob, training) for log_prob in (normal, anomalies))
@@ -135,7 +135,7 @@ class TestScores:
     def test_typicality_of_groups_is_that_of_their_mean(self):
         log_prob = jnp.array([[-4.0, -6.0], [-1.0, -2.0]])
         np.testing.assert_allclose(typicality_score(log_prob, jnp.full(3, -5.0)), [0, 3.5])
-        # Groups of 25 with twice the spread of normal ones are hard to tell, with another mean they are easy.
+        # Groups of 25 are hard to detect by twice the spread of normal ones, and easy by another mean.
         random = np.random.default_rng(0)
         training, normal, shifted = (
             random.normal(-100, 1, 5000),
@@ -148,7 +148,7 @@ class TestScores:
         )
 
         def expected(size):
-            """|Z| against |Z + √M|, the second non-central χ."""
+            """Scores are |Z| and |Z + √M|; the second has a non-central χ distribution."""
             grid = (np.arange(4000) + 0.5) / 4000
             return np.mean(stats.ncx2.sf(stats.chi2.ppf(grid, 1), 1, size))
 
@@ -156,9 +156,9 @@ class TestScores:
         assert many == pytest.approx(expected(25), abs=0.01)
 
     def test_likelihood_ratio_leaves_what_the_background_does_not_explain(self):
-        """x = (a, b), anomalies have a of scale s; of p(a)p(b) the ratio with q(a)p(b), q flat, leaves p(a).
+        """x = (a, b), and a has scale s in anomalies. The ratio of p(a)p(b) to q(a)p(b), q flat, depends on a only.
 
-        P(s² χ²₁ > χ²₁') = 2/π arctan s, whatever the background b does.
+        P(s² χ²₁ > χ²₁') = 2/π arctan s for any background b.
         """
         random, scale, n = np.random.default_rng(0), 3.0, 2000
         normal = np.stack([random.normal(size=n), 5 * random.normal(size=n)], 1)
@@ -177,10 +177,10 @@ class TestScores:
         assert abs(ratio["auroc"] - expected) < 4 * ratio["auroc_standard_error"]
 
     def test_input_complexity_finds_simple_anomalies_that_likelihood_takes_for_normal(self):
-        """Pixels of four values with the masses of the model; anomalies repeat the likeliest one.
+        """Pixels take four values with the probabilities of the model; anomalies repeat the most probable one.
 
-        They take log 2.5 nats a pixel, where normal images take the entropy, 1.28 nats; a compressor takes more than
-        that for normal images, and next to nothing for constant ones.
+        Anomalies cost log 2.5 nats per pixel, and normal images the entropy, 1.28 nats. A compressor needs more than
+        that for normal images, and almost nothing for constant ones.
         """
         random, masses = np.random.default_rng(0), np.array([0.4, 0.3, 0.2, 0.1])
         normal = random.choice(4, (20, 32, 32, 1), p=masses).astype(np.uint8)
@@ -193,7 +193,7 @@ class TestScores:
         scores = [input_complexity_score(log_prob(x), compressed_length(x)) for x in (normal, anomalies)]
         assert against(*scores)["auroc"] == 1
         entropy = -(masses * np.log(masses)).sum() * 32 * 32
-        lengths = compressed_length(normal)  # by the source coding theorem no shorter than the entropy
+        lengths = compressed_length(normal)  # at least the entropy, by the source coding theorem
         assert (lengths > 0.97 * entropy).all()
         assert (lengths < 2 * entropy).all()
 
@@ -231,7 +231,7 @@ class TestCompressedLength:
         assert (compressed_length(np.full_like(noise, 9)) < 0.06 * entropy).all()
 
     def test_images_are_portable_network_graphics(self):
-        """A horizontal ramp is simple for PNG, which predicts pixels by their neighbours, and not for zlib alone."""
+        """A horizontal ramp is simple for PNG, which predicts pixels from their neighbours, but not for zlib alone."""
         image_module = pytest.importorskip("PIL.Image")
         steps = np.random.default_rng(0).integers(0, 2, (64, 64))
         image = np.cumsum(steps, axis=1).astype(np.uint8)

@@ -30,7 +30,7 @@ def trained(cache):
 
 def test_classifier_learns_and_is_kept(trained, cache, capsys):
     assert trained.name == "classifier-digits"
-    assert trained.accuracy > 0.6  # of ten classes, by a small part of the full recipe
+    assert trained.accuracy > 0.6  # ten classes; a small part of the full training
     (file,) = cache.glob("classifier-digits-*.npz")
     again = classifier(data.digits(), RECIPE)
     assert "training" not in capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_an_entry_of_other_weights_is_made_again(cache):
     with np.load(file) as cached:
         arrays = dict(cached)
     name = next(name for name, array in arrays.items() if array.ndim == 2)
-    for change in ({name: arrays[name][:-1]}, {}):  # a wrong shape, and no weights at all
+    for change in ({name: arrays[name][:-1]}, {}):  # a wrong shape, and no weights
         np.savez(file, **({} if not change else arrays | change))
         assert classifier(data.digits(), recipe).hash == first.hash
 
@@ -90,7 +90,7 @@ def test_a_dense_layer_on_neighbourhoods_is_a_strided_convolution(shape):
 
 
 def test_images_are_standardized_by_the_training_split(cache):
-    """The same images in other units, 0 … 16 of 17 levels or 100 … 116 of 217, train the same classifier."""
+    """The same images in other units, 0 … 16 of 17 levels and 100 … 116 of 217, train the same classifier."""
 
     def shifted(offset, levels):
         splits = {

@@ -1,4 +1,4 @@
-"""The Fréchet distance against float64 linear algebra of SciPy, closed forms, and its own merging."""
+"""The Fréchet distance against SciPy in float64, closed forms, and merged states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scipy_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def features(seed: int, rows: int, dim: int, decay: float, *, offset: float = 0.0, scale: float = 1.0) -> np.ndarray:
-    """Correlated features with standard deviations over ``decay`` decades; half of the mixing is shared."""
+    """Correlated features whose standard deviations span ``decay`` decades; half of their mixing matrix is shared."""
     mixing = np.random.default_rng(0).normal(size=(dim, dim)) / np.sqrt(dim)
     own = np.random.default_rng(seed).normal(size=(rows, dim)) * np.logspace(0, -decay, dim)
     return (scale * np.abs(own @ mixing) + offset).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Inception-v3: its architecture, its resize, its weight files, and all of it against torch-fidelity."""
+"""Inception-v3: architecture, resizing and weight files, compared with torch-fidelity."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from genjax.metrics.features.inception import (
     tensor_shapes,
 )
 
-# What torch-fidelity 0.4.0 computes with the weights below from ``noise()``, without resizing: the first of the
-# features and logits, and the norms of both.
+# Results of torch-fidelity 0.4.0 with the weights below for ``noise()``, without resizing: the first features and
+# logits, and the norms of both.
 FEATURES, FEATURES_NORM = (0.0, 4.886744, 4.714342, 7.4154377), 144.45287
 LOGITS, LOGITS_NORM = (7.3616695, -3.707477, 6.6818037, 6.719369), 147.8141
 
@@ -84,10 +84,11 @@ def test_images_become_bytes_before_they_are_resized():
 
 @pytest.mark.parametrize(("pool", "of_window"), [("average", np.mean), ("max", np.max)])
 def test_pools_see_nothing_beyond_the_image(pool, of_window):
-    """Every window against a loop, including those over the edge; the convolution after pooling comes last."""
-    x = np.random.default_rng(2).normal(size=(1, 4, 5, 2)).astype(np.float32) - 3  # padding by zero would be seen
+    """Compare every window with a loop, including those at the edge; the convolution follows the pooling."""
+    # Negative, because zero padding would then change the results.
+    x = np.random.default_rng(2).normal(size=(1, 4, 5, 2)).astype(np.float32) - 3
     constant = {"kernel": jnp.zeros((1, 1, 2, 1)), "bias": jnp.array([7.0])}
-    identity = {"kernel": jnp.eye(2).reshape(1, 1, 2, 2), "bias": jnp.full(2, 20.0)}  # which keeps clear of the ReLU
+    identity = {"kernel": jnp.eye(2).reshape(1, 1, 2, 2), "bias": jnp.full(2, 20.0)}  # keeps the ReLU linear
     block = _Block(Mixed("block", ((Conv("one", 1),),), pool, 2))
     y = np.asarray(block.apply({"params": {"one": constant, "branch_pool": identity}}, jnp.asarray(x)))
     np.testing.assert_array_equal(y[..., 0], np.full((1, 4, 5), 7.0))

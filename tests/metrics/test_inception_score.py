@@ -1,4 +1,4 @@
-"""The Inception Score at its extremes, against NumPy in float64, merged, and against torch-fidelity."""
+"""The Inception Score at its extremes, against NumPy in float64 and torch-fidelity, and from merged states."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def score(logits):
 
 
 def test_extremes():
-    assert score(np.zeros((7, 5))) == 1.0  # sure of nothing
-    assert score(np.tile([[100.0, 0, 0, 0]], (9, 1))) == 1.0  # sure of a single class
+    assert score(np.zeros((7, 5))) == 1.0  # uniform predictions
+    assert score(np.tile([[100.0, 0, 0, 0]], (9, 1))) == 1.0  # a single class
     np.testing.assert_allclose(score(200.0 * np.tile(np.eye(8), (5, 1))), 8.0, rtol=1e-6)
     assert score(1e30 * np.eye(3)) == pytest.approx(3.0)  # probabilities that are exactly zero
-    assert score(200.0 * np.tile(np.eye(7), (101, 1))) <= 7.0  # whose rounded exponential is above
-    masked = np.where(np.eye(3), 0.0, -np.inf)  # classes that are ruled out
+    assert score(200.0 * np.tile(np.eye(7), (101, 1))) <= 7.0  # despite rounding of the exponential
+    masked = np.where(np.eye(3), 0.0, -np.inf)  # impossible classes
     assert score(masked) == pytest.approx(3.0)
 
 
@@ -50,14 +50,15 @@ def test_merged_states_have_seen_it_all():
     value = metric.compute(metric.merge(metric.init(), merged))["inception_score"]
     np.testing.assert_allclose(value, score(logits), rtol=1e-6)
     assert np.isnan(metric.compute(metric.init())["inception_score"])
-    np.testing.assert_array_equal(update(merged, logits[:0]).probabilities, merged.probabilities)  # nothing changes
+    # An empty batch changes nothing.
+    np.testing.assert_array_equal(update(merged, logits[:0]).probabilities, merged.probabilities)
 
 
 def test_parts_are_scored_by_themselves():
-    """Two equal samples of each of two classes in two splits: a split has one class or both, by shuffling."""
+    """Two classes with two equal samples each, in two splits: after shuffling, a split has one class or both."""
     logits = 100.0 * np.repeat(np.eye(2), 50, axis=0)
     values = inception_score(jax.random.key(0), logits, num_splits=4)
-    assert 1.9 < float(values["inception_score"]) < 2.0  # in order, each part would have one class, and score 1
+    assert 1.9 < float(values["inception_score"]) < 2.0  # unshuffled, each split would have one class and score 1
     assert float(values["inception_score_sd"]) > 0
     alone = inception_score(jax.random.key(0), logits, num_splits=1)
     np.testing.assert_allclose(alone["inception_score"], 2.0, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""MMD² and the kernel distance against double loops, leave-one-out by deletion, closed forms, and a peer."""
+"""MMD² and the kernel distance against double loops, deletion of single points, closed forms, and another library."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_mmd_of_two_gaussians_in_closed_form():
 
 
 def test_estimates_are_unbiased_and_their_standard_errors_are_true():
-    """Over 200 repetitions, the mean is within four standard errors, and the spread agrees with the estimate."""
+    """In 200 repetitions, the mean is within four standard errors, and the spread agrees with its estimate."""
     rng = np.random.default_rng(2)
     results = [
         kernels.mmd_squared(rng.normal(size=(30, 2)), rng.normal(size=(20, 2)) + 0.5, bandwidths=(1.0,))
@@ -99,8 +99,8 @@ def test_equal_distributions_give_values_around_zero_and_errors_on_the_safe_side
 def test_float32_features_lose_nothing_that_matters(scale, typical):
     """Positive features of mean 0.4, as networks give them, and of mean 4.
 
-    Distances are below 1e-3 of a kernel value. One of these is wrong in float32 by about 1e-7 of itself, the mean of
-    160,000 by far less where nothing drifts.
+    Distances are below 1e-3 of a kernel value. A kernel value has a relative error of about 1e-7 in float32, and a mean
+    of 160,000 values a far smaller one if errors do not accumulate.
     """
     rng = np.random.default_rng(4)
     x, y = (np.abs(rng.normal(size=(400, 256)) * s).astype(np.float32) for s in (scale, scale * 1.006))

@@ -1,4 +1,4 @@
-"""Usage of latent variables where the answer is known."""
+"""Usage of latent variables in cases with known answers."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,8 @@ def test_draws_tell_the_variance_of_posterior_means_without_bias():
     variances = np.stack([values["variance_of_means"] for values in results])
     error = variances.std(0) / np.sqrt(len(results))
     np.testing.assert_array_less(np.abs(variances.mean(0) - scales**2), 4 * error)
-    np.testing.assert_allclose(variances.std(0)[3], np.sqrt(2 / 1_000) / 4, rtol=0.4)  # as the docstring has it
+    # The standard error of the docstring.
+    np.testing.assert_allclose(variances.std(0)[3], np.sqrt(2 / 1_000) / 4, rtol=0.4)
 
 
 def test_units_are_active_where_draws_follow_the_data():

@@ -1,4 +1,4 @@
-"""Units of log-likelihood: known conversions, and refusal of units that are not valid."""
+"""Units of log-likelihood: known conversions, and errors for invalid units."""
 
 import math
 import re
@@ -39,10 +39,10 @@ class TestConversions:
         assert bits_per_dim(-num_dims * math.log(256), num_dims) == pytest.approx(8, rel=1e-12)
 
     def test_a_density_that_is_flat_in_each_bin_has_the_bits_of_its_masses(self):
-        """A density of p_k / w within bin k is the mass p_k: the bound of dequantization is tight there."""
+        """A density of p_k / w within bin k has mass p_k, for which the dequantization bound is tight."""
         masses = np.array([0.5, 0.25, 0.125, 0.125])
         transform = data.dequantize(levels=4, low=-1.0)
-        k = np.repeat(np.arange(4), [4, 2, 1, 1]).astype(np.uint8)  # as often as their masses say
+        k = np.repeat(np.arange(4), [4, 2, 1, 1]).astype(np.uint8)  # frequencies equal to their masses
         x = np.asarray(transform(jax.random.key(0), {"x": jnp.asarray(k)})["x"])
         log_density = np.log(masses / 0.5)[np.floor((x + 1) * 2).astype(int)]
         bits = bits_per_dim(log_density.mean(), 1, bin_width=transform.bin_width)
@@ -51,7 +51,7 @@ class TestConversions:
     def test_numbers_that_papers_give_in_both_units(self):
         # NICE on CIFAR-10 scaled to [-1, 1]: 5371.78 nats (Dinh et al. 2014), 4.48 bits (van den Oord et al. 2016).
         assert bits_per_dim(5371.78, 3072, bin_width=2 / 256) == pytest.approx(4.48, abs=0.005)
-        # With the width of [0, 1] there it would be one bit too many.
+        # With bins of the width for [0, 1], it would be one bit more.
         assert bits_per_dim(5371.78, 3072, bin_width=1 / 256) == pytest.approx(5.48, abs=0.005)
 
     def test_bits_and_perplexity_of_guessing_letters(self):
@@ -103,7 +103,7 @@ class TestLikelihoodUnits:
         assert set(converted) == {"nats", "bits_per_byte", "bits_per_character", "perplexity"}
         assert converted["bits_per_character"]["value"] == pytest.approx(2)
         assert converted["perplexity"]["value"] == pytest.approx(4, rel=1e-6)
-        # A standard error moves the number as far as a change of the mean by as much does.
+        # A standard error converts as a change of the mean does.
         for name in ("bits_per_character", "perplexity"):
             shifted = units.convert(likelihoods(-50 * math.log(4) - 0.005, 0.5), "exact")[name]["value"]
             assert 100 * (shifted - converted[name]["value"]) == pytest.approx(
@@ -118,7 +118,7 @@ class TestLikelihoodUnits:
         fair = units.convert(-num_bytes * math.log(8), "exact")
         assert set(fair) == {"nats", "bits_per_byte", "perplexity"}
         assert fair["bits_per_byte"]["value"] == pytest.approx(3)
-        assert fair["bits_per_byte"]["standard_error"] == pytest.approx(0, abs=1e-12)  # however the lengths vary
+        assert fair["bits_per_byte"]["standard_error"] == pytest.approx(0, abs=1e-12)  # although the lengths vary
         assert fair["nats"]["standard_error"] > 1
         assert fair["perplexity"]["value"] == pytest.approx(8 ** (12 / 6), rel=1e-5)
 
@@ -200,7 +200,7 @@ class TestOfRuns:
 
         units = likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(crop, data.dequantize()))
         assert (units.num_dims, units.bin_width) == (4, 1 / 256)
-        # What comes after dequantization may stretch the bins.
+        # Preprocessing after dequantization may stretch the bins.
         assert likelihood_units(model(ops.Gaussian()), IMAGES, data.chain(data.dequantize(), crop)).bin_width is None
 
     def test_texts_tables_and_models_that_do_not_say(self, tmp_path):
@@ -210,7 +210,7 @@ class TestOfRuns:
         assert (units.num_dims, units.discrete, units.num_values) == (8, None, 3)
         assert units.counts is not None
         assert {name: set(counts) for name, counts in units.counts.items()} == {k: {8.0} for k in LETTERS}
-        # What the preprocessing cuts is no longer the text that was counted.
+        # If preprocessing cuts the text, its bytes are no longer those that were counted.
         units = likelihood_units(object(), letters, lambda key, batch: {"x": batch["x"][:, :4]})
         assert (units.num_dims, units.counts) == (4, None)
         table = data.arrays(np.zeros((4, 5), np.float32), name="table")

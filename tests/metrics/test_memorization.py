@@ -114,7 +114,7 @@ def test_z_score_is_that_of_the_mann_whitney_test():
 
 
 def test_errors_are_as_large_as_they_say():
-    """Exponential distances with rates 2 and 1: the share is 2/3, and its spread is the standard error."""
+    """For exponential distances with rates 2 and 1, the share is 2/3, and its spread equals the standard error."""
     generator = np.random.default_rng(5)
     draws = [
         as_floats(copying_statistics(*(jnp.asarray(generator.exponential(*a)) for a in ((0.5, 60), (1.0, 90)))))

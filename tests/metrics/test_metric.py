@@ -1,4 +1,4 @@
-"""Accumulators: updates may be merged, scanned, donated or sharded, and give the same state."""
+"""Accumulators: merged, scanned, donated and sharded updates give the same state."""
 
 import jax
 import jax.numpy as jnp
@@ -101,11 +101,12 @@ class TestMean:
         values = MEAN.compute(WAYS[way](mesh, MEAN, numbers))
         exact = np.asarray(numbers, np.float64)
         np.testing.assert_allclose(values["mean"], exact.mean(), rtol=1e-6)
-        np.testing.assert_allclose(values["standard_error"], exact.std(ddof=1) / 6, rtol=1e-6)  # √36 numbers
+        # The square root of 36 samples.
+        np.testing.assert_allclose(values["standard_error"], exact.std(ddof=1) / 6, rtol=1e-6)
         assert values["count"] == 36
 
     def test_a_large_offset_costs_no_spread(self):
-        """A sum of squares would lose every digit of the variance."""
+        """A sum of squares would lose all digits of the variance."""
         x = 1e4 + np.random.default_rng(0).normal(size=20_000)
         state = MEAN.init()
         for part in np.split(x, 20):

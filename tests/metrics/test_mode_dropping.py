@@ -1,6 +1,6 @@
-"""What each number sees of a generator that drops a mode, one that blurs, and one that does neither.
+"""Metrics of generators that drop a mode, blur, or do neither.
 
-Data is two round clusters in the plane. Every generator is a mixture of two Gaussians, or one, with an exact density.
+The data are two isotropic clusters in the plane. Every generator is a Gaussian or a mixture of two, of known density.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from genjax.metrics.neighbours import precision_recall_density_coverage
 
 NUM_SAMPLES = 1500
 LEFT, RIGHT = (-3.0, 0.0), (3.0, 0.0)
-GENERATORS = {  # centres, standard deviations along both axes
+GENERATORS = {  # centres, and standard deviations along both axes
     "one mode": ((RIGHT,), (0.5, 0.5)),
     "both modes": ((LEFT, RIGHT), (0.5, 0.5)),
     "blurred": ((LEFT, RIGHT), (2.0, 2.0)),
@@ -73,7 +73,7 @@ def test_likelihood_forgives_blurring_but_not_dropping(scores):
     likelihood = {name: row["log_likelihood"] for name, row in scores.items()}
     entropy_of_one = np.log(2 * np.pi * np.e * 0.25)
     np.testing.assert_allclose(likelihood["both modes"], -entropy_of_one - np.log(2), atol=0.1)
-    # Half of the data lies 6 away from the only centre: 6² / (2 · 0.5²) nats below the rest.
+    # Half of the data is at distance 6 from the only centre, 6² / (2 · 0.5²) nats below the rest.
     np.testing.assert_allclose(likelihood["one mode"], -entropy_of_one - 36, atol=2)
     assert likelihood["one mode"] < likelihood["blurred"] < likelihood["one wide Gaussian"] < likelihood["both modes"]
 
@@ -84,4 +84,4 @@ def test_frechet_distance_sees_two_moments_and_no_more(scores):
     np.testing.assert_allclose(distance["one mode"], 9 + (np.sqrt(9.25) - 0.5) ** 2, rtol=0.05)
     np.testing.assert_allclose(distance["blurred"], (np.sqrt(13) - np.sqrt(9.25)) ** 2 + 1.5**2, rtol=0.15)
     assert distance["both modes"] < 0.1
-    assert distance["one wide Gaussian"] < 0.1  # blind to a generator that is wrong nearly everywhere
+    assert distance["one wide Gaussian"] < 0.1  # two moments do not reveal this generator

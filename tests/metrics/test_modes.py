@@ -1,4 +1,4 @@
-"""Mode coverage where the answer is known: by hand, and for exact samples of the distribution."""
+"""Mode coverage in known cases: counts by hand, and exact samples of the distribution."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_exact_sampling_captures_all_evenly(density):
     values = metric.compute(metric.update(metric.init(), density.sample(jax.random.key(0), NUM_SAMPLES)))
     num_modes = len(metric.modes)
     assert int(values["modes_captured"]) == num_modes
-    share = 1 - np.exp(-9 / 2)  # of a round Gaussian in the plane, within three standard deviations
+    share = 1 - np.exp(-9 / 2)  # mass of an isotropic Gaussian in the plane within three standard deviations
     assert abs(float(values["high_quality_share"]) - share) < 4 * np.sqrt(share * (1 - share) / NUM_SAMPLES)
     expected, spread = (num_modes - 1) / (2 * NUM_SAMPLES), np.sqrt(2 * (num_modes - 1)) / (2 * NUM_SAMPLES)
     assert abs(float(values["kl_to_uniform"]) - expected) < 5 * spread
@@ -82,7 +82,7 @@ def test_stacked_classes_are_modes_of_their_own():
 
 
 def test_each_channel_is_read_by_itself():
-    """A stand-in classifier of the brightness of a single channel."""
+    """A classifier by the brightness of a single channel."""
 
     def apply(variables, images):
         del variables

@@ -1,4 +1,4 @@
-"""Molecules by hand: validity, equality, and the three fractions."""
+"""Molecules: validity, equality, and the three fractions, computed by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MORE_THAN_A_MOLECULE = ("C C", "C ", " C", "C\n", "C\nC", "C\tC", "C\0", "C |$C$
 
 @pytest.mark.parametrize("text", NO_MOLECULES + MORE_THAN_A_MOLECULE)
 def test_what_is_no_molecule(text):
-    """Unclosed rings and parentheses, impossible valences and aromatic rings, and other texts."""
+    """Test unclosed rings and parentheses, impossible valences and aromatic rings, and other texts."""
     assert metrics.canonical_smiles([text]) == [None]
 
 

@@ -23,7 +23,7 @@ def evaluate(reference, generated, k=5, **options) -> tuple[float, ...]:
 
 
 def loops(reference, generated, k) -> np.ndarray:
-    """The definitions, one pair at a time, with plain distances, exact for integers."""
+    """Apply the definitions to each pair, with distances that are exact for integers."""
 
     def squared(a, b):
         return sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
@@ -58,7 +58,7 @@ def test_double_loop(samples, k):
     values = evaluate(*samples, k=k)
     np.testing.assert_allclose(values, loops(*samples, k=k), atol=1e-6)
     if k == 3:
-        assert all(0.1 < value < 0.95 for value in values)  # so that none of them is trivial
+        assert all(0.1 < value < 0.95 for value in values)  # none of them is trivial
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -70,7 +70,7 @@ def test_double_loop_with_ties(k):
 
 
 def test_without_ties_density_counts_the_open_ball():
-    # The radii are 1, 1 and 2: the sample 2 is on the edge of the ball around 1, and inside of that around 3.
+    # The radii are 1, 1 and 2: the sample 2 is on the boundary of the ball around 1, and inside the one around 3.
     values = evaluate([[0.0], [1.0], [3.0]], [[3.0], [2.0], [0.1]], 1)
     np.testing.assert_allclose(values, (1, 1, (1 + 1 + 2) / 3, 1), atol=1e-6)
 
@@ -121,7 +121,7 @@ def test_constant_features_elsewhere():
 
 def test_an_offset_changes_nothing():
     generator = np.random.default_rng(3)
-    x, y = (np.round(generator.normal(size=(60, 20)) * 512) / 512 for _ in range(2))  # exact beside 1,000 in float32
+    x, y = (np.round(generator.normal(size=(60, 20)) * 512) / 512 for _ in range(2))  # exact in float32 even near 1,000
     assert evaluate(x + 1000, y + 1000) == evaluate(x, y)
 
 

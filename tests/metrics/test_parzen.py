@@ -32,7 +32,7 @@ def test_density_integrates_to_one():
 
 
 def test_many_samples_of_a_gaussian_give_it_smoothed():
-    """Windows of width h around samples of N(0, 1) give N(0, 1 + h²)."""
+    """Windows of width h around samples of N(0, 1) estimate N(0, 1 + h²)."""
     samples = np.random.default_rng(0).normal(size=(200_000, 1))
     x = np.linspace(-2, 2, 9)[:, None]
     log_prob = parzen.parzen_log_prob(samples, x, bandwidth=0.5)
@@ -40,7 +40,7 @@ def test_many_samples_of_a_gaussian_give_it_smoothed():
 
 
 def test_far_away_and_in_many_dimensions_it_stays_finite():
-    """In 784 dimensions, 20 standard deviations away along each, every single exponential underflows."""
+    """In 784 dimensions, 20 standard deviations away in each, every exponential underflows."""
     value = parzen.parzen_log_prob(np.zeros((2, 784)), np.full((1, 784), 2.0), bandwidth=0.1)
     np.testing.assert_allclose(value, 784 * norm.logpdf(20.0, 0, 1) - 784 * np.log(0.1), rtol=1e-5)
 
@@ -69,16 +69,16 @@ def test_the_search_goes_on_until_a_bandwidth_between_others_is_the_best(scale):
     best, within = parzen.parzen_bandwidth_search(samples, validation, WIDTHS)
     fine = parzen.parzen_bandwidth(samples, validation, (scale * np.logspace(-1.2, 0.2, 150)).tolist())
     assert within
-    assert abs(np.log10(best / fine)) < 0.11  # the ratio of neighbours is 10^0.2
+    assert abs(np.log10(best / fine)) < 0.11  # neighbouring bandwidths have the ratio 10^0.2
     if scale == 1.0:
         assert best == parzen.parzen_bandwidth(samples, validation, WIDTHS)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 100])
 def test_a_search_without_end_says_so(dim):
-    """Copies of the validation data want a bandwidth of zero; rounding of the distances between them does not hide it.
+    """For copies of the validation data, the best bandwidth is zero, although their distances are rounded.
 
-    One that may not grow, or whose next bandwidth is no float32, keeps its edge.
+    A search that may not extend its grid, or whose next bandwidth exceeds float32, ends at the edge.
     """
     samples = np.random.default_rng(0).normal(size=(50, dim))
     best, within = parzen.parzen_bandwidth_search(samples, samples, WIDTHS)
@@ -89,7 +89,7 @@ def test_a_search_without_end_says_so(dim):
 
 
 def test_it_ranks_cluster_centres_above_the_truth():
-    """The warning of the module: 100 k-means centres of the data beat 100 samples of its distribution."""
+    """As the module warns, 100 k-means centres of the data beat 100 samples of their distribution."""
     rng = np.random.default_rng(0)
     data, truth, validation, test = (rng.normal(size=(n, 30)) for n in (1000, 100, 300, 300))
     centres = KMeans(100, n_init=1, max_iter=10, random_state=0).fit(data).cluster_centers_

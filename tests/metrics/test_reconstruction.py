@@ -23,7 +23,7 @@ def pair():
 
 
 def brute_force_ssim(x, y, data_range, size):
-    """Equation 1 window by window, pixel by pixel, in float64, for one image of one channel."""
+    """Compute equation 1 for each window and pixel of a single-channel image, in float64."""
     radius = size // 2
     weight = {
         (i, j): np.exp(-(i * i + j * j) / (2 * 1.5**2))

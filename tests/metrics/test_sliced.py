@@ -39,7 +39,7 @@ def test_a_shift_keeps_its_share_in_every_dimension():
 
 
 def test_order_two_is_transport_of_repeated_points():
-    """Repeating 6 points twice and 4 points three times gives 12 each, matched in sorted order."""
+    """6 points repeated twice and 4 points repeated three times are matched in sorted order, 12 each."""
     rng = np.random.default_rng(1)
     x, y, directions = rng.normal(size=(6, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4000, 3))
     values = sliced_wasserstein(jax.random.key(2), x, y, num_projections=4000)

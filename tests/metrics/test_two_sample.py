@@ -1,4 +1,4 @@
-"""The kernel two-sample test: against all permutations of tiny samples, its level and its power."""
+"""The kernel two-sample test: all permutations of tiny samples, level and power."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_p_value_and_threshold_are_those_of_all_dealings(n, m):
     result = mmd_test(jax.random.key(1), x, y, bandwidths=(1.0,), num_permutations=permutations)
     np.testing.assert_allclose(result["mmd2"], observed, atol=1e-6)
     assert abs(float(result["p_value"]) - exact) < 4 * np.sqrt(exact * (1 - exact) / permutations)
-    # Above the threshold lie at most 5 % of all dealings, and from it on more than that.
+    # At most 5 % of all permutations exceed the threshold, and more than 5 % reach it.
     above, from_it_on = (np.mean(values > result["threshold"] + shift) for shift in (1e-5, -1e-5))
     assert above <= 0.05 < from_it_on
 
@@ -63,7 +63,7 @@ def test_default_bandwidths_are_those_of_both_samples_together():
 
 
 def test_p_values_of_equal_distributions_are_uniform():
-    """Of 300 tests with equal distributions 5 % reject, and the threshold agrees with p ≤ 5 %."""
+    """Of 300 tests with equal distributions, 5 % reject, and the threshold agrees with p ≤ 5 %."""
     rng = np.random.default_rng(3)
     p_values, rejected = [], []
     for seed in range(300):

@@ -1,4 +1,4 @@
-"""The alarm for dead latent variables: it rings for the dead, once, and not for the living or the newly born."""
+"""Monitoring: one warning for each kind of failure, and none for sound models or before step 1,000."""
 
 import re
 import warnings
@@ -27,7 +27,7 @@ NOTHING = Variables({}, {})
 @final
 @dataclass(frozen=True, kw_only=True)
 class FirstUnits:
-    """Its posterior means are the data's first entries, and zero beyond."""
+    """A model whose posterior means are the first entries of the data, and zero in other dimensions."""
 
     alive: int
 
@@ -38,7 +38,7 @@ class FirstUnits:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FirstDraws:
-    """Draws of its posterior are around the data's first entries, and around zero beyond."""
+    """A model whose posterior samples have the first entries of the data as means, and zero in other dimensions."""
 
     alive: int
 
@@ -52,7 +52,7 @@ class FirstDraws:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TwoLayers:
-    """Of 20 units of its lower layer so many are alive, and all of its upper one."""
+    """A model with ``alive`` of 20 active units in its lower layer, and all in its upper one."""
 
     alive: int
     num_layers: int = 2
@@ -68,7 +68,7 @@ class TwoLayers:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Kernels:
-    """Its kernels are known."""
+    """A model with a known mean kernel."""
 
     mean_kernel: float
 
@@ -79,7 +79,7 @@ class Kernels:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FirstCodes:
-    """Uses the first of its 40 codes."""
+    """A model that uses its first ``used`` codes."""
 
     used: int
     num_codes: int = 40
@@ -91,7 +91,7 @@ class FirstCodes:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """Its diagnosis is known."""
+    """A GAN with a known diagnosis."""
 
     coverage: float = 1.0
     discriminator_std: float = 1.0
@@ -105,7 +105,7 @@ class Game:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Its diagnosis is what its variables are."""
+    """A Boltzmann machine whose diagnosis is its parameters."""
 
     def diagnose(self, variables, key, batch):
         return variables.params
@@ -122,7 +122,7 @@ def machine_variables(
     gain: float | np.ndarray = 5.0,
     log_partition_error: float = 0.01,
 ) -> Variables:
-    """Of three examples, some likelier than others."""
+    """Return the diagnosis of three examples of different likelihood, as variables."""
     values = {
         "log_prob_estimate": np.asarray(log_prob, np.float32)[..., None] + SPREAD,
         "gain": np.asarray(gain, np.float32)[..., None] + SPREAD / 10,
@@ -132,13 +132,13 @@ def machine_variables(
         "chain_movement": chain_movement,
         "log_partition_error": log_partition_error,
     }
-    told = values | {name: np.float32(value) for name, value in scalars.items()}
+    diagnosis = values | {name: np.float32(value) for name, value in scalars.items()}
     shape = np.broadcast_shapes(*(np.shape(value) for value in scalars.values()), np.shape(log_prob))
-    whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in told.items()}
+    whole = {name: np.broadcast_to(v, shape + (3,) * (name in values)) for name, v in diagnosis.items()}
     return Variables(jax.tree.map(jnp.asarray, whole), {})
 
 
-def alarm_of(model, num_seeds=1):
+def monitor_of(model, num_seeds=1):
     return TrainingMonitor(model, lambda finished, key, batch: batch, SOURCE, prefix="train/", num_seeds=num_seeds)
 
 
@@ -162,7 +162,7 @@ def alarm_of(model, num_seeds=1):
             "mean kernel .* is 1e-09, .* too narrow for examples at a mean distance of 7, and",
         ),
         (Kernels(mean_kernel=0.999), "mean kernel between two examples is 1, .* too wide for examples"),
-        (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: start"),
+        (FirstCodes(used=3), "after step 1,000 3 of 40 codes are used .codebook collapse.: initialize"),
         (
             Game(coverage=0.2),
             "after step 1,000 samples cover 20% of the data that .* cover .mode collapse.: add",
@@ -172,15 +172,15 @@ def alarm_of(model, num_seeds=1):
     ],
 )
 def test_it_rings_once_for_the_dead(model, message):
-    alarm = alarm_of(model)
+    monitor = monitor_of(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        alarm(FIRST_STEP - 1, NOTHING, {}, jax.random.key(0))
+        monitor(FIRST_STEP - 1, NOTHING, {}, jax.random.key(0))
     with pytest.warns(TrainingWarning, match=message):
-        alarm(FIRST_STEP, NOTHING, {}, jax.random.key(1))
+        monitor(FIRST_STEP, NOTHING, {}, jax.random.key(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        alarm(FIRST_STEP + 1, NOTHING, {}, jax.random.key(2))
+        monitor(FIRST_STEP + 1, NOTHING, {}, jax.random.key(2))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_it_rings_once_for_the_dead(model, message):
     ],
 )
 def test_it_is_silent_for_the_living(model):
-    numbers, vectors = alarm_of(model)(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    numbers, vectors = monitor_of(model)(FIRST_STEP, NOTHING, {}, jax.random.key(0))
     if isinstance(model, FirstUnits):
         assert numbers == {"train/active_units": 2}
         expected = np.where(np.arange(20) < 2, 0.5 * (X**2).mean(0), 0.0)
@@ -224,9 +224,9 @@ def test_what_has_no_latent_variables_is_not_watched():
 def test_few_examples_cannot_use_a_large_codebook():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        alarm_of(FirstCodes(used=300, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+        monitor_of(FirstCodes(used=300, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
     with pytest.warns(TrainingWarning, match="20 of 5000 codes are used"):
-        alarm_of(FirstCodes(used=20, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+        monitor_of(FirstCodes(used=20, num_codes=5_000))(FIRST_STEP, NOTHING, {}, jax.random.key(0))
 
 
 def test_cures_are_those_that_a_model_has():
@@ -244,7 +244,7 @@ def test_the_autoencoder_below_a_prior_is_watched():
     model = latent.LatentModel(autoencoder=inner, prior=prior)
     assert can_monitor(model)
     variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
-    numbers, _ = alarm_of(model)(1, variables, {}, jax.random.key(1))
+    numbers, _ = monitor_of(model)(1, variables, {}, jax.random.key(1))
     expected = (np.var(inner.encode(model.part(variables, "autoencoder"), X), axis=0) > 0.01).sum()
     assert numbers == {"train/active_units": expected}
 
@@ -263,63 +263,65 @@ def test_the_autoencoder_below_a_prior_is_watched():
     ],
 )
 def test_it_rings_once_for_machines(wrong, message):
-    alarm = alarm_of(Machine())
-    for step, ringing in ((FIRST_STEP - 1, False), (FIRST_STEP, True), (FIRST_STEP + 1, False)):
-        with warnings.catch_warnings(record=True) as caught:
+    monitor = monitor_of(Machine())
+    for step, expects_warning in ((FIRST_STEP - 1, False), (FIRST_STEP, True), (FIRST_STEP + 1, False)):
+        with warnings.catch_warnings(record=True) as warning_list:
             warnings.simplefilter("always")
-            alarm(step, machine_variables(**wrong), {}, jax.random.key(0))
-        assert len(caught) == ringing
-        if ringing:
-            assert caught[0].category is TrainingWarning
-            assert re.match(f"after step 1,000 {message}", str(caught[0].message))
+            monitor(step, machine_variables(**wrong), {}, jax.random.key(0))
+        assert len(warning_list) == expects_warning
+        if expects_warning:
+            assert warning_list[0].category is TrainingWarning
+            assert re.match(f"after step 1,000 {message}", str(warning_list[0].message))
 
 
 def test_machines_that_learn_are_told_and_not_warned_of():
-    alarm = alarm_of(Machine())
+    monitor = monitor_of(Machine())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        numbers, vectors = alarm(FIRST_STEP, machine_variables(chain_movement=0.011, gain=-0.9), {}, jax.random.key(0))
+        numbers, vectors = monitor(
+            FIRST_STEP, machine_variables(chain_movement=0.011, gain=-0.9), {}, jax.random.key(0)
+        )
     assert not vectors
     expected = {"chain_movement": 0.011, "gain": -0.9, "log_prob_estimate": -10, "reconstruction_error": 0.1}
     assert numbers == pytest.approx({f"train/{k}": v for k, v in (expected | {"log_partition_error": 0.01}).items()})
 
 
 @pytest.mark.parametrize(
-    ("now", "ringing"),
+    ("now", "expects_warning"),
     [
         ({"log_prob": -10.3, "reconstruction_error": 0.09}, True),
-        ({"log_prob": -10.3, "reconstruction_error": 0.11}, False),  # both are worse: that is seen anyway
-        ({"log_prob": -10.2, "reconstruction_error": 0.09}, False),  # below a twentieth of the gain
+        ({"log_prob": -10.3, "reconstruction_error": 0.11}, False),  # both are worse, which the log shows anyway
+        ({"log_prob": -10.2, "reconstruction_error": 0.09}, False),  # less than 5 % of the gain
         ({"log_prob": -10.3, "reconstruction_error": 0.09, "log_partition_error": 0.1}, False),
         ({"log_prob": -9.0, "reconstruction_error": 0.09}, False),
     ],
 )
-def test_it_rings_for_likelihoods_that_fall_as_reconstructions_improve(now, ringing):
-    alarm = alarm_of(Machine())
+def test_it_rings_for_likelihoods_that_fall_as_reconstructions_improve(now, expects_warning):
+    monitor = monitor_of(Machine())
     evaluations = [{"log_prob": -12.0, "reconstruction_error": 0.2}, {}, now]
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as warning_list:
         warnings.simplefilter("always")
         for number, values in enumerate(evaluations):
-            alarm(FIRST_STEP + number, machine_variables(**values), {}, jax.random.key(0))
-    told = [str(warning.message) for warning in caught]
-    if not ringing:
-        assert told == []
+            monitor(FIRST_STEP + number, machine_variables(**values), {}, jax.random.key(0))
+    messages = [str(warning.message) for warning in warning_list]
+    if not expects_warning:
+        assert messages == []
     else:
-        (message,) = told
+        (message,) = messages
         assert "after step 1,002 the log-likelihood is 0.3 nats below that of step 1,001, although" in message
         assert "fell from 0.1 to 0.09: use boltzmann.Persistent or boltzmann.ParallelTempering instead of" in message
 
 
 def test_the_worst_replica_rings():
-    alarm = alarm_of(Machine(), num_seeds=2)
+    monitor = monitor_of(Machine(), num_seeds=2)
     keys = lambda seed: jax.random.split(jax.random.key(seed), 2)  # noqa: E731
-    alarm(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
-    # The first replica gets better, and the second falls.
+    monitor(500, machine_variables(log_prob=np.array([-9.0, -10.0]), reconstruction_error=[0.1, 0.3]), {}, keys(0))
+    # The likelihood of the first replica rises, and that of the second falls.
     later = machine_variables(
         log_prob=np.array([-8.0, -11.0]), reconstruction_error=[0.1, 0.2], chain_movement=[0.1, 0.2]
     )
     with pytest.warns(TrainingWarning, match="likelihood is 1 nats below that of step 500, .* fell from 0.3 to 0.2"):
-        numbers, _ = alarm(FIRST_STEP, later, {}, keys(1))
+        numbers, _ = monitor(FIRST_STEP, later, {}, keys(1))
     np.testing.assert_allclose(numbers["train/log_prob_estimate"], [-8, -11], rtol=1e-6)
     np.testing.assert_allclose(numbers["train/chain_movement"], [0.1, 0.2], rtol=1e-6)
 
@@ -327,13 +329,13 @@ def test_the_worst_replica_rings():
 def test_replicas_draw_from_their_own_posteriors():
     keys = jax.random.split(jax.random.key(0), 2)
     variables = Variables({"replica": jnp.zeros(2)}, {})
-    numbers, vectors = alarm_of(FirstDraws(alive=3), num_seeds=2)(FIRST_STEP, variables, {}, keys)
+    numbers, vectors = monitor_of(FirstDraws(alive=3), num_seeds=2)(FIRST_STEP, variables, {}, keys)
     np.testing.assert_array_equal(numbers["train/active_units"], [3, 3])
     assert (vectors["train/variance_of_means"][0] != vectors["train/variance_of_means"][1]).all()
 
 
 def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):
-    """A divergence that weighs this much leaves nothing to say: the posterior collapses, whatever the data."""
+    """With this large a weight of the divergence, the posterior collapses for any data."""
     model = vae.VAE(
         latent_dim=3,
         encoder=nets.MLP((6,)),
@@ -363,7 +365,7 @@ def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):
 
 
 def test_a_gan_that_collapsed_is_reported(tmp_path):
-    """A generator that moves a hundred times as fast as its discriminator follows it to wherever it points."""
+    """With a hundred times the learning rate of the discriminator, the generator collapses to a maximum of it."""
     model = gan.GAN(latent_dim=2, generator=nets.MLP((2,)), discriminator=nets.MLP((8, 1)))
     experiment = Experiment(
         model=model,
@@ -375,13 +377,13 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
     )
     with pytest.warns(TrainingWarning, match="samples cover [0-9]+% of the data that other data cover"):
         train(experiment, workdir=tmp_path / "run", progress=False)
-    told = [row for row in read_rows(tmp_path / "run") if "train/coverage" in row]
-    assert [row["step"] for row in told] == [500, 1000]
-    assert 0 <= told[-1]["train/coverage"] < 0.25
+    rows = [row for row in read_rows(tmp_path / "run") if "train/coverage" in row]
+    assert [row["step"] for row in rows] == [500, 1000]
+    assert 0 <= rows[-1]["train/coverage"] < 0.25
 
 
 def train_machine(phase, learning_rate, *, steps, folder, digits=True):
-    """Train on binarized digits, or on bars and stripes; return the warnings, and the rows with a diagnosis."""
+    """Train on binarized digits or on bars and stripes; return warnings, and rows with a diagnosis."""
 
     def binarized(key, batch):
         return {"x": (batch["x"] > 8).astype(jnp.float32)}
@@ -399,11 +401,11 @@ def train_machine(phase, learning_rate, *, steps, folder, digits=True):
         log_every=500,
         evaluate_every=500,
     )
-    with warnings.catch_warnings(record=True) as caught, jax.debug_key_reuse(False):  # see test_annealing
+    with warnings.catch_warnings(record=True) as warning_list, jax.debug_key_reuse(False):  # see test_annealing
         warnings.simplefilter("always")
         train(experiment, workdir=folder, progress=False)
     rows = [row for row in read_rows(folder) if "validation/chain_movement" in row]
-    return [str(warning.message) for warning in caught if warning.category is TrainingWarning], rows
+    return [str(warning.message) for warning in warning_list if warning.category is TrainingWarning], rows
 
 
 @pytest.mark.parametrize(
@@ -411,19 +413,23 @@ def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     [
         (boltzmann.Persistent(100), 0.05, None),
         (boltzmann.Persistent(100), 5.0, "nats below that of independent units"),
-        (boltzmann.ContrastiveDivergence(), 5.0, "nats below that of step 500, while the reconstruction error, which"),
+        (
+            boltzmann.ContrastiveDivergence(),
+            5.0,
+            "nats below that of step 500, although the reconstruction error, which",
+        ),
     ],
     ids=["sound", "exploded", "contrastive"],
 )
 def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, tmp_path):
-    """CD-1 with a large learning rate loses three nats from step 500 to 2,000, and halves its reconstruction error."""
-    told, rows = train_machine(phase, learning_rate, steps=1_500, folder=tmp_path / "run")
+    """With a large learning rate, CD-1 loses likelihood after step 500 while its reconstruction error falls."""
+    messages, rows = train_machine(phase, learning_rate, steps=1_500, folder=tmp_path / "run")
     assert [row["step"] for row in rows] == [500, 1000, 1500]
     assert all(np.isfinite(row["validation/log_prob_estimate"]) for row in rows)
     if message is None:
-        assert told == []
+        assert messages == []
     else:
-        assert sum(message in warning for warning in told) == 1, told
+        assert sum(message in text for text in messages) == 1, messages
 
 
 @pytest.mark.parametrize(
@@ -432,14 +438,14 @@ def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, 
     ids=["persistent", "tempered"],
 )
 def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path, quick_compilation):
-    """With weights this large a likelihood may well fall, tempered or not; that is another matter."""
-    told, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
+    """Weights this large may also lower the likelihood, with or without tempering, which is not tested here."""
+    messages, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
     pattern = (
         r"after step [12],[05]00 in one update, chains move by 0\.[0-9]+ % of the distance .* mix: use boltzmann.Para"
     )
-    assert sum(re.match(pattern, text) is not None for text in told) == frozen
+    assert sum(re.match(pattern, text) is not None for text in messages) == frozen
     movements = [row["validation/chain_movement"] for row in rows]
     assert min(movements) < 0.01 if frozen else min(movements) > 0.05
-    # The exact likelihood is told once at a step, by the evaluation.
+    # Only the evaluation logs the exact likelihood, once per step.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
     assert likelihoods == [500, 1000, 1500, 2000, 2500]

@@ -20,7 +20,7 @@ class Dropped(nn.Module):
 
 
 class Plain:
-    """A network without a library."""
+    """A network that uses no library."""
 
     def init(self, key, x):
         return {"params": {"w": jax.random.normal(key, (x.shape[-1], 3))}}

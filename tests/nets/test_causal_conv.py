@@ -1,4 +1,4 @@
-"""Causal convolutions: one masked kernel, and the same pixel by pixel."""
+"""Causal convolutions: a masked kernel, and the same result pixel by pixel."""
 
 import jax
 import jax.numpy as jnp

@@ -65,11 +65,11 @@ def test_refuses_images_that_cannot_be_divided():
 
 
 RESIDUAL_CNN = ResidualCNN(features=2, output_shape=(4, 6, 2, 3))
-QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 
 
 def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
-    """Three convolutions of 3x3 see three pixels to every side, and nothing beyond."""
+    """Three 3x3 convolutions see three pixels in every direction, and nothing beyond."""
     net = ResidualCNN(features=3, output_shape=(1, 9, 1), activation=jnp.tanh)
     x = jax.random.normal(jax.random.key(0), (1, 9, 1))
 

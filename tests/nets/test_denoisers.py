@@ -1,4 +1,4 @@
-"""What all networks of diffusion models promise, at any parameters."""
+"""Properties of all networks of diffusion models, at any parameters."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from genjax.nets import DenoisingMLP, DiT, FourierFeatures, LevelEmbedding, UNet, apply_net, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 POINTS, IMAGES = (3, 5), (3, 8, 8, 1)
 
 NETS = {
@@ -22,7 +22,7 @@ NETS = {
 
 
 def start(net, *args):
-    """Parameters from numpy, away from where they begin, and quicker than ``init``."""
+    """Return parameters from numpy, which differ from initial values and are faster than ``init``."""
     random = np.random.default_rng(0)
     params, _ = jax.eval_shape(functools.partial(init_net, net), jax.random.key(0), *args)
     return jax.tree.map(
@@ -32,7 +32,7 @@ def start(net, *args):
 
 @functools.cache
 def passes(name):
-    """Outputs at first; outputs of two levels and conditions, and in half precision; gradients."""
+    """Return initial outputs, outputs of two levels and conditions, outputs in half precision, and gradients."""
     net, shape = NETS[name]
     x = jax.random.normal(jax.random.key(0), shape)
     level, label = jnp.array([0.1, 0.5, 0.9]), jnp.eye(3, 4)
@@ -42,7 +42,7 @@ def passes(name):
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def program(params):
-        key = jax.random.key(1, impl="rbg")  # which compiles sooner
+        key = jax.random.key(1, impl="rbg")  # compiles faster
         first = run(net, init_net(net, key, x, level, label)[0], level, label)
         levels = jnp.stack([level, 1 - level, level])
         labels = jnp.stack([label, label, jnp.roll(label, 1, axis=1)])
@@ -94,7 +94,7 @@ def test_the_embedding_of_level_and_condition():
     sinusoids = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
     hidden = np.tanh(sinusoids @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])
     expected = hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
-    outputs = [net.apply({"params": params}, level, *given) for given in ((), (condition,))]
+    outputs = [net.apply({"params": params}, level, *conditions) for conditions in ((), (condition,))]
     np.testing.assert_allclose(outputs[0], expected, atol=1e-4)
     np.testing.assert_allclose(outputs[1], expected + params["condition"]["kernel"][:3], atol=1e-4)
     assert set(params["condition"]) == {"kernel"}

@@ -77,7 +77,7 @@ def test_products_of_positions_know_displacements_alone():
 
 
 def test_the_published_network_has_the_published_number_of_parameters():
-    """DiT-XL/2, but for fixed positions, outputs of a variance, and 64 in place of 256 sines and cosines."""
+    """DiT-XL/2, except for fixed positions, outputs of a variance, and 64 instead of 256 sines and cosines."""
     net = DiT(patch_size=2, features=1152, num_layers=28, num_heads=16)
     args = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1), jnp.zeros((1, 1001))
     shapes = jax.eval_shape(net.init, jax.random.key(0), *args)

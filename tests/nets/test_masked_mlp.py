@@ -18,7 +18,7 @@ SIZES = [
 
 
 def with_random_parameters(net, dim, condition):
-    """Variables whose every entry, biases as well, is far from zero."""
+    """Return variables with every entry far from zero, biases included."""
     shapes = jax.eval_shape(
         net.init, jax.random.key(0), jnp.zeros((1, dim)), None if condition is None else condition[:1]
     )
@@ -53,7 +53,7 @@ def test_an_output_sees_the_inputs_before_it(dim, features, conditional):
 
 @pytest.mark.parametrize("features", [(1,), (4, 6)])
 def test_narrow_networks_use_all_their_units(features):
-    """No hidden unit is without a way to some output, however narrow the network is."""
+    """Every hidden unit is connected to some output, however narrow the network."""
     net, dim = MaskedMLP(features), 5
     variables = with_random_parameters(net, dim, jnp.zeros((1, 2)))
     x, condition = jax.random.normal(jax.random.key(1), (3, dim)), jnp.ones((3, 2))

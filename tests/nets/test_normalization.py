@@ -10,14 +10,14 @@ import pytest
 
 from genjax.nets import ConditionalBatchNorm, Conv, apply_layer, apply_net, apply_norm, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiling the programs is what takes time
+QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 SHAPE = (6, 3, 5, 4)
 X = 3 * jax.random.normal(jax.random.key(0), SHAPE) + jnp.arange(4.0)[None, None, None]
 LABELS = np.array([0, 2, 1, 1, 2, 0])
 
 
 class Spectral(nn.Module):
-    """One layer."""
+    """A network of one layer."""
 
     layer: nn.Module
 
@@ -28,7 +28,7 @@ class Spectral(nn.Module):
 
 @pytest.mark.parametrize("layer", [nn.Dense(3), Conv(3, (3, 3))], ids=["dense", "convolution"])
 def test_a_step_of_power_iteration_divides_the_weights(layer):
-    """And nothing else: the bias stays, the state moves in training alone, and gradients see σ at fixed u and v."""
+    """Only the kernel is scaled, the state changes only in training, and gradients of σ hold u and v fixed."""
     x = X if isinstance(layer, Conv) else X[:, 0, 0]
     net = Spectral(layer)
     params, state = init_net(net, jax.random.key(1), x)
@@ -100,7 +100,7 @@ def test_classes_begin_alike():
 
 
 class Normalized(nn.Module):
-    """One normalization."""
+    """A network of one normalization."""
 
     kind: str | None
 

@@ -62,7 +62,7 @@ def test_group_norm_of_channels_and_of_examples():
 
 
 def test_statistics_of_group_norm_are_float32():
-    """Sums of thousands of numbers in bfloat16 would stop to grow at 256."""
+    """In bfloat16, a sum of thousands of ones would stop growing at 256."""
     x = (10 + jax.random.normal(jax.random.key(0), (2, 64, 64, 2))).astype(jnp.bfloat16)
     net = GroupNorm(GROUPS)
     params = {"scale": np.ones(2), "bias": np.zeros(2)}
@@ -111,8 +111,8 @@ def test_dropout_leaves_out_whole_channels_in_training():
     params["Conv_1"] = {"kernel": np.pad(np.eye(4, dtype=np.float32)[None, None], ((1, 1), (1, 1), (0, 0), (0, 0)))}
     params["Conv_1"]["bias"] = np.zeros(4, np.float32)
     run = functools.partial(apply_net, net, params, {}, x, e)
-    whole, kept = (np.asarray(run(**given)[0] - x) for given in ({}, {"key": jax.random.key(3), "train": True}))
-    share = kept / whole
+    whole, sparse = (np.asarray(run(**kwargs)[0] - x) for kwargs in ({}, {"key": jax.random.key(3), "train": True}))
+    share = sparse / whole
     left_out = np.abs(share) < 1e-4
     np.testing.assert_allclose(share[~left_out], 2, rtol=1e-3)
     assert (left_out.all(axis=(1, 2)) == left_out.any(axis=(1, 2))).all()
@@ -128,7 +128,7 @@ def test_sizes(shape):
 
 
 def test_the_published_network_has_the_published_number_of_parameters():
-    """DDPM's for CIFAR-10, but for attention of the middle, and for 64 in place of 128 sines and cosines."""
+    """DDPM's size for CIFAR-10, except for attention in the middle, and 64 instead of 128 sines and cosines."""
     net = UNet(128, (1, 2, 2, 2), attention_at=(16,), num_heads=1, num_groups=32, modulation="shift")
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)), jnp.zeros(1))
     of_attention = 4 * 256 * 257 + 2 * 256

@@ -1,4 +1,4 @@
-"""Attention of CPUs is that of jax.nn, its gradients too."""
+"""Attention on CPUs equals that of jax.nn, and so do its gradients."""
 
 from functools import partial
 

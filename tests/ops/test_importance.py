@@ -1,4 +1,4 @@
-"""Averages of importance weights against the same averages in NumPy, however the draws fall into chunks."""
+"""Averages of importance weights, compared with NumPy, for any division of samples into chunks."""
 
 import jax
 import numpy as np

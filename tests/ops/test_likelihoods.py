@@ -25,7 +25,7 @@ def test_is_a_likelihood_and_a_value(likelihood):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=ids)
 def test_a_mass_is_at_most_one_and_a_density_may_be_more(likelihood):
-    """Of the sharpest distribution there is at x = 1: outputs of a location of 1 and the smallest scale."""
+    """Use the sharpest distribution at x = 1: a location of 1 and the smallest scale."""
     outputs = jnp.array([[30.0 if isinstance(likelihood, Bernoulli) else 1.0, -20.0][: likelihood.num_outputs]])
     assert likelihood.discrete == (likelihood.log_prob(outputs, jnp.ones((1, 1)))[0] <= 0)
 
@@ -84,7 +84,7 @@ def test_discretized_logistic_against_scipy():
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=ids)
 def test_value_and_gradient_are_finite_at_extreme_outputs(likelihood):
     grid = list(itertools.product(EXTREMES, repeat=2)) if likelihood.num_outputs == 2 else [[e] for e in EXTREMES]
-    # A location of 1e30 has a squared error beyond float32: only the scale goes there.
+    # A location of 1e30 has a squared error beyond float32, so only the scale is that extreme.
     grid = [row for row in grid if isinstance(likelihood, Bernoulli) or abs(row[0]) <= 1e6]
     for x in (0.0, 0.5, 1.0):
         value_and_grad = jax.value_and_grad(lambda o, x=x: likelihood.log_prob(o[None], jnp.full((1, 1), x))[0])

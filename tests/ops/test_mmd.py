@@ -12,7 +12,7 @@ X, Y = (np.random.default_rng(seed).normal(loc, 1.5, (num, 3)) for seed, loc, nu
 
 
 def double_loop(x, y, *, unbiased):
-    """Both estimates by definition, in float64."""
+    """Return both estimates by definition, in float64."""
 
     def mean(a, b, same):
         pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not (same and unbiased and i == j)]
@@ -44,7 +44,7 @@ def test_the_mean_kernel_is_that_of_different_points(chunk_size):
 
 
 def naive(x, y, *, unbiased):
-    """The same with all distances at once, whose gradient JAX derives."""
+    """Return the same from all distances at once, with JAX's gradient."""
 
     def total(a, b):
         squared = jnp.sum((a[:, None] - b[None]) ** 2, axis=-1)

@@ -1,4 +1,4 @@
-"""Paths start and end where they should and keep to the line, or to the sphere."""
+"""Paths have the right ends and stay on the line, or on the sphere."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Distributions of a pixel: normalized at any parameters, and channels that multiply to the whole."""
+"""Distributions of a pixel: normalized at any parameters, and products of their channels."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def random_outputs(distribution, channels, rows, scale):
 
 @pytest.mark.parametrize("num_values", [2, 17, 256])
 def test_masses_of_all_values_sum_to_one_at_extreme_parameters(num_values):
-    """Two components: weights at random, the first's location and scale and the second's at all extremes."""
+    """Return two components with random weights, and locations and scales at all extremes."""
     distribution = LogisticMixture(num_values, num_components=2)
     grid = jnp.array(list(itertools.product(EXTREMES, EXTREMES)), jnp.float32)
     weights = jnp.array(list(itertools.product([-30.0, 0.5], [-30.0, 2.0])), jnp.float32)

@@ -1,4 +1,4 @@
-"""Priors: densities that integrate to one, draws that follow them, classes that make up the whole."""
+"""Priors: densities integrate to one, samples follow them, and classes mix to the whole."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def named(priors):
 
 
 def grid():
-    """Midpoints of cells 0.05 wide, (240 * 240, 2), and the area of a cell."""
+    """Return midpoints of cells 0.05 wide, (240 * 240, 2), and the area of a cell."""
     width = (EDGES[1] - EDGES[0]) / FINE
     middles = EDGES[0] + width * (np.arange(FINE * (len(EDGES) - 1)) + 0.5)
     return np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32), width**2
@@ -28,7 +28,7 @@ def grid():
 
 @pytest.fixture(scope="module")
 def mass():
-    """The probability of every bin, by prior."""
+    """Return the probability of every bin, by prior."""
     points, area = grid()
     side = len(EDGES) - 1
     return {
@@ -50,7 +50,7 @@ def test_density_integrates_to_one(prior, mass):
 
 @pytest.mark.parametrize("prior", named(PLANE))
 def test_draws_follow_the_density(prior, mass):
-    """Pearson's test on all bins that expect five draws or more, and one of the rest."""
+    """Apply Pearson's test to all bins with an expected count of at least five, and the rest as one."""
     count = 100_000
     observed, expected = histogram(prior.sample(jax.random.key(0), count)), count * mass[prior]
     frequent = expected >= 5
@@ -67,7 +67,7 @@ def test_classes_in_equal_parts_are_the_whole(prior, mass):
     observed, expected = histogram(prior.sample(jax.random.key(1), count, labels)), count * mass[prior]
     frequent = expected >= 5
     deviation = (observed - expected)[frequent] ** 2 / expected[frequent]
-    # Draws of fixed classes vary less than free ones, never more.
+    # Samples of fixed classes never vary more than unconditional ones.
     assert deviation.sum() < stats.chi2.isf(1e-3, frequent.sum())
 
 
@@ -93,13 +93,13 @@ def test_petals_have_the_density_of_their_gaussians():
 
 
 def test_sections_follow_one_another_along_the_roll():
-    """Without noise to speak of, radius and angle of a draw both tell the same place, inside its section."""
+    """With almost no noise, radius and angle of a sample agree on its position, inside its section."""
     roll = SwissRoll(num_classes=4, radius=2.5, num_turns=1.5, scale=0.01)
     labels = jnp.array([2, 0, 3, 1] * 500)
     z = np.asarray(roll.sample(jax.random.key(0), 2_000, labels))
     t = np.linalg.norm(z, axis=1) / 2.5
     turned = np.arctan2(z[:, 1], z[:, 0]) / (2 * np.pi) - 1.5 * t
-    far = t > 0.2  # the noise turns draws of the very middle
+    far = t > 0.2  # near the center, noise changes the angle
     np.testing.assert_allclose((turned - np.round(turned))[far], 0.0, atol=0.03)
     place = 4 * t**2 - np.asarray(labels)
     assert (place > -0.1).all()
@@ -111,7 +111,7 @@ def test_sections_follow_one_another_along_the_roll():
 
 @pytest.mark.parametrize("scale", [0.01, 0.2])
 def test_quadrature_along_the_roll_is_converged(scale):
-    """Against a sum over half a million points of the spiral, in float64."""
+    """Compare with a sum over half a million points of the spiral, in float64."""
     roll = SwissRoll(radius=2.5, num_turns=1.5, scale=scale)
     z = np.asarray(roll.sample(jax.random.key(3), 20))
     t = (np.arange(500_000) + 0.5) / 500_000

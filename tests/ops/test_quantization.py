@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def distances(codes, vectors):
-    """|z - e_k|² one by one, in double precision, (N, K)."""
+    """Return |z - e_k|² for each pair, in double precision, (N, K)."""
     return np.array([[np.sum((np.float64(z) - np.float64(e)) ** 2) for e in codes] for z in vectors])
 
 
@@ -23,7 +23,7 @@ def draw(seed, *shape):
 class TestNearestCode:
     @pytest.mark.parametrize("offset", [0.0, 300.0])
     def test_is_that_of_a_double_loop(self, offset):
-        """Far from the origin too, where |e|² and 2 z·e are large and all but equal."""
+        """This holds far from the origin too, where |e|² and 2 z·e are large and nearly equal."""
         codes, vectors = draw(0, 12, 3) + offset, draw(1, 50, 3) + offset
         expected = np.argmin(distances(codes, vectors), axis=-1)
         assert len(set(expected)) > 8
@@ -61,7 +61,7 @@ class TestMovingCodebook:
         assert quantization.start_codebook(codes, 20).counts.tolist() == [4.0] * 5
 
     def test_follows_its_recursion(self):
-        """Unrolled: after T steps the past of age t weighs γ^t (1 - γ), and the start γ^T."""
+        """After T steps, the batch of age t has weight γ^t (1 - γ), and the start γ^T."""
         decay, num_steps, codes = 0.8, 6, draw(0, 3, 2)
         batches = [draw(10 + t, 9, 2) for t in range(num_steps)]
         indices = [jax.random.randint(jax.random.key(20 + t), (9,), 0, 3) for t in range(num_steps)]

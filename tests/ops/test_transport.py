@@ -37,16 +37,16 @@ def test_on_a_line_it_tends_to_the_monotone_pairing():
     x, y = jnp.linspace(1, 3, 12)[:, None] ** 2, jnp.linspace(-1, 4, 12)[:, None]
     order = np.random.default_rng(0).permutation(12)
     plans = [12 * np.exp(np.asarray(solve(squares(x, y[order]), epsilon, 2_000))) for epsilon in (2.0, 0.2, 0.02)]
-    right = [plan[order, np.arange(12)].min() for plan in plans]  # y[order][j] belongs to x[order[j]]
-    assert right[0] < right[1] < right[2]
-    assert right[2] > 0.97  # 2,000 iterations come no nearer
+    diagonals = [plan[order, np.arange(12)].min() for plan in plans]  # y[order][j] belongs to x[order[j]]
+    assert diagonals[0] < diagonals[1] < diagonals[2]
+    assert diagonals[2] > 0.97  # 2,000 iterations come no closer
 
 
 def test_it_minimizes_cost_and_entropy():
-    """Log-plans of the form f + g − C/ε are the minimizers, and only they: mixed differences of ε log P are −C's."""
+    """Exactly the minimizers have log P = f + g − C/ε, so mixed differences of ε log P are those of −C."""
     cost = squares(jax.random.normal(jax.random.key(6), (5, 2)), jax.random.normal(jax.random.key(7), (7, 2)))
-    left = np.asarray(0.3 * solve(cost, 0.3, 300) + cost)
-    np.testing.assert_allclose(left - left[:1] - left[:, :1] + left[0, 0], 0.0, atol=1e-4)
+    potentials = np.asarray(0.3 * solve(cost, 0.3, 300) + cost)
+    np.testing.assert_allclose(potentials - potentials[:1] - potentials[:, :1] + potentials[0, 0], 0.0, atol=1e-4)
 
 
 def test_the_cost_nears_that_of_the_exact_assignment_from_above():
@@ -55,7 +55,7 @@ def test_the_cost_nears_that_of_the_exact_assignment_from_above():
     exact = cost[linear_sum_assignment(cost)].mean()
     costs = [np.sum(np.exp(np.asarray(solve(cost, epsilon, 3_000), np.float64)) * cost) for epsilon in (1.0, 0.1, 0.01)]
     assert costs[0] > costs[1] > costs[2] > exact - 1e-3
-    # The entropy of all plans lies between log N and 2 log N, so that the cost exceeds by ε log N at most.
+    # The entropy of all plans lies between log N and 2 log N, so the excess cost is at most ε log N.
     for epsilon, own in zip((1.0, 0.1, 0.01), costs, strict=True):
         assert own < exact + epsilon * np.log(24) + 1e-3
 

@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit; damaged ones are noticed, and a failed write leaves the one before."""
+"""Checkpoints are restored bit for bit, damaged ones are detected, and a failed write keeps the previous one."""
 
 import resource
 import signal
@@ -112,7 +112,7 @@ def test_a_failed_write_names_the_cause_and_leaves_the_checkpoint_before(tmp_pat
     checkpoints.save(1, make_state(1), {})
     checkpoints.wait()
     noise = make_state(2).replace(state={"big": jax.random.normal(jax.random.key(0), (500_000,))})
-    # A limit on file sizes makes every larger write fail, as a full disk does.
+    # A limit on the file size makes larger writes fail, as a full disk does.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))

@@ -34,9 +34,9 @@ def one_device(tmp_path_factory):
 
 
 def assert_same_curve(folder, expected):
-    found = losses(folder)
-    assert found.keys() == expected.keys()
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-5)
+    actual = losses(folder)
+    assert actual.keys() == expected.keys()
+    np.testing.assert_allclose(list(actual.values()), list(expected.values()), rtol=1e-5)
 
 
 @pytest.mark.parametrize("devices", [2, 8])
@@ -49,7 +49,7 @@ def test_many_devices_give_the_same_losses(tmp_path, one_device, devices):
 
 @pytest.mark.parametrize("num_samples", [6, 7])
 def test_many_devices_draw_the_same_samples(tmp_path, tiny_run, num_samples):
-    """Two share six evenly; seven are drawn on one."""
+    """Two devices share six samples evenly; seven are drawn on one device."""
     files = {devices: tmp_path / f"{devices}.npy" for devices in (1, 2)}
     for devices, file in files.items():
         command = ("sample", tiny_run, "-n", num_samples, "--mean", "--seed", 5, "--out", file)

@@ -1,4 +1,4 @@
-"""Rows survive kills at any byte, stay strict JSON and forget what the run will write again."""
+"""Rows survive a kill at any byte, remain strict JSON, and drop what a resumed run will write again."""
 
 import fcntl
 import json
@@ -29,17 +29,17 @@ def strict_lines(folder):
 
 
 def events(folder):
-    """Read all TensorBoard events of a run: records of length, checksum, payload, checksum."""
+    """Read all TensorBoard events of a run; each record is length, checksum, payload, checksum."""
     from tensorboardX.proto import event_pb2
 
-    found = []
+    records = []
     for path in sorted((folder / "tensorboard").iterdir()):
         data = path.read_bytes()
         while data:
             (length,) = struct.unpack("Q", data[:8])
-            found.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+            records.append(event_pb2.Event.FromString(data[12 : 12 + length]))
             data = data[16 + length :]
-    return found
+    return records
 
 
 def test_a_row_is_on_disk_when_write_returns(tmp_path):
@@ -152,12 +152,12 @@ def test_tensorboard_gets_scalars_and_hides_what_resuming_repeats(tmp_path):
     second.write(200, {"loss": np.array([2.0, 4.0])})
     second.close()
 
-    found = events(tmp_path)
-    scalars = [(e.step, v.tag, v.simple_value) for e in found for v in e.summary.value if v.tag == "loss"]
+    records = events(tmp_path)
+    scalars = [(e.step, v.tag, v.simple_value) for e in records for v in e.summary.value if v.tag == "loss"]
     assert scalars == [(100, "loss", 1.5), (200, "loss", 8.5), (200, "loss", 3.0)]
-    restarts = [e.step for e in found if e.session_log.status == e.session_log.START]
+    restarts = [e.step for e in records if e.session_log.status == e.session_log.START]
     assert restarts == [0, 101]
-    assert [e.file_version for e in found if e.file_version] == ["brain.Event:2"] * 2
+    assert [e.file_version for e in records if e.file_version] == ["brain.Event:2"] * 2
 
 
 def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
@@ -228,17 +228,17 @@ def test_disabled_is_silent(capsys):
 
 
 @pytest.mark.parametrize(
-    ("metrics", "shown"),
+    ("metrics", "text"),
     [
         ({"elbo": -1.0, "loss": 1.0, "validation/loss": 2.0}, "loss 1"),
         ({"d/loss": 1.0, "d/accuracy": 0.5, "g/loss": np.array([1.0, 2.0, 3.0])}, "d/loss 1, g/loss 2.0 ± 1.0"),
         ({"free_energy": 4.0, "overlap": 0.5, "size": 3.0}, "free_energy 4, overlap 0.5"),
     ],
 )
-def test_the_losses_are_shown(capsys, metrics, shown):
+def test_the_losses_are_shown(capsys, metrics, text):
     with Progress(10) as bar:
         bar.update(1, metrics)
-    assert capsys.readouterr().err == f"step 1 of 10, {shown}\n"
+    assert capsys.readouterr().err == f"step 1 of 10, {text}\n"
 
 
 def test_validation_rows_leave_the_loss_in_place(capsys):
@@ -258,13 +258,13 @@ def test_a_terminal_gets_a_bar_that_messages_do_not_break(monkeypatch):
             bar.message("wrote samples")
             bar.update(300, {"loss": 0.5})
         terminal.flush()
-        # One read of a terminal returns what has arrived so far, not all that was written.
-        shown = b""
+        # One read of a terminal may return only part of what was written.
+        output = b""
         while select.select([leader], [], [], 1.0)[0]:
-            shown += os.read(leader, 65_536)
+            output += os.read(leader, 65_536)
     os.close(leader)
-    shown = shown.decode().replace("\r", "\n").split("\n")
-    shown = [line.strip() for line in shown if line.strip()]
-    assert shown[0].startswith("digits:  33%|") and "100/300" in shown[0]
-    assert "wrote samples" in shown
-    assert shown[-1].startswith("digits: 100%|") and "steps/s, loss 0.5]" in shown[-1]
+    output = output.decode().replace("\r", "\n").split("\n")
+    output = [line.strip() for line in output if line.strip()]
+    assert output[0].startswith("digits:  33%|") and "100/300" in output[0]
+    assert "wrote samples" in output
+    assert output[-1].startswith("digits: 100%|") and "steps/s, loss 0.5]" in output[-1]

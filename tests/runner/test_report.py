@@ -1,4 +1,4 @@
-"""The page of a run holds its numbers, and every link on it leads somewhere."""
+"""The report of a run holds its numbers, and all of its links resolve."""
 
 import re
 from urllib.parse import unquote

@@ -1,4 +1,4 @@
-"""Kill it anywhere, resume, and the parameters are bit-identical to the run that was never killed."""
+"""A run that is killed at any time and resumed ends with the same bits as an uninterrupted one."""
 
 import json
 import random
@@ -18,7 +18,7 @@ STEPS = ("--steps", str(NUM_STEPS), "--log-every", "20")
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Return the folder of the run that was never killed."""
+    """Return the folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("resume") / "run"
     process = start("train", TINY, "--workdir", folder, *STEPS)
     status, _, err = finish(process)

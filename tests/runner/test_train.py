@@ -1,4 +1,4 @@
-"""Training in Python: what comes out does not depend on how it was dispatched, fed or replicated."""
+"""Training in Python: results do not depend on dispatch, data feeding or replication."""
 
 import dataclasses
 import importlib.util
@@ -79,7 +79,7 @@ def test_each_replica_equals_its_lone_run(lone):
 
 
 def test_training_learns_the_pixel_frequencies():
-    """With a constant image the bound goes to log p(x) = 0 of a deterministic pixel pattern."""
+    """If all images are equal, the bound approaches log p(x) = 0."""
     x = np.broadcast_to(np.array([0, 255] * 8, np.uint8).reshape(4, 4, 1), (32, 4, 4, 1))
     experiment = tiny.experiment(learning_rate=3e-2, steps=300, log_every=100)
     experiment = dataclasses.replace(experiment, data=data.arrays(x, test=8))
@@ -94,7 +94,7 @@ def test_evaluation_counts_every_example_once(lone):
     test = lone.experiment.data.splits["test"]
     results = [lone.evaluate(jax.random.key(0), likelihood_samples=200, batch_size=size) for size in (16, 6)]
     assert results[0]["log_prob_estimate"].protocol["examples"] == len(test) == 16
-    # Binarization and draws differ with the batches, so only up to their noise.
+    # Binarization and latent samples depend on the batches, so the means agree only up to noise.
     means = [r["log_prob_estimate"].value for r in results]
     assert abs(means[0] - means[1]) < 6 * results[0]["log_prob_estimate"].standard_error
     with pytest.raises(ValueError, match=r"split is 'dev', but 'random' has \['test', 'train', 'validation'\]"):
@@ -125,12 +125,12 @@ def test_non_finite_loss_names_step_and_metric_and_keeps_the_last_finite_checkpo
         return jnp.where(step < 23, 1e-3, jnp.nan)
 
     experiment = dataclasses.replace(tiny.experiment(), optimizer=optax.sgd(explode))
-    # Update 23 makes the parameters nan, so the loss of step 25 (the second after it, counting from one) is.
+    # Update 23 makes the parameters NaN, and the loss of step 25 is the first to use them (steps count from one).
     with pytest.raises(NonFiniteError, match=r"loss became nan at step 25; .* checkpoint is that of step 20"):
         train(experiment, workdir=tmp_path / "run", progress=False)
-    kept = load_run(tmp_path / "run", experiment=experiment)
-    assert kept.step == 20
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.variables))
+    restored = load_run(tmp_path / "run", experiment=experiment)
+    assert restored.step == 20
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored.variables))
 
 
 def test_parameters_that_break_in_the_last_step_are_not_saved(tmp_path):
@@ -157,7 +157,7 @@ def test_non_finite_replica_is_named():
 
 
 class _Toy:
-    """A model of one scalar part, for losses written in a test."""
+    """A model of one scalar, whose loss a test defines."""
 
     def __init__(self, loss, params):
         self._loss, self._params = loss, params
@@ -174,7 +174,7 @@ class _Toy:
 
 
 def _mean_learner():
-    """Closed form instead of gradients: the running mean of all examples seen."""
+    """A learner without gradients: it keeps the running mean of all examples."""
 
     def init(key, batch):
         del key
@@ -198,12 +198,12 @@ def test_a_hand_written_learner_trains_and_every_example_is_seen_once_an_epoch()
         model=_Toy(None, None), data=data.arrays(x), learner=_mean_learner(), steps=6, batch_size=8, log_every=3
     )
     run = train(experiment, progress=False)
-    # Two epochs of three batches: the running mean is the mean of the data only if nothing is seen twice.
+    # Two epochs of three batches: the running mean is that of the data only if no example repeats within an epoch.
     np.testing.assert_allclose(run.variables.params["part"]["w"], x.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def two_stages(steps=(20, 30), fail_after=None):
-    """The first stage finds the data's mean; the second fits a scalar to the distance from that frozen mean."""
+    """The first stage computes the mean of the data; the second fits a scalar to the variance around it."""
 
     def second(frozen):
         centre = frozen["mean"].params["part"]["w"]
@@ -274,7 +274,7 @@ def test_a_signal_between_stages_stops_the_next_stage_in_good_order(tmp_path):
 
 
 def test_schedule_gets_a_fresh_minibatch_each_turn():
-    """The objective's metric reports its batch's mean: over one epoch of turns they average to the data's."""
+    """The metric is the mean of the minibatch; over an epoch of turns, it averages to the mean of the data."""
 
     def loss(params, state, key, batch, step):
         del key, step

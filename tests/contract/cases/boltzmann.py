@@ -82,7 +82,7 @@ CASES = (
 
 
 def belief_net_stages() -> tuple[Stage, ...]:
-    """Two layers, one after the other, and then the whole net up and down."""
+    """Train two layers in order, and then the whole net by the up-down algorithm."""
     model = _belief_net()
     layers = [lambda _, layer=layer: gradient_learner(layer, optax.sgd(0.1)) for layer in model.layers]
 

@@ -20,7 +20,7 @@ def experiment(
 
     Args:
       latent_dim: size of the latent vector.
-      learning_rate: of Adam.
+      learning_rate: learning rate of Adam.
       steps: learner steps.
       log_every: steps a dispatch.
       batch_size: examples a step.

@@ -25,7 +25,7 @@ def read_results(file: Path) -> dict[str, Any]:
     """Return the content of a results file; empty lists if there is no such file.
 
     Raises:
-      ValueError: if the file holds something else.
+      ValueError: if the file is not a results file.
     """
     if not file.exists():
         return {"tables": [], "records": []}
@@ -55,7 +55,7 @@ def record_results(file: Path, folder: Path, report: Mapping[str, Any]) -> None:
       report: ``results`` by name, ``step``, ``checkpoint`` and ``seed`` of the evaluation, as in ``evaluation.json``.
 
     Raises:
-      ValueError: if the file holds something else, or the run was trained without an experiment file.
+      ValueError: if the file is not a results file, or the run was trained without an experiment file.
     """
     content = read_results(file)
     record = _run_record(RunFolder(folder), report)
@@ -99,7 +99,7 @@ def _changed_arguments(file: Path, arguments: Mapping[str, Any]) -> dict[str, An
 
 
 def _portable(command: str) -> str:
-    """Return a command without the flags that only say where its run folder lies."""
+    """Return a command without the flags that concern its run folder alone."""
     words = iter(shlex.split(command))
     portable = []
     for word in words:

@@ -185,8 +185,8 @@ def test_help_and_version(genjax):
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),
         (("train", TINY, "--dataset", "digits"), "decoder returned shape"),
-        (("sample", "nowhere"), "nowhere is no run folder: it has no arguments.json"),
-        (("evaluate", "nowhere"), "nowhere is no run folder"),
+        (("sample", "nowhere"), "nowhere is not a run folder, because it has no arguments.json"),
+        (("evaluate", "nowhere"), "nowhere is not a run folder"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
     ],
 )

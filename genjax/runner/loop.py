@@ -256,7 +256,8 @@ class StageLoop:
                 index = int(np.argmax(~np.isfinite(losses)))
                 seed = f" (replica {index})" if self._num_seeds > 1 else ""
                 raise NonFiniteError(
-                    f"{name} became {losses[index]} at step {pending.step + first + 1}{seed}; {_last_checkpoint(checkpoints)}; "
+                    f"{name} became {losses[index]} at step {pending.step + first + 1}{seed}; "
+                    f"{_last_checkpoint(checkpoints)}; "
                     "lower the learning rate, clip gradients, or check the data's scale"
                 )
         # Timed from one reading to the next, so that evaluation and previews count, as they do for the user.

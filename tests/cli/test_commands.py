@@ -26,7 +26,7 @@ BROKEN = {
     "clash": ("def experiment(seed: int = 3): pass\n", "argument 'seed', which is a flag of genjax train"),
     "returns_none": (
         "def experiment(width: int = 3): pass\n",
-        "returned a NoneType; it must return a genjax Experiment",
+        "returned a NoneType, but must return a genjax Experiment",
     ),
 }
 
@@ -133,7 +133,7 @@ def test_evaluate_scores_samples_too(genjax, tiny_run):
         (("--split", "dev"), "split is 'dev', but 'random' has"),
         (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),
         (("--features", "inception:no.safetensors"), "there are no Inception weights at no.safetensors; download"),
-        (("--num-samples", "0"), "num_samples is 0, but it must be at least 1"),
+        (("--num-samples", "0"), "num_samples is 0, but must be at least 1"),
         (
             ("--metrics", "precision_recall", "-n", "3"),
             "generated has 3 samples, but num_neighbours=5 needs at least 6",
@@ -180,7 +180,7 @@ def test_help_and_version(genjax):
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
         (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
-        (("train", TINY, "--seeds", "0"), "seeds is 0, but at least one replica is needed"),
+        (("train", TINY, "--seeds", "0"), "seeds is 0, but must be at least 1"),
         (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),

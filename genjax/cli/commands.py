@@ -205,7 +205,7 @@ def evaluate(arguments: list[str]) -> int:
         return 0
     import jax
 
-    from genjax.evaluation.registry import check_names
+    from genjax.evaluation.registry import check_names, summary
     from genjax.metrics import feature_network, table
     from genjax.metrics.progress import progress_bars
     from genjax.runner.compilation import enable_compilation_cache
@@ -218,7 +218,9 @@ def evaluate(arguments: list[str]) -> int:
     experiment = load_experiment(path)
     model, dataset = experiment.model, experiment.data
     # Without the settings of previews: the distribution of the model itself is evaluated.
-    parsed, options = parse(f"genjax evaluate {path}", flags, flags_of_sample(model, dataset, {}), EvaluateOptions)
+    model_flags = flags_of_sample(model, dataset, {})
+    description = f"Metrics:\n\n{summary()}"
+    parsed, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions, description=description)
     names = check_names(options.metrics)
     network = feature_network(options.features)
     if options.record is not None:

@@ -81,9 +81,12 @@ def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | No
     return group
 
 
-def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
+def parse(program: str, flags: Sequence[str], *groups: type, description: str = "") -> tuple[Any, ...]:
     """Parse flags into one instance of each group; raise ValueError with one line if that fails."""
-    fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
+    names = [group.__name__.removesuffix("Options").lower() for group in groups]  # titles in the help
+    fields = [
+        (name, group, dataclasses.field(default_factory=group)) for name, group in zip(names, groups, strict=True)
+    ]
     combined = dataclasses.make_dataclass("options", fields)
     errors = io.StringIO()
     try:
@@ -91,7 +94,7 @@ def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
             parsed = tyro.cli(
                 combined,
                 prog=program,
-                description="",
+                description=description,
                 args=list(flags),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
@@ -99,7 +102,7 @@ def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, g.__name__) for g in groups)
+    return tuple(getattr(parsed, name) for name in names)
 
 
 def _one_line(box: str) -> str:

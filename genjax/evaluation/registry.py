@@ -213,5 +213,5 @@ def higher_is_better(name: str) -> bool | None:
 
 
 def summary() -> str:
-    """Return one line per metric, for ``--help``."""
-    return "\n".join(f"{row.name}: {row.summary}" for row in ROWS)
+    """Return one paragraph per metric, for ``--help``."""
+    return "\n\n".join(f"{row.name}: {row.summary}" for row in ROWS)

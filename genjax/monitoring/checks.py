@@ -59,11 +59,11 @@ def codebook_collapse(num_codes: int, num_examples: int) -> Check:
         del step
         if "codebook_usage" not in values:
             return None
-        used = round(float(values["codebook_usage"].min()) * num_codes)
-        if used >= MIN_ACTIVE_SHARE * min(num_codes, num_examples):
+        num_used = round(float(values["codebook_usage"].min()) * num_codes)
+        if num_used >= MIN_ACTIVE_SHARE * min(num_codes, num_examples):
             return None
         return (
-            f"{used} of {num_codes} codes are used (codebook collapse): initialize the codebook by k-means "
+            f"{num_used} of {num_codes} codes are used (codebook collapse): initialize the codebook by k-means "
             "(kmeans_steps), restart dead codes (restart_below), or use fewer codes (num_codes)"
         )
 

@@ -95,7 +95,7 @@ def default_path(name: str, *, resume: bool) -> Path:
 
 
 def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
-    """Raise if a folder holds anything that training would mix up or lose; writes nothing.
+    """Raise if training in a folder would mix two runs or lose files; writes nothing.
 
     Args:
       path: run folder, which may not exist yet.

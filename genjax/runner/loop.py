@@ -139,7 +139,7 @@ class StageLoop:
         )
 
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
-        """Compile the first dispatch, so that data that the model does not take raises before training.
+        """Compile the first dispatch, so that data that does not fit the model raises before training.
 
         Args:
           start_step: number of finished steps when training begins.

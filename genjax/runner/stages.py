@@ -13,7 +13,7 @@ from genjax.sharding import Placement
 
 @final
 class StageWalk:
-    """A walk over the stages of an experiment, each of which sees the variables of the finished ones.
+    """A walk over the stages of an experiment, where each stage sees the variables of the finished ones.
 
     Call ``finish`` for every loop that the iterator yields before asking for the next one.
 

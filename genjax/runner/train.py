@@ -118,7 +118,7 @@ class _Training:
         started = time.perf_counter()
         for loop in self._walk:
             if loop.steps_before == 0:
-                # Data that the model does not take raises here, before anything is written.
+                # Data that does not fit the model raises here, before anything is written.
                 loop.prepare(0, self._announce)
                 self._write_folder()
             with self._checkpoints(loop) as checkpoints:

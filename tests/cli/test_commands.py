@@ -15,6 +15,7 @@ import pytest
 
 from genjax import Experiment, autoregressive, data, vae
 from genjax.cli import commands
+from genjax.metrics import COMPARISONS
 from genjax.runner import load_run
 from tests.running import ROOT, TINY
 from tests.test_imports import FAMILIES
@@ -86,6 +87,13 @@ def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
     assert status == 0
     for flag in ("--num-samples", "--mean", "--label", "--checkpoint"):
         assert flag in out
+
+
+def test_evaluate_help_describes_the_metrics(genjax, tiny_run):
+    status, out, _ = genjax("evaluate", tiny_run, "--help")
+    assert status == 0
+    for text in ("--likelihood-samples", "parzen: Parzen-window", COMPARISONS["mmd2"].summary):
+        assert text in out
 
 
 def test_evaluate_says_what_each_number_is(genjax, tiny_run):

@@ -141,9 +141,8 @@ class Evaluation:
         variables, condition = self.replica(index), self._sample_conditions
         advance = self.progress(f"samples of seed {self.seeds[index]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
-            rows = np.minimum(
-                np.arange(start, start + size), self.count - 1
-            )  # pads the last batch, so that one shape is compiled
+            # The last batch repeats its last row, so that one shape is compiled.
+            rows = np.minimum(np.arange(start, start + size), self.count - 1)
             arrays = {name: jnp.asarray(values[rows]) for name, values in condition.items()}
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)

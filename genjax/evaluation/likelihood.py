@@ -150,7 +150,7 @@ def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:
 
 
 def mean_and_error(scores: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard error; the error is NaN if a score is not finite."""
+    """Return mean and standard error; the error is NaN if there is one score only, or one is not finite."""
     scores = scores.astype(np.float64)
     spread = scores.std(ddof=1) if scores.size > 1 and np.isfinite(scores).all() else float("nan")
     return float(scores.mean()), float(spread / np.sqrt(scores.size))

@@ -113,8 +113,8 @@ class LatentSpace:
         if pairs > 0:
             for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
                 ends = x[:pairs], x[pairs : 2 * pairs]
-                images = latent.interpolate(self.model, self.variables, *ends, steps, path=path, **condition)
-                yield f"interpolations_{name}", self._picture(images.reshape(-1, *images.shape[2:]), steps)
+                paths = latent.interpolate(self.model, self.variables, *ends, steps, path=path, **condition)
+                yield f"interpolations_{name}", self._picture(paths.reshape(-1, *paths.shape[2:]), steps)
         if codes.ndim == 2:
             yield "traversals", self._traversals(condition, codes, steps)
         if labels is None:

@@ -108,8 +108,8 @@ class _Training:
         try:
             with StopSignals() as stop_signals:
                 return self._run(stop_signals)
-        except Interrupted as interrupted:
-            raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
+        except Interrupted as interruption:
+            raise Interrupted(f"{interruption}; {self._resume_hint()}", interruption.signal_number) from None
         finally:
             if self._log is not None:
                 self._log.close()
@@ -138,16 +138,15 @@ class _Training:
 
     def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stop_signals: StopSignals) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
-        start = restored[0] if restored else 0
-        if checkpoints is not None and restored:
+        start, state = restored or (0, None)
+        if checkpoints is not None and state is not None:
             checkpoints.discard_after(start)
-        if restored and start == loop.stage.steps and not loop.is_last:
-            return restored[1]
+        if state is not None and start == loop.stage.steps and not loop.is_last:
+            return state
         loop.prepare(start)
-        state = restored[1] if restored else loop.init()
+        state = loop.init() if state is None else state
         if self._log is None:
-            writes = self._folder is not None and self._walk.placement.is_writer
-            folder = self._folder.path if self._folder and writes else None
+            folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
             return loop.run(state, start, self._hooks(loop, self._log, bar, stop_signals), checkpoints)
@@ -217,7 +216,7 @@ class _Training:
             raise
         checkpoints.close()
 
-    def _how_to_resume(self) -> str:
+    def _resume_hint(self) -> str:
         if self._folder is None:
             return "nothing was saved, because the run has no folder"
         file = self._source.file or "FILE"

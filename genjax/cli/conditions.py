@@ -61,8 +61,11 @@ def check_required(flags: Mapping[str, Any], model: object) -> None:
     for condition in conditions(model):
         is_required = condition.in_batch and not condition.optional and condition.kind != "label"
         if is_required and flags.get(condition.name) is None:
-            flag = condition.name.replace("_", "-")
-            raise ValueError(f"{type(model).__name__} is conditioned on {condition.name!r}; pass --{flag}")
+            raise ValueError(f"{type(model).__name__} is conditioned on {condition.name!r}; pass {_flag(condition)}")
+
+
+def _flag(condition: Condition) -> str:
+    return f"--{condition.name.replace('_', '-')}"
 
 
 def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarray:
@@ -73,7 +76,7 @@ def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarra
     if length is None:
         return tokens
     if len(tokens) > length:
-        raise ValueError(f"--{condition.name} has {len(tokens)} tokens, but at most {length} fit; shorten the text")
+        raise ValueError(f"{_flag(condition)} has {len(tokens)} tokens, but at most {length} fit; shorten the text")
     return np.pad(tokens, (0, length - len(tokens)), constant_values=condition.pad_token)
 
 
@@ -91,14 +94,14 @@ def _read_image(path: Path, condition: Condition, dataset: Dataset) -> np.ndarra
 def _read_array(path: Path, condition: Condition, dataset: Dataset) -> np.ndarray:
     del dataset
     if path.suffix != ".npy":
-        raise ValueError(f"--{condition.name} is {path}, but must be a .npy file; save the array with numpy.save")
+        raise ValueError(f"{_flag(condition)} is {path}, but must be a .npy file; save the array with numpy.save")
     array = np.load(path, allow_pickle=False)
     fits = len(array.shape) == len(condition.shape) and all(
         size in (None, actual) for size, actual in zip(condition.shape, array.shape, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"--{condition.name} has shape {array.shape}, but must have shape {condition.shape}; None is any length"
+            f"{_flag(condition)} has shape {array.shape}, but must have shape {condition.shape}; None is any length"
         )
     return array.astype(np.float32 if condition.num_values is None else np.int32)
 

@@ -90,7 +90,7 @@ class LatentSpace:
             raise ValueError(f"split is {split!r}, but {self.dataset.name!r} has {sorted(splits)}; use one of these")
         if not (supports(self.model, Encodes) and supports(self.model, Decodes)):
             raise ValueError(
-                f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to show"
+                f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
         rows_key, batch_key, _ = jax.random.split(stream_key(key, "latent"), 3)
         source = splits[split]

@@ -149,4 +149,6 @@ def _step_of(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:
     try:
         return int(checkpoint)
     except ValueError:
-        raise ValueError(f"checkpoint is {checkpoint!r}, but must be 'last', 'best' or a step; use one") from None
+        raise ValueError(
+            f"checkpoint is {checkpoint!r}, but must be 'last', 'best' or the step of a checkpoint"
+        ) from None

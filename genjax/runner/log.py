@@ -109,8 +109,8 @@ class MetricLog:
             return {name: value.item()}
         if value.shape != (self._num_seeds,):
             raise ValueError(
-                f"metric {name!r} has shape {value.shape}, but a row takes () or ({self._num_seeds},) for "
-                f"{self._num_seeds} seed(s); average the other axes first"
+                f"metric {name!r} has shape {value.shape}, but must have shape () or ({self._num_seeds},), one value "
+                "per seed; average the other axes"
             )
         with np.errstate(invalid="ignore"):  # inf - inf: the sd of a diverged seed is nan
             mean, sd = np.mean(value), np.std(value, ddof=1)

@@ -32,9 +32,9 @@ def read_results(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is not a results file, because it is not JSON ({error}); name another one") from None
+        raise ValueError(f"{file} is not a results file, because it is not JSON ({error}); name another file") from None
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
-        raise ValueError(f"{file} is not a results file, because it has no list 'records'; name another one")
+        raise ValueError(f"{file} is not a results file, because it has no list 'records'; name another file")
     return content
 
 
@@ -69,7 +69,7 @@ def record_results(file: Path, folder: Path, report: Mapping[str, Any]) -> None:
 def _run_record(folder: RunFolder, report: Mapping[str, Any]) -> dict[str, Any]:
     stored, environment = folder.read_json("arguments.json"), folder.read_json("environment.json")
     if stored["file"] is None:
-        raise ValueError(f"{folder.path} was trained without an experiment file; train one with genjax train FILE")
+        raise ValueError(f"{folder.path} was trained without an experiment file; record a run of 'genjax train FILE'")
     return {
         "kind": "run",
         "experiment": stored["experiment"],

@@ -53,7 +53,7 @@ def posterior_collapse(remedies: Sequence[str]) -> Check:
 
 
 def codebook_collapse(num_codes: int, num_examples: int) -> Check:
-    """Return a check for unused codes; ``num_examples`` examples of one vector each use at most as many codes."""
+    """Return a check for unused codes; a batch of ``num_examples`` vectors can use at most as many codes."""
 
     def check(step: int, values: Mapping[str, np.ndarray]) -> str | None:
         del step

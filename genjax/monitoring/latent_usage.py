@@ -27,9 +27,8 @@ from genjax.metrics.latents import codebook_usage, gaussian_usage, implicit_usag
 from genjax.metrics.metric import Values
 
 T = TypeVar("T")
-NUM_DRAWS = (
-    32  # from each posterior that can only be sampled; with 300 examples the error is a quarter of the threshold
-)
+# From each posterior that can only be sampled; with 300 examples the error is a quarter of the threshold.
+NUM_DRAWS = 32
 
 
 def autoencoder_of(model: Any) -> Any:

@@ -269,6 +269,7 @@ def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):
 
 def test_sample_refuses_what_it_cannot_do(genjax, tiny_run, tmp_path):
     assert "num_samples is 0" in refused(genjax, "sample", tiny_run, "-n", "0")
+    assert "checkpoint is 'first', but must be" in refused(genjax, "sample", tiny_run, "--checkpoint", "first")
     assert "must end in .png, .npz or .npy" in refused(genjax, "sample", tiny_run, "--out", tmp_path / "x.jpg")
     assert "num_classes=None" in refused(genjax, "sample", tiny_run, "--label", "3")
     status, _, err = genjax("sample", tiny_run, "--checkpoint", "17")

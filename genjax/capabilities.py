@@ -1,11 +1,11 @@
-"""What a model can do beside ``init``, ``objectives`` and ``sample``, and the functions that ask it.
+"""Capabilities of models beyond ``init``, ``objectives`` and ``sample``, and functions that query them.
 
 Each capability is a small runtime-checkable Protocol, named as a verb phrase about the model: a model *encodes*, *has a
 log-likelihood*, *is discrete*. A model has a capability by having its methods, unless it names one of them in ``lacks``
 because its settings rule it out. A metric that needs a capability which the model does not have is reported as "n/a".
 
 Nothing else in the library inspects a model's attributes: metrics, monitoring, pictures and the command line call
-``supports``, ``likelihoods``, ``conditions``, ``num_values`` and their kin.
+``supports``, ``likelihoods``, ``conditions``, ``num_values`` and similar functions.
 
 >>> from genjax import nets, ops, vae
 >>> model = vae.VAE(
@@ -40,8 +40,8 @@ class Condition:
       shape: shape of one example, () for a label; None stands for an axis of any length.
       num_values: number of classes or of tokens; None for real numbers.
       optional: whether the model also works without it.
-      in_batch: whether training needs it. False for what only ``sample`` takes, such as the prompt of a text.
-      pad_token: token that fills a text up to a fixed length.
+      in_batch: whether batches contain it; False for conditions of ``sample`` alone, such as the prompt of a text.
+      pad_token: token that pads a text to a fixed length.
     """
 
     name: str
@@ -136,7 +136,7 @@ class HasPosterior(Protocol):
 
 @runtime_checkable
 class HasLatentVariables(Protocol):
-    """Draws latent vectors from its prior and from the posterior of data; on average they agree in a perfect fit."""
+    """Draws latent vectors from its prior and from the posterior of data; in a perfect fit, these agree on average."""
 
     def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array: ...
 
@@ -214,12 +214,12 @@ GUARANTEES: Mapping[str, tuple[type, str]] = {
 
 
 def methods(capability: type) -> tuple[str, ...]:
-    """Return the names of the methods and properties that make a capability."""
+    """Return the names of the methods and properties that define a capability."""
     return tuple(name for name in vars(capability) if not name.startswith("_"))
 
 
 def supports(model: object, capability: type) -> bool:
-    """Return whether a model has a capability, its settings considered."""
+    """Return whether a model has a capability with its settings."""
     lacks = model.lacks if isinstance(model, Lacks) else ()
     return isinstance(model, capability) and not set(methods(capability)) & set(lacks)
 
@@ -230,21 +230,21 @@ def likelihoods(model: object) -> tuple[str, ...]:
 
 
 def conditions(model: object) -> tuple[Condition, ...]:
-    """Return what a model is conditioned on."""
+    """Return the conditions of a model."""
     return model.conditions if isinstance(model, HasConditions) else ()
 
 
 def conditioning(model: object, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Return the conditions that a batch holds, as keyword arguments of the model's methods.
 
-    Labels and tokens become int32. Conditions that only ``sample`` takes are left out, and so are optional ones that
-    the batch lacks.
+    Labels and tokens become int32. Conditions of ``sample`` alone are left out, and so are optional ones that the batch
+    lacks.
 
     Raises:
-      ValueError: when the batch lacks a condition that the model cannot do without.
+      ValueError: if the batch lacks a condition that the model requires.
     """
-    wanted = [condition for condition in conditions(model) if condition.in_batch]
-    for condition in wanted:
+    batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
+    for condition in batch_conditions:
         if condition.name not in batch and not condition.optional:
             raise ValueError(
                 f"the batch has {sorted(batch)}, but {type(model).__name__} is conditioned on {condition.name!r}; "
@@ -254,7 +254,7 @@ def conditioning(model: object, batch: Mapping[str, Any]) -> dict[str, Any]:
         condition.name: batch[condition.name].astype(np.int32)
         if condition.num_values is not None
         else batch[condition.name]
-        for condition in wanted
+        for condition in batch_conditions
         if condition.name in batch
     }
 
@@ -272,7 +272,7 @@ def num_classes(model: object) -> int | None:
 
 
 def num_values(model: object) -> int | None:
-    """Return how many values an entry of a model's discrete data can have, or None for real numbers."""
+    """Return the number of values that an entry of a model's data can have, or None for real numbers."""
     return model.num_values if isinstance(model, HasNumValues) else None
 
 

@@ -1,4 +1,4 @@
-"""An experiment: a model, data and a training schedule as one value.
+"""Experiments: a model, data and a training schedule in one object.
 
 An experiment file defines a function ``experiment(**hyper_parameters) -> Experiment``, whose typed keyword arguments
 are the hyper-parameters; the command line, notebooks and sweeps call it.
@@ -27,7 +27,7 @@ SINGLE_STAGE = "model"
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """A model, its data and how to train it.
+    """A model, its data, and settings of training.
 
     Attributes:
       model: generative model, which evaluation, sampling and reports use.
@@ -40,7 +40,7 @@ class Experiment:
       schedule: order of the objectives, see ``gradient_learner``.
       ema_decay: decay of the moving average of parameters, see ``gradient_learner``.
       learner: custom learner, for methods other than gradient descent.
-      stages: stages of a method that trains in several.
+      stages: stages, for methods that train in several.
       variables: function from the final variables of all stages by name ("model" if there is one), for one replica, to
         the variables of the model; None for those of the last stage.
       log_every: number of steps in a compiled dispatch, and between two rows of metrics.
@@ -50,7 +50,7 @@ class Experiment:
       keep_checkpoints: number of newest checkpoints to keep, beside the best one.
       preview_kwargs: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
-      sample_score: score of samples, which selects the best checkpoint in preference to any likelihood.
+      sample_score: score of samples, which selects the best checkpoint instead of a likelihood.
       display: function from samples to images in [0, 1] for pictures; None shows samples unchanged, and draws sounds.
     """
 
@@ -79,7 +79,8 @@ class Experiment:
         names = [name for name in ("optimizer", "learner", "stages") if getattr(self, name)]
         if len(names) != 1:
             raise ValueError(
-                f"an experiment needs one of optimizer, learner and stages, but has {' and '.join(names) or 'none'}"
+                "an experiment needs exactly one of optimizer, learner and stages, "
+                f"but has {' and '.join(names) or 'none'}"
             )
         if self.stages and self.steps is not None:
             raise ValueError(f"steps is {self.steps}, but the stages have their own steps; leave steps out")

@@ -56,7 +56,7 @@ def gradient_learner(
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
     turns = _turns(schedule, tuple(objectives))
     if ema_decay is not None and not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay}, but it must be in [0, 1); use None for no average")
+        raise ValueError(f"ema_decay is {ema_decay}, but must be in [0, 1); use None for no average")
 
     def init_state(key: Array, batch: Batch) -> TrainState:
         # Donation of the training state must not delete the variables of an earlier stage.

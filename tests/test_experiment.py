@@ -26,10 +26,10 @@ def make(**changes):
         ({"batch_size": 21}, r"batch_size is 21, .* 'zeros' has 20 examples; use a batch_size of at most 20"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
         ({"steps": None}, "steps is missing"),
-        ({"optimizer": None}, "needs one of optimizer, learner and stages, but has none"),
+        ({"optimizer": None}, "needs exactly one of optimizer, learner and stages, but has none"),
         ({"evaluate_every": 250}, r"evaluate_every is 250, .* multiple of log_every=100.*; use 300"),
         ({"schedule": ("critic",)}, r"schedule names 'critic', but the model's objectives are \[\]"),
-        ({"ema_decay": 1.0}, "ema_decay is 1.0, but it must be in"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0, but must be in"),
         ({"optimizer": {"loss": optax.sgd(1.0)}}, r"optimizers are given for \['loss'\]"),
     ],
 )

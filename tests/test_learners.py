@@ -291,7 +291,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("decay", [1.0, -0.1, 2.0, float("nan")])
     def test_an_average_that_cannot_be(self, decay):
-        with pytest.raises(ValueError, match=rf"ema_decay is {decay}, but it must be in \[0, 1\); use None"):
+        with pytest.raises(ValueError, match=rf"ema_decay is {decay}, but must be in \[0, 1\); use None"):
             gradient_learner(BILINEAR, optax.sgd(1.0), ema_decay=decay)
 
     def test_an_objective_that_moves_a_part_the_model_lacks(self):

@@ -63,7 +63,9 @@ def runner_loop(experiment: Experiment) -> Callable[[], float]:
         jax.block_until_ready(state)
         with tempfile.TemporaryDirectory() as folder:
             log = MetricLog(Path(folder))
-            hooks = Hooks(rows=log.write, evaluate=lambda *_: {}, preview=lambda *_: None, stopping=lambda: None)
+            hooks = Hooks(
+                log_metrics=log.write, evaluate=lambda *_: {}, preview=lambda *_: None, stop_signal=lambda: None
+            )
             started = time.perf_counter()
             jax.block_until_ready(loop.run(state, 0, hooks, None))
             seconds = time.perf_counter() - started
@@ -138,7 +140,7 @@ def first_dispatch() -> None:
     experiment = digits_experiment()
     loop = StageLoop(experiment, experiment.plan()[0], {}, (0,), Placement())
     loop.prepare(0)
-    hooks = Hooks(rows=lambda *_: None, evaluate=lambda *_: {}, preview=lambda *_: None, stopping=lambda: 15)
+    hooks = Hooks(log_metrics=lambda *_: None, evaluate=lambda *_: {}, preview=lambda *_: None, stop_signal=lambda: 15)
     with contextlib.suppress(Interrupted):
         loop.run(loop.init(), 0, hooks, None)
 

@@ -1,4 +1,4 @@
-"""The commands: each takes the arguments after its name, and returns the exit status.
+"""The commands; each takes the arguments after its name and returns the exit status.
 
 The flags of ``train`` are the arguments of the file's ``experiment`` function, those of ``sample`` the keyword-only
 arguments of that model's own ``sample`` and the conditions that it declares.
@@ -23,6 +23,7 @@ from genjax.capabilities import stop_token
 from genjax.cli.conditions import check_required, read_conditions
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
+from genjax.ops import check_at_least
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -55,7 +56,7 @@ def train(arguments: list[str]) -> int:
         experiment = function(**hyper_parameters)
     if not isinstance(experiment, Experiment):
         raise ValueError(
-            f"experiment() in {file} returned a {type(experiment).__name__}; it must return a genjax Experiment"
+            f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
     run = train_experiment(
         experiment,
@@ -105,7 +106,7 @@ def sample(arguments: list[str]) -> int:
 
     path, flags = Path(arguments[0]), arguments[1:]
     enable_compilation_cache()
-    # The flags depend on the model, and the checkpoint on the flags: the experiment comes first, alone.
+    # The flags depend on the model, and the checkpoint on the flags, so the experiment is loaded first.
     experiment = load_experiment(path, defer_data=True)
     options, sample_kwargs = _parse_sample(path, flags, experiment)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
@@ -123,8 +124,7 @@ def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple
     model, dataset = experiment.model, experiment.data
     model_flags = flags_of_sample(model, dataset, experiment.preview_kwargs)
     parsed, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
-    if options.num_samples < 1:
-        raise ValueError(f"num_samples is {options.num_samples}, but it must be at least 1")
+    check_at_least("num_samples", options.num_samples, 1)
     _check_out(options, experiment)
     values = {name: value for name, value in dataclasses.asdict(parsed).items() if value is not None}
     check_required(values, model)
@@ -133,7 +133,7 @@ def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple
 
 @contextlib.contextmanager
 def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dict[str, Any]]:
-    """Yield a callback for models that draw one token at a time: it streams a single text, or advances a bar."""
+    """Yield ``sample``'s callback for models that draw token by token: it streams a single text, or advances a bar."""
     import jax
 
     from genjax.figures.texts import stream_text
@@ -151,7 +151,7 @@ def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dic
     with progress_bars(unit="token") as progress:
         advance = progress("samples", math.prod(experiment.data.spec()["x"].shape))
         yield {"callback": lambda number, tokens: advance(1)}
-        jax.effects_barrier()  # the last tokens may still be on their way
+        jax.effects_barrier()  # waits for the callbacks of the last tokens
 
 
 def _sample_suffix(experiment: Experiment) -> str:
@@ -168,11 +168,11 @@ def _check_out(options: SampleOptions, experiment: Experiment) -> None:
     suffixes += [] if sound is None else [sound.suffix, ""]
     if options.out.suffix not in suffixes:
         *names, last = [suffix or "nothing, for a folder" for suffix in suffixes]
-        raise ValueError(f"--out is {options.out}, but it must end in {', '.join(names)} or {last}")
+        raise ValueError(f"--out is {options.out}, but must end in {', '.join(names)} or {last}")
     if sound is not None and options.out.suffix == sound.suffix and options.num_samples > 1:
         raise ValueError(
             f"--out is {options.out}, but {options.num_samples} samples take a folder; leave {sound.suffix} out, or "
-            "draw one by -n 1"
+            "draw one sample with -n 1"
         )
 
 
@@ -205,7 +205,7 @@ def evaluate(arguments: list[str]) -> int:
         return 0
     import jax
 
-    from genjax.evaluation.registry import check_names
+    from genjax.evaluation.registry import check_names, summary
     from genjax.metrics import feature_network, table
     from genjax.metrics.progress import progress_bars
     from genjax.runner.compilation import enable_compilation_cache
@@ -217,12 +217,14 @@ def evaluate(arguments: list[str]) -> int:
     enable_compilation_cache()
     experiment = load_experiment(path)
     model, dataset = experiment.model, experiment.data
-    # Samples are the model's own, not those that pictures show: their distribution is what is scored.
-    parsed, options = parse(f"genjax evaluate {path}", flags, flags_of_sample(model, dataset, {}), EvaluateOptions)
+    # Without the settings of previews: the distribution of the model itself is evaluated.
+    model_flags = flags_of_sample(model, dataset, {})
+    description = f"Metrics:\n\n{summary()}"
+    parsed, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions, description=description)
     names = check_names(options.metrics)
     network = feature_network(options.features)
     if options.record is not None:
-        read_results(options.record)  # a file that cannot be used is refused before anything is computed
+        read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     changed = _changed_flags(parsed)
     with progress_bars() as progress:
@@ -271,8 +273,7 @@ def latent(arguments: list[str]) -> int:
     path = Path(arguments[0])
     (options,) = parse(f"genjax latent {path}", arguments[1:], LatentOptions)
     for name, value, limit in (("rows", options.rows, 1), ("steps", options.steps, 2)):
-        if value < limit:
-            raise ValueError(f"{name} is {value}, but it must be at least {limit}")
+        check_at_least(name, value, limit)
     run = load_run(path, checkpoint=options.checkpoint)
     key, out = jax.random.key(options.seed), options.out or path / "latent"
     pictures = run.latent_pictures(
@@ -301,7 +302,7 @@ def list_models(arguments: list[str]) -> int:
 
 
 def _has_positional(arguments: list[str], command: str, name: str, what: str, options: type) -> bool:
-    """Return whether the positional argument is there; print the general help and return False for --help."""
+    """Return whether the positional argument is present; for --help, print the general help and return False."""
     if arguments and not arguments[0].startswith("-"):
         return True
     if arguments and arguments[0] in ("-h", "--help"):

@@ -1,7 +1,7 @@
 """Conditions of a model as flags: ``--label 3``, ``--caption "a red boot"``, ``--source photo.png``.
 
-The flags follow from what the model declares (``genjax.capabilities.Condition``), and so does the reading of their
-values; a new kind of condition is one entry of ``READERS``.
+The model declares its conditions (``genjax.capabilities.Condition``), which determine the flags and how to read their
+values; a new kind of condition needs an entry in ``FLAG_TYPES`` and one in ``READERS``.
 """
 
 from __future__ import annotations
@@ -16,43 +16,40 @@ from genjax.capabilities import Condition, conditions
 from genjax.data import Dataset, Tokenizer
 
 Flag = tuple[Any, Any]  # type and default
+FLAG_TYPES: Mapping[str, type] = {"label": int, "tokens": str, "image": Path, "array": Path}  # by kind of condition
 
 
 def condition_flags(model: object, dataset: Dataset, defaults: Mapping[str, Any]) -> dict[str, Flag]:
-    """Return the flags of a model's conditions by name; texts need a tokenizer to be typed in."""
+    """Return the flags of a model's conditions by name; a condition of tokens has one only if there is a tokenizer."""
     return {
-        condition.name: (_flag_type(condition) | None, defaults.get(condition.name))
+        condition.name: (FLAG_TYPES[condition.kind] | None, defaults.get(condition.name))
         for condition in conditions(model)
         if condition.kind != "tokens" or tokenizer_of(condition, dataset) is not None
     }
 
 
-def _flag_type(condition: Condition) -> Any:
-    return {"label": int, "tokens": str, "image": Path, "array": Path}[condition.kind]
-
-
 def tokenizer_of(condition: Condition, dataset: Dataset) -> Tokenizer | None:
-    """Return the tokenizer of a condition; what continues the data, as a prompt does, has the data's own."""
+    """Return the tokenizer of a condition; a condition of ``sample`` alone, such as a prompt, has that of the data."""
     own = None if condition.in_batch else dataset.tokenizer
     return dataset.condition_tokenizers.get(condition.name, own)
 
 
 def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, num_samples: int) -> dict[str, Any]:
-    """Return the conditions given on the command line as keyword arguments of ``sample``.
+    """Return the conditions on the command line as keyword arguments of ``sample``.
 
     Args:
-      flags: values of the flags by name; None where a flag was not given.
+      flags: values of the flags by name; None for an absent flag.
       model: model that declares the conditions.
       dataset: data that it was trained on.
       num_samples: number of samples, N; each gets the same conditions.
 
     Raises:
-      ValueError: for a value of another shape than the model declares.
+      ValueError: if a value does not have the shape that the model declares.
     """
     values: dict[str, Any] = {}
     for condition in conditions(model):
         flag = flags.get(condition.name)
-        if flag is None or condition.kind == "label":  # the model takes one label for all samples as it is
+        if flag is None or condition.kind == "label":  # models take one label for all samples
             continue
         value = READERS[condition.kind](flag, condition, dataset)
         values[condition.name] = np.broadcast_to(value, (num_samples, *value.shape))
@@ -60,12 +57,15 @@ def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, n
 
 
 def check_required(flags: Mapping[str, Any], model: object) -> None:
-    """Raise ValueError where a condition that the model needs is missing; of labels the model says so itself."""
+    """Raise ValueError if a required condition is missing; models check labels themselves."""
     for condition in conditions(model):
-        needed = condition.in_batch and not condition.optional and condition.kind != "label"
-        if needed and flags.get(condition.name) is None:
-            flag = condition.name.replace("_", "-")
-            raise ValueError(f"{type(model).__name__} is conditioned on {condition.name!r}; pass --{flag}")
+        is_required = condition.in_batch and not condition.optional and condition.kind != "label"
+        if is_required and flags.get(condition.name) is None:
+            raise ValueError(f"{type(model).__name__} is conditioned on {condition.name!r}; pass {_flag(condition)}")
+
+
+def _flag(condition: Condition) -> str:
+    return f"--{condition.name.replace('_', '-')}"
 
 
 def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarray:
@@ -76,7 +76,7 @@ def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarra
     if length is None:
         return tokens
     if len(tokens) > length:
-        raise ValueError(f"--{condition.name} has {len(tokens)} tokens, but at most {length} fit; shorten it")
+        raise ValueError(f"{_flag(condition)} has {len(tokens)} tokens, but at most {length} fit; shorten the text")
     return np.pad(tokens, (0, length - len(tokens)), constant_values=condition.pad_token)
 
 
@@ -94,14 +94,14 @@ def _read_image(path: Path, condition: Condition, dataset: Dataset) -> np.ndarra
 def _read_array(path: Path, condition: Condition, dataset: Dataset) -> np.ndarray:
     del dataset
     if path.suffix != ".npy":
-        raise ValueError(f"--{condition.name} is {path}, but must be a .npy file; save the array with numpy.save")
+        raise ValueError(f"{_flag(condition)} is {path}, but must be a .npy file; save the array with numpy.save")
     array = np.load(path, allow_pickle=False)
     fits = len(array.shape) == len(condition.shape) and all(
         size in (None, actual) for size, actual in zip(condition.shape, array.shape, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"--{condition.name} has shape {array.shape}, but the model needs {condition.shape}, None being any length"
+            f"{_flag(condition)} has shape {array.shape}, but must have shape {condition.shape}; None is any length"
         )
     if array.dtype == bool:
         return array

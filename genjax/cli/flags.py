@@ -1,7 +1,7 @@
-"""Command-line flags from signatures, and one-line errors for what cannot be parsed.
+"""Command-line flags from signatures, and one-line errors for flags that cannot be parsed.
 
-``tyro`` builds the parser; this module builds the dataclasses that it reads, from the arguments of an experiment
-function or the keyword-only arguments of a model's ``sample``.
+``tyro`` builds a parser from dataclasses; this module builds the dataclasses from the arguments of an experiment
+function, or from the keyword-only arguments of a model's ``sample``.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
 
     Args:
       function: experiment function, whose arguments all have types and defaults.
-      reserved: dataclass of flags that the arguments must not hide.
-      stored: defaults to use instead of the function's own.
+      reserved: dataclass of flags whose names the arguments must not have.
+      stored: defaults that replace the function's own, or None.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     stored = stored or {}
     parameters = inspect.signature(function).parameters
-    taken = {f.name for f in dataclasses.fields(reserved)} & set(parameters)
-    if taken:
-        raise ValueError(f"experiment() has an argument {min(taken)!r}, which is a flag of genjax train; rename it")
+    conflicts = {f.name for f in dataclasses.fields(reserved)} & set(parameters)
+    if conflicts:
+        raise ValueError(f"experiment() has an argument {min(conflicts)!r}, which is a flag of genjax train; rename it")
     flags = {name: (hints[name], stored.get(name, parameter.default)) for name, parameter in parameters.items()}
     return _as_dataclass("hyper_parameters", flags, function.__doc__)
 
 
 def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -> type:
-    """Return a dataclass with what a command line can set of a model's ``sample``.
+    """Return a dataclass whose fields are the arguments of a model's ``sample`` that a command line can set.
 
     These are its keyword-only arguments with types that text can express, and the conditions that the model declares. A
     ``genjax.latent.LatentModel`` passes all of them on to its prior.
@@ -74,16 +74,19 @@ def _plain(hint: Any) -> Any:
 
 
 def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | None) -> type:
-    """Return a dataclass of flags given as (type, default) by name."""
+    """Return a dataclass of flags, which are (type, default) by name."""
     fields = [(key, hint, dataclasses.field(default=default)) for key, (hint, default) in flags.items()]
     group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
     group.__doc__ = doc or name
     return group
 
 
-def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
-    """Parse flags into one value for each group; raise one line for what cannot be parsed."""
-    fields = [(g.__name__, g, dataclasses.field(default_factory=g)) for g in groups]
+def parse(program: str, flags: Sequence[str], *groups: type, description: str = "") -> tuple[Any, ...]:
+    """Parse flags into one instance of each group; raise ValueError with one line if that fails."""
+    names = [group.__name__.removesuffix("Options").lower() for group in groups]  # titles in the help
+    fields = [
+        (name, group, dataclasses.field(default_factory=group)) for name, group in zip(names, groups, strict=True)
+    ]
     combined = dataclasses.make_dataclass("options", fields)
     errors = io.StringIO()
     try:
@@ -91,7 +94,7 @@ def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
             parsed = tyro.cli(
                 combined,
                 prog=program,
-                description="",
+                description=description,
                 args=list(flags),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
@@ -99,11 +102,11 @@ def parse(program: str, flags: Sequence[str], *groups: type) -> tuple[Any, ...]:
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, g.__name__) for g in groups)
+    return tuple(getattr(parsed, name) for name in names)
 
 
 def _one_line(box: str) -> str:
-    """Return the message of a framed error text, with the flags that it suggests."""
+    """Return the message inside a framed error text, and the flags that it suggests."""
     lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()[1:]]
     message = " ".join(lines[: lines.index("")] if "" in lines else lines)
     after = " ".join(lines[lines.index("") :] if "" in lines else [])

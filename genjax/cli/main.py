@@ -1,6 +1,6 @@
 """The command line: ``genjax train | sample | evaluate | latent | list``, also as ``python -m genjax``.
 
-Exit status: 0 for success, 1 if a run failed, 2 for what was refused before anything compiled, 128 + n for signal n.
+Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before anything compiles, 128 + n for signal n.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ USAGE = """usage: genjax COMMAND ...
   train FILE      train the experiment of a file:         genjax train experiments/vae_digits.py
   sample RUN      draw samples from a finished run:       genjax sample runs/vae_digits/TIME -n 64
   evaluate RUN    score a finished run and its samples:   genjax evaluate runs/vae_digits/TIME --metrics all
-  latent RUN      picture a finished run's latent space:  genjax latent runs/vae_digits/TIME
+  latent RUN      draw a finished run's latent space:     genjax latent runs/vae_digits/TIME
   list            models, capabilities and experiments:   genjax list
 
-'genjax COMMAND --help' shows the flags; after FILE or RUN also those of that experiment or model."""
+'genjax COMMAND --help' shows the flags; with FILE or RUN, also those of the experiment or model."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,28 +33,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    """Print a warning as one line, without the place in our code, which says nothing to the user."""
+    """Print a warning as one line, without its place in the code, which does not help a user."""
     print(f"genjax: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _guarded(arguments: list[str]) -> int:
-    """Run a command; turn its errors into one line and an exit status."""
+    """Run a command, and turn errors into one line and an exit status."""
     from genjax.runner import CheckpointError, Interrupted, NonFiniteError
 
     try:
         return _run(arguments)
-    except Interrupted as stop:
-        print(f"genjax: {stop}", file=sys.stderr)
-        return 128 + stop.signal_number
+    except Interrupted as interruption:
+        print(f"genjax: {interruption}", file=sys.stderr)
+        return 128 + interruption.signal_number
     except KeyboardInterrupt:
         print("genjax: interrupted", file=sys.stderr)
         return 130
-    except (NonFiniteError, CheckpointError) as failure:
-        return _fail(failure, 1)
-    except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as refused:  # the last: missing extras
-        return _fail(refused, 2)
-    except OSError as failure:
-        return _fail(failure, 1)
+    except (NonFiniteError, CheckpointError) as error:
+        return _fail(error, 1)
+    except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as error:  # ImportError: a missing extra
+        return _fail(error, 2)
+    except OSError as error:
+        return _fail(error, 1)
 
 
 def _fail(error: Exception, status: int) -> int:

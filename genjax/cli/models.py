@@ -1,7 +1,7 @@
-"""Every model with its family, file, capabilities and the experiments that use it.
+"""All models, with family, file, capabilities and the experiments that use them.
 
-Capabilities are those of an instance, because settings can rule one out: of the model that the first example of the
-class's or function's docstring builds.
+Settings can rule out a capability, so capabilities are those of an instance: the model that the first example of the
+docstring builds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "m
 
 
 def list_models(experiments: Path) -> list[dict[str, Any]]:
-    """Return one entry for each model.
+    """Return one entry per model.
 
     Args:
       experiments: folder of experiment files; they are read, not run.
@@ -27,7 +27,7 @@ def list_models(experiments: Path) -> list[dict[str, Any]]:
     Returns:
       Entries with ``family, model, file, summary, capabilities, experiments``.
     """
-    used = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
+    attributes = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
     entries = []
     for family in FAMILIES:
         package = importlib.import_module(f"genjax.{family}")
@@ -42,14 +42,14 @@ def list_models(experiments: Path) -> list[dict[str, Any]]:
                     "file": f"{member.__module__.replace('.', '/')}.py",
                     "summary": (inspect.getdoc(module) or "").splitlines()[0],
                     "capabilities": capabilities_of(example_of(member)),
-                    "experiments": [str(file) for file, models in used.items() if f"{family}.{name}" in models],
+                    "experiments": [str(file) for file, names in attributes.items() if f"{family}.{name}" in names],
                 }
             )
     return entries
 
 
 def is_model(member: object) -> bool:
-    """Return whether a member of a package is a model's class, or a function that returns a model."""
+    """Return whether a member of a package is a class of models, or a function that returns a model."""
     kind = get_type_hints(member).get("return") if inspect.isfunction(member) else member
     methods = (getattr(kind, name, None) for name in ("init", "objectives", "sample"))
     return inspect.isclass(kind) and all(map(callable, methods)) and not getattr(kind, "_is_protocol", False)

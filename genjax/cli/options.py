@@ -1,4 +1,4 @@
-"""The flags of each command that do not depend on the experiment or the model, with their defaults and help."""
+"""Flags that do not depend on the experiment or the model, with defaults and help, by command."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import tyro
 
 @dataclasses.dataclass(kw_only=True)
 class TrainOptions:
-    """How to run.
+    """Training options.
 
     Attributes:
       workdir: run folder; runs/EXPERIMENT/TIME by default.
       seed: seed of everything random.
       seeds: number of replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
-      resume: continue from the newest intact checkpoint, with the flags that the run began with.
+      resume: continue from the newest intact checkpoint, by default with the flags that the run began with.
       overwrite: replace the run in the run folder.
       distributed: call jax.distributed.initialize() first, for several processes.
     """
@@ -32,13 +32,13 @@ class TrainOptions:
 
 @dataclasses.dataclass(kw_only=True)
 class SampleOptions:
-    """How to draw.
+    """Sampling options.
 
     Attributes:
       num_samples: number of samples.
       out: file or folder to write: .png for a picture, .txt for texts, .wav or .mid for one sound, a folder for several
-        sounds, .npz or .npy for numbers; by default a picture, texts or sounds in the run folder.
-      seed: seed of the samples; by default a fresh one, which is printed.
+        sounds, .npz or .npy for numbers; by default, a picture, texts or sounds in the run folder.
+      seed: seed of the samples; by default a random one, which is printed.
       checkpoint: last, best (by the held-out metric), or a step.
       replica: index of the replica, for a run of several seeds.
     """
@@ -52,20 +52,20 @@ class SampleOptions:
 
 @dataclasses.dataclass(kw_only=True)
 class EvaluateOptions:
-    """How to score.
+    """Evaluation options.
 
     Attributes:
-      metrics: names of metrics, or all; a metric that the model or the data cannot have is n/a, with the reason.
-      split: split of the data to score on and to compare samples with.
+      metrics: names of metrics, or all; those that the model or the data do not support are n/a, with a reason.
+      split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
-      features: features that samples are compared on: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      features: feature network for comparisons of samples: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
-      likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
+      likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       batch_size: number of examples processed at once.
       seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
       json: print JSON instead of a table.
-      record: results file to add the results to; experiments/results.json is the project's own.
+      record: results file to add the results to, such as experiments/results.json, the project's own.
     """
 
     metrics: tuple[str, ...] = ("likelihood",)
@@ -83,13 +83,13 @@ class EvaluateOptions:
 
 @dataclasses.dataclass(kw_only=True)
 class LatentOptions:
-    """What to draw.
+    """Picture options.
 
     Attributes:
-      split: split of the data whose examples are encoded.
+      split: split of the data to take examples from.
       rows: number of examples in a picture.
       steps: number of points on a path from one code to another.
-      label: class to stay in, for models that take labels.
+      label: class of the examples, for models that take labels.
       out: folder for the pictures; "latent" in the run folder by default.
       seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
@@ -106,7 +106,7 @@ class LatentOptions:
 
 @dataclasses.dataclass(kw_only=True)
 class ListOptions:
-    """What to print.
+    """Output options.
 
     Attributes:
       json: print JSON instead of a table.

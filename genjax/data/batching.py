@@ -1,4 +1,4 @@
-"""A source read in order, in batches of one size."""
+"""Batches of one size, in the order of a source."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def batches(source: Source, size: int) -> Iterator[tuple[dict[str, np.ndarray], 
     """Yield a source in order, in batches of one size, so that a single shape is compiled.
 
     Args:
-      source: N examples.
-      size: examples in a batch, B; the last batch is filled up with repeats of the last example.
+      source: source of N examples.
+      size: number of examples in a batch, B; repeats of the last example pad the last batch.
 
     Yields:
-      A batch, arrays of shape (B, ...), and the number of its examples that count, from 1 to B.
+      A batch, arrays of shape (B, ...), and its number of examples without padding, 1 to B.
 
     >>> from genjax.data.source import ArraySource
     >>> [(batch["x"].tolist(), count) for batch, count in batches(ArraySource({"x": np.arange(3.0)}), 2)]

@@ -1,4 +1,4 @@
-"""From tokens back to texts."""
+"""Decoding of tokens to texts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Data sets that are described first, and opened only when an example is read.
+"""Data sets that are described first, and opened when an example is first read.
 
-Sampling from a finished run needs shapes, tokenizers and the like, but no example. ``record_datasets`` notes what the
-data sets opened within its block look like, as JSON; within ``defer_datasets`` the same calls, in the same order,
-return data sets made from these notes, each of which is opened when an example is first asked for.
+Sampling from a finished run needs shapes and tokenizers, but no examples. ``record_datasets`` records descriptions of
+the data sets that are opened in its block, as JSON. In a block of ``defer_datasets``, the same calls in the same order
+return data sets built from these descriptions, which open when an example is first read.
 
 >>> from genjax.data import digits
 >>> with record_datasets() as descriptions:
@@ -34,11 +34,11 @@ from genjax.data.tokenizers import Bytes, Characters
 
 P = ParamSpec("P")
 Description = Mapping[str, Any]  # JSON
-SETTINGS = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # can be written as JSON
+SERIALIZABLE = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # fields can be JSON
 
 
 class _Session(Protocol):
-    """What happens to calls that open a data set."""
+    """Handles calls that open a data set."""
 
     def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset: ...
 
@@ -56,7 +56,7 @@ def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
             return function(*args, **kwargs)
 
         def open_dataset() -> Dataset:
-            token = _session.set(None)  # what it calls in turn is part of it
+            token = _session.set(None)  # data sets that it opens in turn are part of this one
             try:
                 return function(*args, **kwargs)
             finally:
@@ -79,7 +79,7 @@ def record_datasets() -> Iterator[list[Description]]:
 def defer_datasets(descriptions: Sequence[Description]) -> Iterator[None]:
     """Within the block, return data sets from their descriptions.
 
-    A call that no description fits, because the code has changed or a tokenizer could not be described, opens its data.
+    A call without a matching description opens its data: the code has changed, or a tokenizer cannot be described.
     """
     with _use(_Deferrer(iter(descriptions))):
         yield
@@ -118,9 +118,9 @@ class _Deferrer:
 
 
 def describe(dataset: Dataset) -> dict[str, Any] | None:
-    """Return a data set without its examples, as JSON; None where a tokenizer or sound is of an unknown kind."""
+    """Return a data set without its examples, as JSON, or None if a tokenizer or sound is of an unknown kind."""
     parts = [dataset.tokenizer, dataset.sound, *dataset.condition_tokenizers.values()]
-    if any(part is not None and type(part).__name__ not in SETTINGS for part in parts):
+    if any(part is not None and type(part).__name__ not in SERIALIZABLE for part in parts):
         return None
     return {
         "name": dataset.name,
@@ -159,4 +159,4 @@ def _encode(settings: Any) -> dict[str, Any] | None:
 
 
 def _decode(settings: Mapping[str, Any] | None) -> Any:
-    return None if settings is None else SETTINGS[settings["kind"]](**settings["fields"])
+    return None if settings is None else SERIALIZABLE[settings["kind"]](**settings["fields"])

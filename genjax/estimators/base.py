@@ -1,7 +1,7 @@
-"""The base class of estimators: training by the runner, hidden units as features, and samples.
+"""Base class of estimators: training by the runner, hidden units as features, and samples.
 
-A subclass describes in ``_experiment`` what to train on the given rows. The runner trains it, and the other methods use
-the trained model with its variables. Rows are examples of N numbers, (B, N).
+A subclass defines the training on given rows in ``_experiment``. The runner trains the model, and the other methods use
+it with its variables. Rows are examples of N numbers, (B, N).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from genjax.ops import check_at_least, check_positive
 from genjax.runner import train
 from genjax.runner.folder import ExperimentSource
 
-MAX_STEPS_PER_DISPATCH = 1_000  # so that long epochs still show progress and can be stopped
+MAX_STEPS_PER_DISPATCH = 1_000  # so that long epochs show progress and can be stopped
 
 
 class Epochs(TypedDict):

@@ -17,7 +17,7 @@ from genjax.estimators.base import DensityTransformer
 from genjax.experiment import Experiment
 from genjax.ops import check_at_least
 
-MIN_EFFECTIVE_SAMPLE_SIZE = 10  # below this, the interval of log Z is not to be trusted
+MIN_EFFECTIVE_SAMPLE_SIZE = 10  # below this, the interval of log Z is unreliable
 
 
 class Estimate(NamedTuple):

@@ -1,1 +1,1 @@
-"""Numbers of a trained model: functions of (model, variables, data) that know no run."""
+"""Evaluation of trained models: functions of (model, variables, data), independent of runs."""

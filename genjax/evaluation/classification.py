@@ -1,7 +1,7 @@
 """Classification by a generative model, and of its samples.
 
-An exact density of every class classifies data by Bayes' rule (``label_accuracy``); a classifier trained on data tells
-whether samples belong to the class that they were conditioned on (``class_accuracy``).
+Exact class densities classify data by Bayes' rule (``label_accuracy``); a classifier trained on data decides whether
+samples belong to the class that they are conditioned on (``class_accuracy``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def no_classification(evaluation: Evaluation) -> str | None:
 
 
 def classification(evaluation: Evaluation, index: int) -> list[Result]:
-    """Classify the split by Bayes' rule: share of labels that are the most probable, and their cross-entropy."""
+    """Classify the split by Bayes' rule: accuracy of the most probable class, and cross-entropy of the labels."""
     variables, name = evaluation.replica(index), f"classification by seed {evaluation.seeds[index]}"
     posterior = jax.jit(functools.partial(metrics.label_log_posterior, evaluation.model))
     scores = [
@@ -58,7 +58,7 @@ def no_class_accuracy(evaluation: Evaluation) -> str | None:
 
 
 def class_accuracy(evaluation: Evaluation, index: int) -> list[Result]:
-    """Classify samples by the feature network: share of those in the class that they were conditioned on."""
+    """Classify samples by the feature network: share in the class that they are conditioned on."""
     data_accuracy = _is_correct(evaluation.reference, evaluation.labels(evaluation.split)).mean()
     protocol = evaluation.protocol | {"guarantee": "estimate by a classifier"}
     protocol |= {f"accuracy on {evaluation.split}": round(data_accuracy, 4)}

@@ -1,4 +1,4 @@
-"""Comparison of samples with a split, on the features of a network."""
+"""Comparison of samples with a split, in the features of a network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from genjax.metrics import Result
 
 def no_features(evaluation: Evaluation) -> str | None:
     """Return the reason why samples have no features, or None if they have."""
-    return None if evaluation.dataset.tokenizer is None else "samples are text, which has no features here"
+    return None if evaluation.dataset.tokenizer is None else "samples are texts, which no feature network takes"
 
 
 def compare_by(name: str) -> Callable[[Evaluation, int], list[Result]]:
-    """Return the evaluation that makes one comparison of ``metrics.COMPARISONS``."""
+    """Return the evaluation for one comparison of ``metrics.COMPARISONS``, by name."""
 
     def compare(evaluation: Evaluation, index: int) -> list[Result]:
         return metrics.compare(
@@ -40,7 +40,7 @@ def no_classifier(evaluation: Evaluation) -> str | None:
 
 
 def inception_score(evaluation: Evaluation, index: int) -> list[Result]:
-    """Score the samples alone, by the classifier that the features come from."""
+    """Score the samples alone, by the classifier that computes the features."""
     num_splits = min(10, evaluation.count)
     protocol = evaluation.protocol | {"splits": num_splits, "guarantee": "biased estimate"}
     del protocol["reference"]

@@ -1,7 +1,7 @@
-"""What every evaluation of a trained model looks at: a split of the data, and samples, through one feature network.
+"""The context of every evaluation: a trained model, a split of its data, samples, and the features of both.
 
-Both sides pass through the network once, batch by batch into buffers on the device, and all comparisons read the same
-features.
+A feature network maps split and samples once, batch by batch into buffers on the device, and all comparisons read the
+same features.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import numpy as np
 from genjax import core, data
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
+from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import draw_samples
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, no_progress
+from genjax.ops import check_at_least
 from genjax.sharding import Placement, replica
 
 MAX_SAMPLES = 10_000
@@ -35,21 +37,21 @@ class Evaluation:
       model: trained model.
       variables: its variables; with several seeds every array has a leading axis of replicas.
       dataset: data that the model was trained on.
-      key: typed key of everything random: samples, draws of bounds and estimates, binarization, projections.
+      key: typed key of everything random: samples, bounds and estimates, preprocessing, projections.
       seeds: seed of each replica.
       preprocess: ``(key, batch) -> batch``, from raw examples to what the model is trained on.
-      display: maps data to images in [0, 1], for feature networks; None where they are images already.
+      display: maps data to images in [0, 1], for feature networks; None if data are such images.
       split: name of the split to score on and to compare samples with.
-      network: feature network that samples are compared on.
+      network: feature network for comparisons of samples.
       num_samples: number of samples to draw; None for as many as the split has examples, at most 10,000.
-      likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
+      likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       num_neighbours: k of precision, recall, density and coverage.
       batch_size: number of examples processed at once.
       sample_kwargs: keyword arguments of the model's ``sample``.
-      progress: starts a progress bar, given a name and a total.
+      progress: function that starts a progress bar, ``(name, total) -> callback``.
 
     Raises:
-      ValueError: for a split that the data set lacks, or a count below 1.
+      ValueError: if the data set lacks the split, or a count is below 1.
     """
 
     model: GenerativeModel
@@ -57,7 +59,7 @@ class Evaluation:
     dataset: data.Dataset
     key: Array
     seeds: tuple[int, ...] = (0,)
-    preprocess: Callable[[Array, Batch], Batch] = data.unchanged
+    preprocess: Preprocess = data.unchanged
     display: Callable[[PyTree], PyTree] | None = None
     split: str = "test"
     network: FeatureNetwork = field(default_factory=pixels)
@@ -76,12 +78,12 @@ class Evaluation:
             )
         for name in ("num_samples", "likelihood_samples", "num_neighbours", "batch_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, but it must be at least 1")
+            if value is not None:
+                check_at_least(name, value, 1)
 
     @property
     def model_name(self) -> str:
-        """Name of the model's class, for reasons and errors."""
+        """Name of the model's class, for reasons why metrics are unavailable."""
         return type(self.model).__name__
 
     @property
@@ -96,7 +98,7 @@ class Evaluation:
 
     @functools.cached_property
     def log_likelihoods(self) -> dict[str, np.ndarray]:
-        """Nats of every example by method, shape (K, N) for K replicas; filled as metrics ask for them."""
+        """Cache of ``likelihood.log_likelihoods``: nats by method, shape (K, N) for K replicas."""
         return {}
 
     @functools.cached_property
@@ -115,11 +117,11 @@ class Evaluation:
 
     @property
     def count(self) -> int:
-        """Number of samples that are drawn."""
+        """Number of samples to draw."""
         return min(len(self.source), MAX_SAMPLES) if self.num_samples is None else self.num_samples
 
     def batches(self, split: str, name: str) -> Iterator[Batch]:
-        """Yield the batches of a split as the model is trained on them, with a progress bar."""
+        """Yield the preprocessed batches of a split, with a progress bar."""
         source = self.dataset.splits[split]
         preprocess = jax.jit(self.preprocess)
         advance = self.progress(name, len(source))
@@ -139,7 +141,8 @@ class Evaluation:
         variables, condition = self.replica(index), self._sample_conditions
         advance = self.progress(f"samples of seed {self.seeds[index]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
-            rows = np.minimum(np.arange(start, start + size), self.count - 1)  # one shape is compiled
+            # The last batch repeats its last row, so that one shape is compiled.
+            rows = np.minimum(np.arange(start, start + size), self.count - 1)
             arrays = {name: jnp.asarray(values[rows]) for name, values in condition.items()}
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)
@@ -147,7 +150,7 @@ class Evaluation:
             advance(valid)
 
     def to_display(self, x: Array) -> Array:
-        """Return data as pictures show it: images in [0, 1]."""
+        """Return data as images in [0, 1]."""
         return x if self.display is None else self.display(x)
 
     @functools.cached_property
@@ -163,7 +166,7 @@ class Evaluation:
 
     @property
     def reference(self) -> Outputs:
-        """Features of the split that is scored."""
+        """Features of the evaluated split."""
         return self.split_features(self.split)
 
     def generated(self, index: int) -> Outputs:
@@ -177,23 +180,23 @@ class Evaluation:
 
     @property
     def requested_labels(self) -> np.ndarray:
-        """Labels that samples are conditioned on, int32 (``count``,); for models with classes only."""
+        """Labels that samples are conditioned on, int32 (``count``,); only for models with classes."""
         label = self.sample_kwargs.get("label", self._sample_conditions.get("label"))
         return np.broadcast_to(np.asarray(label, np.int32), (self.count,))
 
     @functools.cached_property
     def _sample_conditions(self) -> dict[str, np.ndarray]:
-        """Conditions of the samples, as frequent as in the split: those of its examples, in random order."""
+        """Conditions of the samples: those of the split's examples in random order, hence as frequent."""
         names = [c.name for c in conditions(self.model) if c.in_batch and c.name not in self.sample_kwargs]
         if not names:
             return {}
         rows = data.shuffle_indices(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        found = conditioning(self.model, self.source.take(rows))
-        return {name: np.asarray(found[name]) for name in names if name in found}
+        condition = conditioning(self.model, self.source.take(rows))
+        return {name: np.asarray(condition[name]) for name in names if name in condition}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What every comparison of samples states."""
+        """Protocol entries of every comparison of samples."""
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
         settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
         return self.network.protocol | sides | settings

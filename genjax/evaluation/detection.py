@@ -12,13 +12,13 @@ from genjax.metrics import Result, unavailable
 
 
 def no_detection(evaluation: Evaluation) -> str | None:
-    """Return the reason why there is nothing to detect, or nothing to detect it by; None if there is."""
+    """Return the reason why anomalies cannot be detected, or None if they can."""
     if not likelihoods(evaluation.model):
         return f"{evaluation.model_name} has no log-likelihood"
     if num_classes(evaluation.model) is not None:
-        return "the model is conditioned on the label, which is what is to be detected"
+        return "the model is conditioned on the label, which detection must not know"
     if "label" not in evaluation.dataset.spec():
-        return "the data has no labels; anomalies are those with label 1"
+        return "the data has no labels; anomalies need label 1"
     if evaluation.labels("train").any():
         return "the training split has labels other than 0, the normal examples; see data.anomalies"
     present = np.unique(evaluation.labels(evaluation.split)).tolist()

@@ -1,4 +1,4 @@
-"""Latent variables of a trained model: which are in use, and whether the codes of data fill the prior."""
+"""Latent variables of a trained model: how many are in use, and whether the codes of data follow the prior."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def no_latents(evaluation: Evaluation) -> str | None:
 
 
 def latents(evaluation: Evaluation, index: int) -> list[Result]:
-    """Encode the split: active units of posteriors, divergence of Gaussian ones, usage and perplexity of a codebook."""
+    """Measure active units of the posterior and its KL divergence, or usage and perplexity of the codebook."""
     model: Any = autoencoder_of(evaluation.model)
     protocol = {"examples": len(evaluation.source), "split": evaluation.split}
     if supports(model, HasPosterior):
@@ -92,7 +92,7 @@ def aggregated_posterior(evaluation: Evaluation, index: int) -> list[Result]:
     name, model = "aggregated_posterior", autoencoder_of(evaluation.model)
     codes = _encode(evaluation, index, model.sample_posterior)
     choice_key, prior_key, test_key = jax.random.split(stream_key(evaluation.key, name), 3)
-    # At random: the order of a data set is often informative, as that of MNIST's test images is.
+    # At random, because the order of a data set often carries information, as that of MNIST's test images does.
     codes = jax.random.choice(choice_key, codes, (min(MAX_CODES, len(codes)),), replace=False)
     variables = autoencoder_variables(evaluation.model, evaluation.replica(index))
     prior = model.sample_prior(variables, prior_key, len(codes))
@@ -107,7 +107,7 @@ def aggregated_posterior(evaluation: Evaluation, index: int) -> list[Result]:
 
 
 def _encode(evaluation: Evaluation, index: int, encode: Callable[..., T]) -> T:
-    """Return ``encode(variables, key, x)`` for all examples of the split: arrays, examples first."""
+    """Return ``encode(variables, key, x)`` for the whole split, joined along the first axis."""
     encode, model = jax.jit(encode), autoencoder_of(evaluation.model)
     variables, parts = autoencoder_variables(evaluation.model, evaluation.replica(index)), []
     for number, batch in enumerate(evaluation.batches(evaluation.split, f"codes of seed {evaluation.seeds[index]}")):

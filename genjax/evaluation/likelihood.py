@@ -1,4 +1,4 @@
-"""Log-likelihoods of a split, each named by its guarantee, in every unit that the data have."""
+"""Log-likelihoods of a split, each with its guarantee, in every unit that the data define."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import numpy as np
 from genjax import core, data
 from genjax.capabilities import GUARANTEES, conditioning, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
+from genjax.data.transforms import Preprocess
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
 from genjax.sharding import Placement
-
-Preprocess = Callable[[Array, Batch], Batch]
 
 
 @final
@@ -60,7 +59,7 @@ class Scorer:
           variables: variables of the model.
           keys: one typed key, or one for each replica.
           source: N examples.
-          progress: called with the number of examples after each batch.
+          progress: function called after each batch with its number of examples, or None.
         """
         scores = []
         for number, (batch, valid) in enumerate(data.batches(source, self._batch_size)):
@@ -118,7 +117,7 @@ def _result(name: str, value: Mapping[str, Any], unit: str, protocol: Mapping[st
 
 
 def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
-    """Return nats of every example, shape (K, N) for K replicas; computed once, for all metrics."""
+    """Return nats per example, shape (K, N) for K replicas; computed once, for all metrics."""
     if method not in evaluation.log_likelihoods:
         evaluation.log_likelihoods[method] = _score_replicas(evaluation, method)
     return evaluation.log_likelihoods[method]
@@ -135,7 +134,7 @@ def _score_replicas(evaluation: Evaluation, method: str) -> np.ndarray:
         batch_size=evaluation.batch_size,
         arguments=_num_draws(evaluation, method),
     )
-    # The key is the same for every replica and every method: all see the same binarization.
+    # All replicas and methods share the key, and so the same binarization.
     stream = stream_key(evaluation.key, "evaluate")
     keys = stream if num_seeds == 1 else jnp.broadcast_to(stream, (num_seeds,))
     variables = evaluation.placement.replicate(jax.tree.map(np.asarray, evaluation.variables))
@@ -144,14 +143,14 @@ def _score_replicas(evaluation: Evaluation, method: str) -> np.ndarray:
 
 
 def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:
-    """Return the number of draws of a likelihood that is an estimate, or whose normalizer is one."""
+    """Return the number of draws or particles that a likelihood method takes, as its keyword argument."""
     parameters = inspect.signature(getattr(evaluation.model, method)).parameters
     names = ("num_samples", "num_particles") if method == "log_prob_estimate" else ("num_particles",)
     return {name: evaluation.likelihood_samples for name in names if name in parameters}
 
 
 def mean_and_error(scores: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard error; the error is NaN for infinite scores."""
+    """Return mean and standard error; the error is NaN if there is one score only, or one is not finite."""
     scores = scores.astype(np.float64)
     spread = scores.std(ddof=1) if scores.size > 1 and np.isfinite(scores).all() else float("nan")
     return float(scores.mean()), float(spread / np.sqrt(scores.size))
@@ -162,4 +161,4 @@ def no_likelihood(evaluation: Evaluation, *methods: str) -> str | None:
     methods = methods or tuple(GUARANTEES)
     if set(methods) & set(likelihoods(evaluation.model)):
         return None
-    return f"{evaluation.model_name} has none of {', '.join(methods)}"
+    return f"{evaluation.model_name} has no {' or '.join(methods)}"

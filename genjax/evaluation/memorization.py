@@ -11,7 +11,7 @@ from genjax.metrics import Result
 def no_memorization(evaluation: Evaluation) -> str | None:
     """Return the reason why memorization cannot be measured, or None if it can."""
     if evaluation.split == "train":
-        return "split is train, but memorization is measured against held-out data; use another split"
+        return "split is 'train', but memorization needs held-out data; use another split"
     return no_features(evaluation)
 
 

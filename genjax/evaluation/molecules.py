@@ -1,4 +1,4 @@
-"""Samples read as molecules, where the data are texts that are SMILES."""
+"""Validity, uniqueness and novelty of samples as molecules, if the data are SMILES."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genjax.data import decode_texts
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, canonical_smiles, molecule_statistics, rdkit_version
 
-MAX_READ = 1_000  # training texts, to find out whether they are molecules
+MAX_READ = 1_000  # training texts that decide whether the data are molecules
 SHARES = {
     "validity": {"share of": "samples", "definition": "GuacaMol"},
     "uniqueness": {"share of": "valid samples", "definition": "MOSES"},
@@ -31,14 +31,14 @@ def no_molecules(evaluation: Evaluation) -> str | None:
     rows = np.linspace(0, len(source) - 1, min(len(source), MAX_READ)).astype(int)
     try:
         smiles = canonical_smiles(_texts(evaluation, [source.take(rows)["x"]]))
-    except ImportError as missing:
-        return str(missing)
+    except ImportError as error:
+        return str(error)
     valid = len(smiles) - smiles.count(None)
     return None if 2 * valid > len(smiles) else f"only {valid} of {len(smiles)} training texts are molecules"
 
 
 def molecules(evaluation: Evaluation, index: int) -> list[Result]:
-    """Read samples as SMILES: how many are molecules, how many of these differ, and are not in the training set."""
+    """Read samples as SMILES: the shares that are valid, unique and absent from the training set."""
     samples = canonical_smiles(_texts(evaluation, evaluation.samples(index)))
     values = molecule_statistics(samples, _training_molecules(evaluation))
     protocol = _sampling_settings(evaluation) | {
@@ -66,7 +66,7 @@ def _training_molecules(evaluation: Evaluation) -> set[str | None]:
 
 
 def _texts(evaluation: Evaluation, batches: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts of batches of tokens, each up to the end of its first line."""
+    """Yield the texts of batches of tokens; only the first line of each counts."""
     tokenizer, stop = evaluation.dataset.tokenizer, stop_token(evaluation.model)
     assert tokenizer is not None
     for x in batches:
@@ -75,7 +75,7 @@ def _texts(evaluation: Evaluation, batches: Iterable[Any]) -> Iterator[str]:
 
 
 def _sampling_settings(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the settings that samples were drawn with, the temperature in any case."""
+    """Return the settings of ``sample``, with the temperature even if it has its default."""
     parameters = inspect.signature(evaluation.model.sample).parameters
     temperature = {"temperature": parameters["temperature"].default} if "temperature" in parameters else {}
     return temperature | {name: value for name, value in evaluation.sample_kwargs.items() if value is not None}

@@ -9,20 +9,20 @@ from genjax.evaluation.comparison import no_features
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
 
-# For data in [0, 1]; for data of another scale the search goes on beyond either end.
+# For data in [0, 1]; for other scales, the search continues beyond either end.
 BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
 MAX_VALIDATION = 1000  # examples that the bandwidth is chosen on
 
 
 def no_parzen(evaluation: Evaluation) -> str | None:
-    """Return the reason why no bandwidth can be chosen, or None if one can."""
+    """Return the reason why the bandwidth cannot be chosen, or None if it can."""
     if "validation" not in evaluation.dataset.splits or evaluation.split == "validation":
-        return "the bandwidth is chosen on a validation split, which must not be the one scored"
+        return "the bandwidth needs a validation split that is not the evaluated one"
     return no_features(evaluation)
 
 
 def parzen(evaluation: Evaluation, index: int) -> list[Result]:
-    """Score the split under Gaussian windows around samples, their width chosen on the validation split."""
+    """Score the split under Gaussian windows around samples, with the bandwidth chosen on the validation split."""
     validation, test = evaluation.split_features("validation").features, evaluation.reference.features
     generated = evaluation.generated(index).features
     bandwidth, is_inside = metrics.parzen_bandwidth_search(generated, validation[:MAX_VALIDATION], BANDWIDTHS)

@@ -19,7 +19,7 @@ def no_reconstruction(evaluation: Evaluation) -> str | None:
 
 
 def reconstruction(evaluation: Evaluation, index: int) -> list[Result]:
-    """Reconstruct the split and compare it with itself."""
+    """Compare the split with its reconstructions."""
     model: Any = evaluation.model
     metric = _metric(evaluation)
     reconstruct = jax.jit(model.reconstruct)
@@ -46,7 +46,7 @@ def reconstruction(evaluation: Evaluation, index: int) -> list[Result]:
 
 
 def _metric(evaluation: Evaluation) -> metrics.Reconstruction:
-    """Return the metric, for images in [0, 1] with SSIM: its window is the published one, or the largest that fits."""
+    """Return the metric, with SSIM for images in [0, 1]; its window has the published size or the largest that fits."""
     x = evaluation.to_display(next(evaluation.batches(evaluation.split, "reading"))["x"])
     is_image = x.ndim == 4 and bool((x >= 0).all() & (x <= 1).all())
     window = min(metrics.SSIM_WINDOW, *(side - 1 + side % 2 for side in x.shape[1:3])) if is_image else None

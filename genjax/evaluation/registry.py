@@ -1,7 +1,7 @@
-"""Every evaluation of a trained model, by name: one row each, and its mathematics in one file of this package.
+"""All evaluations of a trained model by name: each has a row here, and a file of this package computes it.
 
-A row says what the evaluation needs, what it returns for one replica, and whether higher is better. Command line,
-reports and checkpoints read the rows; a new evaluation is a file and a row.
+A row states what the evaluation needs, what it returns for one replica, and whether higher is better. The command line
+and reports read the rows. The rows of comparisons follow from ``metrics.COMPARISONS``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Row:
       name: name on the command line.
       function: ``(evaluation, replica) -> results`` of one replica.
       summary: one line for ``--help``.
-      results: whether higher is better, by name of each result; None where neither is. The first one stands for the
-        evaluation when it is unavailable.
-      obstacle: ``evaluation -> reason`` why a model or data set cannot have it, or None if it can.
+      results: whether higher is better, by name of the result; None if it has no direction. The first name stands for
+        the evaluation if it is unavailable.
+      obstacle: function from an evaluation to the reason why the row is unavailable, or to None if it is available.
       part_of: name of the row that includes this one; "all" leaves it out.
     """
 
@@ -59,7 +59,7 @@ class Row:
 
 
 def _join(results: Sequence[Result]) -> Result:
-    """Return the mean over replicas, with everything that any of them states."""
+    """Return the mean over replicas, with the protocol entries of all of them."""
     protocol: dict[str, Any] = {}
     for result in reversed(results):
         protocol |= result.protocol
@@ -77,15 +77,21 @@ def _likelihood_row(method: str, summary: str) -> Row:
     )
 
 
-def _comparison_row(name: str, summary: str, results: Mapping[str, bool | None]) -> Row:
-    return Row(name=name, function=compare_by(name), summary=summary, results=results, obstacle=no_features)
+def _comparison_row(comparison: metrics.Comparison) -> Row:
+    return Row(
+        name=comparison.name,
+        function=compare_by(comparison.name),
+        summary=comparison.summary,
+        results=dict.fromkeys(comparison.results, comparison.higher_is_better),
+        obstacle=no_features,
+    )
 
 
 ROWS: tuple[Row, ...] = (
     Row(
         name="likelihood",
         function=likelihood,
-        summary="every log-likelihood the model has: nats, bits per dimension, perplexity",
+        summary="every log-likelihood of the model: nats, bits per dimension, perplexity",
         results={"log_prob": True, "elbo": True, "bits_per_dim": False, "perplexity": False},
         obstacle=no_likelihood,
     ),
@@ -102,7 +108,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="latents",
         function=latents,
-        summary="active units and divergence of a posterior, usage and perplexity of a codebook",
+        summary="active units and KL divergence of a posterior, usage and perplexity of a codebook",
         results={"active_units": True, "kl": None, "codebook_usage": True, "codebook_perplexity": True},
         obstacle=no_latents,
     ),
@@ -127,22 +133,7 @@ ROWS: tuple[Row, ...] = (
         results={"auroc": True, "average_precision": True},
         obstacle=no_detection,
     ),
-    _comparison_row(
-        "frechet_distance",
-        "Fréchet distance of features (FID with Inception's genuine weights)",
-        {"frechet_distance": False},
-    ),
-    _comparison_row("kernel_distance", "kernel distance of features (KID), unbiased", {"kernel_distance": False}),
-    _comparison_row(
-        "precision_recall",
-        "improved precision and recall, density and coverage",
-        {"precision": True, "recall": True, "density": True, "coverage": True},
-    ),
-    _comparison_row("mmd2", "squared maximum mean discrepancy, unbiased", {"mmd2": False}),
-    _comparison_row("sliced_wasserstein", "sliced Wasserstein distance", {"sliced_wasserstein": False}),
-    _comparison_row(
-        "classifier_test", "accuracy of a classifier between samples and data", {"classifier_accuracy": False}
-    ),
+    *map(_comparison_row, metrics.COMPARISONS.values()),
     Row(
         name="inception_score",
         function=inception_score,
@@ -153,14 +144,14 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="class_accuracy",
         function=class_accuracy,
-        summary="share of samples in the class they were conditioned on",
+        summary="share of samples in the class that they are conditioned on",
         results={"class_accuracy": True},
         obstacle=no_class_accuracy,
     ),
     Row(
         name="memorization",
         function=memorization,
-        summary="do samples lie nearer to training data than held-out data does?",
+        summary="whether samples lie nearer to training data than held-out data does",
         results={"memorization": False},
         obstacle=no_memorization,
     ),
@@ -180,18 +171,20 @@ ROWS: tuple[Row, ...] = (
     ),
 )
 METRICS: Mapping[str, Row] = {row.name: row for row in ROWS}
-assert set(metrics.COMPARISONS) <= set(METRICS), "a comparison has no row"
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return metric names in their usual order; "all" stands for every one that is not part of another.
+    """Return metric names in the order of ``ROWS``; "all" stands for every metric that is not part of another.
 
     Raises:
-      ValueError: for an unknown metric, or no name.
+      ValueError: if a metric is unknown, or there are no names.
     """
+    choices = f"use all or {', '.join(METRICS)}"
     unknown = [name for name in names if name not in METRICS and name != "all"]
-    if unknown or not names:
-        raise ValueError(f"there is no metric {unknown[0] if unknown else ''!r}; use all or {', '.join(METRICS)}")
+    if unknown:
+        raise ValueError(f"there is no metric {unknown[0]!r}; {choices}")
+    if not names:
+        raise ValueError(f"metrics is empty, but must name at least one; {choices}")
     return tuple(row.name for row in ROWS if row.name in names or ("all" in names and row.part_of is None))
 
 
@@ -201,11 +194,8 @@ def evaluate(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Result]:
     return {result.name: result for result in results}
 
 
-TRAINING_METRICS: dict[str, bool | None] = {
-    "accuracy": True,
-    "modes_captured": True,
-    "high_quality_share": True,
-}  # logged while a model trains, by no evaluation
+# Directions of metrics that are logged during training, and that no evaluation computes.
+TRAINING_METRICS: Mapping[str, bool | None] = {"accuracy": True, "modes_captured": True, "high_quality_share": True}
 
 
 def higher_is_better(name: str) -> bool | None:
@@ -217,11 +207,11 @@ def higher_is_better(name: str) -> bool | None:
     (False, True, None)
     """
     name = name.rpartition("/")[2]
-    exact = TRAINING_METRICS | {result: higher for row in ROWS for result, higher in row.results.items()}
-    known = [result for result in exact if name == result or name.startswith(f"{result}_")]
-    return exact[max(known, key=len)] if known else None
+    directions = {**TRAINING_METRICS, **{result: higher for row in ROWS for result, higher in row.results.items()}}
+    matches = [result for result in directions if name == result or name.startswith(f"{result}_")]
+    return directions[max(matches, key=len)] if matches else None
 
 
 def summary() -> str:
-    """Return one line per metric, for ``--help``."""
-    return "\n".join(f"{row.name}: {row.summary}" for row in ROWS)
+    """Return one paragraph per metric, for ``--help``."""
+    return "\n\n".join(f"{row.name}: {row.summary}" for row in ROWS)

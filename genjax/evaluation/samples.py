@@ -1,4 +1,4 @@
-"""Samples of a trained model, drawn and scored: what a run draws, pictures and evaluations share."""
+"""Drawing and scoring samples of a model, shared by runs, previews and evaluations."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from genjax.metrics import (
     frechet_distance_from_moments,
     moments,
 )
+from genjax.ops import check_at_least
 from genjax.sharding import Placement
 
-CLASSIFIED_AT_ONCE = 1_000  # stacks
+CLASSIFIER_BATCH_SIZE = 1_000  # stacks
 
 
 def draw_samples(
@@ -34,8 +35,8 @@ def draw_samples(
 ) -> Array:
     """Draw samples, compiled once for each number of samples and each setting.
 
-    Samples are drawn on all devices of a single process where these can share them evenly. A ``callback`` must see its
-    calls in order, which takes one device: the first.
+    A single process uses all its devices if they can share the samples evenly. A ``callback`` needs its calls in order,
+    so that samples are drawn on the first device alone.
 
     Args:
       model: trained model.
@@ -70,7 +71,7 @@ def _compiled_sample(
 
 
 def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
-    """Return conditions to draw samples with, for pictures and scores while a model trains.
+    """Return conditions of samples drawn during training, for previews and scores.
 
     Args:
       model: model, conditional or not.
@@ -81,12 +82,12 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
       Keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone, else
       the conditions of the first training examples.
     """
-    needed = [condition for condition in conditions(model) if condition.in_batch]
-    if not needed:
+    batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
+    if not batch_conditions:
         return {}
-    only, *others = needed
-    if not others and only.kind == "label" and only.num_values is not None:
-        return {only.name: np.arange(count, dtype=np.int32) % only.num_values}
+    first, *others = batch_conditions
+    if not others and first.kind == "label" and first.num_values is not None:
+        return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
     source = dataset.splits["train"]
     return conditioning(model, source.take(np.arange(count) % len(source)))
 
@@ -94,16 +95,16 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScore:
-    """Scores of samples, logged at every evaluation as ``samples/NAME``; one of them chooses the best checkpoint.
+    """Scores of samples, logged at every evaluation as ``samples/NAME``; one of them selects the best checkpoint.
 
     Attributes:
-      name: name of the score that chooses.
+      name: name of the score that selects the best checkpoint.
       score: maps samples (num_samples, ...), as the model draws them, to scores by name.
       num_samples: number of samples drawn each time, always with the same key, of all classes in turn.
       higher_is_better: False for distances.
 
     Raises:
-      ValueError: when num_samples is below 1.
+      ValueError: if num_samples is below 1.
 
     >>> SampleScore(name="mean", score=lambda x: {"mean": x.mean(), "deviation": x.std()}, num_samples=100).label
     'samples/mean'
@@ -115,8 +116,7 @@ class SampleScore:
     higher_is_better: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples is {self.num_samples}, but a score needs samples; use 1000, for example")
+        check_at_least("num_samples", self.num_samples, 1, "; 1000 is the default")
 
     @property
     def label(self) -> str:
@@ -152,11 +152,11 @@ def frechet_score(
     """Return the Fréchet distance between samples and data as a score.
 
     Args:
-      features: name of a feature network, see ``metrics.feature_network``: "classifier:digits", for example. The
-        network is built when it is first needed.
-      source: data, all of which is compared.
+      features: name of a feature network, such as "classifier:digits", see ``metrics.feature_network``. The network is
+        built on first use.
+      source: reference data; all its examples are used.
       num_samples: see ``SampleScore``.
-      display: maps samples to images in [0, 1], which the network takes; None where samples are such images.
+      display: maps samples to images in [0, 1], which the network takes; None if samples are such images.
     """
 
     @functools.cache
@@ -180,10 +180,10 @@ def modes_score(
     num_samples: int = 26_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
-    """Return the number of class combinations among stacked images as a score; see ``metrics.StackedModes``.
+    """Return a score that counts the class combinations among stacked images; see ``metrics.StackedModes``.
 
     Args:
-      features: name of a network that classifies single channels, see ``frechet_score``.
+      features: name of a feature network that classifies single channels, see ``frechet_score``.
       num_channels: number of images in a stack.
       num_classes: number of classes of each image.
       num_samples: see ``SampleScore``; the literature uses 26,000 for the 1,000 modes of three digits.
@@ -194,8 +194,8 @@ def modes_score(
 
     def score(samples: Array) -> Mapping[str, Array]:
         state = metric.init()
-        for start in range(0, len(samples), CLASSIFIED_AT_ONCE):
-            part = samples[start : start + CLASSIFIED_AT_ONCE]
+        for start in range(0, len(samples), CLASSIFIER_BATCH_SIZE):
+            part = samples[start : start + CLASSIFIER_BATCH_SIZE]
             state = metric.update(state, channel_classes(network(), part if display is None else display(part)))
         return metric.compute(state)
 

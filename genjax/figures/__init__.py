@@ -1,1 +1,1 @@
-"""Files for people to look at, read and hear: images, curves, latent spaces, texts and audio."""
+"""Output for people: pictures of samples, curves and latent spaces, texts and audio files."""

@@ -1,4 +1,4 @@
-"""Samples of models of sounds, as files to hear."""
+"""Audio files of samples."""
 
 from __future__ import annotations
 

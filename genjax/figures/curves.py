@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 
 def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> np.ndarray:
-    """Draw every metric over the steps, training and validation of one name in one panel.
+    """Plot every metric over the steps, with training and validation values of one name in one panel.
 
-    Bands are ± one standard deviation over seeds. The limits follow what comes after the first tenth of the steps, so
-    that a huge start does not flatten the rest (where these are not logarithmic), and leave outliers outside. The
-    legend gives the last values.
+    Bands are ± one standard deviation over seeds. The limits ignore outliers and, unless the steps are logarithmic, the
+    first tenth of the steps, so that large initial values do not flatten the rest. The legend gives the last values.
 
     Args:
-      rows: as ``MetricLog.rows`` has them; a metric may be missing from any of them.
-      title: what stands above the panels.
-      log_x: logarithmic steps.
+      rows: rows of metrics, see ``MetricLog.rows``; any row may lack any metric.
+      title: title above the panels.
+      log_x: whether the axis of steps is logarithmic.
 
     Returns:
       Pixels of shape (height, width, 3), uint8.
@@ -44,12 +43,12 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
 
 
 def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> np.ndarray:
-    """Draw a vector over the steps, as colours: its dimensions from the largest at the end downwards.
+    """Plot a vector over the steps as a heat map, with its dimensions sorted by their last value, largest first.
 
     Args:
-      steps: S of them.
-      values: shape (S, D).
-      title: what stands above, and beside the colours.
+      steps: training steps, S of them.
+      values: vectors, shape (S, D).
+      title: title, and label of the colour bar.
 
     Returns:
       Pixels of shape (height, width, 3), uint8.
@@ -57,10 +56,10 @@ def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> 
     order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")
     figure = make_figure(7.0, 4.0)
     axes = figure.add_subplot()
-    shown = np.where(np.isfinite(values), values, np.nan)[:, order].T
+    matrix = np.where(np.isfinite(values), values, np.nan)[:, order].T
     colours = colormap_with_magenta()
     image = axes.imshow(
-        shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=min(0.0, np.nanmin(shown, initial=0.0))
+        matrix, aspect="auto", interpolation="nearest", cmap=colours, vmin=min(0.0, np.nanmin(matrix, initial=0.0))
     )
     figure.colorbar(image, ax=axes, label=title)
     ticks = np.unique(np.linspace(0, len(steps) - 1, 6).round().astype(int))
@@ -72,7 +71,7 @@ def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> 
 
 
 class _Curve(NamedTuple):
-    """One metric over the steps; ``sd`` is zero where there is one seed."""
+    """One metric over the steps; ``sd`` is zero for a single seed."""
 
     label: str
     steps: np.ndarray
@@ -81,7 +80,7 @@ class _Curve(NamedTuple):
 
 
 def _panels(rows: Sequence[Row]) -> dict[str, list[_Curve]]:
-    """Group the curves by the metric's name without ``validation/``."""
+    """Group curves by the name of their metric without ``validation/``."""
     panels: dict[str, list[_Curve]] = {}
     for name in metric_names(rows):
         curve = _curve(rows, name)
@@ -91,7 +90,7 @@ def _panels(rows: Sequence[Row]) -> dict[str, list[_Curve]]:
 
 
 def _curve(rows: Sequence[Row], name: str) -> _Curve:
-    """Collect the steps at which a metric is finite."""
+    """Return a metric at the steps where it is finite."""
     points = [(row["step"], row[name], row.get(f"{name}/sd") or 0.0) for row in rows if row.get(name) is not None]
     steps, mean, sd = np.asarray(points, dtype=np.float64).reshape(-1, 3).T
     finite = np.isfinite(mean)
@@ -105,9 +104,9 @@ def _curves_panel(axes: Axes, name: str, curves: list[_Curve], log_x: bool) -> N
     for curve in curves:
         colour = COLOURS[curve.label == "validation"]
         steps = np.maximum(curve.steps, 1) if log_x else curve.steps
-        few = curve.label == "validation" or len(steps) < 15
+        marker = "o" if curve.label == "validation" or len(steps) < 15 else ""
         text = f"{curve.label} {format_value(curve.mean[-1])}" + (f" ± {curve.sd[-1]:.2g}" if curve.sd.any() else "")
-        axes.plot(steps, curve.mean, color=colour, label=text, linewidth=1.4, marker="o" if few else "", markersize=3)
+        axes.plot(steps, curve.mean, color=colour, label=text, linewidth=1.4, marker=marker, markersize=3)
         if curve.sd.any():
             axes.fill_between(steps, curve.mean - curve.sd, curve.mean + curve.sd, color=colour, alpha=0.2, linewidth=0)
     if log_x:
@@ -125,10 +124,10 @@ def _curves_panel(axes: Axes, name: str, curves: list[_Curve], log_x: bool) -> N
 
 
 def _limit(axes: Axes, curves: list[_Curve], *, early: float) -> None:
-    """Set limits that show all after the early fraction of the steps, but for outliers.
+    """Set limits that show the values after the ``early`` fraction of the steps, without outliers.
 
-    An outlier is farther from the 5 % or 95 % quantile than half of their distance. A curve of fewer than ten points
-    has no early part.
+    An outlier lies outside of the 5 % and 95 % quantiles by more than half of the distance between them. A curve of
+    fewer than ten points has no early part.
     """
     late = [c.steps >= c.steps[0] + early * (c.steps[-1] - c.steps[0]) * (len(c.steps) >= 10) for c in curves]
     values = np.concatenate([(c.mean + side * c.sd)[i] for c, i in zip(curves, late, strict=True) for side in (-1, 1)])

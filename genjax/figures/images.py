@@ -1,8 +1,8 @@
 """Pictures of samples, as uint8 pixels of shape (height, width, 3).
 
 The kind of picture follows the shape of the samples: images (N, H, W, 1 or 3) make a grid, points (N, 2) a scatter
-plot, numbers (N,) or (N, 1) a histogram, tables of 3 to 5 columns all pairs of columns, anything else one row of
-colours for each sample. What is not finite shows in magenta, a colour that no picture here uses otherwise.
+plot, numbers (N,) or (N, 1) a histogram, tables of 3 to 5 columns scatter plots of all pairs of columns, anything else
+a heat map with one row per sample. Values that are not finite are magenta, which no picture uses otherwise.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAGENTA = np.array([255, 0, 255], np.uint8)
-BACKGROUND = np.uint8(128)  # tells black pictures from white ones
+BACKGROUND = np.uint8(128)  # differs from black tiles and from white ones
 GAP = 2
 MIN_TILE = 40
-_MAX_PAIRS, _MAX_ROWS = 5, 100
+_MAX_PAIRED_COLUMNS, _MAX_ROWS = 5, 100
 
 
 def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequence[Any] | None = None) -> np.ndarray:
@@ -34,14 +34,14 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
 
     Args:
       x: samples, first axis N; images in [0, 1] (clipped) or uint8. See the module's docstring for the shapes.
-      columns: tiles in a row of an image grid; None makes the grid nearly square.
-      labels: N labels, written under images and coloured in scatter plots.
+      columns: number of tiles in a row of an image grid; None makes the grid nearly square.
+      labels: N labels, which images show as text and scatter plots as colours; None for no labels.
 
     Returns:
       Pixels of shape (height, width, 3), uint8.
 
     Raises:
-      ValueError: when there are no samples, or not one label for each.
+      ValueError: if there are no samples, or not one label for each.
 
     Example:
       >>> sample_picture(np.zeros((6, 28, 28, 1)), columns=3).shape
@@ -49,14 +49,14 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
     """
     x = np.asarray(x)
     if not x.size:
-        raise ValueError(f"samples have shape {x.shape}, which leaves nothing to draw; draw at least one")
+        raise ValueError(f"samples have shape {x.shape}, but there must be at least one; draw more")
     if labels is not None and len(labels) != len(x):
-        raise ValueError(f"there are {len(labels)} labels for {len(x)} samples; give one for each, or None")
+        raise ValueError(f"there are {len(labels)} labels for {len(x)} samples; give one label per sample, or None")
     if x.ndim == 4 and x.shape[-1] in (1, 3):
         return _grid(x, columns, labels)
     table = x.reshape(len(x), -1).astype(np.float64)
     num_columns = table.shape[1]
-    if num_columns > _MAX_PAIRS:
+    if num_columns > _MAX_PAIRED_COLUMNS:
         return _heat_map(table)
     draw = {1: _histogram, 2: _scatter}.get(num_columns, _pairs)
     finite = np.isfinite(table).all(axis=1)
@@ -69,7 +69,7 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write pixels as a PNG file, whole or not at all; missing folders are made."""
+    """Write pixels as a PNG file atomically, and create missing folders."""
     from PIL import Image
 
     encoded = io.BytesIO()
@@ -78,7 +78,7 @@ def save_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> np.ndarray:
-    """Lay tiles out row by row, a gap around each."""
+    """Lay tiles out row by row, with a gap around each."""
     num, height, width, _ = x.shape
     scale = max(1, math.ceil(MIN_TILE / max(height, width)))
     square = min(num, max(1, math.ceil(math.sqrt(num * height / width))))
@@ -99,7 +99,7 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
 
 
 def _tiles(x: np.ndarray) -> np.ndarray:
-    """Turn images in [0, 1] into uint8 RGB."""
+    """Convert images in [0, 1] to uint8 RGB."""
     if x.dtype == np.uint8:
         return np.broadcast_to(x, (*x.shape[:3], 3))
     x = x.astype(np.float64)
@@ -136,7 +136,7 @@ def _scatter(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
 
 
 def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
-    """Histograms on the diagonal, every pair of columns below it."""
+    """Draw histograms on the diagonal, and scatter plots of all pairs of columns below it."""
     num = x.shape[1]
     figure.set_size_inches(2.0 * num, 2.0 * num)
     for i, j in itertools.product(range(num), range(num)):
@@ -158,21 +158,21 @@ def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
 
 
 def _heat_map(x: np.ndarray) -> np.ndarray:
-    shown = np.where(np.isfinite(x), x, np.nan)[:_MAX_ROWS]
-    finite = shown[np.isfinite(shown)]
+    rows = np.where(np.isfinite(x), x, np.nan)[:_MAX_ROWS]
+    finite = rows[np.isfinite(rows)]
     low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
-    figure = make_figure(7.0, min(7.0, 2.0 + 0.08 * len(shown)))
+    figure = make_figure(7.0, min(7.0, 2.0 + 0.08 * len(rows)))
     axes = figure.add_subplot()
     colours = colormap_with_magenta()
-    image = axes.imshow(shown, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
+    image = axes.imshow(rows, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
     figure.colorbar(image, ax=axes)
     axes.set_xlabel("column")
-    axes.set_ylabel("sample" if len(shown) == len(x) else f"sample (the first {len(shown)} of {len(x):,})")
+    axes.set_ylabel("sample" if len(rows) == len(x) else f"sample (the first {len(rows)} of {len(x):,})")
     return to_pixels(figure)
 
 
 def _groups(num: int, labels: np.ndarray | None) -> list[tuple[str | None, str, np.ndarray]]:
-    """Name, colour and members of each label's group; without labels, one group of all."""
+    """Return name, colour and members of each label's group; without labels, a single group."""
     if labels is None:
         return [(None, COLOURS[0], np.ones(num, bool))]
     colours = itertools.cycle(COLOURS)
@@ -184,7 +184,7 @@ def _marks(num: int) -> dict[str, Any]:
 
 
 def _edges(x: np.ndarray) -> list[float]:
-    """Place the edges of √N bins, wide enough to be told apart where all numbers are the same."""
+    """Return the edges of √N bins, which are wide enough to see if all numbers are equal."""
     low, high = (x.min(), x.max()) if len(x) else (0.0, 1.0)
     margin = 0.5 + 0.01 * abs(low) if high - low <= 1e-9 * abs(low) else 0.0
     return np.linspace(low - margin, high + margin, 1 + min(80, max(10, round(math.sqrt(len(x)))))).tolist()

@@ -1,6 +1,6 @@
 """Pictures of a model's latent space: reconstructions, interpolations, traversals and attribute vectors.
 
-All are drawn from held-out examples, and shown as the experiment shows its samples.
+All are drawn from examples of a split, and displayed like the samples of the experiment.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 from genjax import data, latent, ops
 from genjax.capabilities import Decodes, Encodes, Reconstructs, conditioning, num_classes, supports
 from genjax.core import Array, Batch, Variables, stream_key
+from genjax.data.transforms import Preprocess
 from genjax.figures.images import sample_picture
 
-MAX_ENCODED = 2_000  # examples whose codes are drawn as points, and whose means make attributes
+MAX_ENCODED = 2_000  # examples to encode, for the plot of codes and for attribute vectors
 MAX_DIMENSIONS = 10
 
 
@@ -31,7 +32,7 @@ class LatentSpace:
 
     Attributes:
       model: trained model.
-      variables: its variables, of one replica.
+      variables: variables of one replica.
       dataset: data that it was trained on.
       preprocess: ``(key, batch) -> batch``, from raw examples to what the model is trained on.
       to_display: maps data to what pictures show.
@@ -40,28 +41,28 @@ class LatentSpace:
     model: Any
     variables: Variables
     dataset: data.Dataset
-    preprocess: Callable[[Array, Batch], Batch]
+    preprocess: Preprocess
     to_display: Callable[[Any], Any]
 
     def pictures(self, key: Array, *, split: str, rows: int, steps: int, label: int) -> dict[str, np.ndarray]:
-        """Draw what the model can show of its latent space.
+        """Draw the pictures of the latent space that the model supports.
 
         Args:
-          key: typed key of the choice of examples, the preprocessing and reconstructions.
+          key: typed key for the choice of examples, preprocessing and reconstructions.
           split: name of the split to take examples from.
           rows: number of examples in a picture.
           steps: number of points on a path, at least 2.
-          label: class to stay in, for models that take labels.
+          label: class of the examples, for models that take labels.
 
         Returns:
           Pixels by name: ``reconstructions``; for continuous codes also ``codes`` (their first two principal
           components, colored by label), ``interpolations_linear``, ``interpolations_spherical``, ``traversals`` (the
           dimensions with the largest variance, two standard deviations to either side) and, for data with labels,
-          ``attributes`` (examples of all other classes moved towards each class). A single example has no
-          interpolations; if all examples are of one class there are no attributes, but a warning.
+          ``attributes`` (examples of other classes moved towards each class). A single example has no interpolations;
+          if all examples have one class, a warning takes the place of ``attributes``.
 
         Raises:
-          ValueError: for an unknown split, a model without codes, or a class that no example has.
+          ValueError: if the split is unknown, the model has no codes, or no example has the class.
         """
         model, batch = self.model, self._examples(key, split)
         key = jax.random.split(stream_key(key, "latent"), 3)[2]
@@ -83,13 +84,13 @@ class LatentSpace:
         return pictures
 
     def _examples(self, key: Array, split: str) -> Batch:
-        """Return examples of a split, drawn at random: those of a folder come sorted by class."""
+        """Return examples of a split, drawn at random, because image folders are sorted by class."""
         splits = self.dataset.splits
         if split not in splits:
             raise ValueError(f"split is {split!r}, but {self.dataset.name!r} has {sorted(splits)}; use one of these")
         if not (supports(self.model, Encodes) and supports(self.model, Decodes)):
             raise ValueError(
-                f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to show"
+                f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
         rows_key, batch_key, _ = jax.random.split(stream_key(key, "latent"), 3)
         source = splits[split]
@@ -97,7 +98,7 @@ class LatentSpace:
         return jax.jit(self.preprocess)(batch_key, source.take(rows))
 
     def _reconstructions(self, key: Array, batch: Batch) -> np.ndarray:
-        """Examples above their reconstructions."""
+        """Draw examples above their reconstructions."""
         x = batch["x"]
         x_hat = jax.jit(self.model.reconstruct)(self.variables, key, x, **conditioning(self.model, batch))
         return self._picture(jnp.concatenate([x, x_hat]), len(x))
@@ -112,8 +113,8 @@ class LatentSpace:
         if pairs > 0:
             for name, path in (("linear", ops.linear_path), ("spherical", ops.spherical_path)):
                 ends = x[:pairs], x[pairs : 2 * pairs]
-                walk = latent.interpolate(self.model, self.variables, *ends, steps, path=path, **condition)
-                yield f"interpolations_{name}", self._picture(walk.reshape(-1, *walk.shape[2:]), steps)
+                paths = latent.interpolate(self.model, self.variables, *ends, steps, path=path, **condition)
+                yield f"interpolations_{name}", self._picture(paths.reshape(-1, *paths.shape[2:]), steps)
         if codes.ndim == 2:
             yield "traversals", self._traversals(condition, codes, steps)
         if labels is None:
@@ -123,22 +124,22 @@ class LatentSpace:
             yield "attributes", self._attributes(codes, labels, classes, steps)
         else:
             warnings.warn(
-                f"there is no picture of attributes: all of {len(x)} examples drawn have label {classes[0]}, so that "
-                "there is no other class to move",
+                f"there is no picture of attributes, because all {len(x)} examples drawn have label {classes[0]}; use "
+                "a split with several classes",
                 stacklevel=4,
             )
 
     def _traversals(self, condition: dict[str, Any], codes: Array, steps: int) -> np.ndarray:
-        """Traversals from the mean code: the dimensions with the largest variance, the largest first."""
+        """Draw traversals from the mean code, along the dimensions with the largest variance in descending order."""
         mean, deviation = jnp.mean(codes, axis=0), jnp.std(codes, axis=0)
         dims = np.argsort(-np.asarray(deviation))[:MAX_DIMENSIONS].tolist()
-        steps_away = jnp.linspace(-2, 2, steps)
+        offsets = jnp.linspace(-2, 2, steps)
         traversals = [
             latent.traverse(
                 self.model,
                 self.variables,
                 mean,
-                mean[dim] + deviation[dim] * steps_away,
+                mean[dim] + deviation[dim] * offsets,
                 dims=(dim,),
                 **condition,
             )[0]
@@ -147,7 +148,7 @@ class LatentSpace:
         return self._picture(jnp.concatenate(traversals), steps)
 
     def _attributes(self, codes: Array, labels: np.ndarray, classes: np.ndarray, steps: int) -> np.ndarray:
-        """A row for each class: an example of the next one, moved by up to two attribute vectors."""
+        """Draw one row per class: an example of the next class, moved by up to two attribute vectors."""
         vectors = jnp.stack([latent.attribute_vector_of(codes, jnp.asarray(labels == target)) for target in classes])
         others = np.array([np.argmax(labels == other) for other in np.roll(classes, -1)])
         strengths = jnp.linspace(0.0, 2.0, steps)

@@ -1,4 +1,4 @@
-"""What all plots share: figures outside of pyplot, colours, and the way to pixels."""
+"""Functions shared by all plots: figures outside of pyplot, colours, and conversion to pixels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tidy(axes: Axes) -> None:
 
 
 def to_pixels(figure: Figure) -> np.ndarray:
-    """Return a drawn figure as pixels, uint8 (height, width, 3)."""
+    """Draw a figure and return its pixels, uint8 (height, width, 3)."""
     canvas: Any = figure.canvas
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,4 +1,4 @@
-"""Samples of models of texts, as texts to read."""
+"""Text files of samples, and text streamed while it is sampled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genjax.data.io import replace_file
 
 
 def save_texts(path: Path, tokenizer: Tokenizer, x: np.ndarray, stop_token: int | None = None) -> None:
-    """Write the texts of tokens (N, T), one per line; with rules between them if they have several lines themselves."""
+    """Write the texts of tokens (N, T), one per line, or separated by rules if a text has several lines."""
     texts = decode_texts(tokenizer, x, stop_token)
     separator = "\n\n---\n\n" if any("\n" in text for text in texts) else "\n"
     replace_file(path, (separator.join(texts) + "\n").encode())
@@ -36,7 +36,7 @@ def stream_text(tokenizer: Tokenizer, stream: IO[str], stop_token: int | None = 
         if stop_token is not None and int(newest[0]) == stop_token:
             return
         tokens.append(int(newest[0]))
-        text = tokenizer.decode(tokens).rstrip("�")  # the first bytes of a character
+        text = tokenizer.decode(tokens).rstrip("�")  # bytes of an incomplete character
         stream.write(text[num_written:])
         stream.flush()
         num_written = len(text)

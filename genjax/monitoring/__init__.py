@@ -1,1 +1,1 @@
-"""What is watched while a model trains, and the warnings that follow."""
+"""Monitoring of training: measurements, checks and warnings."""

@@ -1,8 +1,8 @@
-"""Checks of a model in training: each one recognizes a kind of failure, and says what to do about it.
+"""Checks of a model in training: each one detects a kind of failure and says what to do about it.
 
-A check is called at every evaluation with the measured values and returns a message, or None if all is well. Where
-values have a leading axis of replicas, the worst replica counts. Thresholds that are not definitions come from failed
-and sound runs, which lie far apart on either side.
+A check is called at every evaluation with the measured values and returns a message, or None if all is well. If values
+have a leading axis of replicas, the worst replica counts. Thresholds that are not definitions separate the values of
+failed runs from those of sound runs, which are far apart.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import numpy as np
 
 Check = Callable[[int, Mapping[str, np.ndarray]], str | None]
 
-# Names of what is measured of posteriors; a layer below the top appends its number.
+# Names of the measurements of a posterior; a layer below the top appends its number.
 ACTIVE_UNITS, KL_PER_DIMENSION, VARIANCE_OF_MEANS = "active_units", "kl_per_dimension", "variance_of_means"
 
 MIN_ACTIVE_SHARE = 0.1  # of units or codes
-MIN_COVERAGE = 0.25  # of the data that data cover; three of 25 modes cover a fifth
+MIN_COVERAGE = 0.25  # share of the data that other data cover; samples of 3 out of 25 modes cover 0.2
 MIN_DISCRIMINATOR_STD = 1e-6  # of its outputs
 MIN_GENERATOR_GRADIENT = 1e-4  # of the generator's loss
-MIN_CHAIN_MOVEMENT = (
-    0.01  # relative to the distance between examples; mixing chains move 0.05 to 0.5, stuck ones < 0.004
-)
+# Relative to the distance between examples; chains that mix move by 0.05 to 0.5, stuck ones by less than 0.004.
+MIN_CHAIN_MOVEMENT = 0.01
 MAX_LIKELIHOOD_DEFICIT = 1.0  # nats below independent units
 MIN_KERNEL_CONTRAST = 0.01  # distance of the mean kernel from 0 and from 1
 NUM_STANDARD_ERRORS = 3.0
@@ -32,7 +31,7 @@ MAX_LIKELIHOOD_DROP = 0.05  # share of the gain over independent units
 
 
 def posterior_collapse(remedies: Sequence[str]) -> Check:
-    """Return the check of a posterior, and of its layers, that ignores the data; ``remedies`` are the model's own."""
+    """Return a check for posteriors, in any layer, that ignore the data; ``remedies`` are those of the model."""
 
     def check(step: int, values: Mapping[str, np.ndarray]) -> str | None:
         del step
@@ -54,17 +53,17 @@ def posterior_collapse(remedies: Sequence[str]) -> Check:
 
 
 def codebook_collapse(num_codes: int, num_examples: int) -> Check:
-    """Return the check of a codebook; ``num_examples`` examples use at most as many codes if each is one vector."""
+    """Return a check for unused codes; a batch of ``num_examples`` vectors can use at most as many codes."""
 
     def check(step: int, values: Mapping[str, np.ndarray]) -> str | None:
         del step
         if "codebook_usage" not in values:
             return None
-        used = round(float(values["codebook_usage"].min()) * num_codes)
-        if used >= MIN_ACTIVE_SHARE * min(num_codes, num_examples):
+        num_used = round(float(values["codebook_usage"].min()) * num_codes)
+        if num_used >= MIN_ACTIVE_SHARE * min(num_codes, num_examples):
             return None
         return (
-            f"{used} of {num_codes} codes are used (codebook collapse): initialize the codebook by k-means "
+            f"{num_used} of {num_codes} codes are used (codebook collapse): initialize the codebook by k-means "
             "(kmeans_steps), restart dead codes (restart_below), or use fewer codes (num_codes)"
         )
 
@@ -72,7 +71,7 @@ def codebook_collapse(num_codes: int, num_examples: int) -> Check:
 
 
 def gan_failure(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-    """Check that neither generator nor discriminator has lost; see ``genjax.gan.diagnosis``."""
+    """Check for missing modes, a dead discriminator and vanished gradients; see ``genjax.gan.diagnosis``."""
     del step
     names = ("coverage", "discriminator_std", "generator_gradient")
     if not values.keys() >= set(names):
@@ -109,14 +108,15 @@ def kernel_bandwidth(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     return (
         f"the mean kernel between two examples is {kernel:.2g}, where that of equal examples is 1: all bandwidths are "
         f"too {fault} for examples at a mean distance of {values['distance'].mean():.3g}, and the loss sees no "
-        "difference between distributions; choose bandwidths from below to above that distance"
+        "difference between distributions; choose bandwidths on both sides of that distance"
     )
 
 
 def chain_mixing(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     """Check that Markov chains move; see ``genjax.boltzmann.diagnosis``."""
     del step
-    if "chain_movement" not in values or not (movement := values["chain_movement"].min()) < MIN_CHAIN_MOVEMENT:
+    movement = values["chain_movement"].min() if "chain_movement" in values else np.inf
+    if not movement < MIN_CHAIN_MOVEMENT:
         return None
     return (
         f"in one update, chains move by {100 * movement:.2g} % of the distance between examples; below "
@@ -126,7 +126,7 @@ def chain_mixing(step: int, values: Mapping[str, np.ndarray]) -> str | None:
 
 
 def diverged_parameters(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-    """Check that the likelihood is not far below where training began; see ``genjax.boltzmann.diagnosis``."""
+    """Check that the likelihood is not far below that of independent units; see ``genjax.boltzmann.diagnosis``."""
     del step
     if "gain" not in values:
         return None
@@ -166,37 +166,41 @@ class FallingLikelihood:
         self._best: LikelihoodRecord | None = None
 
     def __call__(self, step: int, values: Mapping[str, np.ndarray]) -> str | None:
-        """See ``Check``; remembers the evaluation of the best likelihood of each replica."""
+        """Run the check, and keep each replica's evaluation with the best likelihood."""
         log_prob = values.get("log_prob", values.get("log_prob_estimate"))
         if log_prob is None or "reconstruction_error" not in values:
             return None
         error = values["reconstruction_error"]
         log_z_error = values.get("log_partition_error", np.zeros_like(error))
-        now = LikelihoodRecord(np.full_like(error, step), log_prob, log_z_error, values["gain"], error)
-        best = self._best or now
-        # By example, because some are far likelier than others at any time.
-        drop = best.log_prob - now.log_prob
+        current = LikelihoodRecord(np.full_like(error, step), log_prob, log_z_error, values["gain"], error)
+        best = self._best or current
+        # Differences by example have less variance, because some examples are always far likelier than others.
+        drop = best.log_prob - current.log_prob
         mean_drop, best_gain = drop.mean(axis=-1), best.gain.mean(axis=-1)
         uncertainty = np.sqrt(
-            np.square(_standard_error(drop)) + np.square(best.log_partition_error) + np.square(now.log_partition_error)
+            np.square(_standard_error(drop))
+            + np.square(best.log_partition_error)
+            + np.square(current.log_partition_error)
         )
         limit = np.maximum(NUM_STANDARD_ERRORS * uncertainty, MAX_LIKELIHOOD_DROP * best_gain)
         has_fallen = (mean_drop > limit) & (error < best.reconstruction_error)
         improved = mean_drop < 0
         self._best = jax.tree.map(
             lambda new, old: np.where(improved[..., None] if new.ndim > improved.ndim else improved, new, old),
-            now,
+            current,
             best,
         )
         if not has_fallen.any():
             return None
         worst = np.argmax(np.where(has_fallen, mean_drop, -np.inf))
-        nats, at, before, after = (np.ravel(a)[worst] for a in (mean_drop, best.step, best.reconstruction_error, error))
+        nats, best_step, before, after = (
+            np.ravel(a)[worst] for a in (mean_drop, best.step, best.reconstruction_error, error)
+        )
         return (
-            f"the log-likelihood is {nats:.3g} nats below that of step {int(at):,}, although the reconstruction error, "
-            f"which does not measure the model, fell from {before:.2g} to {after:.2g}: use boltzmann.Persistent or "
-            "boltzmann.ParallelTempering instead of ContrastiveDivergence, lower the learning rate, add weight_decay, "
-            "or stop where the likelihood is best"
+            f"the log-likelihood is {nats:.3g} nats below that of step {int(best_step):,}, although the reconstruction "
+            f"error, which does not measure the model, fell from {before:.2g} to {after:.2g}: use boltzmann.Persistent "
+            "or boltzmann.ParallelTempering instead of ContrastiveDivergence, lower the learning rate, add "
+            "weight_decay, or stop where the likelihood is best"
         )
 
 

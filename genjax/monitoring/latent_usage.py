@@ -1,4 +1,4 @@
-"""How much a model uses its latent variables: what monitoring and the evaluation of latents both measure.
+"""Usage of latent variables, measured by monitoring and by the evaluation of latents.
 
 Gaussian posteriors give active units and the divergence of each dimension; posteriors that can only be sampled, and
 layers below the top, give active units; code indices give the usage of the codebook (``genjax.metrics.latents``).
@@ -27,11 +27,12 @@ from genjax.metrics.latents import codebook_usage, gaussian_usage, implicit_usag
 from genjax.metrics.metric import Values
 
 T = TypeVar("T")
-NUM_DRAWS = 32  # per posterior that can only be sampled; with 300 examples the error is a quarter of the limit
+# From each posterior that can only be sampled; with 300 examples the error is a quarter of the threshold.
+NUM_DRAWS = 32
 
 
 def autoencoder_of(model: Any) -> Any:
-    """Return the model that has the latent variables: of a prior over codes, its autoencoder."""
+    """Return the model that has the latent variables: the autoencoder of a ``LatentModel``, or the model itself."""
     return model.autoencoder if isinstance(model, LatentModel) else model
 
 
@@ -47,7 +48,7 @@ def has_latents(model: object) -> bool:
 
 
 def latent_usage(model: Any, variables: Variables, key: Array, batch: Batch) -> Values:
-    """Measure how much a batch uses the latent variables of a model that ``has_latents``."""
+    """Measure the usage of latent variables on a batch, for a model that ``has_latents``."""
     x, condition = batch["x"], conditioning(model, batch)
     if supports(model, HasPosterior):
         values = dict(gaussian_usage(*model.posterior(variables, x, **condition)))
@@ -65,7 +66,7 @@ def has_lower_layers(model: object) -> bool:
 
 
 def draw_lower_layers(model: Any, variables: Variables, key: Array, x: Array) -> dict[str, Array]:
-    """Draw from the layers below the top one, (B, NUM_DRAWS, D_l) each, by suffix of their metrics' names."""
+    """Draw from the layers below the top one, (B, NUM_DRAWS, D_l) each, by suffix of their metric names."""
     if not has_lower_layers(model):
         return {}
     *lower, _ = draw_posterior(model.sample_layers, variables, key, x)

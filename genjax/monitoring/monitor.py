@@ -1,7 +1,7 @@
-"""Monitoring of training: collapse of posteriors, codebooks and modes, discriminators that saturate, stuck chains.
+"""Monitoring of training: collapse of posteriors, codebooks and modes, saturated discriminators, stuck chains.
 
-At every evaluation the same held-out examples are encoded, and models that diagnose themselves are asked
-(``capabilities.Diagnoses``). A failed check is reported once, as a warning that names the value and the cure
+At every evaluation, the model encodes the same held-out examples, and diagnoses itself if it can
+(``capabilities.Diagnoses``). Each failed check gives one warning, with the value and the cure
 (``genjax.monitoring.checks``).
 """
 
@@ -33,22 +33,22 @@ from genjax.monitoring.checks import (
 from genjax.monitoring.latent_usage import autoencoder_of, autoencoder_variables, has_latents, latent_usage
 
 NUM_EXAMPLES = 1_000
-FIRST_STEP = 1_000  # before it, a model may not yet have begun to use its latent variables
+FIRST_STEP = 1_000  # earlier, a model may not use its latent variables yet
 VECTORS = (KL_PER_DIMENSION, VARIANCE_OF_MEANS)  # names of vectors begin with these
 REMEDIES = {
-    "kl_warmup_steps": "let the weight of the divergence grow slowly (kl_warmup_steps)",
-    "beta": "lower it (beta)",
-    "num_importance_samples": "draw more (num_importance_samples)",
+    "kl_warmup_steps": "raise the weight of the KL divergence slowly (kl_warmup_steps)",
+    "beta": "lower the weight of the KL divergence (beta)",
+    "num_importance_samples": "draw more importance samples (num_importance_samples)",
     "regularizer_loss": "lower the learning rate of 'regularizer'",
 }
 
 
 class TrainingWarning(UserWarning):
-    """A model in training has failed a check."""
+    """A model in training failed a check."""
 
 
 def can_monitor(model: object) -> bool:
-    """Return whether there is something to monitor: latent variables, or a diagnosis of the model's own."""
+    """Return whether there is something to monitor: latent variables, or a model that diagnoses itself."""
     return has_latents(autoencoder_of(model)) or supports(model, Diagnoses)
 
 
@@ -58,9 +58,9 @@ class TrainingMonitor:
 
     Args:
       model: model that ``can_monitor`` accepts.
-      to_batch: ``(finished, key, batch) -> batch``, from raw examples to what the stage trains on.
-      source: examples, the first 1,000 of which are used.
-      prefix: beginning of the metrics' names.
+      to_batch: function ``(finished, key, batch) -> batch``, from raw examples to what the stage trains on.
+      source: source of examples; the first 1,000 are used.
+      prefix: prefix of the metric names.
       num_seeds: number of replicas; with more than 1, variables, finished and keys have a leading axis of replicas.
     """
 
@@ -127,5 +127,5 @@ class TrainingMonitor:
 
 
 def remedies(model: object) -> list[str]:
-    """Return what helps against a collapsed posterior, of the settings that the model has."""
+    """Return the remedies for a collapsed posterior that the model's settings allow."""
     return [remedy for setting, remedy in REMEDIES.items() if setting in dir(model)]

@@ -1,4 +1,4 @@
-"""Training and keeping runs: the part of the library that reads and writes files.
+"""Training of experiments and their run folders: the part of the library that reads and writes files.
 
 >>> from genjax.runner import load_run, train
 """

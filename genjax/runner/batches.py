@@ -1,9 +1,9 @@
 """How batches reach the compiled step.
 
-Data that fits lies on the device, as the bytes it came in; a dispatch of n steps is sent only the indices, int32 of
-shape (n, B). What does not fit is read by worker threads ahead of time and sent as arrays of shape (n, B, ...). Both
-follow the same order, so the batches are the same. With K seeds everything sent gets a leading axis of length K; with M
-minibatches a step, an axis of length M stands before B.
+Data that fits on the device stays there in its own dtype, and a dispatch of n steps receives only int32 indices (n, B).
+Larger data is read ahead by worker threads and sent as arrays (n, B, ...). Both follow the same order, so the batches
+are the same. With K seeds, everything sent has a leading axis of length K; with M minibatches per step, an axis of
+length M precedes B.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ class Feed(Protocol):
     constants: PyTree
 
     def send(self, start_step: int, num_steps: int) -> PyTree:
-        """Return what the steps from ``start_step`` on need, on the devices."""
+        """Return what ``num_steps`` steps from ``start_step`` on need, placed on the devices."""
         ...
 
     def pick(self, constants: PyTree, sent: PyTree) -> Batch:
-        """Return one step's batch from ``constants`` and one step's part of what was sent; runs under ``jit``."""
+        """Return the batch of one step from ``constants`` and that step's slice of ``sent``; runs under ``jit``."""
         ...
 
 
 def make_feed(
     source: data.Source, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
 ) -> Feed:
-    """Choose the feed for a source: on the device where it fits, else streamed.
+    """Return a feed that keeps a source on the device if it fits, and streams it otherwise.
 
     Args:
-      source: the examples.
-      keys: one key for each seed; the seed's order of examples.
-      batch_size: examples in a minibatch, over all devices together.
-      minibatches: minibatches that one step consumes.
-      placement: the devices.
+      source: examples.
+      keys: key of the order of examples, for each seed.
+      batch_size: number of examples in a minibatch, over all devices.
+      minibatches: number of minibatches that one step consumes.
+      placement: devices.
     """
     if isinstance(source, data.ArraySource) and source.resident:
         return ResidentFeed(source, keys, batch_size, minibatches, placement)
@@ -68,14 +68,14 @@ class ResidentFeed:
         """Return indices, int32 of shape ([K,] n, [M,] B)."""
         count = int(np.prod(self._shape))
         positions = np.arange(start_step * count, (start_step + num_steps) * count)
-        picks = [
+        by_seed = [
             data.shuffle_indices(key, positions, self._size).reshape(num_steps, *self._shape) for key in self._keys
         ]
-        indices = picks[0] if len(picks) == 1 else np.stack(picks)
+        indices = by_seed[0] if len(by_seed) == 1 else np.stack(by_seed)
         return self._placement.shard(indices, indices.ndim - 1)
 
     def pick(self, constants: PyTree, sent: PyTree) -> Batch:
-        """Gather the examples; indices are in range by construction, so ``clip`` only spares the check."""
+        """Gather the examples; indices are always in range, and ``clip`` avoids the check."""
         return jax.tree.map(lambda a: jnp.take(a, sent, axis=0, mode="clip"), constants)
 
 
@@ -98,12 +98,13 @@ class StreamFeed:
         if start_step != self._next_step:
             self._streams = [self._open(key, start_step) for key in self._keys]
         self._next_step = start_step + num_steps
-        seeds = [_stack([next(stream) for _ in range(num_steps)]) for stream in self._streams]
-        batches = seeds[0] if len(seeds) == 1 else _stack(seeds)
-        return self._placement.shard_local(batches, (len(seeds) > 1) + 1 + (self._minibatches > 1))
+        by_seed = [_stack([next(stream) for _ in range(num_steps)]) for stream in self._streams]
+        batches = by_seed[0] if len(by_seed) == 1 else _stack(by_seed)
+        batch_axis = 1 + int(len(by_seed) > 1) + int(self._minibatches > 1)
+        return self._placement.shard_local(batches, batch_axis)
 
     def pick(self, constants: PyTree, sent: PyTree) -> Batch:
-        """Return the batch as it was sent."""
+        """Return the batch that was sent."""
         del constants
         return sent
 

@@ -1,8 +1,8 @@
 """Checkpoints through orbax: asynchronous, atomic, checked when read.
 
-Orbax writes a checkpoint beside its final place and renames it when it is whole, so a kill leaves either the whole of
-it or nothing. Against what happens to files later, each carries the checksum Σ_i (2 i + 1) b_i mod 2³² of the bit
-patterns b_i of every array: the weights are odd, so a change of any one element changes the sum.
+Orbax writes a checkpoint to a temporary folder and renames it when it is complete, so a killed process leaves all of it
+or nothing. To detect later damage, each checkpoint stores the checksum Σ_i (2 i + 1) b_i mod 2³² of the bit patterns
+b_i of all arrays: the weights are odd, so a change of any single element changes the sum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genjax.core import Array, PyTree
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written or found; the message says what is intact and what to do."""
+    """A checkpoint cannot be written or read; the message says what is intact and what to do."""
 
 
 @final
@@ -30,11 +30,11 @@ class Checkpoints:
     """The checkpoints of one training stage.
 
     Args:
-      folder: where they lie, one folder a step.
-      keep: how many of the newest stay, beside the best one.
-      metric: name of the held-out metric that decides which is the best; None for no best.
+      folder: folder of the stage's checkpoints, with one subfolder per step.
+      keep: number of newest checkpoints to keep, beside the best one.
+      metric: name of the held-out metric that selects the best checkpoint; None for no best one.
       higher_is_better: direction of that metric.
-      read_only: never write or delete anything.
+      read_only: whether to leave the folder unchanged.
     """
 
     def __init__(
@@ -53,33 +53,36 @@ class Checkpoints:
         self._ocp = ocp
         self._folder = folder.absolute()
         self._metric, self._sign = metric, 1 if higher_is_better else -1
-        kept: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
+        policies: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
         if metric is not None:
             best = policy.BestN(
                 get_metric_fn=lambda m: self._sign * m[metric], n=1, keep_checkpoints_without_metrics=False
             )
-            kept.append(best)
+            policies.append(best)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy.AnyPreservationPolicy(kept),
+                preservation_policy=policy.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
             ),
         )
 
     def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
-        """Start writing a checkpoint; a failure of this or the one before raises ``CheckpointError``.
+        """Start writing a checkpoint, unless the step has one.
 
         Args:
-          step: which it is; one that exists is left alone.
-          state: arrays only. It may be donated as soon as this returns.
-          metrics: held-out metrics, among them ``metric`` where the best is to be kept.
+          step: number of finished steps.
+          state: pytree of arrays, which may be donated as soon as this returns.
+          metrics: held-out metrics by name; without ``metric``, the checkpoint cannot become the best one.
+
+        Raises:
+          CheckpointError: if this write fails, or the previous one has failed.
         """
         if step in self.steps():
             return
         ocp = self._ocp
-        # Orbax reads the buffers while training goes on and donates them: give it its own.
+        # Orbax reads the buffers while training continues and donates them, so it gets a copy.
         state = jax.tree.map(jnp.copy, state)
         best_by = self._metric if self._metric in metrics else None
         facts = {"checksum": int(checksum(state)), "metrics": dict(metrics), "best_by": best_by, "sign": self._sign}
@@ -92,34 +95,36 @@ class Checkpoints:
             )
 
     def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
-        """Read the newest checkpoint that is whole, or a certain one.
+        """Read the newest intact checkpoint, or that of a given step.
 
         Args:
-          abstract: shapes, dtypes and shardings, as of ``jax.eval_shape``.
-          step: which one; None for the newest, passing over damaged ones with a warning.
+          abstract: shapes, dtypes and shardings of the state, as from ``jax.eval_shape``.
+          step: step of the checkpoint; None reads the newest, and skips damaged ones with a warning.
 
         Returns:
-          Its step and state, or None when there is no checkpoint.
+          Step and state of the checkpoint, or None if there is no checkpoint.
 
         Raises:
-          CheckpointError: when the one asked for is missing, or all there are are damaged.
+          CheckpointError: if the step has no checkpoint, or all checkpoints are damaged.
         """
         steps = self.steps()
         if step is not None and step not in steps:
-            raise CheckpointError(f"there is no checkpoint of step {step} in {self._folder}; there are {steps}")
-        for candidate in [step] if step is not None else reversed(steps):
+            raise CheckpointError(
+                f"there is no checkpoint of step {step} in {self._folder}; there are {steps}: use one of these"
+            )
+        candidates = steps[::-1] if step is None else [step]
+        for candidate in candidates:
             try:
                 return candidate, self._read(candidate, abstract)
-            except Exception as error:  # orbax and tensorstore raise many kinds for files that are not whole
+            except Exception as error:  # orbax and tensorstore raise many types for incomplete files
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
                 warnings.warn(
-                    f"checkpoint of step {candidate} in {self._folder} is damaged ({reason}); "
-                    "passing over it for the one before",
+                    f"checkpoint of step {candidate} in {self._folder} is damaged ({reason}); trying the one before",
                     stacklevel=2,
                 )
-        if steps:
+        if candidates:
             raise CheckpointError(
-                f"none of the checkpoints {steps} in {self._folder} can be read for this model; "
+                f"none of the checkpoints {candidates} in {self._folder} can be read for this model; "
                 "train again with --overwrite"
             )
         return None
@@ -129,21 +134,21 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """Return the step of the checkpoint with the best held-out metric, or None where none was measured."""
-        measured = {step: self._facts(step) for step in self.steps()}
+        """Return the step of the checkpoint with the best held-out metric, or None if no checkpoint has one."""
+        facts_by_step = {step: self._facts(step) for step in self.steps()}
         scores = {
             step: facts.get("sign", 1) * facts["metrics"][facts["best_by"]]
-            for step, facts in measured.items()
+            for step, facts in facts_by_step.items()
             if facts.get("best_by")
         }
         return max(scores, key=lambda step: scores[step]) if scores else None
 
     def metrics(self, step: int) -> dict[str, float]:
-        """Return the held-out metrics kept with a checkpoint."""
+        """Return the held-out metrics stored with a checkpoint."""
         return dict(self._facts(step).get("metrics", {}))
 
     def discard_after(self, step: int) -> None:
-        """Delete checkpoints newer than a step: the damaged ones that a resumed run writes again."""
+        """Delete the checkpoints after a step: damaged ones, which a resumed run writes again."""
         for newer in [s for s in self.steps() if s > step]:
             if jax.process_index() == 0:
                 shutil.rmtree(self._folder / str(newer), ignore_errors=True)
@@ -155,7 +160,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, and let go of the folder."""
+        """Wait until everything is on disk, and release the folder."""
         self.wait()
         self._manager.close()
 
@@ -163,17 +168,17 @@ class Checkpoints:
         args = self._ocp.args.Composite(facts=self._ocp.args.JsonRestore())
         try:
             return self._manager.restore(step, args=args)["facts"]
-        except Exception:  # a damaged checkpoint states no facts; restore says so when it is asked for
+        except Exception:  # a damaged checkpoint has no facts; ``restore`` reports the damage
             return {}
 
     def _read(self, step: int, abstract: PyTree) -> PyTree:
         ocp = self._ocp
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore())
-        read = self._manager.restore(step, args=args)
-        found = int(checksum(read["state"]))
-        if found != read["facts"]["checksum"]:
-            raise ValueError(f"its checksum is {found}, but {read['facts']['checksum']} was written")
-        return read["state"]
+        stored = self._manager.restore(step, args=args)
+        actual, expected = int(checksum(stored["state"])), stored["facts"]["checksum"]
+        if actual != expected:
+            raise ValueError(f"its checksum is {actual}, but {expected} was written")
+        return stored["state"]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -181,17 +186,17 @@ class Checkpoints:
             yield
         except Exception as error:
             # Tensorstore reports a full disk as a ValueError, the file system as an OSError.
-            kept = self.steps()
+            steps = self.steps()
             text = " ".join(str(error).split())[:300]
-            intact = f"the checkpoint of step {kept[-1]} is intact" if kept else "no earlier checkpoint exists"
+            intact = f"the checkpoint of step {steps[-1]} is intact" if steps else "no earlier checkpoint exists"
             raise CheckpointError(
                 f"cannot write a checkpoint to {self._folder}: {text}; {intact}; "
-                "free space or choose another --workdir, then continue with --resume"
+                "free space and continue with --resume, or start again with another --workdir"
             ) from error
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Keep orbax's log of every read and failure off the terminal: our one line says what happened and what to do."""
+    """Filter out orbax's log of every read and failure; this module's own message says what to do."""
     return "orbax" not in record.pathname
 
 
@@ -216,6 +221,6 @@ def _bits(array: Array) -> Array:
 
 
 def all_finite(tree: PyTree) -> Array:
-    """Return whether every inexact number of a pytree is finite, bool scalar."""
+    """Return whether all floating-point and complex numbers of a pytree are finite, bool scalar."""
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack(leaves)) if leaves else jnp.bool_(True)

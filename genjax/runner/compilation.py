@@ -10,11 +10,11 @@ import jax
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX has been told where to keep them or not to."""
-    config: Any = jax.config  # its options are attributes that no type checker sees
+    """Cache compiled programs in the user's cache folder, unless JAX has another one or its cache is disabled."""
+    config: Any = jax.config  # its options are attributes unknown to type checkers
     if config.jax_compilation_cache_dir is not None or not config.jax_enable_compilation_cache:
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genjax" / "xla"
     config.update("jax_compilation_cache_dir", str(cache))
-    # Small programs count too: many of them together are what a start waits for.
+    # Small programs too: a start compiles many of them.
     config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

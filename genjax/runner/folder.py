@@ -1,14 +1,14 @@
-"""The run folder: everything that a run leaves behind, in open formats.
+"""The run folder: everything that a run writes, in open formats.
 
 <experiment>.py      copy of the experiment file
 arguments.json       its arguments, the seed and the number of seeds
-datasets.json        names, shapes and tokenizers of its data, so that samples can be drawn without them
+datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
 environment.json     versions, devices, command
-metrics.jsonl        one row of numbers a line; the same as TensorBoard events in tensorboard/
-samples/             pictures, texts or sounds of samples along the way
-checkpoints/         one folder a checkpoint, a folder of those for each stage when there are several
-results.json         final numbers
-report.md            one page: numbers, curves, samples
+metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
+samples/             samples drawn during training: pictures, texts or sounds
+checkpoints/         one folder per checkpoint, in one folder per stage if there are several
+results.json         final results
+report.md            one page: results, curves, samples
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any, final
 
 import jax
 
+from genjax.data.io import replace_file
 from genjax.experiment import SINGLE_STAGE
 
 _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -39,8 +40,8 @@ class ExperimentSource:
     """Where the experiment of a run comes from.
 
     Attributes:
-      name: name of the experiment: of its file, without ``.py``.
-      file: experiment file, or None for an experiment made in Python.
+      name: name of the experiment, which is that of its file without ``.py``.
+      file: experiment file; None for an experiment built in Python.
       arguments: hyper-parameters that ``experiment`` was called with.
       description: one paragraph for the report.
       datasets: descriptions of the data sets that ``experiment`` opened, see ``genjax.data.deferred``.
@@ -70,59 +71,59 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
-        temporary.replace(self.path / name)
+        replace_file(self / name, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the folder."""
         file = self.path / name
         if not file.is_file():
-            raise FileNotFoundError(f"{self.path} is no run folder: it has no {name}; name a folder that train wrote")
+            raise FileNotFoundError(
+                f"{self.path} is not a run folder, because it has no {name}; pass one that train wrote"
+            )
         return json.loads(file.read_text())
 
 
 def default_path(name: str, *, resume: bool) -> Path:
-    """Return ``runs/<experiment>/<time>``, or for ``resume`` the newest one that exists."""
+    """Return ``runs/<name>/<time>``, or with ``resume`` the newest existing run."""
     parent = Path("runs") / name
     if resume:
         runs = sorted(p.parent for p in parent.glob("*/arguments.json"))
         if not runs:
-            raise FileNotFoundError(f"there is no run to resume in {parent}; leave --resume out, or name a --workdir")
+            raise FileNotFoundError(f"there is no run to resume in {parent}; leave --resume out, or pass --workdir")
         return runs[-1]
     return parent / time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds something else than what is to be run; writes nothing.
+    """Raise if training in a folder would mix two runs or lose files; writes nothing.
 
     Args:
-      path: the run folder, which may not exist yet.
-      source: the experiment that it is for.
-      seed: first seed.
+      path: run folder, which may not exist yet.
+      source: source of the experiment to train.
+      seed: seed of the first replica.
       seeds: number of replicas.
-      resume: the run that is there is to go on, and must be of the same experiment.
-      overwrite: the run that is there is to be replaced.
+      resume: whether to continue the run in the folder, which must be of the same experiment.
+      overwrite: whether to replace the run in the folder.
 
     Raises:
-      ValueError: naming what the folder holds, and the cure.
+      ValueError: if the folder holds another run, or files but no run.
     """
     folder = RunFolder(path)
     is_run = (path / "arguments.json").is_file()
     if path.exists() and any(path.iterdir()) and not is_run and not overwrite:
         raise ValueError(f"{path} is not empty and holds no run; choose another --workdir, or pass --overwrite")
     if is_run and resume:
-        _check_same(folder, _holds(source, seed, seeds), source)
+        _check_same(folder, _arguments(source, seed, seeds), source)
     elif is_run and not overwrite:
-        there = folder.read_json("arguments.json")["experiment"]
+        name = folder.read_json("arguments.json")["experiment"]
         raise ValueError(
-            f"{path} holds a run of {there!r}; pass --resume to go on with it, --overwrite to replace it, "
+            f"{path} holds a run of {name!r}; pass --resume to continue it, --overwrite to replace it, "
             "or choose another --workdir"
         )
 
 
 def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool) -> None:
-    """Make a run folder that ``check_folder`` has passed; without ``resume`` a run that is there is removed."""
+    """Create a run folder that ``check_folder`` accepts; without ``resume``, delete the run that it holds."""
     if not resume and (path / "arguments.json").is_file():
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -130,10 +131,10 @@ def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int,
         shutil.copyfile(source.file, path / source.file.name)
     RunFolder(path).write_json("environment.json", environment())
     RunFolder(path).write_json("datasets.json", list(source.datasets))
-    RunFolder(path).write_json("arguments.json", _holds(source, seed, seeds))
+    RunFolder(path).write_json("arguments.json", _arguments(source, seed, seeds))
 
 
-def _holds(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
+def _arguments(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "file": source.file.name if source.file else None,
@@ -143,23 +144,25 @@ def _holds(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def _check_same(folder: RunFolder, holds: dict[str, Any], source: ExperimentSource) -> None:
-    there = folder.read_json("arguments.json")
-    for name in ("experiment", "seed", "seeds"):
-        if there[name] != holds[name]:
-            raise ValueError(
-                f"{folder.path} holds a run with {name} {there[name]!r}, not {holds[name]!r}; "
-                f"resume it with --{name} {there[name]}, or choose another --workdir"
-                if name != "experiment"
-                else f"{folder.path} holds a run of {there[name]!r}, not of {holds[name]!r}; choose another --workdir"
-            )
-    names = sorted(set(there["arguments"]) | set(holds["arguments"]))
-    for name in names:
-        old, new = there["arguments"].get(name), holds["arguments"].get(name)
+def _check_same(folder: RunFolder, requested: dict[str, Any], source: ExperimentSource) -> None:
+    """Raise if a folder holds a run of another experiment, or one with other arguments or seeds."""
+    stored = folder.read_json("arguments.json")
+    old, new = stored["experiment"], requested["experiment"]
+    if old != new:
+        raise ValueError(f"{folder.path} holds a run of {old!r}, not of {new!r}; choose another --workdir")
+    for name in ("seed", "seeds"):
+        old, new = stored[name], requested[name]
         if old != new:
             raise ValueError(
-                f"{folder.path} holds a run with {name}={old!r}, not {new!r}; leave the flag out to resume it as it "
-                "was, or choose another --workdir"
+                f"{folder.path} holds a run with {name} {old}, not {new}; resume it with --{name} {old}, or choose "
+                "another --workdir"
+            )
+    for name in sorted(set(stored["arguments"]) | set(requested["arguments"])):
+        old, new = stored["arguments"].get(name), requested["arguments"].get(name)
+        if old != new:
+            raise ValueError(
+                f"{folder.path} holds a run with {name}={old!r}, not {new!r}; leave the flag out to resume it "
+                "unchanged, or choose another --workdir"
             )
     if source.file is not None:
         copy = folder.path / source.file.name
@@ -171,7 +174,7 @@ def _check_same(folder: RunFolder, holds: dict[str, Any], source: ExperimentSour
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, devices and command of this process."""
+    """Return the versions, devices and command of this process."""
     devices = jax.devices()
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -1,4 +1,4 @@
-"""Experiment files and finished run folders, read back."""
+"""Loading of experiment files and of run folders."""
 
 from __future__ import annotations
 
@@ -27,22 +27,20 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
     """Import an experiment file and return its function ``experiment``.
 
     Raises:
-      FileNotFoundError: when there is no such file.
-      ValueError: when it defines no ``experiment``, or one whose arguments are not typed keywords with defaults.
+      FileNotFoundError: if there is no such file.
+      ValueError: if it defines no ``experiment``, or an argument of it lacks a type or a default.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no experiment file {file}; give the path of a Python file")
     if file.suffix != ".py":
-        raise ValueError(f"{file} is no Python file; give the path of one that defines experiment()")
+        raise ValueError(f"{file} is not a Python file; give the path of one that defines experiment()")
     spec = importlib.util.spec_from_file_location(f"genjax_experiment_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     function = getattr(module, "experiment", None)
     if not callable(function):
-        raise ValueError(
-            f"{file} defines no function experiment(...) -> Experiment; write one, it is the whole contract"
-        )
+        raise ValueError(f"{file} defines no function experiment(...) -> Experiment; add one")
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is inspect.Parameter.empty or name not in hints:
@@ -56,7 +54,7 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
 
 
 def arguments_from_json(function: ExperimentFn, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments as they were before JSON made lists of tuples."""
+    """Return keyword arguments from JSON, with lists turned back into the tuples that the function takes."""
     hints = typing.get_type_hints(function)
     return {
         name: tuple(value) if isinstance(value, list) and _takes_tuple(hints.get(name)) else value
@@ -69,11 +67,11 @@ def _takes_tuple(hint: Any) -> bool:
 
 
 def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment:
-    """Return the experiment of a run folder, made by its copy of the experiment file.
+    """Return the experiment of a run folder, from its copy of the experiment file.
 
     Args:
       path: run folder.
-      defer_data: open no data set until an example is read: what the folder says of them is enough to draw samples.
+      defer_data: whether to open data sets only when an example is read; drawing samples reads none.
 
     Raises:
       FileNotFoundError: if the folder holds no run.
@@ -83,8 +81,8 @@ def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment
     stored = folder.read_json("arguments.json")
     if stored["file"] is None:
         raise ValueError(
-            f"{path} was written from Python and keeps no experiment file; "
-            "read it with genjax.runner.load_run(folder, experiment=...)"
+            f"{path} keeps no experiment file, because its experiment was built in Python; load it with "
+            "genjax.runner.load_run(folder, experiment=...)"
         )
     function = load_experiment_fn(folder / stored["file"])
     descriptions = folder.read_json("datasets.json") if defer_data and (folder / "datasets.json").is_file() else []
@@ -93,19 +91,20 @@ def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment
 
 
 def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Experiment | None = None) -> Run:
-    """Read a run folder back.
+    """Load the run of a folder.
 
     Args:
       path: run folder.
       checkpoint: "last", "best" (by the held-out metric), or a step.
-      experiment: what was trained, for folders written from Python without an experiment file.
+      experiment: experiment of the run, for folders without an experiment file.
 
     Returns:
       The run, with the variables of the checkpoint.
 
     Raises:
       FileNotFoundError: if the folder holds no run, or no checkpoint yet.
-      ValueError: if the folder has no experiment file and none is given.
+      ValueError: if ``experiment`` is missing and the folder has no experiment file, or ``checkpoint`` is no step.
+      CheckpointError: if the checkpoint is missing or damaged, or there is no best one.
     """
     folder = RunFolder(Path(path))
     stored = folder.read_json("arguments.json")
@@ -127,14 +126,14 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
 
 
 def _restore(folder: RunFolder, loop: StageLoop, keep: int, checkpoint: str | int) -> tuple[int, TrainState]:
-    """Return the step and the state of a stage; that of an earlier stage is always its last."""
+    """Return the step and state of a stage; earlier stages are always at their last checkpoint."""
     name = loop.stage.name
     checkpoints = Checkpoints(folder.checkpoints(name), keep=keep, read_only=True)
     restored = checkpoints.restore(loop.abstract(), _step_of(checkpoints, checkpoint if loop.is_last else "last"))
     checkpoints.close()
     if restored is None:
         raise FileNotFoundError(
-            f"{folder.path} has no checkpoint of stage {name!r} yet; let train write one, or finish it with --resume"
+            f"{folder.path} has no checkpoint of stage {name!r} yet; continue training with --resume"
         )
     return restored
 
@@ -145,6 +144,11 @@ def _step_of(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:
     if checkpoint == "best":
         best = checkpoints.best_step()
         if best is None:
-            raise CheckpointError("no checkpoint carries a held-out metric, so there is no best; use --checkpoint last")
+            raise CheckpointError("no checkpoint has a held-out metric, so none can be the best; use --checkpoint last")
         return best
-    return int(checkpoint)
+    try:
+        return int(checkpoint)
+    except ValueError:
+        raise ValueError(
+            f"checkpoint is {checkpoint!r}, but must be 'last', 'best' or the step of a checkpoint"
+        ) from None

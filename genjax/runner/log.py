@@ -1,12 +1,12 @@
-"""What a run writes about itself: rows of metrics, and the same numbers as TensorBoard events.
+"""The log of a run: rows of metrics, also written as TensorBoard events.
 
 A row is one JSON object on one line of ``metrics.jsonl``. For K seeds with values m_1 … m_K of a metric it holds
 
     "name" = m̄ = (1/K) Σ m_k,   "name/sd" = √( Σ (m_k − m̄)² / (K − 1) ),   "name/seeds" = [m_1, …, m_K].
 
-Of a vector it holds ``"name/each"``, the mean over seeds. Every line is strict JSON (RFC 8259), which has no word for
-what is not finite: such numbers are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, and
-``read_rows`` turns them back into floats.
+For a vector it holds ``"name/each"``, the mean over seeds. Every line is strict JSON (RFC 8259), which has no numbers
+that are not finite: they are written as the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which ``read_rows``
+turns back into floats.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _STRINGS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class MetricLog:
     """Rows of metrics in memory, in ``metrics.jsonl`` and as TensorBoard events.
 
-    A row is in the file when ``write`` returns, so that a kill at any moment costs at most the row being written;
-    TensorBoard may lose the last ten seconds. On resuming, the rows after the checkpoint are dropped and hidden from
-    TensorBoard, because the run will write them again.
+    A row is in the file when ``write`` returns, so a killed process loses at most the row being written; TensorBoard
+    may lose the last ten seconds. On resuming, rows after the checkpoint are dropped, and hidden in TensorBoard,
+    because the run writes them again.
 
     Args:
-      folder: the run folder, or None to keep the rows in memory only.
-      resume_step: the checkpoint's step that the run continues from. 0 starts anew: no old row stays.
-      seeds: one entry for each replica that trains; a metric may have one value for each.
+      folder: run folder; None keeps the rows in memory only.
+      resume_step: step of the checkpoint that the run continues from; 0 starts anew and drops all old rows.
+      seeds: seed of each replica; a metric may have one value for each.
     """
 
     def __init__(self, folder: Path | None, *, resume_step: int = 0, seeds: tuple[int, ...] = (0,)) -> None:
@@ -54,7 +54,7 @@ class MetricLog:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows in the order they were written, those before the resumption included."""
+        """All rows in the order of writing, including those before a resumption."""
         return self._rows
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -62,14 +62,14 @@ class MetricLog:
 
         Args:
           step: number of finished training steps.
-          metrics: a scalar, or an array of shape (K,) with one value for each of the K seeds, by name.
+          metrics: metrics by name: a scalar, or an array of shape (K,) with one value for each of K seeds.
 
         Raises:
-          ValueError: for a metric of another shape, or one named ``step``.
-          OSError: when the disk does not take the row.
+          ValueError: if a metric has another shape, or the name ``step``.
+          OSError: if the row cannot be written.
         """
         if "step" in metrics:
-            raise ValueError("a metric is named 'step', which is the row's own key; give it another name")
+            raise ValueError("a metric is named 'step', but that is the key of the step itself; rename it")
         row: Row = {"step": int(step)}
         for name, value in metrics.items():
             row |= self._entries(name, np.asarray(value, dtype=np.float64))
@@ -86,11 +86,11 @@ class MetricLog:
                 file.write(_line(row))
 
     def write_vectors(self, step: int, vectors: Mapping[str, Any]) -> None:
-        """Append one row of vectors, as lists under ``NAME/each``; TensorBoard, which has no place for them, gets none.
+        """Append one row of vectors, as lists under ``NAME/each``; they are not written to TensorBoard.
 
         Args:
           step: number of finished training steps.
-          vectors: shape (D,), or (K, D) for K seeds, whose mean is written, by name.
+          vectors: vectors by name, shape (D,), or (K, D) for K seeds, which are averaged.
         """
         row: Row = {"step": int(step)}
         for name, value in vectors.items():
@@ -99,7 +99,7 @@ class MetricLog:
         self._append(row)
 
     def close(self) -> None:
-        """Finish the TensorBoard file. Closing twice does no harm."""
+        """Close the TensorBoard file; may be called twice."""
         if self._events is not None:
             self._events.close()
             self._events = None
@@ -109,8 +109,8 @@ class MetricLog:
             return {name: value.item()}
         if value.shape != (self._num_seeds,):
             raise ValueError(
-                f"metric {name!r} has shape {value.shape}, but a row takes () or ({self._num_seeds},) for "
-                f"{self._num_seeds} seed(s); average the other axes first"
+                f"metric {name!r} has shape {value.shape}, but must have shape () or ({self._num_seeds},), one value "
+                "per seed; average the other axes"
             )
         with np.errstate(invalid="ignore"):  # inf - inf: the sd of a diverged seed is nan
             mean, sd = np.mean(value), np.std(value, ddof=1)
@@ -118,13 +118,13 @@ class MetricLog:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Read the rows of a run folder; a last line torn by a kill is left out.
+    """Read the rows of a run folder; an incomplete last line is left out.
 
     Returns:
-      One dict a row, numbers as floats (also those not finite); an empty list where nothing was written yet.
+      One dict per row, whose numbers are floats, finite or not; an empty list if nothing was written yet.
 
     Raises:
-      ValueError: when a line before the last is no JSON object.
+      ValueError: if a line before the last is not a row.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -164,8 +164,8 @@ def _from_json(value: Any) -> Any:
 class _TensorBoardEvents:
     """One TensorBoard event file, written in the caller's thread.
 
-    ``tensorboardX.SummaryWriter`` writes in a thread of its own, which dies when the disk is full and then blocks the
-    training for ever, and two of them started within one second overwrite each other's file.
+    ``tensorboardX.SummaryWriter`` writes in its own thread. When the disk is full, that thread dies and training blocks
+    forever; and two writers that start in the same second overwrite each other's file.
     """
 
     def __init__(self, folder: Path, *, purge_step: int) -> None:
@@ -177,14 +177,14 @@ class _TensorBoardEvents:
         self._flushed_at = -math.inf
         self._writer = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"))
         self._add(file_version="brain.Event:2")
-        # TensorBoard hides what the folder's other files hold at this step and later.
+        # TensorBoard hides events from this step on in the folder's other files.
         self._add(step=purge_step, session_log={"status": self._proto.SessionLog.START})
 
     def write(self, row: Row) -> None:
         scalars = {name: value for name, value in row.items() if name != "step" and not isinstance(value, list)}
         values = [{"tag": name, "simple_value": value} for name, value in scalars.items()]
         self._add(step=row["step"], summary={"value": values})
-        if time.monotonic() - self._flushed_at >= 10:  # it waits for the disk, some milliseconds
+        if time.monotonic() - self._flushed_at >= 10:  # a flush waits some milliseconds for the disk
             self._writer.flush()
             self._flushed_at = time.monotonic()
 

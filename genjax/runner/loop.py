@@ -2,9 +2,9 @@
 
     state, metrics ← scan over log_every steps of: pick a batch, preprocess, stage batch, learner step
 
-runs as one donated ``jit``. The numbers of a dispatch are read while the next one runs, so nothing waits for the host.
-Every random choice is a function of (seed, stage, stream, step); a resumed run therefore draws what the uninterrupted
-one would have drawn.
+runs as one donated ``jit``. The metrics of a dispatch are read while the next one runs, so nothing waits for the host.
+Every random choice is a function of (seed, stage, stream, step), so a resumed run makes the same draws as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from genjax.sharding import Placement, replica
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
-    """Return the key of a random stream for one seed, shape (), or for several, shape (K,)."""
+    """Return the key of a random stream, shape () for one seed, or (K,) for K seeds."""
     if len(seeds) == 1:
         return stream_key(jax.random.key(seeds[0]), stream)
     return jax.vmap(lambda seed: stream_key(jax.random.key(seed), stream))(np.asarray(seeds))
 
 
 class NonFiniteError(RuntimeError):
-    """Training met a number that is not finite; the message names step and metric."""
+    """A loss or a parameter is not finite; the message names the step."""
 
 
-class Interrupted(RuntimeError):  # noqa: N818 - not an error: the run was asked to stop, and did so in good order
-    """Training stopped on a signal, after saving."""
+class Interrupted(RuntimeError):  # noqa: N818 - not an error, because training stopped as requested
+    """Training was stopped by a signal, after the state was saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -53,23 +53,23 @@ class Interrupted(RuntimeError):  # noqa: N818 - not an error: the run was asked
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """What the loop calls between dispatches.
+    """Functions that the loop calls between dispatches.
 
     Attributes:
-      rows: ``(step, metrics)`` after each dispatch, the values of shape () or (K,).
-      evaluate: ``(step, state) -> held-out metrics`` at the evaluation interval.
-      preview: ``(step, state)`` at the interval of sample previews.
-      stopping: returns the number of the signal that asked for a stop, or None.
+      log_metrics: function ``(step, metrics)``, called after each dispatch with values of shape () or (K,).
+      evaluate: function ``(step, state) -> held-out metrics``, called at the evaluation interval.
+      preview: function ``(step, state)``, called at the interval of sample previews.
+      stop_signal: function that returns the number of the signal that stops training, or None.
     """
 
-    rows: Callable[[int, Mapping[str, Any]], None]
+    log_metrics: Callable[[int, Mapping[str, Any]], None]
     evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
     preview: Callable[[int, TrainState], None]
-    stopping: Callable[[], int | None]
+    stop_signal: Callable[[], int | None]
 
 
 class Pending(NamedTuple):
-    """A dispatch whose numbers have not been read yet."""
+    """A dispatch whose metrics have not been read yet."""
 
     step: int
     count: int
@@ -113,7 +113,7 @@ class StageLoop:
 
     @functools.cached_property
     def _feed(self) -> Feed:
-        """Batches of the training split; reading checkpoints needs none, and puts no data on the device."""
+        """Feed of the training split, built on first use: reading checkpoints puts no data on the device."""
         streams = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
         experiment = self._experiment
         return make_feed(
@@ -139,11 +139,11 @@ class StageLoop:
         )
 
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
-        """Compile the first dispatch, so that what the model cannot take is refused before anything runs.
+        """Compile the first dispatch, so that data that does not fit the model raises before training.
 
         Args:
-          start_step: where training is to begin.
-          announce: called before what takes long, the compilation, when nothing has been refused.
+          start_step: number of finished steps when training begins.
+          announce: function called before compilation, which takes long, once tracing has succeeded.
         """
         self._placement.check_batch(self._experiment.batch_size)
         count = self._next_count(start_step)
@@ -156,11 +156,11 @@ class StageLoop:
         """Train from ``start_step`` to the stage's last step.
 
         Raises:
-          NonFiniteError: when a loss or a parameter is not finite.
-          Interrupted: when a signal asked for a stop; the state has been saved.
+          NonFiniteError: if a loss or a parameter is not finite.
+          Interrupted: if a signal stops training; the state has been saved.
         """
         experiment, steps = self._experiment, self.stage.steps
-        due = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
+        intervals = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
         step, pending = start_step, None
         self._last_read = time.perf_counter()
         while step < steps:
@@ -170,16 +170,16 @@ class StageLoop:
             self._read(pending, hooks, checkpoints)
             step, pending = step + count, Pending(step, count, metrics)
             last = step == steps
-            held_out = hooks.evaluate(step, state) if step % due["evaluate"] == 0 or last else {}
-            if step % due["sample"] == 0 or last:
+            held_out = hooks.evaluate(step, state) if step % intervals["evaluate"] == 0 or last else {}
+            if step % intervals["sample"] == 0 or last:
                 hooks.preview(step, state)
-            stopping = hooks.stopping()
-            if step % due["checkpoint"] == 0 or last or stopping is not None:
+            stop_signal = hooks.stop_signal()
+            if step % intervals["checkpoint"] == 0 or last or stop_signal is not None:
                 self._read(pending, hooks, checkpoints)
                 pending = None
                 self._save(step, state, held_out, checkpoints)
-            if stopping is not None and not last:
-                raise Interrupted(f"stopped by {signal.Signals(stopping).name} after step {step}", stopping)
+            if stop_signal is not None and not last:
+                raise Interrupted(f"stopped by {signal.Signals(stop_signal).name} after step {step}", stop_signal)
         return state
 
     def _next_count(self, step: int) -> int:
@@ -189,7 +189,7 @@ class StageLoop:
         return self._keys, self.finished, self._feed.constants, sent
 
     def _over_seeds(self, function: Callable[..., Any], *, with_state: bool = False) -> Callable[..., Any]:
-        """Map over replicas: everything has a leading axis of them but the data itself."""
+        """Map a function over replicas; every argument but the resident data has a leading axis of replicas."""
         if self._num_seeds == 1:
             return function
         return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, None, 0))
@@ -201,7 +201,7 @@ class StageLoop:
         return self._compiled[count]
 
     def _lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """Trace a dispatch of as many steps as the arguments are for."""
+        """Trace and lower a dispatch; the arguments determine its number of steps."""
         jitted = jax.jit(
             self._over_seeds(self._many_steps, with_state=True),
             donate_argnums=0,
@@ -216,7 +216,7 @@ class StageLoop:
         train_stream = stream_key(key, "train")
 
         def body(state: TrainState, sent: PyTree) -> tuple[TrainState, Metrics]:
-            batch = self._prepare(key, finished, self._feed.pick(constants, sent), state.step)
+            batch = self._learner_batch(key, finished, self._feed.pick(constants, sent), state.step)
             return learner.step(state, step_key(train_stream, state.step), batch)
 
         return jax.lax.scan(body, state, sent)
@@ -226,13 +226,13 @@ class StageLoop:
 
     def _init_on(self, key: Array, finished: Frozen, batch: PyTree) -> TrainState:
         """Return the state before the first step, from raw examples of that step."""
-        batch = self._prepare(key, finished, batch, jnp.int32(0))
+        batch = self._learner_batch(key, finished, batch, jnp.int32(0))
         if self._minibatches > 1:
             batch = replica(batch, 0)
         return self.stage.learner(finished).init(stream_key(key, "init"), batch)
 
-    def _prepare(self, key: Array, finished: Frozen, batch: PyTree, step: Array) -> PyTree:
-        """Return what the learner takes at one step, from raw examples."""
+    def _learner_batch(self, key: Array, finished: Frozen, batch: PyTree, step: Array) -> PyTree:
+        """Return the batch that the learner takes at one step, from raw examples."""
         to_stage = self.stage.batch(finished)
 
         def prepare(key: Array, batch: PyTree) -> PyTree:
@@ -245,43 +245,45 @@ class StageLoop:
         return jax.vmap(prepare)(jax.random.split(key, self._minibatches), batch)
 
     def _read(self, pending: Pending | None, hooks: Hooks, checkpoints: Checkpoints | None) -> None:
-        """Wait for a dispatch's numbers, refuse those that are not finite, hand on their means."""
+        """Wait for the metrics of a dispatch, raise if a loss is not finite, and log their means."""
         if pending is None:
             return
         metrics = {name: np.asarray(values, np.float64) for name, values in pending.metrics.items()}
         for name, values in metrics.items():
             if name.rpartition("/")[2] == "loss" and not np.isfinite(values).all():
                 first = int(np.argmax(~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)))
-                wrong = values[..., first].ravel()
-                seed = f" (replica {int(np.argmax(~np.isfinite(wrong)))})" if self._num_seeds > 1 else ""
-                value = wrong[~np.isfinite(wrong)][0]
+                losses = values[..., first].ravel()
+                index = int(np.argmax(~np.isfinite(losses)))
+                seed = f" (replica {index})" if self._num_seeds > 1 else ""
                 raise NonFiniteError(
-                    f"{name} became {value} at step {pending.step + first + 1}{seed}; {_kept(checkpoints)}; "
+                    f"{name} became {losses[index]} at step {pending.step + first + 1}{seed}; "
+                    f"{_last_checkpoint(checkpoints)}; "
                     "lower the learning rate, clip gradients, or check the data's scale"
                 )
-        # From one reading to the next, so evaluation and pictures count too: what the user waits for.
+        # Timed from one reading to the next, so that evaluation and previews count, as they do for the user.
         now = time.perf_counter()
         rate = np.float64(pending.count / (now - self._last_read))
         self._last_read = now
         means = {name: values.mean(axis=-1) for name, values in metrics.items()}
-        hooks.rows(pending.step + pending.count, means | {"steps_per_second": rate})
+        hooks.log_metrics(pending.step + pending.count, means | {"steps_per_second": rate})
 
     def _save(
         self, step: int, state: TrainState, held_out: dict[str, np.ndarray], checkpoints: Checkpoints | None
     ) -> None:
-        # The last step of a dispatch can break the parameters after its loss was still finite.
+        # The last update of a dispatch can make parameters non-finite although its loss is finite.
         if not bool(self._finite(state.params)):
             raise NonFiniteError(
-                f"parameters stopped being finite by step {step}; {_kept(checkpoints)}; "
+                f"parameters stopped being finite by step {step}; {_last_checkpoint(checkpoints)}; "
                 "lower the learning rate, or clip gradients"
             )
         if checkpoints is not None:
             checkpoints.save(step, state, {name: float(np.mean(value)) for name, value in held_out.items()})
 
 
-def _kept(checkpoints: Checkpoints | None) -> str:
+def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
+    """Describe the last finite checkpoint in an error message."""
     if checkpoints is None:
-        return "no checkpoints were asked for"
+        return "there is no checkpoint, because the run has no folder"
     try:
         checkpoints.wait()
     except CheckpointError as error:
@@ -292,21 +294,21 @@ def _kept(checkpoints: Checkpoints | None) -> str:
 
 @final
 class StopSignals:
-    """Remembers SIGTERM and SIGINT while training runs; a second SIGINT interrupts at once."""
+    """Records SIGTERM and SIGINT during training; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        """Install the handlers, where Python lets us: in the main thread."""
+        """Install the handlers, which Python allows in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put the former handlers back."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

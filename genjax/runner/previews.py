@@ -1,4 +1,4 @@
-"""Samples along the way, kept in the run folder as pictures, texts or sounds."""
+"""Previews: samples drawn during training, written to the run folder as pictures, texts or sounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Previews:
     """Draws samples of the first replica and writes them into the run folder.
 
     Args:
-      experiment: what is trained.
+      experiment: experiment to train.
       folder: run folder.
       seeds: seed of each replica.
       placement: devices.
@@ -41,7 +41,7 @@ class Previews:
         self._sample = jax.jit(sample, static_argnums=2, out_shardings=placement.replicated)
 
     def save_examples(self) -> None:
-        """Keep some training examples that sound beside the samples; what cannot be written fails before training."""
+        """Write some training examples of sounds for comparison; formats that cannot be written raise here."""
         dataset = self._experiment.data
         if dataset.sound is not None:
             examples = dataset.splits["train"].take(np.arange(min(NUM_SOUNDS, len(dataset.splits["train"]))))
@@ -58,7 +58,7 @@ class Previews:
             for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
                 save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
             return
-        # Classes come in turn: with as many columns each column is one class.
+        # Labels cycle through the classes, so that with one column per class each column shows one class.
         columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
         picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=labels)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
@@ -67,7 +67,7 @@ class Previews:
             save_sounds(self._folder / "samples" / name, dataset.sound, x[:NUM_SOUNDS])
 
     def _draw(self, variables: Variables, key: jax.Array) -> tuple[np.ndarray, Sequence[int] | None]:
-        """Return samples and, of a model with classes, their labels."""
+        """Return samples, and their labels if the model has classes."""
         if len(self._seeds) > 1:
             variables = replica(variables, 0)
         condition = example_conditions(self._experiment.model, self._experiment.data, NUM_PICTURES)

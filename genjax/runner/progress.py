@@ -19,24 +19,24 @@ class Progress:
 
     Args:
       total: number of steps of the whole run.
-      initial: steps that were finished before, on resuming.
-      description: what stands before the bar.
-      disable: print nothing at all, neither bar nor messages; for all processes but the first.
+      initial: number of steps that were finished before resuming.
+      description: text before the bar.
+      disable: whether to print nothing, neither bar nor messages, as in all processes but the first.
     """
 
     def __init__(self, total: int, *, initial: int = 0, description: str = "", disable: bool = False) -> None:
         self._total, self._description, self._disable = total, description, disable
         self._step, self._losses = initial, ""
-        self._first: tuple[float, int] | None = None  # when and where the first update came, past compilation
+        self._first: tuple[float, int] | None = None  # time and step of the first update, after compilation
         self._line_at, self._line_step = -math.inf, -1
         self._bar = None
         if not disable and (_is_terminal(sys.stderr) or _is_notebook(sys.stderr)):
             from tqdm import tqdm
 
-            # A notebook keeps what is overwritten, so it is redrawn less often.
-            pace = 0.5 if _is_notebook(sys.stderr) else 0.1
+            # A notebook stores every redraw, so it is redrawn less often.
+            interval = 0.5 if _is_notebook(sys.stderr) else 0.1
             self._bar = tqdm(
-                total=total, initial=initial, desc=description, unit=" steps", mininterval=pace, dynamic_ncols=True
+                total=total, initial=initial, desc=description, unit=" steps", mininterval=interval, dynamic_ncols=True
             )
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Say that ``step`` steps are finished; metrics as ``MetricLog.write`` takes them."""
+        """Show that ``step`` steps are finished; ``metrics`` as in ``MetricLog.write``."""
         if self._disable:
             return
         advance, self._step = step - self._step, step
@@ -68,7 +68,7 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Show the last state and leave it there."""
+        """Show the final state and close the bar."""
         if self._bar is not None:
             self._bar.close()
         elif self._first is not None and self._line_step != self._step:
@@ -90,14 +90,14 @@ class Progress:
 
 
 def _losses(metrics: Mapping[str, Any]) -> str:
-    """The training losses, at most three; where a learner has none, its first two metrics."""
+    """Return the training losses, at most three, or the first two metrics if there are no losses."""
     training = [name for name in metrics if not name.startswith("validation/")]
     names = [name for name in training if name.split("/")[-1] == "loss"][:3] or training[:2]
     return ", ".join(f"{name} {format_value(metrics[name])}" for name in names)
 
 
 def _is_terminal(stream: Any) -> bool:
-    """Whether a bar can be drawn: some wrappers make terminals of no size, where none would show."""
+    """Return whether a bar can be drawn; some wrappers are terminals of size 0, which would show none."""
     return stream.isatty() and min(os.get_terminal_size(stream.fileno())) > 0
 
 

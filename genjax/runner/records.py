@@ -25,16 +25,16 @@ def read_results(file: Path) -> dict[str, Any]:
     """Return the content of a results file; empty lists if there is no such file.
 
     Raises:
-      ValueError: if the file holds something else.
+      ValueError: if the file is not a results file.
     """
     if not file.exists():
         return {"tables": [], "records": []}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is not a results file, because it is not JSON ({error}); name another one") from None
+        raise ValueError(f"{file} is not a results file, because it is not JSON ({error}); name another file") from None
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
-        raise ValueError(f"{file} is not a results file, because it has no list 'records'; name another one")
+        raise ValueError(f"{file} is not a results file, because it has no list 'records'; name another file")
     return content
 
 
@@ -55,7 +55,7 @@ def record_results(file: Path, folder: Path, report: Mapping[str, Any]) -> None:
       report: ``results`` by name, ``step``, ``checkpoint`` and ``seed`` of the evaluation, as in ``evaluation.json``.
 
     Raises:
-      ValueError: if the file holds something else, or the run was trained without an experiment file.
+      ValueError: if the file is not a results file, or the run was trained without an experiment file.
     """
     content = read_results(file)
     record = _run_record(RunFolder(folder), report)
@@ -69,7 +69,7 @@ def record_results(file: Path, folder: Path, report: Mapping[str, Any]) -> None:
 def _run_record(folder: RunFolder, report: Mapping[str, Any]) -> dict[str, Any]:
     stored, environment = folder.read_json("arguments.json"), folder.read_json("environment.json")
     if stored["file"] is None:
-        raise ValueError(f"{folder.path} was trained without an experiment file; train one with genjax train FILE")
+        raise ValueError(f"{folder.path} was trained without an experiment file; record a run of 'genjax train FILE'")
     return {
         "kind": "run",
         "experiment": stored["experiment"],
@@ -99,7 +99,7 @@ def _changed_arguments(file: Path, arguments: Mapping[str, Any]) -> dict[str, An
 
 
 def _portable(command: str) -> str:
-    """Return a command without the flags that only say where its run folder lies."""
+    """Return a command without the flags that concern its run folder alone."""
     words = iter(shlex.split(command))
     portable = []
     for word in words:

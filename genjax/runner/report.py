@@ -1,4 +1,4 @@
-"""One page about a finished run: what it was, what it reached, and how to go on from it.
+"""A one-page report of a finished run: its results, curves, samples and arguments, and commands to continue with.
 
 The page is Markdown with relative links only, so that the run folder can be moved or published as it is.
 """
@@ -40,20 +40,19 @@ def write_report(
     """Write ``report.md`` and ``curves.png`` into a run folder.
 
     Args:
-      folder: the run folder.
+      folder: run folder.
       title: first line of the page.
       description: the experiment's docstring.
-      arguments: its hyper-parameters.
+      arguments: hyper-parameters of the experiment.
       environment: versions and devices; may be nested.
-      rows: as ``MetricLog.rows`` has them.
-      results: final numbers by name: a number, K of them for K seeds, or anything with a short ``str``.
-      samples: path of the picture or text of samples, relative to the folder; None, or a file that is not there, leaves
-        it out.
-      wall_clock_s: seconds that training took.
+      rows: rows of metrics, see ``MetricLog.rows``.
+      results: final results by name: a number, K numbers for K seeds, or anything with a short ``str``.
+      samples: path of the picture or text of samples, relative to the folder; None, or a missing file, leaves it out.
+      wall_clock_s: duration of training, s.
       seeds: seed of each replica.
 
     Returns:
-      The path of the page.
+      Path of the page.
     """
     save_picture(folder / "curves.png", curves_picture(rows, title=title))
     seed_text = (
@@ -70,7 +69,7 @@ def write_report(
         *_pictures(folder, {"samples": samples, "curves": "curves.png"} | _vector_pictures(folder, rows)),
         *_section("Arguments", [(k, _code(v)) for k, v in _flat(arguments)], ("argument", "value")),
         *_section("Machine", [(k, _code(v)) for k, v in _flat(environment)], ("property", "value")),
-        _how_to_go_on(folder),
+        _commands(folder),
         _files(folder),
     ]
     path = folder / "report.md"
@@ -79,20 +78,20 @@ def write_report(
 
 
 def _vector_pictures(folder: Path, rows: list[Row]) -> dict[str, str]:
-    """Draw every vector that was logged, and name the pictures."""
+    """Draw every logged vector, and return file names by title."""
     vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(VECTOR_SUFFIX))
     pictures = {}
     for name in vectors:
         title = name.removesuffix(VECTOR_SUFFIX).rpartition("/")[2]
-        logged = [row for row in rows if name in row]
-        steps, values = [row["step"] for row in logged], np.array([row[name] for row in logged])
+        with_name = [row for row in rows if name in row]
+        steps, values = [row["step"] for row in with_name], np.array([row[name] for row in with_name])
         save_picture(folder / f"{title}.png", vectors_picture(steps, values, title=title.replace("_", " ")))
         pictures[title.replace("_", " ")] = f"{title}.png"
     return pictures
 
 
 def _summary(rows: list[Row]) -> Iterator[tuple[str, ...]]:
-    """Last value of each metric, and the best one of those on held-out data."""
+    """Yield the last value of each metric, and the best value if it is measured on held-out data or samples."""
     for name in metric_names(rows):
         with_name = [row for row in rows if row.get(name) is not None]
         if with_name:
@@ -114,7 +113,7 @@ def _row_value(row: Row, name: str) -> str:
 
 
 def _value(value: Any, num_seeds: int) -> str:
-    """Write a result: numbers rounded, those of several seeds as mean ± sd, anything else as it is."""
+    """Format a result: numbers rounded, those of several seeds as mean ± sd, anything else by ``str``."""
     if value is None:
         return "n/a"
     array = np.asarray(value)
@@ -123,6 +122,7 @@ def _value(value: Any, num_seeds: int) -> str:
 
 
 def _flat(items: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings, with their names joined by slashes."""
     for name, value in items.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")
@@ -131,7 +131,7 @@ def _flat(items: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _section(title: str, rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:
-    """A heading and a table, or nothing where there are no rows."""
+    """Return a heading and a table, or nothing if there are no rows."""
     lines = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     if not lines:
         return []
@@ -140,27 +140,27 @@ def _section(title: str, rows: Iterable[tuple[str, ...]], head: tuple[str, ...])
 
 
 def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
-    there = {name: path for name, path in paths.items() if path is not None and (folder / path).is_file()}
+    existing = {name: path for name, path in paths.items() if path is not None and (folder / path).is_file()}
     parts = []
-    for name, path in there.items():
+    for name, path in existing.items():
         relative = os.path.relpath(folder / path, folder) if Path(path).is_absolute() else path
-        shown = f"![{name}]({quote(Path(relative).as_posix())})"
+        content = f"![{name}]({quote(Path(relative).as_posix())})"
         if Path(path).suffix == ".txt":
-            shown = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MAX_TEXT]}\n````"
-        parts += [f"## {name.capitalize()}", shown]
+            content = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MAX_TEXT]}\n````"
+        parts += [f"## {name.capitalize()}", content]
     return parts
 
 
-def _how_to_go_on(folder: Path) -> str:
+def _commands(folder: Path) -> str:
     name = shlex.quote(str(folder))
     commands = [
         (f"genjax sample {name} -n 64", "draw samples"),
-        (f"genjax evaluate {name}", "measure on held-out data"),
+        (f"genjax evaluate {name}", "evaluate on held-out data"),
     ]
     copies = sorted(folder.glob("*.py"))
     if copies:
         file = shlex.quote(str(copies[0]))
-        commands.append((f"genjax train {file} --workdir {name} --resume", "go on after an interruption"))
+        commands.append((f"genjax train {file} --workdir {name} --resume", "resume after an interruption"))
     width = max(len(command) for command, _ in commands)
     lines = [f"{command:<{width}}  # {purpose}" for command, purpose in commands]
     return "\n".join(["## Go on from here", "", "```sh", *lines, "```"])
@@ -180,7 +180,7 @@ def _duration(seconds: float) -> str:
 
 
 def _code(value: Any) -> str:
-    """Fence a value so that Markdown leaves its characters alone."""
+    """Format a value as inline code, which Markdown leaves unchanged."""
     text = _one_line(value)
     if not text:
         return ""

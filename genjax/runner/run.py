@@ -1,4 +1,4 @@
-"""A finished run: what was trained, ready to sample and to be scored."""
+"""A finished run, which can be sampled and evaluated."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from genjax.sharding import replica
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What ``train`` returns.
+    """A trained experiment: what ``train`` returns.
 
     Attributes:
-      experiment: what was trained.
-      variables: variables of the model, averaged if the experiment averages them; a leading axis of replicas for
-        several seeds.
+      experiment: trained experiment.
+      variables: variables of the model, or their moving average if the experiment has one; with several seeds, every
+        array has a leading axis of replicas.
       seeds: seed of each replica.
       step: number of learner steps, over all stages.
-      rows: metrics as logged.
+      rows: rows of logged metrics.
       folder: run folder, or None.
     """
 
@@ -50,7 +50,9 @@ class Run:
     def replica(self, index: int = 0) -> Variables:
         """Return the variables of one replica."""
         if not 0 <= index < len(self.seeds):
-            raise ValueError(f"replica is {index}, but the run has {len(self.seeds)}; use 0 to {len(self.seeds) - 1}")
+            raise ValueError(
+                f"replica is {index}, but the run has {len(self.seeds)} replicas; use 0 to {len(self.seeds) - 1}"
+            )
         return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
 
     def sample(self, key: Array, num_samples: int, *, replica: int = 0, **sample_kwargs: Any) -> Array:
@@ -101,19 +103,19 @@ class Run:
           metrics: names of metrics, see ``genjax.evaluation.registry``; ``"all"`` for all of them.
           split: name of the split.
           num_samples: number of samples to draw; None for as many as the split has examples, at most 10,000.
-          network: feature network that samples are compared on; raw values when None.
+          network: feature network for comparisons of samples; None compares raw values.
           num_neighbours: k of precision, recall, density and coverage.
-          likelihood_samples: draws per example of a likelihood that is an estimate; particles where log Z is estimated.
+          likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
           batch_size: number of examples scored at once.
-          progress: starts a progress bar, given a name and a total.
+          progress: function that starts a progress bar, ``(name, total) -> callback``.
           **sample_kwargs: keyword arguments of the model's own ``sample``.
 
         Returns:
-          Results by name, with standard errors and protocols. A metric that the model or the data cannot have has a
-          value of None and the reason. Over several replicas a value is their mean.
+          Results by name, with standard errors and protocols. A metric that the model or the data does not support has
+          the value None and a reason. With several replicas, a value is their mean.
 
         Raises:
-          ValueError: for an unknown metric, or a split that the data set lacks.
+          ValueError: if a metric is unknown, or the data set lacks the split.
         """
         evaluation = Evaluation(
             model=self.model,

@@ -1,4 +1,4 @@
-"""The stages of an experiment, walked in order: what training and reading checkpoints have in common."""
+"""The walk over the stages of an experiment, shared by training and loading."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from genjax.sharding import Placement
 
 @final
 class StageWalk:
-    """A walk over the stages of an experiment, each of which sees the variables of the finished ones.
+    """A walk over the stages of an experiment, where each stage sees the variables of the finished ones.
 
-    Every loop that the iterator yields must be finished by ``finish`` before the next one is asked for.
+    Call ``finish`` for every loop that the iterator yields before asking for the next one.
 
     Args:
-      experiment: experiment whose stages they are.
+      experiment: experiment that has the stages.
       seeds: seed of each replica.
       placement: devices.
     """
@@ -42,15 +42,15 @@ class StageWalk:
             )
 
     def finish(self, loop: StageLoop, state: TrainState) -> None:
-        """Hand the variables of a finished stage on to the next ones."""
+        """Pass the variables of a finished stage on to the next stages."""
         self.finished[loop.stage.name] = state.variables
         self.steps_before += loop.stage.steps
 
     def variables(self) -> Variables:
-        """Return the model's variables, all stages being finished."""
+        """Return the model's variables, once all stages are finished."""
         return self.experiment.model_variables(self.finished, len(self.seeds))
 
     def variables_at(self, loop: StageLoop, state: TrainState) -> Variables:
-        """Return the model's variables during the last stage."""
+        """Return the model's variables during the last stage, from its training state."""
         finished = {**self.finished, loop.stage.name: state.variables}
         return self.experiment.model_variables(finished, len(self.seeds))

@@ -1,4 +1,4 @@
-"""``train``: an experiment in, a run out."""
+"""Training: ``train`` turns an experiment into a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from genjax.core import TrainState
 from genjax.experiment import SINGLE_STAGE, Experiment
+from genjax.ops import check_at_least
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
 from genjax.runner.folder import ExperimentSource, RunFolder, check_folder, environment, write_folder
@@ -43,14 +44,14 @@ def train(
     """Train an experiment to its end.
 
     Args:
-      experiment: what to train.
-      seed: seed of everything random; replica i of several has seed + i.
+      experiment: experiment to train.
+      seed: seed of everything random; replica i has seed + i.
       seeds: number of replicas, trained in one program by ``vmap``.
       workdir: run folder to write; None writes nothing.
-      resume: continue from the newest intact checkpoint in ``workdir``.
-      overwrite: replace the run in ``workdir``.
-      progress: show a progress bar on stderr.
-      source: file and arguments that the experiment was made from, for the run folder.
+      resume: whether to continue from the newest intact checkpoint in ``workdir``.
+      overwrite: whether to replace the run in ``workdir``.
+      progress: whether to show a progress bar on stderr.
+      source: file and arguments of the experiment, for the run folder.
 
     Returns:
       The finished run.
@@ -76,8 +77,7 @@ def train(
       >>> run.sample(jax.random.key(1), 3).shape
       (3, 8, 8, 1)
     """
-    if seeds < 1:
-        raise ValueError(f"seeds is {seeds}, but at least one replica is needed; use 1 or more")
+    check_at_least("seeds", seeds, 1)
     if (resume or overwrite) and workdir is None:
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
@@ -95,10 +95,10 @@ class _Training:
     """One call of ``train``: walks the stages, and connects the loop to log, checkpoints, validation and previews."""
 
     def __init__(
-        self, walk: StageWalk, folder: RunFolder | None, source: ExperimentSource, resume: bool, shows_progress: bool
+        self, walk: StageWalk, folder: RunFolder | None, source: ExperimentSource, resume: bool, show_progress: bool
     ) -> None:
         self._walk, self._folder, self._source = walk, folder, source
-        self._resume, self._shows_progress = resume, shows_progress
+        self._resume, self._show_progress = resume, show_progress
         self._validation = Validation(walk.experiment, walk.seeds, walk.placement)
         self._previews = None if folder is None else Previews(walk.experiment, folder, walk.seeds, walk.placement)
         self._log: MetricLog | None = None
@@ -106,23 +106,23 @@ class _Training:
     def run(self) -> Run:
         """Train all stages and return the run."""
         try:
-            with StopSignals() as stopping:
-                return self._run(stopping)
-        except Interrupted as interrupted:
-            raise Interrupted(f"{interrupted}; {self._how_to_resume()}", interrupted.signal_number) from None
+            with StopSignals() as stop_signals:
+                return self._run(stop_signals)
+        except Interrupted as interruption:
+            raise Interrupted(f"{interruption}; {self._resume_hint()}", interruption.signal_number) from None
         finally:
             if self._log is not None:
                 self._log.close()
 
-    def _run(self, stopping: StopSignals) -> Run:
+    def _run(self, stop_signals: StopSignals) -> Run:
         started = time.perf_counter()
         for loop in self._walk:
             if loop.steps_before == 0:
-                # What the model cannot take is refused here, before anything is written.
+                # Data that does not fit the model raises here, before anything is written.
                 loop.prepare(0, self._announce)
                 self._write_folder()
             with self._checkpoints(loop) as checkpoints:
-                state = self._train_stage(loop, checkpoints, stopping)
+                state = self._train_stage(loop, checkpoints, stop_signals)
             self._walk.finish(loop, state)
         assert self._log is not None
         run = Run(
@@ -136,27 +136,26 @@ class _Training:
         self._finish(run, time.perf_counter() - started)
         return run
 
-    def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stopping: StopSignals) -> TrainState:
+    def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stop_signals: StopSignals) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
-        start = restored[0] if restored else 0
-        if checkpoints is not None and restored:
+        start, state = restored or (0, None)
+        if checkpoints is not None and state is not None:
             checkpoints.discard_after(start)
-        if restored and start == loop.stage.steps and not loop.is_last:
-            return restored[1]
+        if state is not None and start == loop.stage.steps and not loop.is_last:
+            return state
         loop.prepare(start)
-        state = restored[1] if restored else loop.init()
+        state = loop.init() if state is None else state
         if self._log is None:
-            writes = self._folder is not None and self._walk.placement.is_writer
-            folder = self._folder.path if self._folder and writes else None
+            folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
-            return loop.run(state, start, self._hooks(loop, self._log, bar, stopping), checkpoints)
+            return loop.run(state, start, self._hooks(loop, self._log, bar, stop_signals), checkpoints)
 
-    def _hooks(self, loop: StageLoop, log: MetricLog, bar: Progress, stopping: StopSignals) -> Hooks:
+    def _hooks(self, loop: StageLoop, log: MetricLog, bar: Progress, stop_signals: StopSignals) -> Hooks:
         walk, offset = self._walk, loop.steps_before
         monitor = monitor_stage(walk.experiment, loop, walk.seeds, self._validation)
 
-        def rows(step: int, metrics: Mapping[str, Any]) -> None:
+        def log_metrics(step: int, metrics: Mapping[str, Any]) -> None:
             log.write(offset + step, metrics)
             bar.update(step, metrics)
 
@@ -173,15 +172,15 @@ class _Training:
             if self._previews is not None and loop.is_last:
                 self._previews(offset + step, walk.variables_at(loop, state))
 
-        return Hooks(rows=rows, evaluate=evaluate, preview=preview, stopping=stopping)
+        return Hooks(log_metrics=log_metrics, evaluate=evaluate, preview=preview, stop_signal=stop_signals)
 
     def _bar(self, loop: StageLoop, start: int) -> Progress:
         name, stage = self._source.name, loop.stage
         description = name if stage.name == SINGLE_STAGE else f"{name} {stage.name}"
-        return Progress(stage.steps, initial=start, description=description, disable=not self._shows_progress)
+        return Progress(stage.steps, initial=start, description=description, disable=not self._show_progress)
 
     def _announce(self) -> None:
-        if self._shows_progress:
+        if self._show_progress:
             num_devices, device = self._walk.placement.num_devices, jax.devices()[0].device_kind
             devices = f"{num_devices} {device} {'device' if num_devices == 1 else 'devices'}"
             where = f", writing to {self._folder.path}" if self._folder else ""
@@ -211,13 +210,13 @@ class _Training:
         try:
             yield checkpoints
         except BaseException:
-            # What stopped training is the news; that the last write failed too is not.
+            # Raise what stopped training, even if the last write fails too.
             with contextlib.suppress(CheckpointError):
                 checkpoints.close()
             raise
         checkpoints.close()
 
-    def _how_to_resume(self) -> str:
+    def _resume_hint(self) -> str:
         if self._folder is None:
             return "nothing was saved, because the run has no folder"
         file = self._source.file or "FILE"
@@ -229,7 +228,7 @@ class _Training:
             return
         results = self._validation.results
         if not results and (self._folder / "results.json").exists():
-            return  # resumed when there was nothing left to do
+            return  # a finished run was resumed
         values = {name: np.asarray(value).tolist() for name, value in results.items()}
         self._folder.write_json("results.json", values | {"seconds": seconds})
         write_report(

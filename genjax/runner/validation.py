@@ -1,4 +1,4 @@
-"""What is measured while a model trains: its likelihood on the validation split, scores of its samples, its health."""
+"""Measurements during training: the likelihood of the validation split, scores of samples, and monitoring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genjax.sharding import Placement, replica
 
 
 class BestMetric(NamedTuple):
-    """Metric that decides which checkpoint is the best, and its direction."""
+    """Metric that selects the best checkpoint, and its direction."""
 
     name: str
     higher_is_better: bool
@@ -27,10 +27,10 @@ class BestMetric(NamedTuple):
 
 @final
 class Validation:
-    """Scores a model in training, each time with the same draws, so that steps can be compared.
+    """Scores a model in training, always with the same random draws, so that steps can be compared.
 
     Args:
-      experiment: what is trained.
+      experiment: experiment to train.
       seeds: seed of each replica.
       placement: devices.
     """
@@ -43,19 +43,19 @@ class Validation:
 
     @property
     def likelihood(self) -> str | None:
-        """Name of the validation likelihood in logs, or None where the model or the data have none."""
+        """Name of the validation likelihood in logs, or None if the model or the data have none."""
         return None if self._method is None else f"validation/{self._method}"
 
     @property
     def best_metric(self) -> BestMetric | None:
-        """Metric that chooses the best checkpoint: the experiment's sample score, else the likelihood."""
+        """Metric that selects the best checkpoint: the experiment's sample score if it has one, else the likelihood."""
         score = self._experiment.sample_score
         if score is not None:
             return BestMetric(score.label, score.higher_is_better)
         return None if self.likelihood is None else BestMetric(self.likelihood, True)
 
     def __call__(self, variables: Variables) -> dict[str, np.ndarray]:
-        """Return scores, each () or (K,), by name."""
+        """Return scores by name, each of shape () or (K,)."""
         results: dict[str, np.ndarray] = {}
         if self.likelihood is not None:
             keys = root_keys(self._seeds, "validation")
@@ -89,26 +89,25 @@ class Validation:
 
 @final
 class StageMonitor:
-    """Monitors the model that a stage trains, and logs what it measures.
+    """Monitors the model that a stage trains, and logs the measurements.
 
     Args:
-      loop: stage.
-      monitor: monitor of its model.
+      loop: loop of the stage.
+      monitor: monitor of the stage's model.
       seeds: seed of each replica.
-      logged_elsewhere: name of a metric that is left out, because validation logs it for all examples.
+      excluded: name of a metric to leave out, because validation logs it for all examples; None for no such metric.
     """
 
-    def __init__(
-        self, loop: StageLoop, monitor: TrainingMonitor, seeds: tuple[int, ...], logged_elsewhere: str | None
-    ) -> None:
+    def __init__(self, loop: StageLoop, monitor: TrainingMonitor, seeds: tuple[int, ...], excluded: str | None) -> None:
         self._loop, self._monitor, self._seeds = loop, monitor, seeds
-        self._logged_elsewhere = logged_elsewhere
+        self._excluded = excluded
 
     def __call__(self, log: MetricLog, step: int, state: TrainState, variables: Variables) -> None:
-        """Measure and log; ``variables`` are the experiment's model's, of which the stage may train a part."""
-        own = state.variables if self._loop.stage.model else variables
-        scalars, vectors = self._monitor(step, own, self._loop.finished, root_keys(self._seeds, "collapse"))
-        scalars = {name: value for name, value in scalars.items() if name != self._logged_elsewhere}
+        """Measure and log; ``variables`` are those of the experiment's model, which may not be the stage's model."""
+        stage_variables = state.variables if self._loop.stage.model else variables
+        keys = root_keys(self._seeds, "collapse")
+        scalars, vectors = self._monitor(step, stage_variables, self._loop.finished, keys)
+        scalars = {name: value for name, value in scalars.items() if name != self._excluded}
         if scalars:
             log.write(self._loop.steps_before + step, scalars)
         if vectors:
@@ -118,7 +117,7 @@ class StageMonitor:
 def monitor_stage(
     experiment: Experiment, loop: StageLoop, seeds: tuple[int, ...], validation: Validation
 ) -> StageMonitor | None:
-    """Return the monitor of the model that a stage trains, or None where there is nothing to monitor."""
+    """Return the monitor of the model that a stage trains, or None if there is nothing to monitor."""
     stage = loop.stage
     model = stage.model or (experiment.model if loop.is_last else None)
     if not can_monitor(model):

@@ -15,6 +15,7 @@ import pytest
 
 from genjax import Experiment, autoregressive, data, vae
 from genjax.cli import commands
+from genjax.metrics import COMPARISONS
 from genjax.runner import load_run
 from tests.running import ROOT, TINY
 from tests.test_imports import FAMILIES
@@ -26,7 +27,7 @@ BROKEN = {
     "clash": ("def experiment(seed: int = 3): pass\n", "argument 'seed', which is a flag of genjax train"),
     "returns_none": (
         "def experiment(width: int = 3): pass\n",
-        "returned a NoneType; it must return a genjax Experiment",
+        "returned a NoneType, but must return a genjax Experiment",
     ),
 }
 
@@ -88,6 +89,13 @@ def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
         assert flag in out
 
 
+def test_evaluate_help_describes_the_metrics(genjax, tiny_run):
+    status, out, _ = genjax("evaluate", tiny_run, "--help")
+    assert status == 0
+    for text in ("--likelihood-samples", "parzen: Parzen-window", COMPARISONS["mmd2"].summary):
+        assert text in out
+
+
 def test_evaluate_says_what_each_number_is(genjax, tiny_run):
     status, out, _ = genjax("evaluate", tiny_run, "--likelihood-samples", "20", "--json")
     assert status == 0
@@ -133,7 +141,7 @@ def test_evaluate_scores_samples_too(genjax, tiny_run):
         (("--split", "dev"), "split is 'dev', but 'random' has"),
         (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),
         (("--features", "inception:no.safetensors"), "there are no Inception weights at no.safetensors; download"),
-        (("--num-samples", "0"), "num_samples is 0, but it must be at least 1"),
+        (("--num-samples", "0"), "num_samples is 0, but must be at least 1"),
         (
             ("--metrics", "precision_recall", "-n", "3"),
             "generated has 3 samples, but num_neighbours=5 needs at least 6",
@@ -180,13 +188,13 @@ def test_help_and_version(genjax):
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
         (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
-        (("train", TINY, "--seeds", "0"), "seeds is 0, but at least one replica is needed"),
+        (("train", TINY, "--seeds", "0"), "seeds is 0, but must be at least 1"),
         (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),
         (("train", TINY, "--dataset", "digits"), "decoder returned shape"),
-        (("sample", "nowhere"), "nowhere is no run folder: it has no arguments.json"),
-        (("evaluate", "nowhere"), "nowhere is no run folder"),
+        (("sample", "nowhere"), "nowhere is not a run folder, because it has no arguments.json"),
+        (("evaluate", "nowhere"), "nowhere is not a run folder"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
     ],
 )
@@ -261,6 +269,7 @@ def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):
 
 def test_sample_refuses_what_it_cannot_do(genjax, tiny_run, tmp_path):
     assert "num_samples is 0" in refused(genjax, "sample", tiny_run, "-n", "0")
+    assert "checkpoint is 'first', but must be" in refused(genjax, "sample", tiny_run, "--checkpoint", "first")
     assert "must end in .png, .npz or .npy" in refused(genjax, "sample", tiny_run, "--out", tmp_path / "x.jpg")
     assert "num_classes=None" in refused(genjax, "sample", tiny_run, "--label", "3")
     status, _, err = genjax("sample", tiny_run, "--checkpoint", "17")

@@ -65,9 +65,9 @@ def test_wrong_conditions_are_refused(genjax, run, tmp_path):
     np.save(tmp_path / "long.npy", np.zeros(3))
     source, caption = ("--source", tmp_path / "black.png"), ("--caption", "dark")
     for flags, message in (
-        ((*source, "--caption", "darkdark"), "--caption has 8 tokens, but at most 6 fit; shorten it"),
+        ((*source, "--caption", "darkdark"), "--caption has 8 tokens, but at most 6 fit; shorten the text"),
         ((*caption, "--source", tmp_path / "none.png"), "no file"),
-        ((*caption, *source, "--style", tmp_path / "long.npy"), r"--style has shape (3,), but the model needs (2,)"),
+        ((*caption, *source, "--style", tmp_path / "long.npy"), r"--style has shape (3,), but must have shape (2,)"),
         (source, "Captioned is conditioned on 'caption'; pass --caption"),
     ):
         status, _, err = genjax("sample", run, *flags)

@@ -82,8 +82,8 @@ def test_area_under_the_curve_of_two_gaussians():
     ("run", "settings", "reason"),
     [
         (run_of(Sampler()), {}, "Sampler has no log-likelihood"),
-        (run_of(ByClass()), {}, "the model is conditioned on the label, which is what is to be detected"),
-        (run_of(Exponential(), entries=("x",)), {}, "the data has no labels; anomalies are those with label 1"),
+        (run_of(ByClass()), {}, "the model is conditioned on the label, which detection must not know"),
+        (run_of(Exponential(), entries=("x",)), {}, "the data has no labels; anomalies need label 1"),
         (run_of(Exponential()), {"split": "train"}, "split 'train' has labels [0], not 0 and 1"),
     ],
     ids=["no likelihood", "conditional", "no labels", "no anomalies"],

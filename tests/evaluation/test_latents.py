@@ -198,7 +198,9 @@ def test_attributes_of_a_split_that_is_sorted_by_class(draw_pictures):
 
 def test_attributes_want_a_second_class(draw_pictures):
     run, _ = sorted_by_class(run_of(Shifted()), [50])
-    with pytest.warns(UserWarning, match="no picture of attributes: all of 50 examples drawn have label 0, so that"):
+    with pytest.warns(
+        UserWarning, match="no picture of attributes, because all 50 examples drawn have label 0; use a split"
+    ):
         pictures = draw_pictures(run)
     assert "attributes" not in pictures
     assert "interpolations_linear" in pictures
@@ -236,4 +238,4 @@ def test_the_command_writes_them(genjax, tiny_run, tmp_path):
     assert all(f"{name}.png" in out for name in names)
     status, _, err = genjax("latent", tiny_run, "--steps", 1)
     assert status == 2
-    assert err.strip() == "genjax: error: steps is 1, but it must be at least 2"
+    assert err.strip() == "genjax: error: steps is 1, but must be at least 2"

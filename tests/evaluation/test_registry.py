@@ -99,7 +99,7 @@ def test_exact_likelihood_and_units_that_a_density_of_continuous_data_has():
 
 def test_what_a_model_lacks_is_not_available():
     results = run_of(Gaussian(), (0.0,)).evaluate(jax.random.key(0), metrics=["likelihood", "reconstruction"])
-    assert results["log_prob"].reason == "Gaussian has none of log_prob, log_prob_lower_bound, log_prob_estimate"
+    assert results["log_prob"].reason == "Gaussian has no log_prob or log_prob_lower_bound or log_prob_estimate"
     assert results["mse"].reason == "Gaussian has no reconstruct"
     assert results["log_prob"].value is results["mse"].value is None
 
@@ -118,7 +118,7 @@ def test_one_likelihood_may_be_asked_for_alone():
     assert bound.keys() < both.keys() == {name for name in both if name.startswith("log_prob")}
     assert both["log_prob"].value == pytest.approx(both["log_prob_lower_bound"].value + 1, rel=1e-5)
     lacking = run.evaluate(jax.random.key(0), metrics=["log_prob_estimate"])["log_prob_estimate"]
-    assert lacking.reason == "Both has none of log_prob_estimate"
+    assert lacking.reason == "Both has no log_prob_estimate"
 
 
 def test_an_exact_likelihood_that_takes_too_long_is_not_asked_for():
@@ -127,7 +127,7 @@ def test_an_exact_likelihood_that_takes_too_long_is_not_asked_for():
         lacks: tuple[str, ...] = ("log_prob",)
 
     results = run_of(Large(), (0.5,)).evaluate(jax.random.key(0))
-    assert results["log_prob"].reason == "Large has none of log_prob, log_prob_lower_bound, log_prob_estimate"
+    assert results["log_prob"].reason == "Large has no log_prob or log_prob_lower_bound or log_prob_estimate"
 
 
 def test_samples_are_compared_with_the_split():
@@ -271,7 +271,7 @@ def test_everything_at_once_is_each_by_itself():
             assert result == everything[key]
     with pytest.raises(ValueError, match="there is no metric 'fid'; use all or likelihood"):
         run.evaluate(jax.random.key(3), metrics=["fid"])
-    with pytest.raises(ValueError, match="there is no metric ''"):
+    with pytest.raises(ValueError, match="metrics is empty, but must name at least one; use all or likelihood"):
         run.evaluate(jax.random.key(3), metrics=[])
 
 

@@ -67,7 +67,7 @@ class NegativePhase(Protocol):
     """A rule that draws samples from a model while it learns."""
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> PyTree:
-        """Return the initial state, an empty pytree if there is none; chains start as independent units."""
+        """Return the initial state, which is empty for methods without chains; chains start as independent units."""
         ...
 
     def draw(self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree) -> tuple[Array, PyTree]:

@@ -238,7 +238,7 @@ def evaluate(arguments: list[str]) -> int:
             likelihood_samples=options.likelihood_samples,
             batch_size=options.batch_size,
             progress=progress,
-            **(changed | read_conditions(changed, model, dataset, options.batch_size)),
+            **(changed | read_conditions(changed, model, dataset, num_samples=1)),
         )
     report: Mapping[str, Any] = {
         "results": {name: result.as_dict() for name, result in results.items()},

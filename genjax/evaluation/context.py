@@ -138,15 +138,16 @@ class Evaluation:
     def samples(self, index: int) -> Iterator[Array]:
         """Yield batches of samples of one replica, with a progress bar. All replicas see the same keys."""
         size = min(self.batch_size, self.count)
-        variables, condition = self.replica(index), self._sample_conditions
+        variables, condition = self.replica(index), self._sample_conditions | self._condition_rows
         advance = self.progress(f"samples of seed {self.seeds[index]}", self.count)
         for number, start in enumerate(range(0, self.count, size)):
             # The last batch repeats its last row, so that one shape is compiled.
             rows = np.minimum(np.arange(start, start + size), self.count - 1)
             arrays = {name: jnp.asarray(values[rows]) for name, values in condition.items()}
+            options = dict(self.sample_kwargs) | arrays
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)
-            yield draw_samples(self.model, variables, key, size, **(arrays | dict(self.sample_kwargs)))[:valid]
+            yield draw_samples(self.model, variables, key, size, **options)[:valid]
             advance(valid)
 
     def to_display(self, x: Array) -> Array:
@@ -194,9 +195,21 @@ class Evaluation:
         condition = conditioning(self.model, self.source.take(rows))
         return {name: np.asarray(condition[name]) for name in names if name in condition}
 
+    @functools.cached_property
+    def _condition_rows(self) -> dict[str, np.ndarray]:
+        """Conditions in ``sample_kwargs`` that have a row for each sample, or one row for all of them."""
+        shapes = {c.name: c.shape for c in conditions(self.model)}
+        rows = {name: np.asarray(value) for name, value in self.sample_kwargs.items() if name in shapes}
+        return {
+            name: np.broadcast_to(value, (self.count, *value.shape[1:]))
+            for name, value in rows.items()
+            if value.ndim == len(shapes[name]) + 1
+        }
+
     @property
     def protocol(self) -> dict[str, Any]:
         """Protocol entries of every comparison of samples."""
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
         settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
+        settings |= dict.fromkeys(self._condition_rows, "given")
         return self.network.protocol | sides | settings

@@ -46,6 +46,17 @@ def test_it_is_evaluated(genjax, run):
     assert results["frechet_distance"]["value"] < 5
 
 
+def test_samples_of_given_conditions_are_evaluated(genjax, run, tmp_path):
+    """A style of mean 20 moves all samples, so that they no longer look like the data."""
+    np.save(tmp_path / "style.npy", np.array([10.0, 30.0]))
+    flags = ("--json", "--metrics", "frechet_distance", "--style", tmp_path / "style.npy", "--batch-size", "50")
+    status, out, err = genjax("evaluate", run, *flags)
+    assert status == 0, err
+    result = json.loads(out)["results"]["frechet_distance"]
+    np.testing.assert_allclose(result["value"], 16 * 20.0**2, rtol=0.2)
+    assert result["style"] == "given"
+
+
 def test_flags_follow_from_its_conditions(genjax, run, tmp_path):
     grey = np.full((4, 4), 51, np.uint8)
     Image.fromarray(grey).save(tmp_path / "grey.png")

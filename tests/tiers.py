@@ -33,8 +33,8 @@ FAST = (
     "tests/cli/test_commands.py::test_resume_passes_over_a_damaged_newest_checkpoint",
     "tests/cli/test_commands.py::test_evaluate_says_what_each_number_is",
     "tests/latent/test_traversal.py",
-    "tests/estimators/test_rbm.py::test_parameters_go_there_and_back",
-    "tests/estimators/test_rbm.py::test_likelihoods_are_those_of_the_machine_and_sum_to_one",
+    "tests/estimators/test_rbm.py::test_parameters_survive_cloning_and_pickling",
+    "tests/estimators/test_rbm.py::test_scores_are_log_likelihoods_and_sum_to_one",
 )
 
 # Cases of the contract tests, by name: the first model of each family.

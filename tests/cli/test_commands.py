@@ -251,7 +251,7 @@ def test_resume_passes_over_a_damaged_newest_checkpoint(genjax, tiny_run, tmp_pa
     assert status == 0, err
     warning = next(line for line in err.splitlines() if "warning" in line)
     assert warning.startswith("genjax: warning: checkpoint of step 40")
-    assert "for the one before" in warning
+    assert "trying the one before" in warning
     ends = [load_run(path) for path in (folder, tiny_run)]
     assert [run.step for run in ends] == [40, 40]
     jax.tree.map(np.testing.assert_array_equal, ends[0].variables, ends[1].variables)

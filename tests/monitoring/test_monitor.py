@@ -155,7 +155,7 @@ def monitor_of(model, num_seeds=1):
         ),
         (
             TwoLayers(alive=1),
-            "1 of 20 latent dimensions of layer 1 vary with the data .*: draw more .num_importance_samples., or weaken",
+            "1 of 20 latent dimensions of layer 1 vary with .*: draw more .* .num_importance_samples., or weaken",
         ),
         (
             Kernels(mean_kernel=1e-9),
@@ -231,7 +231,7 @@ def test_few_examples_cannot_use_a_large_codebook():
 
 def test_cures_are_those_that_a_model_has():
     tiny = {"encoder": nets.MLP((4,)), "decoder": nets.MLP((4,)), "likelihood": ops.Bernoulli()}
-    assert [remedy.split()[0] for remedy in remedies(vae.VAE(latent_dim=2, **tiny))] == ["let", "lower"]
+    assert [remedy.split()[0] for remedy in remedies(vae.VAE(latent_dim=2, **tiny))] == ["raise", "lower"]
     adversarial = vae.AdversarialAutoencoder(prior=ops.StandardNormal(2), discriminator=nets.MLP((1,)), **tiny)
     assert remedies(adversarial) == ["lower the learning rate of 'regularizer'"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from genjax.data.io import replace_file
 from genjax.metrics.rows import format_value, metric_names
-from genjax.runner import log as logs
+from genjax.runner import progress
 from genjax.runner.log import MetricLog, read_rows
 from genjax.runner.progress import Progress
 
@@ -201,7 +201,7 @@ def test_values_read_well(value, text):
 
 def test_a_pipe_is_not_flooded(monkeypatch, capsys):
     now = SimpleNamespace(monotonic=lambda: now.seconds, seconds=0.0)
-    monkeypatch.setattr(logs, "time", now)
+    monkeypatch.setattr(progress, "time", now)
     with Progress(1_500, initial=500, description="digits") as bar:
         for step in range(501, 1_501):
             now.seconds += 1 / 32

@@ -105,8 +105,8 @@ def log_partition(params: boltzmann.RBMParams, base: jax.Array) -> tuple[jax.Arr
     """Return log Z and the half-width of its interval."""
     if params.weights.shape[1] <= EXACTLY:
         return boltzmann.log_partition(params), jnp.zeros(())
-    found = annealed(params, base, jax.random.key(0), SCORING)
-    return found.value, (found.high - found.low) / 2
+    log_z = annealed(params, base, jax.random.key(0), SCORING)
+    return log_z.value, (log_z.high - log_z.low) / 2
 
 
 def log_partition_backwards(params: boltzmann.RBMParams, base: jax.Array, x: jax.Array) -> jax.Array:
@@ -156,16 +156,16 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.RBMParams
     x = split("train")[:TRAIN]
     base, rows_of_rival = UNITS.fit_bias(x), np.asarray(x)
     rival = best([[of_rival(rows_of_rival, num_hidden, seed, rate) for seed in range(seeds)] for rate in RATES], base)
-    found, trainers = {}, {recipe: of_genjax(x, num_hidden, recipe) for recipe in RECIPES}
+    results, trainers = {}, {recipe: of_genjax(x, num_hidden, recipe) for recipe in RECIPES}
     for recipe, train in trainers.items():
         every = jax.jit(jax.vmap(jax.vmap(train, (0, None)), (None, 0)))(jnp.arange(seeds), jnp.array(RATES))
         at = lambda i, seed, every=every: jax.tree.map(lambda a: a[i, seed], every)  # noqa: E731
-        found[recipe] = best([[at(i, seed) for seed in range(seeds)] for i in range(len(RATES))], base)
+        results[recipe] = best([[at(i, seed) for seed in range(seeds)] for i in range(len(RATES))], base)
     how = "exact"
     if num_hidden > EXACTLY:
-        results, other = (rival, *found.values()), jax.jit(log_partition_backwards)
-        apart = [log_partition(r.machines[0], base)[0] - other(r.machines[0], base, x) for r in results]
-        how = f"intervals at most ± {max(r.half for r in results):.2f}, ends at most {max(map(abs, apart)):.2f} apart"
+        scored, other = (rival, *results.values()), jax.jit(log_partition_backwards)
+        apart = [log_partition(r.machines[0], base)[0] - other(r.machines[0], base, x) for r in scored]
+        how = f"intervals at most ± {max(r.half for r in scored):.2f}, ends at most {max(map(abs, apart)):.2f} apart"
     rows = [
         Row(
             f"{num_hidden} hidden, nats: {recipe} - scikit-learn",
@@ -173,9 +173,9 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.RBMParams
             "> 0" if RECIPES[recipe][0] else "-",
             f"{rival}; {result}; {how}",
         )
-        for recipe, result in found.items()
+        for recipe, result in results.items()
     ]
-    run, rate = jax.jit(trainers[GENJAX]), found[GENJAX].rate
+    run, rate = jax.jit(trainers[GENJAX]), results[GENJAX].rate
     contestants = {
         "rival": timed(lambda: of_rival(rows_of_rival, num_hidden, 0, rival.rate), 1 / STEPS),
         "genjax": timed(lambda: jax.block_until_ready(run(0, rate)), 1 / STEPS),
@@ -183,7 +183,7 @@ def compare(num_hidden: int, seeds: int) -> tuple[list[Row], boltzmann.RBMParams
     seconds = interleaved(contestants, repeats=3)
     times = f"{milliseconds(seconds['rival'])}; {milliseconds(seconds['genjax'])}, {STEPS:,} steps without compilation"
     label = f"{num_hidden} hidden, steps per second: genjax / scikit-learn"
-    return [*rows, Row(label, ratio(seconds, "rival", "genjax"), "-", times)], found[FALLING].machines[0]
+    return [*rows, Row(label, ratio(seconds, "rival", "genjax"), "-", times)], results[FALLING].machines[0]
 
 
 def anneal(params: boltzmann.RBMParams) -> list[Row]:
@@ -194,12 +194,13 @@ def anneal(params: boltzmann.RBMParams) -> list[Row]:
             lambda key: annealed(params, base, key, ANNEALING)._replace(particles=jnp.zeros(())), keys
         )
     )
-    found = run(jax.random.split(jax.random.key(1), ANNEALED))
-    low, high, values = (np.asarray(a, np.float64) for a in (found.low, found.high, found.value))
+    estimates = run(jax.random.split(jax.random.key(1), ANNEALED))
+    low, high, values = (np.asarray(a, np.float64) for a in (estimates.low, estimates.high, estimates.value))
     inside, widths = (low <= exact) & (exact <= high), high - low
     errors = f"exact {exact:.3f}; errors {np.mean(values - exact):+.4f} ± {np.std(values, ddof=1):.4f} nats"
     count, temperatures = ANNEALING
-    effective = f"{np.min(found.effective_sample_size):.0f} to {np.max(found.effective_sample_size):.0f} effective"
+    sizes = estimates.effective_sample_size
+    effective = f"{np.min(sizes):.0f} to {np.max(sizes):.0f} effective"
     how = f"{count} particles, {effective}, {temperatures:,} temperatures"
     return [
         Row(f"fraction of {ANNEALED} 99 % intervals that contain log Z", float(inside.mean()), ">= 0.98", errors),

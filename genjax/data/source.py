@@ -118,7 +118,7 @@ def _narrow(name: str, array: np.ndarray) -> np.ndarray:
 @final
 @dataclass(frozen=True, eq=False)
 class DeferredSource:
-    """Examples of which only number and shapes are known until one is read; see ``genjax.data.deferred``.
+    """Examples that stay unopened until one is read; their number and shapes are known. See ``genjax.data.deferred``.
 
     Attributes:
       length: number of examples.

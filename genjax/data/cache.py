@@ -31,12 +31,12 @@ def fingerprint(paths: list[Path]) -> str:
 
 
 def cache_source(name: str, read: Callable[[], ArraySource]) -> ArraySource:
-    """Return the examples cached under ``name``; read and cache them if there are none."""
+    """Return the examples cached under ``name``; on a miss, read and cache them."""
     return cache_arrays(name, lambda: read().arrays, ArraySource)
 
 
 def cache_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
-    """Apply ``use`` to the arrays cached under ``name``; make and cache them if there are none.
+    """Apply ``use`` to the arrays cached under ``name``; on a miss, make and cache them first.
 
     Args:
       name: name of the entry, which determines its content.

@@ -64,8 +64,8 @@ class LatentSpace:
         Raises:
           ValueError: if the split is unknown, the model has no codes, or no example has the class.
         """
-        model, batch = self.model, self._examples(key, split)
-        key = jax.random.split(stream_key(key, "latent"), 3)[2]
+        rows_key, batch_key, key = jax.random.split(stream_key(key, "latent"), 3)
+        model, batch = self.model, self._examples(rows_key, batch_key, split)
         x, labels = batch["x"], np.asarray(batch["label"]) if "label" in batch else None
         pictures, condition = {}, {}
         if supports(model, Reconstructs):
@@ -83,7 +83,7 @@ class LatentSpace:
             pictures |= dict(self._paths(condition, x, codes, labels, rows, steps))
         return pictures
 
-    def _examples(self, key: Array, split: str) -> Batch:
+    def _examples(self, rows_key: Array, batch_key: Array, split: str) -> Batch:
         """Return examples of a split, drawn at random, because image folders are sorted by class."""
         splits = self.dataset.splits
         if split not in splits:
@@ -92,7 +92,6 @@ class LatentSpace:
             raise ValueError(
                 f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
-        rows_key, batch_key, _ = jax.random.split(stream_key(key, "latent"), 3)
         source = splits[split]
         rows = data.shuffle_indices(rows_key, np.arange(min(MAX_ENCODED, len(source))), len(source))
         return jax.jit(self.preprocess)(batch_key, source.take(rows))

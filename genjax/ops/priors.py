@@ -200,7 +200,7 @@ class SwissRoll:
 
 
 def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int | None) -> Array:
-    """Return classes (num_samples,): the labels, or random classes if there are none."""
+    """Return classes (num_samples,): the labels, or random classes without labels."""
     check_at_least("num_samples", num_samples, 1)
     if label is None:
         return jax.random.randint(key, (num_samples,), 0, num_classes)

@@ -112,7 +112,7 @@ def kmeans(key: Array, vectors: Array, num_codes: int, num_steps: int) -> Array:
       num_steps: number of iterations; 0 returns the seeds, which are vectors.
 
     Returns:
-      Codes (K, D): each is the mean of the vectors nearest to it, or unchanged if there are none.
+      Codes (K, D): each is the mean of its nearest vectors; a code without any is unchanged.
     """
     check_at_least("num_codes", num_codes, 1)
     check_at_least("num_steps", num_steps, 0)

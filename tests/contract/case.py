@@ -26,7 +26,7 @@ class Case:
     Attributes:
       name: id of its tests.
       model: makes the model; called more than once, it makes equal models.
-      batch: from a key to one small minibatch, with an even number of examples under ``x``.
+      batch: function from a key to one small minibatch, with an even number of examples under ``x``.
       moves: the entries of ``state`` that an update changes, by objective. It changes no others.
       optimizers: as ``gradient_learner`` takes them.
       schedule: as ``gradient_learner`` takes it.

@@ -7,6 +7,7 @@ environment.json     versions, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
 samples/             samples drawn during training: pictures, texts or sounds
 checkpoints/         one folder per checkpoint, in one folder per stage if there are several
+weights.safetensors  variables of the finished run, for sampling and for other programs
 results.json         final results
 report.md            one page: results, curves, samples
 """
@@ -68,6 +69,11 @@ class RunFolder:
     def checkpoints(self, stage: str) -> Path:
         """Return the folder of one stage's checkpoints."""
         return self.path / "checkpoints" if stage == SINGLE_STAGE else self.path / "checkpoints" / stage
+
+    def checkpoint_steps(self, stage: str) -> list[int]:
+        """Return the steps of one stage's finished checkpoints."""
+        folder = self.checkpoints(stage)
+        return [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from genjax.core import TrainState
+from genjax.core import TrainState, Variables
 from genjax.data.deferred import defer_datasets
 from genjax.experiment import Experiment
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
@@ -18,6 +18,7 @@ from genjax.runner.log import read_rows
 from genjax.runner.loop import StageLoop
 from genjax.runner.run import Run
 from genjax.runner.stages import StageWalk
+from genjax.runner.weights import load_weights
 from genjax.sharding import Placement
 
 ExperimentFn = Callable[..., Experiment]
@@ -109,20 +110,35 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
     folder = RunFolder(Path(path))
     stored = folder.read_json("arguments.json")
     seeds = tuple(range(stored["seed"], stored["seed"] + stored["seeds"]))
-    walk = StageWalk(experiment or load_experiment(path), seeds, Placement())
-    step = 0
-    for loop in walk:
-        stage_step, state = _restore(folder, loop, walk.experiment.keep_checkpoints, checkpoint)
-        step += stage_step
-        walk.finish(loop, state)
+    experiment = experiment or load_experiment(path)
+    step, variables = _load_weights(folder, experiment, len(seeds)) if checkpoint == "last" else (0, None)
+    if variables is None:
+        step, variables = _load_checkpoint(folder, experiment, seeds, checkpoint)
     return Run(
-        experiment=walk.experiment,
-        variables=walk.variables(),
+        experiment=experiment,
+        variables=variables,
         seeds=seeds,
         step=step,
         rows=tuple(read_rows(folder.path)),
         folder=folder.path,
     )
+
+
+def _load_weights(folder: RunFolder, experiment: Experiment, num_seeds: int) -> tuple[int, Variables | None]:
+    """Return the final weights, unless training went on after they were written."""
+    steps = [max(folder.checkpoint_steps(stage.name), default=0) for stage in experiment.plan()]
+    return sum(steps), load_weights(folder.path, experiment, num_seeds, sum(steps))
+
+
+def _load_checkpoint(
+    folder: RunFolder, experiment: Experiment, seeds: tuple[int, ...], checkpoint: str | int
+) -> tuple[int, Variables]:
+    walk, step = StageWalk(experiment, seeds, Placement()), 0
+    for loop in walk:
+        stage_step, state = _restore(folder, loop, experiment.keep_checkpoints, checkpoint)
+        step += stage_step
+        walk.finish(loop, state)
+    return step, walk.variables()
 
 
 def _restore(folder: RunFolder, loop: StageLoop, keep: int, checkpoint: str | int) -> tuple[int, TrainState]:

@@ -27,6 +27,7 @@ from genjax.runner.report import write_report
 from genjax.runner.run import Run
 from genjax.runner.stages import StageWalk
 from genjax.runner.validation import Validation, monitor_stage
+from genjax.runner.weights import save_weights
 from genjax.sharding import Placement
 
 
@@ -226,6 +227,7 @@ class _Training:
     def _finish(self, run: Run, seconds: float) -> None:
         if self._folder is None or not self._walk.placement.is_writer:
             return
+        save_weights(self._folder.path, run.variables, run.step)
         results = self._validation.results
         if not results and (self._folder / "results.json").exists():
             return  # a finished run was resumed

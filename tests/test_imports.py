@@ -21,18 +21,19 @@ PACKAGE = Path(genjax.__file__).parent
 FILES = {".".join(("genjax", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")}
 
 # The rooms that each room may import from, besides itself.
-SHARED = {"core", "capabilities", "ops", "nets"}
+SHARED = {"core", "arguments", "capabilities", "ops", "nets"}
 FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching"}
 MODELS = SHARED | {"learners", "latent", "data"}
 MAY_IMPORT = {
     "core": set(),
-    "capabilities": {"core"},
-    "ops": {"core"},
-    "nets": {"core", "ops"},
-    "learners": {"core"},
-    "optimizers": {"core", "ops"},
+    "arguments": {"core"},
+    "capabilities": {"core", "arguments"},
+    "ops": {"core", "arguments"},
+    "nets": {"core", "arguments", "ops"},
+    "learners": {"core", "arguments"},
+    "optimizers": {"core", "arguments", "ops"},
     "latent": SHARED | {"learners"},
-    "data": {"core", "ops"},
+    "data": {"core", "arguments", "ops"},
     "sharding": {"core"},
     "metrics": SHARED | {"data"},
     "monitoring": MODELS | {"metrics"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "evaluation": MODELS | {"metrics", "sharding", "monitoring"},
     "experiment": MODELS | {"evaluation"},
     "runner": MODELS | {"experiment", "metrics", "sharding", "evaluation", "monitoring", "figures"},
-    "estimators": {"core", "ops", "learners", "latent", "data", "boltzmann", "experiment", "runner"},
+    "estimators": {"core", "arguments", "ops", "learners", "latent", "data", "boltzmann", "experiment", "runner"},
     "cli": MODELS | {"experiment", "metrics", "evaluation", "figures", "runner", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),

@@ -1,0 +1,290 @@
+"""Arguments checked against their annotations, when a model is built or a function is called.
+
+``check_arguments`` decorates a dataclass, a Flax module or a function. Types say what an argument is, and the
+constraints of ``annotated_types`` which values it may have:
+
+>>> from dataclasses import dataclass
+>>> @check_arguments
+... @dataclass(frozen=True, kw_only=True)
+... class Model:
+...     latent_dim: PositiveInt
+...     beta: NonNegativeFloat = 1.0
+>>> Model(latent_dim=2.5)
+Traceback (most recent call last):
+genjax.arguments.ArgumentError: Model: latent_dim is 2.5, but must be a whole number
+>>> Model(latent_dim=2, beta=float("nan"))
+Traceback (most recent call last):
+genjax.arguments.ArgumentError: Model: beta is nan, but must be a finite number
+
+Compiled programs pay nothing: the checks run while a function is traced. Values of tracers are unknown and pass.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, Union, final
+
+import flax.linen as nn
+import jax
+import numpy as np
+from annotated_types import Ge, Gt, Interval, Le, Lt
+from jax.core import Tracer
+
+from genjax.core import Variables
+
+T = TypeVar("T", bound=Callable[..., Any])
+MAX_ELEMENTS = 100  # of a container that are checked
+MAX_CHARACTERS = 80  # of a value in a message
+
+
+@final
+@dataclass(frozen=True)
+class Cure:
+    """End of the message when an argument is wrong: what to do instead."""
+
+    text: str
+
+
+@final
+@dataclass(frozen=True)
+class Infinite:
+    """Mark of a float that may be infinite."""
+
+
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+DropoutRate = Annotated[float, Ge(0), Lt(1), Cure("; 0 turns it off")]
+NumClasses = Annotated[int, Ge(1), Cure("; use None for an unconditional model")]
+Shape = tuple[PositiveInt, ...]
+
+
+class ArgumentError(ValueError, TypeError):
+    """An argument of the wrong type or out of its range; the message names it, its value and what it must be."""
+
+
+def check_arguments(target: T) -> T:
+    """Decorate a class or a function so that it checks its arguments; of a class also those of its public methods.
+
+    A method that finds no entry for a part in the ``params`` of its ``variables`` raises ``ArgumentError``, too.
+    """
+    if not isinstance(target, type):
+        return _checked(target, target.__name__, target)
+    hints_of = target if "__dataclass_fields__" in vars(target) else target.__init__
+    type.__setattr__(target, "__init__", _checked(target.__init__, target.__name__, hints_of))
+    if not issubclass(target, nn.Module):  # Flax wraps the methods of modules itself
+        for name, method in list(vars(target).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                type.__setattr__(target, name, _checked(method, f"{target.__name__}.{name}", method))
+    return typing.cast(T, target)
+
+
+def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
+    positional = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        hints = _hints(hints_of)
+        named = dict(zip(positional, args, strict=False)) | kwargs
+        for name in named.keys() & hints.keys():
+            _check(owner, name, hints[name], named[name])
+        try:
+            return function(*args, **kwargs)
+        except KeyError as error:
+            _explain_missing_part(owner, named.get("variables"), error)
+            raise
+
+    return call
+
+
+def _explain_missing_part(owner: str, variables: Any, error: KeyError) -> None:
+    """Raise if a KeyError is that of a part which the variables lack."""
+    if isinstance(variables, Variables) and isinstance(variables.params, Mapping) and error.args:
+        part, parts = error.args[0], sorted(variables.params)
+        if isinstance(part, str) and part not in parts:
+            raise ArgumentError(
+                f"{owner}: variables have no part {part!r}, only {parts}; pass what this model's init, or its "
+                "training, returned"
+            ) from error
+
+
+@functools.cache
+def _hints(owner: Any) -> dict[str, Any]:
+    """Return the annotations of a class or function, evaluated once."""
+    hints = typing.get_type_hints(owner, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name != "return"}
+
+
+def _check(owner: str, name: str, hint: Any, value: Any) -> None:
+    is_key = name == "key" and value is not None
+    needs = _typed_key(value) if is_key else _needs(hint, value)
+    if needs is not None:
+        raise ArgumentError(f"{owner}: {name} is {_shown(value)}, but must be {needs}")
+
+
+def _needs(hint: Any, value: Any) -> str | None:
+    """Return what a value must be, or None if it is that."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        base, *constraints = typing.get_args(hint)
+        infinite = Infinite() in constraints
+        needs = _NUMBERS[base](value, infinite) if base in _NUMBERS else _needs(base, value)
+        return needs or _out_of_range(constraints, value)
+    if origin in (Union, types.UnionType):
+        needs = [_needs(option, value) for option in typing.get_args(hint)]
+        return None if None in needs else _one_of(needs)
+    if origin is typing.Literal:
+        choices = typing.get_args(hint)
+        return None if any(type(value) is type(c) and value == c for c in choices) else " or ".join(map(repr, choices))
+    if hint in _NUMBERS:
+        return _NUMBERS[hint](value, False)
+    if origin is not None:
+        return _generic(origin, typing.get_args(hint), value)
+    if hint is None or hint is type(None):
+        return None if value is None else "None"
+    if hint is Any or hint is object or not isinstance(hint, type):
+        return None
+    return _instance(hint, value)
+
+
+def _one_of(needs: list[Any]) -> str:
+    """Join what the members of a union need; the cure, which may follow a semicolon, comes last."""
+    texts, cures = zip(*(text.partition(";")[::2] for text in dict.fromkeys(needs)), strict=True)
+    return " or ".join(texts) + "".join(f";{cure}" for cure in cures if cure)
+
+
+def _instance(kind: type, value: Any) -> str | None:
+    if issubclass(kind, jax.Array | np.ndarray):
+        is_array = hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
+        return None if is_array and getattr(value.dtype, "kind", "f") not in "OSU" else "an array of numbers"
+    if getattr(kind, "_is_protocol", False):
+        if not getattr(kind, "_is_runtime_protocol", False):
+            return None
+        return None if isinstance(value, kind) and not isinstance(value, type) else _a(kind) + _call(kind, value)
+    return None if isinstance(value, kind) else _a(kind) + _call(kind, value)
+
+
+def _generic(origin: Any, arguments: tuple[Any, ...], value: Any) -> str | None:
+    if origin is collections.abc.Callable:
+        return None if callable(value) and not isinstance(value, type) else "a function"
+    if not isinstance(origin, type):
+        return None
+    if origin is type:
+        return None if isinstance(value, type) else "a class"
+    if origin is tuple:
+        return _tuple(arguments, value)
+    if not isinstance(value, origin) or (isinstance(value, str) and origin is collections.abc.Sequence):
+        return _a(origin)
+    if isinstance(value, Mapping) and len(arguments) == 2 and len(value) <= MAX_ELEMENTS:
+        return _each("a mapping", arguments * len(value), [each for item in value.items() for each in item])
+    if isinstance(value, collections.abc.Sequence) and len(arguments) == 1 and len(value) <= MAX_ELEMENTS:
+        return _each("a sequence", arguments * len(value), value)
+    return None
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any) -> str | None:
+    if not isinstance(value, tuple):
+        return "a tuple" if not isinstance(value, list) else f"a tuple, such as {tuple(value)}"
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return _each("a tuple", (arguments[0],) * len(value), value)
+    if len(arguments) != len(value):
+        return f"a tuple of {len(arguments)}"
+    return _each("a tuple", arguments, value)
+
+
+def _each(container: str, hints: tuple[Any, ...], values: Any) -> str | None:
+    for hint, value in zip(hints, values, strict=True):
+        needs = _needs(hint, value)
+        if needs is not None:
+            return f"{container} whose every entry is {needs}, and {_shown(value)} is not"
+    return None
+
+
+def _whole(value: Any, infinite: bool) -> str | None:
+    del infinite
+    if isinstance(value, int | np.integer):
+        return None if not isinstance(value, bool) else "a whole number"
+    return None if _is_scalar_array(value, np.integer) else "a whole number"
+
+
+def _real(value: Any, infinite: bool) -> str | None:
+    if _is_scalar_array(value, np.number) and isinstance(value, Tracer):
+        return None
+    if isinstance(value, bool) or not (
+        isinstance(value, int | float | np.integer | np.floating) or _is_scalar_array(value, np.number)
+    ):
+        return "a number"
+    if math.isnan(value) or (math.isinf(value) and not infinite):
+        return "a number, but not NaN" if infinite else "a finite number"
+    return None
+
+
+def _boolean(value: Any, infinite: bool) -> str | None:
+    del infinite
+    return None if isinstance(value, bool | np.bool_) or _is_scalar_array(value, np.bool_) else "True or False"
+
+
+_NUMBERS: dict[Any, Callable[[Any, bool], str | None]] = {int: _whole, float: _real, bool: _boolean}
+
+
+def _is_scalar_array(value: Any, kind: Any) -> bool:
+    return isinstance(value, jax.Array | np.ndarray) and value.shape == () and jax.numpy.issubdtype(value.dtype, kind)
+
+
+def _typed_key(value: Any) -> str | None:
+    dtype = getattr(value, "dtype", None)
+    is_typed = dtype is not None and jax.numpy.issubdtype(dtype, jax.dtypes.prng_key)
+    return None if is_typed else "a typed key, such as jax.random.key(0)"
+
+
+def _out_of_range(constraints: list[Any], value: Any) -> str | None:
+    if isinstance(value, Tracer):
+        return None
+    cure = "".join(c.text for c in constraints if isinstance(c, Cure))
+    limits = [each for c in constraints for each in (c if isinstance(c, Interval) else (c,))]
+    tests = [_COMPARE[type(limit)](limit, value) for limit in limits if type(limit) in _COMPARE]
+    if all(passed for passed, _ in tests):
+        return None
+    return " and ".join(text for _, text in tests) + cure
+
+
+_COMPARE: dict[type, Callable[[Any, Any], tuple[bool, str]]] = {
+    Ge: lambda limit, value: (value >= limit.ge, f"at least {limit.ge}"),
+    Gt: lambda limit, value: (value > limit.gt, f"above {limit.gt}"),
+    Le: lambda limit, value: (value <= limit.le, f"at most {limit.le}"),
+    Lt: lambda limit, value: (value < limit.lt, f"below {limit.lt}"),
+}
+
+
+def _call(kind: type, value: Any) -> str:
+    """Return the cure for a class where its instance belongs."""
+    is_class = isinstance(value, type) and (getattr(kind, "_is_protocol", False) or issubclass(value, kind))
+    return f"; call the class: {value.__name__}(...)" if is_class else ""
+
+
+def _a(kind: type) -> str:
+    name = kind.__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it: short, and of an array only shape and type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape != ():
+        return f"an array of shape {value.shape} and type {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

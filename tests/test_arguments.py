@@ -1,0 +1,182 @@
+"""Arguments are checked against their annotations; a message names the argument, its value and what it must be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from annotated_types import Interval
+
+from genjax.arguments import (
+    ArgumentError,
+    DropoutRate,
+    Infinite,
+    NonNegativeFloat,
+    NumClasses,
+    PositiveFloat,
+    PositiveInt,
+    Shape,
+    check_arguments,
+)
+from genjax.core import Array, Variables
+from genjax.nets import MLP
+from genjax.nets.adapter import Net
+
+NET = MLP(features=(2,))
+
+
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    size: PositiveInt = 2
+    net: Net = NET
+    weight: NonNegativeFloat = 1.0
+    rate: DropoutRate = 0.0
+    limit: Annotated[float, Infinite()] = np.inf
+    num_classes: NumClasses | None = None
+    kind: Literal["a", "b"] = "a"
+    shape: Shape = (3,)
+    pair: tuple[int, float] = (1, 2.0)
+    apply: Callable[[Array], Array] = jnp.tanh
+    flag: bool = False
+    names: Sequence[str] = ()
+    table: Mapping[str, int] | None = None
+
+    def __post_init__(self):
+        if self.size > 100:
+            raise ValueError("too many")
+
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, temperature: PositiveFloat = 1.0):
+        return variables.params["decoder"] * temperature + jax.random.normal(key, (num_samples,))
+
+
+@check_arguments
+def scale(x: Array, factor: Annotated[float, Interval(gt=0, le=1)] = 1.0, *, name: str = "x") -> Any:
+    return x * factor
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "needs"),
+    [
+        ("size", 2.5, "2.5, but must be a whole number"),
+        ("size", "2", "'2', but must be a whole number"),
+        ("size", True, "True, but must be a whole number"),
+        ("size", None, "None, but must be a whole number"),
+        ("size", 0, "0, but must be at least 1"),
+        ("size", np.zeros(3), r"an array of shape \(3,\) and type float64, but must be a whole number"),
+        ("net", None, "None, but must be a Net"),
+        ("net", MLP, r"the class MLP, but must be a Net; call the class: MLP\(...\)"),
+        ("weight", float("nan"), "nan, but must be a finite number"),
+        ("weight", float("inf"), "inf, but must be a finite number"),
+        ("weight", "heavy", "'heavy', but must be a number"),
+        ("weight", -1, "-1, but must be at least 0"),
+        ("rate", 1, "1, but must be at least 0 and below 1; 0 turns it off"),
+        ("limit", float("nan"), "nan, but must be a number, but not NaN"),
+        ("num_classes", 0, "0, but must be at least 1 or None; use None for an unconditional model"),
+        ("kind", "c", "'c', but must be 'a' or 'b'"),
+        ("shape", 3, "3, but must be a tuple"),
+        ("shape", [3], r"\[3\], but must be a tuple, such as \(3,\)"),
+        ("shape", (3, 0), r"\(3, 0\), but must be a tuple whose every entry is at least 1, and 0 is not"),
+        ("pair", (1, 2, 3), "must be a tuple of 2"),
+        ("pair", (1.5, 2), "a whole number, and 1.5 is not"),
+        ("apply", None, "None, but must be a function"),
+        ("apply", int, "the class int, but must be a function"),
+        ("flag", 1, "1, but must be True or False"),
+        ("names", "abc", "'abc', but must be a Sequence"),
+        ("names", (1,), "a str, and 1 is not"),
+        ("table", {"a": 1.5}, "a whole number, and 1.5 is not or None"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value_and_what_it_must_be(field, value, needs):
+    for build in (lambda: Model(**{field: value}), lambda: replace(Model(), **{field: value})):
+        with pytest.raises(ArgumentError, match=rf"^Model: {field} is .*{needs}"):
+            build()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": np.int64(3)},
+        {"weight": np.float32(0.5)},
+        {"weight": jnp.float32(0.5)},
+        {"weight": 1},
+        {"num_classes": 3},
+        {"limit": -np.inf},
+        {"apply": functools.partial(jnp.clip, max=1.0)},
+        {"names": ["a", "b"]},
+        {"table": {"a": 1}},
+        {"flag": np.bool_(True)},
+    ],
+)
+def test_right_fields_arrive_as_they_are(fields):
+    (name, value), *_ = fields.items()
+    assert getattr(Model(**fields), name) is value
+
+
+def test_checks_of_several_fields_come_after_those_of_one():
+    with pytest.raises(ArgumentError, match="whole number"):
+        Model(size=200.5)
+    with pytest.raises(ValueError, match="too many"):
+        Model(size=200)
+
+
+def test_methods_check_what_they_are_called_with():
+    variables, key = Variables({"decoder": jnp.float32(1.0)}, {}), jax.random.key(0)
+    assert Model().sample(variables, key, 3).shape == (3,)
+    for wrong, message in (
+        ((None, key, 3), "Model.sample: variables is None, but must be a Variables"),
+        ((variables, 0, 3), r"Model.sample: key is 0, but must be a typed key, such as jax.random.key\(0\)"),
+        ((variables, jnp.zeros(2, jnp.uint32), 3), "must be a typed key"),
+        ((variables, key, 0), "num_samples is 0, but must be at least 1"),
+        (
+            (Variables({"generator": 0}, {}), key, 1),
+            r"variables have no part 'decoder', only \['generator'\]; pass what",
+        ),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Model().sample(*wrong)
+    with pytest.raises(ArgumentError, match="temperature is 0, but must be above 0"):
+        Model().sample(variables, key, 3, temperature=0)
+
+
+def test_functions_are_checked_and_keep_their_signature():
+    np.testing.assert_array_equal(scale(np.ones(2), 0.5), [0.5, 0.5])
+    assert list(inspect.signature(scale).parameters) == ["x", "factor", "name"]
+    with pytest.raises(ArgumentError, match=r"scale: x is \[1, 2\], but must be an array of numbers"):
+        scale([1, 2])
+    with pytest.raises(ArgumentError, match=r"scale: x is .* but must be an array of numbers"):
+        scale(np.array(["a"]))
+    with pytest.raises(ArgumentError, match="factor is 2, but must be above 0 and at most 1"):
+        scale(np.ones(2), factor=2)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        scale(np.ones(2), sized=2)
+
+
+def test_compiled_programs_run_no_checks():
+    """Tracers pass without a value, and the check is not part of the program."""
+    plain = scale.__wrapped__
+    programs = [str(jax.make_jaxpr(f)(jnp.ones(3), jnp.float32(0.5))) for f in (scale, plain)]
+    assert programs[0] == programs[1]
+
+
+def test_flax_modules_check_their_fields():
+    @check_arguments
+    class Layer(nn.Module):
+        width: PositiveInt
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(self.width)(x)
+
+    net = Layer(width=3)
+    assert net.apply(net.init(jax.random.key(0), jnp.ones((1, 2))), jnp.ones((1, 2))).shape == (1, 3)
+    with pytest.raises(ArgumentError, match="width is 0, but must be at least 1"):
+        Layer(width=0)

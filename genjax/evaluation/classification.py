@@ -7,6 +7,7 @@ samples belong to the class that they are conditioned on (``class_accuracy``).
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from genjax import metrics
 from genjax.capabilities import num_classes
+from genjax.core import Array
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.likelihood import mean_and_error
 from genjax.metrics import Outputs, Result
@@ -26,12 +28,7 @@ def no_classification(evaluation: Evaluation) -> str | None:
 
 def classification(evaluation: Evaluation, index: int) -> list[Result]:
     """Classify the split by Bayes' rule: accuracy of the most probable class, and cross-entropy of the labels."""
-    variables, name = evaluation.replica(index), f"classification by seed {evaluation.seeds[index]}"
-    posterior = jax.jit(functools.partial(metrics.label_log_posterior, evaluation.model))
-    scores = [
-        metrics.label_scores(posterior(variables, batch["x"]), batch["label"])
-        for batch in evaluation.batches(evaluation.split, name)
-    ]
+    scores = [metrics.label_scores(posterior, label) for posterior, label in label_posteriors(evaluation, index)]
     correct, nats = (np.concatenate(parts) for parts in zip(*scores, strict=True))
     protocol = {
         "guarantee": "exact",
@@ -44,6 +41,14 @@ def classification(evaluation: Evaluation, index: int) -> list[Result]:
         _result("label_accuracy", correct, protocol),
         _result("label_cross_entropy", nats, {"units": "nats per example"} | protocol),
     ]
+
+
+def label_posteriors(evaluation: Evaluation, index: int) -> Iterator[tuple[Array, Array]]:
+    """Yield log p(y | x) of every class, (B, C), and the true labels, int32 (B,), of each batch of the split."""
+    variables, name = evaluation.replica(index), f"classification by seed {evaluation.seeds[index]}"
+    posterior = jax.jit(functools.partial(metrics.label_log_posterior, evaluation.model))
+    for batch in evaluation.batches(evaluation.split, name):
+        yield posterior(variables, batch["x"]), batch["label"]
 
 
 def no_class_accuracy(evaluation: Evaluation) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from genjax import metrics
+from genjax.evaluation.calibration import calibration
 from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
 from genjax.evaluation.context import Evaluation
@@ -124,6 +125,13 @@ ROWS: tuple[Row, ...] = (
         function=classification,
         summary="labels by Bayes' rule from exact class densities: accuracy and cross-entropy",
         results={"label_accuracy": True, "label_cross_entropy": False},
+        obstacle=no_classification,
+    ),
+    Row(
+        name="calibration",
+        function=calibration,
+        summary="whether a class found 80 % probable by Bayes' rule is right in 80 % of the cases",
+        results={"calibration_error": False},
         obstacle=no_classification,
     ),
     Row(

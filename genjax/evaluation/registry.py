@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from genjax import metrics
-from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
+from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.detection import detection, no_detection
@@ -51,7 +51,7 @@ class Row:
         reason = self.obstacle(evaluation)
         if reason is not None:
             return [unavailable(next(iter(self.results)), reason)]
-        replicas = [self.function(evaluation, index) for index in evaluation.replicas]
+        replicas = [self.function(evaluation, index) for index in range(len(evaluation.seeds))]
         unavailable_replicas = [results for results in replicas if results[0].value is None]
         if unavailable_replicas:
             return unavailable_replicas[0]
@@ -109,7 +109,7 @@ ROWS: tuple[Row, ...] = (
         name="latents",
         function=latents,
         summary="active units and KL divergence of a posterior, usage and perplexity of a codebook",
-        results={"active_units": True, "kl": None, "codebook_usage": True, "codebook_perplexity": True},
+        results={"active_units": True, "kl": None, "codebook_usage": True, "code_perplexity": True},
         obstacle=no_latents,
     ),
     Row(
@@ -124,7 +124,7 @@ ROWS: tuple[Row, ...] = (
         function=classification,
         summary="labels by Bayes' rule from exact class densities: accuracy and cross-entropy",
         results={"label_accuracy": True, "label_cross_entropy": False},
-        obstacle=no_classification,
+        obstacle=lambda evaluation: metrics.label_posterior_unavailable_reason(evaluation.model),
     ),
     Row(
         name="detection",

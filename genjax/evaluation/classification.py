@@ -15,13 +15,8 @@ import numpy as np
 from genjax import metrics
 from genjax.capabilities import num_classes
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.likelihood import mean_and_error
 from genjax.metrics import Outputs, Result
-
-
-def no_classification(evaluation: Evaluation) -> str | None:
-    """Return the reason why a model does not classify, or None if it does."""
-    return metrics.label_posterior_unavailable_reason(evaluation.model)
+from genjax.metrics.likelihood import mean_per
 
 
 def classification(evaluation: Evaluation, index: int) -> list[Result]:
@@ -71,5 +66,5 @@ def _is_correct(outputs: Outputs, labels: np.ndarray) -> np.ndarray:
 
 
 def _result(name: str, scores: np.ndarray, protocol: dict[str, Any]) -> Result:
-    value, error = mean_and_error(scores)
+    value, error = mean_per(scores)
     return Result(name=name, value=value, standard_error=error, protocol=protocol)

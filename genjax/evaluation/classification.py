@@ -17,8 +17,8 @@ from genjax import metrics
 from genjax.capabilities import num_classes
 from genjax.core import Array
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.likelihood import mean_and_error
 from genjax.metrics import Outputs, Result
+from genjax.metrics.likelihood import mean_per
 
 
 def no_classification(evaluation: Evaluation) -> str | None:
@@ -76,5 +76,5 @@ def _is_correct(outputs: Outputs, labels: np.ndarray) -> np.ndarray:
 
 
 def _result(name: str, scores: np.ndarray, protocol: dict[str, Any]) -> Result:
-    value, error = mean_and_error(scores)
+    value, error = mean_per(scores)
     return Result(name=name, value=value, standard_error=error, protocol=protocol)

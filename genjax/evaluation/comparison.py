@@ -8,6 +8,7 @@ from genjax import metrics
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
+from genjax.metrics.result import results_of
 
 
 def no_features(evaluation: Evaluation) -> str | None:
@@ -42,10 +43,11 @@ def no_classifier(evaluation: Evaluation) -> str | None:
 def inception_score(evaluation: Evaluation, index: int) -> list[Result]:
     """Score the samples alone, by the classifier that computes the features."""
     num_splits = min(10, evaluation.count)
-    protocol = evaluation.protocol | {"splits": num_splits, "guarantee": "biased estimate"}
-    del protocol["reference"]
     logits = evaluation.generated(index).logits
     assert logits is not None
     values = metrics.inception_score(stream_key(evaluation.key, "inception score"), logits, num_splits=num_splits)
-    spread = {"sd_over_splits": round(float(values["inception_score_sd"]), 4)}
-    return [Result(name="inception_score", value=float(values["inception_score"]), protocol=protocol | spread)]
+    spread = round(float(values["inception_score_sd"]), 4)
+    settings = {"splits": num_splits, "guarantee": "biased estimate", "sd_over_splits": spread}
+    protocol = evaluation.protocol | settings
+    del protocol["reference"]
+    return results_of(values, {"inception_score": protocol})

@@ -106,11 +106,6 @@ class Evaluation:
         """Units that a log-likelihood of the split can be expressed in."""
         return likelihood_units(self.model, self.dataset, self.preprocess, self.split)
 
-    @property
-    def replicas(self) -> range:
-        """Indices of the replicas."""
-        return range(len(self.seeds))
-
     def replica(self, index: int) -> Variables:
         """Return the variables of one replica."""
         return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
@@ -160,10 +155,8 @@ class Evaluation:
 
     def split_features(self, split: str) -> Outputs:
         """Return the features of a split; computed once, for all metrics."""
-        if split not in self._outputs:
-            examples = (batch["x"] for batch in self.batches(split, f"features of {split}"))
-            self._outputs[split] = self._features(examples, len(self.dataset.splits[split]))
-        return self._outputs[split]
+        examples = (batch["x"] for batch in self.batches(split, f"features of {split}"))
+        return self._features(split, examples, len(self.dataset.splits[split]))
 
     @property
     def reference(self) -> Outputs:
@@ -172,12 +165,13 @@ class Evaluation:
 
     def generated(self, index: int) -> Outputs:
         """Return the features of one replica's samples; computed once, for all metrics."""
-        if index not in self._outputs:
-            self._outputs[index] = self._features(self.samples(index), self.count)
-        return self._outputs[index]
+        return self._features(index, self.samples(index), self.count)
 
-    def _features(self, batches: Iterator[Array], count: int) -> Outputs:
-        return extract(self.network, map(self.to_display, batches) if self.network.requires_images else batches, count)
+    def _features(self, name: str | int, batches: Iterator[Array], count: int) -> Outputs:
+        if name not in self._outputs:
+            images = map(self.to_display, batches) if self.network.requires_images else batches
+            self._outputs[name] = extract(self.network, images, count)
+        return self._outputs[name]
 
     @property
     def requested_labels(self) -> np.ndarray:

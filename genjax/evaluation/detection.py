@@ -9,6 +9,7 @@ from genjax.capabilities import likelihoods, num_classes
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.likelihood import log_likelihoods
 from genjax.metrics import Result, unavailable
+from genjax.metrics.result import results_of
 
 
 def no_detection(evaluation: Evaluation) -> str | None:
@@ -29,7 +30,7 @@ def detection(evaluation: Evaluation, index: int) -> list[Result]:
     """Separate the split's anomalies from its normal examples by their log-likelihood."""
     method = likelihoods(evaluation.model)[0]
     scores, labels = log_likelihoods(evaluation, method)[index], evaluation.labels(evaluation.split)
-    num_nan = int(np.isnan(scores).sum())
+    num_nan = np.isnan(scores).sum()
     if num_nan:
         reason = f"{num_nan} of {len(scores)} scores of seed {evaluation.seeds[index]} are NaN"
         return [unavailable("auroc", reason)]
@@ -41,12 +42,4 @@ def detection(evaluation: Evaluation, index: int) -> list[Result]:
         "prevalence": round(values["prevalence"], 4),
         "split": evaluation.split,
     }
-    return [
-        Result(
-            name="auroc",
-            value=values["auroc"],
-            standard_error=values["auroc_standard_error"],
-            protocol=protocol | {"standard error": "DeLong"},
-        ),
-        Result(name="average_precision", value=values["average_precision"], protocol=protocol),
-    ]
+    return results_of(values, {"auroc": protocol | {"standard error": "DeLong"}, "average_precision": protocol})

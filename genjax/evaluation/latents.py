@@ -11,18 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core
-from genjax.capabilities import HasLatentVariables, HasPosterior, conditioning, supports
-from genjax.core import Array, stream_key
+from genjax.capabilities import HasLatentVariables, conditioning, supports
+from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result, codebook_usage, gaussian_usage, implicit_usage, mmd_test
-from genjax.metrics.metric import Values
+from genjax.metrics import Result, mmd_test
+from genjax.metrics.result import results_of
+from genjax.monitoring.checks import ACTIVE_UNITS, KL_PER_DIMENSION, VARIANCE_OF_MEANS
 from genjax.monitoring.latent_usage import (
+    NUM_DRAWS,
     autoencoder_of,
     autoencoder_variables,
-    draw_lower_layers,
-    draw_posterior,
+    codes_of,
     has_latents,
-    has_lower_layers,
+    usage_of,
 )
 
 T = TypeVar("T")
@@ -39,44 +40,24 @@ def latents(evaluation: Evaluation, index: int) -> list[Result]:
     """Measure active units of the posterior and its KL divergence, or usage and perplexity of the codebook."""
     model: Any = autoencoder_of(evaluation.model)
     protocol = {"examples": len(evaluation.source), "split": evaluation.split}
-    if supports(model, HasPosterior):
-        return _gaussian_usage(evaluation, model, index, protocol)
-    if supports(model, HasLatentVariables):
-        draws = _encode(evaluation, index, functools.partial(draw_posterior, model.sample_posterior))
-        return [_implicit_usage("", draws, protocol)]
-    codes = _encode(evaluation, index, lambda variables, _, x, **condition: model.encode(variables, x, **condition))
-    protocol = {"codes": model.num_codes, "vectors": codes.size} | protocol
-    values = codebook_usage(codes, model.num_codes)
-    return [Result(name=name, value=float(value), protocol=protocol) for name, value in values.items()]
-
-
-def _gaussian_usage(evaluation: Evaluation, model: Any, index: int, protocol: dict[str, Any]) -> list[Result]:
-    mean, log_var = _encode(
-        evaluation, index, lambda variables, _, x, **condition: model.posterior(variables, x, **condition)
-    )
-    values, dimensions = gaussian_usage(mean, log_var), {"dimensions": mean.shape[1]}
-    units = {"units": "nats per example, against N(0, I)"}
-    lower = {}
-    if has_lower_layers(model):
-        lower = _encode(evaluation, index, functools.partial(draw_lower_layers, model))
-        units |= {"layer": "the top one, given the means of those below"}
-    kl = float(jnp.sum(values["kl_per_dimension"]))
-    return [
-        _active_units("", values, dimensions | protocol),
-        Result(name="kl", value=kl, protocol=units | dimensions | protocol),
-        *(_implicit_usage(suffix, draws, protocol) for suffix, draws in lower.items()),
-    ]
-
-
-def _implicit_usage(suffix: str, draws: Array, protocol: dict[str, Any]) -> Result:
-    _, num_draws, dimensions = draws.shape
-    details = {"dimensions": dimensions, "draws of each posterior": num_draws}
-    return _active_units(suffix, implicit_usage(draws), details | protocol)
-
-
-def _active_units(suffix: str, values: Values, protocol: dict[str, Any]) -> Result:
+    codes = _encode(evaluation, index, functools.partial(codes_of, model))
+    values = usage_of(model, codes)
+    if "codebook_usage" in values:
+        protocol = {"codes": model.num_codes, "vectors": codes[0].size} | protocol
+        return results_of(values, dict.fromkeys(values, protocol))
+    protocols: dict[str, dict[str, Any]] = {}
     definition = {"active": "variance of the posterior mean above 0.01"}
-    return Result(name=f"active_units{suffix}", value=float(values["active_units"]), protocol=definition | protocol)
+    if KL_PER_DIMENSION in values:
+        details = {"dimensions": values[KL_PER_DIMENSION].size} | protocol
+        units = {"units": "nats per example, against N(0, I)"}
+        if len(codes) > 1:
+            units |= {"layer": "the top one, given the means of those below"}
+        values["kl"] = jnp.sum(values[KL_PER_DIMENSION])
+        protocols = {ACTIVE_UNITS: definition | details, "kl": units | details}
+    for name in [name for name in values if name.startswith(VARIANCE_OF_MEANS)]:
+        details = {"dimensions": values[name].size, "draws of each posterior": NUM_DRAWS}
+        protocols[name.replace(VARIANCE_OF_MEANS, ACTIVE_UNITS)] = definition | details | protocol
+    return results_of(values, protocols)
 
 
 def no_aggregated_posterior(evaluation: Evaluation) -> str | None:

@@ -23,14 +23,9 @@ from genjax.sharding import Placement
 class Scorer:
     """Scores every example of a source by one log-likelihood method, in nats per example.
 
-    Args:
-      model: model that has the method.
-      method: name of the method, see ``capabilities.likelihoods``.
-      preprocess: ``(key, batch) -> batch``, applied to the examples first.
-      placement: devices.
-      num_seeds: number of replicas; with more than 1, variables and keys have a leading axis of replicas.
-      batch_size: number of examples scored at once.
-      arguments: further keyword arguments of the method, such as ``num_samples``.
+    The method is one of ``capabilities.likelihoods``; ``arguments`` are further keyword arguments of it, such as
+    ``num_samples``. Examples are preprocessed first. With several seeds, variables and keys have a leading axis of
+    replicas.
     """
 
     def __init__(
@@ -44,7 +39,12 @@ class Scorer:
         batch_size: int = 500,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        score = _score_fn(model, method, preprocess, dict(arguments or {}))
+        def score(variables: Variables, key: Array, batch: Batch) -> Array:
+            preprocess_key, method_key = jax.random.split(key)
+            batch = preprocess(preprocess_key, batch)
+            keyed = (variables,) if method == "log_prob" else (variables, method_key)
+            return getattr(model, method)(*keyed, batch["x"], **(arguments or {}), **conditioning(model, batch))
+
         mapped = score if num_seeds == 1 else jax.vmap(score, in_axes=(0, 0, None))
         self._score = jax.jit(mapped, out_shardings=placement.replicated)
         self._placement = placement
@@ -53,13 +53,9 @@ class Scorer:
     def __call__(
         self, variables: Variables, keys: Array, source: data.Source, progress: Callable[[int], object] | None = None
     ) -> np.ndarray:
-        """Return nats per example, shape (N,), or (K, N) for K replicas.
+        """Return nats per example, shape (N,), or (K, N) for K replicas with as many keys.
 
-        Args:
-          variables: variables of the model.
-          keys: one typed key, or one for each replica.
-          source: N examples.
-          progress: function called after each batch with its number of examples, or None.
+        ``progress`` is called after each batch with its number of examples.
         """
         scores = []
         for number, (batch, valid) in enumerate(data.batches(source, self._batch_size)):
@@ -69,20 +65,6 @@ class Scorer:
             if progress is not None:
                 progress(valid)
         return np.concatenate(scores, axis=-1)
-
-
-def _score_fn(
-    model: GenerativeModel, method: str, preprocess: Preprocess, arguments: dict[str, Any]
-) -> Callable[[Variables, Array, Batch], Array]:
-    log_prob = getattr(model, method)
-
-    def score(variables: Variables, key: Array, batch: Batch) -> Array:
-        preprocess_key, method_key = jax.random.split(key)
-        batch = preprocess(preprocess_key, batch)
-        keyed = (variables,) if method == "log_prob" else (variables, method_key)
-        return log_prob(*keyed, batch["x"], **arguments, **conditioning(model, batch))
-
-    return score
 
 
 def likelihood(evaluation: Evaluation, index: int) -> list[Result]:
@@ -118,12 +100,8 @@ def _result(name: str, value: Mapping[str, Any], unit: str, protocol: Mapping[st
 
 def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
     """Return nats per example, shape (K, N) for K replicas; computed once, for all metrics."""
-    if method not in evaluation.log_likelihoods:
-        evaluation.log_likelihoods[method] = _score_replicas(evaluation, method)
-    return evaluation.log_likelihoods[method]
-
-
-def _score_replicas(evaluation: Evaluation, method: str) -> np.ndarray:
+    if method in evaluation.log_likelihoods:
+        return evaluation.log_likelihoods[method]
     num_seeds = len(evaluation.seeds)
     scorer = Scorer(
         evaluation.model,
@@ -139,7 +117,9 @@ def _score_replicas(evaluation: Evaluation, method: str) -> np.ndarray:
     keys = stream if num_seeds == 1 else jnp.broadcast_to(stream, (num_seeds,))
     variables = evaluation.placement.replicate(jax.tree.map(np.asarray, evaluation.variables))
     advance = evaluation.progress(method, len(evaluation.source))
-    return scorer(variables, keys, evaluation.source, advance).reshape(num_seeds, -1)
+    nats = scorer(variables, keys, evaluation.source, advance).reshape(num_seeds, -1)
+    evaluation.log_likelihoods[method] = nats
+    return nats
 
 
 def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:
@@ -147,13 +127,6 @@ def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:
     parameters = inspect.signature(getattr(evaluation.model, method)).parameters
     names = ("num_samples", "num_particles") if method == "log_prob_estimate" else ("num_particles",)
     return {name: evaluation.likelihood_samples for name in names if name in parameters}
-
-
-def mean_and_error(scores: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard error; the error is NaN if there is one score only, or one is not finite."""
-    scores = scores.astype(np.float64)
-    spread = scores.std(ddof=1) if scores.size > 1 and np.isfinite(scores).all() else float("nan")
-    return float(scores.mean()), float(spread / np.sqrt(scores.size))
 
 
 def no_likelihood(evaluation: Evaluation, *methods: str) -> str | None:

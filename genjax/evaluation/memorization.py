@@ -22,8 +22,7 @@ def memorization(evaluation: Evaluation, index: int) -> list[Result]:
     advance = evaluation.progress("memorization", len(held_out) + evaluation.count)
     values = metrics.data_copying(train, held_out, generated, progress=advance)
     details = {name: round(float(values[name]), 4) for name in ("z_score", "share_copies", "held_out_share_copies")}
-    protocol = (
-        evaluation.protocol | {"guarantee": "estimate", "units": "0.5 without memorization, 1 for copies"} | details
-    )
-    error = float(values["standard_error"])
-    return [Result(name="memorization", value=float(values["share_closer"]), standard_error=error, protocol=protocol)]
+    guarantee = {"guarantee": "estimate", "units": "0.5 without memorization, 1 for copies"}
+    value, error = float(values["share_closer"]), float(values["standard_error"])
+    protocol = evaluation.protocol | guarantee | details
+    return [Result(name="memorization", value=value, standard_error=error, protocol=protocol)]

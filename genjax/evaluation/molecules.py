@@ -13,6 +13,7 @@ from genjax.capabilities import stop_token
 from genjax.data import decode_texts
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, canonical_smiles, molecule_statistics, rdkit_version
+from genjax.metrics.result import results_of
 
 MAX_READ = 1_000  # training texts that decide whether the data are molecules
 SHARES = {
@@ -48,15 +49,7 @@ def molecules(evaluation: Evaluation, index: int) -> list[Result]:
         "training": f"{len(evaluation.dataset.splits['train'])} of train",
         "RDKit": rdkit_version(),
     }
-    return [
-        Result(
-            name=name,
-            value=values[name],
-            standard_error=values.get(f"{name}_standard_error"),
-            protocol=share | protocol,
-        )
-        for name, share in SHARES.items()
-    ]
+    return results_of(values, {name: share | protocol for name, share in SHARES.items()})
 
 
 @functools.lru_cache(maxsize=1)

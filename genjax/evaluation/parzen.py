@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from genjax import metrics
 from genjax.evaluation.comparison import no_features
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
+from genjax.metrics.result import results_of
 
 # For data in [0, 1]; for other scales, the search continues beyond either end.
 BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
@@ -32,5 +35,5 @@ def parzen(evaluation: Evaluation, index: int) -> list[Result]:
     protocol = evaluation.protocol | {"units": "nats per example", "bandwidth": bandwidth, "guarantee": guarantee}
     if not is_inside:
         protocol |= {f"bandwidth search of seed {evaluation.seeds[index]}": "ended at an edge"}
-    value, error = (float(values[f"parzen_log_likelihood{part}"]) for part in ("", "_standard_error"))
-    return [Result(name="parzen", value=value, standard_error=error, protocol=protocol)]
+    (result,) = results_of(values, {"parzen_log_likelihood": protocol})
+    return [replace(result, name="parzen")]

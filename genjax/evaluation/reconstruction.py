@@ -11,6 +11,7 @@ from genjax.capabilities import Reconstructs, conditioning, supports
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
+from genjax.metrics.result import results_of
 
 
 def no_reconstruction(evaluation: Evaluation) -> str | None:
@@ -34,15 +35,7 @@ def reconstruction(evaluation: Evaluation, index: int) -> list[Result]:
     details: dict[str, dict[str, Any]] = {"mse": {"units": "squared, mean over dimensions"}}
     if metric.window_size is not None:
         details |= {"psnr": {"units": "decibels, range 1"}, "ssim": {"window": metric.window_size}}
-    return [
-        Result(
-            name=name,
-            value=float(values[name]),
-            standard_error=float(values[f"{name}_standard_error"]),
-            protocol=detail | protocol,
-        )
-        for name, detail in details.items()
-    ]
+    return results_of(values, {name: detail | protocol for name, detail in details.items()})
 
 
 def _metric(evaluation: Evaluation) -> metrics.Reconstruction:

@@ -52,7 +52,7 @@ class Row:
         reason = self.obstacle(evaluation)
         if reason is not None:
             return [unavailable(next(iter(self.results)), reason)]
-        replicas = [self.function(evaluation, index) for index in evaluation.replicas]
+        replicas = [self.function(evaluation, index) for index in range(len(evaluation.seeds))]
         unavailable_replicas = [results for results in replicas if results[0].value is None]
         if unavailable_replicas:
             return unavailable_replicas[0]
@@ -110,7 +110,7 @@ ROWS: tuple[Row, ...] = (
         name="latents",
         function=latents,
         summary="active units and KL divergence of a posterior, usage and perplexity of a codebook",
-        results={"active_units": True, "kl": None, "codebook_usage": True, "codebook_perplexity": True},
+        results={"active_units": True, "kl": None, "codebook_usage": True, "code_perplexity": True},
         obstacle=no_latents,
     ),
     Row(

@@ -24,6 +24,7 @@ from genjax.metrics import (
     frechet_distance_from_moments,
     moments,
 )
+from genjax.metrics.progress import chunks
 from genjax.ops import check_at_least
 from genjax.sharding import Placement
 
@@ -33,20 +34,11 @@ CLASSIFIER_BATCH_SIZE = 1_000  # stacks
 def draw_samples(
     model: GenerativeModel, variables: Variables, key: Array, num_samples: int, **sample_kwargs: Any
 ) -> Array:
-    """Draw samples, compiled once for each number of samples and each setting.
+    """Return samples (N, ...), drawn by a program that is compiled once for each number of samples and each setting.
 
-    A single process uses all its devices if they can share the samples evenly. A ``callback`` needs its calls in order,
-    so that samples are drawn on the first device alone.
-
-    Args:
-      model: trained model.
-      variables: its variables.
-      key: typed key.
-      num_samples: number of samples, N.
-      **sample_kwargs: keyword arguments of the model's own ``sample``.
-
-    Returns:
-      Samples, shape (N, ...).
+    ``sample_kwargs`` are keyword arguments of the model's own ``sample``. A single process uses all its devices if they
+    can share the samples evenly. A ``callback`` needs its calls in order, so that samples are drawn on the first device
+    alone.
     """
     sharding = None
     arrays = {name: value for name, value in sample_kwargs.items() if isinstance(value, jax.Array | np.ndarray)}
@@ -71,16 +63,10 @@ def _compiled_sample(
 
 
 def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
-    """Return conditions of samples drawn during training, for previews and scores.
+    """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
-    Args:
-      model: model, conditional or not.
-      dataset: training data.
-      count: number of samples, N.
-
-    Returns:
-      Keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone, else
-      the conditions of the first training examples.
+    They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
+    else the conditions of the first training examples.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -100,11 +86,8 @@ class SampleScore:
     Attributes:
       name: name of the score that selects the best checkpoint.
       score: maps samples (num_samples, ...), as the model draws them, to scores by name.
-      num_samples: number of samples drawn each time, always with the same key, of all classes in turn.
+      num_samples: number of samples drawn each time, at least 1, always with the same key, of all classes in turn.
       higher_is_better: False for distances.
-
-    Raises:
-      ValueError: if num_samples is below 1.
 
     >>> SampleScore(name="mean", score=lambda x: {"mean": x.mean(), "deviation": x.std()}, num_samples=100).label
     'samples/mean'
@@ -128,18 +111,10 @@ class SampleScore:
     ) -> dict[str, np.ndarray]:
         """Return the scores of a model's samples, scalars, by their names in logs."""
         condition = example_conditions(model, dataset, self.num_samples)
-        samples = _sample(model, self.num_samples, variables, key, condition)
-        values = self.score(samples)
+        values = self.score(_compiled_sample(model, self.num_samples, (), None)(variables, key, condition))
         if self.name not in values:
             raise ValueError(f"the score named {self.name!r} returns {sorted(values)}; name one of these")
         return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _sample(
-    model: Any, num_samples: int, variables: Variables, key: Array, condition: Mapping[str, Array | np.ndarray]
-) -> Array:
-    return model.sample(variables, key, num_samples, **condition)
 
 
 def frechet_score(
@@ -149,14 +124,11 @@ def frechet_score(
     num_samples: int = 1_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
-    """Return the Fréchet distance between samples and data as a score.
+    """Return the Fréchet distance between samples and all examples of a source as a score.
 
-    Args:
-      features: name of a feature network, such as "classifier:digits", see ``metrics.feature_network``. The network is
-        built on first use.
-      source: reference data; all its examples are used.
-      num_samples: see ``SampleScore``.
-      display: maps samples to images in [0, 1], which the network takes; None if samples are such images.
+    The feature network is built on first use; ``features`` is its name, such as "classifier:digits", see
+    ``metrics.feature_network``. ``display`` maps samples to images in [0, 1], which the network takes; None if samples
+    are such images.
     """
 
     @functools.cache
@@ -182,21 +154,17 @@ def modes_score(
 ) -> SampleScore:
     """Return a score that counts the class combinations among stacked images; see ``metrics.StackedModes``.
 
-    Args:
-      features: name of a feature network that classifies single channels, see ``frechet_score``.
-      num_channels: number of images in a stack.
-      num_classes: number of classes of each image.
-      num_samples: see ``SampleScore``; the literature uses 26,000 for the 1,000 modes of three digits.
-      display: see ``frechet_score``.
+    The feature network classifies single channels; it and ``display`` are those of ``frechet_score``. The literature
+    uses 26,000 samples for the 1,000 modes of three digits.
     """
     metric = StackedModes(num_classes=num_classes, num_channels=num_channels)
     network = functools.cache(lambda: feature_network(features))
 
     def score(samples: Array) -> Mapping[str, Array]:
         state = metric.init()
-        for start in range(0, len(samples), CLASSIFIER_BATCH_SIZE):
-            part = samples[start : start + CLASSIFIER_BATCH_SIZE]
-            state = metric.update(state, channel_classes(network(), part if display is None else display(part)))
+        for part in chunks(len(samples), CLASSIFIER_BATCH_SIZE):
+            images = samples[part] if display is None else display(samples[part])
+            state = metric.update(state, channel_classes(network(), images))
         return metric.compute(state)
 
     return SampleScore(name="modes_captured", score=score, num_samples=num_samples)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from genjax.figures.plotting import COLOURS, colormap_with_magenta, make_figure, tidy, to_pixels
+from genjax.figures.plotting import COLOURS, heat_map, make_figure, tidy, to_pixels
 from genjax.metrics.rows import Row, format_value, metric_names
 
 if TYPE_CHECKING:
@@ -20,14 +20,7 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
 
     Bands are ± one standard deviation over seeds. The limits ignore outliers and, unless the steps are logarithmic, the
     first tenth of the steps, so that large initial values do not flatten the rest. The legend gives the last values.
-
-    Args:
-      rows: rows of metrics, see ``MetricLog.rows``; any row may lack any metric.
-      title: title above the panels.
-      log_x: whether the axis of steps is logarithmic.
-
-    Returns:
-      Pixels of shape (height, width, 3), uint8.
+    Any row of ``MetricLog.rows`` may lack any metric. ``log_x`` makes the axis of steps logarithmic.
     """
     panels = _panels(rows)
     num_columns = max(1, min(3, math.ceil(math.sqrt(len(panels)))))
@@ -43,25 +36,11 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
 
 
 def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> np.ndarray:
-    """Plot a vector over the steps as a heat map, with its dimensions sorted by their last value, largest first.
-
-    Args:
-      steps: training steps, S of them.
-      values: vectors, shape (S, D).
-      title: title, and label of the colour bar.
-
-    Returns:
-      Pixels of shape (height, width, 3), uint8.
-    """
+    """Plot vectors (S, D) over S steps as a heat map, with dimensions sorted by their last value, largest first."""
     order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")
     figure = make_figure(7.0, 4.0)
-    axes = figure.add_subplot()
-    matrix = np.where(np.isfinite(values), values, np.nan)[:, order].T
-    colours = colormap_with_magenta()
-    image = axes.imshow(
-        matrix, aspect="auto", interpolation="nearest", cmap=colours, vmin=min(0.0, np.nanmin(matrix, initial=0.0))
-    )
-    figure.colorbar(image, ax=axes, label=title)
+    lowest = np.min(values, initial=0.0, where=np.isfinite(values))
+    axes = heat_map(figure, values[:, order].T, low=lowest, label=title)
     ticks = np.unique(np.linspace(0, len(steps) - 1, 6).round().astype(int))
     axes.set_xticks(ticks, [f"{steps[i]:,}" for i in ticks])
     axes.set_xlabel("step")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genjax.data.io import replace_file
-from genjax.figures.plotting import COLOURS, colormap_with_magenta, make_figure, tidy, to_pixels
+from genjax.figures.plotting import COLOURS, heat_map, make_figure, tidy, to_pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,22 +30,18 @@ _MAX_PAIRED_COLUMNS, _MAX_ROWS = 5, 100
 
 
 def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequence[Any] | None = None) -> np.ndarray:
-    """Draw samples.
+    """Draw N samples in the shapes that the module's docstring lists.
 
     Args:
-      x: samples, first axis N; images in [0, 1] (clipped) or uint8. See the module's docstring for the shapes.
+      x: samples, first axis N; images in [0, 1] (clipped) or uint8.
       columns: number of tiles in a row of an image grid; None makes the grid nearly square.
       labels: N labels, which images show as text and scatter plots as colours; None for no labels.
-
-    Returns:
-      Pixels of shape (height, width, 3), uint8.
 
     Raises:
       ValueError: if there are no samples, or not one label for each.
 
-    Example:
-      >>> sample_picture(np.zeros((6, 28, 28, 1)), columns=3).shape
-      (118, 176, 3)
+    >>> sample_picture(np.zeros((6, 28, 28, 1)), columns=3).shape
+    (118, 176, 3)
     """
     x = np.asarray(x)
     if not x.size:
@@ -63,8 +59,7 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
     figure = make_figure(5.0, 5.0 if num_columns > 1 else 3.5)
     draw(figure, table[finite], None if labels is None else np.asarray(labels)[finite])
     if not finite.all():
-        text = f"{np.sum(~finite):,} of {len(x):,} samples are not finite"
-        figure.suptitle(text, color="magenta", fontsize=10)
+        figure.suptitle(f"{np.sum(~finite):,} of {len(x):,} samples are not finite", color="magenta", fontsize=10)
     return to_pixels(figure)
 
 
@@ -82,7 +77,7 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
     num, height, width, _ = x.shape
     scale = max(1, math.ceil(MIN_TILE / max(height, width)))
     square = min(num, max(1, math.ceil(math.sqrt(num * height / width))))
-    num_columns: int = square if columns is None else columns
+    num_columns = square if columns is None else columns
     tiles = _tiles(x).repeat(scale, axis=1).repeat(scale, axis=2)
     text_height = 0 if labels is None else 12
     cell_height, cell_width = height * scale + text_height + GAP, width * scale + GAP
@@ -139,9 +134,7 @@ def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
     """Draw histograms on the diagonal, and scatter plots of all pairs of columns below it."""
     num = x.shape[1]
     figure.set_size_inches(2.0 * num, 2.0 * num)
-    for i, j in itertools.product(range(num), range(num)):
-        if j > i:
-            continue
+    for i, j in zip(*np.tril_indices(num), strict=True):
         axes = figure.add_subplot(num, num, i * num + j + 1)
         for label, colour, members in _groups(len(x), labels):
             if i == j:
@@ -158,14 +151,11 @@ def _pairs(figure: Figure, x: np.ndarray, labels: np.ndarray | None) -> None:
 
 
 def _heat_map(x: np.ndarray) -> np.ndarray:
-    rows = np.where(np.isfinite(x), x, np.nan)[:_MAX_ROWS]
+    rows = x[:_MAX_ROWS]
     finite = rows[np.isfinite(rows)]
     low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
     figure = make_figure(7.0, min(7.0, 2.0 + 0.08 * len(rows)))
-    axes = figure.add_subplot()
-    colours = colormap_with_magenta()
-    image = axes.imshow(rows, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
-    figure.colorbar(image, ax=axes)
+    axes = heat_map(figure, rows, low=low, high=high)
     axes.set_xlabel("column")
     axes.set_ylabel("sample" if len(rows) == len(x) else f"sample (the first {len(rows)} of {len(x):,})")
     return to_pixels(figure)

@@ -45,14 +45,9 @@ class LatentSpace:
     to_display: Callable[[Any], Any]
 
     def pictures(self, key: Array, *, split: str, rows: int, steps: int, label: int) -> dict[str, np.ndarray]:
-        """Draw the pictures of the latent space that the model supports.
+        """Draw the pictures of the latent space that the model supports, of ``rows`` examples of a split each.
 
-        Args:
-          key: typed key for the choice of examples, preprocessing and reconstructions.
-          split: name of the split to take examples from.
-          rows: number of examples in a picture.
-          steps: number of points on a path, at least 2.
-          label: class of the examples, for models that take labels.
+        Paths have ``steps`` points, at least 2. ``label`` is the class of the examples, for models that take labels.
 
         Returns:
           Pixels by name: ``reconstructions``; for continuous codes also ``codes`` (their first two principal
@@ -133,17 +128,8 @@ class LatentSpace:
         mean, deviation = jnp.mean(codes, axis=0), jnp.std(codes, axis=0)
         dims = np.argsort(-np.asarray(deviation))[:MAX_DIMENSIONS].tolist()
         offsets = jnp.linspace(-2, 2, steps)
-        traversals = [
-            latent.traverse(
-                self.model,
-                self.variables,
-                mean,
-                mean[dim] + deviation[dim] * offsets,
-                dims=(dim,),
-                **condition,
-            )[0]
-            for dim in dims
-        ]
+        traverse = functools.partial(latent.traverse, self.model, self.variables, mean, **condition)
+        traversals = [traverse(mean[dim] + deviation[dim] * offsets, dims=(dim,))[0] for dim in dims]
         return self._picture(jnp.concatenate(traversals), steps)
 
     def _attributes(self, codes: Array, labels: np.ndarray, classes: np.ndarray, steps: int) -> np.ndarray:

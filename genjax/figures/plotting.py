@@ -10,18 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#e69f00",
-    "#56b4e9",
-    "#8c564b",
-    "#7f7f7f",
-    "#bcbd22",
-    "#5e3c99",
-    "#111111",
-)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f", "#bcbd22", "#5e3c99", "#111111")
 
 
 def make_figure(width: float, height: float) -> Figure:
@@ -50,8 +39,13 @@ def to_pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def colormap_with_magenta() -> Any:
-    """Return a color map that shows NaN in magenta."""
+def heat_map(figure: Figure, x: np.ndarray, *, low: float, high: float | None = None, label: str = "") -> Axes:
+    """Draw a matrix with a colour bar, numbers that are not finite in magenta; return the axes."""
     import matplotlib
 
-    return matplotlib.colormaps["viridis"].with_extremes(bad="magenta")
+    axes = figure.add_subplot()
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="magenta")
+    finite = np.where(np.isfinite(x), x, np.nan)
+    image = axes.imshow(finite, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
+    figure.colorbar(image, ax=axes, label=label)
+    return axes

@@ -20,13 +20,7 @@ def save_texts(path: Path, tokenizer: Tokenizer, x: np.ndarray, stop_token: int 
 
 
 def stream_text(tokenizer: Tokenizer, stream: IO[str], stop_token: int | None = None) -> Callable[[Any, Any], None]:
-    """Return a callback of ``sample`` that writes the first sequence as it is drawn.
-
-    Args:
-      tokenizer: tokenizer of the model's data.
-      stream: text stream to write to.
-      stop_token: token that ends sequences, or None.
-    """
+    """Return a callback of ``sample`` that writes the first sequence, up to its stop token, as it is drawn."""
     tokens: list[int] = []
     num_written = 0
 

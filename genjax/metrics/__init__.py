@@ -4,6 +4,18 @@ A comparison of two samples is a function of two arrays, such as ``frechet_dista
 metric has ``init``, ``update``, ``merge`` and ``compute``. ``compare`` runs several comparisons on one pair of feature
 arrays and returns results with their protocols; ``python -m genjax.metrics REAL.npz GENERATED.npz`` does so for samples
 from any tool.
+
+The same names mean the same in every comparison, which describes only what is special to it:
+
+* ``key``: a typed key.
+* ``reference``, ``generated``: data and samples, or features of both, shapes (N, D) and (M, D); further axes are
+  flattened.
+* ``chunk_size``: number of rows whose values for all columns are in memory at once.
+* ``progress``: called with the number of rows just finished.
+
+Values are float32 scalars by name; ``NAME_standard_error`` is the standard error of ``NAME``. A comparison raises
+``ValueError`` if either sample has too few rows, numbers of features differ, values are not finite, or ``chunk_size``
+is below 1.
 """
 
 from genjax.metrics.classification import label_log_posterior as label_log_posterior

@@ -18,10 +18,13 @@ import jax
 import numpy as np
 import tyro
 
-from genjax.metrics.compare import DEFAULT, compare
+from genjax.core import Array
+from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
-from genjax.metrics.progress import Progress, progress_bars
+from genjax.metrics.progress import Progress, chunks, progress_bars
 from genjax.metrics.result import Result, table
+
+Names = Annotated[tuple[str, ...], tyro.conf.arg(help=f"comparisons to compute: {', '.join(COMPARISONS)}.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +34,6 @@ class Options:
     Attributes:
       real: reference data, a .npz with an array x or a .npy.
       generated: generated samples, in the same format.
-      metrics: comparisons to compute: frechet_distance, kernel_distance, precision_recall, mmd2, sliced_wasserstein,
-        classifier_test.
       features: features to compare: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: number of neighbours, k, for precision, recall, density and coverage.
       batch_size: number of images in one batch of the feature network.
@@ -42,7 +43,7 @@ class Options:
 
     real: Annotated[Path, tyro.conf.Positional]
     generated: Annotated[Path, tyro.conf.Positional]
-    metrics: tuple[str, ...] = DEFAULT
+    metrics: Names = DEFAULT
     features: str = "pixels"
     num_neighbours: int = 5
     batch_size: int = 500
@@ -51,12 +52,7 @@ class Options:
 
 
 def read(path: Path) -> np.ndarray:
-    """Read samples from a file.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if the file is neither .npz nor .npy, lacks ``x``, or its array is empty or not numeric.
-    """
+    """Read samples from a file; raise FileNotFoundError without it, and ValueError if it holds no samples."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -65,14 +61,10 @@ def read(path: Path) -> np.ndarray:
         raise ValueError(
             f"{path} is neither .npz nor .npy of numbers; write it with numpy.savez({path.stem!r}, x=...)"
         ) from None
-    if isinstance(loaded, np.ndarray):
-        x = loaded
-    elif "x" not in loaded.files:
-        raise ValueError(
-            f"{path} has arrays {sorted(loaded.files)}, but needs x; write it with numpy.savez(file, x=...)"
-        )
-    else:
-        x = loaded["x"]
+    arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else loaded
+    if "x" not in arrays:
+        raise ValueError(f"{path} has arrays {sorted(arrays)}, but needs x; write it with numpy.savez(file, x=...)")
+    x = arrays["x"]
     if x.dtype.kind not in "fiub" or x.ndim < 1 or not x.size:
         raise ValueError(
             f"x of {path} is {x.dtype} of shape {x.shape}, but must be numbers, samples along the first axis"
@@ -101,25 +93,19 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
     return results, protocol
 
 
-def _features(network: FeatureNetwork, x: np.ndarray, name: str, batch_size: int, progress: Progress) -> Any:
-    advance = progress(f"features of {name}", len(x))
-
-    def batches() -> Any:
-        for start in range(0, len(x), batch_size):
-            yield x[start : start + batch_size]
-            advance(min(batch_size, len(x) - start))
-
-    return extract(network, batches(), len(x)).features
+def _features(network: FeatureNetwork, x: np.ndarray, name: str, batch_size: int, progress: Progress) -> Array:
+    parts = chunks(len(x), batch_size, progress(f"features of {name}", len(x)))
+    return extract(network, (x[part] for part in parts), len(x)).features
 
 
 def as_json(results: Sequence[Result], protocol: dict[str, Any]) -> dict[str, Any]:
     """Return values by name, and under ``protocol`` the shared protocol and each result's own entries."""
-    entries = {result.name: result.as_dict() for result in results}
-    own = {
-        name: {key: value for key, value in entry.items() if key not in ("value", *protocol)}
-        for name, entry in entries.items()
-    }
-    return {name: entry["value"] for name, entry in entries.items()} | {"protocol": protocol | own}
+    values, own = {}, {}
+    for result in results:
+        entry = result.as_dict()
+        values[result.name] = entry.pop("value")
+        own[result.name] = {name: entry[name] for name in entry if name not in protocol}
+    return values | {"protocol": protocol | own}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

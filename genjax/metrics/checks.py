@@ -9,16 +9,7 @@ from genjax.core import Array
 
 
 def checked_samples(name: str, x: Array | np.ndarray, minimum: int = 1) -> Array:
-    """Return samples as float32 of shape (N, D).
-
-    Args:
-      name: name of the samples in error messages.
-      x: samples, shape (N, ...); further axes are flattened.
-      minimum: least number of samples.
-
-    Raises:
-      ValueError: if there are too few samples, or any is not finite.
-    """
+    """Return samples (N, ...) as float32 of shape (N, D); raise ValueError if they are too few or not finite."""
     x = jnp.asarray(x)
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {x.shape}, but it must be (samples, features); use x[:, None] for scalars")
@@ -34,15 +25,10 @@ def checked_samples(name: str, x: Array | np.ndarray, minimum: int = 1) -> Array
 def checked_features(
     reference: Array | np.ndarray, generated: Array | np.ndarray, minimum: int = 1
 ) -> tuple[Array, Array]:
-    """Return reference and generated samples as float32 of shapes (N, D) and (M, D).
-
-    Raises:
-      ValueError: as ``checked_samples``, and if the numbers of features differ.
-    """
-    reference = checked_samples("reference", reference, minimum)
-    generated = checked_samples("generated", generated, minimum)
-    check_same_features(reference.shape[1], generated.shape[1])
-    return reference, generated
+    """Return both samples as float32 of shapes (N, D) and (M, D); raise ValueError as a comparison does."""
+    samples = checked_samples("reference", reference, minimum), checked_samples("generated", generated, minimum)
+    check_same_features(*(x.shape[1] for x in samples))
+    return samples
 
 
 def check_same_features(reference: int, generated: int) -> None:
@@ -51,9 +37,3 @@ def check_same_features(reference: int, generated: int) -> None:
         raise ValueError(
             f"generated has {generated} features, but reference has {reference}; take both from the same network"
         )
-
-
-def check_chunk_size(chunk_size: int) -> None:
-    """Raise ValueError if a chunk has no rows."""
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}, but must be at least 1; give a number of rows")

@@ -22,19 +22,12 @@ from genjax.core import Array, Variables
 def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: Array | None = None) -> Array:
     """Return log p(y | x) of every class: equation 1.
 
-    Classes are evaluated one after the other, in the memory of one; compile with ``jit``.
-
-    Args:
-      model: model with C classes and an exact ``log_prob`` that takes ``label``.
-      variables: variables of the model.
-      x: data, shape (B, ...).
-      log_prior: log p(y) up to a constant, shape (C,); None for a uniform prior.
-
-    Returns:
-      Log-probabilities in nats, shape (B, C); NaN where the density is zero under every class.
+    Log-probabilities are in nats, shape (B, C), NaN where the density is zero under every class. Classes are evaluated
+    one after the other, in the memory of one; compile with ``jit``. ``log_prior`` is log p(y) up to a constant, shape
+    (C,), None for a uniform prior.
 
     Raises:
-      ValueError: if the model lacks an exact density for each class, or the prior has another shape.
+      ValueError: if the model lacks an exact density for each of C classes, or the prior has another shape.
 
     >>> from genjax import flow
     >>> model = flow.Flow(shape=(2,), bijection=flow.Elementwise(flow.Affine()), num_classes=4)
@@ -61,15 +54,10 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
 
 
 def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
-    """Return accuracy and negative log-likelihood of the true label, for each example.
+    """Return accuracy and negative log-likelihood of the true label (B,), given log p(y | x), shape (B, C).
 
-    Args:
-      log_posterior: log p(y | x), shape (B, C).
-      label: true labels, integers of shape (B,).
-
-    Returns:
-      Whether the true label is the most probable, 0.0 or 1.0, and −log p(label | x) in nats; shape (B,) each. A NaN
-      posterior counts as a wrong prediction.
+    The first is 0.0 or 1.0, whether the true label is the most probable, and the second −log p(label | x) in nats;
+    shape (B,) each. A NaN posterior counts as a wrong prediction.
 
     >>> correct, nats = label_scores(jnp.log(jnp.array([[0.75, 0.25], [0.75, 0.25]])), jnp.array([0, 1]))
     >>> correct.tolist(), jnp.exp(-nats).tolist()
@@ -82,9 +70,6 @@ def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
 
 def label_posterior_unavailable_reason(model: object) -> str | None:
     """Return why Bayes' rule gives a model no p(y | x); None if it does."""
-    name = type(model).__name__
     if not supports(model, HasLogProb):
-        return f"{name} has no exact log_prob"
-    if num_classes(model) is None:
-        return f"{name} is unconditional"
-    return None
+        return f"{type(model).__name__} has no exact log_prob"
+    return f"{type(model).__name__} is unconditional" if num_classes(model) is None else None

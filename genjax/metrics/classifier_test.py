@@ -26,7 +26,7 @@ import numpy as np
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import ProgressCallback
+from genjax.metrics.progress import ProgressCallback, chunks
 
 PREDICTION_BATCH_SIZE = 1024
 
@@ -41,22 +41,15 @@ def classifier_two_sample_test(
 ) -> Values:
     """Return the held-out accuracy with which a classifier distinguishes samples from data, and its p-value.
 
-    Args:
-      key: random key, for shuffling, balancing the two samples and seeding the classifier.
-      reference: data or its features, shape (N, D).
-      generated: samples or their features, shape (M, D).
-      classifier: scikit-learn classifier, or any object with ``fit`` and ``predict``; None for ``nearest_neighbours``.
-        It is copied, and a ``random_state`` of None is set from the key. Compare accuracies of the same classifier
-        only.
-      progress: called with the number of held-out points just finished, 2 · (min(N, M) // 2) in all.
+    N and M are at least 10. The classifier is one of scikit-learn's, or any object with ``fit`` and ``predict``; None
+    is ``nearest_neighbours``. It is copied, and a ``random_state`` of None is set from the key, which also shuffles and
+    balances the two samples. Compare accuracies of the same classifier only. ``progress`` counts held-out points,
+    2 · (min(N, M) // 2).
 
     Returns:
       ``classifier_accuracy`` on the held-out half, ½ for indistinguishable samples and 1 for obvious differences;
       ``classifier_accuracy_standard_error``, ½/√n (1), an upper bound; and ``p_value`` (2), the probability that equal
       distributions are distinguished at least as well.
-
-    Raises:
-      ValueError: if there are fewer than ten samples, numbers of features differ, or values are not finite.
     """
     from scipy.stats import hypergeom
 
@@ -65,12 +58,8 @@ def classifier_two_sample_test(
     (x, labels), (held_out, truth) = _halves(split_key, np.asarray(reference), np.asarray(generated))
     learner = nearest_neighbours(len(x)) if classifier is None else _seeded(seed_key, classifier)
     learner.fit(x, labels)
-    predictions = []
-    for start in range(0, len(held_out), PREDICTION_BATCH_SIZE):
-        predictions.append(np.asarray(learner.predict(held_out[start : start + PREDICTION_BATCH_SIZE])))
-        if progress is not None:
-            progress(len(predictions[-1]))
-    predicted = np.concatenate(predictions)
+    parts = chunks(len(held_out), PREDICTION_BATCH_SIZE, progress)
+    predicted = np.concatenate([learner.predict(held_out[part]) for part in parts])
     correct, positive = predicted == truth, predicted == 1
     true_positives = np.sum(correct & positive)
     return {

@@ -19,7 +19,7 @@ from genjax.metrics.kernels import kernel_distance, mmd_squared
 from genjax.metrics.metric import Values
 from genjax.metrics.neighbours import precision_recall_density_coverage
 from genjax.metrics.progress import Progress, no_progress
-from genjax.metrics.result import Result
+from genjax.metrics.result import Result, results_of
 from genjax.metrics.sliced import NUM_PROJECTIONS, sliced_wasserstein
 
 
@@ -30,8 +30,8 @@ class Comparison:
 
     Attributes:
       name: name on the command line.
-      function: ``(reference, generated, ...) -> values``. A value named after a result, with ``_standard_error``
-        appended, is the error of that result; any value that is neither goes into the protocol.
+      function: ``(reference, generated, ...) -> values``. Any value that is neither a result nor the standard error of
+        one goes into the protocol.
       summary: one line of help.
       higher_is_better: direction of its results.
       results: names of the values that are results.
@@ -135,19 +135,11 @@ def compare(
     protocol: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> list[Result]:
-    """Compare two samples.
+    """Compare two samples by the comparisons named, keys of ``COMPARISONS``; an unknown name raises ValueError.
 
-    Args:
-      reference: features of real data, shape (N, D).
-      generated: features of samples, shape (M, D).
-      names: names of comparisons, keys of ``COMPARISONS``.
-      key: random key, for the comparisons that are random.
-      num_neighbours: number of neighbours, k, for precision, recall, density and coverage.
-      protocol: entries that all results share, such as where samples and features come from.
-      progress: function that starts a progress bar, ``(name, total) -> callback``.
-
-    Raises:
-      ValueError: if there is no comparison of some name, or a comparison rejects the samples.
+    ``num_neighbours`` is k of precision, recall, density and coverage. ``protocol`` has the entries that all results
+    share, such as where samples and features come from. ``progress`` starts a progress bar,
+    ``(name, total) -> callback``.
     """
     reference, generated = checked_features(reference, generated)
     unknown = [name for name in names if name not in COMPARISONS]
@@ -163,23 +155,8 @@ def compare(
             total = comparison.progress_total(len(reference), len(generated))
             arguments["progress"] = progress(name.replace("_", " "), total)
         keys = (stream_key(key, name),) if comparison.random else ()
-        results += _results(comparison, comparison.function(*keys, reference, generated, **arguments), entries)
+        values = comparison.function(*keys, reference, generated, **arguments)
+        others = values.keys() - {name + suffix for name in comparison.results for suffix in ("", "_standard_error")}
+        entries |= {entry: np.asarray(value).tolist() for entry, value in values.items() if entry in others}
+        results += results_of(values, dict.fromkeys(comparison.results, entries))
     return results
-
-
-def _results(comparison: Comparison, values: Values, protocol: Mapping[str, Any]) -> list[Result]:
-    errors = {name: f"{name}_standard_error" for name in comparison.results}
-    others = {
-        name: np.asarray(value).tolist()
-        for name, value in values.items()
-        if name not in errors and name not in errors.values()
-    }
-    return [
-        Result(
-            name=name,
-            value=float(values[name]),
-            standard_error=float(values[error]) if error in values else None,
-            protocol={**protocol, **others},
-        )
-        for name, error in errors.items()
-    ]

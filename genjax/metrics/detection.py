@@ -30,23 +30,14 @@ from genjax.core import Array
 
 
 def likelihood_score(log_prob: Array | np.ndarray) -> Array:
-    """Return −log p, which is higher for unlikely examples.
-
-    Args:
-      log_prob: log-likelihoods in nats, shape (N,).
-    """
+    """Return −log p, which is higher for unlikely examples, from log-likelihoods in nats, shape (N,)."""
     return -jnp.asarray(log_prob)
 
 
 def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Array | np.ndarray) -> Array:
     """Return log p_background − log p, which removes the likelihood of the background (Ren et al. 2019).
 
-    Args:
-      log_prob: log-likelihoods of the model in nats, shape (N,).
-      background_log_prob: log-likelihoods of the background model for the same examples, shape (N,).
-
-    Raises:
-      ValueError: if the shapes differ.
+    Both are log-likelihoods of the same examples in nats, shape (N,); other shapes raise ValueError.
     """
     if jnp.shape(log_prob) != jnp.shape(background_log_prob):
         raise ValueError(
@@ -59,15 +50,9 @@ def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Ar
 def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np.ndarray) -> Array:
     """Return |−log p − Ĥ|, which is higher for examples either less or more likely than data (Nalisnick et al. 2019).
 
-    Args:
-      log_prob: log-likelihoods in nats, shape (N,), or (N, M) to score groups of M examples by their mean.
-      training_log_prob: log-likelihoods of training data in nats, any shape; of validation data if the model overfits.
-
-    Returns:
-      Scores in nats, shape (N,).
-
-    Raises:
-      ValueError: if ``training_log_prob`` is empty.
+    Scores are in nats, shape (N,), from log-likelihoods (N,), or (N, M) to score groups of M examples by their mean.
+    ``training_log_prob`` has log-likelihoods of training data, any shape but not empty; of validation data if the model
+    overfits.
 
     >>> typicality_score(jnp.array([-5.0, -3.0, -9.0]), jnp.array([-4.0, -6.0])).tolist()
     [0.0, 2.0, 4.0]
@@ -83,13 +68,9 @@ def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np
 def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndarray) -> Array:
     """Return −log p − L, the code length of the model in excess of a compressor's (Serrà et al. 2020).
 
-    Args:
-      log_prob: log-mass of the compressed integers in nats, shape (N,). A log-density differs from it by one constant
-        for all examples of one size, and ranks them equally.
-      length: compressed lengths of the same examples in nats, shape (N,); see ``compressed_length``.
-
-    Raises:
-      ValueError: if the shapes differ.
+    ``log_prob`` is the log-mass of the compressed integers in nats, shape (N,). A log-density differs from it by one
+    constant for all examples of one size, and ranks them equally. ``length`` holds the compressed lengths of the same
+    examples in nats; see ``compressed_length``. Other shapes raise ValueError.
     """
     if jnp.shape(log_prob) != jnp.shape(length):
         raise ValueError(
@@ -99,19 +80,11 @@ def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndar
 
 
 def compressed_length(x: Array | np.ndarray) -> np.ndarray:
-    """Return the length of each example under lossless compression in nats, 8 ln 2 per byte.
+    """Return the length of each example under lossless compression in nats, 8 ln 2 per byte, float32 of shape (N,).
 
-    Grey, RGB and RGBA images of bytes are compressed as PNG, all other data with zlib. The overhead of the file format,
-    about 60 bytes for a PNG, is included.
-
-    Args:
-      x: integers of the data set before any preprocessing, shape (N, ...); images are uint8 of shape (N, H, W, C).
-
-    Returns:
-      Lengths in nats, float32 of shape (N,).
-
-    Raises:
-      ValueError: if ``x`` does not hold integers.
+    ``x`` (N, ...) holds the integers of the data set before any preprocessing; other numbers raise ValueError. Grey,
+    RGB and RGBA images, uint8 of shape (N, H, W, C), are compressed as PNG, all other data with zlib. The overhead of
+    the file format, about 60 bytes for a PNG, is included.
     """
     x = np.asarray(x)
     if x.dtype.kind not in "iub":
@@ -132,11 +105,10 @@ def _png_bytes(image: np.ndarray) -> int:
 
 
 def detection_metrics(scores: Array | np.ndarray, labels: Array | np.ndarray) -> dict[str, float]:
-    """Return AUROC and average precision of anomaly scores; only the order of the scores matters.
+    """Return AUROC and average precision of anomaly scores (N,); only the order of the scores matters.
 
-    Args:
-      scores: anomaly scores, shape (N,), higher for more anomalous examples; may be infinite.
-      labels: 1 or True for anomalies, 0 or False for normal examples, shape (N,).
+    Scores are higher for more anomalous examples and may be infinite. Labels (N,) are 1 or True for anomalies, 0 or
+    False for normal examples.
 
     Returns:
       ``auroc``, with ties counted half; ``auroc_standard_error`` (DeLong), NaN if a class has a single example;
@@ -151,29 +123,35 @@ def detection_metrics(scores: Array | np.ndarray, labels: Array | np.ndarray) ->
     {'auroc': 0.75, 'auroc_standard_error': 0.3536, 'average_precision': 0.8333, 'prevalence': 0.5}
     """
     from scipy.stats import rankdata
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score
 
     scores, anomalous = _checked(np.asarray(scores), np.asarray(labels))
+    area, error = auroc(scores[anomalous], scores[~anomalous])
     ranks = rankdata(scores)  # finite where scores are infinite
     return {
-        "auroc": float(roc_auc_score(anomalous, ranks)),
-        "auroc_standard_error": _standard_error(ranks[anomalous], ranks[~anomalous]),
+        "auroc": area,
+        "auroc_standard_error": error,
         "average_precision": float(average_precision_score(anomalous, ranks)),
         "prevalence": float(anomalous.mean()),
     }
 
 
-def _standard_error(anomalies: np.ndarray, normals: np.ndarray) -> float:
-    """Return DeLong's standard error of the AUROC, from the placement of each example among the other class."""
+def auroc(high: np.ndarray, low: np.ndarray) -> tuple[float, float]:
+    """Return P(high > low) + ½ P(high = low) over all pairs of two samples, and its standard error by DeLong.
+
+    The error follows from the placement of each number among the other sample; it is NaN if either has one number.
+    """
     from scipy.stats import rankdata
 
-    if min(len(anomalies), len(normals)) < 2:
-        return math.nan
-    # The rank among all, less the rank within its own class, counts the other class's examples below, ties half.
-    above = (anomalies - rankdata(anomalies)) / len(normals)
-    below = (normals - rankdata(normals)) / len(anomalies)  # one minus the placement, with the same variance
+    ranks = rankdata(np.concatenate([high, low]))
+    high_ranks, low_ranks = np.split(ranks, [len(high)])
+    # The rank among all, less the rank within its own sample, counts the other sample's numbers below, ties half.
+    above = (high_ranks - rankdata(high_ranks)) / len(low)
+    below = (low_ranks - rankdata(low_ranks)) / len(high)  # one minus the placement, with the same variance
+    if min(len(high), len(low)) < 2:
+        return float(above.mean()), math.nan
     # DeLong, DeLong & Clarke-Pearson (1988): the variance of a mean over pairs, from its components.
-    return math.sqrt(above.var(ddof=1) / len(anomalies) + below.var(ddof=1) / len(normals))
+    return float(above.mean()), math.sqrt(above.var(ddof=1) / len(high) + below.var(ddof=1) / len(low))
 
 
 def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

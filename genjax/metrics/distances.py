@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.metrics.checks import check_chunk_size
-from genjax.metrics.progress import ProgressCallback
+from genjax.metrics.progress import ProgressCallback, chunks
 from genjax.ops import distances
 
 TILE = 1024  # number of columns centered and converted at once
@@ -28,13 +27,10 @@ def middle(x: Array) -> Array:
 
 
 def squared_distances_with_error(rows: Array, columns: Array, center: Array, dtype: str) -> tuple[Array, Array]:
-    """Return squared distances and bounds on their errors, shape (B, N) each.
+    """Return squared distances of rows (B, D) and columns (N, D), and bounds on their errors, shape (B, N) each.
 
-    Args:
-      rows: points, shape (B, D).
-      columns: points, shape (N, D), processed in tiles so that they are never copied whole.
-      center: point subtracted from both, shape (D,); it changes the error, not the distances.
-      dtype: dtype of the computation, ``"float32"`` or ``"float64"``.
+    Columns are processed in tiles, so that they are never copied whole. The ``center`` (D,) is subtracted from both,
+    which changes the error, not the distances. The computation runs in ``dtype``, "float32" or "float64".
     """
     count, dim = columns.shape
     tile = min(TILE, count)
@@ -57,38 +53,21 @@ def squared_distances_with_error(rows: Array, columns: Array, center: Array, dty
 def decide(
     compare: Callable[[np.ndarray, str], np.ndarray], count: int, chunk_size: int, progress: ProgressCallback | None
 ) -> None:
-    """Compare all rows in float32, and undecided ones again in float64.
+    """Compare ``count`` rows in float32, and undecided ones again in float64.
 
-    Args:
-      compare: function of row indices, always equally many, and dtype, that stores its results by index and returns a
-        boolean array of the undecided rows. Its float64 results are final.
-      count: number of rows.
-      chunk_size: number of rows in one call of ``compare``.
-      progress: called with the number of rows decided by each call.
-
-    Raises:
-      ValueError: if ``chunk_size`` is below 1.
+    ``compare`` takes indices of rows, always equally many, and a dtype. It stores its results by index and returns a
+    boolean array of the undecided rows; its float64 results are final. ``progress`` counts the rows decided by each
+    call.
     """
-    check_chunk_size(chunk_size)
     chunk_size = min(chunk_size, count)
-    undecided = _run(compare, np.arange(count), chunk_size, "float32", progress)
-    _run(compare, undecided, max(1, chunk_size // 4), "float64", progress)
-
-
-def _run(
-    compare: Callable[[np.ndarray, str], np.ndarray],
-    rows: np.ndarray,
-    chunk_size: int,
-    dtype: str,
-    progress: ProgressCallback | None,
-) -> np.ndarray:
-    """Compare rows in chunks, and return those that remain undecided in float32."""
-    left = [rows[:0]]
-    for start in range(0, len(rows), chunk_size):
-        chunk = rows[start : start + chunk_size]
-        with jax.enable_x64(True):
-            undecided = compare(np.resize(chunk, chunk_size), dtype)  # repeat rows in the last chunk, for one shape
-        left.append(chunk[undecided[: len(chunk)] & (dtype == "float32")])
-        if progress is not None:
-            progress(len(chunk) - len(left[-1]))
-    return np.concatenate(left)
+    rows = np.arange(count)
+    for dtype, size in (("float32", chunk_size), ("float64", max(1, chunk_size // 4))):
+        left = [rows[:0]]
+        for part in chunks(len(rows), size):
+            chunk = rows[part]
+            with jax.enable_x64(True):
+                undecided = compare(np.resize(chunk, size), dtype)  # repeat rows in the last chunk, for one shape
+            left.append(chunk[undecided[: len(chunk)] & (dtype == "float32")])
+            if progress is not None:
+                progress(len(chunk) - len(left[-1]))
+        rows = np.concatenate(left)

@@ -28,6 +28,8 @@ import numpy as np
 from genjax.core import Array
 from genjax.metrics.checks import check_same_features, checked_features, checked_samples
 from genjax.metrics.metric import TwoSample, Values
+from genjax.metrics.progress import chunks
+from genjax.ops import check_at_least
 
 CHUNK_SIZE = 10_000  # number of rows copied at once
 
@@ -54,11 +56,7 @@ class MomentsState(flax.struct.PyTreeNode):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Accumulator of mean and covariance; larger batches cost less per row.
-
-    Attributes:
-      num_features: number of features, D.
-    """
+    """Accumulator of mean and covariance of D features; larger batches cost less per row."""
 
     num_features: int
 
@@ -99,23 +97,15 @@ _update = jax.jit(Moments.update, static_argnums=0)
 
 
 def moments(x: Array | np.ndarray, *, chunk_size: int = CHUNK_SIZE) -> MomentsState:
-    """Return the moments of samples.
-
-    Args:
-      x: samples, shape (N, ...); further axes are flattened.
-      chunk_size: number of rows added, and copied, at once.
-
-    Raises:
-      ValueError: if there are fewer than two samples, or any is not finite.
-    """
+    """Return the moments of two or more samples, shape (N, ...), ``chunk_size`` of which are copied at once."""
     return _moments(checked_samples("x", x, minimum=2), chunk_size)
 
 
 def _moments(x: Array, chunk_size: int) -> MomentsState:
     accumulator = Moments(num_features=x.shape[1])
     state = accumulator.init().replace(factor=jnp.zeros((0, x.shape[1])))  # avoid factorizing rows of zeros
-    for start in range(0, len(x), chunk_size):
-        state = _update(accumulator, state, x[start : start + chunk_size])
+    for part in chunks(len(x), chunk_size):
+        state = _update(accumulator, state, x[part])
     return state
 
 
@@ -128,15 +118,14 @@ def moments_from_statistics(mean: Array | np.ndarray, covariance: Array | np.nda
       count: number of samples behind the statistics, at least 2; it is reported, and does not change the distance.
 
     Raises:
-      ValueError: if shapes do not match, values are not finite, or the count is below 2.
+      ValueError: if shapes do not match, values are not finite, or the count is too small.
     """
     mean, covariance = np.asarray(mean), np.asarray(covariance)
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
         raise ValueError(f"mean has shape {mean.shape} and covariance {covariance.shape}; they must be (D,) and (D, D)")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise ValueError("mean or covariance holds values that are not finite; recompute them from finite features")
-    if count < 2:
-        raise ValueError(f"count is {count}, but a covariance needs at least 2 samples")
+    check_at_least("count", count, 2, "; one sample has no covariance")
     with jax.enable_x64(True):
         eigenvalues, vectors = jnp.linalg.eigh(jnp.asarray(covariance, jnp.float64))
         root = jnp.sqrt((count - 1) * jnp.maximum(eigenvalues, 0))[:, None] * vectors.T
@@ -146,18 +135,12 @@ def moments_from_statistics(mean: Array | np.ndarray, covariance: Array | np.nda
 def frechet_distance_from_moments(reference: MomentsState, generated: MomentsState) -> Values:
     """Return the squared Fréchet distance (1) between two sets of moments; on Inception features, the FID.
 
-    Use it outside ``jit`` only, because it reads the moments.
-
-    Args:
-      reference: moments of real data, from ``moments`` or a ``Moments`` accumulator.
-      generated: moments of samples.
+    The moments of two or more rows each come from ``moments`` or a ``Moments`` accumulator. Use it outside ``jit``
+    only, because it reads them.
 
     Returns:
-      ``frechet_distance``, a float32 scalar, at least 0. With finite samples it is biased upwards, more so for more
-      features: compare values at equal counts only.
-
-    Raises:
-      ValueError: if the numbers of features differ, or either sample has fewer than two rows.
+      ``frechet_distance``, at least 0. With finite samples it is biased upwards, more so for more features: compare
+      values at equal counts only.
 
     Example:
       The moments of N(0, 1) and N(½, 1.44): ¼ + 1 + 1.44 − 2 · 1.2.
@@ -194,11 +177,6 @@ def frechet_metric(num_features: int) -> TwoSample:
 
 
 def frechet_distance(reference: Array | np.ndarray, generated: Array | np.ndarray) -> Values:
-    """Return the squared Fréchet distance (1) of two feature arrays; see ``frechet_distance_from_moments``.
-
-    Args:
-      reference: features of real data, shape (N, D).
-      generated: features of samples, shape (M, D).
-    """
+    """Return the squared Fréchet distance (1) of two feature arrays; see ``frechet_distance_from_moments``."""
     reference, generated = checked_features(reference, generated, minimum=2)
     return frechet_distance_from_moments(_moments(reference, CHUNK_SIZE), _moments(generated, CHUNK_SIZE))

@@ -19,6 +19,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.metric import Values
+from genjax.ops import check_at_least
 
 
 class InceptionScoreState(flax.struct.PyTreeNode):
@@ -32,13 +33,7 @@ class InceptionScoreState(flax.struct.PyTreeNode):
 @final
 @dataclass(frozen=True, kw_only=True)
 class InceptionScore:
-    """Streaming Inception Score of logits.
-
-    Attributes:
-      num_classes: number of classes, K.
-
-    Raises:
-      ValueError: if there are fewer than two classes, where the score is always 1.
+    """Streaming Inception Score of logits for K classes, at least 2.
 
     >>> metric = InceptionScore(num_classes=3)
     >>> sure = 100.0 * jnp.eye(3)
@@ -49,21 +44,14 @@ class InceptionScore:
     num_classes: int
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise ValueError(
-                f"num_classes is {self.num_classes}, but must be at least 2; a single class always scores 1"
-            )
+        check_at_least("num_classes", self.num_classes, 2, "; a single class always scores 1")
 
     def init(self) -> InceptionScoreState:
         """Return an empty state."""
         return InceptionScoreState(jnp.zeros(()), jnp.zeros(self.num_classes), jnp.zeros(()))
 
     def update(self, state: InceptionScoreState, logits: Array) -> InceptionScoreState:
-        """Add logits, shape (B, K).
-
-        Raises:
-          ValueError: if the logits have another shape.
-        """
+        """Add logits, shape (B, K); any other shape raises ValueError."""
         if logits.ndim != 2 or logits.shape[1] != self.num_classes:
             raise ValueError(
                 f"logits have shape {logits.shape}, but num_classes={self.num_classes} needs (samples, "
@@ -94,16 +82,11 @@ class InceptionScore:
 
 
 def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: int = 10) -> Values:
-    """Return the Inception Score by the published protocol.
-
-    Args:
-      key: random key, for shuffling.
-      logits: logits of a classifier, shape (N, K).
-      num_splits: number of splits, over which the score is averaged.
+    """Return the Inception Score of logits (N, K) by the published protocol.
 
     Returns:
-      ``inception_score``, the mean over splits, and ``inception_score_sd``, their standard deviation. The score grows
-      with N; papers use 50,000 samples in 10 splits.
+      ``inception_score``, the mean over ``num_splits`` splits of the shuffled samples, and ``inception_score_sd``,
+      their standard deviation. The score grows with N; papers use 50,000 samples in 10 splits.
 
     Raises:
       ValueError: if logits are not finite, or there are fewer than two classes or fewer samples than splits.

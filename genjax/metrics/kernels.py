@@ -32,10 +32,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array, PyTree
-from genjax.metrics.checks import check_chunk_size, checked_features
+from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import ProgressCallback
+from genjax.metrics.progress import ProgressCallback, chunks
+from genjax.ops import check_at_least
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 Kernel = Callable[[Array, Array, PyTree], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
@@ -52,18 +53,11 @@ def kernel_distance(
 ) -> Values:
     """Return the kernel distance: MMD² with a cubic kernel.
 
-    Args:
-      reference: features of real data, shape (N, D).
-      generated: features of samples, shape (M, D).
-      chunk_size: number of rows of a kernel matrix in memory at once.
-      progress: called with the number of rows just finished, 2 N + M in all.
+    N and M are at least 2; ``progress`` counts 2 N + M rows.
 
     Returns:
       ``kernel_distance`` and ``kernel_distance_standard_error`` (NaN if N or M is 2). It is unbiased for every N and M,
       and may be negative.
-
-    Raises:
-      ValueError: if there are fewer than two samples, numbers of features differ, or values are not finite.
 
     Example:
       Kernel values are 1 within the reference, 8 within the generated samples, and 1 across:
@@ -88,23 +82,15 @@ def kernel_distance_subsets(
 ) -> Values:
     """Return the kernel distance by the published protocol, for comparison with papers; see ``kernel_distance``.
 
-    Args:
-      key: random key, for subsets drawn without replacement.
-      reference: features of real data, shape (N, D).
-      generated: features of samples, shape (M, D).
-      num_subsets: number of pairs of subsets.
-      subset_size: number of points in each subset.
-      progress: called with the number of subsets just finished.
+    Subsets are drawn without replacement: ``num_subsets`` pairs, at least 1, of ``subset_size`` points each, at least 2
+    and at most N and M. ``progress`` counts pairs.
 
     Returns:
       ``kernel_distance``, the mean over subsets, and ``kernel_distance_sd``, the standard deviation of the distance
       between subsets of ``subset_size`` points, which is not the error of the mean.
-
-    Raises:
-      ValueError: if there are fewer samples than ``subset_size``, and as ``kernel_distance``.
     """
-    if num_subsets < 1 or subset_size < 2:
-        raise ValueError(f"num_subsets is {num_subsets} and subset_size {subset_size}; they must be at least 1 and 2")
+    check_at_least("num_subsets", num_subsets, 1)
+    check_at_least("subset_size", subset_size, 2)
     reference, generated = checked_features(reference, generated)
     fewest = min(len(reference), len(generated))
     if fewest < subset_size:
@@ -134,20 +120,12 @@ def mmd_squared(
 ) -> Values:
     """Return MMD² with a mixture of Gaussian kernels.
 
-    Args:
-      reference: data or its features, shape (N, D).
-      generated: samples or their features, shape (M, D).
-      bandwidths: σ of each of K kernels, in units of the features; None for ``median_bandwidths`` of the reference.
-      chunk_size: number of rows of a kernel matrix in memory at once.
-      progress: called with the number of rows just finished, 2 N + M in all.
+    ``bandwidths`` are the σ > 0 of K kernels in units of the features, None for ``median_bandwidths`` of the reference.
+    N and M are at least 2; ``progress`` counts 2 N + M rows.
 
     Returns:
       ``mmd2``, at most 2, ``mmd2_standard_error`` (NaN if N or M is 2), and ``bandwidths``, shape (K,). MMD² is
       unbiased and may be negative. Compare values at equal bandwidths only.
-
-    Raises:
-      ValueError: if there are fewer than two samples, numbers of features differ, values are not finite, or a bandwidth
-        is not positive.
     """
     reference, generated = checked_features(reference, generated, minimum=2)
     widths = median_bandwidths(reference) if bandwidths is None else jnp.asarray(bandwidths, jnp.float32)
@@ -206,19 +184,16 @@ def _chunk(
 def _sums(
     kernel: Kernel, settings: PyTree, x: Array, y: Array, chunk_size: int, progress: ProgressCallback | None, same: bool
 ) -> _Sums:
-    check_chunk_size(chunk_size)
     size = min(chunk_size, len(x))
     rows, columns = [], np.zeros(len(y))
-    for start in range(0, len(x), size):
-        along, down = _chunk(kernel, settings, x, y, start, chunk_size=size, same=same)
+    for part in chunks(len(x), size, progress):
+        along, down = _chunk(kernel, settings, x, y, part.start, chunk_size=size, same=same)
         if not bool(jnp.isfinite(along).all()):
             raise ValueError(
                 f"kernel values overflow float32 for features up to {max(abs(x).max(), abs(y).max()):.3g}; rescale them"
             )
         rows.append(np.asarray(along))
         columns += np.asarray(down)
-        if progress is not None:
-            progress(min(size, len(x) - start))
     return _Sums(np.concatenate(rows)[: len(x)], columns)
 
 

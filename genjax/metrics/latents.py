@@ -25,17 +25,14 @@ from genjax.core import Array
 from genjax.metrics.metric import Values
 from genjax.ops import check_at_least, gaussian_kl, quantization
 
-MIN_ACTIVE_VARIANCE = (
-    0.01  # Burda et al. (2016); the distribution of A_u is bimodal there, so that the threshold matters little
-)
+# Burda et al. (2016); the distribution of A_u is bimodal there, so that the threshold matters little.
+MIN_ACTIVE_VARIANCE = 0.01
 
 
 def gaussian_usage(mean: Array, log_var: Array) -> Values:
     """Return the number of active dimensions of Gaussian posteriors, and the KL divergence of each.
 
-    Args:
-      mean: posterior means of N examples, shape (N, D); some hundreds of examples suffice.
-      log_var: posterior log-variances, shape (N, D).
+    Means and log-variances of N examples have shape (N, D); some hundreds of examples suffice.
 
     Returns:
       ``active_units``, in 0 … D, and ``kl_per_dimension`` in nats, shape (D,); see (1).
@@ -63,9 +60,6 @@ def implicit_usage(draws: Array) -> Values:
       ``active_units``, in 0 … D, the number of dimensions with Â_u > 0.01, and ``variance_of_means``, Â_u, shape (D,);
       see (2). The threshold assumes a prior of unit variance.
 
-    Raises:
-      ValueError: if there are fewer than two draws or examples.
-
     >>> draws = jnp.array([[[-1.0, 0.5], [-1.0, -0.5]], [[1.0, -0.5], [1.0, 0.5]]])
     >>> values = implicit_usage(draws)
     >>> int(values["active_units"]), values["variance_of_means"].tolist()
@@ -84,20 +78,13 @@ def implicit_usage(draws: Array) -> Values:
 
 
 def codebook_usage(codes: Array, num_codes: int) -> Values:
-    """Return how much of a codebook is in use.
-
-    Args:
-      codes: code indices in 0 … num_codes − 1, any shape.
-      num_codes: number of codes, K.
-
-    Returns:
-      ``codebook_usage`` in [0, 1] and ``perplexity`` in [1, K]; see (3).
+    """Return ``codebook_usage`` in [0, 1] and ``code_perplexity`` in [1, K] (3) of indices of K codes, any shape.
 
     >>> values = codebook_usage(jnp.array([0, 0, 3, 3]), 8)
-    >>> float(values["codebook_usage"]), float(values["perplexity"])
+    >>> float(values["codebook_usage"]), float(values["code_perplexity"])
     (0.25, 2.0)
     """
-    usage, perplexity = (
-        measure(codes, num_codes) for measure in (quantization.code_usage, quantization.code_perplexity)
-    )
-    return {"codebook_usage": usage, "perplexity": perplexity}
+    return {
+        "codebook_usage": quantization.code_usage(codes, num_codes),
+        "code_perplexity": quantization.code_perplexity(codes, num_codes),
+    }

@@ -38,12 +38,14 @@ from genjax.capabilities import IsDiscrete, stop_token
 from genjax.core import Array
 from genjax.data import Bytes, Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
-from genjax.ops import check_choice, check_positive
+from genjax.metrics.progress import chunks
+from genjax.ops import check_at_least, check_choice, check_positive
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
 
 # The guarantee of a number that falls as the likelihood rises, by the guarantee of the likelihood.
 _REVERSED_GUARANTEES = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
+_CURE = "; count the dimensions of one example"
 
 
 def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = None) -> Nats:
@@ -51,16 +53,13 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
 
     Args:
       log_prob: log-mass of discrete values or log-density of dequantized data, any shape.
-      num_dims: number of dimensions of an example, D, for images H · W · C.
-      bin_width: None for a log-mass. For a log-density, the width w of the bin of one integer, in the units that the
-        model sees: 1/256 for (k + u)/256, 2/256 for the same data on [-1, 1), 1 for k + u.
+      num_dims: number of dimensions of an example, D, at least 1; for images H · W · C.
+      bin_width: None for a log-mass. For a log-density, the width w > 0 of the bin of one integer, in the units that
+        the model sees: 1/256 for (k + u)/256, 2/256 for the same data on [-1, 1), 1 for k + u.
 
     Returns:
       Bits per dimension, same shape as ``log_prob``. From a log-density, an upper bound on the bits of the discrete
       data.
-
-    Raises:
-      ValueError: if ``num_dims`` is below 1, or the width is not positive.
 
     Example:
       For 8-bit data, the uniform density on [-1, 1)³ and the uniform mass both have 8 bits per dimension.
@@ -68,7 +67,7 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
       >>> bits_per_dim(-3 * math.log(2), 3, bin_width=2 / 256), bits_per_dim(-3 * math.log(256), 3)
       (8.0, 8.0)
     """
-    _check_at_least_one("num_dims", num_dims)
+    check_at_least("num_dims", num_dims, 1, _CURE)
     if bin_width is not None:
         check_positive("bin_width", bin_width, "; use None for a log-mass of discrete values")
     return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 2, divided by −D log 2
@@ -80,35 +79,21 @@ def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
     >>> round(bits_per_character(-math.log(27), 1), 3)  # any of 26 letters or a space
     4.755
     """
-    _check_at_least_one("num_characters", num_characters)
+    check_at_least("num_characters", num_characters, 1, _CURE)
     return bits_per_dim(log_prob, num_characters)
 
 
 def perplexity(log_prob: Array | np.ndarray | float, num_tokens: int) -> Array:
-    """Convert the log-mass of sequences, in nats per example, to perplexity per token.
+    """Convert the log-mass of sequences of ``num_tokens`` tokens, in nats per example, to perplexity per token.
 
-    Perplexities must not be averaged: for a data set, pass the mean of its log-masses.
-
-    Args:
-      log_prob: log-mass, any shape.
-      num_tokens: number of tokens of each example.
-
-    Returns:
-      Number of equally likely tokens that would be as hard to predict, at least 1; float32, infinite on overflow.
-
-    Raises:
-      ValueError: if there is less than one token.
+    It is the number of equally likely tokens that would be as hard to predict, at least 1; float32, infinite on
+    overflow. Perplexities must not be averaged: for a data set, pass the mean of its log-masses.
 
     >>> round(float(perplexity(-1.4697 * 1024, 1024)), 3)
     4.348
     """
-    _check_at_least_one("num_tokens", num_tokens)
+    check_at_least("num_tokens", num_tokens, 1, _CURE)
     return jnp.exp(-jnp.asarray(log_prob, jnp.float32) / num_tokens)
-
-
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} is {value}, but must be at least 1; count the dimensions of one example")
 
 
 @final
@@ -152,31 +137,24 @@ class LikelihoodUnits:
         return None
 
     def convert(self, log_likelihoods: np.ndarray, guarantee: str) -> dict[str, dict[str, Any]]:
-        """Convert log-likelihoods to every unit.
-
-        Args:
-          log_likelihoods: log-likelihoods of the examples in nats, shape (N,).
-          guarantee: guarantee of the log-likelihoods, "exact", "lower bound" or "estimate".
+        """Convert log-likelihoods in nats (N,) with a guarantee, "exact", "lower bound" or "estimate", to every unit.
 
         Returns:
           Entries by unit: ``nats``, the mean; for texts ``bits_per_byte``, ``bits_per_character`` (if tokens are
           characters) and ``perplexity``; for other data ``bits_per_dim``. Each has ``value``, ``standard_error`` and
           ``guarantee``, where a lower bound on the likelihood becomes an "upper bound"; or a ``value`` of None and a
           ``reason``.
-
-        Raises:
-          ValueError: if the guarantee is unknown.
         """
         check_choice("guarantee", guarantee, tuple(_REVERSED_GUARANTEES))
         reason = self.unavailable_reason
-        mean, error = _per(log_likelihoods, 1)
+        mean, error = mean_per(log_likelihoods)
         units: dict[str, dict[str, Any]] = {"nats": {"value": mean, "standard_error": error, "guarantee": guarantee}}
         for symbol, count in ({"dim": self.num_dims} if self.counts is None else self.counts).items():
             name = "perplexity" if symbol == "token" else f"bits_per_{symbol}"
             if reason is not None:
                 units[name] = {"value": None, "reason": reason}
                 continue
-            nats, error = _per(log_likelihoods, count)
+            nats, error = mean_per(log_likelihoods, count)
             if symbol == "token":
                 value = float(perplexity(nats, 1))
                 error *= value  # to first order
@@ -189,26 +167,26 @@ class LikelihoodUnits:
         return units
 
 
-def _per(nats: np.ndarray, counts: np.ndarray | int) -> tuple[float, float]:
-    """Return Σ nats / Σ counts, equation 1, and its standard error to first order, NaN for infinite nats."""
-    nats = np.asarray(nats, np.float64)
-    counts = np.broadcast_to(np.asarray(counts, np.float64), nats.shape)
-    ratio, average = nats.mean() / counts.mean(), counts.mean()
-    finite = nats.size > 1 and np.isfinite(nats).all()
-    spread = (nats - ratio * counts).std(ddof=1) if finite else math.nan  # residuals of the ratio
-    return float(ratio), float(spread / math.sqrt(nats.size) / average)
+def mean_per(scores: np.ndarray, counts: np.ndarray | int = 1) -> tuple[float, float]:
+    """Return Σ scores / Σ counts, as in equation 1, and its standard error to first order.
+
+    The error is NaN if there is one score only, or one is not finite. With counts of 1 these are the mean of the scores
+    and its error.
+    """
+    scores = np.asarray(scores, np.float64)
+    counts = np.broadcast_to(np.asarray(counts, np.float64), scores.shape)
+    ratio, average = scores.mean() / counts.mean(), counts.mean()
+    finite = scores.size > 1 and np.isfinite(scores).all()
+    spread = (scores - ratio * counts).std(ddof=1) if finite else math.nan  # residuals of the ratio
+    return float(ratio), float(spread / math.sqrt(scores.size) / average)
 
 
 def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, split: str = "train") -> LikelihoodUnits:
     """Return the units in which log-likelihoods of a model on a data set can be expressed.
 
-    Args:
-      model: model; ``genjax.capabilities.IsDiscrete`` says whether it has masses, and its stop token, if any, ends
-        texts.
-      dataset: data set, with its number of levels and, for texts, its tokenizer.
-      preprocess: preprocessing before the model, ``(key, batch) -> batch``; only its shapes are evaluated. Texts whose
-        shape it changes are treated as dimensions.
-      split: split that is scored, on which the lengths of texts are counted.
+    ``genjax.capabilities.IsDiscrete`` says whether the model has masses; its stop token, if any, ends texts, whose
+    lengths are counted on the split that is scored. Only the shapes of the preprocessing are evaluated; texts whose
+    shape it changes are treated as dimensions.
     """
     batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec(split).items()}
     x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
@@ -228,8 +206,8 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, sp
 def _counts(tokenizer: Tokenizer, source: Source, stop: int | None) -> dict[str, np.ndarray]:
     """Count bytes, characters and tokens of each text up to and including its end."""
     lengths = []
-    for start in range(0, len(source), 4096):
-        x = source.take(np.arange(start, min(start + 4096, len(source))))["x"]
+    for part in chunks(len(source), 4096):
+        x = source.take(np.arange(part.start, part.stop))["x"]
         ends = x == stop
         inside = np.cumsum(ends, axis=1) - ends == 0
         lengths.append((np.sum(tokenizer.num_bytes[x], axis=1, where=inside), inside.sum(axis=1)))

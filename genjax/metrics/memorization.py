@@ -28,6 +28,7 @@ import numpy as np
 
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
+from genjax.metrics.detection import auroc
 from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
@@ -40,19 +41,9 @@ def nearest_neighbours(
     chunk_size: int = 1024,
     progress: ProgressCallback | None = None,
 ) -> tuple[Array, Array]:
-    """Return the distance from each query to its nearest reference sample, and the index of that sample.
+    """Return the distance from each query (N, D) to its nearest reference sample, and the index of that sample.
 
-    Args:
-      queries: samples, shape (N, D).
-      reference: samples, shape (M, D).
-      chunk_size: number of queries whose M distances are in memory at once.
-      progress: called with the number of queries just finished, N in all.
-
-    Returns:
-      Distances, float32 of shape (N,), zero for copies, and indices, int32 of shape (N,), the first among ties.
-
-    Raises:
-      ValueError: if input is empty, numbers of features differ, or values are not finite.
+    Distances are float32 of shape (N,), zero for copies; indices are int32 of shape (N,), the first among ties.
 
     >>> distances, indices = nearest_neighbours(np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 2.0], [3.0, 4.0]]))
     >>> distances.tolist(), indices.tolist()
@@ -89,21 +80,9 @@ def data_copying(
     chunk_size: int = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
-    """Test for data-copying, in the feature space of the samples.
+    """Test for data-copying in the feature space of the samples; return the values of ``copying_statistics``.
 
-    Args:
-      train: training data, shape (N, D).
-      held_out: held-out data from the same distribution, shape (L, D).
-      generated: samples of the model, shape (M, D).
-      copy_distance: largest distance between a copy and its original.
-      chunk_size: number of rows whose N distances are in memory at once.
-      progress: called with the number of rows just finished, M + L in all.
-
-    Returns:
-      Values of ``copying_statistics``.
-
-    Raises:
-      ValueError: if input is empty, numbers of features differ, or values are not finite.
+    ``train`` (N, D) and ``held_out`` (L, D) come from one distribution. ``progress`` counts M + L rows.
     """
     to_generated, _ = nearest_neighbours(generated, train, chunk_size=chunk_size, progress=progress)
     to_held_out, _ = nearest_neighbours(held_out, train, chunk_size=chunk_size, progress=progress)
@@ -111,17 +90,12 @@ def data_copying(
 
 
 def copying_statistics(generated: Array, held_out: Array, *, copy_distance: float = 0.0) -> Values:
-    """Compare distances to the nearest training example, as returned by ``nearest_neighbours``.
-
-    Args:
-      generated: distances of generated samples, shape (M,).
-      held_out: distances of held-out examples, shape (L,).
-      copy_distance: largest distance between a copy and its original.
+    """Compare distances (M,) and (L,) to the nearest training example, as returned by ``nearest_neighbours``.
 
     Returns:
-      Float32 scalars: ``share_closer`` (1); its ``standard_error``, NaN if M or L is 1; ``z_score``, large if the share
-      exceeds ½ by more than chance; ``share_copies``, the fraction of generated samples within ``copy_distance`` of a
-      training example; and ``held_out_share_copies``, the same fraction of held-out examples.
+      ``share_closer`` (1); its ``standard_error``, NaN if M or L is 1; ``z_score``, large if the share exceeds ½ by
+      more than chance; ``share_copies``, the fraction of generated samples within ``copy_distance`` of a training
+      example; and ``held_out_share_copies``, the same fraction of held-out examples.
 
     Raises:
       ValueError: if the distances have other shapes.
@@ -133,11 +107,7 @@ def copying_statistics(generated: Array, held_out: Array, *, copy_distance: floa
     near, far = (np.asarray(x, np.float64) for x in (generated, held_out))
     if near.ndim != 1 or far.ndim != 1 or not near.size or not far.size:
         raise ValueError(f"distances have shapes {near.shape} and {far.shape}, but must be (M,) and (L,) and not empty")
-    closer = _share_above(near, far)  # fraction of held-out examples farther than each generated sample
-    farther = 1 - _share_above(far, near)
-    share = closer.mean()  # equation 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = np.sqrt(_variance_of_mean(closer) + _variance_of_mean(farther))
+    share, error = auroc(-near, -far)  # equation 1
     count, (_, ties) = near.size + far.size, np.unique(np.concatenate([near, far]), return_counts=True)
     ties = ties.astype(np.float64)
     variance = (count + 1 - np.sum(ties**3 - ties) / (count * (count - 1))) / (12 * near.size * far.size)  # equation 2
@@ -149,14 +119,3 @@ def copying_statistics(generated: Array, held_out: Array, *, copy_distance: floa
         "held_out_share_copies": np.mean(far <= copy_distance),
     }
     return {name: jnp.float32(value) for name, value in values.items()}
-
-
-def _share_above(x: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return for each x the fraction of the others that are larger, ties counted half."""
-    others = np.sort(others)
-    below, up_to = (np.searchsorted(others, x, side=side) for side in ("left", "right"))
-    return 1 - (below + up_to) / (2 * len(others))
-
-
-def _variance_of_mean(x: np.ndarray) -> float:
-    return float(np.var(x, ddof=1) / x.size) if x.size > 1 else np.nan

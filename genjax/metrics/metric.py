@@ -116,11 +116,7 @@ class SamplesState(flax.struct.PyTreeNode):
 
     @property
     def rows(self) -> Array:
-        """Rows so far, shape (count, ...); only outside ``jit``, because it reads the count.
-
-        Raises:
-          ValueError: if there were more rows than the buffer holds.
-        """
+        """Rows so far, shape (count, ...), outside ``jit`` only; raises ValueError if the buffer overflowed."""
         count, capacity = int(self.count), self.buffer.shape[0]
         if count > capacity:
             raise ValueError(f"{count} samples exceed a buffer of capacity={capacity}; use capacity={count}")
@@ -133,18 +129,14 @@ class Samples:
     """Buffer of rows; donate the state to ``update`` under ``jit`` to keep them in memory once only.
 
     Attributes:
-      shape: shape of one row, for features ``(num_features,)``.
-      capacity: number of rows that the buffer holds.
-
-    Raises:
-      ValueError: if the capacity is below 1, or a row is empty.
+      shape: shape of one row, not empty; for features ``(num_features,)``.
+      capacity: number of rows that the buffer holds, at least 1.
     """
 
     shape: tuple[int, ...]
     capacity: int
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the buffer holds no numbers."""
         if self.capacity < 1 or math.prod(self.shape) < 1:
             raise ValueError(f"capacity is {self.capacity} and shape {self.shape}, but every size must be at least 1")
 
@@ -156,10 +148,9 @@ class Samples:
         """Append rows, shape (B, *shape); rows beyond the capacity are dropped but counted."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"rows have shape {x.shape[1:]}, but the buffer holds shape {self.shape}")
-        places = state.count + jnp.arange(x.shape[0])
-        return SamplesState(
-            state.buffer.at[places].set(x.astype(state.buffer.dtype), mode="drop"), state.count + len(x)
-        )
+        places = state.count + jnp.arange(len(x))
+        buffer = state.buffer.at[places].set(x.astype(state.buffer.dtype), mode="drop")
+        return SamplesState(buffer, state.count + len(x))
 
     def merge(self, a: SamplesState, b: SamplesState) -> SamplesState:
         """Return a's rows followed by b's."""

@@ -44,8 +44,8 @@ class GaussianModes:
 
     Attributes:
       modes: centres of the modes, K points of D coordinates.
-      scale: standard deviation of each mode.
-      radius: largest distance of a high-quality sample from its mode, in standard deviations.
+      scale: standard deviation of each mode, above 0.
+      radius: largest distance of a high-quality sample from its mode, in standard deviations, above 0.
 
     >>> metric = GaussianModes(modes=((0.0,), (10.0,)), scale=1.0)
     >>> values = metric.compute(metric.update(metric.init(), jnp.array([[0.1], [2.0], [5.0], [-1.0]])))
@@ -58,8 +58,7 @@ class GaussianModes:
     radius: float = 3.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError without modes, or for a width that is not positive; make the centres hashable."""
-        object.__setattr__(self, "modes", tuple(tuple(map(float, mode)) for mode in self.modes))
+        object.__setattr__(self, "modes", tuple(tuple(map(float, mode)) for mode in self.modes))  # hashable
         if not self.modes or len({len(mode) for mode in self.modes}) != 1:
             raise ValueError(f"modes are {self.modes}, but must be one or more points of equal dimension")
         for name in ("scale", "radius"):
@@ -125,17 +124,9 @@ class StackedModes:
 
 
 def channel_classes(network: FeatureNetwork, images: Array) -> Array:
-    """Return the class of each channel, predicted by a classifier of grey images.
+    """Return the class of each channel of images in [0, 1], shape (B, H, W, C), as int32 of shape (B, C).
 
-    Args:
-      network: network with logits that takes images of one channel.
-      images: images in [0, 1], shape (B, H, W, C).
-
-    Returns:
-      Predicted classes, int32 of shape (B, C).
-
-    Raises:
-      ValueError: if the network has no logits.
+    The network takes images of one channel; one without logits raises ValueError.
     """
     channels = jnp.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3], 1)
     logits = network.apply(network.variables, channels).logits

@@ -24,13 +24,7 @@ from typing import Any
 
 
 def canonical_smiles(texts: Iterable[str]) -> list[str | None]:
-    """Return the canonical SMILES of each text, None for invalid ones.
-
-    Args:
-      texts: texts, possibly generated lazily.
-
-    Raises:
-      ImportError: if RDKit is not installed.
+    """Return the canonical SMILES of each text, None for invalid ones; raise ImportError without RDKit.
 
     >>> canonical_smiles(["OCC", "C1=CC=CC=C1", "C1CC", "F(C)C", ""])
     ['CCO', 'c1ccccc1', None, None, None]
@@ -46,18 +40,11 @@ def canonical_smiles(texts: Iterable[str]) -> list[str | None]:
 
 
 def molecule_statistics(samples: Sequence[str | None], training: Iterable[str | None]) -> dict[str, float]:
-    """Return validity, uniqueness and novelty of molecules, given as canonical SMILES or None if invalid.
-
-    Args:
-      samples: N samples.
-      training: molecules of the training set.
+    """Return validity, uniqueness and novelty of one or more molecules, canonical SMILES or None if invalid.
 
     Returns:
       ``validity``, ``uniqueness`` and ``novelty`` (1), in [0, 1], the last two NaN if no sample is valid;
       ``validity_standard_error``, NaN for a single sample; and the counts ``valid`` and ``distinct``, |V| and |D|.
-
-    Raises:
-      ValueError: if there are no samples.
 
     >>> molecule_statistics(["CCO", "C", "C", None], training=["C", "CC"])
     {'validity': 0.75, 'validity_standard_error': 0.25, 'uniqueness': 0.6666666666666666, 'novelty': 0.5, \

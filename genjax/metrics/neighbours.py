@@ -37,6 +37,7 @@ from genjax.metrics.checks import checked_features, checked_samples
 from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
+from genjax.ops import check_at_least
 
 
 class _Balls(NamedTuple):
@@ -57,20 +58,12 @@ def precision_recall_density_coverage(
 ) -> Values:
     """Return fidelity (precision, density) and diversity (recall, coverage) of generated samples.
 
-    Args:
-      reference: features of real data, shape (N, D).
-      generated: features of samples, shape (M, D).
-      num_neighbours: number of neighbours, k. The papers use 5 for density and coverage, and 3 for precision and
-        recall; all four grow with k.
-      chunk_size: number of rows whose distances to all N or M columns are in memory at once.
-      progress: called with the number of rows just finished, 2 N + M in all.
+    ``num_neighbours`` is k, at least 1 and below N and M. The papers use 5 for density and coverage, and 3 for
+    precision and recall; all four grow with k. ``progress`` counts 2 N + M rows.
 
     Returns:
       ``precision``, ``recall`` and ``coverage`` in [0, 1], and ``density``, at least 0, and above 1 if samples
-      concentrate in dense regions: float32 scalars. They depend on N, M and k: compare values at equal counts only.
-
-    Raises:
-      ValueError: if there are fewer than k + 1 samples, numbers of features differ, or values are not finite.
+      concentrate in dense regions. They depend on N, M and k: compare values at equal counts only.
 
     Example:
       Samples from one of two clusters:
@@ -106,16 +99,7 @@ def precision_recall_density_coverage(
 def neighbour_radii(
     x: Array | np.ndarray, *, num_neighbours: int = 5, chunk_size: int = 1024, progress: ProgressCallback | None = None
 ) -> Array:
-    """Return the distance from each sample to its k-th nearest neighbour, float32 of shape (N,).
-
-    Args:
-      x: samples, shape (N, D).
-      num_neighbours: number of neighbours, k.
-      chunk_size: number of rows whose distances to all N columns are in memory at once.
-      progress: called with the number of rows just finished, N in all.
-
-    Raises:
-      ValueError: if there are fewer than k + 1 samples, or any is not finite.
+    """Return the distance from each of N samples, N > k, to its k-th nearest neighbour, float32 of shape (N,).
 
     >>> neighbour_radii(np.array([[0.0], [1.0], [3.0]]), num_neighbours=1).tolist()
     [1.0, 1.0, 2.0]
@@ -126,8 +110,7 @@ def neighbour_radii(
 
 
 def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress: ProgressCallback | None) -> _Balls:
-    if k < 1:
-        raise ValueError(f"num_neighbours is {k}, but must be at least 1; the papers use 3 and 5")
+    check_at_least("num_neighbours", k, 1, "; the papers use 3 and 5")
     if len(x) <= k:
         raise ValueError(
             f"{name} has {len(x)} samples, but num_neighbours={k} needs at least {k + 1}; "
@@ -162,10 +145,9 @@ def _compare(
 ) -> tuple[Array, ...]:
     """Compare rows of the reference, with radii ``radii``, to all generated samples.
 
-    Returns:
-      For each row, whether a comparison is undecided; for each column, whether it is in the ball of a decided row; and
-      for each row, whether it is in some generated ball, whether its own ball contains a generated sample, and the
-      numbers of generated samples inside and on the edge of its ball.
+    Return for each row, whether a comparison is undecided; for each column, whether it is in the ball of a decided row;
+    and for each row, whether it is in some generated ball, whether its own ball contains a generated sample, and the
+    numbers of generated samples inside and on the edge of its ball.
     """
     squared, error = squared_distances_with_error(reference[rows], generated, center, dtype)
     radii, generated_radii = radii.astype(dtype)[:, None], generated_radii.astype(dtype)[None]

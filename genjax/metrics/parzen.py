@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.metrics.checks import check_chunk_size, checked_features
+from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import ProgressCallback
+from genjax.metrics.progress import ProgressCallback, chunks
 from genjax.ops import check_positive
 from genjax.ops.distances import rounding
 
@@ -41,20 +41,10 @@ def parzen_log_likelihood(
     chunk_size: int = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return the mean log-density (1) of test data in nats per example; see the warning in the module docstring.
+    """Return ``parzen_log_likelihood``, the mean log-density (1) of test data in nats per example, and its error.
 
-    Args:
-      generated: samples, shape (M, D).
-      test: test data, shape (N, D).
-      bandwidth: bandwidth h, in units of the data; see ``parzen_bandwidth``.
-      chunk_size: number of test rows whose distances to all samples are in memory at once.
-      progress: called with the number of rows just finished, N in all.
-
-    Returns:
-      ``parzen_log_likelihood``, and its standard error over the test data.
-
-    Raises:
-      ValueError: if samples are empty, dimensions differ, values are not finite, or the bandwidth is not positive.
+    The standard error is over the N test examples, whose rows ``progress`` counts. The bandwidth h > 0 is in units of
+    the data; see ``parzen_bandwidth``, and the warning in the module docstring.
     """
     scores = parzen_log_prob(generated, test, bandwidth=bandwidth, chunk_size=chunk_size, progress=progress)
     error = scores.std(ddof=1) / np.sqrt(scores.size) if scores.size > 1 else np.nan
@@ -72,18 +62,10 @@ def parzen_bandwidth(
     chunk_size: int = 1024,
     progress: ProgressCallback | None = None,
 ) -> float:
-    """Return the bandwidth that maximizes the likelihood of validation data.
+    """Return the one of ``bandwidths`` that maximizes the likelihood of validation data, disjoint from the test data.
 
-    Args:
-      generated: samples, shape (M, D).
-      validation: validation data, disjoint from the test data, shape (N, D).
-      bandwidths: candidates. If the smallest or largest is chosen, the optimum lies outside; use
-        ``parzen_bandwidth_search``.
-      chunk_size: number of validation rows whose distances to all samples are in memory at once.
-      progress: called with the number of rows just finished, N in all.
-
-    Raises:
-      ValueError: if there are no bandwidths, and as ``parzen_log_likelihood``.
+    If the smallest or largest is chosen, the optimum lies outside; use ``parzen_bandwidth_search``. No bandwidths raise
+    ValueError.
     """
     if len(bandwidths) == 0:
         raise ValueError("bandwidths is empty; give candidates such as numpy.logspace(-1, 0, 10)")
@@ -105,15 +87,8 @@ def parzen_bandwidth_search(
     had at first, in the ratio of its two outermost. If samples coincide with validation data the optimum is zero; the
     search then stops at the edge, before rounding errors of distances matter, and returns False.
 
-    Args:
-      generated: samples, shape (M, D).
-      validation: validation data, disjoint from the test data, shape (N, D).
-      bandwidths: initial grid, two or more in increasing order.
-      max_extensions: largest number of extensions of the grid.
-      chunk_size: number of validation rows whose distances to all samples are in memory at once.
-
-    Raises:
-      ValueError: if there are fewer than two bandwidths or they do not increase, and as ``parzen_log_likelihood``.
+    ``bandwidths`` is the initial grid, two or more in increasing order; anything else raises ValueError. It is extended
+    at most ``max_extensions`` times. Validation data are disjoint from the test data.
 
     >>> parzen_bandwidth_search(np.array([[0.0]]), np.array([[-40.0], [40.0]]), (1.0, 2.0, 4.0))  # best: h = 40
     (32.0, True)
@@ -171,16 +146,12 @@ def _log_prob(
     widths = np.asarray(bandwidths, np.float32)
     for width in widths:
         check_positive("bandwidth", width)
-    check_chunk_size(chunk_size)
     x, generated = checked_features(x, generated)
-    center, chunks = middle(x), []
-    for start in range(0, len(x), chunk_size):
-        rows = x[start : start + chunk_size]
-        chunks.append(np.asarray(_log_sums(generated, rows, center, widths), np.float64))
-        if progress is not None:
-            progress(len(rows))
+    center, log_sums = middle(x), []
+    for part in chunks(len(x), chunk_size, progress):
+        log_sums.append(np.asarray(_log_sums(generated, x[part], center, widths), np.float64))
     normalizers = math.log(len(generated)) + x.shape[1] * (0.5 * math.log(2 * math.pi) + np.log(widths, dtype=float))
-    return np.concatenate(chunks, axis=1) - normalizers[:, None]  # equation 1
+    return np.concatenate(log_sums, axis=1) - normalizers[:, None]  # equation 1
 
 
 @jax.jit

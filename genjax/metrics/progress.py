@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from genjax.ops import check_at_least
+
 ProgressCallback = Callable[[int], object]  # takes the number of rows just finished
 Progress = Callable[[str, int], ProgressCallback]  # starts a bar, given its name and total
 
@@ -13,6 +15,15 @@ def no_progress(name: str, total: int) -> ProgressCallback:
     """Return a callback that shows nothing."""
     del name, total
     return lambda _: None
+
+
+def chunks(count: int, size: int, progress: ProgressCallback | None = None) -> Iterator[slice]:
+    """Yield slices of at most ``size`` rows that cover ``count`` rows, and report each one once it is finished."""
+    check_at_least("chunk_size", size, 1, "; give a number of rows")
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+        if progress is not None:
+            progress(min(size, count - start))
 
 
 @contextlib.contextmanager

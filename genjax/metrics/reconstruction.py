@@ -11,6 +11,10 @@ and with means, variances and covariance under a Gaussian window around each pix
 C₁ = (0.01 R)², C₂ = (0.03 R)². The window has 11 × 11 pixels and a standard deviation of 1.5, and only windows inside
 the image count. SSIM is computed for each channel and averaged, without downsampling the image first.
 
+Data and reconstructions are floats or integers of one shape (B, ...). Errors are float32 of shape (B,), NaN for
+examples with NaN. ``data_range`` is R > 0: 1 on [0, 1], 2 on [-1, 1], 255 for bytes. Other shapes and settings raise
+``ValueError``.
+
 Zhou Wang, Alan Bovik, Hamid Sheikh and Eero Simoncelli, "Image quality assessment: from error visibility to structural
 similarity", IEEE Transactions on Image Processing 13, 2004.
 """
@@ -37,18 +41,7 @@ SSIM_SCALE = 1.5
 
 @jax.jit
 def mse(x: Array, reconstruction: Array) -> Array:
-    """Return the mean squared error of each example, in squared units of the data; 0 if they are equal.
-
-    Args:
-      x: data, shape (B, ...), floats or integers.
-      reconstruction: reconstructions, shape (B, ...).
-
-    Returns:
-      MSE, float32 of shape (B,); NaN for examples with NaN.
-
-    Raises:
-      ValueError: if the shapes differ.
-    """
+    """Return the mean squared error of each example, in squared units of the data; 0 if they are equal."""
     x, reconstruction = _checked(x, reconstruction)
     return jnp.mean(jnp.square(x - reconstruction), axis=tuple(range(1, x.ndim)))
 
@@ -56,17 +49,6 @@ def mse(x: Array, reconstruction: Array) -> Array:
 @functools.partial(jax.jit, static_argnames="data_range")
 def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
     """Return the peak signal-to-noise ratio of each example in decibels; infinite if they are equal.
-
-    Args:
-      x: data, shape (B, ...), floats or integers.
-      reconstruction: reconstructions, shape (B, ...).
-      data_range: largest minus smallest possible value: 1 on [0, 1], 2 on [-1, 1], 255 for bytes.
-
-    Returns:
-      PSNR, float32 of shape (B,); NaN for examples with NaN.
-
-    Raises:
-      ValueError: if the shapes differ, or the range is not positive.
 
     >>> psnr(jnp.zeros((1, 4)), jnp.full((1, 4), 0.1), data_range=1.0).round(3).tolist()
     [20.0]
@@ -79,20 +61,9 @@ def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
 def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int = SSIM_WINDOW) -> Array:
     """Return the structural similarity of each pair of images, in [-1, 1]; 1 if they are equal.
 
-    Args:
-      x: images, shape (B, H, W, C), floats or integers.
-      reconstruction: reconstructions, shape (B, H, W, C).
-      data_range: largest minus smallest possible value: 1 on [0, 1], 2 on [-1, 1], 255 for bytes. SSIM of signed data
-        depends on the position of zero: use [0, 1] to compare with papers.
-      window_size: width of the window in pixels, an odd number, 11 in the paper. Images smaller than that need a
-        smaller window, which should be reported.
-
-    Returns:
-      SSIM, float32 of shape (B,); NaN for images with NaN.
-
-    Raises:
-      ValueError: if shapes differ or are not those of images, images are smaller than the window, or settings are out
-        of range.
+    Images have shape (B, H, W, C). SSIM of signed data depends on the position of zero: use [0, 1] to compare with
+    papers. ``window_size`` is the width of the window in pixels, an odd number, 11 in the paper; images smaller than
+    that need a smaller window, which should be reported.
 
     Two constant images a and b differ in their means alone, which leaves (2ab + C₁) / (a² + b² + C₁):
 
@@ -172,7 +143,6 @@ class Reconstruction:
     window_size: int | None = SSIM_WINDOW
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the range is not positive."""
         _check_range(self.data_range)
 
     def init(self) -> dict[str, MeanState]:
@@ -182,10 +152,7 @@ class Reconstruction:
 
     def update(self, state: Mapping[str, MeanState], x: Array, reconstruction: Array) -> dict[str, MeanState]:
         """Add examples and their reconstructions, shape (B, ...) each."""
-        values = {
-            "mse": mse(x, reconstruction),
-            "psnr": psnr(x, reconstruction, data_range=self.data_range),
-        }
+        values = {"mse": mse(x, reconstruction), "psnr": psnr(x, reconstruction, data_range=self.data_range)}
         if self.window_size is not None:
             values["ssim"] = ssim(x, reconstruction, data_range=self.data_range, window_size=self.window_size)
         return {name: Mean().update(state[name], value) for name, value in values.items()}

@@ -73,6 +73,20 @@ def unavailable(name: str, reason: str, **protocol: Any) -> Result:
     return Result(name=name, value=None, reason=reason, protocol=protocol)
 
 
+def results_of(values: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]]) -> list[Result]:
+    """Return a result for each name in ``protocols``; the value ``NAME_standard_error``, if any, is its error.
+
+    >>> results_of({"auroc": 0.75, "auroc_standard_error": 0.25}, {"auroc": {}})[0].standard_error
+    0.25
+    """
+    results = []
+    for name, protocol in protocols.items():
+        error = values.get(f"{name}_standard_error")
+        standard_error = None if error is None else float(error)
+        results.append(Result(name=name, value=float(values[name]), standard_error=standard_error, protocol=protocol))
+    return results
+
+
 def mean_over_replicas(results: Sequence[Result]) -> Result:
     """Return the mean of one metric over the replicas of a run, which differ in their seed alone.
 

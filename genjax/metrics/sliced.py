@@ -20,8 +20,8 @@ from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle
 from genjax.metrics.metric import Values
-from genjax.metrics.progress import ProgressCallback
-from genjax.ops import check_choice
+from genjax.metrics.progress import ProgressCallback, chunks
+from genjax.ops import check_at_least, check_choice
 
 NUM_PROJECTIONS = 256
 PROJECTION_BATCH_SIZE = 16
@@ -36,22 +36,13 @@ def sliced_wasserstein(
     order: int = 2,
     progress: ProgressCallback | None = None,
 ) -> Values:
-    """Return the sliced Wasserstein distance.
+    """Return the sliced Wasserstein distance (1) of order p = ``order``, 1 or 2.
 
-    Args:
-      key: random key, for the directions.
-      reference: data or its features, shape (N, D).
-      generated: samples or their features, shape (M, D).
-      num_projections: number of random directions, at least 2.
-      order: order p of the distance (1), 1 or 2.
-      progress: called with the number of directions just finished.
+    ``num_projections``, at least 2, is the number of random directions, which ``progress`` counts.
 
     Returns:
       ``sliced_wasserstein``, SW_p in units of the features, and ``sliced_wasserstein_standard_error``, over the choice
       of directions alone. With finite samples SW_p is biased upwards.
-
-    Raises:
-      ValueError: if samples are empty, numbers of features differ, values are not finite, or settings are out of range.
 
     Example:
       In one dimension there is only one direction; here every point moves by 2:
@@ -60,8 +51,7 @@ def sliced_wasserstein(
       >>> round(float(sliced_wasserstein(jax.random.key(0), x, x + 2, num_projections=2)["sliced_wasserstein"]), 5)
       2.0
     """
-    if num_projections < 2:
-        raise ValueError(f"num_projections is {num_projections}, but a standard error needs at least 2")
+    check_at_least("num_projections", num_projections, 2, ", for a standard error")
     check_choice("order", order, (1, 2))
     reference, generated = checked_features(reference, generated)
     center = middle(reference)[None]  # changes no distance, only the rounding of projections
@@ -70,11 +60,8 @@ def sliced_wasserstein(
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     rows, columns, weights = _steps(len(reference), len(generated))
     powers = []
-    for start in range(0, num_projections, PROJECTION_BATCH_SIZE):
-        batch = directions[start : start + PROJECTION_BATCH_SIZE]
-        powers.append(_distances(reference, generated, batch, rows, columns, weights, order=order))
-        if progress is not None:
-            progress(len(batch))
+    for part in chunks(num_projections, PROJECTION_BATCH_SIZE, progress):
+        powers.append(_distances(reference, generated, directions[part], rows, columns, weights, order=order))
     mean = jnp.mean(jnp.concatenate(powers))
     spread = jnp.std(jnp.concatenate(powers), ddof=1) / num_projections**0.5
     value = mean ** (1 / order)

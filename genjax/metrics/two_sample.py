@@ -48,20 +48,12 @@ def mmd_test(
 ) -> Values:
     """Test with MMD², for a mixture of Gaussian kernels, whether two samples have the same distribution.
 
-    Args:
-      key: random key, for the permutations and for the points whose distances give the default bandwidths.
-      reference: data or its features, shape (N, D).
-      generated: samples or their features, shape (M, D); N + M is at most 8,000.
-      num_permutations: number of permutations, P, at least 19.
-      bandwidths: σ of each of K kernels, in units of the features; None for ``median_bandwidths`` of both together.
+    N and M are at least 2, N + M at most 8,000, and ``num_permutations``, P, at least 19. ``bandwidths`` are the σ > 0
+    of K kernels in units of the features, None for ``median_bandwidths`` of both samples together.
 
     Returns:
       ``mmd2``, equal to that of ``mmd_squared`` with these bandwidths; ``p_value`` (1); ``threshold``, above which MMD²
       is significant at the 5 % level; and ``bandwidths``, shape (K,).
-
-    Raises:
-      ValueError: if either sample has fewer than two points or both together too many, there are too few permutations,
-        numbers of features differ, values are not finite, or a bandwidth is not positive.
 
     Example:
       >>> x = jnp.linspace(0.0, 1.0, 50)[:, None]

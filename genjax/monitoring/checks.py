@@ -13,7 +13,8 @@ from typing import NamedTuple, final
 import jax
 import numpy as np
 
-Check = Callable[[int, Mapping[str, np.ndarray]], str | None]
+Measurements = Mapping[str, np.ndarray]  # by name, beside the training step under "step"
+Check = Callable[[Measurements], str | None]
 
 # Names of the measurements of a posterior; a layer below the top appends its number.
 ACTIVE_UNITS, KL_PER_DIMENSION, VARIANCE_OF_MEANS = "active_units", "kl_per_dimension", "variance_of_means"
@@ -33,8 +34,7 @@ MAX_LIKELIHOOD_DROP = 0.05  # share of the gain over independent units
 def posterior_collapse(remedies: Sequence[str]) -> Check:
     """Return a check for posteriors, in any layer, that ignore the data; ``remedies`` are those of the model."""
 
-    def check(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-        del step
+    def check(values: Measurements) -> str | None:
         for name in values:
             if not name.startswith(ACTIVE_UNITS):
                 continue
@@ -55,8 +55,7 @@ def posterior_collapse(remedies: Sequence[str]) -> Check:
 def codebook_collapse(num_codes: int, num_examples: int) -> Check:
     """Return a check for unused codes; a batch of ``num_examples`` vectors can use at most as many codes."""
 
-    def check(step: int, values: Mapping[str, np.ndarray]) -> str | None:
-        del step
+    def check(values: Measurements) -> str | None:
         if "codebook_usage" not in values:
             return None
         num_used = round(float(values["codebook_usage"].min()) * num_codes)
@@ -70,9 +69,8 @@ def codebook_collapse(num_codes: int, num_examples: int) -> Check:
     return check
 
 
-def gan_failure(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+def gan_failure(values: Measurements) -> str | None:
     """Check for missing modes, a dead discriminator and vanished gradients; see ``genjax.gan.diagnosis``."""
-    del step
     names = ("coverage", "discriminator_std", "generator_gradient")
     if not values.keys() >= set(names):
         return None
@@ -96,9 +94,8 @@ def gan_failure(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
-def kernel_bandwidth(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+def kernel_bandwidth(values: Measurements) -> str | None:
     """Check that kernels distinguish near examples from far ones; see ``genjax.moment_matching``."""
-    del step
     if "mean_kernel" not in values:
         return None
     narrowest, widest = values["mean_kernel"].min(), values["mean_kernel"].max()
@@ -112,9 +109,8 @@ def kernel_bandwidth(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     )
 
 
-def chain_mixing(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+def chain_mixing(values: Measurements) -> str | None:
     """Check that Markov chains move; see ``genjax.boltzmann.diagnosis``."""
-    del step
     movement = values["chain_movement"].min() if "chain_movement" in values else np.inf
     if not movement < MIN_CHAIN_MOVEMENT:
         return None
@@ -125,9 +121,8 @@ def chain_mixing(step: int, values: Mapping[str, np.ndarray]) -> str | None:
     )
 
 
-def diverged_parameters(step: int, values: Mapping[str, np.ndarray]) -> str | None:
+def diverged_parameters(values: Measurements) -> str | None:
     """Check that the likelihood is not far below that of independent units; see ``genjax.boltzmann.diagnosis``."""
-    del step
     if "gain" not in values:
         return None
     gain = values["gain"].mean(axis=-1)
@@ -141,21 +136,13 @@ def diverged_parameters(step: int, values: Mapping[str, np.ndarray]) -> str | No
 
 
 class LikelihoodRecord(NamedTuple):
-    """One evaluation of a likelihood; arrays may have a leading axis of replicas.
+    """One evaluation of a likelihood; arrays may have a leading axis of replicas."""
 
-    Attributes:
-      step: training step, (...).
-      log_prob: nats of each example, (..., N).
-      log_partition_error: standard error of log Z, (...).
-      gain: nats above independent units, (..., N).
-      reconstruction_error: mean squared error, (...).
-    """
-
-    step: np.ndarray
-    log_prob: np.ndarray
-    log_partition_error: np.ndarray
-    gain: np.ndarray
-    reconstruction_error: np.ndarray
+    step: np.ndarray  # (...)
+    log_prob: np.ndarray  # nats of each example, (..., N)
+    log_partition_error: np.ndarray  # standard error of log Z, (...)
+    gain: np.ndarray  # nats above independent units, (..., N)
+    reconstruction_error: np.ndarray  # mean squared error, (...)
 
 
 @final
@@ -165,23 +152,20 @@ class FallingLikelihood:
     def __init__(self) -> None:
         self._best: LikelihoodRecord | None = None
 
-    def __call__(self, step: int, values: Mapping[str, np.ndarray]) -> str | None:
+    def __call__(self, values: Measurements) -> str | None:
         """Run the check, and keep each replica's evaluation with the best likelihood."""
         log_prob = values.get("log_prob", values.get("log_prob_estimate"))
         if log_prob is None or "reconstruction_error" not in values:
             return None
         error = values["reconstruction_error"]
         log_z_error = values.get("log_partition_error", np.zeros_like(error))
-        current = LikelihoodRecord(np.full_like(error, step), log_prob, log_z_error, values["gain"], error)
+        current = LikelihoodRecord(np.full_like(error, values["step"]), log_prob, log_z_error, values["gain"], error)
         best = self._best or current
         # Differences by example have less variance, because some examples are always far likelier than others.
         drop = best.log_prob - current.log_prob
         mean_drop, best_gain = drop.mean(axis=-1), best.gain.mean(axis=-1)
-        uncertainty = np.sqrt(
-            np.square(_standard_error(drop))
-            + np.square(best.log_partition_error)
-            + np.square(current.log_partition_error)
-        )
+        log_z_errors = np.hypot(best.log_partition_error, current.log_partition_error)
+        uncertainty = np.hypot(_standard_error(drop), log_z_errors)
         limit = np.maximum(NUM_STANDARD_ERRORS * uncertainty, MAX_LIKELIHOOD_DROP * best_gain)
         has_fallen = (mean_drop > limit) & (error < best.reconstruction_error)
         improved = mean_drop < 0

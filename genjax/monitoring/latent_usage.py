@@ -24,7 +24,6 @@ from genjax.capabilities import (
 from genjax.core import Array, Batch, Variables
 from genjax.latent import LatentModel
 from genjax.metrics.latents import codebook_usage, gaussian_usage, implicit_usage
-from genjax.metrics.metric import Values
 
 T = TypeVar("T")
 # From each posterior that can only be sampled; with 300 examples the error is a quarter of the threshold.
@@ -47,33 +46,40 @@ def has_latents(model: object) -> bool:
     return quantizes or supports(model, HasPosterior) or supports(model, HasLatentVariables)
 
 
-def latent_usage(model: Any, variables: Variables, key: Array, batch: Batch) -> Values:
+def latent_usage(model: Any, variables: Variables, key: Array, batch: Batch) -> dict[str, Array]:
     """Measure the usage of latent variables on a batch, for a model that ``has_latents``."""
-    x, condition = batch["x"], conditioning(model, batch)
+    return usage_of(model, codes_of(model, variables, key, batch["x"], **conditioning(model, batch)))
+
+
+def codes_of(model: Any, variables: Variables, key: Array, x: Array, **condition: Array) -> tuple[Any, ...]:
+    """Return what ``usage_of`` measures: the codes of the top layer, then draws (B, NUM_DRAWS, D_l) of those below it.
+
+    Codes are means and log-variances of the posterior, its draws if it can only be sampled, or code indices.
+    """
     if supports(model, HasPosterior):
-        values = dict(gaussian_usage(*model.posterior(variables, x, **condition)))
-        for suffix, draws in draw_lower_layers(model, variables, key, x).items():
-            values |= {name + suffix: value for name, value in implicit_usage(draws).items()}
-        return values
+        has_lower_layers = supports(model, HasStochasticLayers) and model.num_layers > 1
+        lower = _draw(model.sample_layers, variables, key, x)[:-1] if has_lower_layers else ()
+        return model.posterior(variables, x, **condition), *lower
     if supports(model, HasLatentVariables):
-        return implicit_usage(draw_posterior(model.sample_posterior, variables, key, x, **condition))
-    return codebook_usage(model.encode(variables, x, **condition), model.num_codes)
+        return (_draw(model.sample_posterior, variables, key, x, **condition),)
+    return (model.encode(variables, x, **condition),)
 
 
-def has_lower_layers(model: object) -> bool:
-    """Return whether a model has stochastic layers below its top one."""
-    return isinstance(model, HasStochasticLayers) and model.num_layers > 1
+def usage_of(model: Any, codes: tuple[Any, ...]) -> dict[str, Array]:
+    """Return the metrics of codes from ``codes_of``; the names of those of lower layers end in _1, _2 and so on."""
+    top, *lower = codes
+    if supports(model, HasPosterior):
+        values = dict(gaussian_usage(*top))
+    elif supports(model, HasLatentVariables):
+        values = dict(implicit_usage(top))
+    else:
+        values = dict(codebook_usage(top, model.num_codes))
+    for layer, draws in enumerate(lower, start=1):
+        values |= {f"{name}_{layer}": value for name, value in implicit_usage(draws).items()}
+    return values
 
 
-def draw_lower_layers(model: Any, variables: Variables, key: Array, x: Array) -> dict[str, Array]:
-    """Draw from the layers below the top one, (B, NUM_DRAWS, D_l) each, by suffix of their metric names."""
-    if not has_lower_layers(model):
-        return {}
-    *lower, _ = draw_posterior(model.sample_layers, variables, key, x)
-    return {f"_{layer}": draws for layer, draws in enumerate(lower, start=1)}
-
-
-def draw_posterior(draw: Callable[..., T], variables: Variables, key: Array, x: Array, **condition: Array) -> T:
+def _draw(draw: Callable[..., T], variables: Variables, key: Array, x: Array, **condition: Array) -> T:
     """Call a model's ``draw``, which returns arrays (B, D), NUM_DRAWS times; return arrays (B, NUM_DRAWS, D)."""
 
     def draw_once(number: Array) -> T:

@@ -56,12 +56,9 @@ def can_monitor(model: object) -> bool:
 class TrainingMonitor:
     """Measures latent usage and diagnoses of a model in training, and warns once about each kind of failure.
 
-    Args:
-      model: model that ``can_monitor`` accepts.
-      to_batch: function ``(finished, key, batch) -> batch``, from raw examples to what the stage trains on.
-      source: source of examples; the first 1,000 are used.
-      prefix: prefix of the metric names.
-      num_seeds: number of replicas; with more than 1, variables, finished and keys have a leading axis of replicas.
+    The model is one that ``can_monitor`` accepts. ``to_batch`` maps variables of earlier stages by name, a key and raw
+    examples, the first 1,000 of the source, to what the stage trains on. ``prefix`` begins the metric names. With
+    several seeds, variables and keys have a leading axis of replicas.
     """
 
     def __init__(
@@ -103,20 +100,10 @@ class TrainingMonitor:
     def __call__(
         self, step: int, variables: Variables, finished: PyTree, keys: Array
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Measure, and warn about failed checks.
-
-        Args:
-          step: number of finished training steps.
-          variables: variables of the model.
-          finished: variables of earlier stages, by name.
-          keys: typed key, or one for each replica.
-
-        Returns:
-          Scalars, () or (K,), and vectors, (D,) or (K, D), each by name.
-        """
+        """Measure, and warn about failed checks; return scalars, () or (K,), and vectors, (D,) or (K, D), by name."""
         values = {name: np.asarray(v) for name, v in self._measure(variables, finished, keys, self._batch).items()}
         for check in tuple(self._checks):
-            message = check(step, values)
+            message = check({**values, "step": np.asarray(step)})
             if message is not None and step >= FIRST_STEP:
                 self._checks.remove(check)
                 warnings.warn(f"after step {step:,} {message}", TrainingWarning, stacklevel=2)

@@ -161,8 +161,8 @@ class VQVAE:
         """Return the loss (2) per example, averaged over the batch, the new state, and metrics.
 
         Metrics are ``reconstruction`` (log p(x | codes) in nats), ``commitment`` (the squared distance from the codes,
-        without its weight), and ``codebook_usage`` and ``perplexity`` of the batch's codes, see
-        ``genjax.ops.quantization``.
+        without its weight), and ``codebook_usage`` and ``code_perplexity`` of the batch's codes,
+        see ``genjax.ops.quantization``.
         """
         del step
         x = batch["x"]
@@ -185,7 +185,7 @@ class VQVAE:
             "reconstruction": reconstruction,
             "commitment": commitment,
             "codebook_usage": code_usage(indices, self.num_codes),
-            "perplexity": code_perplexity(indices, self.num_codes),
+            "code_perplexity": code_perplexity(indices, self.num_codes),
         }
         return loss, (VQVAEState(encoder_state, decoder_state, codebook), metrics)
 

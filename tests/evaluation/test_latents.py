@@ -13,6 +13,7 @@ import pytest
 from genjax import data
 from genjax.capabilities import label_condition
 from genjax.core import Variables
+from genjax.evaluation.registry import METRICS, higher_is_better
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run
 
@@ -159,7 +160,10 @@ def test_draws_of_posteriors_tell_active_units():
 def test_codes_tell_usage_and_perplexity():
     results = run_of(Signs()).evaluate(jax.random.key(0), metrics=("latents", "aggregated_posterior"))
     assert results["codebook_usage"].value == 0.5
-    assert 3.9 < results["perplexity"].value <= 4
+    assert 3.9 < results["code_perplexity"].value <= 4
+    assert {"codebook_usage", "code_perplexity"} <= METRICS["latents"].results.keys()  # for their direction in reports
+    assert higher_is_better("validation/code_perplexity")
+    assert higher_is_better("log_prob/perplexity") is False  # that of a text, another number
     assert results["aggregated_posterior"].value is None
     assert results["aggregated_posterior"].reason == "Signs does not draw from both a prior and a posterior"
 

@@ -86,6 +86,14 @@ def test_bytes_and_floats_are_the_same_pixels(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["frechet_distance"] < 1e-10
 
 
+def test_help_names_every_comparison(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as exit_status:
+        main(["--help"])
+    assert exit_status.value.code == 0
+    assert ", ".join(metrics.COMPARISONS) in capsys.readouterr().out
+
+
 def test_comparisons_are_named():
     x = np.zeros((9, 2))
     with pytest.raises(ValueError, match="there is no comparison 'fid'; use frechet_distance, kernel_distance"):

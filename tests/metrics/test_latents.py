@@ -56,9 +56,9 @@ def test_codes_in_equal_use_count_as_so_many(used):
     codes = jnp.tile(jnp.arange(used), 12).reshape(4, -1)
     values = jax.jit(metrics.codebook_usage, static_argnums=1)(codes, 16)
     np.testing.assert_allclose(values["codebook_usage"], used / 16, rtol=1e-6)
-    np.testing.assert_allclose(values["perplexity"], used, rtol=1e-5)
+    np.testing.assert_allclose(values["code_perplexity"], used, rtol=1e-5)
 
 
 def test_perplexity_of_unequal_use():
     values = metrics.codebook_usage(jnp.array([0, 0, 0, 1]), 4)
-    np.testing.assert_allclose(values["perplexity"], 4 / 3**0.75, rtol=1e-6)  # 2^H of (3/4, 1/4) in closed form
+    np.testing.assert_allclose(values["code_perplexity"], 4 / 3**0.75, rtol=1e-6)  # 2^H of (3/4, 1/4) in closed form

@@ -210,7 +210,7 @@ def test_it_is_silent_for_the_living(model):
         assert numbers == pytest.approx(expected)
     else:
         np.testing.assert_allclose(numbers["train/codebook_usage"], 0.1)
-        np.testing.assert_allclose(numbers["train/perplexity"], 4.0, rtol=1e-5)
+        np.testing.assert_allclose(numbers["train/code_perplexity"], 4.0, rtol=1e-5)
 
 
 def test_what_has_no_latent_variables_is_not_watched():

@@ -195,7 +195,7 @@ class TestLoss:
         shares = np.bincount(np.asarray(model.encode(variables, x)).reshape(-1), minlength=NUM_CODES) / 64
         assert metrics["codebook_usage"] == np.mean(shares > 0)
         used = shares[shares > 0]
-        np.testing.assert_allclose(metrics["perplexity"], np.prod(used**-used), rtol=1e-5)
+        np.testing.assert_allclose(metrics["code_perplexity"], np.prod(used**-used), rtol=1e-5)
 
     def test_moving_codes_are_pulled_to_the_means_of_their_vectors(self, model, variables, x, evaluated):
         (_, (state, _)), _ = evaluated

@@ -1,7 +1,5 @@
 """Feature networks for comparing samples: pixels, a classifier trained on the data set, Inception."""
 
-from __future__ import annotations
-
 from genjax.metrics.features.classifier import Recipe as Recipe
 from genjax.metrics.features.classifier import classifier as classifier
 from genjax.metrics.features.inception import inception as inception
@@ -14,12 +12,8 @@ from genjax.metrics.features.pixels import pixels as pixels
 def feature_network(spec: str) -> FeatureNetwork:
     """Return a feature network by its name on the command line.
 
-    Args:
-      spec: "pixels", "classifier:DATASET" (trained with seed 0 unless cached) or "inception:WEIGHTS".
-
-    Raises:
-      ValueError: if the name or the data set is unknown.
-      FileNotFoundError: if the file of weights does not exist.
+    Names are "pixels", "classifier:DATASET" (trained with seed 0 unless cached) and "inception:WEIGHTS". Unknown names
+    and data sets raise ValueError, and a missing file of weights FileNotFoundError.
 
     >>> feature_network("pixels").name
     'pixels'

@@ -26,7 +26,8 @@ from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
 from genjax.data.cache import Arrays, cache_arrays
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
-from genjax.ops import check_positive
+from genjax.metrics.progress import chunks
+from genjax.ops import check_at_least, check_positive
 
 STEPS_PER_DISPATCH = 50  # between two updates of the progress bar
 NUM_STANDARDIZATION_EXAMPLES = 10_000  # first examples, whose mean and deviation standardize all
@@ -34,13 +35,7 @@ VERSION = 1  # of the training below; raise it with every change, to invalidate 
 
 
 class ClassifierNet(nn.Module):
-    """Strided 3 × 3 convolutions, a feature layer and a linear layer for the logits.
-
-    Attributes:
-      widths: numbers of channels of the convolutions.
-      num_features: width of the feature layer.
-      num_classes: number of classes.
-    """
+    """Strided 3 × 3 convolutions with ``widths`` channels, a feature layer and a linear layer for the logits."""
 
     widths: tuple[int, ...]
     num_features: int
@@ -74,14 +69,11 @@ class Recipe:
 
     Attributes:
       seed: random seed of initial weights and of the order of the data.
-      steps: number of training steps.
-      batch_size: number of examples in a minibatch; at most the size of the split.
-      learning_rate: peak learning rate, reached after the first tenth of the steps.
-      widths: numbers of channels, see ``ClassifierNet``.
-      num_features: width of the feature layer, see ``ClassifierNet``.
-
-    Raises:
-      ValueError: if a setting is out of range.
+      steps: number of training steps, at least 1.
+      batch_size: number of examples in a minibatch, at least 1; at most the size of the split.
+      learning_rate: peak learning rate, above 0, reached after the first tenth of the steps.
+      widths: numbers of channels, at least 1 each, see ``ClassifierNet``.
+      num_features: width of the feature layer, at least 1.
     """
 
     seed: int
@@ -92,11 +84,9 @@ class Recipe:
     num_features: int = 64
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a setting is out of range."""
         object.__setattr__(self, "widths", tuple(self.widths))
         for name in ("steps", "batch_size", "num_features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
+            check_at_least(name, getattr(self, name), 1)
         if min(self.widths, default=1) < 1:
             raise ValueError(f"widths are {self.widths}, but every layer needs at least 1 channel")
         check_positive("learning_rate", self.learning_rate)
@@ -119,12 +109,9 @@ class _Apply:
 
 
 def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
-    """Return the classifier of a data set, trained now unless it is cached.
+    """Return the classifier of a data set of images with ``levels`` and labels, trained now unless it is cached.
 
-    Args:
-      dataset: data set of images with ``levels`` and labels. Accuracy is measured on the test split or, without one, on
-        the validation split.
-      recipe: training recipe.
+    Accuracy is measured on the test split or, without one, on the validation split.
 
     Raises:
       ValueError: if the data set has no labels or fewer than two classes, its examples are not integer images, or it
@@ -132,24 +119,19 @@ def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
     """
     levels, num_classes = _checked(dataset)
     train = materialize(dataset.splits["train"])
-    held_out = next(
-        (materialize(dataset.splits[name]) for name in ("test", "validation") if name in dataset.splits), None
-    )
-    apply = _Apply(
-        f"classifier-{dataset.name}",
-        ClassifierNet(recipe.widths, recipe.num_features, num_classes),
-        dataset.spec()["x"].shape,
-    )
+    measured = dataset.splits.get("test", dataset.splits.get("validation"))
+    held_out = None if measured is None else materialize(measured)
+    net = ClassifierNet(recipe.widths, recipe.num_features, num_classes)
+    apply = _Apply(f"classifier-{dataset.name}", net, dataset.spec()["x"].shape)
     content = arrays_hash([train.arrays, {} if held_out is None else held_out.arrays])
     digest = hashlib.sha256(f"{VERSION} {recipe} {levels} {num_classes} {content}".encode()).hexdigest()[:16]
 
     def make() -> Arrays:
         variables = _trained(apply, train, levels, recipe)
-        leaves = jax.tree_util.tree_leaves_with_path(variables)
         accuracy = np.nan if held_out is None else _accuracy(apply, variables, held_out, levels)
-        return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves} | {
-            "accuracy": np.asarray(accuracy)
-        }
+        leaves = jax.tree_util.tree_leaves_with_path(variables)
+        arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        return arrays | {"accuracy": np.asarray(accuracy)}
 
     def use(arrays: Arrays) -> FeatureNetwork:
         variables = _restored(apply, arrays)
@@ -250,11 +232,10 @@ def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> 
     batch_size = min(recipe.batch_size, len(train))
     positions = np.arange(recipe.steps * batch_size).reshape(recipe.steps, batch_size)
     with tqdm(total=recipe.steps, desc=f"training {apply.name}", unit="step", leave=False) as bar:
-        for start in range(0, recipe.steps, STEPS_PER_DISPATCH):
-            rows = shuffle_indices(stream_key(root, "data"), positions[start : start + STEPS_PER_DISPATCH], len(train))
+        for part in chunks(recipe.steps, STEPS_PER_DISPATCH, bar.update):
+            rows = shuffle_indices(stream_key(root, "data"), positions[part], len(train))
             outputs = _steps(apply, levels, recipe, variables, state, batch, jnp.asarray(rows))
             variables, state = jax.block_until_ready(outputs)
-            bar.update(len(rows))
     return variables
 
 
@@ -265,6 +246,5 @@ def _predicted(apply: _Apply, levels: int, variables: PyTree, x: Array) -> Array
 
 def _accuracy(apply: _Apply, variables: PyTree, source: ArraySource, levels: int) -> float:
     x, label = source.arrays["x"], source.arrays["label"]
-    parts = [slice(start, start + 500) for start in range(0, len(x), 500)]
-    correct = [np.asarray(_predicted(apply, levels, variables, x[part])) == label[part] for part in parts]
+    correct = [np.asarray(_predicted(apply, levels, variables, x[part])) == label[part] for part in chunks(len(x), 500)]
     return float(np.concatenate(correct).mean())

@@ -41,9 +41,10 @@ def convert(source: Path, target: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
-    if len(arguments) != 2 or arguments[0] in ("-h", "--help"):
+    wants_help = arguments[:1] in (["-h"], ["--help"])
+    if len(arguments) != 2 or wants_help:
         print(__doc__)
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+        return 0 if wants_help else 2
     source, target = map(Path, arguments)
     try:
         digest = convert(source, target)

@@ -38,14 +38,7 @@ CONVERT = "python -m genjax.metrics.features.convert_inception IN.pth OUT.safete
 
 
 class Conv(NamedTuple):
-    """A convolution with normalization and ReLU.
-
-    Attributes:
-      name: name in the weight file.
-      features: number of output channels.
-      kernel: height and width of the kernel.
-      stride: stride; a stride of 2 has no padding.
-    """
+    """A convolution with normalization and ReLU, named as in the weight file; a stride of 2 has no padding."""
 
     name: str
     features: int
@@ -57,19 +50,12 @@ Branch = tuple[Conv | tuple[Conv, Conv], ...]  # a pair is two parallel convolut
 
 
 class Mixed(NamedTuple):
-    """A block of branches whose outputs are concatenated.
-
-    Attributes:
-      name: name in the weight file.
-      branches: branches, each a sequence of convolutions.
-      pool: pooling of the last branch, "average" or "max".
-      pooled: number of channels of the convolution after the pooling; None for pooling with stride 2 alone.
-    """
+    """A block of branches and a pooling, whose outputs are concatenated; named as in the weight file."""
 
     name: str
     branches: tuple[Branch, ...]
-    pool: str
-    pooled: int | None
+    pool: str  # "average" or "max"
+    pooled: int | None  # channels of the convolution after the pooling; None for pooling with stride 2 alone
 
 
 def _block_35(name: str, pooled: int) -> Mixed:
@@ -79,11 +65,7 @@ def _block_35(name: str, pooled: int) -> Mixed:
 
 
 def _block_17(name: str, inner: int) -> Mixed:
-    seven = (
-        Conv("branch7x7_1", inner),
-        Conv("branch7x7_2", inner, (1, 7)),
-        Conv("branch7x7_3", 192, (7, 1)),
-    )
+    seven = (Conv("branch7x7_1", inner), Conv("branch7x7_2", inner, (1, 7)), Conv("branch7x7_3", 192, (7, 1)))
     double = (
         Conv("branch7x7dbl_1", inner),
         Conv("branch7x7dbl_2", inner, (7, 1)),
@@ -107,43 +89,33 @@ def _block_8(name: str, pool: str) -> Mixed:
     return Mixed(name, ((Conv("branch1x1", 320),), three, double), pool, 192)
 
 
-_TO_17 = Mixed(
-    "Mixed_6a",
-    (
-        (Conv("branch3x3", 384, (3, 3), 2),),
-        (
-            Conv("branch3x3dbl_1", 64),
-            Conv("branch3x3dbl_2", 96, (3, 3)),
-            Conv("branch3x3dbl_3", 96, (3, 3), 2),
-        ),
-    ),
-    "max",
-    None,
-)
-_TO_8 = Mixed(
-    "Mixed_7a",
-    (
-        (Conv("branch3x3_1", 192), Conv("branch3x3_2", 320, (3, 3), 2)),
-        (
-            Conv("branch7x7x3_1", 192),
-            Conv("branch7x7x3_2", 192, (1, 7)),
-            Conv("branch7x7x3_3", 192, (7, 1)),
-            Conv("branch7x7x3_4", 192, (3, 3), 2),
-        ),
-    ),
-    "max",
-    None,
-)
+def _to_17(name: str) -> Mixed:
+    three = (Conv("branch3x3", 384, (3, 3), 2),)
+    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3), 2))
+    return Mixed(name, (three, double), "max", None)
+
+
+def _to_8(name: str) -> Mixed:
+    three = (Conv("branch3x3_1", 192), Conv("branch3x3_2", 320, (3, 3), 2))
+    seven = (
+        Conv("branch7x7x3_1", 192),
+        Conv("branch7x7x3_2", 192, (1, 7)),
+        Conv("branch7x7x3_3", 192, (7, 1)),
+        Conv("branch7x7x3_4", 192, (3, 3), 2),
+    )
+    return Mixed(name, (three, seven), "max", None)
+
+
 BLOCKS = (
     _block_35("Mixed_5b", 32),
     _block_35("Mixed_5c", 64),
     _block_35("Mixed_5d", 64),
-    _TO_17,
+    _to_17("Mixed_6a"),
     _block_17("Mixed_6b", 128),
     _block_17("Mixed_6c", 160),
     _block_17("Mixed_6d", 160),
     _block_17("Mixed_6e", 192),
-    _TO_8,
+    _to_8("Mixed_7a"),
     _block_8("Mixed_7b", "average"),
     _block_8("Mixed_7c", "max"),
 )
@@ -177,14 +149,8 @@ class _Block(nn.Module):
 def _conv(conv: Conv, x: Array, padding: str | None = None) -> Array:
     """Convolve and rectify; kernel and bias include the normalization (``_folded``)."""
     padding = padding or ("VALID" if conv.stride == 2 else "SAME")
-    layer = nn.Conv(
-        conv.features,
-        conv.kernel,
-        strides=conv.stride,
-        padding=padding,
-        precision=jax.lax.Precision.HIGHEST,  # results must not depend on the accelerator
-        name=conv.name,
-    )
+    precision = jax.lax.Precision.HIGHEST  # results must not depend on the accelerator
+    layer = nn.Conv(conv.features, conv.kernel, conv.stride, padding=padding, precision=precision, name=conv.name)
     return nn.relu(layer(x))
 
 
@@ -226,11 +192,7 @@ def _interpolation(side: int) -> np.ndarray:
 
 
 def preprocess(images: Array) -> Array:
-    """Round images in [0, 1], shape (B, H, W, 1 or 3), to bytes, resize to 299 × 299 × 3 and scale to [-1, 1).
-
-    Raises:
-      ValueError: if the number of channels is not 1 or 3.
-    """
+    """Round images in [0, 1], shape (B, H, W, 1 or 3), to bytes, resize to 299 × 299 × 3 and scale to [-1, 1)."""
     if images.shape[-1] not in (1, 3):
         raise ValueError(f"images have {images.shape[-1]} channels, but Inception takes 3, or 1, which is repeated")
     x = jnp.round(255 * jnp.broadcast_to(images, (*images.shape[:-1], 3)))
@@ -242,14 +204,10 @@ def _apply(variables: PyTree, images: Array) -> Outputs:
 
 
 def inception(path: str | Path) -> FeatureNetwork:
-    """Return Inception-v3 with weights from a file.
+    """Return Inception-v3 with weights from a ``.safetensors`` file, written by ``convert_inception``.
 
-    Args:
-      path: ``.safetensors`` file written by ``genjax.metrics.features.convert_inception``.
-
-    Returns:
-      Network "inception-v3", on whose features a Fréchet distance is an FID, if the file was converted from the
-      published weights (``FID_WEIGHTS_SHA256``); "inception-v3-unverified" for any other weights.
+    The network is "inception-v3", on whose features a Fréchet distance is an FID, if the file was converted from the
+    published weights (``FID_WEIGHTS_SHA256``); "inception-v3-unverified" for any other weights.
 
     Raises:
       FileNotFoundError: if the file does not exist.
@@ -294,11 +252,7 @@ def tensor_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: Mapping[str, Any]) -> None:
-    """Check that tensors, arrays of any library, are those of FID's Inception.
-
-    Raises:
-      ValueError: naming the first tensor that is missing or has the wrong shape.
-    """
+    """Raise ValueError, naming the tensor, unless tensors, arrays of any library, are those of FID's Inception."""
     for name, shape in tensor_shapes().items():
         if name not in tensors:
             raise ValueError(f"the weights lack the tensor {name}; convert the published file: {CONVERT}")

@@ -17,12 +17,7 @@ from genjax.metrics.metric import Samples, SamplesState
 
 
 class Outputs(NamedTuple):
-    """Outputs of a feature network.
-
-    Attributes:
-      features: features, float32 of shape (N, D).
-      logits: class logits, shape (N, K); None if the network is not a classifier.
-    """
+    """Features, float32 of shape (N, D), and class logits, (N, K), or None if the network is not a classifier."""
 
     features: Array
     logits: Array | None
@@ -58,16 +53,10 @@ class FeatureNetwork:
 
 
 def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
-    """Extract features of batches into one buffer on the device, so that they are in memory once only.
+    """Extract features of ``count`` images into one buffer on the device, so that they are in memory once only.
 
-    Args:
-      network: feature network.
-      batches: images, shape (B, H, W, C), in [0, 1] or uint8 with ``network.levels`` levels. Smaller batches are padded
-        to the size of earlier ones, to compile once.
-      count: total number of images.
-
-    Raises:
-      ValueError: if images are out of range, or there are more than ``count``.
+    Batches have shape (B, H, W, C), values in [0, 1], or uint8 with ``network.levels`` levels; other values, and more
+    than ``count`` images, raise ValueError. Smaller batches are padded to the size of earlier ones, to compile once.
     """
     state: tuple[SamplesState, ...] | None = None
     size = 0
@@ -78,8 +67,8 @@ def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], coun
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
-            shapes = jax.eval_shape(network.apply, network.variables, x)
-            state = tuple(_buffer(shape, count).init() for shape in shapes if shape is not None)
+            shapes = [s.shape[1:] for s in jax.eval_shape(network.apply, network.variables, x) if s is not None]
+            state = tuple(Samples(shape=shape, capacity=count).init() for shape in shapes)
         state = _append(network.apply, count, state, network.variables, x, jnp.int32(valid))
     if state is None:
         raise ValueError("there are no batches; give at least one to extract features")
@@ -95,10 +84,6 @@ def arrays_hash(arrays: PyTree) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:8]
-
-
-def _buffer(shape: jax.ShapeDtypeStruct, count: int) -> Samples:
-    return Samples(shape=tuple(shape.shape[1:]), capacity=count)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)

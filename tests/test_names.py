@@ -36,7 +36,6 @@ NAMESPACES = (
 COLLISIONS = {
     "Flow": "the parametrization of flow matching, diffusion.parametrizations.Flow, is its papers' word",
     "RBM": "estimators.RBM is scikit-learn's face of boltzmann.RBM, and named after it as its users expect",
-    "by_name": "the same lookup in two namespaces that are never imported from: diffusion.samplers and .grids",
 }
 VOICE = {
     r"^ +[a-z_]+: (of|whether of) ": "an argument described by a phrase without its noun",

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.ops import check_at_least, check_positive, sinkhorn
+from genjax.ops.distances import squared_distances
 
 
 class Coupling(Protocol):
@@ -58,8 +59,7 @@ class SinkhornCoupling:
     def pair(self, key: Array, x: Array, noise: Array) -> Array:
         """See ``Coupling``."""
         a, b = (array.reshape(len(array), -1) for array in (x, noise))
-        product = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
-        cost = jnp.sum(jnp.square(a), axis=1)[:, None] + jnp.sum(jnp.square(b), axis=1)[None] - 2 * product
+        cost = squared_distances(a, b)
         plan = sinkhorn(cost, self.epsilon * jnp.mean(cost), self.num_iterations)
         return noise[jax.random.categorical(key, plan, axis=1)]
 

@@ -27,12 +27,12 @@ from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
 from genjax.diffusion.couplings import Coupling, draw_noise
-from genjax.diffusion.grids import Grid, GridName, LogSNR, as_grid, levels
+from genjax.diffusion.grids import GRIDS, Grid, GridName, LogSNR, levels
 from genjax.diffusion.guidance import check_guidance, classifier_free_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Parametrization, Prediction, Velocity, broadcast_level
 from genjax.diffusion.processes import Cosine, Level, NoiseProcess, check_process
-from genjax.diffusion.samplers import Denoise, DPMSolverPP, Heun, Sampler, SamplerName, as_sampler
+from genjax.diffusion.samplers import SAMPLERS, Denoise, DPMSolverPP, Heun, Sampler, SamplerName
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
 from genjax.diffusion.times import TimeDistribution, UniformTimes, stratified
 from genjax.diffusion.weightings import Output, Weighting
@@ -47,6 +47,7 @@ from genjax.ops import (
     condition_inputs,
     label_of,
     mean_log_weight,
+    resolve_choice,
 )
 
 PART = "denoiser"
@@ -97,6 +98,7 @@ class Diffusion:
     num_steps: int = 50
     num_classes: int | None = None
     label_dropout: float = 0.1
+    discrete = False  # likelihoods are densities
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -105,11 +107,6 @@ class Diffusion:
         check_num_classes(self.num_classes)
         if not 0 <= self.label_dropout <= 1:
             raise ValueError(f"label_dropout is {self.label_dropout}, but must be in [0, 1]; 0.1 is usual")
-
-    @property
-    def discrete(self) -> bool:
-        """False: likelihoods are densities."""
-        return False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -137,11 +134,8 @@ class Diffusion:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 1, averaged over the batch, with one time for each example.
 
-        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``.
-
-        Returns:
-          The loss, a scalar, and the new state with the metric ``output_error``, the unweighted mean squared error of
-          the network's output.
+        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``. The metric
+        ``output_error`` is the unweighted mean squared error of the network's output.
         """
         del step
         x = check_examples(batch["x"], self.shape)
@@ -152,20 +146,15 @@ class Diffusion:
         variables = Variables(params, state)
         network = functools.partial(self._output, variables, t=t, label=label, key=dropout_key, train=True)
         truth = Prediction(x, noise)
-        errors, new_state = self.score_matching.errors(
-            self.process, self.parametrization, network, direction_key, t, truth
-        )
+        estimate = self.score_matching.errors
+        errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
         return loss, (state | {PART: new_state}, {"output_error": jnp.mean(errors.output) / errors.size})
 
     def predict(self, variables: Variables, x: Array, t: Array, *, label: Array | int | None = None) -> Prediction:
-        """Return the denoiser's estimates of the data and the noise in x_t.
+        """Return the denoiser's estimates of the data and the noise in x_t, (B, *shape), at times () or (B,).
 
-        Args:
-          variables: the model's variables.
-          x: x_t, (B, *shape).
-          t: time, () or (B,).
-          label: class of all examples, or int32 (B,); None for no label, which models with classes accept too.
+        ``label=None`` stands for no label, which models with classes accept too.
         """
         output, _ = self._output(variables, x, t, label)
         return self.parametrization.predict(self.process, t, x, output)
@@ -185,15 +174,7 @@ class Diffusion:
     ) -> Denoise:
         """Return the denoiser as a function of x_t and t, with guidance; see ``genjax.diffusion.guidance``.
 
-        Args:
-          variables: the model's variables.
-          label: see ``sample``.
-          guidance: see ``sample``.
-          guidance_interval: see ``sample``.
-          threshold: see ``sample``.
-
-        Raises:
-          ValueError: if the model cannot apply the guidance.
+        Arguments are those of ``sample``. Raises ValueError if the model cannot apply the guidance.
         """
         check_guidance(guidance, guidance_interval, label, self.num_classes, self.label_dropout)
         if guidance == 1.0 or label is None or self.num_classes is None:
@@ -218,10 +199,10 @@ class Diffusion:
         sampler: Sampler | SamplerName | None = None,
         grid: Grid | GridName | None = None,
     ) -> Array:
-        """Draw from the model.
+        """Draw from the model, (N, *shape).
 
         Args:
-          variables: the model's variables.
+          variables: what ``init`` or training returned.
           key: typed key.
           num_samples: number of samples, N.
           label: class of all samples, or int32 (N,); None for any class. Only for models with classes.
@@ -231,9 +212,6 @@ class Diffusion:
           threshold: percentile of dynamic thresholding, such as 99.5, for data in [-1, 1]; None for no thresholding.
           sampler: sampler or its name in ``diffusion.samplers.SAMPLERS``; None for the model's own.
           grid: time grid or its name in ``diffusion.grids.GRIDS``; None for the model's own.
-
-        Returns:
-          Samples (N, *shape).
 
         Raises:
           ValueError: if there is no sampler or grid of this name, or the model cannot apply the guidance.
@@ -254,17 +232,16 @@ class Diffusion:
         grid: Grid | GridName | None = None,
         **guidance: Any,
     ) -> tuple[Array, PyTree]:
-        """Draw from the model and record ``observe`` at every step, by default x̂₀; see ``sample`` and ``sample_loop``.
+        """Draw samples (N, *shape) and record ``observe`` at every step, by default x̂₀, (num_steps, ...).
 
-        Returns:
-          Samples (N, *shape), and the records (num_steps, ...).
+        See ``sample`` and ``sample_loop``.
         """
         check_at_least("num_samples", num_samples, 1)
         noise_key, loop_key = jax.random.split(key)
         denoise = self.denoiser(variables, **guidance)
         levels = self.levels(num_steps, grid)
         x = levels.sigma[0] * jax.random.normal(noise_key, (num_samples, *self.shape))
-        sampler = as_sampler(sampler, self.sampler)
+        sampler = resolve_choice("sampler", sampler, SAMPLERS, self.sampler)
         return sample_loop(sampler, self.process, denoise, levels, loop_key, x, observe=observe)
 
     def log_prob_lower_bound(
@@ -279,13 +256,8 @@ class Diffusion:
     ) -> Array:
         """Return an unbiased estimate of the variational bound on log p(x), nats, (B,); see ``diffusion.likelihood``.
 
-        Args:
-          variables: the model's variables.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of draws of a level per example.
-          label: see ``predict``.
-          num_steps: number of steps of ancestral sampling on the model's grid; None for infinitely many.
+        It is the mean over ``num_samples`` draws of a level per example. ``num_steps`` is the number of steps of
+        ancestral sampling on the model's grid; None stands for infinitely many.
         """
         levels = None if num_steps is None else self.levels(num_steps)
         predict = functools.partial(self.predict, variables, label=label)
@@ -305,17 +277,9 @@ class Diffusion:
     ) -> Array:
         """Return an estimate of log p(x) along the probability flow, nats, (B,); see ``genjax.diffusion.likelihood``.
 
-        It is unbiased up to the solver's tolerance, and NaN if the solver runs out of steps.
-
-        Args:
-          variables: the model's variables.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of random directions of the trace estimate per example.
-          label: see ``predict``.
-          solver: tolerances and largest number of solver steps; None for ``Solver()``.
-          trace: "hutchinson" for random directions, or "exact", with one Jacobian–vector product per element of an
-            example.
+        It is unbiased up to the solver's tolerance, and NaN if the solver runs out of steps. The trace is estimated
+        along ``num_samples`` random directions per example, or computed exactly, with one Jacobian–vector product per
+        element of an example. ``solver=None`` stands for ``Solver()``.
         """
         x, predict = check_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
         if trace == "exact":
@@ -365,8 +329,8 @@ class Diffusion:
         self, num_steps: int | None = None, grid: Grid | GridName | None = None, *, to_data: bool = True
     ) -> Level:
         """Return the noise levels of a grid; the number of steps and the grid are by default the model's own."""
-        num_steps = self.num_steps if num_steps is None else num_steps
-        return levels(self.process, as_grid(grid, self.grid), num_steps, to_data=to_data)
+        grid = resolve_choice("grid", grid, GRIDS, self.grid)
+        return levels(self.process, grid, self.num_steps if num_steps is None else num_steps, to_data=to_data)
 
     def noise_level(self, t: Array) -> Array:
         """Return the noise level that the network receives, from 0 for data to 1 for noise, linear in the log-SNR."""

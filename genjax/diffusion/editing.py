@@ -31,15 +31,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.core import Array, Variables
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.grids import Grid, GridName
 from genjax.diffusion.loop import sample_loop
 from genjax.diffusion.processes import Level
-from genjax.diffusion.samplers import Ancestral, Sampler, SamplerName, as_sampler
-from genjax.ops import check_at_least, check_examples
+from genjax.diffusion.samplers import SAMPLERS, Ancestral, Sampler, SamplerName
+from genjax.ops import check_at_least, check_examples, resolve_choice
 
 
 def edit(
@@ -54,22 +53,10 @@ def edit(
     grid: Grid | GridName | None = None,
     **guidance: Any,
 ) -> Array:
-    """Draw variations of x.
+    """Draw variations of x, (B, *shape).
 
-    Args:
-      model: trained model.
-      variables: the model's variables.
-      key: typed key.
-      x: data, (B, *shape).
-      strength: fraction of the grid's steps that are taken, in (0, 1], and at least one step; 1 forgets x as far as the
-        process does.
-      num_steps: number of steps of the whole grid; None for the model's own.
-      sampler: sampler or its name; None for the model's own.
-      grid: time grid or its name; None for the model's own.
-      **guidance: ``label``, ``guidance`` and the other arguments of ``Diffusion.denoiser``.
-
-    Returns:
-      Data, (B, *shape).
+    Of the whole grid, only the last steps are taken: a fraction ``strength`` of them, in (0, 1], and at least one. 1
+    forgets x as far as the process does. Other keyword arguments are those of ``Diffusion.sample``.
 
     Raises:
       ValueError: if the strength is out of range.
@@ -85,7 +72,8 @@ def edit(
     levels = jax.tree.map(lambda a: a[first:], levels)
     noise_key, loop_key = jax.random.split(key)
     x_t = levels.alpha[0] * x + levels.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)  # equation 1
-    return sample_loop(as_sampler(sampler, model.sampler), model.process, denoise, levels, loop_key, x_t)[0]
+    sampler = resolve_choice("sampler", sampler, SAMPLERS, model.sampler)
+    return sample_loop(sampler, model.process, denoise, levels, loop_key, x_t)[0]
 
 
 def inpaint(
@@ -101,22 +89,12 @@ def inpaint(
     grid: Grid | GridName | None = None,
     **guidance: Any,
 ) -> Array:
-    """Draw the unknown part of x given the known part.
+    """Draw the unknown part of x (B, *shape) given the known part, which the result repeats.
 
-    Args:
-      model: trained model.
-      variables: the model's variables.
-      key: typed key.
-      x: data, (B, *shape); unknown values may be anything, NaN included.
-      mask: True where x is known; bool, broadcastable to the shape of x, such as (H, W, 1) for images.
-      num_resamplings: number of times each step but the last is taken.
-      num_steps: number of steps of the grid; None for the model's own.
-      sampler: sampler or its name; None for ``Ancestral()``. Multistep samplers need ``num_resamplings=1``.
-      grid: time grid or its name; None for the model's own.
-      **guidance: ``label``, ``guidance`` and the other arguments of ``Diffusion.denoiser``.
-
-    Returns:
-      Data (B, *shape), equal to x where it is known.
+    ``mask``, bool, is True where x is known, and broadcastable to the shape of x, such as (H, W, 1) for images. Unknown
+    values of x may be anything, NaN included. Each step but the last is taken ``num_resamplings`` times. The sampler is
+    by default ``Ancestral()``; multistep samplers need ``num_resamplings=1``. Other keyword arguments are those of
+    ``Diffusion.sample``.
 
     Raises:
       ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
@@ -133,8 +111,9 @@ def inpaint(
     noise_key, loop_key = jax.random.split(key)
     noise = levels.sigma[0] * jax.random.normal(noise_key, x.shape, x.dtype)
     x_t = jnp.where(mask, levels.alpha[0] * x, 0) + noise  # the unknown part starts as pure noise, as in sampling
+    sampler = resolve_choice("sampler", sampler, SAMPLERS, Ancestral())
     options = {"constrain": constrain, "repeats": num_resamplings}
-    return sample_loop(as_sampler(sampler, Ancestral()), model.process, denoise, levels, loop_key, x_t, **options)[0]
+    return sample_loop(sampler, model.process, denoise, levels, loop_key, x_t, **options)[0]
 
 
 def _checked_mask(mask: Array, x: Array) -> Array:
@@ -142,12 +121,9 @@ def _checked_mask(mask: Array, x: Array) -> Array:
     if mask.dtype != bool:
         raise ValueError(f"mask has dtype {mask.dtype}, but must be bool, True where x is known; use mask != 0")
     try:
-        shape = np.broadcast_shapes(mask.shape, x.shape)
+        return jnp.broadcast_to(mask, x.shape)
     except ValueError:
-        shape = None
-    if shape != x.shape:
         raise ValueError(
             f"mask has shape {mask.shape}, but must broadcast to that of x, {x.shape}; give each example a mask with "
             "shape (B, ...)"
-        )
-    return jnp.broadcast_to(mask, x.shape)
+        ) from None

@@ -68,13 +68,10 @@ def classifier_free_guidance(
 def classifier_guidance(
     denoise: Denoise, process: NoiseProcess, log_prob: Callable[[Array, Array], Array], weight: float = 1.0
 ) -> Denoise:
-    """Return the denoiser of equation 2; it is NaN where α = 0.
+    """Return the denoiser of equation 2, given an unconditional one; it is NaN where α = 0.
 
-    Args:
-      denoise: unconditional denoiser.
-      process: noise process.
-      log_prob: log-probability of the desired labels, nats: from x_t (N, ...) and t () to log p(y | x_t), (N,).
-      weight: guidance weight, w; 1 is Bayes' rule.
+    ``log_prob`` maps x_t (N, ...) and t () to the log-probability of the desired labels, log p(y | x_t), nats, (N,).
+    ``weight`` is w, at least 0; 1 is Bayes' rule.
     """
     check_at_least("weight", weight, 0)
 
@@ -88,13 +85,7 @@ def classifier_guidance(
 
 
 def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: float = 99.5) -> Denoise:
-    """Return a denoiser whose x̂₀ lies in [-1, 1].
-
-    Args:
-      denoise: denoiser.
-      process: noise process.
-      percentile: p, in (0, 100]; 100 rescales without clipping.
-    """
+    """Return a denoiser whose x̂₀ lies in [-1, 1]; the percentile p is in (0, 100], and 100 only rescales."""
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile is {percentile}, but must be in (0, 100]; 99.5 is usual")
 

@@ -47,18 +47,10 @@ TIMES = UniformLogSNR()  # of equation 2; it stops at its smallest log-SNR if th
 def variational_bound(
     process: NoiseProcess, predict: Predict, key: Array, x: Array, num_samples: int, levels: Level | None = None
 ) -> Array:
-    """Return an unbiased estimate of the lower bound on log p(x), the negative of equation 1.
+    """Return an unbiased estimate of the lower bound on log p(x), the negative of equation 1; nats, (B,).
 
-    Args:
-      process: noise process.
-      predict: denoiser.
-      key: typed key.
-      x: data, (B, ...).
-      num_samples: number of draws of a level and of noise per example; more draws reduce the variance.
-      levels: noise levels of the sampler, the last one that of the data; None for infinitely many steps, equation 2.
-
-    Returns:
-      Nats, (B,).
+    Each of ``num_samples`` draws has a level and noise of its own. ``levels`` are the noise levels of the sampler, the
+    last one that of the data; None stands for infinitely many steps, equation 2.
     """
     check_at_least("num_samples", num_samples, 1)
     offset_key, noise_key = jax.random.split(key)
@@ -101,29 +93,19 @@ def variational_bound(
 
 
 def flow_log_prob(process: NoiseProcess, predict: Predict, solver: Solver, x: Array, directions: Array | None) -> Array:
-    """Return equation 3.
+    """Return equation 3, nats, (B, S); NaN if the solver runs out of steps.
 
-    Args:
-      process: noise process.
-      predict: denoiser.
-      solver: solver of the probability-flow equation.
-      x: data, (B, ...).
-      directions: directions of the trace estimate, (S, B, ...); None for the exact trace. See ``ops.divergence``.
-
-    Returns:
-      Nats, (B, S), with S = 1 for the exact trace; NaN if the solver runs out of steps.
+    The trace is estimated along directions (S, B, ...), or exact for None, with S = 1. See ``ops.divergence``.
     """
     start, end = (level_at(process, jnp.asarray(t, x.dtype)) for t in (process.start, process.end))
-    no_integrals = (jnp.zeros((), x.dtype),)
 
     def derivative(t: Array, state: PyTree, directions: PyTree) -> PyTree:
-        (x, _), _ = state
-        field = divergence(lambda x: flow_velocity(process, t, predict(x, t)), x, directions)
-        return (field.value, field.trace), no_integrals
+        field = divergence(lambda x: flow_velocity(process, t, predict(x, t)), state[0], directions)
+        return field.value, field.trace
 
     log_det = jnp.zeros((len(x), 1 if directions is None else len(directions)), x.dtype)
-    state = ((start.alpha * x, log_det), no_integrals)
-    ((noise, log_det), _), reached, _ = solver.solve(derivative, start.time, end.time, state, directions)
+    state = (start.alpha * x, log_det)
+    (noise, log_det), reached, _ = solver.solve(derivative, start.time, end.time, state, directions)
     prior = gaussian_log_prob(noise, log_var=2 * jnp.log(end.sigma))
     log_prob = sum_except_batch(prior)[:, None] + log_det + x[0].size * jnp.log(start.alpha)  # equation 3
     return jnp.where(reached, log_prob, jnp.nan)

@@ -28,18 +28,10 @@ def reflow_pairs(
     label: Array | int | None = None,
     num_steps: int | None = None,
 ) -> dict[str, Array]:
-    """Draw noise and decode it.
-
-    Args:
-      model: trained model.
-      variables: the model's variables.
-      key: typed key.
-      num_pairs: number of pairs, N.
-      label: class of all pairs, or int32 (N,); None for any class. The returned batch does not contain it.
-      num_steps: number of steps of ``Diffusion.decode``; None for the model's own.
+    """Draw N = ``num_pairs`` noises and decode them with ``Diffusion.decode``.
 
     Returns:
-      A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each.
+      A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each, without ``"label"``.
     """
     check_at_least("num_pairs", num_pairs, 1)
     noise = jax.random.normal(key, (num_pairs, *model.shape))

@@ -59,11 +59,7 @@ class MaskedAutoregressive:
         return MaskedMLP(self.features, self.transform.num_params, self.activation, output_scale=0.0)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
-        """See ``Bijection``.
-
-        Raises:
-          ValueError: if the data are not vectors.
-        """
+        """See ``Bijection``; raises ValueError if the data are not vectors."""
         return Variables(init_net(self._net, key, x, *net_condition(condition))[0], {})
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:

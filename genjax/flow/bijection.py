@@ -20,9 +20,9 @@ probabilistic modeling and inference", 2021, arXiv:1912.02762.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -60,10 +60,10 @@ class Chain:
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``; each bijection is initialized with the output of those before it."""
-        layers = []
+        layers = {}
         for i, bijection in enumerate(self.bijections):
-            layers.append(bijection.init(jax.random.fold_in(key, i), x, condition))
-            x, _ = bijection.forward(layers[-1], x, condition)
+            layers[i] = bijection.init(jax.random.fold_in(key, i), x, condition)
+            x, _ = bijection.forward(layers[i], x, condition)
         return collect_variables(layers)
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
@@ -119,9 +119,6 @@ class Reshape:
     Attributes:
       from_shape: shape of one example of data, without the batch axis.
       to_shape: shape after ``forward``, with the same number of elements.
-
-    Raises:
-      ValueError: if the numbers of elements differ.
     """
 
     from_shape: tuple[int, ...]
@@ -135,11 +132,7 @@ class Reshape:
             )
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
-        """See ``Bijection``; there are no parameters.
-
-        Raises:
-          ValueError: if examples do not have ``from_shape``.
-        """
+        """See ``Bijection``; there are no parameters. Raises ValueError if examples do not have ``from_shape``."""
         del key, condition
         if x.shape[1:] != self.from_shape:
             raise ValueError(f"x has shape {x.shape}, but must be (B, *from_shape) with from_shape={self.from_shape}")
@@ -161,11 +154,11 @@ def zero_log_det(x: Array) -> Array:
     return jnp.zeros(len(x), jnp.promote_types(x.dtype, jnp.float32))
 
 
-def collect_variables(layers: Sequence[Variables]) -> Variables:
-    """Return the variables of several bijections as those of one, keyed by their index."""
-    return Variables({str(i): v.params for i, v in enumerate(layers)}, {str(i): v.state for i, v in enumerate(layers)})
+def collect_variables(parts: Mapping[Any, Variables]) -> Variables:
+    """Return the variables of several parts as those of one, keyed by the name or index of the part."""
+    return Variables({str(i): v.params for i, v in parts.items()}, {str(i): v.state for i, v in parts.items()})
 
 
-def child_variables(variables: Variables, i: int) -> Variables:
-    """Return the variables of the i-th bijection."""
-    return Variables(variables.params[str(i)], variables.state[str(i)])
+def child_variables(variables: Variables, part: str | int) -> Variables:
+    """Return the variables of one part, given its name or index."""
+    return Variables(variables.params[str(part)], variables.state[str(part)])

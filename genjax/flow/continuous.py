@@ -51,130 +51,6 @@ class Solution(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class VelocityField:
-    """A network as a velocity field: equation 1.
-
-    Attributes:
-      net: Linen module with a field ``output_shape``, which this class sets. It maps x (B, ...) and the time with the
-        flattened condition (B, 1 + K) to v (B, ...), and has no batch statistics. Smooth activations need fewer steps.
-      solver: solver of the differential equation.
-    """
-
-    net: Any
-    solver: Solver = field(default_factory=Solver)
-
-    def __post_init__(self) -> None:
-        check_template(self.net)
-
-    def init(self, key: Array, x: Array, condition: Array | None = None) -> PyTree:
-        """Make the network's parameters for data like ``x``.
-
-        Raises:
-          ValueError: if the output of the network does not have the shape of ``x``, or the network has a state.
-        """
-        net, net_condition = self._net_for(x), _net_condition(jnp.zeros(()), x, condition)
-        shape = output_shape(net, key, x, net_condition)
-        if shape != x.shape:
-            raise ValueError(
-                f"net returned shape {shape}, but a velocity needs that of x, {x.shape}; return output_shape"
-            )
-        params, state = init_net(net, key, x, net_condition)
-        check_stateless(self.net, state)
-        return params
-
-    def integrate(
-        self,
-        params: PyTree,
-        x: Array,
-        condition: Array | None,
-        *,
-        backwards: bool = False,
-        trace: Literal["none", "exact"] | Array = "none",
-    ) -> Solution:
-        """Integrate from t = 0 to 1, or back.
-
-        Args:
-          params: what ``init`` or training returned.
-          x: initial value, (B, ...), float32.
-          condition: condition (B, ...) or None.
-          backwards: whether to integrate from t = 1 to 0.
-          trace: how to compute the log-determinant: "none", "exact", or an estimate from fixed directions (S, B, ...).
-
-        Returns:
-          The solution. In compiled functions it is NaN if ``solver.max_steps`` were not enough.
-
-        Raises:
-          RuntimeError: outside compiled functions, if ``solver.max_steps`` were not enough.
-        """
-        directions = None if isinstance(trace, str) else trace
-        solution, success = _integrate(self, backwards, trace == "exact", params, x, condition, directions)
-        if not isinstance(success, Tracer) and not bool(success):
-            raise RuntimeError(
-                f"the solver did not reach the end within max_steps={self.solver.max_steps}; allow more steps or "
-                "larger rtol and atol, or train a smoother field: a smaller learning rate, kinetic_weight, tanh"
-            )
-        return solution
-
-    def __call__(self, params: PyTree, t: Array, x: Array, condition: Array | None) -> Array:
-        """Return v(x, t), float32 (B, ...)."""
-        with jax.default_matmul_precision("float32"):  # rounding noise of TF32 would make solvers take tiny steps
-            outputs, _ = apply_net(self._net_for(x), params, {}, x, _net_condition(t, x, condition))
-        return at_least_float32(outputs)
-
-    def _net_for(self, x: Array) -> Any:
-        return self.net.clone(output_shape=x.shape[1:])
-
-
-# Compiled here, so that calls outside of compiled functions compile once instead of every time.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _integrate(
-    velocity: VelocityField,
-    backwards: bool,
-    exact: bool,
-    params: PyTree,
-    x: Array,
-    condition: Array | None,
-    directions: Array | None,
-) -> tuple[Solution, Array]:
-    with_trace = exact or directions is not None
-    num_directions = 1 if directions is None else len(directions)
-
-    def rates(t: Array, state: PyTree, args: PyTree) -> PyTree:
-        params, condition, directions = args
-
-        def v(x: Array) -> Array:
-            return velocity(params, t, x, condition)
-
-        if not with_trace:
-            value = v(state["x"])
-            return {"x": value}, {"kinetic": sum_except_batch(jnp.square(value))}
-        value, traces, squares = divergence(v, state["x"], directions)
-        integrands = {"kinetic": sum_except_batch(jnp.square(value)), "jacobian": jnp.mean(squares, axis=1)}
-        return {"x": value, "log_det": traces}, integrands
-
-    zeros, log_det = jnp.zeros(len(x)), jnp.zeros((len(x), num_directions))
-    state, integrals = {"x": x}, {"kinetic": zeros}
-    if with_trace:
-        state, integrals = state | {"log_det": log_det}, integrals | {"jacobian": zeros}
-    start, end = (1.0, 0.0) if backwards else (0.0, 1.0)
-    (state, integrals), success, num_steps = velocity.solver.solve(
-        rates, start, end, state, (params, condition, directions), integrals
-    )
-    integrals = jax.tree.map(jnp.abs, integrals)  # backwards, dt < 0
-    values = jax.tree.map(lambda value: jnp.where(success, value, jnp.nan), state | integrals)
-    return Solution(**({"log_det": log_det, "jacobian": zeros} | values), num_steps=num_steps), success
-
-
-def _net_condition(t: Array, x: Array, condition: Array | None) -> Array:
-    """Return the time and the flattened condition as one array, (B, 1 + K)."""
-    times = jnp.broadcast_to(t, (len(x), 1)).astype(x.dtype)
-    if condition is None:
-        return times
-    return jnp.concatenate([times, condition.reshape(len(condition), -1).astype(x.dtype)], axis=1)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
 class Continuous:
     """The flow of a velocity field from t = 0 to 1, with the exact trace: equation 1.
 
@@ -182,7 +58,8 @@ class Continuous:
     passes of the network; ``FFJORD`` estimates it at a cost independent of D.
 
     Attributes:
-      net: network of the ``VelocityField``.
+      net: Linen module with a field ``output_shape``, which this class sets. It maps x (B, ...) and the time with the
+        flattened condition (B, 1 + K) to v (B, ...), and has no batch statistics. Smooth activations need fewer steps.
       solver: solver of the differential equation.
 
     >>> from genjax import nets
@@ -201,19 +78,107 @@ class Continuous:
         check_template(self.net)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
-        """See ``Bijection`` and ``VelocityField.init``."""
-        return Variables(self._velocity.init(key, x, condition), {})
+        """See ``Bijection``.
+
+        Raises:
+          ValueError: if the output of the network does not have the shape of ``x``, or the network has a state.
+        """
+        net, net_condition = self._net_for(x), _net_condition(jnp.zeros(()), x, condition)
+        shape = output_shape(net, key, x, net_condition)
+        if shape != x.shape:
+            raise ValueError(
+                f"net returned shape {shape}, but a velocity needs that of x, {x.shape}; return output_shape"
+            )
+        params, state = init_net(net, key, x, net_condition)
+        check_stateless(self.net, state)
+        return Variables(params, {})
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
-        """See ``Bijection``; fails as ``VelocityField.integrate`` does."""
-        solution = self._velocity.integrate(variables.params, x, condition, trace="exact")
+        """See ``Bijection``; fails as ``integrate`` does."""
+        solution = self.integrate(variables.params, x, condition, trace="exact")
         return solution.x, solution.log_det[:, 0]
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
-        """See ``Bijection``; fails as ``VelocityField.integrate`` does."""
-        solution = self._velocity.integrate(variables.params, y, condition, backwards=True, trace="exact")
+        """See ``Bijection``; fails as ``integrate`` does."""
+        solution = self.integrate(variables.params, y, condition, backwards=True, trace="exact")
         return solution.x, solution.log_det[:, 0]
 
-    @property
-    def _velocity(self) -> VelocityField:
-        return VelocityField(net=self.net, solver=self.solver)
+    def integrate(
+        self,
+        params: PyTree,
+        x: Array,
+        condition: Array | None,
+        *,
+        backwards: bool = False,
+        trace: Literal["none", "exact"] | Array = "none",
+    ) -> Solution:
+        """Integrate x (B, ...), float32, from t = 0 to 1, or back.
+
+        The log-determinant is an estimate if ``trace`` consists of directions (S, B, ...). If ``solver.max_steps`` are
+        not enough, the solution is NaN in compiled functions.
+
+        Raises:
+          RuntimeError: outside compiled functions, if ``solver.max_steps`` are not enough.
+        """
+        directions = None if isinstance(trace, str) else trace
+        solution, success = _integrate(self, backwards, trace == "exact", params, x, condition, directions)
+        if not isinstance(success, Tracer) and not bool(success):
+            raise RuntimeError(
+                f"the solver did not reach the end within max_steps={self.solver.max_steps}; allow more steps or "
+                "larger rtol and atol, or train a smoother field: a smaller learning rate, kinetic_weight, tanh"
+            )
+        return solution
+
+    def velocity(self, params: PyTree, t: Array, x: Array, condition: Array | None) -> Array:
+        """Return v(x, t), float32 (B, ...)."""
+        with jax.default_matmul_precision("float32"):  # rounding noise of TF32 would make solvers take tiny steps
+            outputs, _ = apply_net(self._net_for(x), params, {}, x, _net_condition(t, x, condition))
+        return at_least_float32(outputs)
+
+    def _net_for(self, x: Array) -> Any:
+        return self.net.clone(output_shape=x.shape[1:])
+
+
+# Compiled here, so that calls outside of compiled functions compile once instead of every time.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _integrate(
+    flow: Continuous,
+    backwards: bool,
+    exact: bool,
+    params: PyTree,
+    x: Array,
+    condition: Array | None,
+    directions: Array | None,
+) -> tuple[Solution, Array]:
+    with_trace = exact or directions is not None
+    num_directions = 1 if directions is None else len(directions)
+
+    def rates(t: Array, state: PyTree, args: PyTree) -> PyTree:
+        params, condition, directions = args
+        v = functools.partial(flow.velocity, params, t, condition=condition)
+        if not with_trace:
+            value = v(state["x"])
+            return {"x": value}, {"kinetic": sum_except_batch(jnp.square(value))}
+        value, traces, squares = divergence(v, state["x"], directions)
+        integrands = {"kinetic": sum_except_batch(jnp.square(value)), "jacobian": jnp.mean(squares, axis=1)}
+        return {"x": value, "log_det": traces}, integrands
+
+    zeros, log_det = jnp.zeros(len(x)), jnp.zeros((len(x), num_directions))
+    state, integrals = {"x": x}, {"kinetic": zeros}
+    if with_trace:
+        state, integrals = state | {"log_det": log_det}, integrals | {"jacobian": zeros}
+    start, end = (1.0, 0.0) if backwards else (0.0, 1.0)
+    (state, integrals), success, num_steps = flow.solver.solve(
+        rates, start, end, state, (params, condition, directions), integrals
+    )
+    integrals = jax.tree.map(jnp.abs, integrals)  # backwards, dt < 0
+    values = jax.tree.map(lambda value: jnp.where(success, value, jnp.nan), state | integrals)
+    return Solution(**({"log_det": log_det, "jacobian": zeros} | values), num_steps=num_steps), success
+
+
+def _net_condition(t: Array, x: Array, condition: Array | None) -> Array:
+    """Return the time and the flattened condition as one array, (B, 1 + K)."""
+    times = jnp.broadcast_to(t, (len(x), 1)).astype(x.dtype)
+    if condition is None:
+        return times
+    return jnp.concatenate([times, condition.reshape(len(condition), -1).astype(x.dtype)], axis=1)

@@ -51,11 +51,7 @@ class Coupling:
         check_template(self.net)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
-        """See ``Bijection``.
-
-        Raises:
-          ValueError: if x cannot be split in two, or the network has a state.
-        """
+        """See ``Bijection``; raises ValueError if x cannot be split in two, or the network has a state."""
         self._check(x)
         x_1, x_2 = self._split(x)
         params, state = init_net(self._net_for(x_2), key, x_1, *net_condition(condition))

@@ -35,9 +35,9 @@ from jax.core import Tracer
 
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.bijection import Bijection, Chain
+from genjax.flow.bijection import Bijection, Chain, child_variables, collect_variables
 from genjax.flow.flow import Flow, Logistic
-from genjax.ops import label_of, log_mean_weight, mean_log_weight, sum_except_batch
+from genjax.ops import check_example_shape, label_of, log_mean_weight, mean_log_weight, sum_except_batch
 from genjax.ops.importance import LogWeights
 
 FLOW, DEQUANTIZER = "flow", "dequantizer"
@@ -75,6 +75,7 @@ class VariationalDequantization:
     dequantizer: Bijection | None = None
     num_values: int = 256
     dtype: str = "uint8"
+    discrete = True  # log P(k) is a log-mass
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_values <= MAX_NUM_VALUES:
@@ -90,11 +91,6 @@ class VariationalDequantization:
             )
 
     @property
-    def discrete(self) -> bool:
-        """True: log P(k) is a log-mass."""
-        return True
-
-    @property
     def num_classes(self) -> int | None:
         """Number of classes of the flow, or None."""
         return self.flow.num_classes
@@ -108,8 +104,7 @@ class VariationalDequantization:
         """Make the variables for data like ``batch["x"]``; layers that use its statistics see uniform u.
 
         Raises:
-          ValueError: if the data have another shape or dtype, or values that are out of range; values traced by jit are
-            not checked.
+          ValueError: if the data have another shape or dtype, or, outside compiled code, values that are out of range.
         """
         x = self._check(batch["x"])
         if x.dtype != self.dtype:
@@ -119,7 +114,7 @@ class VariationalDequantization:
         parts = {FLOW: self.flow.init(flow_key, {**batch, "x": self._unit_data(x, logit)})}
         if self.dequantizer is not None:
             parts[DEQUANTIZER] = self.dequantizer.init(dequantizer_key, logit, self._image(x))
-        return Variables({name: v.params for name, v in parts.items()}, {name: v.state for name, v in parts.items()})
+        return collect_variables(parts)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the negative bound as the only objective, over the flow and the dequantizer if there is one."""
@@ -131,9 +126,7 @@ class VariationalDequantization:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the negative bound (2) from one draw of u, in nats per example, averaged over the batch.
 
-        Returns:
-          The scalar loss; the unchanged state, with metrics ``bound``, ``log_density`` of v and ``entropy`` of q, where
-          bound = log_density + entropy - D log L.
+        Metrics are ``bound``, ``log_density`` of v and ``entropy`` of q, where bound = log_density + entropy - D log L.
         """
         del step
         label = label_of(batch, self.num_classes)
@@ -144,13 +137,9 @@ class VariationalDequantization:
         return -bound, (state, {"bound": bound, "log_density": log_density, "entropy": -log_q})
 
     def dequantize(self, variables: Variables, key: Array, x: Array) -> tuple[Array, Array]:
-        """Draw u from q(u | x) for each example.
-
-        Returns:
-          v = (x + u) / L, float32 (B, *shape), and log q(u | x) in nats, (B,).
-        """
+        """Draw u from q(u | x); return v = (x + u) / L, float32 (B, *shape), and log q(u | x) in nats, (B,)."""
         image, dequantizer = self._image(self._check(x)), self.dequantizer or Chain(())
-        part = Variables({}, {}) if self.dequantizer is None else _part(variables, DEQUANTIZER)
+        part = Variables({}, {}) if self.dequantizer is None else child_variables(variables, DEQUANTIZER)
         example = jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
         noise_shape = jax.eval_shape(dequantizer.forward, part, example, example)[0].shape[1:]
         noise = _NOISE.sample(key, (len(x), *noise_shape))
@@ -168,16 +157,7 @@ class VariationalDequantization:
         label: Array | int | None = None,
         chunk_size: int = 16,
     ) -> Array:
-        """Return an unbiased estimate of the bound (2), the mean of log w over draws of u, in nats, (B,).
-
-        Args:
-          variables: what ``init`` or training returned.
-          key: typed key.
-          x: integers, (B, *shape).
-          num_samples: number of draws per example.
-          label: class of all examples, or int32 (B,); required by conditional models.
-          chunk_size: number of draws computed at once; it affects memory, not the result.
-        """
+        """Return an unbiased estimate of the bound (2), the mean of log w over draws of u, in nats, (B,)."""
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def log_prob_estimate(
@@ -192,8 +172,7 @@ class VariationalDequantization:
     ) -> Array:
         """Return an importance-weighted estimate of log P(x), in nats, (B,).
 
-        Its expectation is at most log P(x) and approaches it as ``num_samples`` grows. Arguments are those of
-        ``log_prob_lower_bound``.
+        Its expectation is at most log P(x) and approaches it as ``num_samples`` grows.
         """
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
@@ -206,7 +185,7 @@ class VariationalDequantization:
         label: Array | int | None = None,
         temperature: float = 1.0,
     ) -> Array:
-        """Draw from the model: k = ⌊L v⌋, clipped to 0 … L − 1, with v from the flow.
+        """Draw integers (N, *shape): k = ⌊L v⌋, clipped to 0 … L − 1, with v from the flow.
 
         Args:
           variables: what ``init`` or training returned.
@@ -214,11 +193,8 @@ class VariationalDequantization:
           num_samples: number of samples, N.
           label: class of all samples, or int32 (N,); required by conditional models.
           temperature: scale of the noise, see ``Flow.sample``.
-
-        Returns:
-          Integers of shape (N, *shape).
         """
-        v = self.flow.sample(_part(variables, FLOW), key, num_samples, label=label, temperature=temperature)
+        v = self.flow.sample(child_variables(variables, FLOW), key, num_samples, label=label, temperature=temperature)
         return jnp.clip(jnp.floor(self.num_values * v), 0, self.num_values - 1).astype(self.dtype)
 
     @property
@@ -236,7 +212,7 @@ class VariationalDequantization:
     def _log_terms(self, variables: Variables, key: Array, x: Array, label: Array | int | None) -> tuple[Array, Array]:
         """Return log p(v) and log q(u | x), (B,) each, for one draw of u."""
         v, log_q = self.dequantize(variables, key, x)
-        return self.flow.log_prob(_part(variables, FLOW), v, label=label), log_q
+        return self.flow.log_prob(child_variables(variables, FLOW), v, label=label), log_q
 
     def _unit_data(self, x: Array, logit: Array) -> Array:
         """Return v for u = σ(logit)."""
@@ -248,8 +224,7 @@ class VariationalDequantization:
 
     def _check(self, x: Array) -> Array:
         """Return x, or raise ValueError if its shape, dtype or values do not fit."""
-        if x.shape[1:] != self.flow.shape:
-            raise ValueError(f"x has shape {x.shape}, but the flow has shape={self.flow.shape} after the batch axis")
+        check_example_shape(x, self.flow.shape)
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(
                 f"x has dtype {x.dtype}, but this model takes integers and dequantizes them itself; "
@@ -264,7 +239,3 @@ class VariationalDequantization:
                     f"0 … {self.num_values - 1}; count from 0 and set num_values={max(high + 1, self.num_values)}"
                 )
         return x
-
-
-def _part(variables: Variables, name: str) -> Variables:
-    return Variables(variables.params[name], variables.state[name])

@@ -20,12 +20,10 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from genjax.core import Array, Variables
 from genjax.flow.univariate import UnivariateTransform
-from genjax.ops import sum_except_batch
+from genjax.ops import check_values, sum_except_batch
 
 _MIN_P = 2.0**-24  # 1 - _MIN_P is the largest float32 number below 1
 
@@ -100,8 +98,12 @@ class Logit:
           ValueError: if data lie outside the interval; values traced by jit are not checked.
         """
         del key, condition
-        if not isinstance(x, Tracer):
-            self.check(x)
+        check_values(
+            x,
+            lambda x: ~((x >= self.low) & (x <= self.high)),
+            f"Logit takes data in [{self.low:g}, {self.high:g}]; rescale the data, for example with data.dequantize, "
+            "or set low and high",
+        )
         return Variables({}, {})
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
@@ -122,12 +124,3 @@ class Logit:
             jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)
         )
         return self.low + (self.high - self.low) * unit, sum_except_batch(log_derivative)
-
-    def check(self, x: Array) -> None:
-        """Raise ValueError if data lie outside the interval."""
-        low, high = float(np.min(np.asarray(x))), float(np.max(np.asarray(x)))
-        if not (low >= self.low and high <= self.high):
-            raise ValueError(
-                f"x has values from {low:g} to {high:g}, but Logit takes data in [{self.low:g}, {self.high:g}]; "
-                "rescale the data, for example with data.dequantize, or set low and high"
-            )

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.continuous import Solution, VelocityField
+from genjax.flow.continuous import Continuous, Solution
 from genjax.flow.coupling import check_template
 from genjax.flow.flow import Normal
 from genjax.ops import (
@@ -48,7 +48,7 @@ class FFJORD:
 
     Attributes:
       shape: shape of one example, without the batch axis.
-      net: network of the ``VelocityField``, with smooth activations such as tanh or softplus.
+      net: network of ``Continuous``, with smooth activations such as tanh or softplus.
       trace: "hutchinson" for the estimate, "exact" for as many passes of the network as an example has elements.
       noise: distribution of ε. "rademacher", ±1, has the smallest variance, which is 0 if ∂v/∂x is diagonal.
       solver: solver of the differential equation, with tolerances, maximum number of steps and adjoint.
@@ -73,6 +73,7 @@ class FFJORD:
     kinetic_weight: float = 0.0
     jacobian_weight: float = 0.0
     num_classes: int | None = None
+    discrete = False  # log p(x) is a log-density
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -82,11 +83,6 @@ class FFJORD:
         check_at_least("kinetic_weight", self.kinetic_weight, 0)
         check_at_least("jacobian_weight", self.jacobian_weight, 0)
         check_num_classes(self.num_classes)
-
-    @property
-    def discrete(self) -> bool:
-        """False: log p(x) is a log-density."""
-        return False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -101,7 +97,7 @@ class FFJORD:
         """
         x = check_examples(batch["x"], self.shape)
         condition = self._condition(label_of(batch, self.num_classes), len(x))
-        return Variables({"velocity": self._velocity.init(key, x, condition)}, {})
+        return Variables({"velocity": self._flow.init(key, x, condition).params}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return equation 2 as the only objective."""
@@ -112,10 +108,9 @@ class FFJORD:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 2, in nats per example, averaged over the batch, with one direction for each example.
 
-        Returns:
-          The scalar loss; the unchanged state, with metrics ``log_prob``, ``base`` and ``log_det``, where
-          log_prob = base + log_det, the unweighted integrals ``kinetic`` and ``jacobian`` of equation 2, and
-          ``num_steps`` of the solver. If the solver runs out of steps, they are NaN and gradients are 0.
+        Metrics are ``log_prob``, ``base`` and ``log_det``, where log_prob = base + log_det, the unweighted integrals
+        ``kinetic`` and ``jacobian`` of equation 2, and ``num_steps`` of the solver. If the solver runs out of steps,
+        they are NaN and gradients are 0.
         """
         del step
         x = check_examples(batch["x"], self.shape)
@@ -144,16 +139,9 @@ class FFJORD:
     ) -> Array:
         """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
-        It is unbiased up to the tolerance of the solver. With the exact trace, ``key``, ``num_samples`` and
-        ``chunk_size`` have no effect.
-
-        Args:
-          variables: what ``init`` or training returned.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of directions per example; the variance is inversely proportional to it.
-          label: class of all examples, or int32 (B,); required by conditional models.
-          chunk_size: number of directions computed at once; memory grows with it.
+        It is unbiased up to the tolerance of the solver, with a variance inversely proportional to ``num_samples``, the
+        number of directions per example. With the exact trace, ``key``, ``num_samples`` and ``chunk_size`` have no
+        effect.
         """
         x, condition = check_examples(x, self.shape), self._condition(label, len(x))
 
@@ -166,7 +154,7 @@ class FFJORD:
         return mean_log_weight(log_probs, key, num_samples, chunk_size)
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
-        """Draw samples (N, *shape); ``label`` is the class of all samples, or int32 (N,)."""
+        """Draw samples (N, *shape)."""
         check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, Normal().sample(key, (num_samples, *self.shape)), label=label)
 
@@ -191,11 +179,11 @@ class FFJORD:
         return self._integrate(variables, noise, self._condition(label, len(noise)), backwards=True).x
 
     @property
-    def _velocity(self) -> VelocityField:
-        return VelocityField(net=self.net, solver=self.solver)
+    def _flow(self) -> Continuous:
+        return Continuous(net=self.net, solver=self.solver)
 
     def _integrate(self, variables: Variables, x: Array, condition: Array | None, **options: Any) -> Solution:
-        return self._velocity.integrate(variables.params["velocity"], x, condition, **options)
+        return self._flow.integrate(variables.params["velocity"], x, condition, **options)
 
     def _trace(self, keys: Array, x: Array) -> Literal["exact"] | Array:
         """Return directions ε (S, B, *shape), one for each key and example, or "exact"."""

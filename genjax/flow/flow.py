@@ -25,7 +25,7 @@ from jax.core import Tracer
 
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.flow.bijection import Bijection
+from genjax.flow.bijection import Bijection, child_variables, collect_variables
 from genjax.ops import (
     at_least_float32,
     check_at_least,
@@ -104,15 +104,11 @@ class Flow:
     bijection: Bijection
     base: Base = field(default_factory=Normal)
     num_classes: int | None = None
+    discrete = False  # log p(x) is a log-density
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
         check_num_classes(self.num_classes)
-
-    @property
-    def discrete(self) -> bool:
-        """False: log p(x) is a log-density."""
-        return False
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -127,7 +123,7 @@ class Flow:
         """
         x = check_examples(batch["x"], self.shape)
         variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), len(x)))
-        return Variables({"bijection": variables.params}, {"bijection": variables.state})
+        return collect_variables({"bijection": variables})
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the negative log-likelihood as the only objective."""
@@ -138,9 +134,7 @@ class Flow:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the negative log-density, in nats per example, averaged over the batch.
 
-        Returns:
-          The scalar loss; the unchanged state, with metrics ``log_prob``, ``base`` and ``log_det``, where
-          log_prob = base + log_det.
+        Metrics are ``log_prob``, ``base`` and ``log_det``, where log_prob = base + log_det.
         """
         del key, step
         condition = self._condition(label_of(batch, self.num_classes), len(batch["x"]))
@@ -163,7 +157,7 @@ class Flow:
         label: Array | int | None = None,
         temperature: float = 1.0,
     ) -> Array:
-        """Draw from the model.
+        """Draw samples (N, *shape).
 
         Args:
           variables: what ``init`` or training returned.
@@ -171,9 +165,6 @@ class Flow:
           num_samples: number of samples, N.
           label: class of all samples, or int32 (N,); required by conditional models.
           temperature: scale of the noise. Below 1, samples are more typical and less diverse than those of p(x).
-
-        Returns:
-          Samples of shape (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         if not isinstance(temperature, Tracer):
@@ -204,10 +195,10 @@ class Flow:
         return self._inverse(variables, at_least_float32(latent), self._condition(label, len(latent)))[0]
 
     def _forward(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
-        return self.bijection.forward(_bijection_variables(variables), x, condition)
+        return self.bijection.forward(child_variables(variables, "bijection"), x, condition)
 
     def _inverse(self, variables: Variables, z: Array, condition: Array | None) -> tuple[Array, Array]:
-        return self.bijection.inverse(_bijection_variables(variables), z, condition)
+        return self.bijection.inverse(child_variables(variables, "bijection"), z, condition)
 
     def _noise_shape(self, variables: Variables) -> tuple[int, ...]:
         """Shape of the noise of one example, which may differ from that of the data."""
@@ -217,7 +208,3 @@ class Flow:
 
     def _condition(self, label: Array | int | None, num_rows: int) -> Array | None:
         return one_hot_label(label, self.num_classes, num_rows)
-
-
-def _bijection_variables(variables: Variables) -> Variables:
-    return Variables(variables.params["bijection"], variables.state["bijection"])

@@ -23,12 +23,11 @@ import flax.linen as nn
 
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain, Inverse
-from genjax.flow.elementwise import Elementwise
 from genjax.flow.flow import Flow
-from genjax.flow.linear import ActNorm, Reverse
-from genjax.flow.nice import preprocess_to_vectors
+from genjax.flow.linear import Reverse
 from genjax.flow.scan import Scan
 from genjax.flow.univariate import Affine
+from genjax.flow.vectors import vector_flow
 
 
 def masked_autoregressive_flow(
@@ -43,16 +42,8 @@ def masked_autoregressive_flow(
 ) -> Flow:
     """Return a masked autoregressive flow for vectors: Papamakarios, Pavlakou & Murray (2017).
 
-    Data of another shape are flattened.
-
-    Args:
-      shape: shape of one example.
-      num_layers: number of masked autoregressive layers.
-      hidden: widths of the hidden layers of each network.
-      activation: activation of the hidden layers.
-      inversion: algorithm for samples, see ``MaskedAutoregressive``.
-      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
-      num_classes: number of classes, see ``Flow``; each class then also has a Gaussian base of its own.
+    ``inversion`` is the algorithm for samples, see ``MaskedAutoregressive``. Other arguments: see
+    ``genjax.flow.vectors``.
 
     >>> from genjax import flow
     >>> model = flow.masked_autoregressive_flow(shape=(3,), num_layers=2, hidden=(8,))
@@ -60,13 +51,8 @@ def masked_autoregressive_flow(
     (3,)
     """
     layer = MaskedAutoregressive(transform=Affine(), features=tuple(hidden), activation=activation, inversion=inversion)
-    layers = (
-        *preprocess_to_vectors(shape, preprocess_bijections),
-        ActNorm(),
-        Scan(Chain((layer, Reverse())), num_layers),
-        Elementwise(Affine()),
-    )
-    return Flow(shape=tuple(shape), bijection=Chain(layers), num_classes=num_classes)
+    steps = Scan(Chain((layer, Reverse())), num_layers)
+    return vector_flow(shape, preprocess_bijections, (steps,), num_classes)
 
 
 def inverse_autoregressive_flow(
@@ -89,5 +75,4 @@ def inverse_autoregressive_flow(
     """
     layer = MaskedAutoregressive(transform=Affine(), features=tuple(hidden), activation=activation)
     steps = Scan(Chain((Inverse(layer), Reverse())), num_layers)
-    bijection = Chain((*preprocess_to_vectors(shape, preprocess_bijections), ActNorm(), steps, Elementwise(Affine())))
-    return Flow(shape=tuple(shape), bijection=bijection, num_classes=num_classes)
+    return vector_flow(shape, preprocess_bijections, (steps,), num_classes)

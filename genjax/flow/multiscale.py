@@ -20,6 +20,7 @@ from typing import Any, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array, Variables
 from genjax.flow.bijection import Bijection, Chain, child_variables, collect_variables, zero_log_det
@@ -34,11 +35,7 @@ class Squeeze:
     """Space to depth: blocks of 2 × 2 pixels become channels, (B, H, W, C) to (B, H/2, W/2, 4C)."""
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
-        """See ``Bijection``; there are no parameters.
-
-        Raises:
-          ValueError: if the height or width is odd.
-        """
+        """See ``Bijection``; there are no parameters. Raises ValueError if the height or width is odd."""
         del key, condition
         if x.ndim != 4 or x.shape[1] % 2 or x.shape[2] % 2:
             raise ValueError(f"x has shape {x.shape}, but Squeeze needs images (B, H, W, C) of even height and width")
@@ -85,31 +82,26 @@ class MultiScale:
         """
         if x.shape[1:] != self.shape:
             raise ValueError(f"x has shape {x.shape}, but this MultiScale has shape={self.shape} after the batch axis")
-        layers = []
+        layers = {}
         for i, scale in enumerate(self._scales):
-            layers.append(scale.init(jax.random.fold_in(key, i), x, condition))
-            x, _ = self._split(i, scale.forward(layers[-1], x, condition)[0])
+            layers[i] = scale.init(jax.random.fold_in(key, i), x, condition)
+            x, _ = self._split(i, scale.forward(layers[i], x, condition)[0])
         return collect_variables(layers)
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``; y is (B, H · W · C)."""
-        total, latents = zero_log_det(x), []
-        for i, scale in enumerate(self._scales):
-            x, log_det = scale.forward(child_variables(variables, i), x, condition)
-            x, z = self._split(i, x)
-            latents.append(z.reshape(len(x), -1))
-            total = total + log_det
-        return jnp.concatenate(latents, axis=1), total
+        latents, log_det = self._latents(variables, x, condition)
+        return jnp.concatenate([z.reshape(len(x), -1) for z in latents], axis=1), log_det
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        total, x, end = zero_log_det(y), None, y.shape[1]
-        shapes = self._latent_shapes(variables, y.dtype, condition)
+        example = jax.ShapeDtypeStruct((len(y), *self.shape), y.dtype)
+        shapes = [z.shape for z in jax.eval_shape(self._latents, variables, example, condition)[0]]
+        ends = np.cumsum([math.prod(shape[1:]) for shape in shapes])
+        latents = [z.reshape(shape) for z, shape in zip(jnp.split(y, ends[:-1], axis=1), shapes, strict=True)]
+        total, x = zero_log_det(y), None
         for i, scale in reversed(tuple(enumerate(self._scales))):
-            size = math.prod(shapes[i])
-            z = y[:, end - size : end].reshape(len(y), *shapes[i])
-            end -= size
-            output = z if x is None else jnp.concatenate([x, z], axis=-1)
+            output = latents[i] if x is None else jnp.concatenate([x, latents[i]], axis=-1)
             x, log_det = scale.inverse(child_variables(variables, i), output, condition)
             total = total + log_det
         assert x is not None
@@ -123,6 +115,16 @@ class MultiScale:
         coupling = Coupling(transform=Affine(), net=self.net)
         return (*(Chain((scale, coupling)) for scale in self.scales[:-1]), self.scales[-1])
 
+    def _latents(self, variables: Variables, x: Array, condition: Array | None) -> tuple[list[Array], Array]:
+        """Return z_1 … z_L and the log-determinant."""
+        total, latents = zero_log_det(x), []
+        for i, scale in enumerate(self._scales):
+            x, log_det = scale.forward(child_variables(variables, i), x, condition)
+            x, z = self._split(i, x)
+            latents.append(z)
+            total = total + log_det
+        return latents, total
+
     def _split(self, i: int, x: Array) -> tuple[Array, Array]:
         """Return h_l and z_l of scale ``i``; for the last scale, z_L twice."""
         if i == len(self.scales) - 1:
@@ -133,14 +135,3 @@ class MultiScale:
             )
         h, z = jnp.split(x, 2, axis=-1)
         return h, z
-
-    def _latent_shapes(self, variables: Variables, dtype: Any, condition: Any) -> list[tuple[int, ...]]:
-        """Return the shape of each z_l, without computing anything."""
-        x = jax.ShapeDtypeStruct((1, *self.shape), dtype)
-        condition = None if condition is None else jax.ShapeDtypeStruct((1, *condition.shape[1:]), condition.dtype)
-        shapes = []
-        for i, scale in enumerate(self._scales):
-            x, _ = jax.eval_shape(scale.forward, child_variables(variables, i), x, condition)
-            x, z = jax.eval_shape(lambda x, i=i: self._split(i, x), x)
-            shapes.append(z.shape[1:])
-        return shapes

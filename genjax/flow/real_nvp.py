@@ -18,14 +18,13 @@ import flax.linen as nn
 
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.coupling import Coupling, check_pairs
-from genjax.flow.elementwise import Elementwise
 from genjax.flow.flow import Flow
 from genjax.flow.linear import ActNorm, Permutation
 from genjax.flow.multiscale import MultiScale, Squeeze
-from genjax.flow.nice import preprocess_to_vectors
 from genjax.flow.scan import Scan
-from genjax.flow.univariate import Affine, UnivariateTransform
-from genjax.nets import MLP, ResidualCNN
+from genjax.flow.univariate import Affine
+from genjax.flow.vectors import coupling_pairs, vector_flow
+from genjax.nets import ResidualCNN
 from genjax.ops import check_at_least
 
 
@@ -41,42 +40,15 @@ def real_nvp(
 ) -> Flow:
     """Return RealNVP for vectors: Dinh, Sohl-Dickstein & Bengio (2017).
 
-    Data of another shape are flattened.
-
-    Args:
-      shape: shape of one example.
-      num_layers: number of couplings, even.
-      hidden: widths of the hidden layers of each network.
-      activation: activation of the hidden layers.
-      preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
-      num_classes: number of classes, see ``Flow``; each class then also has a Gaussian base of its own.
-      backward: "store" or "invert", see ``Scan``.
-
-    Raises:
-      ValueError: if the number of layers is odd.
+    The number of couplings, ``num_layers``, is even. Other arguments: see ``genjax.flow.vectors``.
 
     >>> from genjax import flow
     >>> model = flow.real_nvp(shape=(3,), num_layers=2, hidden=(8,))
     >>> model.shape
     (3,)
     """
-    net = MLP(tuple(hidden), activation=activation, output_scale=0.0)
-    bijection = coupling_pairs(Affine(), net, num_layers, backward)
-    layers = (*preprocess_to_vectors(shape, preprocess_bijections), ActNorm(), bijection, Elementwise(Affine()))
-    return Flow(shape=tuple(shape), bijection=Chain(layers), num_classes=num_classes)
-
-
-def coupling_pairs(
-    transform: UnivariateTransform, net: Any, num_layers: int, backward: Literal["store", "invert"] = "store"
-) -> Scan:
-    """Return couplings of vectors in pairs that transform either half, each pair after a random permutation.
-
-    Raises:
-      ValueError: if the number of layers is odd.
-    """
-    check_pairs(num_layers)
-    halves = tuple(Coupling(transform=transform, net=net, flip=flip) for flip in (False, True))
-    return Scan(Chain((Permutation(), *halves)), num_layers // 2, backward)
+    couplings = coupling_pairs(Affine(), hidden, activation, num_layers, before=(Permutation(),), backward=backward)
+    return vector_flow(shape, preprocess_bijections, (couplings,), num_classes)
 
 
 def real_nvp_image(
@@ -101,9 +73,6 @@ def real_nvp_image(
       preprocess_bijections: bijections applied to the data first, such as ``Logit`` for data in [0, 1].
       num_classes: number of classes, see ``Flow``.
       backward: "store" or "invert", see ``Scan``.
-
-    Raises:
-      ValueError: if the number of layers is odd, or the number of scales below 2.
 
     >>> from genjax import flow
     >>> model = flow.real_nvp_image(shape=(4, 4, 1), num_scales=2, num_layers=2, features=4, num_blocks=0)

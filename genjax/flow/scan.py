@@ -72,21 +72,19 @@ class Scan:
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
+        return self._run(variables, y, condition, backwards=True)
+
+    def _run(
+        self, variables: Variables, x: Array, condition: Array | None, backwards: bool = False
+    ) -> tuple[Array, Array]:
+        step = self.bijection.inverse if backwards else self.bijection.forward
 
         def layer(carry: tuple[Array, Array], variables: Variables) -> tuple[tuple[Array, Array], None]:
-            x, log_det = self.bijection.inverse(variables, carry[0], condition)
+            x, log_det = step(variables, carry[0], condition)
             return (x, carry[1] + log_det), None
 
-        start = (y, zero_log_det(y))
-        return jax.lax.scan(layer, start, variables, length=self.num_layers, reverse=True, unroll=self.unroll)[0]
-
-    def _run(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
-        def layer(carry: tuple[Array, Array], variables: Variables) -> tuple[tuple[Array, Array], None]:
-            y, log_det = self.bijection.forward(variables, carry[0], condition)
-            return (y, carry[1] + log_det), None
-
         start = (x, zero_log_det(x))
-        return jax.lax.scan(layer, start, variables, length=self.num_layers, unroll=self.unroll)[0]
+        return jax.lax.scan(layer, start, variables, length=self.num_layers, reverse=backwards, unroll=self.unroll)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -44,11 +44,8 @@ class RationalQuadraticSpline:
     The parameters are the logits of K widths, the logits of K heights, and the K − 1 inner derivatives before softplus.
 
     Attributes:
-      num_bins: number of bins, K.
+      num_bins: number of bins, K, below 1 / MIN_BIN, so that bins have a width.
       bound: half-width B of the interval; scale the data to lie within it.
-
-    Raises:
-      ValueError: if ``num_bins`` is below 1 or so large that bins have no width, or ``bound`` is not positive.
 
     >>> spline = RationalQuadraticSpline(num_bins=4, bound=2.0)
     >>> spline.forward(jnp.zeros((11, 3)), jnp.array([-5.0, 1.0, 2.0]))[0].tolist()

@@ -50,10 +50,7 @@ class UnivariateTransform(Protocol):
 class Additive:
     """The translation y = x − μ."""
 
-    @property
-    def num_params(self) -> int:
-        """One: μ."""
-        return 1
+    num_params = 1  # μ
 
     def forward(self, params: Array, x: Array) -> tuple[Array, Array]:
         """See ``UnivariateTransform``."""
@@ -75,10 +72,7 @@ class Affine:
     [2.0]
     """
 
-    @property
-    def num_params(self) -> int:
-        """Two: μ and the unbounded s."""
-        return 2
+    num_params = 2  # μ and the unbounded s
 
     def forward(self, params: Array, x: Array) -> tuple[Array, Array]:
         """See ``UnivariateTransform``."""

@@ -28,6 +28,7 @@ from genjax.ops.validation import (
     check_positive,
     check_shape,
     check_values,
+    resolve_choice,
 )
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "logistic_real_loss",
     "mean_log_weight",
     "one_hot_label",
+    "resolve_choice",
     "sinkhorn",
     "spherical_path",
     "straight_through",

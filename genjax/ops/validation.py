@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,8 @@ from jax.core import Tracer
 
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32
+
+Value = TypeVar("Value")
 
 
 def check_at_least(name: str, value: float, limit: float, cure: str = "") -> None:
@@ -54,6 +57,20 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{name} is {value!r}, but must be {', '.join(others)} or {last}")
+
+
+def resolve_choice(name: str, value: Value | str | None, choices: Mapping[str, Value], default: Value) -> Value:
+    """Return a setting passed as a value or as its name in ``choices``, or the default for None.
+
+    >>> resolve_choice("kernel", "wide", {"narrow": 0.1, "wide": 10.0}, default=1.0)
+    10.0
+    """
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        return value
+    check_choice(name, value, tuple(choices))
+    return choices[value]
 
 
 def check_num_classes(num_classes: int | None) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import diffusion
+from genjax import diffusion, ops
 from tests.diffusion import exact
 
 PATH = diffusion.processes.LinearPath(end=0.999)
@@ -449,7 +449,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", diffusion.samplers.SAMPLERS)
     def test_samplers(self, name):
-        sampler = diffusion.samplers.by_name(name)
+        sampler = diffusion.samplers.SAMPLERS[name]
         assert isinstance(sampler, diffusion.samplers.Sampler)
         levels = diffusion.levels(PATH, diffusion.grids.LogSNR(), 20)
         out, _ = run_loop(sampler, PATH, exact.gaussian(PATH), levels, start(PATH, 2))
@@ -457,16 +457,16 @@ class TestNames:
 
     @pytest.mark.parametrize("name", diffusion.grids.GRIDS)
     def test_grids(self, name):
-        levels = diffusion.levels(PATH, diffusion.grids.by_name(name), 4)
+        levels = diffusion.levels(PATH, diffusion.grids.GRIDS[name], 4)
         assert (np.diff(levels.time) < 0).all()
 
     def test_unknown_names(self):
         with pytest.raises(
             ValueError, match=r"sampler is 'huen', but must be 'ddpm', .*'heun', .* or 'probability-flow'"
         ):
-            diffusion.samplers.by_name("huen")
+            ops.resolve_choice("sampler", "huen", diffusion.samplers.SAMPLERS, diffusion.samplers.DDIM())
         with pytest.raises(ValueError, match=r"grid is 'cosine', but must be 'uniform', 'log-snr' or 'karras'"):
-            diffusion.grids.by_name("cosine")
+            ops.resolve_choice("grid", "cosine", diffusion.grids.GRIDS, diffusion.grids.Uniform())
 
 
 class TestErrors:

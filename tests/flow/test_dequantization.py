@@ -267,7 +267,7 @@ def test_images_condition_the_dequantizer(reshaped):
     ("x", "message"),
     [
         (jnp.zeros((2, 2)), "x has dtype float32, but this model takes integers .*; omit the preprocessing"),
-        (jnp.zeros((2, 3), jnp.uint8), r"x has shape \(2, 3\), but the flow has shape=\(2,\)"),
+        (jnp.zeros((2, 3), jnp.uint8), r"x has shape \(2, 3\), but this model has shape=\(2,\)"),
         (jnp.zeros((2, 2), jnp.int32), "x has dtype int32, but this model has dtype='uint8'"),
         (
             jnp.full((2, 2), 4, jnp.uint8),

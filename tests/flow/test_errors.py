@@ -156,7 +156,7 @@ def test_invalid_data(x, message):
 
 def test_data_beyond_a_bounded_support():
     """They are rejected if their values are known; otherwise their density is zero."""
-    message = r"x has values from -0.5 to 1, but Logit takes data in \[0, 1\]; rescale the data, for example with"
+    message = r"x is -0.5 at \(1, 0\), but Logit takes data in \[0, 1\]; rescale the data, for example with"
     x = jnp.array([[0.5, 1.0], [-0.5, 0.5]])
     with pytest.raises(ValueError, match=message):
         UNIT.init(jax.random.key(0), {"x": x})

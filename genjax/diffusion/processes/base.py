@@ -103,21 +103,16 @@ def conditional_variance(t: Level, s: Level) -> Array:
 
 
 def check_process(process: NoiseProcess) -> None:
-    """Check that the log-SNR of a process falls from start to end.
-
-    Raises:
-      ValueError: if start is not before end, or λ does not fall in between.
-    """
+    """Raise ValueError if start is not before end, or the log-SNR of a process does not fall in between."""
     if not process.start < process.end:
         raise ValueError(f"start is {process.start} and end is {process.end}, but start must be less than end")
     # Evaluated eagerly, so that a process can be checked inside a function that is being compiled.
     with jax.ensure_compile_time_eval():
         t = jnp.linspace(process.start, process.end, 257)
-        log_snr = np.asarray(process.log_snr(t))
+        times, log_snr = np.asarray(t), np.asarray(process.log_snr(t))
     rises = np.flatnonzero(~(np.diff(log_snr) < 0))
     if rises.size:
-        first = float(np.asarray(t)[rises[0]])
         raise ValueError(
-            f"{type(process).__name__} is not monotone: the log-SNR does not fall after t = {first:.4g}; the noise of "
-            "a process must grow with time"
+            f"{type(process).__name__} is not monotone: the log-SNR does not fall after t = {times[rises[0]]:.4g}; the "
+            "noise of a process must grow with time"
         )

@@ -24,8 +24,7 @@ class Cosine:
       log_snr_max: λ(0).
       log_snr_min: λ(1).
       shift: constant added to all log-SNRs, ends included: 2 log(64 / d) for images of d × d pixels.
-      start: see ``NoiseProcess``.
-      end: see ``NoiseProcess``.
+      start, end: see ``NoiseProcess``.
     """
 
     log_snr_max: float = 12.0

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
+from genjax.diffusion.processes.variance_preserving import LogAlphaProcess
 from genjax.ops import check_at_least, check_choice
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class DiscreteVariancePreserving:
+class DiscreteVariancePreserving(LogAlphaProcess):
     """DDPM: α² + σ² = 1, in T steps of noise with variances β_i.
 
         α(i/T)² = Π_{j ≤ i} (1 − β_j),
@@ -74,29 +74,16 @@ class DiscreteVariancePreserving:
         """Time of the last step, 1."""
         return 1.0
 
-    def alpha(self, t: Array) -> Array:
-        """Return α(t), log-linear between two steps."""
-        return jnp.exp(self._log_alpha(t))
-
-    def sigma(self, t: Array) -> Array:
-        """Return √(1 − α²)."""
-        return jnp.sqrt(-jnp.expm1(2 * self._log_alpha(t)))
-
-    def log_snr(self, t: Array) -> Array:
-        """Return λ(t), equation 2 of ``processes.base``."""
-        twice = 2 * self._log_alpha(t)
-        return twice - jnp.log(-jnp.expm1(twice))
-
-    def time(self, log_snr: Array) -> Array:
-        """Return the time of a log-SNR."""
-        times, log_alphas = (jnp.asarray(table, float) for table in self._tables)
-        return jnp.interp(-0.5 * jax.nn.log_sigmoid(log_snr), -log_alphas, times)
-
     def _log_alpha(self, t: Array) -> Array:
-        times, log_alphas = (jnp.asarray(table, float) for table in self._tables)
-        return jnp.interp(t, times, log_alphas)
+        return jnp.interp(t, *self._tables)
+
+    def _time_of_log_alpha(self, log_alpha: Array) -> Array:
+        times, log_alphas = self._tables
+        return jnp.interp(-log_alpha, -log_alphas, times)
 
     @property
-    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+    def _tables(self) -> tuple[Array, Array]:
+        """The times of the data and of all steps, and log α there."""
         times = np.arange(self.num_steps + 1) / self.num_steps
-        return times, np.concatenate([[0.0], 0.5 * np.cumsum(np.log1p(-self.betas))])
+        log_alphas = np.concatenate([[0.0], 0.5 * np.cumsum(np.log1p(-self.betas))])
+        return jnp.asarray(times, float), jnp.asarray(log_alphas, float)

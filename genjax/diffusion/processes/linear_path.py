@@ -20,8 +20,7 @@ class LinearPath:
 
     Attributes:
       sigma_min: σ(0); σ = σ_min + (1 − σ_min) t.
-      start: see ``NoiseProcess``.
-      end: see ``NoiseProcess``.
+      start, end: see ``NoiseProcess``.
     """
 
     sigma_min: float = 0.0

@@ -21,8 +21,7 @@ class VarianceExploding:
     Attributes:
       sigma_min: σ(0), in the units of the data.
       sigma_max: σ(1), about the largest distance between two examples.
-      start: see ``NoiseProcess``.
-      end: see ``NoiseProcess``.
+      start, end: see ``NoiseProcess``.
     """
 
     sigma_min: float = 0.01

@@ -3,7 +3,7 @@
 ``SAMPLERS`` holds samplers with their usual settings by name, as the command line takes them; a new sampler needs a row
 there and its name in ``SamplerName``.
 
->>> by_name("heun")
+>>> SAMPLERS["heun"]
 Heun(churn=None)
 """
 
@@ -19,7 +19,6 @@ from genjax.diffusion.samplers.ode import Churn, Euler, Heun, flow_velocity
 from genjax.diffusion.samplers.predictor_corrector import PredictorCorrector
 from genjax.diffusion.samplers.probability_flow import ProbabilityFlow
 from genjax.diffusion.samplers.sde import EulerMaruyama
-from genjax.ops import check_choice
 
 SamplerName = Literal[
     "ddpm",
@@ -53,24 +52,6 @@ SAMPLERS: Mapping[str, Sampler] = {
     "probability-flow": ProbabilityFlow(),
 }
 
-
-def by_name(name: str) -> Sampler:
-    """Return a sampler of ``SAMPLERS``.
-
-    Raises:
-      ValueError: if there is no sampler of this name.
-    """
-    check_choice("sampler", name, tuple(SAMPLERS))
-    return SAMPLERS[name]
-
-
-def as_sampler(sampler: Sampler | str | None, default: Sampler) -> Sampler:
-    """Return a sampler passed as a value or by name, or the default for None."""
-    if sampler is None:
-        return default
-    return by_name(sampler) if isinstance(sampler, str) else sampler
-
-
 __all__ = [
     "DDIM",
     "SAMPLERS",
@@ -87,8 +68,6 @@ __all__ = [
     "Sampler",
     "SamplerName",
     "Step",
-    "as_sampler",
-    "by_name",
     "flow_velocity",
     "unless_last",
 ]

@@ -34,17 +34,15 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A rule for one step. By default it calls the denoiser once, works where α_t = 0, and carries nothing."""
+    """A rule for one step. By default it calls the denoiser once, works where α_t = 0, and carries nothing.
 
-    @property
-    def evaluations(self) -> int:
-        """Calls of the denoiser in a step. The last step needs only x̂₀ and skips those that follow it."""
-        return 1
+    Attributes:
+      evaluations: calls of the denoiser in a step. The last step needs only x̂₀ and skips those that follow it.
+      needs_signal: whether a step divides by α_t, so that α must be positive.
+    """
 
-    @property
-    def needs_signal(self) -> bool:
-        """Whether a step divides by α_t, so that α must be positive."""
-        return False
+    evaluations: int = 1
+    needs_signal: bool = False
 
     def init_carry(self, x: Array) -> PyTree:
         """Return the carry of the first step."""

@@ -44,15 +44,8 @@ from genjax.ops import check_choice
 class DPMSolver2(Sampler):
     """DPM-Solver-2: order 2 with two evaluations a step. The process must have α > 0 at its end."""
 
-    @property
-    def evaluations(self) -> int:
-        """See ``Sampler``."""
-        return 2
-
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return True
+    evaluations = 2
+    needs_signal = True
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree

@@ -29,26 +29,20 @@ class ProbabilityFlow(Sampler):
     """
 
     solver: Solver = field(default_factory=Solver)
-
-    @property
-    def evaluations(self) -> int:
-        """Smallest number of evaluations: six in one step of the solver, and one for x̂₀."""
-        return 7
+    evaluations = 7  # at least: six in one step of the solver, and one for x̂₀
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree
     ) -> Step:
         """See ``Sampler``; x is NaN if the solver runs out of steps."""
         del key
-        no_integrals = (jnp.zeros(()),)
 
-        def derivative(time: Array, state: PyTree, args: PyTree) -> PyTree:
+        def velocity(time: Array, x: Array, args: PyTree) -> Array:
             del args
-            (x,), _ = state
-            return (flow_velocity(process, time, denoise(x, time)),), no_integrals
+            return flow_velocity(process, time, denoise(x, time))
 
         def solve() -> Array:
-            ((x_s,), _), reached, _ = self.solver.solve(derivative, t.time, s.time, ((x,), no_integrals), None)
+            x_s, reached, _ = self.solver.solve(velocity, t.time, s.time, x, None)
             return jnp.where(reached, x_s, jnp.nan)
 
         data = denoise(x, t.time).data

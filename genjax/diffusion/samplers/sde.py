@@ -25,10 +25,7 @@ from genjax.diffusion.samplers.base import Denoise, Sampler, Step
 class EulerMaruyama(Sampler):
     """Equation 1 by the Euler–Maruyama method, of weak order 1. The process must have α > 0 at its end."""
 
-    @property
-    def needs_signal(self) -> bool:
-        """See ``Sampler``."""
-        return True
+    needs_signal = True
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree

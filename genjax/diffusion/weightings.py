@@ -1,6 +1,8 @@
-"""Training losses.
+"""Weightings: training losses from the errors of a denoiser. Every weighting is a ``Weighting``.
 
-The loss of an example with D elements at time t is
+For x_t with data x₀ and noise ε, a denoiser estimates x̂₀ and ε̂ from its network's output q̂, an estimate of q. As x_t is
+known, all three errors are the same error in different units, ε̂ − ε = −(α/σ) (x̂₀ − x₀). The loss of an example with D
+elements at time t is
 
     Output            ‖q̂ − q‖² / D         error of the parametrization's target: DDPM's L_simple with Noise, flow
                                            matching with Flow, EDM's weighting with Preconditioned
@@ -16,14 +18,37 @@ limit of DDPM's bound for infinitely many steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, Protocol, final
 
 import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.diffusion.processes import NoiseProcess, rates
-from genjax.diffusion.weightings.base import Errors
 from genjax.ops import check_positive
+
+
+class Errors(NamedTuple):
+    """Squared errors of x₀, ε and q, summed over each example.
+
+    Attributes:
+      data: ‖x̂₀ − x₀‖², (B,).
+      noise: ‖ε̂ − ε‖², (B,).
+      output: ‖q̂ − q‖², (B,).
+      size: number of elements of an example, D.
+    """
+
+    data: Array
+    noise: Array
+    output: Array
+    size: int
+
+
+class Weighting(Protocol):
+    """A loss of each example."""
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """Return losses (B,) at times (B,)."""
+        ...
 
 
 @final

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.distances import matmul, nearest
+from genjax.ops.distances import matmul
 from genjax.ops.validation import check_at_least
 
 SMOOTHING = 1e-5  # ε of equation 3, in vectors
@@ -52,19 +52,15 @@ class MovingCodebook(NamedTuple):
 
 
 def nearest_code(codes: Array, vectors: Array) -> Array:
-    """Return the index of the code nearest to each vector, the first in a tie.
-
-    Args:
-      codes: codes, shape (K, D).
-      vectors: vectors, shape (..., D).
-
-    Returns:
-      Indices, int32, shape (...).
+    """Return the index of the code (K, D) nearest to each vector (..., D), the first in a tie; int32 (...).
 
     >>> nearest_code(jnp.array([[0.0, 0.0], [1.0, 1.0]]), jnp.array([[0.9, 0.4], [0.1, 0.2]])).tolist()
     [1, 0]
     """
-    return nearest(vectors, codes)  # equation 1
+    center, axes = jnp.mean(codes, axis=0), range(vectors.ndim - 1)  # see ``ops.distances`` for the origin
+    codes, vectors = codes - center[None], vectors - jnp.expand_dims(center, axes)
+    norms = jnp.expand_dims(jnp.sum(codes**2, axis=-1), axes)
+    return jnp.argmin(norms - 2.0 * matmul(vectors, codes.T), axis=-1).astype(jnp.int32)  # equation 1
 
 
 def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:
@@ -74,14 +70,7 @@ def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:
 
 
 def update_codebook(codebook: MovingCodebook, vectors: Array, indices: Array, decay: float) -> MovingCodebook:
-    """Update the moving averages by one batch.
-
-    Args:
-      codebook: codebook before the update.
-      vectors: vectors of the batch, shape (N, D).
-      indices: index of the code of each vector, int32 (N,).
-      decay: decay γ of the averages, in [0, 1).
-    """
+    """Update the moving averages, which decay by γ in [0, 1), by vectors (N, D) and the indices of their codes (N,)."""
     new = _counts_and_sums(vectors, indices, len(codebook.counts))
     return jax.tree.map(lambda old, batch: decay * old + (1.0 - decay) * batch, codebook, new)  # equation 2
 
@@ -134,14 +123,7 @@ def code_usage(indices: Array, num_codes: int) -> Array:
 
 
 def code_perplexity(indices: Array, num_codes: int) -> Array:
-    """Return the exponential of the entropy of code frequencies: the effective number of codes in use.
-
-    Args:
-      indices: indices of codes, int, any shape.
-      num_codes: number of codes, K.
-
-    Returns:
-      A number in [1, K].
+    """Return the exponential of the entropy of code frequencies: the effective number of codes in use, in [1, K].
 
     >>> round(code_perplexity(jnp.array([0, 1, 1, 0]), num_codes=4).item(), 5)
     2.0

@@ -27,11 +27,8 @@ def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk
     Args:
       log_weights: function from keys (S,) to log w, (S, B).
       key: typed key, split for each sample, so that the result does not depend on ``chunk_size``.
-      num_samples: number of samples, K.
-      chunk_size: number of samples in memory at once.
-
-    Raises:
-      ValueError: if a number is below 1.
+      num_samples: number of samples, K, at least 1.
+      chunk_size: number of samples in memory at once, at least 1.
     """
 
     def add(total: Array, log_weight: Array, valid: Array) -> Array:

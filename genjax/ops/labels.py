@@ -13,11 +13,7 @@ NetCondition = tuple[Array, ...]  # further arguments of a network: the one-hot 
 
 
 def label_of(batch: Batch, num_classes: int | None) -> Array | None:
-    """Return the labels of a batch, or None for an unconditional model (``num_classes`` is None).
-
-    Raises:
-      ValueError: if the model needs labels and the batch has none.
-    """
+    """Return the labels of a batch, or None for an unconditional model; ValueError if labels are needed but missing."""
     if num_classes is None:
         return None  # a data set may have labels that the model does not need
     if "label" not in batch:
@@ -36,15 +32,10 @@ def condition_inputs(label: Array | int | None, num_classes: int | None, num_row
 
 
 def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: int) -> Array | None:
-    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model.
+    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model (``num_classes`` is None).
 
-    Args:
-      label: labels, int32 (num_rows,), or one integer for all rows; None for an unconditional model.
-      num_classes: number of classes of the model; None for an unconditional model.
-      num_rows: number of examples.
-
-    Raises:
-      ValueError: if the label is missing, not expected, or not one of the classes.
+    ``label`` is int32 (num_rows,), or one integer for all rows; ValueError if it is missing, not expected, or not one
+    of the classes.
     """
     if num_classes is None:
         if label is not None:

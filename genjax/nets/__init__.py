@@ -1,4 +1,7 @@
-"""Shared Flax Linen modules, and the functions through which models initialize and apply networks."""
+"""Shared Flax Linen modules, and the functions through which models initialize and apply networks.
+
+``dtype`` is the dtype of a module's computation; None follows the input. Parameters are always float32.
+"""
 
 from genjax.nets.adapter import Net as Net
 from genjax.nets.adapter import NetSpec as NetSpec

@@ -18,8 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from genjax.data.source import ArraySource
-
 Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
 
@@ -28,11 +26,6 @@ def fingerprint(paths: list[Path]) -> str:
     """Return eight hexadecimal digits that depend on the paths, sizes and modification times of files."""
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
     return f"{zlib.crc32(repr(stats).encode()):08x}"
-
-
-def cache_source(name: str, read: Callable[[], ArraySource]) -> ArraySource:
-    """Return the examples cached under ``name``; on a miss, read and cache them."""
-    return cache_arrays(name, lambda: read().arrays, ArraySource)
 
 
 def cache_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:

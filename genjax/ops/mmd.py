@@ -64,18 +64,15 @@ def mmd_loss(
     data, costs nothing. Only values of equal bandwidths are comparable.
 
     Args:
-      x: sample of N points, shape (N, D).
-      y: sample of M points, shape (M, D).
-      bandwidths: bandwidths σ of the kernels, in units of the data.
+      x: sample of N points, shape (N, D); at least one, or two if ``unbiased``.
+      y: sample of M points, shape (M, D), as many at least.
+      bandwidths: bandwidths σ of the kernels, in units of the data; see ``check_bandwidths``.
       unbiased: whether to leave out the pairs of a point with itself.
       chunk_size: number of rows of a kernel matrix in memory at once.
 
     Returns:
       A scalar in float32 or wider; (1) lies in [0, 2]. Squared distances have errors of about 1e-7 times the squared
       norms, after centering: differences of that size relative to σ² are lost in float32.
-
-    Raises:
-      ValueError: if samples are not (N, D) and (M, D), have too few points, or bandwidths make no kernel.
 
     >>> float(mmd_loss(jnp.zeros((5, 2)), jnp.full((3, 2), 100.0), (1.0, 2.0)))  # far apart: k is 1 within, 0 across
     2.0

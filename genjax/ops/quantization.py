@@ -92,16 +92,10 @@ def restart_dead_codes(codebook: MovingCodebook, key: Array, vectors: Array, thr
 
 
 def kmeans(key: Array, vectors: Array, num_codes: int, num_steps: int) -> Array:
-    """Cluster vectors by Lloyd's iterations from k-means++ seeds.
+    """Cluster vectors (N, D) into codes (K, D) by Lloyd's iterations from k-means++ seeds, which are vectors.
 
-    Args:
-      key: typed key.
-      vectors: vectors, shape (N, D). If fewer than K are distinct, some codes are equal.
-      num_codes: number of codes, K.
-      num_steps: number of iterations; 0 returns the seeds, which are vectors.
-
-    Returns:
-      Codes (K, D): each is the mean of its nearest vectors; a code without any is unchanged.
+    Each code becomes the mean of its nearest vectors; a code without any is unchanged. With 0 steps, the seeds are
+    returned. If fewer than K vectors are distinct, some codes are equal.
     """
     check_at_least("num_codes", num_codes, 1)
     check_at_least("num_steps", num_steps, 0)

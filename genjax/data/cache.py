@@ -29,12 +29,10 @@ def fingerprint(paths: list[Path]) -> str:
 
 
 def cache_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
-    """Apply ``use`` to the arrays cached under ``name``; on a miss, make and cache them first.
+    """Apply ``use`` to the arrays cached under ``name``, which determines them; on a miss, make and cache them first.
 
-    Args:
-      name: name of the entry, which determines its content.
-      make: function that makes the arrays, called if there is no entry or it cannot be read or used.
-      use: function of the arrays; raises KeyError or ValueError for arrays of another content.
+    An entry that cannot be read is a miss, and one for which ``use`` raises KeyError or ValueError: its content is
+    another.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = root / "genjax" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"

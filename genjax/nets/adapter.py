@@ -52,8 +52,8 @@ def apply_net(
 ) -> tuple[Any, PyTree]:
     """Apply a network to arguments of its forward function; return its outputs and its new state.
 
-    If ``train``, dropout is on with this key, and batch statistics are computed from the batch and update the state;
-    otherwise the state is unchanged.
+    If ``train``, dropout is on, with this key unless it is None, and batch statistics are computed from the batch and
+    update the state; otherwise the state is unchanged.
     """
     variables = {"params": params, **state}
     arguments = _arguments(net)

@@ -44,15 +44,13 @@ def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: 
     if label is None:
         raise ValueError(f"label is None, but this model has num_classes={num_classes}; give label=0, for example")
     if not isinstance(label, Tracer):
-        _check_label(np.asarray(label), num_classes, num_rows)
+        values = np.asarray(label)
+        if not np.issubdtype(values.dtype, np.integer) or values.shape not in ((), (num_rows,)):
+            raise ValueError(
+                f"label has dtype {values.dtype} and shape {values.shape}, but must be one integer or "
+                f"int32 ({num_rows},)"
+            )
+        wrong = values[(values < 0) | (values >= num_classes)]
+        if wrong.size:
+            raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")
     return jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes))
-
-
-def _check_label(label: np.ndarray, num_classes: int, num_rows: int) -> None:
-    if not np.issubdtype(label.dtype, np.integer) or label.shape not in ((), (num_rows,)):
-        raise ValueError(
-            f"label has dtype {label.dtype} and shape {label.shape}, but must be one integer or int32 ({num_rows},)"
-        )
-    wrong = label[(label < 0) | (label >= num_classes)]
-    if wrong.size:
-        raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")

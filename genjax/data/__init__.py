@@ -3,6 +3,9 @@
 A data set consists of named splits of examples. A batch is a dict of arrays: ``x`` is the data, ``label`` its class.
 Every random choice comes from a key, so that training can be repeated and resumed at any step.
 
+A function that opens a data set raises FileNotFoundError for a path that does not exist, and ValueError for content or
+settings that do not fit, with what to do instead.
+
 >>> import jax, numpy as np
 >>> train = digits().splits["train"]
 >>> batch = train.take(shuffle_indices(jax.random.key(0), np.arange(128), len(train)))
@@ -18,7 +21,6 @@ from genjax.data.arrays import npz as npz
 from genjax.data.audio import clips as clips
 from genjax.data.audio import wav as wav
 from genjax.data.bars_and_stripes import bars_and_stripes as bars_and_stripes
-from genjax.data.batching import batches as batches
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits
@@ -26,7 +28,6 @@ from genjax.data.chorales import chorales as chorales
 from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
 from genjax.data.dataset import Dataset as Dataset
-from genjax.data.decoding import decode_texts as decode_texts
 from genjax.data.images import image_folder as image_folder
 from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
@@ -39,6 +40,7 @@ from genjax.data.sounds import Waveform as Waveform
 from genjax.data.source import ArraySource as ArraySource
 from genjax.data.source import RecordSource as RecordSource
 from genjax.data.source import Source as Source
+from genjax.data.source import batches as batches
 from genjax.data.source import materialize as materialize
 from genjax.data.stacking import stack as stack
 from genjax.data.streaming import stream as stream
@@ -46,6 +48,7 @@ from genjax.data.tfds_sets import tfds as tfds
 from genjax.data.tokenizers import Bytes as Bytes
 from genjax.data.tokenizers import Characters as Characters
 from genjax.data.tokenizers import Tokenizer as Tokenizer
+from genjax.data.tokenizers import decode_texts as decode_texts
 from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize
 from genjax.data.transforms import dynamic_binarization as dynamic_binarization

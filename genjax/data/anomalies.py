@@ -9,7 +9,7 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, split_evenly
+from genjax.data.splitting import Size, split_evenly, split_source
 
 
 @opens_dataset
@@ -20,15 +20,11 @@ def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.
     of the train split; columns that are constant there are dropped. ``label`` is 0 for normal rows and 1 for anomalies.
 
     Args:
-      x: table, shape (N, D).
-      anomalous: 1 or True for anomalies, else 0 or False, shape (N,).
+      x: table of finite numbers, shape (N, D), at least one of whose columns varies over normal rows.
+      anomalous: 1 or True for anomalies, at least one, else 0 or False, shape (N,).
       validation: number or fraction of normal rows for validation.
-      test: number or fraction of normal rows for test.
+      test: number or fraction of normal rows for test, at least one.
       name: name in logs and reports.
-
-    Raises:
-      ValueError: for other shapes, numbers that are not finite, labels other than 0 and 1, no anomalies, no test rows,
-        or a table whose columns are all constant.
 
     >>> table = np.random.default_rng(0).normal(size=(100, 3))
     >>> data = anomalies(table, table[:, 0] > 2)
@@ -55,6 +51,5 @@ def anomalies(x: Any, anomalous: Any, *, validation: Size = 0.1, test: Size = 0.
     if not varying.any():
         raise ValueError(f"x has {x.shape[1]} columns, all constant over normal rows; there is nothing to learn")
     standardized = ((x - mean) / np.where(varying, deviation, 1.0))[:, varying].astype(np.float32)
-    arrays = {"x": standardized, "label": anomalous.astype(np.int32)}
-    sources = {split: ArraySource({k: a[rows] for k, a in arrays.items()}) for split, rows in splits.items()}
-    return Dataset(name=name, splits=sources, num_classes=2)
+    source = ArraySource({"x": standardized, "label": anomalous.astype(np.int32)})
+    return Dataset(name=name, splits=split_source(source, splits), num_classes=2)

@@ -11,20 +11,12 @@ from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.io import open_npz, require_file
 from genjax.data.source import ArraySource, Source
-from genjax.data.splitting import Size, split_source
-
-_SPLIT_SUFFIXES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+from genjax.data.splitting import SPLIT_NAMES, Size, split_last, split_source
 
 
 @opens_dataset
 def arrays(
-    x: Any,
-    *,
-    label: Any = None,
-    validation: Size = 0,
-    test: Size = 0,
-    levels: int | None = None,
-    name: str = "arrays",
+    x: Any, *, label: Any = None, validation: Size = 0, test: Size = 0, levels: int | None = None, name: str = "arrays"
 ) -> Dataset:
     """Make a data set from arrays.
 
@@ -36,31 +28,21 @@ def arrays(
       levels: see ``Dataset``; None means 256 for uint8 images and continuous otherwise.
       name: name in logs and reports.
 
-    Raises:
-      ValueError: if lengths differ, a number is not finite, values exceed ``levels``, or no examples remain for train.
-
     >>> data = arrays(np.zeros((10, 28, 28), np.uint8), validation=0.2)
     >>> len(data.splits["train"]), data.spec()["x"].shape, data.levels
     (8, (28, 28, 1), 256)
     """
     source = _source(np.asarray(x), label)
-    return _dataset(name, split_source(source, validation, test), levels)
+    return _dataset(name, split_source(source, split_last(len(source), validation, test)), levels)
 
 
 @opens_dataset
 def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int | None = None) -> Dataset:
-    """Read ``x`` from a ``.npy`` file; see ``arrays`` for the arguments.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if it holds no plain array (pickled objects are never read).
-    """
-    path = Path(path)
+    """Read ``x`` from a ``.npy`` file, but never pickled objects; see ``arrays`` for the arguments."""
+    path = require_file(Path(path))
     try:
-        x = np.load(require_file(path), allow_pickle=False)
+        x = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise ValueError(f"{path} holds no plain array ({error}); save it with numpy.save") from None
     return arrays(x, validation=validation, test=test, levels=levels, name=path.stem)
 
@@ -75,33 +57,23 @@ def npz(
     test: Size = 0,
     levels: int | None = None,
 ) -> Dataset:
-    """Read a ``.npz`` file with entries x and label (or y), or with x_train, y_train, x_test etc.
+    """Read a ``.npz`` file with entries x and label (or y), or x_train, y_train, x_test etc.; never pickled objects.
 
-    Args:
-      path: path of the file.
-      x: name of the entry with the examples.
-      label: name of the entry with the labels; None takes "label" or "y" if there is one.
-      validation: see ``arrays``; only for files without splits.
-      test: see ``arrays``; only for files without splits.
-      levels: see ``arrays``.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if an entry is missing or holds objects (pickled objects are never read).
+    ``x`` and ``label`` name the entries with examples and labels; None takes "label" or "y" if there is one.
+    ``validation`` and ``test`` are for files without splits; see ``arrays`` for them and for ``levels``.
     """
     path = Path(path)
     with open_npz(path) as file:
         splits = _npz_splits(path, file, x, label)
     if len(splits) == 1:
-        splits = split_source(splits["train"], validation, test)
+        splits = split_source(splits["train"], split_last(len(splits["train"]), validation, test))
     elif validation or test:
         raise ValueError(f"{path} already has the splits {sorted(splits)}; leave validation and test out")
     return _dataset(path.stem, splits, levels)
 
 
 def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, Source]:
-    keys = {split: _find(file.files, x, suffixes) for split, suffixes in _SPLIT_SUFFIXES.items()}
-    keys = {split: key for split, key in keys.items() if key is not None}
+    keys = {split: f"{x}_{alias}" for alias, split in SPLIT_NAMES.items() if f"{x}_{alias}" in file.files}
     if x in file.files:
         keys = {"train": x}
     if "train" not in keys:
@@ -116,10 +88,6 @@ def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, S
         labels = None if label_key is None else _entry(path, file, label_key)
         splits[split] = _source(_entry(path, file, key), labels)
     return splits
-
-
-def _find(files: list[str], x: str, suffixes: tuple[str, ...]) -> str | None:
-    return next((f"{x}_{suffix}" for suffix in suffixes if f"{x}_{suffix}" in files), None)
 
 
 def _entry(path: Path, file: Any, key: str) -> np.ndarray:

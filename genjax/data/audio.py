@@ -13,8 +13,8 @@ from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
 from genjax.data.io import open_npz
 from genjax.data.sounds import Encoding, Waveform
-from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, split_evenly, split_last
+from genjax.data.source import ArraySource, Source
+from genjax.data.splitting import Size, split_evenly, split_last, split_source
 from genjax.ops import check_at_least
 
 SUFFIXES = (".wav",)
@@ -37,19 +37,16 @@ def wav(
     longer clip is dropped.
 
     Args:
-      path: file or folder; its folders ``train``, ``validation`` and ``test`` are splits if they exist.
+      path: 16-bit PCM file, or folder of such files with one sampling rate; its folders ``train``, ``validation`` and
+        ``test`` are splits if they exist.
       length: samples per window.
       encoding: "float", or "mu_law" or "linear" for integers; see ``Waveform``.
       levels: number of integer values; None for the default of the encoding.
       validation: number or fraction for validation: of a folder's files, evenly spaced over the sorted files; of a
         single file's windows, the last ones before those for test.
       test: number or fraction for test, as ``validation``.
-
-    Raises:
-      FileNotFoundError: if there is no such file or folder.
-      ValueError: if a file is not 16-bit PCM or sampling rates differ.
     """
-    _check_length(length)
+    check_at_least("length", length, 1)
     path = Path(path)
     if path.is_dir():
         files = find_splits(path, SUFFIXES, validation, test)
@@ -61,9 +58,8 @@ def wav(
         raise FileNotFoundError(f"no file or folder {path}; check the path")
     samples, sample_rate = _read(path)
     sound = Waveform(sample_rate, encoding, levels)
-    x = sound.encode(_windows(samples, length))
-    parts = split_last(len(x), validation, test)
-    return _dataset(path.stem, {name: ArraySource({"x": x[i]}) for name, i in parts.items()}, sound, None)
+    source = ArraySource({"x": sound.encode(_windows(samples, length))})
+    return _dataset(path.stem, split_source(source, split_last(len(source), validation, test)), sound, None)
 
 
 @opens_dataset
@@ -94,12 +90,8 @@ def clips(
       first_window_only: whether to keep only the first window of each clip.
       validation: number or fraction of clips for validation, evenly spaced.
       test: number or fraction of clips for test, evenly spaced.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if entries are missing or inconsistent.
     """
-    _check_length(length)
+    check_at_least("length", length, 1)
     path = Path(path)
     names = (label,) if isinstance(label, str) else tuple(label)
     entries = _entries(path, ("audio", "length", *names))
@@ -124,12 +116,8 @@ def clips(
     return _dataset(path.stem, sources, sound, num_classes)
 
 
-def _dataset(name: str, sources: Mapping[str, ArraySource], sound: Waveform, num_classes: int | None) -> Dataset:
+def _dataset(name: str, sources: Mapping[str, Source], sound: Waveform, num_classes: int | None) -> Dataset:
     return Dataset(name=name, splits=sources, levels=sound.levels, num_classes=num_classes, sound=sound)
-
-
-def _check_length(length: int) -> None:
-    check_at_least("length", length, 1)
 
 
 def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray | None, int | None]:

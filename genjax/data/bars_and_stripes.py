@@ -13,14 +13,11 @@ SIZES = range(2, 13)
 
 @opens_dataset
 def bars_and_stripes(size: int = 4) -> Dataset:
-    """Return all black-and-white images in which every row, or every column, has a single color.
+    """Return all black-and-white images of size 2 … 12 in which every row, or every column, has a single color.
 
     There are 2 · 2^size − 2 of them, because the two uniform images are both. Every split contains each image once: the
     distribution is uniform, and no model has a mean log-mass above −ln(number of images). ``x`` is uint8 in {0, 1},
     shape (size, size, 1). David MacKay 2003, "Information theory, inference, and learning algorithms", section 43.3.
-
-    Raises:
-      ValueError: for a size outside 2 … 12.
 
     >>> data = bars_and_stripes()
     >>> {name: len(source) for name, source in data.splits.items()}

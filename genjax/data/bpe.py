@@ -33,14 +33,11 @@ _CUT = re.compile(r"(?<=\S)\n")  # a GPT-2 word always begins here
 class BPE:
     """Byte-level byte-pair encoding.
 
-    Tokenizers with equal definitions are equal. As with ``Bytes``, invalid UTF-8 decodes to "�".
+    Tokenizers with equal definitions are equal. As with ``Bytes``, invalid UTF-8 decodes to "�". ImportError if the
+    library ``tokenizers`` is missing.
 
     Attributes:
-      definition: content of ``tokenizer.json``.
-
-    Raises:
-      ImportError: if the library ``tokenizers`` is missing.
-      ValueError: if the definition cannot be read, or some bytes have no token.
+      definition: content of ``tokenizer.json``, in which every byte must have a token.
 
     >>> bpe = BPE.train("banana", num_tokens=257)  # the bytes and "an"
     >>> len(bpe.encode("banana")), bpe.decode(bpe.encode("naïve 🍌")), bpe.num_bytes[256]
@@ -66,10 +63,7 @@ class BPE:
 
         Args:
           texts: one text or several; no token spans the end of a text.
-          num_tokens: vocabulary size V, including the 256 bytes.
-
-        Raises:
-          ValueError: for fewer than 256 tokens, or more than the texts provide: a pair must occur at least twice.
+          num_tokens: vocabulary size V, including the 256 bytes; limited by the texts, as a pair must occur twice.
         """
         check_at_least("num_tokens", num_tokens, NUM_BYTES, ": one for each byte")
         library = _library()
@@ -78,10 +72,7 @@ class BPE:
         tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
         tokenizer.decoder = library.decoders.ByteLevel()
         trainer = library.trainers.BpeTrainer(
-            vocab_size=num_tokens,
-            min_frequency=2,
-            initial_alphabet=sorted(byte_level.alphabet()),
-            show_progress=False,
+            vocab_size=num_tokens, min_frequency=2, initial_alphabet=sorted(byte_level.alphabet()), show_progress=False
         )
         texts = [texts] if isinstance(texts, str) else texts
         tokenizer.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)

@@ -9,7 +9,7 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import split_stratified
+from genjax.data.splitting import split_source, split_stratified
 
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 
@@ -29,10 +29,8 @@ def digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     x, label = load_digits(return_X_y=True)
-    images = x.astype(np.uint8).reshape(-1, 8, 8, 1)
-    arrays = {"x": images, "label": label.astype(np.int32)}
-    splits = {name: ArraySource({k: a[i] for k, a in arrays.items()}) for name, i in split_stratified(label).items()}
-    return Dataset(name="digits", splits=splits, levels=17, num_classes=10)
+    source = ArraySource({"x": x.astype(np.uint8).reshape(-1, 8, 8, 1), "label": label.astype(np.int32)})
+    return Dataset(name="digits", splits=split_source(source, split_stratified(label)), levels=17, num_classes=10)
 
 
 @opens_dataset
@@ -42,9 +40,6 @@ def bundled(name: str) -> Dataset:
     ``x`` is float32, shape (num_features,), standardized with the mean and standard deviation of the train split.
     ``label`` is int32; diabetes has none, because its target is a real number. The split is 70 / 10 / 20 %, by the rule
     of ``digits`` (diabetes is sorted by its target).
-
-    Raises:
-      ValueError: for another name.
     """
     if name not in TABLES:
         near = difflib.get_close_matches(name, TABLES, 1, 0.3)
@@ -60,5 +55,4 @@ def bundled(name: str) -> Dataset:
     if name != "diabetes":
         arrays["label"] = target.astype(np.int32)
         num_classes = int(target.max()) + 1
-    splits = {split: ArraySource({k: a[i] for k, a in arrays.items()}) for split, i in parts.items()}
-    return Dataset(name=name, splits=splits, num_classes=num_classes)
+    return Dataset(name=name, splits=split_source(ArraySource(arrays), parts), num_classes=num_classes)

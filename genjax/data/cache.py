@@ -18,8 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from genjax.data.source import ArraySource
-
 Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
 
@@ -30,18 +28,11 @@ def fingerprint(paths: list[Path]) -> str:
     return f"{zlib.crc32(repr(stats).encode()):08x}"
 
 
-def cache_source(name: str, read: Callable[[], ArraySource]) -> ArraySource:
-    """Return the examples cached under ``name``; on a miss, read and cache them."""
-    return cache_arrays(name, lambda: read().arrays, ArraySource)
-
-
 def cache_arrays(name: str, make: Callable[[], Arrays], use: Callable[[Arrays], T]) -> T:
-    """Apply ``use`` to the arrays cached under ``name``; on a miss, make and cache them first.
+    """Apply ``use`` to the arrays cached under ``name``, which determines them; on a miss, make and cache them first.
 
-    Args:
-      name: name of the entry, which determines its content.
-      make: function that makes the arrays, called if there is no entry or it cannot be read or used.
-      use: function of the arrays; raises KeyError or ValueError for arrays of another content.
+    An entry that cannot be read is a miss, and one for which ``use`` raises KeyError or ValueError: its content is
+    another.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     path = root / "genjax" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.npz"

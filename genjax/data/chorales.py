@@ -33,15 +33,11 @@ def chorales(
 
     Args:
       path: path of the file.
-      length: steps per window.
+      length: steps per window, at most those of the shortest split.
       stride: steps between the starts of successive training windows; None for ``length``, so that they do not overlap.
         Windows for validation and test never overlap.
       all_keys: whether to transpose training pieces to all twelve keys, six semitones down to five up.
       num_voices: maximum number of notes per step.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if it has another content, or a split is shorter than one window.
     """
     path = Path(path)
     pieces = _pieces(path, num_voices)

@@ -46,20 +46,16 @@ def text(
     split is dropped.
 
     Args:
-      path: path of the file, which must be UTF-8 unless ``tokenizer`` is "bytes".
+      path: path of the file, which must not be empty, and UTF-8 unless ``tokenizer`` is "bytes".
       tokenizer: "bytes"; "characters", the sorted characters of the whole text; "bpe", learned from the training split
         alone; or any ``Tokenizer``.
       num_tokens: vocabulary size of "bpe"; None for all others.
-      length: tokens per window.
+      length: tokens per window, at most those of the shortest split.
       stride: tokens between the starts of successive training windows; None for ``length``, so that they do not
         overlap. Windows for validation and test never overlap.
       validation: number or fraction of characters (of bytes with "bytes") for validation, the last ones before those
         for test.
       test: number or fraction of characters (of bytes with "bytes") for test, the last ones of the text.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if it is empty or not UTF-8, or a split is shorter than one window.
     """
     check_tokenizer(tokenizer, num_tokens)
     path = Path(path)
@@ -82,19 +78,8 @@ def stdlib(
 
     About 12 MB of code and English that need no network. They depend on the version of Python, which is part of the
     name of the data set. Files are concatenated in the order of their paths; tests, installed packages and files that
-    are not UTF-8 are left out.
-
-    Args:
-      tokenizer: as in ``text``.
-      num_tokens: as in ``text``.
-      length: as in ``text``.
-      stride: as in ``text``.
-      validation: number or fraction of files for validation, evenly spaced.
-      test: number or fraction of files for test, evenly spaced.
-
-    Raises:
-      FileNotFoundError: if the interpreter has no source files.
-      ValueError: if a split is shorter than one window.
+    are not UTF-8 are left out. ``validation`` and ``test`` are numbers or fractions of files, which are evenly spaced;
+    the other arguments are those of ``text``. FileNotFoundError if the interpreter has no source files.
     """
     check_tokenizer(tokenizer, num_tokens)
     root = Path(sysconfig.get_path("stdlib"))
@@ -108,7 +93,6 @@ def stdlib(
     return window_dataset(f"stdlib_{platform.python_version()}", parts, tokenizer, num_tokens, length, stride)
 
 
-@opens_dataset
 def window_dataset(
     name: str,
     parts: Mapping[str, Text],
@@ -127,12 +111,9 @@ def window_dataset(
 
 
 def cut_windows(codes: np.ndarray, length: int, name: str, stride: int | None = None) -> np.ndarray:
-    """Cut a sequence of shape (N,) into windows of shape (N // length, length).
+    """Cut a sequence of shape (N,), N ≥ length, into windows of shape (N // length, length).
 
     With a stride, windows start at its multiples and may overlap; they share the memory of the sequence.
-
-    Raises:
-      ValueError: if the sequence is shorter than one window, or the stride is below 1.
 
     >>> cut_windows(np.arange(7), 3, "numbers").tolist()
     [[0, 1, 2], [3, 4, 5]]

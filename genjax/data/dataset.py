@@ -68,11 +68,7 @@ class Dataset:
                 )
 
     def spec(self, split: str = "train") -> dict[str, jax.ShapeDtypeStruct]:
-        """Return the shape and type of one example, without the batch axis.
-
-        Raises:
-          ValueError: if there is no such split.
-        """
+        """Return the shape and type of one example, without the batch axis; ValueError if there is no such split."""
         if split not in self.splits:
             raise ValueError(f"{self.name!r} has no split {split!r}; it has {sorted(self.splits)}")
         return self.splits[split].spec

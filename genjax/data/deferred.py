@@ -21,7 +21,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, ParamSpec, Protocol, final
+from typing import Any, ParamSpec
 
 import jax
 import numpy as np
@@ -36,14 +36,8 @@ P = ParamSpec("P")
 Description = Mapping[str, Any]  # JSON
 SERIALIZABLE = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # fields can be JSON
 
-
-class _Session(Protocol):
-    """Handles calls that open a data set."""
-
-    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset: ...
-
-
-_session: ContextVar[_Session | None] = ContextVar("session", default=None)
+Session = Callable[[str, Callable[[], Dataset]], Dataset]  # handles the call of a function that opens a data set
+_session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
@@ -56,13 +50,10 @@ def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
             return function(*args, **kwargs)
 
         def open_dataset() -> Dataset:
-            token = _session.set(None)  # data sets that it opens in turn are part of this one
-            try:
+            with _use(None):  # data sets that it opens in turn are part of this one
                 return function(*args, **kwargs)
-            finally:
-                _session.reset(token)
 
-        return session.dataset(function.__name__, open_dataset)
+        return session(function.__name__, open_dataset)
 
     return call
 
@@ -71,7 +62,13 @@ def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
 def record_datasets() -> Iterator[list[Description]]:
     """Yield a list that receives the description of every data set opened within the block."""
     descriptions: list[Description] = []
-    with _use(_Recorder(descriptions)):
+
+    def record(function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
+        dataset = open_dataset()
+        descriptions.append({"function": function, "dataset": describe(dataset)})
+        return dataset
+
+    with _use(record):
         yield descriptions
 
 
@@ -81,40 +78,25 @@ def defer_datasets(descriptions: Sequence[Description]) -> Iterator[None]:
 
     A call without a matching description opens its data: the code has changed, or a tokenizer cannot be described.
     """
-    with _use(_Deferrer(iter(descriptions))):
+    remaining = iter(descriptions)
+
+    def defer(function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
+        entry = next(remaining, {})
+        if entry.get("function") != function or entry["dataset"] is None:
+            return open_dataset()
+        return _deferred(entry["dataset"], functools.cache(open_dataset))
+
+    with _use(defer):
         yield
 
 
 @contextlib.contextmanager
-def _use(session: _Session) -> Iterator[None]:
+def _use(session: Session | None) -> Iterator[None]:
     token = _session.set(session)
     try:
         yield
     finally:
         _session.reset(token)
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class _Recorder:
-    descriptions: list[Description]
-
-    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
-        dataset = open_dataset()
-        self.descriptions.append({"function": function, "dataset": describe(dataset)})
-        return dataset
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class _Deferrer:
-    descriptions: Iterator[Description]
-
-    def dataset(self, function: str, open_dataset: Callable[[], Dataset]) -> Dataset:
-        entry = next(self.descriptions, {})
-        if entry.get("function") != function or entry["dataset"] is None:
-            return open_dataset()
-        return _deferred(entry["dataset"], functools.cache(open_dataset))
 
 
 def describe(dataset: Dataset) -> dict[str, Any] | None:

@@ -8,9 +8,7 @@ from typing import final
 
 import numpy as np
 
-from genjax.data.splitting import Size, split_evenly
-
-_SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+from genjax.data.splitting import SPLIT_NAMES, Size, split_evenly
 
 
 @final
@@ -51,13 +49,13 @@ def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; check the path")
-    split_folders = {split: _first_folder(folder, names) for split, names in _SPLIT_FOLDERS.items()}
-    if split_folders["train"] is None:
+    split_folders = {split: folder / alias for alias, split in SPLIT_NAMES.items() if (folder / alias).is_dir()}
+    if "train" not in split_folders:
         files = _find(folder, suffixes)
         return {split: files.select(indices) for split, indices in split_evenly(len(files), validation, test).items()}
     if validation or test:
         raise ValueError(f"{folder} already has a split folder 'train'; leave validation and test out")
-    splits = {split: _find(path, suffixes) for split, path in split_folders.items() if path is not None}
+    splits = {split: _find(path, suffixes) for split, path in split_folders.items()}
     for split, files in splits.items():
         if files.classes != splits["train"].classes:
             raise ValueError(
@@ -70,10 +68,6 @@ def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test:
 def contains_files(folder: Path, suffixes: tuple[str, ...]) -> bool:
     """Return whether the folder or its subfolders contain a file with one of the suffixes."""
     return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
-
-
-def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
 def _find(folder: Path, suffixes: tuple[str, ...]) -> Files:

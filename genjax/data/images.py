@@ -19,12 +19,9 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def decode_image(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode one image file to uint8 of shape (H, W, channels).
+    """Decode one image file to uint8 (H, W, channels): 1 (grey), 3 (RGB) or 4 (RGBA); other modes are converted.
 
-    Args:
-      data: content of the file.
-      channels: 1 (grey), 3 (RGB) or 4 (RGBA); other modes are converted.
-      size: (H, W) to which the largest centered crop of that aspect ratio is resampled (Lanczos); None keeps the size.
+    ``size`` is (H, W), to which the largest centered crop of that aspect ratio is resampled (Lanczos); None keeps it.
     """
     from PIL import Image, ImageOps
 
@@ -38,12 +35,7 @@ def decode_image(data: bytes, *, channels: int, size: tuple[int, int] | None = N
 
 @opens_dataset
 def image_folder(
-    path: str | Path,
-    *,
-    size: tuple[int, int] | None = None,
-    channels: int = 3,
-    validation: Size = 0,
-    test: Size = 0,
+    path: str | Path, *, size: tuple[int, int] | None = None, channels: int = 3, validation: Size = 0, test: Size = 0
 ) -> Dataset:
     """Read a folder of images.
 
@@ -56,10 +48,6 @@ def image_folder(
       channels: 1, 3 or 4.
       validation: number or fraction of images for validation, evenly spaced over the sorted files.
       test: number or fraction of images for test, evenly spaced.
-
-    Raises:
-      FileNotFoundError: if the folder does not exist.
-      ValueError: if there are no images, one cannot be read, or sizes differ and ``size`` is None.
     """
     check_image_settings(channels, size)
     path = Path(path)

@@ -9,7 +9,7 @@ import numpy as np
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.data.splitting import Size, split_evenly
+from genjax.data.splitting import Size, split_evenly, split_source
 from genjax.data.tokenization import TokenizerChoice, check_tokenizer, decode_text, encode, make_tokenizer, read_file
 from genjax.data.tokenizers import Tokenizer
 
@@ -32,15 +32,11 @@ def lines(
 
     Args:
       path: path of the file, which must be UTF-8 unless ``tokenizer`` is "bytes".
-      tokenizer: as in ``text``; "characters" are those of the lines and "\n".
+      tokenizer: as in ``text``; "characters" are those of the lines and "\n", which must be one token.
       num_tokens: as in ``text``.
       length: tokens per example, including the end; None to fit the longest line.
       validation: number or fraction of lines for validation, evenly spaced, so that sorted lines keep their shares.
       test: number or fraction of lines for test, evenly spaced.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      ValueError: if it is not UTF-8 or has no lines, a line is too long, or "\n" is not one token.
     """
     check_tokenizer(tokenizer, num_tokens)
     path = Path(path)
@@ -64,7 +60,7 @@ def lines(
     x = np.full((len(tokens), length), _end(codec), tokens[0].dtype)
     for row, line in zip(x, tokens, strict=True):
         row[: len(line)] = line
-    splits = {split: ArraySource({"x": x[indices]}) for split, indices in parts.items()}
+    splits = split_source(ArraySource({"x": x}), parts)
     return Dataset(name=path.name.split(".")[0], splits=splits, levels=codec.num_tokens, tokenizer=codec)
 
 

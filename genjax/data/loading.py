@@ -22,8 +22,13 @@ from genjax.data.synthetic import DENSITIES
 from genjax.data.synthetic import dataset as synthetic_dataset
 from genjax.data.tfds_sets import base_name, suggest_names, tfds, tfds_names
 
+_BY_NAME: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    **{name: partial(bundled, name) for name in TABLES},
+    **{name: partial(synthetic_dataset, density) for name, density in DENSITIES.items()},
+    "stdlib": stdlib,
+}
 _BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".wav": audio.wav, ".txt": text, ".gz": text}
-
 _BY_PREFIX: dict[str, Callable[..., Dataset]] = {
     "tfds:": tfds,
     "lines:": lines,
@@ -34,7 +39,7 @@ _BY_PREFIX: dict[str, Callable[..., Dataset]] = {
 
 def names() -> list[str]:
     """Return the names of the data sets that need neither network nor files."""
-    return ["digits", *TABLES, *DENSITIES, "stdlib"]
+    return list(_BY_NAME)
 
 
 @opens_dataset
@@ -67,20 +72,16 @@ def load(name_or_path: str | Path, **settings: Any) -> Dataset:
 
 
 def _opener(name: str) -> Callable[..., Dataset]:
-    if name == "digits":
-        return digits
-    if name == "stdlib":
-        return stdlib
-    if name in TABLES:
-        return partial(bundled, name)
-    if name in DENSITIES:
-        return partial(synthetic_dataset, DENSITIES[name])
+    if name in _BY_NAME:
+        return _BY_NAME[name]
     for prefix, opener in _BY_PREFIX.items():
         if name.startswith(prefix):
             return partial(opener, name.removeprefix(prefix))
     path = Path(name)
-    if path.is_dir() or path.suffix in _BY_SUFFIX:
-        return _path_opener(path)
+    if path.is_dir():
+        return partial(audio.wav if contains_files(path, audio.SUFFIXES) else images.image_folder, path)
+    if path.suffix in _BY_SUFFIX:
+        return partial(_BY_SUFFIX[path.suffix], require_file(path))
     if path.is_file():
         raise ValueError(f"{name} has the unknown suffix {path.suffix!r}; known suffixes are {sorted(_BY_SUFFIX)}")
     base = base_name(name)
@@ -88,11 +89,3 @@ def _opener(name: str) -> Callable[..., Dataset]:
         return partial(tfds, name)
     hint = suggest_names(base, [*names(), *known]) or f"; {', '.join(names())} need no network"
     raise ValueError(f"no data set or file {name!r}{hint}")
-
-
-def _path_opener(path: Path) -> Callable[..., Dataset]:
-    if path.is_dir():
-        if contains_files(path, audio.SUFFIXES):
-            return partial(audio.wav, path)
-        return partial(images.image_folder, path)
-    return partial(_BY_SUFFIX[path.suffix], require_file(path))

@@ -24,18 +24,7 @@ _lock = threading.Lock()
 
 
 def shuffle_indices(key: jax.Array, positions: np.ndarray, size: int) -> np.ndarray:
-    """Map positions of the stream of training examples to indices of examples.
-
-    Args:
-      key: one typed key.
-      positions: non-negative integers of any shape.
-      size: number of examples N.
-
-    Returns:
-      int32 indices in 0 … size - 1, in the shape of ``positions``.
-
-    Raises:
-      ValueError: if ``key`` is not one typed key, ``size`` is below 1 or a position is negative.
+    """Map positions p ≥ 0 of the stream of training examples, of any shape, to indices of N = ``size`` examples, int32.
 
     >>> epochs = shuffle_indices(jax.random.key(0), np.arange(8), 4).reshape(2, 4)
     >>> [sorted(epoch.tolist()) for epoch in epochs]

@@ -49,11 +49,8 @@ class Waveform:
     Attributes:
       sample_rate: samples per second.
       encoding: "float", "mu_law" or "linear".
-      levels: number of levels, L. None is 256 for the µ-law, and 65,536 for "linear", which is lossless for 16 bits;
-        "float" has no levels.
-
-    Raises:
-      ValueError: for an unknown encoding, or levels outside 2 … 65,536.
+      levels: number of levels, L, in 2 … 65,536. None is 256 for the µ-law, and 65,536 for "linear", which is lossless
+        for 16 bits; "float" has no levels.
 
     >>> sound = Waveform(8_000, "mu_law")
     >>> sound.encode(np.array([-1.0, -0.1, 0.0, 0.01, 0.99])).tolist()
@@ -63,6 +60,7 @@ class Waveform:
     sample_rate: int
     encoding: Encoding = "float"
     levels: int | None = None
+    suffix = ".wav"  # 16-bit PCM
 
     def __post_init__(self) -> None:
         check_choice("encoding", self.encoding, tuple(_LEVELS))
@@ -74,11 +72,6 @@ class Waveform:
                 f"levels is {self.levels}, but must be in 2 … 65536 for 'mu_law' and 'linear', and None for 'float'; "
                 f"encoding is {self.encoding!r}"
             )
-
-    @property
-    def suffix(self) -> str:
-        """Suffix of 16-bit PCM files."""
-        return ".wav"
 
     def encode(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples in [−1, 1) as float32, uint8 (up to 256 levels) or int32."""
@@ -142,11 +135,7 @@ class Voices:
     num_voices: int
     lowest: int
     num_tokens: int
-
-    @property
-    def suffix(self) -> str:
-        """Suffix of MIDI files."""
-        return ".mid"
+    suffix = ".mid"
 
     def pitches(self, x: np.ndarray) -> np.ndarray:
         """Return the pitches (T / num_voices, num_voices) of tokens (T,); −1 for silence."""

@@ -6,7 +6,7 @@ shuffled, indexed and preprocessed. Other sources are streamed (``genjax.data.st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, final, runtime_checkable
@@ -60,10 +60,8 @@ class ArraySource:
     """Examples in memory, one array for each entry of a batch.
 
     Attributes:
-      arrays: arrays of shape (N, ...) by name. 64-bit numbers are converted to the 32 bits that JAX computes with.
-
-    Raises:
-      ValueError: if there is no array, lengths differ, or an array does not hold real numbers.
+      arrays: arrays of real numbers (N, ...) by name, at least one. 64-bit numbers are converted to the 32 bits that
+        JAX computes with.
 
     >>> source = ArraySource({"x": np.arange(6.0).reshape(3, 2), "label": [0, 1, 1]})
     >>> len(source), source.spec["x"].shape, source.take(np.array([2]))["x"].tolist()
@@ -129,6 +127,7 @@ class DeferredSource:
     length: int
     spec: Spec
     open: Callable[[], Source]
+    resident = False  # nothing is in memory yet
 
     def __len__(self) -> int:
         return self.length
@@ -136,11 +135,6 @@ class DeferredSource:
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See ``Source.take``."""
         return self.open().take(indices)
-
-    @property
-    def resident(self) -> bool:
-        """False: nothing is in memory yet."""
-        return False
 
 
 @final
@@ -158,6 +152,7 @@ class RecordSource:
 
     records: Records
     transform: Callable[[Record], Record] | None = None
+    resident = False  # records are streamed
 
     def __len__(self) -> int:
         return len(self.records)
@@ -172,11 +167,6 @@ class RecordSource:
     def spec(self) -> Spec:
         """See ``Source.spec``; reads the first record once."""
         return self._first_spec
-
-    @property
-    def resident(self) -> bool:
-        """False: records are streamed."""
-        return False
 
     @cached_property
     def _first_spec(self) -> Spec:
@@ -243,11 +233,9 @@ def num_bytes(source: Source) -> int:
 
 
 def materialize(source: Source, *, block: int = 512) -> ArraySource:
-    """Read a whole source into memory, with a progress bar on stderr if that takes more than a second.
+    """Read a whole source into memory, ``block`` examples at a time; an ``ArraySource`` is returned unchanged.
 
-    Args:
-      source: source to read; an ``ArraySource`` is returned unchanged.
-      block: number of examples read at a time.
+    A progress bar appears on stderr if that takes more than a second.
 
     >>> materialize(RecordSource([{"x": 1.5}, {"x": 2.5}])).arrays["x"].tolist()
     [1.5, 2.5]
@@ -265,3 +253,17 @@ def materialize(source: Source, *, block: int = 512) -> ArraySource:
                 arrays[name][indices] = array
             bar.update(len(indices))
     return ArraySource(arrays)
+
+
+def batches(source: Source, size: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """Yield a source in order, in batches of one size, so that a single shape is compiled.
+
+    Each batch, arrays of shape (size, ...), comes with its number of examples, 1 to ``size``; repeats of the last
+    example pad the last batch.
+
+    >>> [(batch["x"].tolist(), count) for batch, count in batches(ArraySource({"x": np.arange(3.0)}), 2)]
+    [([0.0, 1.0], 2), ([2.0, 2.0], 1)]
+    """
+    for start in range(0, len(source), size):
+        rows = np.minimum(np.arange(start, start + size), len(source) - 1)
+        yield source.take(rows), min(size, len(source) - start)

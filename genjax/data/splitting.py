@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
 from genjax.data.source import Source, select
 
 Size = int | float  # a number of examples, or a fraction of them in (0, 1)
+# Names of folders and of entries; of several that mean one split, the last counts.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 def split_stratified(label: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,22 +46,16 @@ def split_evenly(size: int, validation: Size, test: Size) -> dict[str, np.ndarra
     in_test = np.isin(everything, _evenly(everything, num_test))
     in_validation = np.isin(everything, _evenly(everything[~in_test], num_validation))
     parts = {"train": ~in_test & ~in_validation, "validation": in_validation, "test": in_test}
-    return _non_empty({name: everything[part] for name, part in parts.items()})
+    return {name: everything[part] for name, part in parts.items() if name == "train" or part.any()}
 
 
-def split_source(
-    source: Source, validation: Size, test: Size, rule: Callable[[int, Size, Size], dict[str, np.ndarray]] = split_last
-) -> dict[str, Source]:
-    """Split a source by ``split_last`` or ``split_evenly``."""
-    return {name: select(source, indices) for name, indices in rule(len(source), validation, test).items()}
+def split_source(source: Source, parts: Mapping[str, np.ndarray]) -> dict[str, Source]:
+    """Split a source into the examples at the indices of each split."""
+    return {name: select(source, indices) for name, indices in parts.items()}
 
 
 def _evenly(indices: np.ndarray, count: int) -> np.ndarray:
     return indices[((np.arange(count) + 0.5) * len(indices) / max(count, 1)).astype(int)]
-
-
-def _non_empty(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: indices for name, indices in parts.items() if name == "train" or len(indices)}
 
 
 def _counts(size: int, validation: Size, test: Size) -> tuple[int, int]:

@@ -17,19 +17,15 @@ from genjax.ops import check_at_least
 
 @opens_dataset
 def stack(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 50_000) -> Dataset:
-    """Stack randomly drawn images of a data set in channels.
+    """Stack randomly drawn images of a data set in channels: a data set of ``x`` (H, W, C), without labels.
+
+    See ``genjax.metrics.StackedModes`` and ``channel_classes``.
 
     Args:
-      dataset: data set of grey images ``x`` (H, W, 1).
+      dataset: data set of grey images ``x``, which must be (H, W, 1).
       key: typed key, which draws the images of each stack.
       num_channels: number of images in a stack, C.
       num_train: number of stacks in the train split; other splits have as many stacks as the data set has images.
-
-    Returns:
-      A data set of ``x`` (H, W, C), without labels; see ``genjax.metrics.StackedModes`` and ``channel_classes``.
-
-    Raises:
-      ValueError: if images are not grey, or a number is below 1.
 
     >>> from genjax.data import digits
     >>> pairs = stack(digits(), jax.random.key(0), num_channels=2, num_train=5_000)

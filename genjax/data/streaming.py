@@ -7,7 +7,7 @@ start at any step, and its batches equal those of resident data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -40,17 +40,17 @@ def stream(
       start_step: first step.
       num_steps: number of steps; None for an endless stream.
       minibatches: number of minibatches per step, M.
-      shard: (index i, count n) of this process, which reads rows i·B/n … (i + 1)·B/n of every minibatch.
+      shard: (index i, count n) of this process, which reads rows i·B/n … (i + 1)·B/n of every minibatch; n
+        divides B.
       prefetch: number of batches read ahead.
       num_threads: number of batches read at the same time; 0 reads in the caller's thread.
 
     Yields:
       Batches whose arrays have shape (B/n, ...), or (M, B/n, ...) when M > 1.
-
-    Raises:
-      ValueError: before anything is read, if a setting is out of range or shards do not divide the batch.
     """
     _check(len(source), batch_size, start_step, num_steps, minibatches, shard)
+    import grain
+
     words = key_words(key)
     index, count = shard
     rows = batch_size // count
@@ -65,16 +65,8 @@ def stream(
         return {k: a.reshape(*shard_positions.shape, *a.shape[1:]) for k, a in batch.items()}
 
     stop = _MAX_STEPS if num_steps is None else start_step + num_steps
-    return _iterate(read, start_step, stop, prefetch, num_threads)
-
-
-def _iterate(
-    read: Callable[[int], dict[str, np.ndarray]], start: int, stop: int, prefetch: int, num_threads: int
-) -> Iterator[dict[str, np.ndarray]]:
-    import grain
-
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch if num_threads else 0)
-    return iter(grain.MapDataset.range(start, stop).map(read).to_iter_dataset(options))
+    return iter(grain.MapDataset.range(start_step, stop).map(read).to_iter_dataset(options))
 
 
 def _check(

@@ -8,10 +8,14 @@ For x in the plane, all in nats:
 * ``Circles``: circles of radii R_k blurred by N(0, σ² I); the integral over the circle is a Bessel function,
   p(x) = 1/K ∑_k exp(-(|x|² + R_k²) / 2σ²) I_0(|x| R_k / σ²) / 2πσ².
 * ``Pinwheel``: Gaussian petals twisted by the angle α |x|. A twist preserves area, so H is that of the petals.
+
+Other entropies are H = -∫ p(x) ln p(x) dx by the trapezoidal rule: for a density as smooth as a Gaussian of standard
+deviation σ, nodes σ / 2 apart make an error far below that of float32.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Protocol, final
@@ -23,10 +27,10 @@ import numpy as np
 from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
-from genjax.data.quadrature import entropy_on_grid, radial_entropy
 from genjax.data.source import ArraySource
 from genjax.ops import check_at_least, check_positive, gaussian_log_prob
 
+_BLOCK = 2**13  # points of a quadrature evaluated at once, which bounds the memory
 _FAR = 12.0  # modes this many standard deviations apart overlap by less than 1e-7 nats
 
 
@@ -91,9 +95,8 @@ class GaussianGrid:
     scale: float = 0.05
 
     def __post_init__(self) -> None:
-        check_positive("size", self.size)
-        check_positive("spacing", self.spacing)
-        check_positive("scale", self.scale)
+        for name in ("size", "spacing", "scale"):
+            check_positive(name, getattr(self, name))
 
     @property
     def name(self) -> str:
@@ -139,9 +142,8 @@ class GaussianRing:
     scale: float = 0.02
 
     def __post_init__(self) -> None:
-        check_positive("num_modes", self.num_modes)
-        check_positive("radius", self.radius)
-        check_positive("scale", self.scale)
+        for name in ("num_modes", "radius", "scale"):
+            check_positive(name, getattr(self, name))
 
     @property
     def name(self) -> str:
@@ -185,17 +187,13 @@ class Checkerboard:
 
     size: int = 4
     side: float = 2.0
+    name = "checkerboard"
 
     def __post_init__(self) -> None:
         check_positive("size", self.size)
         check_positive("side", self.side)
         if self.size % 2:
             raise ValueError(f"size is {self.size}, but must be even")
-
-    @property
-    def name(self) -> str:
-        """See ``Density``."""
-        return "checkerboard"
 
     @property
     def entropy(self) -> float:
@@ -230,19 +228,15 @@ class TwoMoons:
     """
 
     scale: float = 0.1
+    name = "two_moons"
 
     def __post_init__(self) -> None:
         check_at_least("scale", self.scale, 0.01, ", for the quadrature along the arcs")
 
     @property
-    def name(self) -> str:
-        """See ``Density``."""
-        return "two_moons"
-
-    @property
     def entropy(self) -> float:
         """See ``Density``."""
-        return entropy_on_grid(self, (-1.0, -0.5), (2.0, 1.0), self.scale)
+        return _entropy_on_grid(self, (-1.0, -0.5), (2.0, 1.0), self.scale)
 
     def sample(self, key: Array, num_samples: int) -> Array:
         """See ``Density``."""
@@ -275,20 +269,16 @@ class Circles:
 
     radii: tuple[float, ...] = (1.0, 2.0)
     scale: float = 0.1
+    name = "circles"
 
     def __post_init__(self) -> None:
         check_positive("radii", min(self.radii, default=0))
         check_positive("scale", self.scale)
 
     @property
-    def name(self) -> str:
-        """See ``Density``."""
-        return "circles"
-
-    @property
     def entropy(self) -> float:
         """See ``Density``."""
-        return radial_entropy(self, max(self.radii), self.scale)
+        return _radial_entropy(self, max(self.radii), self.scale)
 
     def sample(self, key: Array, num_samples: int) -> Array:
         """See ``Density``."""
@@ -324,16 +314,11 @@ class Pinwheel:
     radial_scale: float = 0.3
     tangential_scale: float = 0.05
     rate: float = 1.5
+    name = "pinwheel"
 
     def __post_init__(self) -> None:
-        check_positive("num_arms", self.num_arms)
-        check_positive("radial_scale", self.radial_scale)
-        check_positive("tangential_scale", self.tangential_scale)
-
-    @property
-    def name(self) -> str:
-        """See ``Density``."""
-        return "pinwheel"
+        for name in ("num_arms", "radial_scale", "tangential_scale"):
+            check_positive(name, getattr(self, name))
 
     @property
     def entropy(self) -> float:
@@ -341,7 +326,7 @@ class Pinwheel:
         untwisted = replace(self, rate=0.0)
         narrow, wide = sorted((self.radial_scale, self.tangential_scale))
         reach = 1.0 + 8 * (wide - narrow)
-        return entropy_on_grid(untwisted, (-reach, -reach), (reach, reach), narrow)
+        return _entropy_on_grid(untwisted, (-reach, -reach), (reach, reach), narrow)
 
     def sample(self, key: Array, num_samples: int) -> Array:
         """See ``Density``."""
@@ -394,7 +379,32 @@ def _mixture_entropy(density: GaussianGrid | GaussianRing, distance: float) -> f
     if distance > _FAR * density.scale or len(density.modes) == 1:
         return math.log(len(density.modes)) + math.log(2 * math.pi * math.e * density.scale**2)
     low, high = density.modes.min(axis=0), density.modes.max(axis=0)
-    return entropy_on_grid(density, (low[0], low[1]), (high[0], high[1]), density.scale)
+    return _entropy_on_grid(density, (low[0], low[1]), (high[0], high[1]), density.scale)
+
+
+@functools.lru_cache(maxsize=64)
+def _entropy_on_grid(density: Density, low: tuple[float, float], high: tuple[float, float], scale: float) -> float:
+    """Return the entropy in nats of a density that is smooth at ``scale`` and vanishes 8 scales outside a box."""
+    axes = [np.arange(a - 8 * scale, b + 8 * scale, scale / 2) for a, b in zip(low, high, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    log_prob = _log_prob_in_blocks(density, grid)
+    return float(-np.sum(np.exp(log_prob) * log_prob) * (scale / 2) ** 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _radial_entropy(density: Density, radius: float, scale: float) -> float:
+    """Return the entropy in nats of a rotationally symmetric density that vanishes 8 scales outside ``radius``."""
+    r = np.arange(0.0, radius + 8 * scale, scale / 64)
+    log_prob = _log_prob_in_blocks(density, np.stack([r, np.zeros_like(r)], axis=-1))
+    return float(np.trapezoid(-2 * np.pi * r * np.exp(log_prob) * log_prob, r))
+
+
+def _log_prob_in_blocks(density: Density, x: np.ndarray) -> np.ndarray:
+    padded = np.pad(x.astype(np.float32), ((0, -len(x) % _BLOCK), (0, 0)))
+    log_prob = jax.jit(density.log_prob)
+    with jax.ensure_compile_time_eval():  # entropies are constants, even inside traced functions
+        blocks = [np.asarray(log_prob(jnp.asarray(b)), np.float64) for b in padded.reshape(-1, _BLOCK, 2)]
+    return np.concatenate(blocks)[: len(x)]
 
 
 DENSITIES: dict[str, Density] = {

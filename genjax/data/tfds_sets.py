@@ -5,19 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genjax.data.cache import cache_source, fingerprint
+from genjax.data.cache import cache_arrays, fingerprint
 from genjax.data.corpora import window_dataset
 from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.images import check_image_settings, decode_image
 from genjax.data.source import SMALL_BYTES, ArraySource, Record, RecordSource, Source, materialize, num_bytes
-from genjax.data.splitting import split_last_slices, split_source
+from genjax.data.splitting import split_last, split_last_slices, split_source
 from genjax.data.tokenization import TokenizerChoice, check_tokenizer, decode_text
 from genjax.data.tokenizers import Bytes
 from genjax.ops import check_at_least
@@ -148,7 +148,12 @@ def _image_splits(name: str, builder: Any, size: tuple[int, int] | None) -> dict
     check_image_settings(channels, size)
     if size is None and None in feature.shape:
         raise ValueError(f"images of {name!r} differ in size; use size=(height, width)")
-    transform = _image_transform(channels, size, _has_classes(builder))
+    labelled = _has_classes(builder)
+
+    def transform(record: Record) -> Record:
+        x = decode_image(record["image"], channels=channels, size=size)
+        return {"x": x, "label": np.int32(record["label"])} if labelled else {"x": x}
+
     splits = {}
     for split in _known_splits(builder):
         records = builder.as_data_source(split=split, decoders={"image": SkipDecoding()})
@@ -159,19 +164,11 @@ def _image_splits(name: str, builder: Any, size: tuple[int, int] | None) -> dict
     return splits
 
 
-def _image_transform(channels: int, size: tuple[int, int] | None, labelled: bool) -> Callable[[Record], Record]:
-    def transform(record: Record) -> Record:
-        x = decode_image(record["image"], channels=channels, size=size)
-        return {"x": x, "label": np.int32(record["label"])} if labelled else {"x": x}
-
-    return transform
-
-
 def _materialize_cached(builder: Any, split: str, size: tuple[int, int] | None, source: RecordSource) -> ArraySource:
     files = [Path(part.filename) for part in builder.info.splits[split].file_instructions]
     resized = "" if size is None else f"-{size[0]}x{size[1]}"
     key = f"{builder.info.full_name}-{split}{resized}-{fingerprint(files)}"
-    return cache_source(key, lambda: materialize(source))
+    return cache_arrays(key, lambda: materialize(source).arrays, ArraySource)
 
 
 def _text_splits(
@@ -205,5 +202,5 @@ def _hold_out(name: str, splits: dict[str, Any], validation: int) -> dict[str, A
     if isinstance(train, bytes | str):
         held_out = {split: train[part] for split, part in split_last_slices(len(train), validation, 0).items()}
     else:
-        held_out = split_source(train, validation, 0)
+        held_out = split_source(train, split_last(len(train), validation, 0))
     return splits | held_out

@@ -52,10 +52,7 @@ class Bytes:
     ([110, 195, 169], 'né�')
     """
 
-    @property
-    def num_tokens(self) -> int:
-        """Vocabulary size, 256."""
-        return 256
+    num_tokens = 256
 
     @property
     def num_bytes(self) -> np.ndarray:
@@ -77,10 +74,7 @@ class Characters:
     """One token for each character of a vocabulary.
 
     Attributes:
-      vocabulary: characters in the order of their tokens.
-
-    Raises:
-      ValueError: if the vocabulary is empty or contains a character twice.
+      vocabulary: characters in the order of their tokens, at least one, each only once.
 
     >>> Characters("abn").encode("banana").tolist(), Characters("abn").decode([1, 0, 2])
     ([1, 0, 2, 0, 2, 0], 'ban')
@@ -118,6 +112,18 @@ class Characters:
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
         """Return the text of tokens."""
         return "".join(self.vocabulary[token] for token in check_tokens(tokens, self.num_tokens).tolist())
+
+
+def decode_texts(tokenizer: Tokenizer, x: np.ndarray, stop_token: int | None = None) -> list[str]:
+    """Return the texts of tokens (N, T), each up to its first ``stop_token``.
+
+    >>> decode_texts(Characters("ab."), np.array([[0, 1, 2, 2], [1, 1, 0, 1]]), stop_token=2)
+    ['ab', 'bbab']
+    """
+    ends = np.full(len(x), x.shape[1])
+    if stop_token is not None:
+        ends = np.where((x == stop_token).any(axis=1), np.argmax(x == stop_token, axis=1), ends)
+    return [tokenizer.decode(row[:end]) for row, end in zip(x, ends, strict=True)]
 
 
 def _points(text: str) -> np.ndarray:

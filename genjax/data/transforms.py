@@ -74,11 +74,7 @@ class Transform:
 @final
 @dataclass(frozen=True)
 class TransformChain:
-    """Transforms applied in order, each with its own key.
-
-    Attributes:
-      transforms: functions ``(key, batch) -> batch``.
-    """
+    """Functions ``(key, batch) -> batch`` applied in order, each with its own key."""
 
     transforms: tuple[Preprocess, ...]
 
@@ -100,10 +96,7 @@ def chain(*transforms: Preprocess) -> TransformChain:
 
 
 def bin_width(preprocess: Preprocess) -> float | None:
-    """Return the bin width of dequantized data, or None if data is not dequantized or the width is unknown.
-
-    Args:
-      preprocess: a transform, a chain, or any function; its width is known if it is a ``HasBinWidth``.
+    """Return the bin width of dequantized data, or None if data is not dequantized or the function no ``HasBinWidth``.
 
     >>> bin_width(dequantize(levels=4)), bin_width(chain(dequantize(levels=4))), bin_width(scale())
     (0.25, 0.25, None)
@@ -156,11 +149,7 @@ def quantize(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -
 
 
 def gaussian_noise(scale: float) -> Transform:
-    """Add independent Gaussian noise of standard deviation ``scale`` to each element.
-
-    Raises:
-      ValueError: if the scale is not positive and finite.
-    """
+    """Add independent Gaussian noise of standard deviation ``scale`` > 0 to each element."""
     check_positive("scale", scale, "; 0.1 is usual for standardized data")
     return Transform(_gaussian_noise, (("scale", float(scale)),))
 

@@ -36,12 +36,7 @@ class Net(Protocol):
 
 
 def init_net(net: Net, key: Array, *args: Any) -> tuple[PyTree, PyTree]:
-    """Initialize a network's variables from example arguments.
-
-    Args:
-      net: the network.
-      key: a typed key.
-      *args: arguments of its forward function; only their shapes and dtypes matter.
+    """Initialize a network from example arguments of its forward function; only their shapes and dtypes matter.
 
     Returns:
       params: trained parameters, the collection ``"params"``.
@@ -55,19 +50,10 @@ def init_net(net: Net, key: Array, *args: Any) -> tuple[PyTree, PyTree]:
 def apply_net(
     net: Net, params: PyTree, state: PyTree, *args: Any, key: Array | None = None, train: bool = False
 ) -> tuple[Any, PyTree]:
-    """Apply a network.
+    """Apply a network to arguments of its forward function; return its outputs and its new state.
 
-    Args:
-      net: the network.
-      params: its parameters.
-      state: its other collections.
-      *args: arguments of its forward function.
-      key: key for dropout, or None.
-      train: whether dropout is on, and batch statistics are computed from the batch and update the state.
-
-    Returns:
-      outputs: outputs of the network.
-      new_state: state after this pass; unchanged unless ``train``.
+    If ``train``, dropout is on, with this key unless it is None, and batch statistics are computed from the batch and
+    update the state; otherwise the state is unchanged.
     """
     variables = {"params": params, **state}
     arguments = _arguments(net)
@@ -107,11 +93,7 @@ class NetSpec(NamedTuple):
 
 
 def check_part(name: str, part: NetSpec, key: Array) -> None:
-    """Check the shape of a network's output without computing it.
-
-    Raises:
-      ValueError: if it differs from the required shape.
-    """
+    """Raise if a network's output does not have the required shape, without computing it."""
     returned = output_shape(part.net, key, *part.arguments)
     if returned != part.shape:
         raise ValueError(
@@ -121,11 +103,7 @@ def check_part(name: str, part: NetSpec, key: Array) -> None:
 
 
 def init_parts(key: Array, parts: Mapping[str, NetSpec]) -> Variables:
-    """Initialize the variables of a model's networks, with one key each, in their order.
-
-    Raises:
-      ValueError: if the output of a network has another shape than required, before anything compiles.
-    """
+    """Initialize a model's networks, with one key each, in their order, after ``check_part`` of each."""
     for name, part in parts.items():
         check_part(name, part, key)
     keys = jax.random.split(key, len(parts))

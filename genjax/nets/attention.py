@@ -31,7 +31,6 @@ class SelfAttention2D(nn.Module):
     Attributes:
       spectral: whether the matrices are spectrally normalized.
       kernel_init: initializer of the matrices.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> x = jnp.arange(16.0).reshape(1, 2, 2, 4)
     >>> y, variables = SelfAttention2D().init_with_output(jax.random.key(0), x)
@@ -64,16 +63,10 @@ class SelfAttention2D(nn.Module):
 
 
 def multi_head_attention(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
-    """Apply multi-head attention within the tokens of each example, inside a compact method.
+    """Apply multi-head attention within the N tokens of each example, inside a compact method.
 
-    Args:
-      rows: tokens of all examples, (B N, F), because products of matrices are faster; see ``nets.linear``.
-      num_tokens: number of tokens of an example, N.
-      num_heads: number of heads, which split the F channels.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Returns:
-      Concatenated outputs of the heads, (B N, F), without the output projection.
+    Tokens of all examples are rows (B N, F), because products of matrices are faster; see ``nets.linear``. The heads
+    split the F channels. Their concatenated outputs (B N, F) lack the output projection.
     """
     features = rows.shape[-1]
     qkv = nn.Dense(3 * features, dtype=dtype, name="query_key_value")(rows)

@@ -28,7 +28,6 @@ class CausalConv(nn.Module):
       features: number of channels of the outputs.
       reach: number of rows above, and of columns to either side, that an output sees, r.
       include_center: whether an output sees the pixel at its own position (mask B), or not (mask A).
-      dtype: dtype of the computation; None follows the input.
     """
 
     features: int

@@ -27,10 +27,9 @@ class ConvEncoder(nn.Module):
     """Map an image to a vector: strided 3x3 convolutions, then a dense layer.
 
     Attributes:
-      features: numbers of channels of the stages; each halves height and width.
+      features: numbers of channels of the stages; each halves height and width, which must be even.
       output_features: length of the vector.
       activation: activation after each convolution.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     features: Sequence[int]
@@ -40,11 +39,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, H, W, C) to (B, output_features); ``condition`` (B, K) is concatenated before the dense layer.
-
-        Raises:
-          ValueError: if H or W cannot be halved once per stage.
-        """
+        """Map (B, H, W, C) to (B, output_features); ``condition`` (B, K) is concatenated before the dense layer."""
         check_images("ConvEncoder", x.shape, len(self.features))
         for width in self.features:
             x = self.activation(Conv(width, (3, 3), strides=2, dtype=self.dtype)(x))
@@ -59,7 +54,6 @@ class ConvDecoder(nn.Module):
       features: numbers of channels before each stage; each stage doubles height and width.
       output_shape: shape of the image, (H, W, C); H and W must be divisible by 2 ** len(features).
       activation: activation before each transposed convolution.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     features: Sequence[int]
@@ -90,10 +84,9 @@ class ResidualCNN(nn.Module):
     Attributes:
       features: number of channels of the hidden layers.
       num_blocks: number of residual blocks, each a 3x3 and a 1x1 convolution after activations.
-      output_shape: shape of an output, (H, W, ...), where H and W are those of the image.
+      output_shape: shape of an output, (H, W, ...), where H and W must be those of the image.
       activation: activation before each convolution but the first.
       output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> import jax, jax.numpy as jnp
     >>> net = ResidualCNN(features=8, output_shape=(4, 4, 2, 3))
@@ -110,11 +103,7 @@ class ResidualCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
-        """Map (B, H, W, C) to (B, *output_shape); ``condition`` is (B, H, W, K), or (B, K) for all pixels.
-
-        Raises:
-          ValueError: if the image does not have the height and width of ``output_shape``.
-        """
+        """Map (B, H, W, C) to (B, *output_shape); ``condition`` is (B, H, W, K), or (B, K) for all pixels."""
         if x.ndim != 4 or self.output_shape is None or tuple(self.output_shape[:2]) != x.shape[1:3]:
             raise ValueError(
                 f"ResidualCNN got shape {x.shape} with output_shape={self.output_shape}, but maps images (B, H, W, C) "
@@ -142,16 +131,9 @@ def upsample(x: Array) -> Array:
 
 
 def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str = "features") -> None:
-    """Check that a network's inputs are images (B, H, W, C) that can be halved often enough.
+    """Raise if the inputs of a network are not images (B, H, W, C) whose sides can be halved often enough.
 
-    Args:
-      name: name of the network.
-      shape: shape of the inputs.
-      num_halvings: number of times that the network halves height and width.
-      stages: name of the setting that determines this number.
-
-    Raises:
-      ValueError: if they are not.
+    ``name`` is that of the network, and ``stages`` that of the setting which determines the number of halvings.
     """
     if len(shape) != 4:
         raise ValueError(f"{name} got shape {tuple(shape)}, but takes images (B, H, W, C); use an MLP for vectors")
@@ -165,11 +147,7 @@ def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str
 
 
 def check_output_images(name: str, output_shape: Sequence[int], features: Sequence[int]) -> None:
-    """Check that a network's outputs are images (H, W, C) whose sides its stages reach by doubling.
-
-    Raises:
-      ValueError: if they are not.
-    """
+    """Raise if the outputs of a network are not images (H, W, C) whose sides its stages reach by doubling."""
     if not features or len(output_shape) != 3:
         raise ValueError(
             f"{name} has features={tuple(features)} and output_shape={tuple(output_shape)}, but "

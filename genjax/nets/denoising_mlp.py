@@ -30,17 +30,13 @@ class DenoisingMLP(nn.Module):
     """Layers of equation 1, and a linear layer.
 
     Attributes:
-      features: widths of the layers.
+      features: widths of the layers, at least one.
       embedding_features: length of e.
       fourier_features: number of frequencies; with 0, φ(x) = x.
       fourier_scale: standard deviation of the frequencies, about the inverse of the smallest distance to resolve, in
         units of the data's standard deviation.
       activation: ρ.
       output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if there is no layer, or a size is below 1.
 
     >>> import jax
     >>> net = DenoisingMLP((16, 16))

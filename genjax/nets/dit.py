@@ -39,7 +39,7 @@ class DiT(nn.Module):
     """Diffusion transformer from images (B, H, W, C) to images of the same shape.
 
     Attributes:
-      patch_size: height and width of a patch in pixels, P.
+      patch_size: height and width of a patch in pixels, P, which must divide H and W.
       features: number of channels of a token; a multiple of 4, for the positions, and of the number of heads.
       num_layers: number of layers, equations 1 and 2 each; they are compiled once.
       num_heads: number of attention heads.
@@ -47,11 +47,7 @@ class DiT(nn.Module):
       activation: ρ of equation 2; the embedding uses SiLU.
       output_scale: factor on the initial weights of all modulations and of the last layer; with 0, as in the paper,
         outputs start at 0.
-      dtype: dtype of the computation; None follows the input. Parameters, norms and the embedding of the noise level
-        are always float32.
-
-    Raises:
-      ValueError: if a size is below 1, or ``features`` is not a multiple of 4 and of the number of heads.
+      dtype: see ``nets``; norms and the embedding of the noise level are always float32 too.
 
     >>> net = DiT(patch_size=4, features=8, num_layers=2, num_heads=2)
     >>> x, level = jnp.zeros((2, 28, 28, 1)), jnp.zeros(2)
@@ -79,11 +75,7 @@ class DiT(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x.
-
-        Raises:
-          ValueError: if P does not divide H and W.
-        """
+        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x."""
         del train
         patches = patchify(x, self.patch_size)
         dense = functools.partial(nn.Dense, dtype=self.dtype)
@@ -144,9 +136,6 @@ def modulate(h: Array, gain: Array, bias: Array) -> Array:
 
 def patchify(x: Array, size: int) -> Array:
     """Cut images (B, H, W, C) into patches (B, H W / size², size² C), with patches and their pixels row by row.
-
-    Raises:
-      ValueError: if x is not (B, H, W, C), or the size does not divide H and W.
 
     >>> patchify(jnp.arange(8.0).reshape(1, 2, 4, 1), 2)[0].tolist()
     [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]

@@ -23,7 +23,6 @@ class FourierFeatures(nn.Module):
     Attributes:
       num_features: number of rows of W.
       scale: standard deviation of the initial frequencies, s.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
     num_features: int

@@ -25,12 +25,9 @@ class GroupNorm(nn.Module):
     """Group normalization, equation 1.
 
     Attributes:
-      num_groups: number of groups of adjacent channels.
+      num_groups: number of groups of adjacent channels, at least 1, which divides C.
       epsilon: ε.
       dtype: dtype of the outputs; None follows the input. Statistics and parameters are always float32.
-
-    Raises:
-      ValueError: if there is no group.
     """
 
     num_groups: int
@@ -43,11 +40,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gain: Array | None = None, bias: Array | None = None) -> Array:
-        """Map (B, ..., C) to the same shape; ``gain`` and ``bias``, a and b, are (B, C).
-
-        Raises:
-          ValueError: if C is not a multiple of the number of groups.
-        """
+        """Map (B, ..., C) to the same shape; ``gain`` and ``bias``, a and b, are (B, C)."""
         channels = x.shape[-1]
         check_divisible("GroupNorm", channels, "num_groups", self.num_groups)
         factor = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)[None]
@@ -73,11 +66,7 @@ class GroupNorm(nn.Module):
 
 
 def check_divisible(name: str, channels: int, setting: str, divisor: int) -> None:
-    """Check that the channels of a network are divisible by a setting.
-
-    Raises:
-      ValueError: if they are not.
-    """
+    """Raise if the channels of a network are not divisible by a setting."""
     if channels % divisor:
         raise ValueError(
             f"{name} has {channels} channels, but needs a multiple of {setting}={divisor}; change one of them"

@@ -37,9 +37,6 @@ class LevelEmbedding(nn.Module):
       activation: ρ.
       dtype: dtype of the computation; None for float32. The sines and cosines are always float32.
 
-    Raises:
-      ValueError: if a size is below 1.
-
     >>> import jax
     >>> net = LevelEmbedding(features=8)
     >>> net.init_with_output(jax.random.key(0), jnp.array([0.0, 0.5]), jnp.eye(2, 3))[0].shape
@@ -58,11 +55,7 @@ class LevelEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, level: Array, condition: Array | None = None) -> Array:
-        """Map levels (B,), and a condition (B, K), to (B, features).
-
-        Raises:
-          ValueError: if the levels have another shape.
-        """
+        """Map levels (B,), and a condition (B, K), to (B, features)."""
         if level.ndim != 1:
             raise ValueError(f"level has shape {level.shape}, but must have shape (B,), one level per example")
         hidden = self.activation(nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.num_frequencies)))

@@ -48,7 +48,6 @@ class MaskedMLP(nn.Module):
       output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
       residual: whether hidden layers, all of one width, have residual connections, and outputs also have direct
         connections from the inputs.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> net = MaskedMLP((16,), num_outputs=2)
     >>> outputs, variables = net.init_with_output(jax.random.key(0), jnp.zeros((3, 5)))
@@ -75,19 +74,16 @@ class MaskedMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, order: Array | None = None) -> Array:
-        """Map (B, D) to (B, P, D).
+        """Map (B, D) to (B, P, D), given a condition of all outputs (B, ...), or None.
 
-        Args:
-          x: vectors, (B, D).
-          condition: condition of all outputs, (B, ...), or None.
-          order: dimensions from first to last, a permutation int32 (D,); None for 0 … D - 1.
+        ``order`` holds the dimensions from first to last, a permutation int32 (D,); None for 0 … D - 1.
         """
         if x.ndim != 2:
             raise ValueError(
                 f"MaskedMLP got shape {x.shape}, but takes vectors (B, D); flatten them, in the order of the dimensions"
             )
         hidden = x
-        masks = self._masks(x.shape[1], condition is not None, order)
+        masks, direct_mask = self._masks(x.shape[1], condition is not None, order)
         for i, mask in enumerate(masks[:-1]):
             units = _Masked(dtype=self.dtype, name=f"layer_{i}")(hidden, mask)
             if i == 0 and condition is not None:
@@ -97,10 +93,8 @@ class MaskedMLP(nn.Module):
             hidden = hidden + units if self.residual and i > 0 else units
         outputs = _Masked(scale=self.output_scale, dtype=self.dtype, name="outputs")(hidden, masks[-1])
         if self.residual:
-            direct = self._direct_mask(x.shape[1], order)
-            outputs = outputs + _Masked(scale=self.output_scale, use_bias=False, dtype=self.dtype, name="direct")(
-                x, direct
-            )
+            direct = _Masked(scale=self.output_scale, use_bias=False, dtype=self.dtype, name="direct")
+            outputs = outputs + direct(x, direct_mask)
         return outputs.reshape(len(x), self.num_outputs, x.shape[1])
 
     def decoder(
@@ -108,18 +102,11 @@ class MaskedMLP(nn.Module):
     ) -> tuple[MaskedMLPCache, Step]:
         """Return a step that computes outputs dimension by dimension, each given the values before it.
 
-        Args:
-          params: parameters of this network.
-          batch_size: number of vectors, B.
-          dim: number of dimensions, D.
-          condition: see ``__call__``.
-          order: see ``__call__``.
-
         Returns:
           An empty cache and ``step(cache, values) -> (outputs, cache)``, which maps the values (B,) of the previous
           dimension, ignored by the first step, to the outputs (B, P) of the next one in order.
         """
-        masks = self._masks(dim, condition is not None, order)
+        masks, direct_mask = self._masks(dim, condition is not None, order)
         degrees = self._degrees(dim, condition is not None)
         dimensions = jnp.arange(dim) if order is None else order
         layers = [params[f"layer_{i}"] for i in range(len(degrees))]
@@ -133,7 +120,7 @@ class MaskedMLP(nn.Module):
         last = (params["outputs"]["kernel"] * masks[-1]).T.reshape(self.num_outputs, dim, width).swapaxes(0, 1)
         last_bias = params["outputs"]["bias"].reshape(self.num_outputs, dim).T
         if self.residual:
-            direct = (params["direct"]["kernel"] * self._direct_mask(dim, order)).T
+            direct = (params["direct"]["kernel"] * direct_mask).T
             direct = direct.reshape(self.num_outputs, dim, dim).swapaxes(0, 1)
         # The units of degree d lie in a window whose size is the same for all d. Its other units are final already, or
         # are computed again later.
@@ -170,27 +157,19 @@ class MaskedMLP(nn.Module):
         lowest = 0 if conditional or dim == 1 else 1
         return [lowest + np.arange(width) * (dim - lowest) // width for width in self.features]
 
-    def _masks(self, dim: int, conditional: bool, order: Array | None) -> list[Any]:
-        """Return the masks of all layers, float32 (inputs, outputs)."""
-        hidden, outputs = self._degrees(dim, conditional), self._output_degrees(dim, order)
-        inputs = [_input_degrees(dim, order), *hidden[:-1]]
-        masks = [below[:, None] <= above[None] for below, above in zip(inputs, hidden, strict=True)]
-        return [mask.astype(np.float32) for mask in (*masks, hidden[-1][:, None] < outputs[None])]
-
-    def _direct_mask(self, dim: int, order: Array | None) -> Any:
-        """Return the mask from inputs to outputs, float32 (D, P · D)."""
-        degrees = _input_degrees(dim, order)
-        return (degrees[:, None] < self._output_degrees(dim, order)[None]).astype(np.float32)
-
-    def _output_degrees(self, dim: int, order: Array | None) -> Any:
-        """Return the degree of every output, (P · D,)."""
-        degrees = _input_degrees(dim, order)
-        return np.tile(degrees, self.num_outputs) if order is None else jnp.tile(degrees, self.num_outputs)
-
-
-def _input_degrees(dim: int, order: Array | None) -> Any:
-    """Return the degree of every dimension, 1 … D."""
-    return np.arange(1, dim + 1) if order is None else 1 + jnp.argsort(order)
+    def _masks(self, dim: int, conditional: bool, order: Array | None) -> tuple[list[Any], Any]:
+        """Return the masks of all layers, and of the direct connections if there are any, float32 (inputs, outputs)."""
+        if order is None:
+            inputs = np.arange(1, dim + 1)
+            outputs = np.tile(inputs, self.num_outputs)
+        else:
+            inputs = 1 + jnp.argsort(order)
+            outputs = jnp.tile(inputs, self.num_outputs)
+        hidden = self._degrees(dim, conditional)
+        masks = [below[:, None] <= above[None] for below, above in zip([inputs, *hidden[:-1]], hidden, strict=True)]
+        masks.append(hidden[-1][:, None] < outputs[None])
+        direct = (inputs[:, None] < outputs[None]).astype(np.float32) if self.residual else None
+        return [mask.astype(np.float32) for mask in masks], direct
 
 
 class _Masked(nn.Module):

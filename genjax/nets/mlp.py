@@ -22,7 +22,6 @@ class MLP(nn.Module):
       activation: activation between the layers.
       output_activation: activation after the last layer, such as a sigmoid for data in [0, 1], or None.
       output_scale: factor on the initial weights of the last layer; with 0, outputs start at 0.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
 
     >>> import jax
     >>> decoder = MLP((32,), output_shape=(8, 8, 1))

@@ -71,27 +71,15 @@ def _unit(x: Array) -> Array:
 
 
 def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> Array:
-    """Apply a layer inside a compact method, with or without spectral normalization.
-
-    Args:
-      layer: dense layer or convolution.
-      x: input of the layer.
-      spectral: whether the weights are spectrally normalized.
-      train: see ``SpectralNorm``.
-    """
+    """Apply a dense layer or convolution inside a compact method, with or without ``SpectralNorm``."""
     return SpectralNorm(layer, name=f"spectral_{layer.name}")(x, train) if spectral else layer(x)
 
 
 def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, train: bool, dtype: Any = None) -> Array:
     """Normalize features (B, ..., C) inside a compact method.
 
-    Args:
-      x: features.
-      kind: "batch" for ``ConditionalBatchNorm``; "layer" for statistics over all axes of an example, with a gain and a
-        bias for each channel; otherwise x is returned unchanged.
-      condition: condition of ``ConditionalBatchNorm``, (B, K).
-      train: whether ``ConditionalBatchNorm`` uses the statistics of the batch.
-      dtype: dtype of the outputs; None follows the input.
+    ``kind`` is "batch" for ``ConditionalBatchNorm``, which uses the condition (B, K) and ``train``, or "layer" for
+    statistics over all axes of an example, with a gain and a bias for each channel; None returns x unchanged.
     """
     if kind == "batch":
         return ConditionalBatchNorm(dtype=dtype)(x, condition, train)
@@ -108,7 +96,7 @@ class ConditionalBatchNorm(nn.Module):
       epsilon: ε.
       spectral: whether G and B are spectrally normalized; their initial weights must not be zero then.
       kernel_init: initializer of G and B; with zeros, all conditions start equal.
-      dtype: dtype of the computation; None follows the input. Parameters and statistics are always float32.
+      dtype: see ``nets``; statistics are always float32 too.
     """
 
     momentum: float = 0.9

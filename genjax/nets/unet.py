@@ -42,8 +42,9 @@ class UNet(nn.Module):
     """U-Net from images (B, H, W, C) to images of the same shape.
 
     Attributes:
-      features: number of channels at the full height.
-      multipliers: factors on the number of channels at each height; each but the first halves height and width.
+      features: number of channels at the full height, a multiple of the number of groups.
+      multipliers: factors on the number of channels at each height; each but the first halves height and width, which
+        must be even.
       num_blocks: number of residual blocks at each height on the way down; the way up has one more.
       attention_at: heights at which pixels attend to each other, among H, H / 2, ...
       num_heads: number of attention heads.
@@ -53,11 +54,7 @@ class UNet(nn.Module):
       activation: ρ.
       output_scale: factor on the initial weights of the last layer, K₂ and W; with 0, as in the papers, outputs start
         at 0, and residual branches add nothing.
-      dtype: dtype of the computation; None follows the input. Parameters, normalization and the embedding of the noise
-        level are always float32.
-
-    Raises:
-      ValueError: if a size is below 1, or ``features`` is not a multiple of the number of groups.
+      dtype: see ``nets``; normalization and the embedding of the noise level are always float32 too.
 
     >>> import jax
     >>> net = UNet(features=8, num_blocks=1, attention_at=(7,))
@@ -91,11 +88,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x.
-
-        Raises:
-          ValueError: if H or W cannot be halved often enough, or ``attention_at`` has a height that does not occur.
-        """
+        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x."""
         check_images("UNet", x.shape, len(self.multipliers) - 1, "multipliers")
         heights = [x.shape[1] // 2**i for i in range(len(self.multipliers))]
         for height in self.attention_at:
@@ -184,11 +177,7 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Map (B, H, W, C) to the same shape.
-
-        Raises:
-          ValueError: if C is not a multiple of the number of heads.
-        """
+        """Map (B, H, W, C) to the same shape; C must be a multiple of the number of heads."""
         _, height, width, channels = x.shape
         check_divisible("attention", channels, "num_heads", self.num_heads)
         rows = GroupNorm(self.num_groups, dtype=self.dtype)(x).reshape(-1, channels)

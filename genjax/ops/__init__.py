@@ -1,84 +1,51 @@
 """Mathematics on arrays shared by all families: likelihoods, divergences, kernels, differential equations."""
 
-from genjax.ops.adversarial import discriminator_accuracy, logistic_fake_loss, logistic_real_loss
-from genjax.ops.arrays import at_least_float32, sum_except_batch
-from genjax.ops.attention import causal_attention
-from genjax.ops.convolution import conv_general_dilated
-from genjax.ops.divergence import Divergence, divergence
-from genjax.ops.gaussians import gaussian_kl, gaussian_log_prob
-from genjax.ops.importance import log_mean_weight, mean_log_weight
-from genjax.ops.labels import condition_inputs, label_of, one_hot_label
-from genjax.ops.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
-from genjax.ops.ode import Rates, Solver
-from genjax.ops.paths import linear_path, spherical_path
-from genjax.ops.pixels import Categorical, LogisticMixture, PixelDistribution, log_mass
-from genjax.ops.priors import GaussianMixture, Prior, StandardNormal, SwissRoll
-from genjax.ops.straight_through import clip_straight_through, straight_through
-from genjax.ops.temperature import tempered_logits, tempered_softmax
-from genjax.ops.transport import sinkhorn
-from genjax.ops.validation import (
-    check_at_least,
-    check_choice,
-    check_data_axes,
-    check_dropout,
-    check_example_shape,
-    check_examples,
-    check_finite,
-    check_num_classes,
-    check_positive,
-    check_shape,
-    check_values,
-    resolve_choice,
-)
-
-__all__ = [
-    "Bernoulli",
-    "Categorical",
-    "DiscretizedLogistic",
-    "Divergence",
-    "Gaussian",
-    "GaussianMixture",
-    "Likelihood",
-    "LogisticMixture",
-    "PixelDistribution",
-    "Prior",
-    "Rates",
-    "Solver",
-    "StandardNormal",
-    "SwissRoll",
-    "at_least_float32",
-    "causal_attention",
-    "check_at_least",
-    "check_choice",
-    "check_data_axes",
-    "check_dropout",
-    "check_example_shape",
-    "check_examples",
-    "check_finite",
-    "check_num_classes",
-    "check_positive",
-    "check_shape",
-    "check_values",
-    "clip_straight_through",
-    "condition_inputs",
-    "conv_general_dilated",
-    "discriminator_accuracy",
-    "divergence",
-    "gaussian_kl",
-    "gaussian_log_prob",
-    "label_of",
-    "linear_path",
-    "log_mass",
-    "log_mean_weight",
-    "logistic_fake_loss",
-    "logistic_real_loss",
-    "mean_log_weight",
-    "one_hot_label",
-    "resolve_choice",
-    "sinkhorn",
-    "spherical_path",
-    "straight_through",
-    "sum_except_batch",
-    "tempered_logits",
-    "tempered_softmax",
-]
+from genjax.ops.adversarial import discriminator_accuracy as discriminator_accuracy
+from genjax.ops.adversarial import logistic_fake_loss as logistic_fake_loss
+from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
+from genjax.ops.arrays import at_least_float32 as at_least_float32
+from genjax.ops.arrays import sum_except_batch as sum_except_batch
+from genjax.ops.attention import causal_attention as causal_attention
+from genjax.ops.convolution import conv_general_dilated as conv_general_dilated
+from genjax.ops.divergence import Divergence as Divergence
+from genjax.ops.divergence import divergence as divergence
+from genjax.ops.gaussians import gaussian_kl as gaussian_kl
+from genjax.ops.gaussians import gaussian_log_prob as gaussian_log_prob
+from genjax.ops.importance import log_mean_weight as log_mean_weight
+from genjax.ops.importance import mean_log_weight as mean_log_weight
+from genjax.ops.labels import condition_inputs as condition_inputs
+from genjax.ops.labels import label_of as label_of
+from genjax.ops.labels import one_hot_label as one_hot_label
+from genjax.ops.likelihoods import Bernoulli as Bernoulli
+from genjax.ops.likelihoods import DiscretizedLogistic as DiscretizedLogistic
+from genjax.ops.likelihoods import Gaussian as Gaussian
+from genjax.ops.likelihoods import Likelihood as Likelihood
+from genjax.ops.ode import Rates as Rates
+from genjax.ops.ode import Solver as Solver
+from genjax.ops.paths import linear_path as linear_path
+from genjax.ops.paths import spherical_path as spherical_path
+from genjax.ops.pixels import Categorical as Categorical
+from genjax.ops.pixels import LogisticMixture as LogisticMixture
+from genjax.ops.pixels import PixelDistribution as PixelDistribution
+from genjax.ops.pixels import log_mass as log_mass
+from genjax.ops.priors import GaussianMixture as GaussianMixture
+from genjax.ops.priors import Prior as Prior
+from genjax.ops.priors import StandardNormal as StandardNormal
+from genjax.ops.priors import SwissRoll as SwissRoll
+from genjax.ops.straight_through import clip_straight_through as clip_straight_through
+from genjax.ops.straight_through import straight_through as straight_through
+from genjax.ops.temperature import tempered_logits as tempered_logits
+from genjax.ops.temperature import tempered_softmax as tempered_softmax
+from genjax.ops.transport import sinkhorn as sinkhorn
+from genjax.ops.validation import check_at_least as check_at_least
+from genjax.ops.validation import check_choice as check_choice
+from genjax.ops.validation import check_data_axes as check_data_axes
+from genjax.ops.validation import check_dropout as check_dropout
+from genjax.ops.validation import check_example_shape as check_example_shape
+from genjax.ops.validation import check_examples as check_examples
+from genjax.ops.validation import check_finite as check_finite
+from genjax.ops.validation import check_num_classes as check_num_classes
+from genjax.ops.validation import check_positive as check_positive
+from genjax.ops.validation import check_shape as check_shape
+from genjax.ops.validation import check_values as check_values
+from genjax.ops.validation import resolve_choice as resolve_choice

@@ -12,18 +12,10 @@ from genjax.ops.arrays import at_least_float32
 
 
 def causal_attention(q: Array, k: Array, v: Array) -> Array:
-    """Return Σ_{s≤t} softmax_s(q_t·k_s / √D) v_s.
+    """Return Σ_{s≤t} softmax_s(q_t·k_s / √D) v_s for queries, keys and values of N heads, all of shape (B, T, N, D).
 
     This is ``jax.nn.dot_product_attention``. On CPUs the softmax is normalized after the product with v, which takes
     fewer passes over the T × T logits of a head, above all in the gradient.
-
-    Args:
-      q: queries, shape (B, T, N, D) for N heads.
-      k: keys, same shape.
-      v: values, same shape.
-
-    Returns:
-      Outputs, shape (B, T, N, D).
 
     >>> zeros, v = jnp.zeros((1, 3, 1, 2)), jnp.arange(6.0).reshape(1, 3, 1, 2)
     >>> causal_attention(zeros, zeros, v)[0, :, 0].tolist()  # means over all positions up to t

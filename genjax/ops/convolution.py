@@ -19,6 +19,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers
 
 from genjax.core import Array
@@ -29,16 +30,9 @@ def conv_general_dilated(
 ) -> Array:
     """Return the result of ``jax.lax.conv_general_dilated``, with faster gradients.
 
-    A drop-in replacement for the field ``conv_general_dilated`` of Linen's ``Conv``. Grouped convolutions, and those
-    whose channels are not last, are passed to JAX unchanged.
-
-    Args:
-      lhs: images, shape (B, *spatial, C).
-      rhs: kernels, shape (*window, C, features).
-      window_strides: strides, one for each spatial dimension.
-      padding: "SAME", "VALID" or pairs (before, after).
-      dimension_numbers: layout; only "channels last" has the faster gradients.
-      **settings: the other arguments of JAX's function.
+    A drop-in replacement for the field ``conv_general_dilated`` of Linen's ``Conv``, with the arguments of JAX's
+    function. ``lhs`` are images (B, *spatial, C), ``rhs`` kernels (*window, C, features). Grouped convolutions, and
+    those whose channels are not last, are passed to JAX unchanged.
     """
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     in_groups = settings.get("feature_group_count", 1) != 1 or settings.get("batch_group_count", 1) != 1
@@ -60,9 +54,9 @@ def conv_general_dilated(
         (x, w), (x_dot, w_dot) = primals, tangents
         # JAX transposes these two layouts into NHWC and HWIO: equation 1.
         of_x = convolve(x_dot, w.swapaxes(-1, -2), dimension_numbers=_numbers((0, n), (n - 1, n), (0, n), n))
-        x_by_channel, w_by_channel = x.swapaxes(0, n), _front(w_dot, n - 1)
+        x_by_channel, w_by_channel = x.swapaxes(0, n), jnp.moveaxis(w_dot, n - 1, 0)
         of_w = convolve(x_by_channel, w_by_channel, dimension_numbers=_numbers((n, 0), (n, 0), (n - 1, n), n))
-        return convolution(x, w), of_x + _front(of_w, n - 1)
+        return convolution(x, w), of_x + jnp.moveaxis(of_w, n - 1, 0)
 
     return convolution(lhs, rhs)
 
@@ -73,7 +67,7 @@ def _without_excess(lhs: Array, rhs: Array, padding: Any, dilation: Any) -> tupl
     excess = [tuple(max(0, side - limit) for side in sides) for sides, limit in zip(padding, limits, strict=True)]
     rest = [tuple(min(side, limit) for side in sides) for sides, limit in zip(padding, limits, strict=True)]
     if any(map(any, excess)):
-        lhs = jax.numpy.pad(lhs, ((0, 0), *excess, (0, 0)))
+        lhs = jnp.pad(lhs, ((0, 0), *excess, (0, 0)))
     return lhs, rest
 
 
@@ -81,8 +75,3 @@ def _numbers(lhs: tuple[int, int], rhs: tuple[int, int], out: tuple[int, int], n
     """Return the layout with the given axes of (batch, features), (features out, features in) and (batch, features)."""
     specs = ((*pair, *(d for d in range(n + 1) if d not in pair)) for pair in (lhs, rhs, out))
     return ConvDimensionNumbers(*specs)
-
-
-def _front(array: Array, axis: int) -> Array:
-    """Move an axis to the front."""
-    return jax.numpy.moveaxis(array, axis, 0)

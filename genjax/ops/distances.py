@@ -18,36 +18,14 @@ from genjax.core import Array
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """Return equation 1 for all pairs.
-
-    Args:
-      x: shape (..., D), in coordinates whose origin is near the data.
-      y: shape (M, D), in the same coordinates.
-
-    Returns:
-      Distances, shape (..., M).
+    """Return equation 1 for all pairs, (..., M), of x (..., D) and y (M, D), whose origin should be near the data.
 
     >>> squared_distances(jnp.array([[0.0, 0.0], [3.0, 0.0]]), jnp.array([[0.0, 4.0]])).tolist()
     [[16.0], [25.0]]
     """
-    x_norms, y_norms = jnp.sum(x**2, axis=-1)[..., None], _norms(y, x.ndim)
+    x_norms = jnp.sum(x**2, axis=-1)[..., None]
+    y_norms = jnp.expand_dims(jnp.sum(y**2, axis=-1), range(x.ndim - 1))
     return jnp.maximum(x_norms + y_norms - 2.0 * matmul(x, y.T), 0.0)
-
-
-def nearest(x: Array, y: Array) -> Array:
-    """Return the index of the row of ``y`` nearest to each x, the first of equals; moves the origin to the mean of y.
-
-    Args:
-      x: shape (..., D).
-      y: shape (M, D).
-
-    Returns:
-      int32 (...).
-    """
-    center = jnp.mean(y, axis=0)
-    y, x = y - center[None], x - center.reshape((1,) * (x.ndim - 1) + center.shape)
-    # Equation 1 less |x|², which does not decide, and would cost digits.
-    return jnp.argmin(_norms(y, x.ndim) - 2.0 * matmul(x, y.T), axis=-1).astype(jnp.int32)
 
 
 def rounding(dim: int, dtype: str) -> float:
@@ -59,8 +37,3 @@ def rounding(dim: int, dtype: str) -> float:
 def matmul(a: Array, b: Array) -> Array:
     """Multiply matrices with all digits; by default accelerators keep 8 or 11 bits, too few for what cancels."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def _norms(y: Array, ndim: int) -> Array:
-    """Return |y|² of each row (M, D), along the last of ``ndim`` axes."""
-    return jnp.sum(y**2, axis=-1).reshape((1,) * (ndim - 1) + (len(y),))

@@ -36,11 +36,8 @@ class Divergence(NamedTuple):
 def divergence(field: Callable[[Array], Array], x: Array, directions: Array | None = None) -> Divergence:
     """Return v(x), and equation 1 for every example.
 
-    Args:
-      field: vector field v from (B, ...) to the same shape, which does not mix examples.
-      x: points, shape (B, ...).
-      directions: directions ε, shape (S, B, ...), one estimate each. None for the exact trace (S = 1), which evaluates
-        one Jacobian-vector product for each element of an example.
+    The field maps x (B, ...) to the same shape and does not mix examples. Each of the ``directions`` ε, (S, B, ...),
+    gives one estimate; None is the exact trace (S = 1), one Jacobian-vector product for each element of an example.
 
     >>> divergence(lambda x: x * jnp.array([[2.0, 3.0]]), jnp.ones((1, 2))).trace.tolist()
     [[5.0]]

@@ -22,14 +22,8 @@ def gaussian_kl(
 ) -> Array:
     """Return KL(N(mean, exp(log_var)) ‖ N(prior_mean, exp(prior_log_var))) in nats, one number per dimension.
 
-    Args:
-      mean: means of q, any shape; (B, D) for a batch of latent vectors.
-      log_var: log-variances of q, same shape.
-      prior_mean: means of p, same shape or a scalar. The default p is the standard normal.
-      prior_log_var: log-variances of p, same shape or a scalar.
-
-    Returns:
-      Divergences of the same shape; sum over the last axis for that of the vectors.
+    Means and log-variances have one shape, those of the prior p may be scalars; the default p is the standard normal.
+    Sum over the last axis for the divergence of vectors.
 
     >>> gaussian_kl(jnp.array([1.0, 0.0]), jnp.zeros(2)).tolist()
     [0.5, 0.0]
@@ -41,12 +35,7 @@ def gaussian_kl(
 
 
 def gaussian_log_prob(x: Array, mean: Array | float = 0.0, log_var: Array | float = 0.0) -> Array:
-    """Return the log-density of N(mean, exp(log_var)) in nats, one number per dimension, float32 or wider.
-
-    Args:
-      x: points, any shape.
-      mean: means, any shape that broadcasts against ``x``.
-      log_var: log-variances, any shape that broadcasts against ``x``.
+    """Return the log-density of N(mean, exp(log_var)) at x in nats, one number per dimension, float32 or wider.
 
     >>> round(float(gaussian_log_prob(jnp.float32(1.0))), 4)  # -(1 + ln 2π) / 2
     -1.4189

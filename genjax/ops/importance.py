@@ -22,16 +22,9 @@ LogWeights = Callable[[Array], Array]  # keys (S,), one for each sample -> log w
 
 
 def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk_size: int = 16) -> Array:
-    """Return log 1/K Σ_k w_k, an estimate of log p(x) in nats, shape (B,).
+    """Return log 1/K Σ_k w_k, an estimate of log p(x) in nats, shape (B,), from ``num_samples`` samples.
 
-    Args:
-      log_weights: function from keys (S,) to log w, (S, B).
-      key: typed key, split for each sample, so that the result does not depend on ``chunk_size``.
-      num_samples: number of samples, K.
-      chunk_size: number of samples in memory at once.
-
-    Raises:
-      ValueError: if a number is below 1.
+    Each sample has its own key, so that the result does not depend on ``chunk_size``, the number in memory at once.
     """
 
     def add(total: Array, log_weight: Array, valid: Array) -> Array:

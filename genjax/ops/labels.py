@@ -13,11 +13,7 @@ NetCondition = tuple[Array, ...]  # further arguments of a network: the one-hot 
 
 
 def label_of(batch: Batch, num_classes: int | None) -> Array | None:
-    """Return the labels of a batch, or None for an unconditional model (``num_classes`` is None).
-
-    Raises:
-      ValueError: if the model needs labels and the batch has none.
-    """
+    """Return the labels of a batch, or None for an unconditional model; ValueError if labels are needed but missing."""
     if num_classes is None:
         return None  # a data set may have labels that the model does not need
     if "label" not in batch:
@@ -36,15 +32,10 @@ def condition_inputs(label: Array | int | None, num_classes: int | None, num_row
 
 
 def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: int) -> Array | None:
-    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model.
+    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model (``num_classes`` is None).
 
-    Args:
-      label: labels, int32 (num_rows,), or one integer for all rows; None for an unconditional model.
-      num_classes: number of classes of the model; None for an unconditional model.
-      num_rows: number of examples.
-
-    Raises:
-      ValueError: if the label is missing, not expected, or not one of the classes.
+    ``label`` is int32 (num_rows,), or one integer for all rows; ValueError if it is missing, not expected, or not one
+    of the classes.
     """
     if num_classes is None:
         if label is not None:
@@ -53,15 +44,13 @@ def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: 
     if label is None:
         raise ValueError(f"label is None, but this model has num_classes={num_classes}; give label=0, for example")
     if not isinstance(label, Tracer):
-        _check_label(np.asarray(label), num_classes, num_rows)
+        values = np.asarray(label)
+        if not np.issubdtype(values.dtype, np.integer) or values.shape not in ((), (num_rows,)):
+            raise ValueError(
+                f"label has dtype {values.dtype} and shape {values.shape}, but must be one integer or "
+                f"int32 ({num_rows},)"
+            )
+        wrong = values[(values < 0) | (values >= num_classes)]
+        if wrong.size:
+            raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")
     return jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes))
-
-
-def _check_label(label: np.ndarray, num_classes: int, num_rows: int) -> None:
-    if not np.issubdtype(label.dtype, np.integer) or label.shape not in ((), (num_rows,)):
-        raise ValueError(
-            f"label has dtype {label.dtype} and shape {label.shape}, but must be one integer or int32 ({num_rows},)"
-        )
-    wrong = label[(label < 0) | (label >= num_classes)]
-    if wrong.size:
-        raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")

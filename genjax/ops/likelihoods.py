@@ -69,15 +69,8 @@ class Bernoulli:
     [-1.3862943649291992]
     """
 
-    @property
-    def num_outputs(self) -> int:
-        """One, the logit."""
-        return 1
-
-    @property
-    def discrete(self) -> bool:
-        """True: masses of 0 and 1."""
-        return True
+    num_outputs = 1  # the logit
+    discrete = True
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """See ``Likelihood``."""
@@ -108,6 +101,7 @@ class Gaussian:
     """
 
     log_scale: float | None = None
+    discrete = False
 
     def __post_init__(self) -> None:
         if self.log_scale is not None and not abs(self.log_scale) <= LOG_SCALE_BOUND:
@@ -119,11 +113,6 @@ class Gaussian:
     def num_outputs(self) -> int:
         """The mean and, unless it is fixed, the log-scale: 2 or 1."""
         return 2 if self.log_scale is None else 1
-
-    @property
-    def discrete(self) -> bool:
-        """False: a density."""
-        return False
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         if self.log_scale is None:
@@ -158,19 +147,11 @@ class DiscretizedLogistic:
     """
 
     levels: int = 256
+    num_outputs = 2  # location and log-scale
+    discrete = True
 
     def __post_init__(self) -> None:
         check_at_least("levels", self.levels, 2, "; use 256 for 8-bit images")
-
-    @property
-    def num_outputs(self) -> int:
-        """Two, the location and the log-scale."""
-        return 2
-
-    @property
-    def discrete(self) -> bool:
-        """True: masses of the levels."""
-        return True
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         """Return location and inverse scale in units of one level, in which the edges k ± ½ are exact."""
@@ -201,14 +182,7 @@ class DiscretizedLogistic:
 
 
 def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels: int) -> Array:
-    """Return the log-mass of levels k.
-
-    Args:
-      k: levels 0 … levels − 1, any shape.
-      location: location in units of one level, a shape that broadcasts against ``k``.
-      inverse_scale: inverse scale in the same units, a shape that broadcasts against ``k``.
-      levels: number of levels.
-    """
+    """Return the log-mass of k in 0 … levels − 1; location and inverse scale, in units of one level, broadcast."""
     above = (k + 0.5 - location) * inverse_scale
     below = (k - 0.5 - location) * inverse_scale
     # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}): three factors without cancellation.

@@ -64,18 +64,15 @@ def mmd_loss(
     data, costs nothing. Only values of equal bandwidths are comparable.
 
     Args:
-      x: sample of N points, shape (N, D).
-      y: sample of M points, shape (M, D).
-      bandwidths: bandwidths σ of the kernels, in units of the data.
+      x: sample of N points, shape (N, D); at least one, or two if ``unbiased``.
+      y: sample of M points, shape (M, D), as many at least.
+      bandwidths: bandwidths σ of the kernels, in units of the data; see ``check_bandwidths``.
       unbiased: whether to leave out the pairs of a point with itself.
       chunk_size: number of rows of a kernel matrix in memory at once.
 
     Returns:
       A scalar in float32 or wider; (1) lies in [0, 2]. Squared distances have errors of about 1e-7 times the squared
       norms, after centering: differences of that size relative to σ² are lost in float32.
-
-    Raises:
-      ValueError: if samples are not (N, D) and (M, D), have too few points, or bandwidths make no kernel.
 
     >>> float(mmd_loss(jnp.zeros((5, 2)), jnp.full((3, 2), 100.0), (1.0, 2.0)))  # far apart: k is 1 within, 0 across
     2.0
@@ -116,13 +113,8 @@ def gaussian_kernel(squared: Array, bandwidths: Sequence[float] | Array) -> Arra
 def mmd_from_sums(within_x: Sums, within_y: Sums, across: Sums, n: int, m: int, *, unbiased: bool = True) -> Sums:
     """Return MMD² by equation (2), or by (1), from sums of kernel values.
 
-    Args:
-      within_x: sum over the pairs of x; without the pairs i = j if ``unbiased``.
-      within_y: sum over the pairs of y, as ``within_x``.
-      across: sum over the pairs of x and y.
-      n: number of points in x, N.
-      m: number of points in y, M.
-      unbiased: whether to compute equation (2).
+    The sums are over the pairs within x (N points), within y (M points) and across both; those within a sample leave
+    out the pairs i = j if ``unbiased``.
     """
     within = within_x / float(n * (n - unbiased)) + within_y / float(m * (m - unbiased))
     return within - across * 2.0 / float(n * m)
@@ -163,8 +155,9 @@ def _value_and_gradients(x: Array, y: Array, settings: _Settings, needed: tuple[
     xx, xx_to_x = _sweep(x, x, settings, same=True, gradient=needed[0])
     yy, yy_to_y = _sweep(y_centered, y_centered, settings, same=True, gradient=needed[1])
     yx, yx_to_y = _sweep(y, x, settings, same=False, gradient=needed[1])
-    diagonal = (0.0, 0.0) if settings.unbiased else (float(n), float(m))  # k(x, x) = 1 exactly
-    value = mmd_from_sums(xx + diagonal[0], yy + diagonal[1], yx, n, m, unbiased=settings.unbiased)
+    if not settings.unbiased:
+        xx, yy = xx + float(n), yy + float(m)  # k(x, x) = 1 exactly
+    value = mmd_from_sums(xx, yy, yx, n, m, unbiased=settings.unbiased)
     of_x, of_y = (1.0 / (size * (size - settings.unbiased)) for size in (n, m))
     of_both = 2.0 / (n * m)
     to_x = to_y = None

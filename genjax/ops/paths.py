@@ -18,15 +18,7 @@ from genjax.ops.validation import check_at_least
 
 
 def linear_path(start: Array, end: Array, num_steps: int) -> Array:
-    """Interpolate linearly.
-
-    Args:
-      start: first codes, shape (B, ...).
-      end: last codes, same shape.
-      num_steps: number of codes on a path, including both ends.
-
-    Returns:
-      Paths, shape (B, num_steps, ...).
+    """Interpolate linearly between codes (B, ...); the paths (B, num_steps, ...) include both ends.
 
     >>> linear_path(jnp.array([[0.0]]), jnp.array([[2.0]]), 3)[0, :, 0].tolist()
     [0.0, 1.0, 2.0]
@@ -36,7 +28,7 @@ def linear_path(start: Array, end: Array, num_steps: int) -> Array:
 
 
 def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
-    """Interpolate spherically; arguments as of ``linear_path``.
+    """Interpolate spherically; see ``linear_path`` for the shapes.
 
     Codes of equal or opposite directions, between which the arc is not defined, are interpolated linearly.
     """

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops.arrays import at_least_float32
+from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.likelihoods import discretized_logistic
 from genjax.ops.straight_through import clip_straight_through
 from genjax.ops.validation import check_at_least
@@ -110,9 +110,7 @@ class LogisticMixture:
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """See ``PixelDistribution``."""
-        each = self._joint(outputs, x, x.shape[-1])
-        log_prob = jax.nn.logsumexp(each, axis=-1)
-        return jnp.sum(log_prob.reshape(len(x), -1), axis=1)
+        return sum_except_batch(jax.nn.logsumexp(self._joint(outputs, x, x.shape[-1]), axis=-1))
 
     def logits(self, outputs: Array, x: Array, channel: int) -> Array:
         """Return log-masses (B, L) of the values of a channel; −∞ if the mass underflows."""
@@ -156,16 +154,12 @@ class LogisticMixture:
 
 
 def log_mass(logits: Array, x: Array, axis: int) -> Array:
-    """Return the log-mass of integers x, summed over all axes but the first.
+    """Return the log-mass of integers x in nats, summed over all axes but the first, shape (B,).
 
     Args:
       logits: logits, shape (B, ...) with L values along the additional axis ``axis``.
       x: integers 0 … L − 1, shape (B, ...).
       axis: axis of the L values.
-
-    Returns:
-      Log-masses in nats, shape (B,).
     """
     is_value = jnp.expand_dims(x, axis) == jax.lax.broadcasted_iota(x.dtype, logits.shape, axis)
-    each = jnp.where(is_value, jax.nn.log_softmax(logits, axis=axis), 0.0)
-    return jnp.sum(each.reshape(len(x), -1), axis=1)
+    return sum_except_batch(jnp.where(is_value, jax.nn.log_softmax(logits, axis=axis), 0.0))

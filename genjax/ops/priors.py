@@ -68,14 +68,10 @@ class StandardNormal:
     """
 
     dim: int
+    num_classes = None
 
     def __post_init__(self) -> None:
         check_at_least("dim", self.dim, 1)
-
-    @property
-    def num_classes(self) -> int | None:
-        """See ``Prior``."""
-        return None
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
         """See ``Prior``; ``label`` must be None."""
@@ -104,17 +100,13 @@ class GaussianMixture:
     radius: float = 2.0
     radial_scale: float = 0.5
     tangential_scale: float = 0.15
+    dim = 2
 
     def __post_init__(self) -> None:
         check_at_least("num_components", self.num_components, 1)
         check_at_least("radius", self.radius, 0)
         check_positive("radial_scale", self.radial_scale)
         check_positive("tangential_scale", self.tangential_scale)
-
-    @property
-    def dim(self) -> int:
-        """Two."""
-        return 2
 
     @property
     def num_classes(self) -> int | None:
@@ -157,17 +149,13 @@ class SwissRoll:
     radius: float = 3.0
     num_turns: float = 2.0
     scale: float = 0.1
+    dim = 2
 
     def __post_init__(self) -> None:
         check_at_least("num_classes", self.num_classes, 1)
         check_positive("radius", self.radius)
         check_positive("num_turns", self.num_turns)
         check_at_least("scale", self.scale, 0.01, ", for the quadrature along the roll")
-
-    @property
-    def dim(self) -> int:
-        """Two."""
-        return 2
 
     def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
         """See ``Prior``."""

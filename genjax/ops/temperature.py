@@ -13,19 +13,11 @@ from genjax.ops.validation import check_positive
 
 
 def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
-    """Return probabilities at a temperature.
-
-    Args:
-      logits: logits l, shape (..., K).
-      temperature: temperature T > 0, a number or an array that broadcasts against ``logits``.
-
-    Returns:
-      Probabilities, shape (..., K), that sum to 1 along the last axis.
+    """Return probabilities (..., K) at a temperature T, a number or an array that broadcasts against the logits.
 
     Raises:
       ValueError: if T is not positive and finite, outside compiled code; as T → 0 all mass moves to the argmax.
 
-    >>> import jax.numpy as jnp
     >>> [round(p, 3) for p in tempered_softmax(jnp.array([2.0, 1.0, 0.5]), 0.5).tolist()]
     [0.844, 0.114, 0.042]
     """

@@ -28,18 +28,12 @@ from genjax.ops.validation import check_at_least, check_positive
 
 
 def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: int) -> Array:
-    """Return the logarithm of the plan of equation 1.
+    """Return log P, (N, M), of equation 1; rows of P sum to 1/N up to rounding, columns to 1/M in the limit.
 
     Args:
       cost: costs C, shape (N, M).
-      epsilon: regularization ε > 0, in units of the cost.
-      num_iterations: number of iterations of equation 2.
-
-    Returns:
-      log P, shape (N, M). Rows of P sum to 1/N up to rounding, columns to 1/M in the limit.
-
-    Raises:
-      ValueError: if the cost is not a matrix, there are no iterations, or a known ε is not positive and finite.
+      epsilon: regularization ε > 0, finite, in units of the cost; a traced ε is not checked.
+      num_iterations: number of iterations of equation 2, at least 1.
 
     >>> plan = jnp.exp(sinkhorn(jnp.array([[0.0, 1.0], [1.0, 0.0]]), 0.05, 10))
     >>> plan.round(3).tolist()

@@ -1,4 +1,7 @@
-"""Validation of settings and of data. An error names the value, the limit and, where there is one, the cure."""
+"""Validation of settings and of data.
+
+A ValueError names the value, the limit and, where there is one, the cure: what to do instead.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,7 @@ Value = TypeVar("Value")
 
 
 def check_at_least(name: str, value: float, limit: float, cure: str = "") -> None:
-    """Raise if a setting is below its limit, or NaN.
-
-    Args:
-      name: name of the setting.
-      value: its value.
-      limit: smallest value allowed.
-      cure: end of the message, punctuation included: what to do instead.
-
-    Raises:
-      ValueError: with the name, the value, the limit and the cure.
+    """Raise if a setting is below its limit, or NaN; ``cure`` ends the message, punctuation included.
 
     >>> check_at_least("latent_dim", 0, 1)
     Traceback (most recent call last):
@@ -37,7 +31,7 @@ def check_at_least(name: str, value: float, limit: float, cure: str = "") -> Non
 
 
 def check_positive(name: str, value: float, cure: str = "") -> None:
-    """Raise if a setting is not above 0, or not finite; arguments as of ``check_at_least``.
+    """Raise if a setting is not above 0, or not finite; see ``check_at_least``.
 
     >>> check_positive("limit", 0, "; the paper's is 0.01")
     Traceback (most recent call last):
@@ -98,11 +92,9 @@ def check_data_axes(shape: Sequence[int]) -> None:
 
 
 def check_examples(x: Array, shape: Sequence[int]) -> Array:
-    """Validate the data of a model of real numbers and return them in float32 or wider.
+    """Return the data of a model of real numbers in float32 or wider.
 
-    Raises:
-      ValueError: if the shape is not (B, *shape), if the data are integers, or, outside compiled code, if a value is
-        not finite.
+    Raise if their shape is not (B, *shape), if they are integers, or, outside compiled code, if a value is not finite.
     """
     check_example_shape(x, shape)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -126,15 +118,9 @@ def check_finite(x: Array) -> None:
 
 
 def check_values(x: Array, is_wrong: Callable[[np.ndarray], np.ndarray], cure: str) -> None:
-    """Raise if the data hold wrong values; in compiled code, where values are unknown, nothing is checked.
+    """Raise with the first value for which ``is_wrong`` is True, its index and the cure.
 
-    Args:
-      x: data, any shape.
-      is_wrong: function from the data to booleans of their shape, True for a wrong value.
-      cure: end of the message: which values are allowed, and what to do.
-
-    Raises:
-      ValueError: with the first wrong value and its index.
+    In compiled code, where values are unknown, nothing is checked.
     """
     if isinstance(x, Tracer):
         return

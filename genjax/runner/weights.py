@@ -60,7 +60,10 @@ def load_weights(folder: Path, experiment: Experiment, num_seeds: int, step: int
     if metadata.get("crc32") != _checksum(arrays):
         warnings.warn(f"{file} is damaged; reading the newest checkpoint instead", stacklevel=2)
         return None
-    like = _abstract(experiment, num_seeds)
+    try:
+        like = _abstract(experiment, num_seeds)
+    except Exception:  # the model does not fit the data any more: reading the checkpoint says why
+        return None
     expected = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(like).items()}
     if expected != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
         return None  # the experiment has changed: the checkpoint tells how

@@ -138,18 +138,22 @@ def test_load_by_name():
 
 
 def test_cache_survives_damage_and_no_place_to_write(tmp_path, monkeypatch):
-    def read():
-        return data.ArraySource({"x": np.arange(1000)})
+    def make():
+        return {"x": np.arange(1000)}
 
-    assert len(cache.cache_source("some/set:1.0", read)) == 1000
+    assert len(cache.cache_arrays("some/set:1.0", make, data.ArraySource)) == 1000
     (entry,) = (tmp_path / "cache" / "genjax").iterdir()
     assert entry.name == "some-set-1.0.npz"
     entry.write_bytes(entry.read_bytes()[:-500])
-    np.testing.assert_array_equal(cache.cache_source("some/set:1.0", read).arrays["x"], np.arange(1000))
-    assert len(cache.cache_source("some/set:1.0", lambda: pytest.fail("the damaged entry was not replaced"))) == 1000
+    again = cache.cache_arrays("some/set:1.0", make, data.ArraySource)
+    np.testing.assert_array_equal(again.arrays["x"], np.arange(1000))
+    kept = cache.cache_arrays(
+        "some/set:1.0", lambda: pytest.fail("the damaged entry was not replaced"), data.ArraySource
+    )
+    assert len(kept) == 1000
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(cache.cache_source("other", read)) == 1000
+    assert len(cache.cache_arrays("other", make, data.ArraySource)) == 1000
 
 
 def test_import_is_light():

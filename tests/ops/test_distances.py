@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.ops.distances import nearest, rounding, squared_distances
+from genjax.ops.distances import rounding, squared_distances
+from genjax.ops.quantization import nearest_code
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0])
@@ -24,4 +25,4 @@ def test_leading_axes_stay():
     x, y = np.float32(np.random.default_rng(0).normal(size=(2, 5, 3))), np.eye(3, dtype=np.float32)
     expected = np.sum((x[..., None, :] - y) ** 2, axis=-1)
     np.testing.assert_allclose(squared_distances(jnp.asarray(x), jnp.asarray(y)), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(nearest(jnp.asarray(x), jnp.asarray(y)), expected.argmin(axis=-1))
+    np.testing.assert_array_equal(nearest_code(jnp.asarray(y), jnp.asarray(x)), expected.argmin(axis=-1))

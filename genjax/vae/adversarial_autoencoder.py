@@ -77,8 +77,7 @@ class AdversarialAutoencoder:
       likelihood: p(x | outputs of the decoder).
       code: whether q(z | x) is "deterministic" or "gaussian".
       gradient_penalty: weight γ of (5); 0, as in the paper, turns it off.
-      num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
-        (B,).
+      num_classes: number of classes, with which batches have ``"label"``; None for an unconditional model.
       label_to: network that takes the one-hot label (B, num_classes) as its second argument, "decoder" or
         "discriminator"; None without classes. With "discriminator", class k corresponds to class k of the prior.
 
@@ -127,11 +126,7 @@ class AdversarialAutoencoder:
         return label_condition(self.num_classes, optional=self.label_to == "discriminator")
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
-        """
+        """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
         label = label_of(batch, self.num_classes)

@@ -99,15 +99,10 @@ class AdversarialVariationalBayes:
         return self.likelihood.discrete
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
-        """
+        """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
-        latent = jnp.zeros((len(x), self.latent_dim))
-        noise = jnp.zeros((len(x), self.noise_dim))
+        latent, noise = jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.noise_dim))
         specs = {
             "encoder": NetSpec(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
             "decoder": decoder_spec(self.decoder, (latent,), self.likelihood, x),
@@ -203,8 +198,7 @@ class AdversarialVariationalBayes:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples; nats, (B,).
 
         Its expectation is at most log p(x). The proposal is a Gaussian with the mean and 1.2 times the standard
-        deviations of ``num_moment_samples`` samples of q(z | x), at least 2. ``chunk_size`` is the number of samples
-        decoded at once; it sets the memory, not the result.
+        deviations of ``num_moment_samples`` samples of q(z | x), at least 2.
         """
         check_at_least("num_moment_samples", num_moment_samples, 2)
         moments_key, samples_key = jax.random.split(key)
@@ -236,8 +230,7 @@ class AdversarialVariationalBayes:
         """Return the moments of r(z | x), constant for gradients."""
         if not self.adaptive_contrast:
             return jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.latent_dim))
-        variables = jax.lax.stop_gradient(variables)
-        return self._moments(variables, key, x, self.num_contrast_samples, train)
+        return self._moments(jax.lax.stop_gradient(variables), key, x, self.num_contrast_samples, train)
 
     def _standardize(self, latent: Array, moments: GaussianParams) -> Array:
         mean, log_var = moments

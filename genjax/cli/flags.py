@@ -83,10 +83,8 @@ def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | No
 
 def parse(program: str, flags: Sequence[str], *groups: type, description: str = "") -> tuple[Any, ...]:
     """Parse flags into one instance of each group; raise ValueError with one line if that fails."""
-    names = [group.__name__.removesuffix("Options").lower() for group in groups]  # titles in the help
-    fields = [
-        (name, group, dataclasses.field(default_factory=group)) for name, group in zip(names, groups, strict=True)
-    ]
+    by_name = {group.__name__.removesuffix("Options").lower(): group for group in groups}  # titles in the help
+    fields = [(name, group, dataclasses.field(default_factory=group)) for name, group in by_name.items()]
     combined = dataclasses.make_dataclass("options", fields)
     errors = io.StringIO()
     try:
@@ -102,7 +100,7 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, name) for name in names)
+    return tuple(getattr(parsed, name) for name in by_name)
 
 
 def _one_line(box: str) -> str:

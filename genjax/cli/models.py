@@ -19,13 +19,9 @@ FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "m
 
 
 def list_models(experiments: Path) -> list[dict[str, Any]]:
-    """Return one entry per model.
+    """Return one entry per model, with ``family, model, file, summary, capabilities, experiments``.
 
-    Args:
-      experiments: folder of experiment files; they are read, not run.
-
-    Returns:
-      Entries with ``family, model, file, summary, capabilities, experiments``.
+    The files in the folder of experiments are read, not run.
     """
     attributes = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
     entries = []
@@ -77,9 +73,8 @@ def capabilities_of(model: object) -> list[str]:
 
 def _attributes(file: Path) -> set[str]:
     """Return ``family.Model`` for every such attribute in a file."""
-    tree = ast.parse(file.read_text())
     return {
         f"{node.value.id}.{node.attr}"
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }

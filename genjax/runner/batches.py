@@ -39,12 +39,8 @@ def make_feed(
 ) -> Feed:
     """Return a feed that keeps a source on the device if it fits, and streams it otherwise.
 
-    Args:
-      source: examples.
-      keys: key of the order of examples, for each seed.
-      batch_size: number of examples in a minibatch, over all devices.
-      minibatches: number of minibatches that one step consumes.
-      placement: devices.
+    There is one key of the order of examples for each seed; ``batch_size`` is over all devices, and ``minibatches`` the
+    number of minibatches that one step consumes.
     """
     if isinstance(source, data.ArraySource) and source.resident:
         return ResidentFeed(source, keys, batch_size, minibatches, placement)
@@ -59,10 +55,8 @@ class ResidentFeed:
         self, source: data.ArraySource, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
     ) -> None:
         self.constants = placement.replicate(dict(source.arrays))
-        self._size = len(source)
-        self._keys = keys
+        self._size, self._keys, self._placement = len(source), keys, placement
         self._shape = (batch_size,) if minibatches == 1 else (minibatches, batch_size)
-        self._placement = placement
 
     def send(self, start_step: int, num_steps: int) -> PyTree:
         """Return indices, int32 of shape ([K,] n, [M,] B)."""
@@ -87,9 +81,8 @@ class StreamFeed:
         self, source: data.Source, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
     ) -> None:
         self.constants: PyTree = {}
-        self._source, self._keys = source, keys
+        self._source, self._keys, self._placement = source, keys, placement
         self._batch_size, self._minibatches = batch_size, minibatches
-        self._placement = placement
         self._streams: list[Iterator[dict[str, np.ndarray]]] = []
         self._next_step = -1
 

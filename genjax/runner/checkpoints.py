@@ -118,10 +118,10 @@ class Checkpoints:
                 return candidate, self._read(candidate, abstract)
             except Exception as error:  # orbax and tensorstore raise many types for incomplete files
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                warnings.warn(
-                    f"checkpoint of step {candidate} in {self._folder} is damaged ({reason}); trying the one before",
-                    stacklevel=2,
-                )
+                damage = f"checkpoint of step {candidate} in {self._folder} is damaged ({reason})"
+                if step is not None:
+                    raise CheckpointError(f"the {damage}; there are {steps}: use another one") from error
+                warnings.warn(f"{damage}; trying the one before", stacklevel=2)
         if candidates:
             raise CheckpointError(
                 f"none of the checkpoints {candidates} in {self._folder} can be read for this model; "

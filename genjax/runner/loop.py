@@ -114,11 +114,9 @@ class StageLoop:
     @functools.cached_property
     def _feed(self) -> Feed:
         """Feed of the training split, built on first use: reading checkpoints puts no data on the device."""
-        streams = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
-        experiment = self._experiment
-        return make_feed(
-            experiment.data.splits["train"], streams, experiment.batch_size, self._minibatches, self._placement
-        )
+        orders = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
+        source, size = self._experiment.data.splits["train"], self._experiment.batch_size
+        return make_feed(source, orders, size, self._minibatches, self._placement)
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
@@ -141,16 +139,13 @@ class StageLoop:
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
         """Compile the first dispatch, so that data that does not fit the model raises before training.
 
-        Args:
-          start_step: number of finished steps when training begins.
-          announce: function called before compilation, which takes long, once tracing has succeeded.
+        ``announce`` is called before compilation, which takes long, once tracing has succeeded.
         """
         self._placement.check_batch(self._experiment.batch_size)
         count = self._next_count(start_step)
         if count and count not in self._compiled:
-            lowered = self._lower(self.abstract(), *self._arguments(self._feed.send(start_step, count)))
-            announce()
-            self._compiled[count] = lowered.compile()
+            arguments = self._arguments(self._feed.send(start_step, count))
+            self._dispatch(count, self.abstract(), *arguments, announce=announce)
 
     def run(self, state: TrainState, start_step: int, hooks: Hooks, checkpoints: Checkpoints | None) -> TrainState:
         """Train from ``start_step`` to the stage's last step.
@@ -194,20 +189,16 @@ class StageLoop:
             return function
         return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, None, 0))
 
-    def _dispatch(self, count: int, *arguments: Any) -> Callable[..., tuple[TrainState, Metrics]]:
-        """Return the compiled dispatch of ``count`` steps."""
+    def _dispatch(
+        self, count: int, *arguments: Any, announce: Callable[[], None] = lambda: None
+    ) -> Callable[..., tuple[TrainState, Metrics]]:
+        """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
-            self._compiled[count] = self._lower(*arguments).compile()
+            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
+            lowered = jax.jit(steps, donate_argnums=0, out_shardings=shardings).lower(*arguments)
+            announce()
+            self._compiled[count] = lowered.compile()
         return self._compiled[count]
-
-    def _lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """Trace and lower a dispatch; the arguments determine its number of steps."""
-        jitted = jax.jit(
-            self._over_seeds(self._many_steps, with_state=True),
-            donate_argnums=0,
-            out_shardings=self._placement.replicated,
-        )
-        return jitted.lower(*arguments)
 
     def _many_steps(
         self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree

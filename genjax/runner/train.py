@@ -41,7 +41,7 @@ def train(
     progress: bool = True,
     source: ExperimentSource | None = None,
 ) -> Run:
-    """Train an experiment to its end.
+    """Train an experiment to its end, and return the run.
 
     Args:
       experiment: experiment to train.
@@ -52,9 +52,6 @@ def train(
       overwrite: whether to replace the run in ``workdir``.
       progress: whether to show a progress bar on stderr.
       source: file and arguments of the experiment, for the run folder.
-
-    Returns:
-      The finished run.
 
     Raises:
       ValueError: before anything compiles, if the experiment, the devices or the folder cannot be used.
@@ -181,8 +178,8 @@ class _Training:
 
     def _announce(self) -> None:
         if self._show_progress:
-            num_devices, device = self._walk.placement.num_devices, jax.devices()[0].device_kind
-            devices = f"{num_devices} {device} {'device' if num_devices == 1 else 'devices'}"
+            num_devices, kind = self._walk.placement.num_devices, jax.devices()[0].device_kind
+            devices = f"{num_devices} {kind} {'device' if num_devices == 1 else 'devices'}"
             where = f", writing to {self._folder.path}" if self._folder else ""
             print(f"{self._source.name}: compiling for {devices}{where}", file=sys.stderr)
 

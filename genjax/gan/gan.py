@@ -48,6 +48,7 @@ from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import at_least_float32, check_at_least, check_num_classes, check_positive, condition_inputs, label_of
+from genjax.ops.labels import Label
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -195,7 +196,7 @@ class GAN:
         key: Array,
         num_samples: int,
         *,
-        label: Array | int | None = None,
+        label: Label = None,
         truncation: float | None = None,
     ) -> Array:
         """Draw samples, (num_samples, ...).
@@ -206,7 +207,7 @@ class GAN:
         """
         return self.decode(variables, self._noise(key, num_samples, truncation), label=label)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the data generated from noise (B, latent_dim), and from labels if the model has classes."""
         return self._generate(variables, latent, label)[0]
 
@@ -269,12 +270,7 @@ class GAN:
         return self._generate(variables, self._noise(noise_key, num_samples, None), label, dropout_key, train)
 
     def _generate(
-        self,
-        variables: Variables,
-        latent: Array,
-        label: Array | int | None,
-        key: Array | None = None,
-        train: bool = False,
+        self, variables: Variables, latent: Array, label: Label, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         arguments = (latent, *condition_inputs(label, self.num_classes, len(latent)))
         x, state = apply_part(self, "generator", variables, *arguments, key=key, train=train)

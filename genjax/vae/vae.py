@@ -38,6 +38,7 @@ from genjax.ops import (
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
+from genjax.ops.labels import Label
 from genjax.vae.gaussian import decoder_spec, reparameterize, sample_gaussian, split_moments
 
 
@@ -130,13 +131,7 @@ class VAE:
         return beta * kl - reconstruction, (new_state, metrics)
 
     def sample(
-        self,
-        variables: Variables,
-        key: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        mean: bool = False,
+        self, variables: Variables, key: Array, num_samples: int, *, label: Label = None, mean: bool = False
     ) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
         check_at_least("num_samples", num_samples, 1)
@@ -146,21 +141,21 @@ class VAE:
         outputs, _ = apply_part(self, "decoder", variables, latent, *condition)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
-    def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
+    def encode(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return the means of q(z | x), (B, D)."""
         return self.posterior(variables, x, label=label)[0]
 
-    def posterior(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> tuple[Array, Array]:
+    def posterior(self, variables: Variables, x: Array, *, label: Label = None) -> tuple[Array, Array]:
         """Return the means and log-variances of q(z | x), (B, D) each."""
         outputs, _ = apply_part(self, "encoder", variables, x, *condition_inputs(label, self.num_classes, len(x)))
         return split_moments(outputs)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the expected data given latents (B, D)."""
         condition = condition_inputs(label, self.num_classes, len(latent))
         return self.likelihood.mean(apply_part(self, "decoder", variables, latent, *condition)[0])
 
-    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
+    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x, label=label), label=label)
 
@@ -169,9 +164,7 @@ class VAE:
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dim))
 
-    def sample_posterior(
-        self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
-    ) -> Array:
+    def sample_posterior(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Draw one latent from q(z | x) for each example, (B, D)."""
         return sample_gaussian(key, *self.posterior(variables, x, label=label))
 
@@ -182,21 +175,14 @@ class VAE:
         x: Array,
         num_samples: int = 1,
         *,
-        label: Array | int | None = None,
+        label: Label = None,
         chunk_size: int = 16,
     ) -> Array:
         """Return an unbiased estimate of ELBO(x), the mean of log w over ``num_samples`` samples; nats, (B,)."""
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def log_prob_estimate(
-        self,
-        variables: Variables,
-        key: Array,
-        x: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        chunk_size: int = 16,
+        self, variables: Variables, key: Array, x: Array, num_samples: int, *, label: Label = None, chunk_size: int = 16
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 
@@ -204,7 +190,7 @@ class VAE:
         """
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
-    def _log_weights(self, variables: Variables, x: Array, label: Array | int | None) -> LogWeights:
+    def _log_weights(self, variables: Variables, x: Array, label: Label) -> LogWeights:
         condition = condition_inputs(label, self.num_classes, len(x))
         mean, log_var = self.posterior(variables, x, label=label)
 

@@ -24,12 +24,9 @@ from genjax.latent import LatentModel
 
 
 def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
-    """Return a dataclass whose fields are the arguments of an experiment function.
+    """Return a dataclass whose fields are the arguments of an experiment function, which all have types and defaults.
 
-    Args:
-      function: experiment function, whose arguments all have types and defaults.
-      reserved: dataclass of flags whose names the arguments must not have.
-      stored: defaults that replace the function's own, or None.
+    The arguments must not have the names of ``reserved`` flags; ``stored`` defaults replace the function's own.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     stored = stored or {}

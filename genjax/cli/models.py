@@ -52,11 +52,7 @@ def is_model(member: object) -> bool:
 
 
 def example_of(member: Any) -> Any:
-    """Return the model that the first example of a docstring assigns to ``model``.
-
-    Raises:
-      ValueError: if no example does so.
-    """
+    """Return the model that the first example of a docstring assigns to ``model``; raise ValueError without one."""
     namespace = dict(vars(importlib.import_module(member.__module__)))
     namespace.pop("model", None)
     for example in doctest.DocTestParser().get_examples(inspect.getdoc(member) or ""):

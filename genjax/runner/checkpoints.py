@@ -95,17 +95,13 @@ class Checkpoints:
             )
 
     def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
-        """Read the newest intact checkpoint, or that of a given step.
+        """Return step and state of the newest intact checkpoint, or of that of a step; None if there is no checkpoint.
 
-        Args:
-          abstract: shapes, dtypes and shardings of the state, as from ``jax.eval_shape``.
-          step: step of the checkpoint; None reads the newest, and skips damaged ones with a warning.
-
-        Returns:
-          Step and state of the checkpoint, or None if there is no checkpoint.
+        ``abstract`` has the state's shapes, dtypes and shardings, as from ``jax.eval_shape``. Without ``step``, damaged
+        checkpoints are skipped with a warning.
 
         Raises:
-          CheckpointError: if the step has no checkpoint, or all checkpoints are damaged.
+          CheckpointError: if the step has no checkpoint or a damaged one, or if all checkpoints are damaged.
         """
         steps = self.steps()
         if step is not None and step not in steps:

@@ -78,16 +78,10 @@ class Pending(NamedTuple):
 
 @final
 class StageLoop:
-    """One stage of an experiment, ready to run.
+    """One stage of an experiment, ready to run with one replica for each seed.
 
-    Args:
-      experiment: experiment that the stage belongs to.
-      stage: stage to run.
-      finished: variables of the stages before, with a leading axis of replicas for several seeds.
-      seeds: seed of each replica.
-      placement: devices.
-      steps_before: number of steps of the stages before.
-      is_last: whether it is the last stage.
+    ``finished`` are the variables of the stages before, with a leading axis of replicas for several seeds, and
+    ``steps_before`` is their number of steps.
     """
 
     def __init__(

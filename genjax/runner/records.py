@@ -20,11 +20,7 @@ from genjax.runner.load import load_experiment_fn
 
 
 def read_results(file: Path) -> dict[str, Any]:
-    """Return the content of a results file; empty lists if there is no such file.
-
-    Raises:
-      ValueError: if the file is not a results file.
-    """
+    """Return the content of a results file, empty lists if there is none; raise ValueError for another file."""
     if not file.exists():
         return {"tables": [], "records": []}
     try:

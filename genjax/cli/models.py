@@ -21,7 +21,8 @@ FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "m
 def list_models(experiments: Path) -> list[dict[str, Any]]:
     """Return one entry per model, with ``family, model, file, summary, capabilities, experiments``.
 
-    The files in the folder of experiments are read, not run.
+    Capabilities are in the order in which ``genjax.capabilities`` lists them. The files of experiments are read, not
+    run.
     """
     attributes = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
     entries = []
@@ -30,14 +31,14 @@ def list_models(experiments: Path) -> list[dict[str, Any]]:
         for name, member in vars(package).items():
             if not is_model(member):
                 continue
-            module = importlib.import_module(member.__module__)
+            module, example = importlib.import_module(member.__module__), example_of(member)
             entries.append(
                 {
                     "family": family,
                     "model": name,
                     "file": f"{member.__module__.replace('.', '/')}.py",
                     "summary": (inspect.getdoc(module) or "").splitlines()[0],
-                    "capabilities": capabilities_of(example_of(member)),
+                    "capabilities": [c.__name__ for c in CAPABILITIES if c is not Lacks and supports(example, c)],
                     "experiments": [str(file) for file, names in attributes.items() if f"{family}.{name}" in names],
                 }
             )
@@ -60,11 +61,6 @@ def example_of(member: Any) -> Any:
         if "model" in namespace:
             return namespace["model"]
     raise ValueError(f"no example in the docstring of {member.__name__} assigns 'model'; begin with one that does")
-
-
-def capabilities_of(model: object) -> list[str]:
-    """Return the names of a model's capabilities, in the order in which ``genjax.capabilities`` lists them."""
-    return [c.__name__ for c in CAPABILITIES if c is not Lacks and supports(model, c)]
 
 
 def _attributes(file: Path) -> set[str]:

@@ -8,6 +8,7 @@ length M precedes B.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Protocol, final
 
@@ -81,15 +82,16 @@ class StreamFeed:
         self, source: data.Source, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
     ) -> None:
         self.constants: PyTree = {}
-        self._source, self._keys, self._placement = source, keys, placement
-        self._batch_size, self._minibatches = batch_size, minibatches
+        self._keys, self._placement, self._minibatches = keys, placement, minibatches
+        shard = (jax.process_index(), jax.process_count())
+        self._open = functools.partial(data.stream, source, batch_size=batch_size, minibatches=minibatches, shard=shard)
         self._streams: list[Iterator[dict[str, np.ndarray]]] = []
         self._next_step = -1
 
     def send(self, start_step: int, num_steps: int) -> PyTree:
         """Return batches of shape ([K,] n, [M,] B, ...)."""
         if start_step != self._next_step:
-            self._streams = [self._open(key, start_step) for key in self._keys]
+            self._streams = [self._open(key, start_step=start_step) for key in self._keys]
         self._next_step = start_step + num_steps
         by_seed = [_stack([next(stream) for _ in range(num_steps)]) for stream in self._streams]
         batches = by_seed[0] if len(by_seed) == 1 else _stack(by_seed)
@@ -100,16 +102,6 @@ class StreamFeed:
         """Return the batch that was sent."""
         del constants
         return sent
-
-    def _open(self, key: jax.Array, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-        return data.stream(
-            self._source,
-            key,
-            batch_size=self._batch_size,
-            start_step=start_step,
-            minibatches=self._minibatches,
-            shard=(jax.process_index(), jax.process_count()),
-        )
 
 
 def _stack(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

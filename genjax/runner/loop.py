@@ -9,12 +9,13 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, final
 
@@ -29,6 +30,8 @@ from genjax.learners import Frozen, Stage
 from genjax.runner.batches import Feed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, replica
+
+StopSignal = Callable[[], int | None]
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
@@ -65,7 +68,7 @@ class Hooks:
     log_metrics: Callable[[int, Mapping[str, Any]], None]
     evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
     preview: Callable[[int, TrainState], None]
-    stop_signal: Callable[[], int | None]
+    stop_signal: StopSignal
 
 
 class Pending(NamedTuple):
@@ -277,35 +280,31 @@ def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
     return f"the last finite checkpoint is that of step {steps[-1]}" if steps else "no checkpoint had been written yet"
 
 
-@final
-class StopSignals:
-    """Records SIGTERM and SIGINT during training; a second SIGINT interrupts at once."""
+@contextlib.contextmanager
+def record_stop_signals() -> Iterator[StopSignal]:
+    """Yield a function that returns the SIGTERM or SIGINT that any process has received, or None.
 
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._previous: dict[int, Any] = {}
+    A second SIGINT interrupts at once.
+    """
+    received: list[int] = []
 
-    def __enter__(self) -> StopSignals:
-        """Install the handlers, which Python allows in the main thread only."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handlers."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> int | None:
-        """Return the signal received by any process, or None."""
-        if jax.process_count() == 1:
-            return self._received
-        received = multihost_utils.process_allgather(np.int32(self._received or 0))
-        return int(np.max(received)) or None
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         del frame
-        if self._received is not None and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._received = number
+        received.append(number)
+
+    def stop_signal() -> int | None:
+        latest = received[-1] if received else 0
+        if jax.process_count() > 1:
+            latest = int(np.max(multihost_utils.process_allgather(np.int32(latest))))
+        return latest or None
+
+    # Python allows handlers in the main thread only.
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield stop_signal
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -125,7 +125,7 @@ class AdversarialVariationalBayes:
         x, variables = batch["x"], Variables(params, state)
         latent_key, contrast_key, noise_key, first_key, second_key = jax.random.split(key, 5)
         latent, _ = self._sample_latents(variables, latent_key, x, train=True)
-        posterior = self._standardize(latent, self._contrast(variables, contrast_key, x, train=True))
+        posterior = _standardize(latent, *self._contrast(variables, contrast_key, x, train=True))
         contrast = jax.random.normal(noise_key, latent.shape)
         posterior_logits, new_state = self._discriminate(variables, first_key, posterior, x)
         variables = Variables(params, state | {"discriminator": new_state})
@@ -149,7 +149,7 @@ class AdversarialVariationalBayes:
         latent, encoder_state = self._sample_latents(variables, latent_key, x, train=True)
         moments = self._contrast(variables, contrast_key, x, train=True)
         outputs, decoder_state = apply_part(self, "decoder", variables, latent, key=decoder_key, train=True)
-        logits, _ = self._discriminate(variables, discriminator_key, self._standardize(latent, moments), x)
+        logits, _ = self._discriminate(variables, discriminator_key, _standardize(latent, *moments), x)
         log_ratio = gaussian_log_prob(latent, *moments) - gaussian_log_prob(latent)
         kl = jnp.mean(logits + jnp.sum(log_ratio, axis=-1))  # Mescheder et al. (2017), eq. 13
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
@@ -232,11 +232,11 @@ class AdversarialVariationalBayes:
             return jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.latent_dim))
         return self._moments(jax.lax.stop_gradient(variables), key, x, self.num_contrast_samples, train)
 
-    def _standardize(self, latent: Array, moments: GaussianParams) -> Array:
-        mean, log_var = moments
-        return (latent - mean) * jnp.exp(-0.5 * log_var)
-
     def _discriminate(self, variables: Variables, key: Array, latent: Array, x: Array) -> tuple[Array, PyTree]:
         """Return logits (B,), high for samples of q(z | x), and the discriminator's new state."""
         logits, state = apply_part(self, "discriminator", variables, latent, x, key=key, train=True)
         return at_least_float32(logits)[:, 0], state
+
+
+def _standardize(latent: Array, mean: Array, log_var: Array) -> Array:
+    return (latent - mean) * jnp.exp(-0.5 * log_var)

@@ -220,10 +220,10 @@ class GAN:
     def standing_statistics(
         self, variables: Variables, key: Array, *, num_batches: int = 16, batch_size: int = 256
     ) -> Variables:
-        """Return variables whose generator has batch statistics recomputed as the mean over many batches, at least 1.
+        """Return variables whose generator has batch statistics recomputed as the mean over batches of samples.
 
-        A moving average lags behind the parameters, and does not match parameters that are averages themselves. Batches
-        are samples, with labels drawn uniformly.
+        A moving average lags behind the parameters, and does not match parameters that are averages themselves. There
+        are ``num_batches`` ≥ 1 batches, with labels drawn uniformly.
         """
         check_at_least("num_batches", num_batches, 1)
 

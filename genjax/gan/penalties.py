@@ -82,13 +82,7 @@ class GradientPenalty:
 
 @dataclass(frozen=True, kw_only=True)
 class _WeightedPenalty:
-    """A penalty with separate weights for data and samples.
-
-    Attributes:
-      weight: weight of the penalty at data, at least 0.
-      fake_weight: weight of the penalty at samples, at least 0; 0 turns it off.
-      every: see ``Penalty``.
-    """
+    """A penalty with separate weights for data and samples."""
 
     weight: float = 1.0
     fake_weight: float = 0.0

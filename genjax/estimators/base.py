@@ -107,7 +107,8 @@ class DensityTransformer(
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the means of the hidden units in [0, 1], (B, n_components), for rows, (B, N)."""
-        return np.asarray(self.model_.encode(self.variables_, self._rows(X)))
+        rows = self._rows(X)
+        return np.asarray(self.model_.encode(self.variables_, rows))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of ``score_samples``, the score that ``GridSearchCV`` and ``cross_val_score`` maximize."""

@@ -53,7 +53,8 @@ class DBN(DensityTransformer):
         """
         self._check_annealing()
         options = {"num_particles": self.n_particles, "num_temperatures": self.n_temperatures}
-        return np.asarray(self.model_.log_prob_lower_bound(self.variables_, self._key(), self._rows(X), **options))
+        rows = self._rows(X)
+        return np.asarray(self.model_.log_prob_lower_bound(self.variables_, self._key(), rows, **options))
 
     @property
     def _n_features_out(self) -> int:  # scikit-learn derives column names from it

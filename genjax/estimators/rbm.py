@@ -85,7 +85,8 @@ class RBM(DensityTransformer):
         It is exact if ``log_partition`` is; otherwise, all rows share the error of log Z. This is not the
         pseudo-likelihood that ``BernoulliRBM.score_samples`` returns.
         """
-        return -np.asarray(self.model_.free_energy(self.variables_, self._rows(X))) - self.log_partition().value
+        rows = self._rows(X)
+        return -np.asarray(self.model_.free_energy(self.variables_, rows)) - self.log_partition().value
 
     def log_partition(self) -> Estimate:
         """Return log Z, nats; it is computed once after fitting.

@@ -20,7 +20,7 @@ from genjax.runner.load import load_experiment_fn
 
 
 def read_results(file: Path) -> dict[str, Any]:
-    """Return the content of a results file, empty lists if there is none; raise ValueError for another file."""
+    """Return the content of a results file, with empty lists for a missing file; raise ValueError for another file."""
     if not file.exists():
         return {"tables": [], "records": []}
     try:

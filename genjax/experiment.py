@@ -88,11 +88,10 @@ class Experiment:
             raise ValueError("steps is missing; set the number of learner steps")
         for name in ("steps", "batch_size", "log_every", "evaluate_every", "sample_every", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None:
-                check_at_least(name, value, 1)
-        for name in ("evaluate_every", "sample_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value % self.log_every:
+            if value is None:
+                continue
+            check_at_least(name, value, 1)
+            if name.endswith("_every") and value % self.log_every:
                 raise ValueError(
                     f"{name} is {value}, but must be a multiple of log_every={self.log_every}, "
                     f"the steps of one dispatch; use {-(-value // self.log_every) * self.log_every}"

@@ -33,7 +33,7 @@ def gradient_learner(
     ema_decay: float | None = None,
     init: Callable[[Array, Batch], Variables] | None = None,
 ) -> Learner:
-    """Turn a model's objectives into a learner.
+    """Turn a model's objectives into a learner, with the prefix ``objective/`` of metrics if there are several.
 
     Args:
       model: model whose objectives are minimized.
@@ -43,10 +43,6 @@ def gradient_learner(
       ema_decay: decay of the moving average of the parameters, in [0, 1), or None for no average. The decay warms up as
         min(ema_decay, (1 + step) / (10 + step)).
       init: ``(key, batch) -> variables`` in place of ``model.init``, for example the variables of an earlier stage.
-
-    Returns:
-      A learner. Metrics keep the names that the objective gives them, prefixed with ``objective/`` if there are several
-      objectives.
 
     Raises:
       ValueError: if optimizers or schedule do not name the objectives; from ``init``, if an objective is over a part

@@ -53,11 +53,7 @@ def clip_params(limit: float) -> optax.GradientTransformation:
     Clipping makes the critic of a Wasserstein GAN Lipschitz continuous; the paper's limit is 0.01 (Martin Arjovsky,
     Soumith Chintala and Léon Bottou 2017, arXiv:1701.07875).
 
-    Args:
-      limit: largest magnitude of a parameter, above 0.
-
-    Raises:
-      ValueError: if the limit is not above 0; from ``update``, if it is called without parameters.
+    A limit that is not above 0 raises ValueError, and so does an ``update`` without parameters.
 
     >>> optimizer = optax.chain(optax.sgd(1.0), clip_params(0.25))
     >>> params = jnp.array([0.125, 0.0])

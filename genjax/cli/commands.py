@@ -31,15 +31,13 @@ if TYPE_CHECKING:
 
 def train(arguments: list[str]) -> int:
     """Train the experiment of a file."""
-    if not _has_positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions):
-        return 0
+    file, flags = _positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions)
     from genjax.data.deferred import record_datasets
     from genjax.experiment import Experiment
     from genjax.runner import load_experiment_fn
     from genjax.runner import train as train_experiment
     from genjax.runner.folder import ExperimentSource, default_path
 
-    file, flags = Path(arguments[0]), arguments[1:]
     function = load_experiment_fn(file)
     program = f"genjax train {file}"
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
@@ -96,15 +94,13 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
 
 def sample(arguments: list[str]) -> int:
     """Draw samples from a finished run, without opening its data."""
-    if not _has_positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions):
-        return 0
+    path, flags = _positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions)
     import jax
     import numpy as np
 
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.load import load_experiment, load_run
 
-    path, flags = Path(arguments[0]), arguments[1:]
     enable_compilation_cache()
     # The flags depend on the model, and the checkpoint on the flags, so the experiment is loaded first.
     experiment = load_experiment(path, defer_data=True)
@@ -155,9 +151,10 @@ def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dic
 
 
 def _sample_suffix(experiment: Experiment) -> str:
-    """Return the suffix of a picture, a text, or a folder of sounds."""
-    dataset = experiment.data
-    return ".txt" if dataset.tokenizer is not None else ".png" if dataset.sound is None else ""
+    """Return the suffix of a text, a picture, or a folder of sounds."""
+    if experiment.data.tokenizer is not None:
+        return ".txt"
+    return ".png" if experiment.data.sound is None else ""
 
 
 def _check_out(options: SampleOptions, experiment: Experiment) -> None:
@@ -201,8 +198,7 @@ def _write_samples(x: Any, experiment: Experiment, out: Path) -> None:
 
 def evaluate(arguments: list[str]) -> int:
     """Score a finished run and its samples."""
-    if not _has_positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions):
-        return 0
+    path, flags = _positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions)
     import jax
 
     from genjax.evaluation.registry import check_names, summary
@@ -213,7 +209,6 @@ def evaluate(arguments: list[str]) -> int:
     from genjax.runner.load import load_experiment, load_run
     from genjax.runner.records import read_results, record_results
 
-    path, flags = Path(arguments[0]), arguments[1:]
     enable_compilation_cache()
     experiment = load_experiment(path)
     model, dataset = experiment.model, experiment.data
@@ -263,22 +258,19 @@ def _changed_flags(flags: Any) -> dict[str, Any]:
 
 def latent(arguments: list[str]) -> int:
     """Draw pictures of a finished run's latent space."""
-    if not _has_positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions):
-        return 0
+    path, flags = _positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions)
     import jax
 
     from genjax.figures.images import save_picture
     from genjax.runner.load import load_run
 
-    path = Path(arguments[0])
-    (options,) = parse(f"genjax latent {path}", arguments[1:], LatentOptions)
-    for name, value, limit in (("rows", options.rows, 1), ("steps", options.steps, 2)):
-        check_at_least(name, value, limit)
+    (options,) = parse(f"genjax latent {path}", flags, LatentOptions)
+    for name, limit in (("rows", 1), ("steps", 2), ("label", 0)):
+        check_at_least(name, getattr(options, name), limit)
     run = load_run(path, checkpoint=options.checkpoint)
     key, out = jax.random.key(options.seed), options.out or path / "latent"
-    pictures = run.latent_pictures(
-        key, split=options.split, rows=options.rows, steps=options.steps, label=options.label
-    )
+    settings = {name: getattr(options, name) for name in ("split", "rows", "steps", "label")}
+    pictures = run.latent_pictures(key, **settings)
     for name, pixels in pictures.items():
         save_picture(out / f"{name}.png", pixels)
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} in {out}")
@@ -301,10 +293,8 @@ def list_models(arguments: list[str]) -> int:
     return 0
 
 
-def _has_positional(arguments: list[str], command: str, name: str, what: str, options: type) -> bool:
-    """Return whether the positional argument is present; for --help, print the general help and return False."""
-    if arguments and not arguments[0].startswith("-"):
-        return True
+def _positional(arguments: list[str], command: str, name: str, what: str, options: type) -> tuple[Path, list[str]]:
+    """Return the positional argument and the flags after it; for --help, print the general help and exit."""
     if arguments and arguments[0] in ("-h", "--help"):
         tyro.cli(
             options,
@@ -313,8 +303,9 @@ def _has_positional(arguments: list[str], command: str, name: str, what: str, op
             args=["--help"],
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-        return False
-    raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+    return Path(arguments[0]), arguments[1:]
 
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {

@@ -35,16 +35,9 @@ def tokenizer_of(condition: Condition, dataset: Dataset) -> Tokenizer | None:
 
 
 def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, num_samples: int) -> dict[str, Any]:
-    """Return the conditions on the command line as keyword arguments of ``sample``.
+    """Return the conditions on the command line as keyword arguments of ``sample``, the same for each sample.
 
-    Args:
-      flags: values of the flags by name; None for an absent flag.
-      model: model that declares the conditions.
-      dataset: data that it was trained on.
-      num_samples: number of samples, N; each gets the same conditions.
-
-    Raises:
-      ValueError: if a value does not have the shape that the model declares.
+    An absent flag is None. A value without the shape that the model declares raises ValueError.
     """
     values: dict[str, Any] = {}
     for condition in conditions(model):

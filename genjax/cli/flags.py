@@ -24,12 +24,9 @@ from genjax.latent import LatentModel
 
 
 def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
-    """Return a dataclass whose fields are the arguments of an experiment function.
+    """Return a dataclass whose fields are the arguments of an experiment function, which all have types and defaults.
 
-    Args:
-      function: experiment function, whose arguments all have types and defaults.
-      reserved: dataclass of flags whose names the arguments must not have.
-      stored: defaults that replace the function's own, or None.
+    The arguments must not have the names of ``reserved`` flags; ``stored`` defaults replace the function's own.
     """
     hints = typing.get_type_hints(function, include_extras=True)
     stored = stored or {}
@@ -83,10 +80,8 @@ def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | No
 
 def parse(program: str, flags: Sequence[str], *groups: type, description: str = "") -> tuple[Any, ...]:
     """Parse flags into one instance of each group; raise ValueError with one line if that fails."""
-    names = [group.__name__.removesuffix("Options").lower() for group in groups]  # titles in the help
-    fields = [
-        (name, group, dataclasses.field(default_factory=group)) for name, group in zip(names, groups, strict=True)
-    ]
+    by_name = {group.__name__.removesuffix("Options").lower(): group for group in groups}  # titles in the help
+    fields = [(name, group, dataclasses.field(default_factory=group)) for name, group in by_name.items()]
     combined = dataclasses.make_dataclass("options", fields)
     errors = io.StringIO()
     try:
@@ -102,7 +97,7 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, name) for name in names)
+    return tuple(getattr(parsed, name) for name in by_name)
 
 
 def _one_line(box: str) -> str:

@@ -19,13 +19,10 @@ FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "m
 
 
 def list_models(experiments: Path) -> list[dict[str, Any]]:
-    """Return one entry per model.
+    """Return one entry per model, with ``family, model, file, summary, capabilities, experiments``.
 
-    Args:
-      experiments: folder of experiment files; they are read, not run.
-
-    Returns:
-      Entries with ``family, model, file, summary, capabilities, experiments``.
+    Capabilities are in the order in which ``genjax.capabilities`` lists them. The files of experiments are read, not
+    run.
     """
     attributes = {file: _attributes(file) for file in sorted(experiments.glob("*.py"))}
     entries = []
@@ -34,14 +31,14 @@ def list_models(experiments: Path) -> list[dict[str, Any]]:
         for name, member in vars(package).items():
             if not is_model(member):
                 continue
-            module = importlib.import_module(member.__module__)
+            module, example = importlib.import_module(member.__module__), example_of(member)
             entries.append(
                 {
                     "family": family,
                     "model": name,
                     "file": f"{member.__module__.replace('.', '/')}.py",
                     "summary": (inspect.getdoc(module) or "").splitlines()[0],
-                    "capabilities": capabilities_of(example_of(member)),
+                    "capabilities": [c.__name__ for c in CAPABILITIES if c is not Lacks and supports(example, c)],
                     "experiments": [str(file) for file, names in attributes.items() if f"{family}.{name}" in names],
                 }
             )
@@ -56,11 +53,7 @@ def is_model(member: object) -> bool:
 
 
 def example_of(member: Any) -> Any:
-    """Return the model that the first example of a docstring assigns to ``model``.
-
-    Raises:
-      ValueError: if no example does so.
-    """
+    """Return the model that the first example of a docstring assigns to ``model``; raise ValueError without one."""
     namespace = dict(vars(importlib.import_module(member.__module__)))
     namespace.pop("model", None)
     for example in doctest.DocTestParser().get_examples(inspect.getdoc(member) or ""):
@@ -70,16 +63,10 @@ def example_of(member: Any) -> Any:
     raise ValueError(f"no example in the docstring of {member.__name__} assigns 'model'; begin with one that does")
 
 
-def capabilities_of(model: object) -> list[str]:
-    """Return the names of a model's capabilities, in the order in which ``genjax.capabilities`` lists them."""
-    return [c.__name__ for c in CAPABILITIES if c is not Lacks and supports(model, c)]
-
-
 def _attributes(file: Path) -> set[str]:
     """Return ``family.Model`` for every such attribute in a file."""
-    tree = ast.parse(file.read_text())
     return {
         f"{node.value.id}.{node.attr}"
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }

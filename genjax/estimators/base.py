@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABCMeta, abstractmethod
+from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict
 
 import jax
@@ -37,13 +38,24 @@ class Epochs(TypedDict):
     log_every: int
 
 
+@dataclass(eq=False, repr=False, kw_only=True)  # scikit-learn has its own repr, and compares by identity
 class DensityTransformer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator, metaclass=ABCMeta
 ):
     """An estimator whose model has a density, hidden units and samples.
 
-    The attributes without a trailing underscore are arguments of the constructors of its subclasses, which document
-    them.
+    Args:
+      units: kind of the visible units: ``boltzmann.BinaryUnits()`` for 0 and 1, ``boltzmann.GaussianUnits()`` for
+        standardized real numbers, ``boltzmann.SoftmaxUnits(K)`` for integers 0 to K − 1. None is binary.
+      learning_rate: learning rate, above 0; Gaussian units need 0.01 or less.
+      batch_size: number of rows in a minibatch, at least 1; rounded so that all devices share it evenly.
+      n_iter: number of epochs, at least 1; each visits all rows in a new order.
+      negative_phase: rule that draws samples of the model while it learns, such as
+        ``boltzmann.ContrastiveDivergence(1)``. None is ``boltzmann.Persistent()``.
+      n_particles: number of particles of annealed importance sampling, at least 2.
+      n_temperatures: number of temperatures of annealed importance sampling, at least 1; the error falls as it grows.
+      verbose: whether to show progress on stderr.
+      random_state: seed of training; an int makes it reproducible, None does not.
 
     Attributes:
       n_features_in_: number of columns of the training rows, N.
@@ -51,18 +63,19 @@ class DensityTransformer(
       variables_: its trained variables.
     """
 
-    batch_size: int
-    n_iter: int
-    verbose: bool | int
-    random_state: int | RandomState | None
-    units: boltzmann.Units | None
-    negative_phase: boltzmann.NegativePhase | None
-    n_particles: int
-    n_temperatures: int
-    n_features_in_: int
-    model_: Any
-    variables_: Variables
-    _seed: int
+    units: boltzmann.Units | None = None
+    learning_rate: float = 0.1
+    batch_size: int = 10
+    n_iter: int = 10
+    negative_phase: boltzmann.NegativePhase | None = None
+    n_particles: int = 100
+    n_temperatures: int = 10_000
+    verbose: bool | int = False
+    random_state: int | RandomState | None = None
+    n_features_in_: int = field(init=False)
+    model_: Any = field(init=False)
+    variables_: Variables = field(init=False)
+    _seed: int = field(init=False)
 
     @abstractmethod
     def _experiment(self, X: np.ndarray) -> Experiment:
@@ -73,14 +86,7 @@ class DensityTransformer(
         """Return the log-likelihood of each row, nats, (B,)."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on rows.
-
-        Args:
-          X: rows, (B, N), at least one for each device.
-          y: ignored.
-
-        Returns:
-          The estimator itself.
+        """Train on rows, (B, N), at least one for each device, and return the estimator; y is ignored.
 
         Raises:
           ValueError: if settings or rows are invalid; before anything compiles.
@@ -88,6 +94,8 @@ class DensityTransformer(
         """
         del y
         X = validate_data(self, X, ensure_min_samples=jax.device_count())
+        self._check_annealing()
+        self._check_rates("learning_rate")
         experiment = self._experiment(X)
         seed, self._seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
         run = train(
@@ -110,15 +118,9 @@ class DensityTransformer(
     def sample(
         self, n_samples: int = 1, *, n_steps: int = 1_000, random_state: int | RandomState | None = None
     ) -> np.ndarray:
-        """Draw rows from the model by Gibbs sampling.
+        """Draw rows from the model, (n_samples, N), each by ``n_steps`` Gibbs steps of its own chain.
 
-        Args:
-          n_samples: number of rows, at least 1, each the end of its own chain.
-          n_steps: number of Gibbs steps, at least 1; separate modes take many.
-          random_state: seed of the draw; an int makes it reproducible, None does not.
-
-        Returns:
-          Rows, (n_samples, N).
+        Separate modes take many steps. An int as ``random_state`` makes the draw reproducible, None does not.
         """
         check_is_fitted(self)
         check_at_least("n_samples", n_samples, 1)
@@ -139,13 +141,16 @@ class DensityTransformer(
         for name in names:
             check_positive(name, getattr(self, name), "; 0.1 is usual")
 
-    def _units(self) -> boltzmann.Units:
-        _check_instance("units", self.units, "boltzmann.GaussianUnits()")
-        return boltzmann.BinaryUnits() if self.units is None else self.units
-
-    def _negative_phase(self) -> boltzmann.NegativePhase:
-        _check_instance("negative_phase", self.negative_phase, "boltzmann.Persistent()")
-        return boltzmann.Persistent() if self.negative_phase is None else self.negative_phase
+    def _units_and_phase(self) -> dict[str, Any]:
+        """Return the arguments of a model that are objects; raise ValueError for a class or a name in their place."""
+        for name, example in (("units", "boltzmann.GaussianUnits()"), ("negative_phase", "boltzmann.Persistent()")):
+            value = getattr(self, name)
+            if isinstance(value, str | type):
+                raise ValueError(f"{name} is {value!r}, but must be an object; pass {example}, for example, or None")
+        return {
+            "units": boltzmann.BinaryUnits() if self.units is None else self.units,
+            "negative_phase": boltzmann.Persistent() if self.negative_phase is None else self.negative_phase,
+        }
 
     def _rows(self, X: Any) -> Array:
         """Return rows as an array, after checking that the estimator is fitted and that their columns match."""
@@ -167,12 +172,6 @@ class DensityTransformer(
         assert tags.transformer_tags is not None
         tags.transformer_tags.preserves_dtype = ["float32"]  # the dtype that models compute in
         return tags
-
-
-def _check_instance(name: str, value: object, example: str) -> None:
-    """Raise if a value is a class or a name, where an object is expected."""
-    if isinstance(value, str | type):
-        raise ValueError(f"{name} is {value!r}, but must be an object; pass {example}, for example, or None")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.random import RandomState
 
 from genjax import boltzmann, data
 from genjax.core import Learner
@@ -20,27 +20,20 @@ from genjax.ops import check_at_least
 
 
 @final
+@dataclass(eq=False, repr=False, kw_only=True)
 class DBN(DensityTransformer):
     """Deep belief net, trained greedily from below and then fine-tuned by wake–sleep (Hinton et al. 2006).
 
+    Other arguments and attributes: see ``DensityTransformer``; ``learning_rate``, ``n_iter`` and ``negative_phase`` are
+    those of each layer, and annealing is needed only if the top is not tractable.
+
     Args:
       n_components: number of hidden units of each layer, from below, at least two layers.
-      units: kind of the visible units; see ``RBM``.
-      learning_rate: learning rate of each layer, above 0.
       tuning_rate: learning rate of fine-tuning, above 0.
-      batch_size: number of rows in a minibatch, at least 1; rounded so that all devices share it evenly.
-      n_iter: number of epochs for each layer, at least 1.
       n_tuning_iter: number of epochs of fine-tuning; 0 turns it off.
-      negative_phase: rule that draws samples of each layer while it learns; see ``RBM``.
-      n_particles: number of particles of annealed importance sampling, at least 2, if the top is not tractable.
-      n_temperatures: number of temperatures of annealed importance sampling, at least 1.
-      verbose: whether to show progress on stderr.
-      random_state: seed of training; an int makes it reproducible, None does not.
 
     Attributes:
-      n_features_in_: number of columns of the training rows, N.
       model_: the ``boltzmann.DeepBeliefNet``, of shape (N,).
-      variables_: its trained variables.
 
     >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
     >>> net = DBN(n_components=(3, 2), n_iter=20, random_state=0).fit(X)
@@ -48,34 +41,9 @@ class DBN(DensityTransformer):
     ((100, 2), (3, 4), (100,))
     """
 
-    def __init__(
-        self,
-        n_components: tuple[int, ...] = (256, 256),
-        *,
-        units: boltzmann.Units | None = None,
-        learning_rate: float = 0.1,
-        tuning_rate: float = 0.01,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        n_tuning_iter: int = 0,
-        negative_phase: boltzmann.NegativePhase | None = None,
-        n_particles: int = 100,
-        n_temperatures: int = 10_000,
-        verbose: bool | int = False,
-        random_state: int | RandomState | None = None,
-    ) -> None:
-        self.n_components = n_components
-        self.units = units
-        self.learning_rate = learning_rate
-        self.tuning_rate = tuning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.n_tuning_iter = n_tuning_iter
-        self.negative_phase = negative_phase
-        self.n_particles = n_particles
-        self.n_temperatures = n_temperatures
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: tuple[int, ...] = field(default=(256, 256), kw_only=False)
+    tuning_rate: float = 0.01
+    n_tuning_iter: int = 0
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return a lower bound on the log-likelihood of each row, nats, (B,), for rows, (B, N).
@@ -94,14 +62,10 @@ class DBN(DensityTransformer):
 
     def _experiment(self, X: np.ndarray) -> Experiment:
         """See ``DensityTransformer``."""
-        self._check_annealing()
         check_at_least("n_tuning_iter", self.n_tuning_iter, 0)
-        self._check_rates("learning_rate", "tuning_rate")
+        self._check_rates("tuning_rate")
         model = boltzmann.DeepBeliefNet(
-            shape=X.shape[1:],
-            num_hidden=tuple(self.n_components),
-            units=self._units(),
-            negative_phase=self._negative_phase(),
+            shape=X.shape[1:], num_hidden=tuple(self.n_components), **self._units_and_phase()
         )
         model.units.encode(jnp.asarray(X), model.shape)  # compiled training cannot check values
         epochs = self._epochs(len(X))

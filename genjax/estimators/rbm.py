@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, final
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.random import RandomState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
@@ -35,34 +35,22 @@ class Estimate(NamedTuple):
 
 
 @final
+@dataclass(eq=False, repr=False, kw_only=True)
 class RBM(DensityTransformer):
     """Restricted Boltzmann machine, trained by stochastic gradient descent on the likelihood (Smolensky 1986).
 
     It can replace ``sklearn.neural_network.BernoulliRBM`` and accepts the same settings, but ``score_samples`` returns
-    log-likelihoods, not pseudo-likelihoods.
+    log-likelihoods, not pseudo-likelihoods. Other arguments and attributes: see ``DensityTransformer``.
 
     Args:
       n_components: number of hidden units, H, at least 1.
-      units: kind of the visible units: ``boltzmann.BinaryUnits()`` for 0 and 1, ``boltzmann.GaussianUnits()`` for
-        standardized real numbers, ``boltzmann.SoftmaxUnits(K)`` for integers 0 to K − 1. None is binary.
-      learning_rate: learning rate, above 0; Gaussian units need 0.01 or less.
-      batch_size: number of rows in a minibatch, at least 1; rounded so that all devices share it evenly.
-      n_iter: number of epochs, at least 1; each visits all rows in a new order.
-      negative_phase: rule that draws samples of the model while it learns, such as
-        ``boltzmann.ContrastiveDivergence(1)``. None is ``boltzmann.Persistent()``.
       centred: whether units have offsets, so that a data set and its negative are learned equally well.
       sparsity: target for the mean of each hidden unit over a minibatch, in (0, 1); None for no such penalty.
       sparsity_weight: weight of the squared distance to that target, at least 0.
       weight_decay: weight of ½ Σ W², at least 0.
-      n_particles: number of particles of annealed importance sampling, at least 2; see ``log_partition``.
-      n_temperatures: number of temperatures of annealed importance sampling, at least 1; the error falls as it grows.
-      verbose: whether to show progress on stderr.
-      random_state: seed of training; an int makes it reproducible, None does not.
 
     Attributes:
-      n_features_in_: number of columns of the training rows, N.
       model_: the ``boltzmann.RBM``, of shape (N,).
-      variables_: its trained variables.
       components_: weights, (H, N), or (H, N K) for softmax units with K values.
       intercept_hidden_: biases of the hidden units, (H,).
       intercept_visible_: biases of the visible units, (N,), or (N K,) for softmax units with K values.
@@ -75,53 +63,14 @@ class RBM(DensityTransformer):
     True
     """
 
-    def __init__(
-        self,
-        n_components: int = 256,
-        *,
-        units: boltzmann.Units | None = None,
-        learning_rate: float = 0.1,
-        batch_size: int = 10,
-        n_iter: int = 10,
-        negative_phase: boltzmann.NegativePhase | None = None,
-        centred: bool = True,
-        sparsity: float | None = None,
-        sparsity_weight: float = 0.1,
-        weight_decay: float = 0.0,
-        n_particles: int = 100,
-        n_temperatures: int = 10_000,
-        verbose: bool | int = False,
-        random_state: int | RandomState | None = None,
-    ) -> None:
-        self.n_components = n_components
-        self.units = units
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.n_iter = n_iter
-        self.negative_phase = negative_phase
-        self.centred = centred
-        self.sparsity = sparsity
-        self.sparsity_weight = sparsity_weight
-        self.weight_decay = weight_decay
-        self.n_particles = n_particles
-        self.n_temperatures = n_temperatures
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: int = field(default=256, kw_only=False)
+    centred: bool = True
+    sparsity: float | None = None
+    sparsity_weight: float = 0.1
+    weight_decay: float = 0.0
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on rows.
-
-        Args:
-          X: rows, (B, N), at least one for each device, with values of the ``units``.
-          y: ignored.
-
-        Returns:
-          The estimator itself.
-
-        Raises:
-          ValueError: if settings or rows are invalid; before anything compiles.
-          NonFiniteError: if training diverges.
-        """
+        """Train on rows, (B, N), with values of the ``units``; see ``DensityTransformer.fit``."""
         super().fit(X, y)
         params = self.model_.rbm_params(self.variables_)
         self.components_ = np.asarray(params.weights).T
@@ -180,13 +129,10 @@ class RBM(DensityTransformer):
     def _experiment(self, X: np.ndarray) -> Experiment:
         """See ``DensityTransformer``."""
         check_at_least("n_components", self.n_components, 1)
-        self._check_annealing()
-        self._check_rates("learning_rate")
         model = boltzmann.RBM(
             shape=X.shape[1:],
             num_hidden=self.n_components,
-            units=self._units(),
-            negative_phase=self._negative_phase(),
+            **self._units_and_phase(),
             centred=self.centred,
             sparsity=self.sparsity,
             sparsity_weight=self.sparsity_weight,

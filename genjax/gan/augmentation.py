@@ -38,12 +38,9 @@ class DifferentiableAugmentation:
     """Random image transformation T of equations 1 to 3, an ``Augment``.
 
     Attributes:
-      policies: steps in order; () is the identity.
+      policies: steps in order, "color", "translation" or "cutout"; () is the identity.
       translation_ratio: r in [0, 1], largest translation as a fraction of the side.
       cutout_ratio: q in [0, 1], side of the cutout as a fraction of the image's side.
-
-    Raises:
-      ValueError: if a policy is unknown, or a ratio is not in [0, 1].
 
     >>> augment = DifferentiableAugmentation(policies=("cutout",))
     >>> augment(jax.random.key(1), jnp.ones((1, 4, 4, 1)))[0, :, :, 0].astype(int).tolist()
@@ -59,17 +56,12 @@ class DifferentiableAugmentation:
             if policy not in get_args(Policy):
                 raise ValueError(f"policies contains {policy!r}, but may contain only {get_args(Policy)}; remove it")
         for name in ("translation_ratio", "cutout_ratio"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but must be in [0, 1]; use 0 to leave images unchanged"
-                )
+            ratio = getattr(self, name)
+            if not 0 <= ratio <= 1:
+                raise ValueError(f"{name} is {ratio}, but must be in [0, 1]; use 0 to leave images unchanged")
 
     def __call__(self, key: Array, x: Array) -> Array:
-        """Return T(x) for images (B, H, W, C) in [−1, 1].
-
-        Raises:
-          ValueError: if x does not have four axes.
-        """
+        """Return T(x) for images (B, H, W, C) in [−1, 1]; raise ValueError if x does not have four axes."""
         if x.ndim != 4:
             raise ValueError(f"x has shape {x.shape}, but must be images (B, H, W, C); reshape it")
         for policy, policy_key in zip(self.policies, jax.random.split(key, len(self.policies)), strict=True):
@@ -98,9 +90,8 @@ def _recolor(key: Array, x: Array) -> Array:
     b, s, k = uniform(keys[0], -0.5, 0.5), uniform(keys[1], 0.0, 2.0), uniform(keys[2], 0.5, 1.5)
     c = jnp.mean(x, axis=3, keepdims=True)
     m = jnp.mean(c, axis=(1, 2), keepdims=True)
-    return (
-        b + m + k * ((c - m) + s * (x - c))
-    )  # one pass, because saturation changes no mean, and brightness adds b to all
+    # One pass, because saturation changes no mean, and brightness adds b to all.
+    return b + m + k * ((c - m) + s * (x - c))
 
 
 def _translate(key: Array, x: Array, max_shift: np.ndarray) -> Array:

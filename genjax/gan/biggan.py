@@ -34,15 +34,7 @@ class BigGANGenerator(nn.Module):
     """Residual blocks from noise to images, conditioned on the noise by their normalization, equation 1.
 
     Attributes:
-      features: channels of the blocks; each doubles height and width.
-      output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
-      embedding_dim: length of E y.
-      attention_at: image height at which self-attention is applied, one of H, H / 2, ...; None for no attention.
-      output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
-      dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the image size is not divisible, or no block ends at ``attention_at``.
+      embedding_dim: length of E y, at least 1. Other attributes: see ``ResNetGenerator``.
 
     >>> import jax
     >>> net = BigGANGenerator((8, 8), output_shape=(28, 28, 1), embedding_dim=4, attention_at=14)
@@ -64,11 +56,7 @@ class BigGANGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map noise (B, L) to images (B, H, W, C); ``condition`` is (B, K).
-
-        Raises:
-          ValueError: if the noise is shorter than the number of blocks plus one.
-        """
+        """Map noise (B, L) with L > len(features) to images (B, H, W, C); ``condition`` is (B, K)."""
         check_noise(z.shape, min_length=len(self.features) + 1)
         first, *parts = jnp.array_split(z, len(self.features) + 1, axis=1)
         if condition is not None:

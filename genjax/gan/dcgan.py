@@ -39,15 +39,12 @@ class DCGANGenerator(nn.Module):
     """Noise to images: a dense layer, then transposed 4x4 convolutions of stride 2.
 
     Attributes:
-      features: channels before each stage; each stage doubles height and width.
+      features: channels before each stage, at least 1; each stage doubles height and width.
       output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
       normalization: "batch" or None.
       activation: activation before each transposed convolution.
       output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the image size is not divisible, or the normalization is unknown.
 
     >>> import jax, jax.numpy as jnp
     >>> net = DCGANGenerator((8, 4), output_shape=(28, 28, 1))
@@ -87,16 +84,13 @@ class DCGANDiscriminator(nn.Module):
     """Images to outputs: 4x4 convolutions of stride 2, then a dense layer.
 
     Attributes:
-      features: channels of the stages; each halves height and width.
-      num_outputs: number of outputs per image.
+      features: channels of the stages, at least 1; each halves height and width, which must be even before it.
+      num_outputs: number of outputs per image, at least 1.
       normalization: "batch", "layer" (use it with a gradient penalty: it treats images separately), "spectral" or
         None. Of these only "spectral" applies to the first stage and the last layer.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
       activation: activation after each convolution.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the normalization or conditioning is unknown, or a size is below 1.
 
     >>> import jax, jax.numpy as jnp
     >>> net = DCGANDiscriminator((4, 8))
@@ -117,11 +111,7 @@ class DCGANDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K).
-
-        Raises:
-          ValueError: if H or W cannot be halved once per stage.
-        """
+        """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K)."""
         check_images("DCGANDiscriminator", x.shape, len(self.features))
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
         hidden = concat_condition(x, condition if concatenates else None)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Metrics
+from genjax.ops import sum_except_batch
 
 
 def gan_diagnosis(
@@ -29,8 +30,7 @@ def gan_diagnosis(
     """Return ``coverage`` (1), ``discriminator_std`` and ``generator_gradient`` (2), scalars.
 
     Args:
-      objective: maps samples (N, ...) to the generator's loss, and the discriminator's outputs (M,) for data and
-        samples.
+      objective: function from samples (N, ...) to the generator's loss, and D (M,) for data and samples.
       reference: x, (N, ...).
       data: y, (N, ...).
       samples: x̃, (N, ...).
@@ -38,7 +38,7 @@ def gan_diagnosis(
     (_, outputs), gradients = jax.value_and_grad(objective, has_aux=True)(samples)
     std = jnp.std(outputs)
     variance = jnp.sum(jnp.var(data, axis=0))
-    gradient_norm = jnp.sqrt(jnp.mean(_squared_norm(len(samples) * gradients)) * variance)
+    gradient_norm = jnp.sqrt(jnp.mean(sum_except_batch(jnp.square(len(samples) * gradients))) * variance)
     varies = std > 0
     return {
         "coverage": num_nearest(reference, samples) / num_nearest(reference, data),  # equation 1
@@ -58,7 +58,3 @@ def num_nearest(reference: Array, x: Array) -> Array:
     distances = jnp.sum(jnp.square(reference), axis=-1)[None] - 2 * x @ reference.T
     nearest = jnp.argmin(distances, axis=-1)
     return jnp.sum(jnp.zeros(len(reference)).at[nearest].set(1.0))
-
-
-def _squared_norm(x: Array) -> Array:
-    return jnp.sum(jnp.square(x), axis=range(1, x.ndim))

@@ -48,6 +48,7 @@ from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import at_least_float32, check_at_least, check_num_classes, check_positive, condition_inputs, label_of
+from genjax.ops.labels import Label
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -119,12 +120,7 @@ class GAN:
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape, or the batch size is not divisible
-            by ``pack``.
-        """
+        """Initialize the variables for data (B, ..., C), B divisible by ``pack``; for errors see ``init_parts``."""
         x, label = batch["x"], label_of(batch, self.num_classes)
         if x.ndim < 2 or len(x) % self.pack:
             raise ValueError(
@@ -134,11 +130,10 @@ class GAN:
         condition = condition_inputs(label, self.num_classes, len(x))
         noise = (jnp.zeros((len(x), self.latent_dim)), *condition)
         inputs = self._discriminator_inputs(x, label)
+        outputs = (len(x) // self.pack, 1 if self.auxiliary_weight is None else 1 + (self.num_classes or 0))
         parts = {
             "generator": NetSpec(self.generator, noise, x.shape, "matching x"),
-            "discriminator": NetSpec(
-                self.discriminator, inputs, (len(x) // self.pack, self._num_outputs), "the objective"
-            ),
+            "discriminator": NetSpec(self.discriminator, inputs, outputs, "the objective"),
         }
         return init_parts(key, parts)
 
@@ -201,7 +196,7 @@ class GAN:
         key: Array,
         num_samples: int,
         *,
-        label: Array | int | None = None,
+        label: Label = None,
         truncation: float | None = None,
     ) -> Array:
         """Draw samples, (num_samples, ...).
@@ -212,7 +207,7 @@ class GAN:
         """
         return self.decode(variables, self._noise(key, num_samples, truncation), label=label)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the data generated from noise (B, latent_dim), and from labels if the model has classes."""
         return self._generate(variables, latent, label)[0]
 
@@ -225,15 +220,10 @@ class GAN:
     def standing_statistics(
         self, variables: Variables, key: Array, *, num_batches: int = 16, batch_size: int = 256
     ) -> Variables:
-        """Return variables whose generator has batch statistics recomputed as the mean over many batches.
+        """Return variables whose generator has batch statistics recomputed as the mean over batches of samples.
 
-        A moving average lags behind the parameters, and does not match parameters that are averages themselves.
-
-        Args:
-          variables: variables after training.
-          key: a typed key.
-          num_batches: number of batches of samples, at least 1, with labels drawn uniformly.
-          batch_size: number of samples per batch.
+        A moving average lags behind the parameters, and does not match parameters that are averages themselves. There
+        are ``num_batches`` ≥ 1 batches, with labels drawn uniformly.
         """
         check_at_least("num_batches", num_batches, 1)
 
@@ -250,10 +240,7 @@ class GAN:
         return variables._replace(state=variables.state | {"generator": standing})
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Return the indicators of ``genjax.gan.diagnosis`` on a batch.
-
-        They are ``coverage``, ``discriminator_std`` and ``generator_gradient``, scalars.
-        """
+        """Return ``coverage``, ``discriminator_std`` and ``generator_gradient``; see ``genjax.gan.diagnosis``."""
         x, label = batch["x"], label_of(batch, self.num_classes)
         half = len(x) // (2 * self.pack) * self.pack
         label = None if label is None else label[half : 2 * half]
@@ -266,10 +253,6 @@ class GAN:
             return loss, jnp.concatenate([real.output, fake.output])
 
         return gan_diagnosis(objective, x[:half], x[half : 2 * half], samples)
-
-    @property
-    def _num_outputs(self) -> int:
-        return 1 if self.auxiliary_weight is None else 1 + (self.num_classes or 0)
 
     def _noise(self, key: Array, num_samples: int, truncation: float | None) -> Array:
         check_at_least("num_samples", num_samples, 1)
@@ -287,12 +270,7 @@ class GAN:
         return self._generate(variables, self._noise(noise_key, num_samples, None), label, dropout_key, train)
 
     def _generate(
-        self,
-        variables: Variables,
-        latent: Array,
-        label: Array | int | None,
-        key: Array | None = None,
-        train: bool = False,
+        self, variables: Variables, latent: Array, label: Label, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         arguments = (latent, *condition_inputs(label, self.num_classes, len(latent)))
         x, state = apply_part(self, "generator", variables, *arguments, key=key, train=train)
@@ -321,9 +299,8 @@ class GAN:
         if not has_batch_statistics(variables.state["discriminator"]):
             inputs = tuple(jnp.concatenate(pair) for pair in zip(real_inputs, fake_inputs, strict=True))
             both, state = self._discriminate(variables, inputs, key, train=True)
-            real_output, fake_output = jnp.split(both.output, 2)
-            real_logits, fake_logits = jnp.split(both.class_logits, 2)
-            return DiscriminatorOutput(real_output, real_logits), DiscriminatorOutput(fake_output, fake_logits), state
+            (real, fake), (real_logits, fake_logits) = (jnp.split(a, 2) for a in both)
+            return DiscriminatorOutput(real, real_logits), DiscriminatorOutput(fake, fake_logits), state
         real_key, fake_key = jax.random.split(key)
         real, state = self._discriminate(variables, real_inputs, real_key, train=True)
         variables = variables._replace(state=variables.state | {"discriminator": state})

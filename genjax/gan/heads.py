@@ -73,18 +73,12 @@ def project_and_reshape(
     """Map noise to the small image that a generator's stages upsample, by a dense layer inside a compact method.
 
     Args:
-      z: noise, with its condition if any, (B, L).
-      features: channels before each stage.
+      z: noise, with its condition if any, (B, L); another shape raises ValueError.
+      features: channels before each of n stages; the image is (B, H / 2**n, W / 2**n, features[0]).
       output_shape: (H, W, C) after the last stage.
       normalized: whether channels are batch-normalized afterwards.
       layer: function that applies a layer; see ``apply_layer``.
       **kwargs: arguments of the dense layer.
-
-    Returns:
-      Image (B, H / 2**n, W / 2**n, features[0]) for n = len(features) stages.
-
-    Raises:
-      ValueError: if the noise is not a batch of vectors.
     """
     check_noise(z.shape)
     height, width = (side // 2 ** len(features) for side in output_shape[:2])

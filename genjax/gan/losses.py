@@ -53,9 +53,22 @@ class AdversarialLoss(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _CrossEntropy:
+    """The discriminator of equations 1 and 2; the divergence is JS, at most log 2."""
+
+    def discriminator(self, real: Array, fake: Array) -> Array:
+        """Return the cross-entropy, nats."""
+        return jnp.mean(logistic_real_loss(real)) + jnp.mean(logistic_fake_loss(fake))
+
+    def divergence(self, loss: Array) -> Array:
+        """Return log 2 − loss / 2, nats, which is zero for equal densities."""
+        return math.log(2) - loss / 2
+
+
 @final
 @dataclass(frozen=True)
-class Minimax:
+class Minimax(_CrossEntropy):
     """Equation 1: the generator maximizes what the discriminator minimizes; the divergence is JS, at most log 2.
 
     The generator's gradient vanishes where the discriminator is certain; ``NonSaturating`` avoids this.
@@ -64,37 +77,21 @@ class Minimax:
     0.0
     """
 
-    def discriminator(self, real: Array, fake: Array) -> Array:
-        """Return the cross-entropy, nats."""
-        return jnp.mean(logistic_real_loss(real)) + jnp.mean(logistic_fake_loss(fake))
-
     def generator(self, real: Array, fake: Array) -> Array:
         """Return the mean of log(1 − σ(f)), nats."""
         del real
         return -jnp.mean(logistic_fake_loss(fake))
 
-    def divergence(self, loss: Array) -> Array:
-        """Return JS, nats."""
-        return math.log(2) - loss / 2
-
 
 @final
 @dataclass(frozen=True)
-class NonSaturating:
+class NonSaturating(_CrossEntropy):
     """Equation 2: the discriminator of ``Minimax``, with a generator that maximizes the mean of log σ(f)."""
-
-    def discriminator(self, real: Array, fake: Array) -> Array:
-        """Return the cross-entropy, nats."""
-        return Minimax().discriminator(real, fake)
 
     def generator(self, real: Array, fake: Array) -> Array:
         """Return the mean of −log σ(f), nats."""
         del real
         return jnp.mean(logistic_real_loss(fake))
-
-    def divergence(self, loss: Array) -> Array:
-        """Return JS, nats."""
-        return Minimax().divergence(loss)
 
 
 @final
@@ -156,7 +153,7 @@ class Hinge:
 
 @final
 @dataclass(frozen=True)
-class RelativisticAverage:
+class RelativisticAverage(_CrossEntropy):
     """Equation 6: whether data look more real than the average sample, and samples less real than average data.
 
     The minimum over discriminators is zero if p and q do not overlap and 2 log 2 if they are equal.
@@ -164,16 +161,11 @@ class RelativisticAverage:
 
     def discriminator(self, real: Array, fake: Array) -> Array:
         """Return the cross-entropy of outputs relative to the mean of the other side, nats."""
-        relative_real, relative_fake = real - jnp.mean(fake), fake - jnp.mean(real)
-        return jnp.mean(logistic_real_loss(relative_real)) + jnp.mean(logistic_fake_loss(relative_fake))
+        return super().discriminator(real - jnp.mean(fake), fake - jnp.mean(real))
 
     def generator(self, real: Array, fake: Array) -> Array:
         """Return the same loss with data and samples exchanged."""
         return self.discriminator(fake, real)
-
-    def divergence(self, loss: Array) -> Array:
-        """Return log 2 − loss / 2, nats, at most log 2; zero for equal densities."""
-        return math.log(2) - loss / 2
 
 
 @final

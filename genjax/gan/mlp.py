@@ -26,15 +26,12 @@ class MLPGenerator(nn.Module):
     """Dense layers from noise to data.
 
     Attributes:
-      features: widths of the hidden layers.
+      features: widths of the hidden layers, at least 1.
       output_shape: shape of one example.
       normalization: normalization of the hidden layers, "batch" or None.
       activation: activation after each hidden layer.
       output_activation: activation after the last layer, such as ``nn.tanh`` for data in [-1, 1], or None.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the normalization is unknown.
 
     >>> import jax, jax.numpy as jnp
     >>> net = MLPGenerator((8, 8), output_shape=(2,), normalization="batch")
@@ -69,18 +66,15 @@ class MLPDiscriminator(nn.Module):
     """Dense layers from data to outputs, 1-Lipschitz with spectral normalization and no Fourier features.
 
     Attributes:
-      features: widths of the hidden layers.
-      num_outputs: number of outputs per example.
+      features: widths of the hidden layers, at least 1.
+      num_outputs: number of outputs per example, at least 1.
       normalization: "spectral", "layer" (use it with a gradient penalty: it treats examples separately), "batch" or
         None.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      fourier_features: number of frequencies whose sines and cosines are concatenated to the data, to resolve structure
-        much finer than the range of the data; see ``FourierFeatures``.
+      fourier_features: number of frequencies, at least 0, whose sines and cosines are concatenated to the data, to
+        resolve structure much finer than the range of the data; see ``FourierFeatures``.
       activation: activation after each hidden layer.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the normalization or conditioning is unknown, or a size is below 1.
 
     >>> import jax, jax.numpy as jnp
     >>> net = MLPDiscriminator((8, 8), normalization="spectral")

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array
 from genjax.gan.augmentation import Augment
-from genjax.ops import check_at_least
+from genjax.ops import check_at_least, sum_except_batch
 
 Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output a function of its own input only
 
@@ -35,7 +35,7 @@ class Penalty(Protocol):
 
     @property
     def every(self) -> int:
-        """n: the penalty is computed at steps 0, n, 2n … only, with n times its weight."""
+        """n, at least 1: the penalty is computed at steps 0, n, 2n … only, with n times its weight."""
         ...
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
@@ -49,13 +49,10 @@ class GradientPenalty:
     """Equation 1, times a weight.
 
     Attributes:
-      weight: weight of the penalty, 10 in the paper.
-      target: t, the norm without penalty.
+      weight: weight of the penalty, at least 0; 10 in the paper.
+      target: t, the norm without penalty, at least 0.
       one_sided: whether only norms above the target are penalized.
       every: see ``Penalty``.
-
-    Raises:
-      ValueError: if a weight or target is negative, or ``every`` is below 1.
 
     >>> penalty = GradientPenalty(weight=10.0)
     >>> x = jnp.ones((3, 2))
@@ -83,60 +80,11 @@ class GradientPenalty:
         return self.weight * jnp.mean(jnp.square(jax.nn.relu(excess) if self.one_sided else excess))
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
-class R1:
-    """Equation 2, with separate weights for data and samples.
-
-    Attributes:
-      weight: γ, weight of the penalty at data.
-      fake_weight: weight of R2, the penalty at samples; 0 turns it off.
-      every: see ``Penalty``.
-
-    Raises:
-      ValueError: if a weight is negative, or ``every`` is below 1.
-    """
+class _WeightedPenalty:
+    """A penalty with separate weights for data and samples."""
 
     weight: float = 1.0
-    fake_weight: float = 0.0
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("weight", self.weight, 0)
-        check_at_least("fake_weight", self.fake_weight, 0)
-        check_at_least("every", self.every, 1)
-
-    def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
-        """Return the penalty at data, plus that at samples if ``fake_weight`` > 0; key and step are unused."""
-        del key, step
-        penalty = self.weight / 2 * jnp.mean(_squared_norms(discriminate, real))
-        if self.fake_weight == 0:
-            return penalty
-        return penalty + self.fake_weight / 2 * jnp.mean(_squared_norms(discriminate, fake))
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class ConsistencyPenalty:
-    """Equation 3, with separate weights for data and samples.
-
-    Attributes:
-      augment: T, hashable, such as ``DifferentiableAugmentation``.
-      weight: weight of the penalty at data, 10 in both papers.
-      fake_weight: weight of the penalty at samples, 10 in the second paper; 0 turns it off.
-      every: see ``Penalty``.
-
-    Raises:
-      ValueError: if a weight is negative, or ``every`` is below 1.
-
-    >>> penalty = ConsistencyPenalty(augment=lambda key, x: x + 1)
-    >>> x = jnp.ones((3, 2))
-    >>> penalty(lambda x: x @ jnp.array([3.0, 4.0]), x, -x, jax.random.key(0), jnp.int32(0)).item()  # 10 (3 + 4)²
-    490.0
-    """
-
-    augment: Augment
-    weight: float = 10.0
     fake_weight: float = 0.0
     every: int = 1
 
@@ -149,12 +97,53 @@ class ConsistencyPenalty:
         """Return the penalty at data, plus that at samples if ``fake_weight`` > 0."""
         del step
         real_key, fake_key = jax.random.split(key)
-        penalty = self.weight * self._mean_change(discriminate, real, real_key)
+        penalty = self.weight * self._mean(discriminate, real, real_key)
         if self.fake_weight == 0:
             return penalty
-        return penalty + self.fake_weight * self._mean_change(discriminate, fake, fake_key)
+        return penalty + self.fake_weight * self._mean(discriminate, fake, fake_key)
 
-    def _mean_change(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
+    def _mean(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
+        """Return the penalty at examples x (B, ...), without its weight."""
+        raise NotImplementedError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class R1(_WeightedPenalty):
+    """Equation 2, with weight γ at data, and R2 at samples.
+
+    Attributes:
+      weight: γ, weight of the penalty at data, at least 0.
+      fake_weight: weight of R2, the penalty at samples, at least 0; 0 turns it off.
+      every: see ``Penalty``.
+    """
+
+    def _mean(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
+        del key
+        return jnp.mean(_squared_norms(discriminate, x)) / 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyPenalty(_WeightedPenalty):
+    """Equation 3, with separate weights for data and samples.
+
+    Attributes:
+      augment: T, hashable, such as ``DifferentiableAugmentation``.
+      weight: weight of the penalty at data, at least 0; 10 in both papers.
+      fake_weight: weight of the penalty at samples, at least 0, 10 in the second paper; 0 turns it off.
+      every: see ``Penalty``.
+
+    >>> penalty = ConsistencyPenalty(augment=lambda key, x: x + 1)
+    >>> x = jnp.ones((3, 2))
+    >>> penalty(lambda x: x @ jnp.array([3.0, 4.0]), x, -x, jax.random.key(0), jnp.int32(0)).item()  # 10 (3 + 4)²
+    490.0
+    """
+
+    augment: Augment
+    weight: float = 10.0
+
+    def _mean(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
         return jnp.mean(jnp.square(discriminate(self.augment(key, x)) - discriminate(x)))
 
 
@@ -169,9 +158,6 @@ class AnnealedPenalty:
       penalty: p.
       final_scale: s in (0, 1], the factor on the weight after ``num_steps``.
       num_steps: n, number of steps of the decay, at least 1.
-
-    Raises:
-      ValueError: if ``final_scale`` is not in (0, 1], or ``num_steps`` is below 1.
 
     >>> penalty = AnnealedPenalty(penalty=R1(weight=2.0), final_scale=0.01, num_steps=10)
     >>> x = jnp.ones((3, 2))
@@ -207,5 +193,4 @@ def gradient_norms(discriminate: Discriminate, x: Array) -> Array:
 
 
 def _squared_norms(discriminate: Discriminate, x: Array) -> Array:
-    gradients = jax.grad(lambda x: jnp.sum(discriminate(x)))(x)
-    return jnp.sum(jnp.square(gradients), axis=range(1, x.ndim))
+    return sum_except_batch(jnp.square(jax.grad(lambda x: jnp.sum(discriminate(x)))(x)))

@@ -57,7 +57,7 @@ class ResNetGenerator(nn.Module):
     """Residual blocks from noise to images, equation 1.
 
     Attributes:
-      features: channels of the blocks; each doubles height and width.
+      features: channels of the blocks, at least 1; each doubles height and width.
       output_shape: image shape (H, W, C); H and W must be divisible by 2 ** len(features).
       normalization: "batch", with gains and biases that depend on the condition, or None, with the condition
         concatenated to the noise.
@@ -66,10 +66,6 @@ class ResNetGenerator(nn.Module):
       output_activation: activation after the last convolution, ``nn.tanh`` for images in [-1, 1]; None for none.
       kernel_init: initializer of the kernels.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the image size is not divisible, the normalization is unknown, or no block ends at
-        ``attention_at``.
 
     >>> import jax
     >>> net = ResNetGenerator((8, 8), output_shape=(28, 28, 1), attention_at=14)
@@ -122,19 +118,16 @@ class ResNetDiscriminator(nn.Module):
     """Residual blocks from images to outputs, equation 2.
 
     Attributes:
-      features: channels of the blocks.
-      num_outputs: number of outputs per image.
-      num_downsamplings: number of blocks, counted from the first, that halve height and width.
+      features: channels of the blocks, at least 1.
+      num_outputs: number of outputs per image, at least 1.
+      num_downsamplings: number of blocks, counted from the first, that halve height and width, which must be even.
       normalization: "spectral", "layer" (use it with a gradient penalty: it treats images separately), "batch" or None.
         Of these only "spectral" applies to the first block and the last layer.
       conditioning: "projection" or "concatenation"; see ``DiscriminatorHead``.
-      attention_at: image height at which self-attention is applied, after the first block that ends there; None for no
-        attention.
+      attention_at: image height at which self-attention is applied, after the first block that ends there, which must
+        exist; None for no attention.
       kernel_init: initializer of the kernels.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
-
-    Raises:
-      ValueError: if the normalization or conditioning is unknown, or a size is out of range.
 
     >>> import jax
     >>> net = ResNetDiscriminator((8, 8, 8), attention_at=7)
@@ -162,11 +155,7 @@ class ResNetDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K).
-
-        Raises:
-          ValueError: if H or W cannot be halved ``num_downsamplings`` times, or no block ends at ``attention_at``.
-        """
+        """Map images (B, H, W, C) to (B, num_outputs); ``condition`` is (B, K)."""
         check_images(type(self).__name__, x.shape, self.num_downsamplings)
         heights = [x.shape[1] // 2 ** min(i + 1, self.num_downsamplings) for i in range(len(self.features))]
         check_choice("attention_at", self.attention_at, (*dict.fromkeys(heights), None))
@@ -198,8 +187,7 @@ class UpBlock(nn.Module):
     Attributes:
       features: number of output channels.
       use_bias: whether convolutions have biases; batch normalization at the end of the network cancels them all.
-      kernel_init: initializer of the kernels.
-      dtype: dtype of the computation; None follows the input.
+      kernel_init, dtype: see ``ResNetGenerator``.
     """
 
     features: int
@@ -226,8 +214,7 @@ class DownBlock(nn.Module):
       downsamples: whether height and width are halved.
       activates_input: whether the block begins with an activation.
       use_bias: whether the first convolution has a bias.
-      kernel_init: initializer of the kernels.
-      dtype: dtype of the computation; None follows the input.
+      kernel_init, dtype: see ``ResNetDiscriminator``.
     """
 
     features: int

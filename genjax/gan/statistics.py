@@ -34,12 +34,9 @@ def has_batch_statistics(state: PyTree) -> bool:
 
 
 def standing_statistics(update: Callable[[PyTree, Array], PyTree], state: PyTree, keys: Array) -> PyTree:
-    """Return a network's state with standing statistics in place of moving averages.
+    """Return a network's state with standing statistics in place of moving averages, and other entries unchanged.
 
-    Args:
-      update: ``(state, key) -> state``, a pass over a batch drawn with the key.
-      state: state of the network; entries that are not batch statistics are unchanged.
-      keys: one key per batch, (N,).
+    ``update`` is ``(state, key) -> state``, a pass over a batch drawn with the key; ``keys`` has one for each batch.
     """
 
     def with_averages(value: Array) -> PyTree:

@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from genjax.core import Array, Batch
 
+Label = Array | int | None  # class of all examples, or int32 (B,) with one for each; None without classes
 NetCondition = tuple[Array, ...]  # further arguments of a network: the one-hot label, or nothing
 
 
@@ -21,7 +22,7 @@ def label_of(batch: Batch, num_classes: int | None) -> Array | None:
     return batch["label"]
 
 
-def condition_inputs(label: Array | int | None, num_classes: int | None, num_rows: int) -> NetCondition:
+def condition_inputs(label: Label, num_classes: int | None, num_rows: int) -> NetCondition:
     """Return the further arguments of a network: ``one_hot_label``, or nothing for an unconditional model.
 
     >>> condition_inputs(1, 3, 2)[0].tolist(), condition_inputs(None, None, 2)
@@ -31,7 +32,7 @@ def condition_inputs(label: Array | int | None, num_classes: int | None, num_row
     return () if one_hot is None else (one_hot,)
 
 
-def one_hot_label(label: Array | int | None, num_classes: int | None, num_rows: int) -> Array | None:
+def one_hot_label(label: Label, num_classes: int | None, num_rows: int) -> Array | None:
     """Return the one-hot label (num_rows, num_classes), or None for an unconditional model (``num_classes`` is None).
 
     ``label`` is int32 (num_rows,), or one integer for all rows; ValueError if it is missing, not expected, or not one

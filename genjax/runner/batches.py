@@ -8,6 +8,7 @@ length M precedes B.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Protocol, final
 
@@ -39,12 +40,8 @@ def make_feed(
 ) -> Feed:
     """Return a feed that keeps a source on the device if it fits, and streams it otherwise.
 
-    Args:
-      source: examples.
-      keys: key of the order of examples, for each seed.
-      batch_size: number of examples in a minibatch, over all devices.
-      minibatches: number of minibatches that one step consumes.
-      placement: devices.
+    There is one key of the order of examples for each seed; ``batch_size`` is over all devices, and ``minibatches`` the
+    number of minibatches that one step consumes.
     """
     if isinstance(source, data.ArraySource) and source.resident:
         return ResidentFeed(source, keys, batch_size, minibatches, placement)
@@ -59,10 +56,8 @@ class ResidentFeed:
         self, source: data.ArraySource, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
     ) -> None:
         self.constants = placement.replicate(dict(source.arrays))
-        self._size = len(source)
-        self._keys = keys
+        self._size, self._keys, self._placement = len(source), keys, placement
         self._shape = (batch_size,) if minibatches == 1 else (minibatches, batch_size)
-        self._placement = placement
 
     def send(self, start_step: int, num_steps: int) -> PyTree:
         """Return indices, int32 of shape ([K,] n, [M,] B)."""
@@ -87,16 +82,16 @@ class StreamFeed:
         self, source: data.Source, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
     ) -> None:
         self.constants: PyTree = {}
-        self._source, self._keys = source, keys
-        self._batch_size, self._minibatches = batch_size, minibatches
-        self._placement = placement
+        self._keys, self._placement, self._minibatches = keys, placement, minibatches
+        shard = (jax.process_index(), jax.process_count())
+        self._open = functools.partial(data.stream, source, batch_size=batch_size, minibatches=minibatches, shard=shard)
         self._streams: list[Iterator[dict[str, np.ndarray]]] = []
         self._next_step = -1
 
     def send(self, start_step: int, num_steps: int) -> PyTree:
         """Return batches of shape ([K,] n, [M,] B, ...)."""
         if start_step != self._next_step:
-            self._streams = [self._open(key, start_step) for key in self._keys]
+            self._streams = [self._open(key, start_step=start_step) for key in self._keys]
         self._next_step = start_step + num_steps
         by_seed = [_stack([next(stream) for _ in range(num_steps)]) for stream in self._streams]
         batches = by_seed[0] if len(by_seed) == 1 else _stack(by_seed)
@@ -107,16 +102,6 @@ class StreamFeed:
         """Return the batch that was sent."""
         del constants
         return sent
-
-    def _open(self, key: jax.Array, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-        return data.stream(
-            self._source,
-            key,
-            batch_size=self._batch_size,
-            start_step=start_step,
-            minibatches=self._minibatches,
-            shard=(jax.process_index(), jax.process_count()),
-        )
 
 
 def _stack(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

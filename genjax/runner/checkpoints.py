@@ -95,17 +95,13 @@ class Checkpoints:
             )
 
     def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree] | None:
-        """Read the newest intact checkpoint, or that of a given step.
+        """Return step and state of the newest intact checkpoint, or of that of a step; None if there is no checkpoint.
 
-        Args:
-          abstract: shapes, dtypes and shardings of the state, as from ``jax.eval_shape``.
-          step: step of the checkpoint; None reads the newest, and skips damaged ones with a warning.
-
-        Returns:
-          Step and state of the checkpoint, or None if there is no checkpoint.
+        ``abstract`` has the state's shapes, dtypes and shardings, as from ``jax.eval_shape``. Without ``step``, damaged
+        checkpoints are skipped with a warning.
 
         Raises:
-          CheckpointError: if the step has no checkpoint, or all checkpoints are damaged.
+          CheckpointError: if the step has no checkpoint or a damaged one, or if all checkpoints are damaged.
         """
         steps = self.steps()
         if step is not None and step not in steps:
@@ -118,10 +114,10 @@ class Checkpoints:
                 return candidate, self._read(candidate, abstract)
             except Exception as error:  # orbax and tensorstore raise many types for incomplete files
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                warnings.warn(
-                    f"checkpoint of step {candidate} in {self._folder} is damaged ({reason}); trying the one before",
-                    stacklevel=2,
-                )
+                damage = f"checkpoint of step {candidate} in {self._folder} is damaged ({reason})"
+                if step is not None:
+                    raise CheckpointError(f"the {damage}; there are {steps}: use another one") from error
+                warnings.warn(f"{damage}; trying the one before", stacklevel=2)
         if candidates:
             raise CheckpointError(
                 f"none of the checkpoints {candidates} in {self._folder} can be read for this model; "

@@ -101,18 +101,10 @@ def default_path(name: str, *, resume: bool) -> Path:
 
 
 def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
-    """Raise if training in a folder would mix two runs or lose files; writes nothing.
+    """Raise ValueError if training in a folder, which may not exist yet, would mix two runs or lose files.
 
-    Args:
-      path: run folder, which may not exist yet.
-      source: source of the experiment to train.
-      seed: seed of the first replica.
-      seeds: number of replicas.
-      resume: whether to continue the run in the folder, which must be of the same experiment.
-      overwrite: whether to replace the run in the folder.
-
-    Raises:
-      ValueError: if the folder holds another run, or files but no run.
+    With ``resume`` the folder may hold a run of the same experiment, arguments and seeds, with ``overwrite`` any run or
+    files. Nothing is written.
     """
     folder = RunFolder(path)
     is_run = (path / "arguments.json").is_file()
@@ -135,9 +127,10 @@ def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int,
     path.mkdir(parents=True, exist_ok=True)
     if source.file is not None and not (path / source.file.name).exists():
         shutil.copyfile(source.file, path / source.file.name)
-    RunFolder(path).write_json("environment.json", environment())
-    RunFolder(path).write_json("datasets.json", list(source.datasets))
-    RunFolder(path).write_json("arguments.json", _arguments(source, seed, seeds))
+    folder = RunFolder(path)
+    folder.write_json("environment.json", environment())
+    folder.write_json("datasets.json", list(source.datasets))
+    folder.write_json("arguments.json", _arguments(source, seed, seeds))
 
 
 def _arguments(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:

@@ -58,11 +58,7 @@ class MetricLog:
         return self._rows
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append one row.
-
-        Args:
-          step: number of finished training steps.
-          metrics: metrics by name: a scalar, or an array of shape (K,) with one value for each of K seeds.
+        """Append the row of a step: metrics by name, each a scalar, or of shape (K,) with one value for each seed.
 
         Raises:
           ValueError: if a metric has another shape, or the name ``step``.
@@ -86,11 +82,9 @@ class MetricLog:
                 file.write(_line(row))
 
     def write_vectors(self, step: int, vectors: Mapping[str, Any]) -> None:
-        """Append one row of vectors, as lists under ``NAME/each``; they are not written to TensorBoard.
+        """Append one row of vectors, (D,), or (K, D) for K seeds, which are averaged, as lists under ``NAME/each``.
 
-        Args:
-          step: number of finished training steps.
-          vectors: vectors by name, shape (D,), or (K, D) for K seeds, which are averaged.
+        They are not written to TensorBoard.
         """
         row: Row = {"step": int(step)}
         for name, value in vectors.items():
@@ -118,10 +112,7 @@ class MetricLog:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Read the rows of a run folder; an incomplete last line is left out.
-
-    Returns:
-      One dict per row, whose numbers are floats, finite or not; an empty list if nothing was written yet.
+    """Read the rows of a run folder, none if nothing was written yet; an incomplete last line is left out.
 
     Raises:
       ValueError: if a line before the last is not a row.

@@ -9,12 +9,13 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, final
 
@@ -29,6 +30,8 @@ from genjax.learners import Frozen, Stage
 from genjax.runner.batches import Feed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, replica
+
+StopSignal = Callable[[], int | None]
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
@@ -65,7 +68,7 @@ class Hooks:
     log_metrics: Callable[[int, Mapping[str, Any]], None]
     evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
     preview: Callable[[int, TrainState], None]
-    stop_signal: Callable[[], int | None]
+    stop_signal: StopSignal
 
 
 class Pending(NamedTuple):
@@ -78,16 +81,10 @@ class Pending(NamedTuple):
 
 @final
 class StageLoop:
-    """One stage of an experiment, ready to run.
+    """One stage of an experiment, ready to run with one replica for each seed.
 
-    Args:
-      experiment: experiment that the stage belongs to.
-      stage: stage to run.
-      finished: variables of the stages before, with a leading axis of replicas for several seeds.
-      seeds: seed of each replica.
-      placement: devices.
-      steps_before: number of steps of the stages before.
-      is_last: whether it is the last stage.
+    ``finished`` are the variables of the stages before, with a leading axis of replicas for several seeds, and
+    ``steps_before`` is their number of steps.
     """
 
     def __init__(
@@ -114,11 +111,9 @@ class StageLoop:
     @functools.cached_property
     def _feed(self) -> Feed:
         """Feed of the training split, built on first use: reading checkpoints puts no data on the device."""
-        streams = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
-        experiment = self._experiment
-        return make_feed(
-            experiment.data.splits["train"], streams, experiment.batch_size, self._minibatches, self._placement
-        )
+        orders = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
+        source, size = self._experiment.data.splits["train"], self._experiment.batch_size
+        return make_feed(source, orders, size, self._minibatches, self._placement)
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
@@ -141,16 +136,13 @@ class StageLoop:
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
         """Compile the first dispatch, so that data that does not fit the model raises before training.
 
-        Args:
-          start_step: number of finished steps when training begins.
-          announce: function called before compilation, which takes long, once tracing has succeeded.
+        ``announce`` is called before compilation, which takes long, once tracing has succeeded.
         """
         self._placement.check_batch(self._experiment.batch_size)
         count = self._next_count(start_step)
         if count and count not in self._compiled:
-            lowered = self._lower(self.abstract(), *self._arguments(self._feed.send(start_step, count)))
-            announce()
-            self._compiled[count] = lowered.compile()
+            arguments = self._arguments(self._feed.send(start_step, count))
+            self._dispatch(count, self.abstract(), *arguments, announce=announce)
 
     def run(self, state: TrainState, start_step: int, hooks: Hooks, checkpoints: Checkpoints | None) -> TrainState:
         """Train from ``start_step`` to the stage's last step.
@@ -194,20 +186,16 @@ class StageLoop:
             return function
         return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, None, 0))
 
-    def _dispatch(self, count: int, *arguments: Any) -> Callable[..., tuple[TrainState, Metrics]]:
-        """Return the compiled dispatch of ``count`` steps."""
+    def _dispatch(
+        self, count: int, *arguments: Any, announce: Callable[[], None] = lambda: None
+    ) -> Callable[..., tuple[TrainState, Metrics]]:
+        """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
-            self._compiled[count] = self._lower(*arguments).compile()
+            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
+            lowered = jax.jit(steps, donate_argnums=0, out_shardings=shardings).lower(*arguments)
+            announce()
+            self._compiled[count] = lowered.compile()
         return self._compiled[count]
-
-    def _lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """Trace and lower a dispatch; the arguments determine its number of steps."""
-        jitted = jax.jit(
-            self._over_seeds(self._many_steps, with_state=True),
-            donate_argnums=0,
-            out_shardings=self._placement.replicated,
-        )
-        return jitted.lower(*arguments)
 
     def _many_steps(
         self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree
@@ -292,35 +280,31 @@ def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
     return f"the last finite checkpoint is that of step {steps[-1]}" if steps else "no checkpoint had been written yet"
 
 
-@final
-class StopSignals:
-    """Records SIGTERM and SIGINT during training; a second SIGINT interrupts at once."""
+@contextlib.contextmanager
+def record_stop_signals() -> Iterator[StopSignal]:
+    """Yield a function that returns the SIGTERM or SIGINT that any process has received, or None.
 
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._previous: dict[int, Any] = {}
+    A second SIGINT interrupts at once.
+    """
+    received: list[int] = []
 
-    def __enter__(self) -> StopSignals:
-        """Install the handlers, which Python allows in the main thread only."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handlers."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> int | None:
-        """Return the signal received by any process, or None."""
-        if jax.process_count() == 1:
-            return self._received
-        received = multihost_utils.process_allgather(np.int32(self._received or 0))
-        return int(np.max(received)) or None
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         del frame
-        if self._received is not None and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._received = number
+        received.append(number)
+
+    def stop_signal() -> int | None:
+        latest = received[-1] if received else 0
+        if jax.process_count() > 1:
+            latest = int(np.max(multihost_utils.process_allgather(np.int32(latest))))
+        return latest or None
+
+    # Python allows handlers in the main thread only.
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield stop_signal
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

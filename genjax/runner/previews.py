@@ -26,14 +26,7 @@ LATEST = ("samples.png", "samples.txt")  # copies of the newest preview
 
 @final
 class Previews:
-    """Draws samples of the first replica and writes them into the run folder.
-
-    Args:
-      experiment: experiment to train.
-      folder: run folder.
-      seeds: seed of each replica.
-      placement: devices.
-    """
+    """Draws samples of the first replica and writes them into the run folder."""
 
     def __init__(self, experiment: Experiment, folder: RunFolder, seeds: tuple[int, ...], placement: Placement) -> None:
         self._experiment, self._folder, self._seeds, self._placement = experiment, folder, seeds, placement

@@ -18,15 +18,9 @@ from genjax.data.io import replace_file
 from genjax.runner.folder import RunFolder
 from genjax.runner.load import load_experiment_fn
 
-_IDENTITY = ("kind", "experiment", "arguments")
-
 
 def read_results(file: Path) -> dict[str, Any]:
-    """Return the content of a results file; empty lists if there is no such file.
-
-    Raises:
-      ValueError: if the file is not a results file.
-    """
+    """Return the content of a results file, with empty lists for a missing file; raise ValueError for another file."""
     if not file.exists():
         return {"tables": [], "records": []}
     try:
@@ -44,24 +38,19 @@ def write_results(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def record_results(file: Path, folder: Path, report: Mapping[str, Any]) -> None:
-    """Merge what ``genjax evaluate`` measured into a results file.
+    """Merge what ``genjax evaluate`` measured, its ``evaluation.json``, into a results file, which may not exist yet.
 
     A record of the same run at the same step gains the new results; a record of another run of the same experiment and
     hyper-parameters is replaced.
-
-    Args:
-      file: results file; it is created if it does not exist.
-      folder: folder of the run.
-      report: ``results`` by name, ``step``, ``checkpoint`` and ``seed`` of the evaluation, as in ``evaluation.json``.
 
     Raises:
       ValueError: if the file is not a results file, or the run was trained without an experiment file.
     """
     content = read_results(file)
     record = _run_record(RunFolder(folder), report)
-    others = [other for other in content["records"] if _part(other, *_IDENTITY) != _part(record, *_IDENTITY)]
+    others = [other for other in content["records"] if _identity(other) != _identity(record)]
     for previous in content["records"]:
-        if _without_results(previous) == _without_results(record):
+        if previous | {"results": None} == record | {"results": None}:
             record["results"] = previous["results"] | record["results"]
     write_results(file, {**content, "records": [*others, record]})
 
@@ -110,9 +99,5 @@ def _portable(command: str) -> str:
     return shlex.join(portable)
 
 
-def _part(record: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
-    return tuple(record.get(name) for name in names)
-
-
-def _without_results(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name != "results"}
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in ("kind", "experiment", "arguments"))

@@ -5,7 +5,6 @@ The page is Markdown with relative links only, so that the run folder can be mov
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,27 +36,14 @@ def write_report(
     wall_clock_s: float,
     seeds: Sequence[int],
 ) -> Path:
-    """Write ``report.md`` and ``curves.png`` into a run folder.
+    """Write ``report.md`` and ``curves.png`` into a run folder, and return the path of the page.
 
-    Args:
-      folder: run folder.
-      title: first line of the page.
-      description: the experiment's docstring.
-      arguments: hyper-parameters of the experiment.
-      environment: versions and devices; may be nested.
-      rows: rows of metrics, see ``MetricLog.rows``.
-      results: final results by name: a number, K numbers for K seeds, or anything with a short ``str``.
-      samples: path of the picture or text of samples, relative to the folder; None, or a missing file, leaves it out.
-      wall_clock_s: duration of training, s.
-      seeds: seed of each replica.
-
-    Returns:
-      Path of the page.
+    ``rows`` are those of ``MetricLog``. A result is a number, K numbers for K seeds, or anything with a short ``str``.
+    ``samples`` is a picture or text, relative to the folder; None, or a missing file, leaves it out.
     """
     save_picture(folder / "curves.png", curves_picture(rows, title=title))
-    seed_text = (
-        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), mean ± sd"
-    )
+    several = f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), mean ± sd"
+    seed_text = f"seed {seeds[0]}" if len(seeds) == 1 else several
     steps = f"{max((row['step'] for row in rows), default=0):,} steps"
     finals = [(name, _value(value, len(seeds))) for name, value in _flat(results)]
     parts = [
@@ -82,11 +68,12 @@ def _vector_pictures(folder: Path, rows: list[Row]) -> dict[str, str]:
     vectors = dict.fromkeys(name for row in rows for name in row if name.endswith(VECTOR_SUFFIX))
     pictures = {}
     for name in vectors:
-        title = name.removesuffix(VECTOR_SUFFIX).rpartition("/")[2]
+        stem = name.removesuffix(VECTOR_SUFFIX).rpartition("/")[2]
+        title = stem.replace("_", " ")
         with_name = [row for row in rows if name in row]
         steps, values = [row["step"] for row in with_name], np.array([row[name] for row in with_name])
-        save_picture(folder / f"{title}.png", vectors_picture(steps, values, title=title.replace("_", " ")))
-        pictures[title.replace("_", " ")] = f"{title}.png"
+        save_picture(folder / f"{stem}.png", vectors_picture(steps, values, title=title))
+        pictures[title] = f"{stem}.png"
     return pictures
 
 
@@ -140,12 +127,13 @@ def _section(title: str, rows: Iterable[tuple[str, ...]], head: tuple[str, ...])
 
 
 def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
-    existing = {name: path for name, path in paths.items() if path is not None and (folder / path).is_file()}
+    """Return a heading and a picture, or the beginning of a text, for each relative path that exists."""
     parts = []
-    for name, path in existing.items():
-        relative = os.path.relpath(folder / path, folder) if Path(path).is_absolute() else path
-        content = f"![{name}]({quote(Path(relative).as_posix())})"
-        if Path(path).suffix == ".txt":
+    for name, path in paths.items():
+        if path is None or not (folder / path).is_file():
+            continue
+        content = f"![{name}]({quote(path)})"
+        if path.endswith(".txt"):
             content = f"````text\n{(folder / path).read_text(encoding='utf-8')[:MAX_TEXT]}\n````"
         parts += [f"## {name.capitalize()}", content]
     return parts
@@ -182,9 +170,8 @@ def _duration(seconds: float) -> str:
 def _code(value: Any) -> str:
     """Format a value as inline code, which Markdown leaves unchanged."""
     text = _one_line(value)
-    if not text:
-        return ""
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
+    code = f"`` {text} ``" if "`" in text else f"`{text}`"
+    return code if text else ""
 
 
 def _one_line(value: Any) -> str:

@@ -56,16 +56,9 @@ class Run:
         return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
 
     def sample(self, key: Array, num_samples: int, *, replica: int = 0, **sample_kwargs: Any) -> Array:
-        """Draw samples of one replica; see ``genjax.evaluation.samples.draw_samples``.
+        """Draw samples (N, ...) of one replica, with keyword arguments of the model's own ``sample``.
 
-        Args:
-          key: typed key.
-          num_samples: number of samples, N.
-          replica: index of the replica.
-          **sample_kwargs: keyword arguments of the model's own ``sample``.
-
-        Returns:
-          Samples, shape (N, ...).
+        See ``genjax.evaluation.samples.draw_samples``.
         """
         return draw_samples(self.model, self.replica(replica), key, num_samples, **sample_kwargs)
 
@@ -98,17 +91,8 @@ class Run:
     ) -> dict[str, Result]:
         """Score a split of the data, and samples against it.
 
-        Args:
-          key: typed key of everything random: samples, bounds and estimates, preprocessing (binarization).
-          metrics: names of metrics, see ``genjax.evaluation.registry``; ``"all"`` for all of them.
-          split: name of the split.
-          num_samples: number of samples to draw; None for as many as the split has examples, at most 10,000.
-          network: feature network for comparisons of samples; None compares raw values.
-          num_neighbours: k of precision, recall, density and coverage.
-          likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
-          batch_size: number of examples scored at once.
-          progress: function that starts a progress bar, ``(name, total) -> callback``.
-          **sample_kwargs: keyword arguments of the model's own ``sample``.
+        ``metrics`` are names in ``genjax.evaluation.registry``, or ``"all"``. The feature network None compares raw
+        values. Other arguments are those of ``genjax.evaluation.context.Evaluation``.
 
         Returns:
           Results by name, with standard errors and protocols. A metric that the model or the data does not support has

@@ -16,11 +16,6 @@ class StageWalk:
     """A walk over the stages of an experiment, where each stage sees the variables of the finished ones.
 
     Call ``finish`` for every loop that the iterator yields before asking for the next one.
-
-    Args:
-      experiment: experiment that has the stages.
-      seeds: seed of each replica.
-      placement: devices.
     """
 
     def __init__(self, experiment: Experiment, seeds: tuple[int, ...], placement: Placement) -> None:
@@ -31,15 +26,8 @@ class StageWalk:
     def __iter__(self) -> Iterator[StageLoop]:
         plan = self.experiment.plan()
         for stage in plan:
-            yield StageLoop(
-                self.experiment,
-                stage,
-                self.finished,
-                self.seeds,
-                self.placement,
-                steps_before=self.steps_before,
-                is_last=stage is plan[-1],
-            )
+            arguments = (self.experiment, stage, self.finished, self.seeds, self.placement)
+            yield StageLoop(*arguments, steps_before=self.steps_before, is_last=stage is plan[-1])
 
     def finish(self, loop: StageLoop, state: TrainState) -> None:
         """Pass the variables of a finished stage on to the next stages."""

@@ -20,7 +20,7 @@ from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
 from genjax.runner.folder import ExperimentSource, RunFolder, check_folder, environment, write_folder
 from genjax.runner.log import MetricLog
-from genjax.runner.loop import Hooks, Interrupted, StageLoop, StopSignals
+from genjax.runner.loop import Hooks, Interrupted, StageLoop, StopSignal, record_stop_signals
 from genjax.runner.previews import LATEST, Previews
 from genjax.runner.progress import Progress
 from genjax.runner.report import write_report
@@ -42,7 +42,7 @@ def train(
     progress: bool = True,
     source: ExperimentSource | None = None,
 ) -> Run:
-    """Train an experiment to its end.
+    """Train an experiment to its end, and return the run.
 
     Args:
       experiment: experiment to train.
@@ -53,9 +53,6 @@ def train(
       overwrite: whether to replace the run in ``workdir``.
       progress: whether to show a progress bar on stderr.
       source: file and arguments of the experiment, for the run folder.
-
-    Returns:
-      The finished run.
 
     Raises:
       ValueError: before anything compiles, if the experiment, the devices or the folder cannot be used.
@@ -107,15 +104,15 @@ class _Training:
     def run(self) -> Run:
         """Train all stages and return the run."""
         try:
-            with StopSignals() as stop_signals:
-                return self._run(stop_signals)
+            with record_stop_signals() as stop_signal:
+                return self._run(stop_signal)
         except Interrupted as interruption:
             raise Interrupted(f"{interruption}; {self._resume_hint()}", interruption.signal_number) from None
         finally:
             if self._log is not None:
                 self._log.close()
 
-    def _run(self, stop_signals: StopSignals) -> Run:
+    def _run(self, stop_signal: StopSignal) -> Run:
         started = time.perf_counter()
         for loop in self._walk:
             if loop.steps_before == 0:
@@ -123,7 +120,7 @@ class _Training:
                 loop.prepare(0, self._announce)
                 self._write_folder()
             with self._checkpoints(loop) as checkpoints:
-                state = self._train_stage(loop, checkpoints, stop_signals)
+                state = self._train_stage(loop, checkpoints, stop_signal)
             self._walk.finish(loop, state)
         assert self._log is not None
         run = Run(
@@ -137,7 +134,7 @@ class _Training:
         self._finish(run, time.perf_counter() - started)
         return run
 
-    def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stop_signals: StopSignals) -> TrainState:
+    def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stop_signal: StopSignal) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
         start, state = restored or (0, None)
         if checkpoints is not None and state is not None:
@@ -150,9 +147,9 @@ class _Training:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
-            return loop.run(state, start, self._hooks(loop, self._log, bar, stop_signals), checkpoints)
+            return loop.run(state, start, self._hooks(loop, self._log, bar, stop_signal), checkpoints)
 
-    def _hooks(self, loop: StageLoop, log: MetricLog, bar: Progress, stop_signals: StopSignals) -> Hooks:
+    def _hooks(self, loop: StageLoop, log: MetricLog, bar: Progress, stop_signal: StopSignal) -> Hooks:
         walk, offset = self._walk, loop.steps_before
         monitor = monitor_stage(walk.experiment, loop, walk.seeds, self._validation)
 
@@ -173,7 +170,7 @@ class _Training:
             if self._previews is not None and loop.is_last:
                 self._previews(offset + step, walk.variables_at(loop, state))
 
-        return Hooks(log_metrics=log_metrics, evaluate=evaluate, preview=preview, stop_signal=stop_signals)
+        return Hooks(log_metrics=log_metrics, evaluate=evaluate, preview=preview, stop_signal=stop_signal)
 
     def _bar(self, loop: StageLoop, start: int) -> Progress:
         name, stage = self._source.name, loop.stage
@@ -182,8 +179,8 @@ class _Training:
 
     def _announce(self) -> None:
         if self._show_progress:
-            num_devices, device = self._walk.placement.num_devices, jax.devices()[0].device_kind
-            devices = f"{num_devices} {device} {'device' if num_devices == 1 else 'devices'}"
+            num_devices, kind = self._walk.placement.num_devices, jax.devices()[0].device_kind
+            devices = f"{num_devices} {kind} {'device' if num_devices == 1 else 'devices'}"
             where = f", writing to {self._folder.path}" if self._folder else ""
             print(f"{self._source.name}: compiling for {devices}{where}", file=sys.stderr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import jax
@@ -27,13 +28,7 @@ class BestMetric(NamedTuple):
 
 @final
 class Validation:
-    """Scores a model in training, always with the same random draws, so that steps can be compared.
-
-    Args:
-      experiment: experiment to train.
-      seeds: seed of each replica.
-      placement: devices.
-    """
+    """Scores a model in training, always with the same random draws, so that steps can be compared."""
 
     def __init__(self, experiment: Experiment, seeds: tuple[int, ...], placement: Placement) -> None:
         self._experiment, self._seeds, self._placement = experiment, seeds, placement
@@ -87,37 +82,14 @@ class Validation:
         return jax.tree.map(lambda *values: np.stack(values), *scores)
 
 
-@final
-class StageMonitor:
-    """Monitors the model that a stage trains, and logs the measurements.
-
-    Args:
-      loop: loop of the stage.
-      monitor: monitor of the stage's model.
-      seeds: seed of each replica.
-      excluded: name of a metric to leave out, because validation logs it for all examples; None for no such metric.
-    """
-
-    def __init__(self, loop: StageLoop, monitor: TrainingMonitor, seeds: tuple[int, ...], excluded: str | None) -> None:
-        self._loop, self._monitor, self._seeds = loop, monitor, seeds
-        self._excluded = excluded
-
-    def __call__(self, log: MetricLog, step: int, state: TrainState, variables: Variables) -> None:
-        """Measure and log; ``variables`` are those of the experiment's model, which may not be the stage's model."""
-        stage_variables = state.variables if self._loop.stage.model else variables
-        keys = root_keys(self._seeds, "collapse")
-        scalars, vectors = self._monitor(step, stage_variables, self._loop.finished, keys)
-        scalars = {name: value for name, value in scalars.items() if name != self._excluded}
-        if scalars:
-            log.write(self._loop.steps_before + step, scalars)
-        if vectors:
-            log.write_vectors(self._loop.steps_before + step, vectors)
-
-
 def monitor_stage(
     experiment: Experiment, loop: StageLoop, seeds: tuple[int, ...], validation: Validation
-) -> StageMonitor | None:
-    """Return the monitor of the model that a stage trains, or None if there is nothing to monitor."""
+) -> Callable[[MetricLog, int, TrainState, Variables], None] | None:
+    """Return a function that monitors the model that a stage trains, or None if there is nothing to monitor.
+
+    It logs its measurements, but for the metric that validation logs for all examples. ``variables`` are those of the
+    experiment's model, which may not be the stage's model.
+    """
     stage = loop.stage
     model = stage.model or (experiment.model if loop.is_last else None)
     if not can_monitor(model):
@@ -129,5 +101,15 @@ def monitor_stage(
 
     splits = experiment.data.splits
     split = "validation" if "validation" in splits else "train"
-    monitor = TrainingMonitor(model, to_batch, splits[split], prefix=f"{split}/", num_seeds=len(seeds))
-    return StageMonitor(loop, monitor, seeds, validation.likelihood)
+    measure = TrainingMonitor(model, to_batch, splits[split], prefix=f"{split}/", num_seeds=len(seeds))
+
+    def monitor(log: MetricLog, step: int, state: TrainState, variables: Variables) -> None:
+        stage_variables = state.variables if stage.model else variables
+        scalars, vectors = measure(step, stage_variables, loop.finished, root_keys(seeds, "collapse"))
+        scalars = {name: value for name, value in scalars.items() if name != validation.likelihood}
+        if scalars:
+            log.write(loop.steps_before + step, scalars)
+        if vectors:
+            log.write_vectors(loop.steps_before + step, vectors)
+
+    return monitor

@@ -55,7 +55,7 @@ from genjax.ops import (
     logistic_fake_loss,
     logistic_real_loss,
 )
-from genjax.ops.labels import NetCondition
+from genjax.ops.labels import Label, NetCondition
 from genjax.ops.priors import Prior
 from genjax.vae.gaussian import decoder_spec, sample_gaussian, split_moments
 
@@ -77,8 +77,7 @@ class AdversarialAutoencoder:
       likelihood: p(x | outputs of the decoder).
       code: whether q(z | x) is "deterministic" or "gaussian".
       gradient_penalty: weight γ of (5); 0, as in the paper, turns it off.
-      num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
-        (B,).
+      num_classes: number of classes, with which batches have ``"label"``; None for an unconditional model.
       label_to: network that takes the one-hot label (B, num_classes) as its second argument, "decoder" or
         "discriminator"; None without classes. With "discriminator", class k corresponds to class k of the prior.
 
@@ -127,11 +126,7 @@ class AdversarialAutoencoder:
         return label_condition(self.num_classes, optional=self.label_to == "discriminator")
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
-        """
+        """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
         label = label_of(batch, self.num_classes)
@@ -203,13 +198,7 @@ class AdversarialAutoencoder:
         return loss, (state | {"encoder": encoder_state}, {})
 
     def sample(
-        self,
-        variables: Variables,
-        key: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        mean: bool = False,
+        self, variables: Variables, key: Array, num_samples: int, *, label: Label = None, mean: bool = False
     ) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show.
 
@@ -222,18 +211,18 @@ class AdversarialAutoencoder:
         outputs, _ = apply_part(self, "decoder", variables, latent, *condition)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
-    def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
+    def encode(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return the codes (B, D), the means of q(z | x) if it is Gaussian. They do not depend on the label."""
         del label
         outputs, _ = apply_part(self, "encoder", variables, x)
         return at_least_float32(outputs[:, : self.prior.dim])
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the expected data given codes (B, D), and labels if the decoder takes them."""
         outputs, _ = apply_part(self, "decoder", variables, latent, *self._condition("decoder", label, len(latent)))
         return self.likelihood.mean(outputs)
 
-    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
+    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x), label=label)
 
@@ -242,9 +231,7 @@ class AdversarialAutoencoder:
         del variables
         return self.prior.sample(key, num_samples)
 
-    def sample_posterior(
-        self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
-    ) -> Array:
+    def sample_posterior(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Draw one code from q(z | x) for each example, (B, D); the code itself if it is deterministic."""
         del label
         return self._sample_code(variables, key, x)[0]
@@ -280,12 +267,12 @@ class AdversarialAutoencoder:
         gradients, (logits, state) = jax.grad(total, has_aux=True)(latent)
         return logits, jnp.mean(jnp.sum(gradients**2, axis=-1)), state
 
-    def _condition(self, part: str, label: Array | int | None, num_rows: int) -> NetCondition:
+    def _condition(self, part: str, label: Label, num_rows: int) -> NetCondition:
         """Return the condition of a network: the one-hot label if it takes labels."""
         if self.num_classes is not None and self.label_to != part:
             return ()
         return condition_inputs(label, self.num_classes, num_rows)
 
-    def _prior_label(self, label: Array | int | None) -> Array | int | None:
+    def _prior_label(self, label: Label) -> Label:
         """Return the class of the prior, None if the decoder takes the label."""
         return label if self.label_to == "discriminator" else None

@@ -99,15 +99,10 @@ class AdversarialVariationalBayes:
         return self.likelihood.discrete
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
-        """
+        """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
-        latent = jnp.zeros((len(x), self.latent_dim))
-        noise = jnp.zeros((len(x), self.noise_dim))
+        latent, noise = jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.noise_dim))
         specs = {
             "encoder": NetSpec(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
             "decoder": decoder_spec(self.decoder, (latent,), self.likelihood, x),
@@ -130,7 +125,7 @@ class AdversarialVariationalBayes:
         x, variables = batch["x"], Variables(params, state)
         latent_key, contrast_key, noise_key, first_key, second_key = jax.random.split(key, 5)
         latent, _ = self._sample_latents(variables, latent_key, x, train=True)
-        posterior = self._standardize(latent, self._contrast(variables, contrast_key, x, train=True))
+        posterior = _standardize(latent, *self._contrast(variables, contrast_key, x, train=True))
         contrast = jax.random.normal(noise_key, latent.shape)
         posterior_logits, new_state = self._discriminate(variables, first_key, posterior, x)
         variables = Variables(params, state | {"discriminator": new_state})
@@ -154,7 +149,7 @@ class AdversarialVariationalBayes:
         latent, encoder_state = self._sample_latents(variables, latent_key, x, train=True)
         moments = self._contrast(variables, contrast_key, x, train=True)
         outputs, decoder_state = apply_part(self, "decoder", variables, latent, key=decoder_key, train=True)
-        logits, _ = self._discriminate(variables, discriminator_key, self._standardize(latent, moments), x)
+        logits, _ = self._discriminate(variables, discriminator_key, _standardize(latent, *moments), x)
         log_ratio = gaussian_log_prob(latent, *moments) - gaussian_log_prob(latent)
         kl = jnp.mean(logits + jnp.sum(log_ratio, axis=-1))  # Mescheder et al. (2017), eq. 13
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
@@ -203,8 +198,7 @@ class AdversarialVariationalBayes:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples; nats, (B,).
 
         Its expectation is at most log p(x). The proposal is a Gaussian with the mean and 1.2 times the standard
-        deviations of ``num_moment_samples`` samples of q(z | x), at least 2. ``chunk_size`` is the number of samples
-        decoded at once; it sets the memory, not the result.
+        deviations of ``num_moment_samples`` samples of q(z | x), at least 2.
         """
         check_at_least("num_moment_samples", num_moment_samples, 2)
         moments_key, samples_key = jax.random.split(key)
@@ -236,14 +230,13 @@ class AdversarialVariationalBayes:
         """Return the moments of r(z | x), constant for gradients."""
         if not self.adaptive_contrast:
             return jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.latent_dim))
-        variables = jax.lax.stop_gradient(variables)
-        return self._moments(variables, key, x, self.num_contrast_samples, train)
-
-    def _standardize(self, latent: Array, moments: GaussianParams) -> Array:
-        mean, log_var = moments
-        return (latent - mean) * jnp.exp(-0.5 * log_var)
+        return self._moments(jax.lax.stop_gradient(variables), key, x, self.num_contrast_samples, train)
 
     def _discriminate(self, variables: Variables, key: Array, latent: Array, x: Array) -> tuple[Array, PyTree]:
         """Return logits (B,), high for samples of q(z | x), and the discriminator's new state."""
         logits, state = apply_part(self, "discriminator", variables, latent, x, key=key, train=True)
         return at_least_float32(logits)[:, 0], state
+
+
+def _standardize(latent: Array, mean: Array, log_var: Array) -> Array:
+    return (latent - mean) * jnp.exp(-0.5 * log_var)

@@ -47,11 +47,7 @@ class FactorizedCategorical:
         return True
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the uniform distribution over grids like ``batch["x"]``, integers (B, ...).
-
-        Raises:
-          ValueError: if x does not hold integers.
-        """
+        """Initialize the uniform distribution over grids of integers (B, ...); other data raise ValueError."""
         del key
         x = batch["x"]
         if x.ndim < 1 or not jnp.issubdtype(x.dtype, jnp.integer):
@@ -75,11 +71,7 @@ class FactorizedCategorical:
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Return the log-mass of grids x (B, ...) of integers in 0 … K − 1; nats, (B,)."""
         log_mass = jax.nn.log_softmax(variables.params["logits"])
-
-        def log_prob(x: Array) -> Array:
-            return jnp.sum(jnp.take_along_axis(log_mass, x[..., None], axis=-1))
-
-        return jax.vmap(log_prob)(x)
+        return jax.vmap(lambda grid: jnp.sum(jnp.take_along_axis(log_mass, grid[..., None], axis=-1)))(x)
 
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
         """Draw grids, int32 (num_samples, ...)."""

@@ -54,14 +54,6 @@ class DropoutKeys(NamedTuple):
     encoders: Array | None = None
     decoders: Array | None = None
 
-    def encoder(self, layer: int) -> Array | None:
-        """Return the key of an encoder."""
-        return None if self.encoders is None else jax.random.fold_in(self.encoders, layer)
-
-    def decoder(self, layer: int) -> Array | None:
-        """Return the key of a decoder."""
-        return None if self.decoders is None else jax.random.fold_in(self.decoders, layer)
-
 
 NO_DROPOUT = DropoutKeys()
 
@@ -124,15 +116,12 @@ class IWAE:
         return len(self.latent_dims)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
+        """Initialize the variables for data (B, ..., C).
 
         Raises:
           ValueError: before compilation, if a network's output has the wrong shape; also if a network has state.
         """
-        x = batch["x"]
-        check_data_axes(x.shape)
-        latents = tuple(jnp.zeros((len(x), dim)) for dim in self.latent_dims)
-        specs = {"encoders": self._encoder_specs(x, latents), "decoders": self._decoder_specs(x, latents)}
+        specs = self._specs(batch["x"])
         for name, layers in specs.items():
             for layer, spec in enumerate(layers):
                 check_part(f"{name}[{layer}]", spec, key)
@@ -161,7 +150,7 @@ class IWAE:
         # All samples of an example share their dropout masks, so that the bound holds for the masked networks.
         dropout = DropoutKeys(stream_key(key, "encoders"), stream_key(key, "decoders"))
         noise = self._noise(jax.random.split(key, num_samples), len(x))
-        first = self._gaussian(self.encoders[0], encoders[0], x, dropout.encoder(0))
+        first = self._gaussian(self.encoders[0], encoders[0], x, _layer_key(dropout.encoders, 0))
         latents = self._sample_latents(encoders, first, noise, dropout)
         if self.gradient == "doubly_reparameterized":
             # The compiler merges this pass with the next one, which computes the same values.
@@ -171,9 +160,8 @@ class IWAE:
         log_weights = self._log_weights({"encoders": encoders, "decoders": decoders}, x, first, latents, dropout)
         weights = _normalized_weights(log_weights)
         surrogate = jnp.sum(weights * log_weights, axis=0)  # Burda et al. (2016), eq. 14; Tucker et al. (2019), eq. 8
-        bound = jax.nn.logsumexp(jax.lax.stop_gradient(log_weights), axis=0) - np.log(
-            num_samples
-        )  # Burda et al., eq. 8
+        total = jax.nn.logsumexp(jax.lax.stop_gradient(log_weights), axis=0)
+        bound = total - np.log(num_samples)  # Burda et al., eq. 8
         metrics = {
             "bound": jnp.mean(bound),
             "elbo": jnp.mean(log_weights),
@@ -244,8 +232,7 @@ class IWAE:
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 
-        Its expectation is at most log p(x), and approaches it with ``num_samples``. ``chunk_size`` is the number of
-        samples decoded at once; it sets the memory, not the result.
+        Its expectation is at most log p(x), and approaches it with ``num_samples``.
         """
         return log_mean_weight(self._log_weights_of_keys(variables, x), key, num_samples, chunk_size)
 
@@ -274,7 +261,7 @@ class IWAE:
         mean, log_var = (a[None] for a in first)
         latents = [reparameterize(mean, log_var, noise[0])]
         for layer in range(1, self.num_layers):
-            net, params, key = self.encoders[layer], encoders[layer], dropout.encoder(layer)
+            net, params, key = self.encoders[layer], encoders[layer], _layer_key(dropout.encoders, layer)
             latents.append(reparameterize(*self._gaussians(net, params, latents[-1], key), noise[layer]))
         return tuple(latents)
 
@@ -290,13 +277,13 @@ class IWAE:
         encoders, decoders = params["encoders"], params["decoders"]
         posteriors, priors = [tuple(a[None] for a in first)], []
         for layer in range(1, self.num_layers):
-            keys, nets = (dropout.encoder(layer), dropout.decoder(layer)), (self.encoders[layer], self.decoders[layer])
-            posteriors.append(self._gaussians(nets[0], encoders[layer], latents[layer - 1], keys[0]))
-            priors.append(self._gaussians(nets[1], decoders[layer], latents[layer], keys[1]))
+            keys = [_layer_key(key, layer) for key in dropout]
+            posteriors.append(self._gaussians(self.encoders[layer], encoders[layer], latents[layer - 1], keys[0]))
+            priors.append(self._gaussians(self.decoders[layer], decoders[layer], latents[layer], keys[1]))
         priors.append((0.0, 0.0))
 
         def likelihood(latent: Array) -> Array:
-            outputs = _apply(self.decoders[0], decoders[0], latent, dropout.decoder(0))
+            outputs = _apply(self.decoders[0], decoders[0], latent, _layer_key(dropout.decoders, 0))
             return self.likelihood.log_prob(outputs, x)
 
         log_weight = jax.vmap(likelihood)(latents[0])
@@ -309,23 +296,27 @@ class IWAE:
         return split_moments(_apply(net, params, inputs, key))
 
     def _gaussians(self, net: Net, params: PyTree, latents: Array, key: Array | None = None) -> GaussianParams:
-        """Return the same for latents (S, B, D), (S, B, D') each."""
+        """Return the same for latents (S, B, D), (S, B, D′) each."""
         return jax.vmap(lambda latent: self._gaussian(net, params, latent, key))(latents)
 
-    def _encoder_specs(self, x: Array, latents: Latents) -> list[NetSpec]:
-        why = f"latent_dims={self.latent_dims}"
-        return [
-            NetSpec(net, (below,), (len(x), 2 * dim), why)
-            for net, below, dim in zip(self.encoders, (x, *latents[:-1]), self.latent_dims, strict=True)
-        ]
+    def _specs(self, x: Array) -> dict[str, list[NetSpec]]:
+        check_data_axes(x.shape)
+        latents = tuple(jnp.zeros((len(x), dim)) for dim in self.latent_dims)
 
-    def _decoder_specs(self, x: Array, latents: Latents) -> list[NetSpec]:
-        why = f"latent_dims={self.latent_dims}"
-        upper = zip(self.decoders[1:], latents[1:], self.latent_dims[:-1], strict=True)
-        return [
-            decoder_spec(self.decoders[0], latents[:1], self.likelihood, x),
-            *(NetSpec(net, (latent,), (len(x), 2 * dim), why) for net, latent, dim in upper),
-        ]
+        def specs(nets: tuple[Net, ...], inputs: tuple[Array, ...], dims: tuple[int, ...]) -> list[NetSpec]:
+            layers = zip(nets, inputs, dims, strict=True)
+            return [NetSpec(net, (z,), (len(x), 2 * dim), f"latent_dims={self.latent_dims}") for net, z, dim in layers]
+
+        first = decoder_spec(self.decoders[0], latents[:1], self.likelihood, x)
+        return {
+            "encoders": specs(self.encoders, (x, *latents[:-1]), self.latent_dims),
+            "decoders": [first, *specs(self.decoders[1:], latents[1:], self.latent_dims[:-1])],
+        }
+
+
+def _layer_key(key: Array | None, layer: int) -> Array | None:
+    """Return the dropout key of a layer, or None without dropout."""
+    return None if key is None else jax.random.fold_in(key, layer)
 
 
 def _apply(net: Net, params: PyTree, inputs: Array, key: Array | None = None) -> Array:

@@ -38,7 +38,7 @@ from genjax.ops import (
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
-from genjax.ops.labels import NetCondition
+from genjax.ops.labels import Label
 from genjax.vae.gaussian import decoder_spec, reparameterize, sample_gaussian, split_moments
 
 
@@ -94,11 +94,7 @@ class VAE:
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C).
-
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
-        """
+        """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
         condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
@@ -123,50 +119,43 @@ class VAE:
         condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
-        mean, log_var, encoder_state = self._encode(variables, x, condition, encoder_key, train=True)
+        moments, encoder_state = apply_part(self, "encoder", variables, x, *condition, key=encoder_key, train=True)
+        mean, log_var = split_moments(moments)
         latent = sample_gaussian(noise_key, mean, log_var)
-        outputs, decoder_state = self._decode(variables, latent, condition, decoder_key, train=True)
+        outputs, decoder_state = apply_part(self, "decoder", variables, latent, *condition, key=decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))  # Kingma & Welling (2014), eq. 10
         kl = jnp.mean(jnp.sum(gaussian_kl(mean, log_var), axis=-1))
         metrics = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
         new_state = {"encoder": encoder_state, "decoder": decoder_state}
-        return self._beta(step) * kl - reconstruction, (new_state, metrics)
-
-    def _beta(self, step: Array) -> Array | float:
-        return self.beta * jnp.minimum(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else self.beta
+        beta = self.beta * jnp.minimum(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else self.beta
+        return beta * kl - reconstruction, (new_state, metrics)
 
     def sample(
-        self,
-        variables: Variables,
-        key: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        mean: bool = False,
+        self, variables: Variables, key: Array, num_samples: int, *, label: Label = None, mean: bool = False
     ) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
         check_at_least("num_samples", num_samples, 1)
         condition = condition_inputs(label, self.num_classes, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.normal(latent_key, (num_samples, self.latent_dim))
-        outputs, _ = self._decode(variables, latent, condition)
+        outputs, _ = apply_part(self, "decoder", variables, latent, *condition)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
-    def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
+    def encode(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return the means of q(z | x), (B, D)."""
         return self.posterior(variables, x, label=label)[0]
 
-    def posterior(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> tuple[Array, Array]:
+    def posterior(self, variables: Variables, x: Array, *, label: Label = None) -> tuple[Array, Array]:
         """Return the means and log-variances of q(z | x), (B, D) each."""
-        mean, log_var, _ = self._encode(variables, x, condition_inputs(label, self.num_classes, len(x)))
-        return mean, log_var
+        outputs, _ = apply_part(self, "encoder", variables, x, *condition_inputs(label, self.num_classes, len(x)))
+        return split_moments(outputs)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the expected data given latents (B, D)."""
-        outputs, _ = self._decode(variables, latent, condition_inputs(label, self.num_classes, len(latent)))
-        return self.likelihood.mean(outputs)
+        condition = condition_inputs(label, self.num_classes, len(latent))
+        return self.likelihood.mean(apply_part(self, "decoder", variables, latent, *condition)[0])
 
-    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None) -> Array:
+    def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x, label=label), label=label)
 
@@ -175,9 +164,7 @@ class VAE:
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dim))
 
-    def sample_posterior(
-        self, variables: Variables, key: Array, x: Array, *, label: Array | int | None = None
-    ) -> Array:
+    def sample_posterior(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Draw one latent from q(z | x) for each example, (B, D)."""
         return sample_gaussian(key, *self.posterior(variables, x, label=label))
 
@@ -188,35 +175,24 @@ class VAE:
         x: Array,
         num_samples: int = 1,
         *,
-        label: Array | int | None = None,
+        label: Label = None,
         chunk_size: int = 16,
     ) -> Array:
-        """Return an unbiased estimate of ELBO(x), the mean of log w over ``num_samples`` samples; nats, (B,).
-
-        ``chunk_size`` is the number of samples decoded at once; it sets the memory, not the result.
-        """
+        """Return an unbiased estimate of ELBO(x), the mean of log w over ``num_samples`` samples; nats, (B,)."""
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def log_prob_estimate(
-        self,
-        variables: Variables,
-        key: Array,
-        x: Array,
-        num_samples: int,
-        *,
-        label: Array | int | None = None,
-        chunk_size: int = 16,
+        self, variables: Variables, key: Array, x: Array, num_samples: int, *, label: Label = None, chunk_size: int = 16
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 
-        Its expectation is at most log p(x), and approaches it with ``num_samples``. ``chunk_size`` is the number of
-        samples decoded at once; it sets the memory, not the result.
+        Its expectation is at most log p(x), and approaches it with ``num_samples``.
         """
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
-    def _log_weights(self, variables: Variables, x: Array, label: Array | int | None) -> LogWeights:
+    def _log_weights(self, variables: Variables, x: Array, label: Label) -> LogWeights:
         condition = condition_inputs(label, self.num_classes, len(x))
-        mean, log_var, _ = self._encode(variables, x, condition)
+        mean, log_var = self.posterior(variables, x, label=label)
 
         def log_weight(noise: Array, latent: Array, outputs: Array) -> Array:
             # log N(z; 0, I) - log N(z; m, v) at z = m + √v ε, where ½ |z − m|² / v = ½ |ε|².
@@ -227,23 +203,7 @@ class VAE:
             noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape, mean.dtype))(keys)
             latent = reparameterize(mean[None], log_var[None], noise)
             repeated = tuple(jnp.tile(c, (len(keys), 1)) for c in condition)
-            outputs, _ = self._decode(variables, latent.reshape(-1, self.latent_dim), repeated)
+            outputs, _ = apply_part(self, "decoder", variables, latent.reshape(-1, self.latent_dim), *repeated)
             return jax.vmap(log_weight)(noise, latent, outputs.reshape(len(keys), len(x), *outputs.shape[1:]))
 
         return log_weights
-
-    def _encode(
-        self, variables: Variables, x: Array, condition: NetCondition, key: Array | None = None, train: bool = False
-    ) -> tuple[Array, Array, PyTree]:
-        outputs, state = apply_part(self, "encoder", variables, x, *condition, key=key, train=train)
-        return *split_moments(outputs), state
-
-    def _decode(
-        self,
-        variables: Variables,
-        latent: Array,
-        condition: NetCondition,
-        key: Array | None = None,
-        train: bool = False,
-    ) -> tuple[Array, PyTree]:
-        return apply_part(self, "decoder", variables, latent, *condition, key=key, train=train)

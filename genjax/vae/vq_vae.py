@@ -30,7 +30,15 @@ import jax.numpy as jnp
 
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
-from genjax.ops import Likelihood, at_least_float32, check_at_least, check_choice, check_data_axes, straight_through
+from genjax.ops import (
+    Likelihood,
+    at_least_float32,
+    check_at_least,
+    check_choice,
+    check_data_axes,
+    straight_through,
+    sum_except_batch,
+)
 from genjax.ops.quantization import (
     MovingCodebook,
     code_perplexity,
@@ -128,10 +136,9 @@ class VQVAE:
         return self.likelihood.discrete
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``, (B, ..., C), and the codes by k-means on its vectors.
+        """Initialize the variables for data (B, ..., C), and the codes by k-means on the vectors of ``batch["x"]``.
 
-        Raises:
-          ValueError: before compilation, if a network's output has the wrong shape.
+        A network whose output has the wrong shape raises ValueError before compilation.
         """
         x = batch["x"]
         check_data_axes(x.shape)
@@ -212,8 +219,7 @@ class VQVAE:
 
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Return the expected data given code indices, int32 (B, *grid)."""
-        outputs, _ = self._decode(variables, self.codes(variables)[latent])
-        return self.likelihood.mean(outputs)
+        return self.likelihood.mean(self._decode(variables, self.codes(variables)[latent])[0])
 
     def reconstruct(self, variables: Variables, key: Array, x: Array) -> Array:
         """Return the expected data given the codes of x."""
@@ -263,4 +269,4 @@ class VQVAE:
 
 def _mean_distance(vectors: Array, codes: Array) -> Array:
     """Return Σ_i |z_i − e_i|² per example, averaged over the batch."""
-    return jnp.mean(jnp.sum(jnp.square(vectors - codes), axis=tuple(range(1, vectors.ndim))))
+    return jnp.mean(sum_except_batch(jnp.square(vectors - codes)))

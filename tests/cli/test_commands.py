@@ -195,6 +195,7 @@ def test_help_and_version(genjax):
         (("train", TINY, "--dataset", "digits"), "decoder returned shape"),
         (("sample", "nowhere"), "nowhere is not a run folder, because it has no arguments.json"),
         (("evaluate", "nowhere"), "nowhere is not a run folder"),
+        (("latent", "nowhere", "--label=-1"), "label is -1, but must be at least 0"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
     ],
 )

@@ -105,6 +105,9 @@ def test_no_readable_checkpoint_is_an_error_that_says_so(tmp_path):
         truncate(file)
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(CheckpointError, match="--overwrite"):
         checkpoints.restore(jax.eval_shape(lambda: make_state(0)))
+    # A step that is asked for has no other in its place, so there is no warning.
+    with pytest.raises(CheckpointError, match=r"the checkpoint of step 1 .* is damaged .* use another"):
+        checkpoints.restore(jax.eval_shape(lambda: make_state(0)), step=1)
 
 
 def test_a_failed_write_names_the_cause_and_leaves_the_checkpoint_before(tmp_path):

@@ -27,6 +27,7 @@ from genjax.ops.validation import (
     check_num_classes,
     check_positive,
     check_shape,
+    check_sizes,
     check_values,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "check_num_classes",
     "check_positive",
     "check_shape",
+    "check_sizes",
     "check_values",
     "clip_straight_through",
     "condition_inputs",

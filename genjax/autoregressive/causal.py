@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, Protocol, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
 from genjax.capabilities import Condition, label_condition
@@ -29,7 +28,9 @@ from genjax.nets import apply_net, init_net
 from genjax.ops import (
     PixelDistribution,
     check_at_least,
+    check_example_shape,
     check_num_classes,
+    check_values,
     condition_inputs,
     label_of,
 )
@@ -96,6 +97,7 @@ class CausalModel:
     num_classes: int | None = None
     local_dim: int | None = None
     embedding_dim: int | None = None
+    discrete = True
 
     def __post_init__(self) -> None:
         allowed = {1: "(T,) for sequences", 2: "(H, W, C) for images, or (H, W) for grids"}[self.net.num_axes]
@@ -120,11 +122,6 @@ class CausalModel:
                 )
 
     @property
-    def discrete(self) -> bool:
-        """True, because log p(x) is a log-mass."""
-        return True
-
-    @property
     def num_values(self) -> int:
         """Number of values of a channel, L."""
         return self.distribution.num_values
@@ -132,21 +129,12 @@ class CausalModel:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The label if the model has classes, local features if it has any, and known values of a sample."""
-        local = Condition(name="local", kind="array", shape=(None, self.local_dim))
-        return (
-            *label_condition(self.num_classes),
-            *(() if self.local_dim is None else (local,)),
-            *known_conditions(self.shape, self.num_values),
-        )
+        local = () if self.local_dim is None else (Condition(name="local", kind="array", shape=(None, self.local_dim)),)
+        return *label_condition(self.num_classes), *local, *known_conditions(self.shape, self.num_values)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``.
-
-        Raises:
-          ValueError: if the data has another shape, a value is not in 0 … L − 1, or a condition does not fit.
-        """
-        x = self._pixels(batch["x"])
-        condition = self._condition(*self._label_and_local(batch), len(x))
+        """Initialize the variables for data like ``batch["x"]``; ValueError if these or a condition do not fit."""
+        x, condition = self._pixels(batch["x"]), self._condition_of(batch)
         params = {}
         if self.embedding_dim is not None:
             key, embedding_key = jax.random.split(key)
@@ -162,14 +150,9 @@ class CausalModel:
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Return the negative log-mass in nats per example, averaged over the batch.
-
-        Returns:
-          The loss, and the unchanged state with the metric ``log_prob``.
-        """
+        """Return the batch's mean negative log-mass in nats, the unchanged state, and the metric ``log_prob``."""
         del step
-        x = self._pixels(batch["x"])
-        condition = self._condition(*self._label_and_local(batch), len(x))
+        x, condition = self._pixels(batch["x"]), self._condition_of(batch)
         log_prob = jnp.mean(self._log_prob(params, x, condition, key=key, train=True))
         return -log_prob, (state, {"log_prob": log_prob})
 
@@ -196,7 +179,7 @@ class CausalModel:
         keep: Array | None = None,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw samples pixel by pixel, with cached computations instead of a pass of the network for each pixel.
+        """Draw samples, int32 (N, *shape), pixel by pixel, with cached computations instead of a pass for each pixel.
 
         Args:
           variables: variables from ``init`` or training.
@@ -211,9 +194,6 @@ class CausalModel:
           known: known pixels, (N, *shape) or (1, *shape), used where ``keep`` is true; see ``generate``.
           keep: where pixels are known, bool, with the shape of one example or of all samples.
           callback: see ``generate``; tokens are the channels of pixels, one after the other.
-
-        Returns:
-          Samples, int32 (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         condition = self._condition(label, local, num_samples)
@@ -239,14 +219,12 @@ class CausalModel:
         x = checked_values(x, self.shape, self.num_values)
         return x if len(self.shape) == 3 else x[..., None]
 
-    def _label_and_local(self, batch: Batch) -> tuple[Array | None, Array | None]:
-        """Return the labels and the local features of a batch, None for those that this model does not use."""
-        label = label_of(batch, self.num_classes)
-        if self.local_dim is None:
-            return label, None
-        if "local" not in batch:
+    def _condition_of(self, batch: Batch) -> NetCondition:
+        """Return the network's condition for a batch, whose labels and features this model may not use."""
+        if self.local_dim is not None and "local" not in batch:
             raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
-        return label, batch["local"]
+        local = None if self.local_dim is None else batch["local"]
+        return self._condition(label_of(batch, self.num_classes), local, len(batch["x"]))
 
     def _condition(self, label: Array | int | None, local: Array | None, batch_size: int) -> NetCondition:
         """Return the network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""
@@ -313,31 +291,16 @@ class _Cache(NamedTuple):
 
 
 def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:
-    """Return x.
-
-    Raises:
-      ValueError: if x has another shape, or, outside of traced functions, values that are not 0 … num_values − 1.
-    """
+    """Return x; ValueError for another shape, or, outside compiled code, for values that are not 0 … num_values − 1."""
     x = jnp.asarray(x)
-    if x.shape[1:] != shape:
-        raise ValueError(f"x has shape {x.shape}, but must be (B, *shape) with shape={shape}")
-    if not isinstance(x, Tracer):
-        values = np.asarray(x)
-        wrong = values[(values < 0) | (values >= num_values) | (values != np.round(values))]
-        if wrong.size:
-            raise ValueError(
-                f"x holds {wrong.flat[0]}, but num_values={num_values} allows 0 … {num_values - 1}; remove scaling and "
-                "dequantization, or set num_values"
-            )
+    check_example_shape(x, shape)
+    cure = f"num_values={num_values} allows 0 … {num_values - 1}; remove scaling and dequantization, or set num_values"
+    check_values(x, lambda x: (x < 0) | (x >= num_values) | (x != np.round(x)), cure)
     return x
 
 
 def checked_frames(local: Array | None, local_dim: int, length: int, batch_size: int) -> Array:
-    """Return local features (batch_size, F, local_dim).
-
-    Raises:
-      ValueError: if they are missing or have another shape, or F does not divide the length.
-    """
+    """Return local features (batch_size, F, local_dim); ValueError if they are missing or do not fit the length."""
     expected = f"floats ({batch_size}, F, {local_dim})"
     if local is None:
         raise ValueError(f"local is None, but this model has local_dim={local_dim}; give {expected}")

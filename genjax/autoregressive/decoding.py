@@ -38,13 +38,10 @@ class Sampling:
 
     Attributes:
       temperature: T ≥ 0; 0 always takes the most probable token.
-      top_k: number of most probable tokens that may be drawn; None for all.
+      top_k: number of most probable tokens that may be drawn, at least 1; None for all.
       top_p: mass of the most probable tokens that may be drawn, in (0, 1]; the token that reaches it is included.
       min_p: minimum probability of a token that may be drawn, relative to the most probable one, in [0, 1].
       repetition_penalty: penalty for tokens that the sequence already contains, at least 1; 1 for no penalty.
-
-    Raises:
-      ValueError: if a value is out of range.
 
     >>> logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
     >>> [round(p, 3) for p in jnp.exp(Sampling(top_p=0.7).log_probs(logits)).tolist()]
@@ -114,7 +111,7 @@ def generate(
     stop_token: int | None = None,
     callback: Callback | None = None,
 ) -> Array:
-    """Draw sequences of tokens.
+    """Draw sequences of tokens, int32 (B, D).
 
     Args:
       step: function from a cache and the last token to logits and a cache; see the module's docstring.
@@ -129,9 +126,6 @@ def generate(
       stop_token: token that ends a sequence and fills its remaining positions; sampling ends when all sequences have.
       callback: function that is called on the host after each token, in order, with the number of tokens so far and
         the newest ones. All arrays must be on one device.
-
-    Returns:
-      Tokens, int32 (B, D).
 
     Raises:
       ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit.

@@ -27,7 +27,8 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, gated_tanh, linear
-from genjax.ops import Categorical, check_at_least, check_dropout
+from genjax.nets.causal_conv import row_conv, shifted
+from genjax.ops import Categorical, check_dropout, check_sizes
 
 
 def gated_pixel_cnn(
@@ -53,36 +54,25 @@ def gated_pixel_cnn(
       dropout: share of a layer's inner channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: dtype of the computation.
+      dtype: dtype of the computation; None follows the input.
 
     >>> model = gated_pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 1)
     """
-    for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
-        check_at_least(name, value, 1)
+    check_sizes(num_layers=num_layers, features=features, reach=reach)
     check_dropout(dropout)
     net = GatedPixelCNNNet(num_values, num_layers, features, reach, dropout, dtype)
     return CausalModel(
-        shape=shape,
-        net=net,
-        distribution=Categorical(num_values),
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
+        shape=shape, net=net, distribution=Categorical(num_values), num_classes=num_classes, embedding_dim=embedding_dim
     )
 
 
 class GatedPixelCNNNet(nn.Module):
     """The network of gated PixelCNN, equations 1 to 3; see ``CausalNet``.
 
-    Attributes:
-      num_outputs: number of values of a pixel, L.
-      num_layers: number of layers of each stack.
-      features: number of channels of each layer.
-      reach: r.
-      dropout: share of a layer's inner channels that training drops.
-      dtype: dtype of the computation; None follows the input.
+    ``num_outputs`` is the number of values of a pixel, L. Other attributes: see ``gated_pixel_cnn``.
     """
 
     num_axes: ClassVar[int] = 2
@@ -96,9 +86,7 @@ class GatedPixelCNNNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, D) to logits (B, H, W, L); ``condition`` is (B, K)."""
-        v = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
-        h = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
-        skip = 0.0
+        v, h, skip = shifted(x, axis=1), shifted(x, axis=2), 0.0
         for i in range(self.num_layers):
             settings = {"first": i == 0, "last": i == self.num_layers - 1, "dtype": self.dtype}
             layer = _Layer(self.features, self.reach, self.dropout, **settings, name=f"layer_{i}")
@@ -129,13 +117,7 @@ class GatedPixelCNNNet(nn.Module):
             v, above, linked = cache.row, [], []
             for layer, past, c in zip(layers, cache.above, labels, strict=True):
                 rows = jnp.concatenate([past, v[:, None]], axis=1)  # i - r … i
-                both = jax.lax.conv_general_dilated(
-                    rows,
-                    layer["vertical"]["kernel"],
-                    (1, 1),
-                    ((0, 0), (r, r)),
-                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                )[:, 0] + _bias(layer["vertical"])
+                both = row_conv(layer["vertical"]["kernel"], rows) + layer["vertical"]["bias"][None, None]
                 above.append(rows[:, 1:])
                 linked.append(linear(layer["link"], both) + c)
                 v = gated_tanh(both + c)
@@ -151,7 +133,9 @@ class GatedPixelCNNNet(nn.Module):
                 columns = jnp.concatenate([past, h[:, None]], axis=1)  # j - r … j
                 kernel = layer["horizontal"]["kernel"][0]
                 both = columns.reshape(batch_size, -1) @ kernel.reshape(-1, kernel.shape[-1])  # equation 2
-                both += _bias(layer["horizontal"])[0] + jax.lax.dynamic_index_in_dim(linked, column, 1, keepdims=False)
+                both += layer["horizontal"]["bias"][None] + jax.lax.dynamic_index_in_dim(
+                    linked, column, 1, keepdims=False
+                )
                 gated = gated_tanh(both)
                 left.append(columns[:, 1:])
                 if "residual" in layer:
@@ -206,7 +190,3 @@ class _Layer(nn.Module):
             return v, h, skip
         residual = nn.Dense(self.features, dtype=self.dtype, name="residual")(gated)
         return gated_tanh(vertical), residual if self.first else h + residual, skip
-
-
-def _bias(layer: PyTree) -> Array:
-    return layer["bias"][None, None]

@@ -86,10 +86,10 @@ class GPT:
     unroll: int = 4
     stop_token: int | None = None
     dtype: Any = None
+    discrete = True
 
     def __post_init__(self) -> None:
-        sizes = ("num_values", "length", "num_layers", "num_heads", "features", "unroll")
-        for name in sizes:
+        for name in ("num_values", "length", "num_layers", "num_heads", "features", "unroll"):
             check_at_least(name, getattr(self, name), 1)
         check_dropout(self.dropout)
         check_choice("positions", self.positions, ("learned", "rotary"))
@@ -105,11 +105,6 @@ class GPT:
             )
 
     @property
-    def discrete(self) -> bool:
-        """True, because log p(x) is a log-mass."""
-        return True
-
-    @property
     def conditions(self) -> tuple[Condition, ...]:
         """The optional prompt of ``sample``, with which sequences begin."""
         prompt = Condition(
@@ -118,11 +113,7 @@ class GPT:
         return (prompt,)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for sequences like ``batch["x"]``, integers (B, T).
-
-        Raises:
-          ValueError: if sequences are longer than T, or a token is not in 0 … V - 1.
-        """
+        """Initialize the variables for sequences like ``batch["x"]``, (B, T) or shorter, of integers 0 … V − 1."""
         checked_tokens(batch["x"], self.num_values, self.length)
         return Variables({"net": _parameters(self, key)}, {})
 
@@ -135,8 +126,7 @@ class GPT:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the negative log-mass in nats per token, averaged over the batch's tokens up to the stop token.
 
-        Returns:
-          The loss, and the unchanged state with the metric ``log_prob``, nats per example.
+        The metric is ``log_prob``, nats per example; the state does not change.
         """
         del step
         x = checked_tokens(batch["x"], self.num_values, self.length)
@@ -168,7 +158,7 @@ class GPT:
         repetition_penalty: float = 1.0,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw sequences token by token.
+        """Draw sequences, int32 (N, length), token by token.
 
         Args:
           variables: variables from ``init`` or training.
@@ -183,9 +173,6 @@ class GPT:
           min_p: minimum relative probability of a token that may be drawn; see ``Sampling``.
           repetition_penalty: penalty for tokens that the sequence already contains; 1 for no penalty.
           callback: see ``generate``.
-
-        Returns:
-          Samples, int32 (N, length).
 
         Raises:
           ValueError: if the prompt or ``length`` exceeds T, or the prompt has tokens beyond the vocabulary.
@@ -351,9 +338,7 @@ def _logits(model: GPT, params: PyTree, h: Array) -> Array:
 def _norm(params: PyTree, h: Array) -> Array:
     """Apply layer normalization, at least in float32."""
     wide = at_least_float32(h)
-    wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-5)
-    wide = wide * params["scale"][None, None]
+    wide = _unit(wide - jnp.mean(wide, axis=-1, keepdims=True)) * params["scale"][None, None]
     return (wide + params["bias"][None, None] if "bias" in params else wide).astype(h.dtype)
 
 

@@ -28,15 +28,12 @@ _LAYER = {
 
 
 def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, Variables]:
-    """Load GPT-2's weights.
+    """Load GPT-2's weights; return the model, whose stop token is its vocabulary's last one, and its variables.
 
     Args:
       path: path of a safetensors file.
       num_heads: number of heads, which the weights do not determine; None for heads of 64 channels, as in all published
         versions of GPT-2.
-
-    Returns:
-      The model, whose stop token is the last token of its vocabulary, and its variables.
 
     Raises:
       FileNotFoundError: if the file does not exist.
@@ -66,29 +63,25 @@ def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, V
         stop_token=num_values - 1,
     )
 
-    def part(name: str, kind: str) -> PyTree:
+    def part(name: str) -> PyTree:
+        kind = "scale" if "ln_" in name else "kernel"
         return {kind: jnp.asarray(weights[f"{name}.weight"]), "bias": jnp.asarray(weights[f"{name}.bias"])}
 
-    layers = [
-        {name: part(f"h.{i}.{gpt2_name}", _kind(name)) for gpt2_name, name in _LAYER.items()} for i in range(num_layers)
-    ]
+    layers = [{name: part(f"h.{i}.{gpt2_name}") for gpt2_name, name in _LAYER.items()} for i in range(num_layers)]
     net = {
         "embedding": jnp.asarray(weights["wte.weight"]),
         "positions": jnp.asarray(weights["wpe.weight"]),
         "start": jnp.asarray(weights["wte.weight"][-1]),
         "layers": jax.tree.map(lambda *a: jnp.stack(a), *layers),
-        "norm": part("ln_f", "scale"),
+        "norm": part("ln_f"),
     }
     return model, Variables({"net": net}, {})
 
 
 def save_gpt2(path: str | Path, model: GPT, variables: Variables) -> None:
-    """Save weights under GPT-2's names.
+    """Save weights under GPT-2's names; ValueError for a model of another architecture.
 
     The start embedding is not saved, because GPT-2 uses the embedding of its last token.
-
-    Raises:
-      ValueError: if the model has another architecture than GPT-2.
     """
     from safetensors.numpy import save_file
 
@@ -107,10 +100,6 @@ def save_gpt2(path: str | Path, model: GPT, variables: Variables) -> None:
     for name, part in parts.items():
         weights |= {f"{name}.weight": part["scale" if "scale" in part else "kernel"], f"{name}.bias": part["bias"]}
     save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
-
-
-def _kind(part: str) -> str:
-    return "scale" if part.startswith("norm") else "kernel"
 
 
 def _names(num_layers: int) -> list[str]:

@@ -74,6 +74,7 @@ class MADE:
     residual: bool = True
     num_classes: int | None = None
     dtype: Any = None
+    discrete = True
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -90,29 +91,20 @@ class MADE:
         check_num_classes(self.num_classes)
 
     @property
-    def discrete(self) -> bool:
-        """True, because log p(x) is a log-mass."""
-        return True
-
-    @property
     def conditions(self) -> tuple[Condition, ...]:
         """The label if the model has classes, and known values of a sample."""
         return (*label_condition(self.num_classes), *known_conditions(self.shape, self.num_values))
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Initialize the variables for data like ``batch["x"]``.
-
-        Raises:
-          ValueError: if the data has another shape, or a value is not in 0 … num_values − 1.
-        """
+        """Initialize the variables for data like ``batch["x"]``; ValueError if its values or shape do not fit."""
         key, orders_key = jax.random.split(key)
         x = self._flat(batch["x"])
         condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
         order = None if self._fixed else jnp.arange(self._dim)
         params = self._net.init(key, self._inputs(x), condition, order)["params"]
-        if self._fixed:
+        if not isinstance(self.orders, int):
             return Variables({"net": params}, {})
-        keys = jax.random.split(orders_key, self.orders if isinstance(self.orders, int) else 1)
+        keys = jax.random.split(orders_key, self.orders)
         return Variables({"net": params}, {"orders": jax.vmap(lambda k: jax.random.permutation(k, self._dim))(keys)})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -122,11 +114,7 @@ class MADE:
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Return the negative log-mass in nats per example, averaged over the batch, under one of the orders at random.
-
-        Returns:
-          The loss, and the unchanged state with the metric ``log_prob``.
-        """
+        """Return the batch's mean negative log-mass in nats under a random order, and the metric ``log_prob``."""
         del step
         x = self._flat(batch["x"])
         condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
@@ -159,7 +147,7 @@ class MADE:
         keep: Array | None = None,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw samples dimension by dimension, at the cost of about one pass per order.
+        """Draw samples, int32 (N, *shape), dimension by dimension, at the cost of about one pass per order.
 
         Args:
           variables: variables from ``init`` or training.
@@ -173,9 +161,6 @@ class MADE:
           known: known values, (N, *shape) or (1, *shape), used where ``keep`` is true; see ``generate``.
           keep: where values are known, bool, with the shape of one example or of all samples.
           callback: see ``generate``; only with a single order.
-
-        Returns:
-          Samples, int32 (N, *shape).
         """
         check_at_least("num_samples", num_samples, 1)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
@@ -197,8 +182,7 @@ class MADE:
                 length=self._dim,
                 sampling=sampling,
                 callback=callback,
-                known=_in_order(known_values["known"], order),
-                keep=_in_order(known_values["keep"], order),
+                **{name: x if x is None or order is None else x[:, order] for name, x in known_values.items()},
             )
             return tokens if order is None else tokens[:, jnp.argsort(order)]
 
@@ -224,9 +208,8 @@ class MADE:
 
     @property
     def _net(self) -> nets.MaskedMLP:
-        return nets.MaskedMLP(
-            self.features, self.num_values - 1, self.activation, residual=self.residual, dtype=self.dtype
-        )
+        settings = {"residual": self.residual, "dtype": self.dtype}
+        return nets.MaskedMLP(self.features, self.num_values - 1, self.activation, **settings)
 
     def _inputs(self, x: Array) -> Array:
         """Return values in [0, 1]."""
@@ -238,11 +221,6 @@ class MADE:
 
     def _flat(self, x: Array) -> Array:
         return checked_values(x, self.shape, self.num_values).reshape(len(x), -1)
-
-
-def _in_order(x: Array | None, order: Array | None) -> Array | None:
-    """Return x (B, D) with its dimensions in an order; None for the natural order, or for no x."""
-    return x if x is None or order is None else x[:, order]
 
 
 def _with_zero(outputs: Array) -> Array:

@@ -30,7 +30,7 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import CausalConv, CausalConvCache, linear
-from genjax.ops import Categorical, check_at_least, check_dropout
+from genjax.ops import Categorical, check_dropout, check_sizes
 
 
 def pixel_cnn(
@@ -56,35 +56,25 @@ def pixel_cnn(
       dropout: share of a layer's inner channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: dtype of the computation.
+      dtype: dtype of the computation; None follows the input.
 
     >>> model = pixel_cnn(shape=(4, 4, 1), num_layers=2, features=4, reach=1)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 1)
     """
-    for name, value in {"num_layers": num_layers, "features": features, "reach": reach}.items():
-        check_at_least(name, value, 1)
+    check_sizes(num_layers=num_layers, features=features, reach=reach)
     check_dropout(dropout)
+    net = PixelCNNNet(num_values, num_layers, features, reach, dropout, dtype)
     return CausalModel(
-        shape=shape,
-        net=PixelCNNNet(num_values, num_layers, features, reach, dropout, dtype),
-        distribution=Categorical(num_values),
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
+        shape=shape, net=net, distribution=Categorical(num_values), num_classes=num_classes, embedding_dim=embedding_dim
     )
 
 
 class PixelCNNNet(nn.Module):
     """The network of PixelCNN, equations 1 and 2; see ``CausalNet``.
 
-    Attributes:
-      num_outputs: number of values of a pixel, L.
-      num_layers: number of residual layers.
-      features: number of channels of the convolutions with mask B.
-      reach: r of the first convolution.
-      dropout: share of a layer's inner channels that training drops.
-      dtype: dtype of the computation; None follows the input.
+    ``num_outputs`` is the number of values of a pixel, L. Other attributes: see ``pixel_cnn``.
     """
 
     num_axes: ClassVar[int] = 2

@@ -28,6 +28,7 @@ upsampling is a linear map from one entry to 2 × 2, and weights are not normali
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -39,7 +40,8 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
-from genjax.ops import LogisticMixture, check_at_least, check_dropout
+from genjax.nets.causal_conv import row_conv, shifted
+from genjax.ops import LogisticMixture, check_dropout, check_sizes
 
 ZERO = np.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
 
@@ -64,18 +66,17 @@ def pixel_cnn_pp(
       num_components: number of components of the mixture.
       num_resolutions: number of resolutions: full, half, a quarter, ….
       num_blocks: number of blocks on the way in at each resolution, N.
-      features: number of channels of both streams.
+      features: number of channels of both streams, F.
       dropout: share of a block's channels that training drops, in [0, 1).
       num_classes: see ``CausalModel``.
-      dtype: dtype of the computation.
+      dtype: dtype of the computation; None follows the input.
 
     >>> model = pixel_cnn_pp(shape=(4, 4, 3), num_resolutions=2, num_blocks=1, features=4, num_components=2)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 3), jnp.int32)})
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 3)
     """
-    for name, value in {"num_resolutions": num_resolutions, "num_blocks": num_blocks, "features": features}.items():
-        check_at_least(name, value, 1)
+    check_sizes(num_resolutions=num_resolutions, num_blocks=num_blocks, features=features)
     check_dropout(dropout)
     divisor = 2 ** (num_resolutions - 1)
     if any(side % divisor for side in shape[:2]):
@@ -84,27 +85,15 @@ def pixel_cnn_pp(
             "pad the images, or use fewer resolutions"
         )
     distribution = LogisticMixture(num_values, num_components)
-    net = PixelCNNPPNet(
-        num_outputs=distribution.num_outputs(shape[2] if len(shape) == 3 else 1),
-        num_resolutions=num_resolutions,
-        num_blocks=num_blocks,
-        features=features,
-        dropout=dropout,
-        dtype=dtype,
-    )
+    num_outputs = distribution.num_outputs(shape[2] if len(shape) == 3 else 1)
+    net = PixelCNNPPNet(num_outputs, num_resolutions, num_blocks, features, dropout, dtype)
     return CausalModel(shape=shape, net=net, distribution=distribution, num_classes=num_classes)
 
 
 class PixelCNNPPNet(nn.Module):
     """The network of PixelCNN++, equations 1 and 2; see ``CausalNet``.
 
-    Attributes:
-      num_outputs: number of parameters of the distribution of a pixel, P.
-      num_resolutions: number of resolutions: full, half, a quarter, ….
-      num_blocks: number of blocks on the way in at each resolution, N.
-      features: number of channels of both streams, F.
-      dropout: share of a block's channels that training drops.
-      dtype: dtype of the computation; None follows the input.
+    ``num_outputs`` is the number of parameters of a pixel's distribution, P. Other attributes: see ``pixel_cnn_pp``.
     """
 
     num_axes: ClassVar[int] = 2
@@ -119,8 +108,7 @@ class PixelCNNPPNet(nn.Module):
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map pixels (B, H, W, C) in [0, 1] to outputs (B, H, W, P); ``condition`` is (B, K)."""
         x = _inputs(x)
-        down = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
-        right = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+        down, right = shifted(x, axis=1), shifted(x, axis=2)
         links: dict[str, Array] = {}
 
         def block(stream: str, name: str, h: Array, skip: Array | None = None) -> Array:
@@ -131,18 +119,11 @@ class PixelCNNPPNet(nn.Module):
             return h
 
         def resolution(stream: str, h: Array, k: int) -> Array:
-            skips = [h]
-            for n in range(self.num_blocks):
-                h = block(stream, f"in_{k}_{n}", h)
-                skips.append(h)
-            if k < self.num_resolutions - 1:
+            def coarser(h: Array) -> Array:
                 h = self._conv(f"{stream}_down_{k}", h, self.features, stride=2)
-                h = self._upsample(f"{stream}_up_{k}", resolution(stream, h, k + 1))
-            else:
-                skips.pop()  # the last one is h itself
-            for n, skip in enumerate(reversed(skips)):
-                h = block(stream, f"back_{k}_{n}", h, skip)
-            return h
+                return self._upsample(f"{stream}_up_{k}", resolution(stream, h, k + 1))
+
+            return _in_and_back(self, h, k, partial(block, stream), coarser)
 
         resolution("u", self._conv("u_first", down, self.features), 0)
         v = self._conv("u_above", down, self.features) + self._conv("v_first", right, self.features)  # equation 1
@@ -177,9 +158,8 @@ class PixelCNNPPNet(nn.Module):
             cache = jax.lax.cond(column == 0, next_row, lambda same, _: same, cache, row)
             left = _push_entry(cache.left, jnp.where(column > 0, x, 0.0), row, column)
             above = jax.lax.dynamic_index_in_dim(cache.above, column, 1, keepdims=False)
-            h, v = decoder.step_entry(
-                cache.v, cache.u, above + _entry_conv(params["v_first"], left, row, column), row, column
-            )
+            h = above + _entry_conv(params["v_first"], left, row, column)
+            h, v = decoder.step_entry(cache.v, cache.u, h, row, column)
             return linear(params["outputs"], nn.elu(h)), cache._replace(index=index + 1, left=left, v=v)
 
         return empty, step
@@ -281,18 +261,13 @@ class _Decoder:
             h, caches = self.step_row(coarser, h, row // 2)
             return linear(self.params[f"u_up_{k}"], h).reshape(*h.shape[:2], 2, 2, -1), caches
 
-        skips = [h]
-        for n in range(self.net.num_blocks):
-            h = block(f"in_{k}_{n}", h)
-            skips.append(h)
-        if coarser:
+        def step_coarser(h: Array) -> Array:
+            nonlocal coarse, coarser
             inputs[f"u_down_{k}"] = _push_row(inputs[f"u_down_{k}"], h)
             coarse, coarser = jax.lax.cond(row % 2 == 0, coarser_row, lambda: (cache.coarse, coarser))
-            h = jax.lax.dynamic_index_in_dim(coarse, row % 2, axis=2, keepdims=False).reshape(h.shape)
-        else:
-            skips.pop()
-        for n, skip in enumerate(reversed(skips)):
-            h = block(f"back_{k}_{n}", h, skip)
+            return jax.lax.dynamic_index_in_dim(coarse, row % 2, axis=2, keepdims=False).reshape(h.shape)
+
+        h = _in_and_back(self.net, h, k, block, step_coarser)
         return h, (_StreamCache(inputs, blocks, coarse), *coarser)
 
     def step_entry(self, caches: _Caches, u: _Caches, h: Array, row: Array, column: Array) -> tuple[Array, _Caches]:
@@ -315,20 +290,15 @@ class _Decoder:
             assert cache.coarse is not None
             return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
 
-        skips = [h]
-        for n in range(self.net.num_blocks):
-            h = block(f"in_{k}_{n}", h)
-            skips.append(h)
-        if coarser:
+        def step_coarser(h: Array) -> Array:
+            nonlocal coarse, coarser
             inputs[f"v_down_{k}"] = _push_entry(inputs[f"v_down_{k}"], h, row, column)
             even = (row % 2 == 0) & (column % 2 == 0)
             coarse, coarser = jax.lax.cond(even, coarser_entry, lambda: (cache.coarse, coarser))
             at = (ZERO, column // 2, row % 2, column % 2, ZERO)
-            h = jax.lax.dynamic_slice(coarse, at, (len(h), 1, 1, 1, h.shape[1])).reshape(h.shape)
-        else:
-            skips.pop()
-        for n, skip in enumerate(reversed(skips)):
-            h = block(f"back_{k}_{n}", h, skip)
+            return jax.lax.dynamic_slice(coarse, at, (len(h), 1, 1, 1, h.shape[1])).reshape(h.shape)
+
+        h = _in_and_back(self.net, h, k, block, step_coarser)
         return h, (_StreamCache(inputs, {}, coarse), *coarser)
 
     def _block(self, name: str, conv: Callable[[str, Array], Array], h: Array, others: dict[str, Any]) -> Array:
@@ -354,12 +324,28 @@ class _Decoder:
         channels = {name: self.params[name]["kernel"].shape[2] for name in convs}
         inputs = {name: jnp.zeros((batch_size, 2, columns, c), jnp.float32) for name, c in channels.items()}
         outputs = jnp.zeros((batch_size, width, net.features), jnp.float32)
-        coarse = jnp.zeros((batch_size, width // 2, 2, 2, net.features), jnp.float32)
-        return _StreamCache(
-            inputs=inputs,
-            blocks=dict.fromkeys(blocks, outputs) if stream == "u" else {},
-            coarse=None if coarsest else coarse,
-        )
+        coarse = None if coarsest else jnp.zeros((batch_size, width // 2, 2, 2, net.features), jnp.float32)
+        return _StreamCache(inputs, dict.fromkeys(blocks, outputs) if stream == "u" else {}, coarse)
+
+
+def _in_and_back(
+    net: PixelCNNPPNet, h: Array, k: int, block: Callable[..., Array], coarser: Callable[[Array], Array]
+) -> Array:
+    """Pass h through a stream's blocks at resolution k, and through the coarser resolution between both ways.
+
+    ``block`` maps a block's name, its input and, on the way back, the skip to its output.
+    """
+    skips = [h]
+    for n in range(net.num_blocks):
+        h = block(f"in_{k}_{n}", h)
+        skips.append(h)
+    if k < net.num_resolutions - 1:
+        h = coarser(h)
+    else:
+        skips.pop()  # the last one is h itself
+    for n, skip in enumerate(reversed(skips)):
+        h = block(f"back_{k}_{n}", h, skip)
+    return h
 
 
 def _push_row(rows: Array, x: Array) -> Array:
@@ -369,10 +355,7 @@ def _push_row(rows: Array, x: Array) -> Array:
 
 def _row_conv(layer: PyTree, rows: Array, stride: int = 1) -> Array:
     """Return D for a row of u, (B, W / stride, F), from the two rows that it sees."""
-    outputs = jax.lax.conv_general_dilated(
-        rows, layer["kernel"], (1, stride), ((0, 0), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return jnp.asarray(outputs)[:, 0] + layer["bias"][None, None]
+    return row_conv(layer["kernel"], rows, stride) + layer["bias"][None, None]
 
 
 def _push_entry(rows: Array, x: Array, row: Array, column: Array) -> Array:

@@ -39,7 +39,8 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import CausalConv, CausalConvCache, Conv, linear
-from genjax.ops import Categorical, at_least_float32, check_at_least, check_choice, check_dropout
+from genjax.nets.causal_conv import shifted
+from genjax.ops import Categorical, at_least_float32, check_choice, check_dropout, check_sizes
 
 
 def pixel_rnn(
@@ -69,10 +70,7 @@ def pixel_rnn(
       dropout: share of the channels of h that training drops between layers, in [0, 1).
       num_classes: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: dtype of the computation; states are at least float32.
-
-    Raises:
-      ValueError: if the kind is unknown, or a size is below 1.
+      dtype: dtype of the computation; None follows the input. States are at least float32.
 
     >>> model = pixel_rnn(shape=(4, 4, 1), num_layers=1, features=4, reach=1)
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4, 4, 1), jnp.int32)})
@@ -80,36 +78,18 @@ def pixel_rnn(
     (2, 4, 4, 1)
     """
     check_choice("kind", kind, tuple(_LAYERS))
-    sizes: dict[str, Any] = {
-        "num_layers": num_layers,
-        "features": features,
-        "head_features": head_features,
-        "reach": reach,
-    }
-    for name, value in sizes.items():
-        check_at_least(name, value, 1)
+    check_sizes(num_layers=num_layers, features=features, head_features=head_features, reach=reach)
     check_dropout(dropout)
+    net = PixelRNNNet(num_values, kind, num_layers, features, head_features, reach, dropout, dtype)
     return CausalModel(
-        shape=shape,
-        net=PixelRNNNet(num_outputs=num_values, kind=kind, **sizes, dropout=dropout, dtype=dtype),
-        distribution=Categorical(num_values),
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
+        shape=shape, net=net, distribution=Categorical(num_values), num_classes=num_classes, embedding_dim=embedding_dim
     )
 
 
 class PixelRNNNet(nn.Module):
     """The network of PixelRNN, equations 1 to 5; see ``CausalNet``.
 
-    Attributes:
-      num_outputs: number of values of a pixel, L.
-      kind: "row" or "diagonal".
-      num_layers: number of LSTM layers.
-      features: number of channels of each LSTM's state.
-      head_features: number of channels of the two layers before the logits.
-      reach: r.
-      dropout: share of the channels of h that training drops.
-      dtype: dtype of the computation; None follows the input.
+    ``num_outputs`` is the number of values of a pixel, L. Other attributes: see ``pixel_rnn``.
     """
 
     num_axes: ClassVar[int] = 2
@@ -219,9 +199,8 @@ class _RowLSTM(nn.Module):
         del x
         gates = Conv(4 * self.features, (1, 2), padding=((0, 0), (1, 0)), dtype=self.dtype, name="input")(u)
         gates = _add_label(gates, condition)
-        kernel = self.param(
-            "state", nn.initializers.lecun_normal(), (3 * self.features, 4 * self.features), jnp.float32
-        )
+        shape = (3 * self.features, 4 * self.features)
+        kernel = self.param("state", nn.initializers.lecun_normal(), shape, jnp.float32)
         return _scan_lstm(gates, kernel, 1, _neighbors)
 
     @staticmethod
@@ -255,7 +234,7 @@ class _DiagonalBiLSTM(nn.Module):
         gates, reverse = jnp.split(gates, 2, axis=-1)
         reverse = reverse + nn.Dense(4 * self.features, use_bias=False, dtype=self.dtype, name="pixel")(x)
         hidden, reverse = jax.vmap(_diagonals)(jnp.stack([gates, jnp.flip(reverse, axis=2)]), kernels)
-        return hidden + _shift_down(jnp.flip(reverse, axis=2))
+        return hidden + shifted(jnp.flip(reverse, axis=2), axis=1)
 
     @staticmethod
     def next_row(params: PyTree, pixels: Array, above: Array, row: _States) -> Array:
@@ -308,7 +287,7 @@ def _diagonals(gates: Array, kernel: Array) -> Array:
     # Rows of length W + H, reshaped to rows of length W + H - 1, are each shifted by one more; the padding is 0.
     wide = jnp.pad(gates, ((0, 0), (0, 0), (0, height), (0, 0)))
     skewed = wide.reshape(num, height * (width + height), -1)[:, :-height].reshape(num, height, width + height - 1, -1)
-    hidden = _scan_lstm(skewed, kernel, 2, lambda h: jnp.concatenate([h, _shift_down(h)], axis=-1))
+    hidden = _scan_lstm(skewed, kernel, 2, lambda h: jnp.concatenate([h, shifted(h, axis=1)], axis=-1))
     wide = jnp.pad(hidden.reshape(num, height * (width + height - 1), -1), ((0, 0), (0, height), (0, 0)))
     return wide.reshape(num, height, width + height, -1)[:, :, :width]
 
@@ -343,11 +322,6 @@ def _neighbors(a: Array) -> Array:
     """Concatenate the channels of columns j - 1 … j + 1 of (B, W, C) at column j."""
     wide = jnp.pad(a, ((0, 0), (1, 1), (0, 0)))
     return jnp.concatenate([wide[:, :-2], a, wide[:, 2:]], axis=-1)
-
-
-def _shift_down(a: Array) -> Array:
-    """Shift rows of (B, H, ...) down by one."""
-    return jnp.concatenate([jnp.zeros_like(a[:, :1]), a[:, :-1]], axis=1)
 
 
 def _take(a: Array, column: Array) -> Array:

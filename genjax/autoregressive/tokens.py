@@ -5,24 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from genjax.core import Array
+from genjax.ops import check_values
 
 
 def checked_tokens(x: Array, num_values: int, length: int) -> Array:
-    """Return tokens x (B, T) as int32.
-
-    Raises:
-      ValueError: if x is not (B, T) of integers, is longer than ``length``, or has tokens beyond the vocabulary.
-    """
+    """Return tokens x (B, T) as int32; ValueError if they are not integers, too many, or not in the vocabulary."""
     x = jnp.asarray(x)
     if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(f"x has dtype {x.dtype} and shape {x.shape}, but must be integers (B, T)")
     if x.shape[1] > length:
         raise ValueError(f"x has {x.shape[1]} tokens, but the model has length={length}; cut it into windows")
-    _check_vocabulary("x", x, 0, num_values)
+    check_values(x, lambda x: (x < 0) | (x >= num_values), f"num_values={num_values} allows 0 … {num_values - 1}")
     return x.astype(jnp.int32)
 
 
@@ -37,7 +32,8 @@ def prompt_tokens(prompt: Array | None, batch_size: int, length: int, num_values
         )
     if prompt.shape[1] > length:
         raise ValueError(f"prompt has {prompt.shape[1]} tokens, but sequences have length={length}; shorten it")
-    _check_vocabulary("prompt", prompt, -1, num_values)
+    cure = f"num_values={num_values} allows 0 … {num_values - 1}, and -1 for padding"
+    check_values(prompt, lambda x: (x < -1) | (x >= num_values), cure, name="prompt")
     padding = ((0, 0), (0, length - prompt.shape[1]))
     known = jnp.broadcast_to(jnp.pad(prompt, padding, constant_values=-1), (batch_size, length))
     return {"known": jnp.maximum(known, 0), "keep": known >= 0}
@@ -53,12 +49,3 @@ def token_mask(x: Array, stop_token: int | None) -> Array:
         return jnp.ones(x.shape, jnp.float32)
     ends = (x == stop_token).astype(jnp.int32)
     return (jnp.cumsum(ends, axis=1) - ends == 0).astype(jnp.float32)
-
-
-def _check_vocabulary(name: str, x: Array, minimum: int, num_values: int) -> None:
-    if isinstance(x, Tracer):
-        return
-    values = np.asarray(x)
-    wrong = values[(values < minimum) | (values >= num_values)]
-    if wrong.size:
-        raise ValueError(f"{name} holds token {wrong.flat[0]}, but num_values={num_values} allows 0 … {num_values - 1}")

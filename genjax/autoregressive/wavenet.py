@@ -34,7 +34,8 @@ from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import gated_tanh, linear
-from genjax.ops import Categorical, LogisticMixture, check_at_least, check_dropout
+from genjax.nets.causal_conv import shifted
+from genjax.ops import Categorical, LogisticMixture, check_dropout, check_sizes
 
 
 def wavenet(
@@ -74,10 +75,7 @@ def wavenet(
       num_classes: see ``CausalModel``.
       local_dim: see ``CausalModel``.
       embedding_dim: see ``CausalModel``.
-      dtype: dtype of the computation.
-
-    Raises:
-      ValueError: if the shape is not (T,), or a size is below 1.
+      dtype: dtype of the computation; None follows the input.
 
     >>> model = wavenet(shape=(8,), num_layers=3, features=4, skip_features=4, num_values=16)
     >>> model.net.receptive_field, model.net.dilations
@@ -87,19 +85,12 @@ def wavenet(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 8)
     """
-    sizes: dict[str, Any] = {
-        "num_layers": num_layers,
-        "num_stacks": num_stacks,
-        "features": features,
-        "skip_features": skip_features,
-    }
-    for name, value in sizes.items():
-        check_at_least(name, value, 1)
+    check_sizes(num_layers=num_layers, num_stacks=num_stacks, features=features, skip_features=skip_features)
     check_dropout(dropout)
     distribution = Categorical(num_values) if num_components is None else LogisticMixture(num_values, num_components)
     return CausalModel(
         shape=shape,
-        net=WaveNetNet(num_outputs=distribution.num_outputs(1), **sizes, dropout=dropout, dtype=dtype),
+        net=WaveNetNet(distribution.num_outputs(1), num_layers, num_stacks, features, skip_features, dropout, dtype),
         distribution=distribution,
         num_classes=num_classes,
         local_dim=local_dim,
@@ -110,14 +101,7 @@ def wavenet(
 class WaveNetNet(nn.Module):
     """The network of WaveNet, equations 1 to 3; see ``CausalNet``.
 
-    Attributes:
-      num_outputs: number of outputs of a position, P.
-      num_layers: number of layers of each stack, n.
-      num_stacks: number of stacks, m.
-      features: number of channels of h and g.
-      skip_features: number of channels of the sum over layers.
-      dropout: share of the channels of g that training drops.
-      dtype: dtype of the computation; None follows the input.
+    ``num_outputs`` is the number of outputs of a position, P. Other attributes: see ``wavenet``.
     """
 
     num_axes: ClassVar[int] = 1
@@ -142,7 +126,7 @@ class WaveNetNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map positions (B, T, D) to outputs (B, T, P); ``condition`` is (B, K) or (B, F, K)."""
-        h, skip = nn.Dense(self.features, dtype=self.dtype, name="first")(_shift(x, 1)), 0.0
+        h, skip = nn.Dense(self.features, dtype=self.dtype, name="first")(shifted(x, axis=1)), 0.0
         for i, dilation in enumerate(self.dilations):
             residual = self.features if i < len(self.dilations) - 1 else 0
             sizes = (dilation, self.features, residual, self.skip_features)
@@ -204,9 +188,8 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, h: Array, condition: Array | None, train: bool) -> tuple[Array, Array]:
-        taps = jnp.concatenate(
-            [_shift(h, self.dilation), h], axis=-1
-        )  # one product, because convolutions are slow on CPUs
+        # One product, because convolutions are slow on CPUs.
+        taps = jnp.concatenate([shifted(h, axis=1, lag=self.dilation), h], axis=-1)
         both = nn.Dense(2 * self.features, dtype=self.dtype, name="taps")(taps)
         if condition is not None:
             frames = _frames(condition)
@@ -221,8 +204,3 @@ class _Layer(nn.Module):
 def _frames(condition: Array) -> Array:
     """Return conditions (B, F, K); a condition (B, K) is one frame."""
     return condition if condition.ndim == 3 else condition[:, None]
-
-
-def _shift(x: Array, lag: int) -> Array:
-    """Shift a sequence (B, T, C) to later positions, with zeros before the start."""
-    return jnp.pad(x, ((0, 0), (lag, 0), (0, 0)))[:, : x.shape[1]]

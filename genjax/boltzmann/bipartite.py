@@ -68,6 +68,20 @@ class RBMParams:
         return {"weights": self.weights, "visible_bias": self.visible_bias, "hidden_bias": self.hidden_bias}
 
 
+class EnumeratesStates:
+    """A model whose exact ``log_prob`` enumerates the states of some of its units, if these are few enough."""
+
+    @property
+    def tractable(self) -> bool:
+        """Whether there are few enough units for ``log_prob`` to enumerate their states."""
+        raise NotImplementedError
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
+        return () if self.tractable else ("log_prob",)
+
+
 class TemperedRBM(NamedTuple):
     """Equation 1: a two-layer model at an inverse temperature.
 
@@ -162,22 +176,22 @@ def log_partition(params: RBMParams) -> Array:
             f"the units are {params.units} and {params.hidden_units}, but an exact likelihood enumerates the states of "
             "binary units; use log_prob_estimate"
         )
-    if size > MAX_ENUMERATED_UNITS:
-        raise ValueError(
-            f"an exact likelihood enumerates 2^{size} states, but the limit is 2^{MAX_ENUMERATED_UNITS}; "
-            "use log_prob_estimate, or boltzmann.annealed_importance_sampling for an interval"
-        )
+    check_enumerable(size, "use log_prob_estimate, or boltzmann.annealed_importance_sampling for an interval")
     visible_is_smaller = isinstance(params.units, BinaryUnits) and size == num_visible
     log_prob = log_unnormalized_visible if visible_is_smaller else log_unnormalized_hidden
     return log_sum_over_states(size, lambda states: log_prob(rbm, states))
 
 
-def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) -> Array:
-    """Return log Σ exp(log_values) over all states of binary units, block by block.
+def check_enumerable(num_units: int, cure: str, *, task: str = "an exact likelihood") -> None:
+    """Raise if there are too many binary units to enumerate their states; ``cure`` ends the message."""
+    if num_units > MAX_ENUMERATED_UNITS:
+        raise ValueError(f"{task} enumerates 2^{num_units} states, but the limit is 2^{MAX_ENUMERATED_UNITS}; {cure}")
 
-    Args:
-      num_units: number of units, N; the time doubles with each.
-      log_values: function from states, (M, N), to logarithms, (M, ...).
+
+def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) -> Array:
+    """Return log Σ exp(log_values) over all states of binary units, block by block; the time doubles with each unit.
+
+    ``log_values`` maps states, (M, num_units), to logarithms, (M, ...).
     """
     block_units = min(num_units, UNITS_PER_BLOCK)
     lower = all_states(block_units)
@@ -189,6 +203,16 @@ def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) ->
     first = block(jnp.int32(0))
     numbers = jnp.arange(1, 2 ** (num_units - block_units))
     return jax.lax.scan(lambda total, number: (jnp.logaddexp(total, block(number)), None), first, numbers)[0]
+
+
+def log_sum_over_hidden(num_hidden: int, v: Array, log_values: Callable[[Array], Array]) -> Array:
+    """Return log Σ_h exp(log_values of (v, h)), (B,), over all states of binary hidden units, for v, (B, V)."""
+
+    def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
+        pairs = jnp.concatenate([jnp.tile(v, (len(h), 1)), jnp.repeat(h, len(v), axis=0)], axis=1)
+        return log_values(pairs).reshape(len(h), len(v))
+
+    return log_sum_over_states(num_hidden, with_hidden)
 
 
 def num_enumerated_units(units: Units, num_visible: int, hidden_units: Units, num_hidden: int) -> int | None:

@@ -29,31 +29,28 @@ import jax.numpy as jnp
 
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import annealed_importance_sampling
-from genjax.boltzmann.bipartite import RBMParams, at_unit_temperature
+from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
 from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import BinaryUnits, MixedUnits, SoftmaxUnits, Units, sample_independent
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, label_of, one_hot_label
+from genjax.ops import check_at_least, check_shape, check_sizes, label_of, one_hot_label
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ClassRBM:
+class ClassRBM(EnumeratesStates):
     """Classification restricted Boltzmann machine (Larochelle & Bengio 2008); its state is an ``RBMState``.
 
     Attributes:
-      shape: shape of one example, without the batch axis.
       num_classes: number of classes, K; batches have ``"label"``, int32 (B,), from 0 to K − 1.
-      num_hidden: number of hidden units, H.
-      units: kind of the visible units.
       negative_phase: rule that draws the samples of x and y for the generative gradient.
-      centred: whether the parameters have offsets; see ``RBM``.
       generative_weight: weight of log p(x, y) in equation 4, γ.
       discriminative_weight: weight of log p(y | x) in equation 4, δ.
-      weight_decay: weight of ½ Σ W².
+
+    Other attributes: see ``RBM``.
 
     >>> model = ClassRBM(shape=(4,), num_classes=2, num_hidden=3)
     >>> batch = {"x": jnp.zeros((5, 4)), "label": jnp.zeros(5, jnp.int32)}
@@ -107,21 +104,12 @@ class ClassRBM:
         return replace(self.joint, shape=self.shape, units=self.units).tractable
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
-        return () if self.tractable else ("log_prob",)
-
-    @property
     def conditions(self) -> tuple[Condition, ...]:
         """Conditions of the model: the label."""
         return label_condition(self.num_classes)
 
     def init(self, key: Array, batch: Batch) -> Variables:
-        """Make the variables of ``joint``; see ``RBM.init``.
-
-        Raises:
-          ValueError: if the data have another shape, values that the units cannot take, or no labels.
-        """
+        """Make the variables of ``joint``; fails as ``RBM.init`` does, and without labels."""
         return self.joint.init(key, {"x": self._with_labels(batch)})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -133,9 +121,7 @@ class ClassRBM:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 4, where ``RBM.loss`` stands for the generative term.
 
-        Returns:
-          The loss, and the new state with the metrics of ``RBM.loss``, ``class_log_prob``, nats, and
-          ``class_accuracy``.
+        Metrics are those of ``RBM.loss``, ``class_log_prob``, nats, and ``class_accuracy``.
         """
         loss, (state, metrics) = self.joint.loss(params, state, key, {"x": self._with_labels(batch)}, step)
         log_probs, label = self.class_log_prob(Variables(params, state), batch["x"]), batch["label"]
@@ -169,13 +155,7 @@ class ClassRBM:
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return log p(x | y) exactly, nats, (B,), by enumerating the smaller binary layer once for each class.
 
-        Args:
-          variables: variables from ``init`` or training.
-          x: data, (B, *shape).
-          label: class of each example, int32 (B,), or one class for all.
-
-        Raises:
-          ValueError: if that layer has more than 25 units, or if a label is missing or out of range.
+        It fails as ``RBM.log_prob`` does, and where a label is missing or out of range.
         """
         classes = jnp.eye(self.num_classes)
         log_z = jax.lax.map(lambda one_hot: bipartite.log_partition(self.rbm_params(variables, one_hot)), classes)
@@ -191,15 +171,9 @@ class ClassRBM:
         label: Array | int | None = None,
         num_temperatures: int = 10_000,
     ) -> Array:
-        """Return log p(x | y), nats, (B,), with log Z_y of each class by annealed importance sampling.
+        """Return log p(x | y), nats, (B,), with log Z_y of each class by ``annealed_importance_sampling``.
 
-        Args:
-          variables: variables from ``init`` or training.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of particles for each class.
-          label: class of each example, int32 (B,), or one class for all.
-          num_temperatures: number of temperatures between independent units and the model.
+        There are ``num_samples`` particles for each class.
         """
         base_bias = variables.state.base_bias[: -self.num_classes]
 
@@ -216,10 +190,8 @@ class ClassRBM:
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Measure ``chain_movement``; see ``genjax.boltzmann.diagnosis``."""
-        params, state = self.joint.rbm_params(variables), variables.state
-        v = self._with_labels(batch)
-        movement = chain_movement(params, self.negative_phase, state.base_bias, key, v, state.negative_phase)
-        return {"chain_movement": movement}
+        params, v = self.joint.rbm_params(variables), self._with_labels(batch)
+        return {"chain_movement": chain_movement(params, self.negative_phase, key, v, variables.state)}
 
     def sample(
         self,
@@ -231,7 +203,7 @@ class ClassRBM:
         num_steps: int = 1_000,
         mean: bool = False,
     ) -> Array:
-        """Draw samples of p(x | y) by Gibbs sampling with the label clamped; see ``RBM.sample``.
+        """Draw samples of p(x | y), (N, *shape), by Gibbs sampling with the label clamped; see ``RBM.sample``.
 
         Args:
           variables: variables from ``init`` or training.
@@ -240,12 +212,8 @@ class ClassRBM:
           label: class of each sample, int32 (N,), or one class for all.
           num_steps: number of Gibbs steps.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
-
-        Returns:
-          Samples, (N, *shape).
         """
-        check_at_least("num_samples", num_samples, 1)
-        check_at_least("num_steps", num_steps, 1)
+        check_sizes(num_samples=num_samples, num_steps=num_steps)
         one_hot = self._one_hot(label, num_samples)
         rbm, base_bias = at_unit_temperature(self.joint.rbm_params(variables)), variables.state.base_bias
         start_key, chain_key, last_key = jax.random.split(key, 3)
@@ -266,16 +234,16 @@ class ClassRBM:
 
     def _with_labels(self, batch: Batch) -> Array:
         """Return the visible units of ``joint``, (B, N + K)."""
-        one_hot = self._one_hot(label_of(batch, self.num_classes), len(batch["x"]))
-        return jnp.concatenate([self.units.encode(batch["x"], self.shape), one_hot], axis=1)
+        return self._join(batch["x"], self._one_hot(label_of(batch, self.num_classes), len(batch["x"])))
+
+    def _join(self, x: Array, one_hot: Array) -> Array:
+        return jnp.concatenate([self.units.encode(x, self.shape), one_hot], axis=1)
 
     def _clamp(self, v: Array, one_hot: Array) -> Array:
         return v.at[:, -self.num_classes :].set(one_hot)
 
     def _conditional_log_prob(self, variables: Variables, x: Array, label: Array | int | None, log_z: Array) -> Array:
         """Return equation 3, given log Z_y of all classes, (K,)."""
-        one_hot = self._one_hot(label, len(x))
-        v = jnp.concatenate([self.units.encode(x, self.shape), one_hot], axis=1)
-        params = self.joint.rbm_params(variables)
-        log_joint = bipartite.log_unnormalized_visible(at_unit_temperature(params), v)
+        one_hot, params = self._one_hot(label, len(x)), self.joint.rbm_params(variables)
+        log_joint = bipartite.log_unnormalized_visible(at_unit_temperature(params), self._join(x, one_hot))
         return log_joint - one_hot @ (params.visible_bias[-self.num_classes :] + log_z)

@@ -67,11 +67,10 @@ class DeepBeliefNet:
     """Deep belief net of binary hidden units (Hinton et al. 2006); its state is the ``RBMState`` of the top.
 
     Attributes:
-      shape: shape of one example, without the batch axis.
       num_hidden: number of units in each of h¹ … h^L, at least two layers.
-      units: kind of the visible units.
       negative_phase: rule that draws the samples of each layer's machine, and of the top in fine-tuning.
-      centred: whether the machines are centred; see ``RBM``.
+
+    Other attributes: see ``RBM``.
 
     >>> model = DeepBeliefNet(shape=(4,), num_hidden=(3, 2))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
@@ -112,13 +111,9 @@ class DeepBeliefNet:
         return self.assemble(stack)
 
     def init_layer(self, variables: Variables, key: Array, batch: Batch, *, number: int) -> Variables:
-        """Return the initial variables of a layer: the transpose of the layer below if sizes allow, or else new ones.
+        """Return the initial variables of ``layers[number]``: those of the layer below, transposed, if sizes allow.
 
-        Args:
-          variables: trained variables of the layer below.
-          key: typed key.
-          batch: samples of the layer below.
-          number: index of the layer in ``layers``, at least 1.
+        ``number`` is at least 1; ``variables`` are the trained ones of the layer below, and ``batch`` its samples.
         """
         lower, model = self.layers[number - 1], self.layers[number]
         init_key, key = jax.random.split(key)
@@ -162,26 +157,19 @@ class DeepBeliefNet:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the contrastive wake–sleep loss: the sum of those of the generative layers, the top and recognition.
 
-        Returns:
-          The loss, and the new state with the metrics ``generative_log_prob`` and ``recognition_log_prob``, mean
-          log-likelihoods of the directed layers, nats, and ``free_energy_gap`` of the top.
+        Metrics are ``generative_log_prob`` and ``recognition_log_prob``, mean log-likelihoods of the directed layers,
+        nats, and ``free_energy_gap`` of the top.
         """
         del step
         up_key, top_key, down_key = jax.random.split(key, 3)
         wake = self._draw_up(params, up_key, self.units.encode(batch["x"], self.shape))
         top = self.layers[-1].rbm_params(Variables({PART: params[TOP]}, state))
-        gap, samples, phase_state = free_energy_gap(
-            self.negative_phase, top, state.base_bias, top_key, wake[-1], state.negative_phase
-        )
+        gap, samples, state = free_energy_gap(self.negative_phase, top, top_key, wake[-1], state)
         sleep = self._draw_down(params, down_key, samples)
         generative = jnp.mean(self._generative_log_prob(params, wake))
         recognition = jnp.mean(self._recognition_log_prob(params, sleep))
-        metrics = {
-            "generative_log_prob": generative,
-            "recognition_log_prob": recognition,
-            "free_energy_gap": gap,
-        }
-        return gap - generative - recognition, (state._replace(negative_phase=phase_state), metrics)
+        metrics = {"generative_log_prob": generative, "recognition_log_prob": recognition, "free_energy_gap": gap}
+        return gap - generative - recognition, (state, metrics)
 
     def log_prob_lower_bound(
         self, variables: Variables, key: Array, x: Array, *, num_particles: int = 100, num_temperatures: int = 10_000
@@ -189,14 +177,7 @@ class DeepBeliefNet:
         """Return a draw of equation 2, nats, (B,), whose expectation is at most log p(x).
 
         log Z of the top is exact if ``layers[-1].tractable``. Otherwise it is the upper end of a 99 % interval by
-        annealed importance sampling, and the bound holds with that confidence.
-
-        Args:
-          variables: variables from ``init``, ``assemble`` or training.
-          key: typed key.
-          x: data, (B, *shape).
-          num_particles: number of particles of annealed importance sampling.
-          num_temperatures: number of temperatures of annealed importance sampling.
+        ``annealed_importance_sampling``, and the bound holds with that confidence.
         """
         log_z_key, key = jax.random.split(key)
         log_z = self._log_partition(variables, log_z_key, num_particles, num_temperatures, upper=True)
@@ -214,13 +195,8 @@ class DeepBeliefNet:
     ) -> Array:
         """Return equation 3, nats, (B,); up to the error of log Z, it approaches log p(x) from below.
 
-        Args:
-          variables: variables from ``init``, ``assemble`` or training.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of importance samples of h¹ … h^{L−1}, drawn by the recognition model.
-          num_particles: number of particles of annealed importance sampling.
-          num_temperatures: number of temperatures of annealed importance sampling.
+        The recognition model draws ``num_samples`` importance samples of h¹ … h^{L−1}. Particles and temperatures are
+        those of ``annealed_importance_sampling``, for log Z of an intractable top.
         """
         log_z_key, key = jax.random.split(key)
         log_z = self._log_partition(variables, log_z_key, num_particles, num_temperatures, upper=False)
@@ -229,15 +205,14 @@ class DeepBeliefNet:
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Measure ``chain_movement`` at the top; see ``genjax.boltzmann.diagnosis``."""
         up_key, key = jax.random.split(key)
-        state, params = variables.state, self.layers[-1].rbm_params(self.top(variables))
+        params = self.layers[-1].rbm_params(self.top(variables))
         wake = self._draw_up(variables.params, up_key, self.units.encode(batch["x"], self.shape))
-        movement = chain_movement(params, self.negative_phase, state.base_bias, key, wake[-1], state.negative_phase)
-        return {"chain_movement": movement}
+        return {"chain_movement": chain_movement(params, self.negative_phase, key, wake[-1], variables.state)}
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
     ) -> Array:
-        """Draw samples: the top by Gibbs sampling from independent units, then the layers below it in turn.
+        """Draw samples, (N, *shape): the top by Gibbs sampling from independent units, then each layer below it.
 
         Args:
           variables: variables from ``init``, ``assemble`` or training.
@@ -245,9 +220,6 @@ class DeepBeliefNet:
           num_samples: number of samples, N, each from its own chain.
           num_steps: number of Gibbs steps at the top.
           mean: whether to return the means of the visible units, which look smoother, in place of a draw.
-
-        Returns:
-          Samples, (N, *shape).
         """
         top_key, down_key = jax.random.split(key)
         h = self.layers[-1].sample(self.top(variables), top_key, num_samples, num_steps=num_steps)
@@ -317,17 +289,14 @@ class DeepBeliefNet:
     def _generative_log_prob(self, params: dict[str, PyTree], states: list[Array]) -> Array:
         """Return log p(v | h¹) + ⋯ + log p(h^{L−2} | h^{L−1}), (B,)."""
         pairs = zip(self._generative_layers(params), itertools.pairwise(states), strict=True)
-        total = jnp.zeros(len(states[0]), states[0].dtype)
-        for (units, connection), (lower, upper) in pairs:
-            total += conditional_log_prob(units, _inputs_down(connection, upper), lower)
-        return total
+        terms = [conditional_log_prob(units, _inputs_down(down, h), v) for (units, down), (v, h) in pairs]
+        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
 
     def _recognition_log_prob(self, params: dict[str, PyTree], states: list[Array]) -> Array:
         """Return log q(h¹ | v) + ⋯ + log q(h^{L−1} | h^{L−2}), (B,)."""
-        total = jnp.zeros(len(states[0]), states[0].dtype)
-        for connection, (lower, upper) in zip(params[UP], itertools.pairwise(states), strict=True):
-            total += conditional_log_prob(BINARY, _inputs_up(Connection(*connection), lower), upper)
-        return total
+        pairs = zip(params[UP], itertools.pairwise(states), strict=True)
+        terms = [conditional_log_prob(BINARY, _inputs_up(Connection(*up), v), h) for up, (v, h) in pairs]
+        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
 
 
 def _inputs_up(connection: Connection, lower: Array) -> Array:

@@ -35,17 +35,18 @@ from typing import NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import entr
 
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
-from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, RBMParams, at_unit_temperature
+from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.rbm import INITIAL_SCALE, RBM
 from genjax.boltzmann.units import BINARY, BinomialUnits, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape
+from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "machine"
 
@@ -68,16 +69,14 @@ class DBMState(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class DeepBoltzmannMachine:
+class DeepBoltzmannMachine(EnumeratesStates):
     """Deep Boltzmann machine of binary units (Salakhutdinov & Hinton 2009).
 
     Attributes:
-      shape: shape of one example, without the batch axis.
       num_hidden: number of units in each of h¹ … h^L, at least two layers.
       num_mean_field: number of mean-field updates (equation 3) in training.
-      negative_phase: rule that draws the samples of the model.
-      centred: whether the parameters have offsets; see ``RBM``.
-      weight_decay: weight of ½ Σ W².
+
+    Other attributes: see ``RBM``.
 
     >>> model = DeepBoltzmannMachine(shape=(4,), num_hidden=(3, 2))
     >>> variables = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4))})
@@ -112,11 +111,6 @@ class DeepBoltzmannMachine:
         even, odd = sum(self.sizes[::2]), sum(self.sizes[1::2])
         return max(even - self.sizes[0], min(even, odd)) <= MAX_ENUMERATED_UNITS
 
-    @property
-    def lacks(self) -> tuple[str, ...]:
-        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
-        return () if self.tractable else ("log_prob",)
-
     @functools.cached_property
     def pretraining(self) -> tuple[RBM, ...]:
         """Restricted Boltzmann machines that the layers are pretrained as, from below; see ``assemble``."""
@@ -138,10 +132,8 @@ class DeepBoltzmannMachine:
         weights_key, phase_key = jax.random.split(key)
         v = BINARY.encode(batch["x"], self.shape)
         keys = jax.random.split(weights_key, len(self.num_hidden))
-        weights = [
-            INITIAL_SCALE * jax.random.normal(key, pair)
-            for key, pair in zip(keys, itertools.pairwise(self.sizes), strict=True)
-        ]
+        pairs = zip(keys, itertools.pairwise(self.sizes), strict=True)
+        weights = [INITIAL_SCALE * jax.random.normal(key, pair) for key, pair in pairs]
         biases = [BINARY.fit_bias(v), *(jnp.zeros(size) for size in self.num_hidden)]
         state = DBMState(
             base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]))]),
@@ -155,18 +147,15 @@ class DeepBoltzmannMachine:
     def assemble(self, variables: Variables, stack: Sequence[Variables]) -> Variables:
         """Return variables with half the energy of each of the pretrained machines.
 
-        Args:
-          variables: variables from ``init``.
-          stack: variables of the machines of ``pretraining``, from below.
+        ``variables`` are those of ``init``, and ``stack`` those of the machines of ``pretraining``, from below.
         """
         biases = [jnp.zeros(size) for size in self.sizes]
         weights = []
         for i, (model, trained) in enumerate(zip(self.pretraining, stack, strict=True)):
             params = model.rbm_params(trained)
             # Two copies of a layer double its units, so half the energy of both is that of one.
-            lower, upper = (
-                2.0 if isinstance(kind, BinomialUnits) else 1.0 for kind in (params.units, params.hidden_units)
-            )
+            kinds = (params.units, params.hidden_units)
+            lower, upper = (2.0 if isinstance(kind, BinomialUnits) else 1.0 for kind in kinds)
             weights.append(0.5 * lower * upper * params.weights)
             biases[i] += 0.5 * lower * params.visible_bias
             biases[i + 1] += 0.5 * upper * params.hidden_bias
@@ -182,22 +171,18 @@ class DeepBoltzmannMachine:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the mean free energy of (v, μ) minus that of the samples, with o summed out, plus a penalty.
 
-        Returns:
-          The loss, whose expected gradient is minus that of the bound, and the new state with the metrics
-          ``free_energy_gap``, the loss without the penalty, and ``reconstruction_error``, the mean squared error of v
-          reconstructed from the means of the odd layers.
+        Its expected gradient is minus that of the bound. Metrics are ``free_energy_gap``, the loss without the penalty,
+        and ``reconstruction_error``, the mean squared error of v reconstructed from the means of the odd layers.
         """
         del step
         rbm_params = self.rbm_params(Variables(params, state))
         fixed = jax.lax.stop_gradient(rbm_params)
         means = mean_field(fixed, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
-        gap, _, phase_state = free_energy_gap(
-            self.negative_phase, rbm_params, state.base_bias, key, means, state.negative_phase
-        )
+        gap, _, state = free_energy_gap(self.negative_phase, rbm_params, key, means, state)
         squares = sum(jnp.sum(jnp.square(weights)) for weights in params[PART]["weights"])
         error = jnp.mean(jnp.square(bipartite.reconstruction(fixed, means) - means)[:, : self.sizes[0]])
         metrics = {"free_energy_gap": gap, "reconstruction_error": error}
-        return gap + 0.5 * self.weight_decay * squares, (state._replace(negative_phase=phase_state), metrics)
+        return gap + 0.5 * self.weight_decay * squares, (state, metrics)
 
     def rbm_params(self, variables: Variables) -> RBMParams:
         """Return the parameters of the two-layer model of the even layers (v, h², …) and the odd ones (h¹, h³, …)."""
@@ -224,18 +209,9 @@ class DeepBoltzmannMachine:
         """
         params, v = self.rbm_params(variables), BINARY.encode(x, self.shape)
         num_enumerated = sum(self.sizes[2::2])
-        if num_enumerated > MAX_ENUMERATED_UNITS:
-            raise ValueError(
-                f"an exact likelihood enumerates 2^{num_enumerated} states, but the limit is "
-                f"2^{MAX_ENUMERATED_UNITS}; use log_prob_lower_bound"
-            )
-
-        def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
-            pairs = jnp.concatenate([jnp.tile(v, (len(h), 1)), jnp.repeat(h, len(v), axis=0)], axis=1)
-            log_values = bipartite.log_unnormalized_visible(at_unit_temperature(params), pairs)
-            return log_values.reshape(len(h), len(v))
-
-        return bipartite.log_sum_over_states(num_enumerated, with_hidden) - bipartite.log_partition(params)
+        bipartite.check_enumerable(num_enumerated, "use log_prob_lower_bound")
+        log_values = functools.partial(bipartite.log_unnormalized_visible, at_unit_temperature(params))
+        return bipartite.log_sum_over_hidden(num_enumerated, v, log_values) - bipartite.log_partition(params)
 
     def log_prob_lower_bound(
         self,
@@ -249,16 +225,8 @@ class DeepBoltzmannMachine:
     ) -> Array:
         """Return equation 2, nats, (B,).
 
-        log Z is exact if ``tractable``. Otherwise it is the upper end of a 99 % interval by annealed importance
-        sampling, and the bound holds with that confidence.
-
-        Args:
-          variables: variables from ``init``, ``assemble`` or training.
-          key: typed key.
-          x: data, (B, *shape).
-          num_mean_field: number of mean-field updates (equation 3).
-          num_particles: number of particles of annealed importance sampling.
-          num_temperatures: number of temperatures of annealed importance sampling.
+        ``num_mean_field`` is the number of updates by equation 3. log Z is exact if ``tractable``. Otherwise it is the
+        upper end of a 99 % interval by ``annealed_importance_sampling``, and the bound holds with that confidence.
         """
         params = self.rbm_params(variables)
         means = mean_field(params, BINARY.encode(x, self.shape), num_mean_field)
@@ -267,7 +235,9 @@ class DeepBoltzmannMachine:
         else:
             log_z = self.log_partition_estimate(variables, key, num_particles, num_temperatures=num_temperatures).high
         log_values = bipartite.log_unnormalized_visible(at_unit_temperature(params), means)
-        return log_values + self._entropy(means) - log_z
+        hidden = means[:, self.sizes[0] :]
+        entropy = jnp.sum(entr(hidden) + entr(1 - hidden), axis=-1)  # H(μ)
+        return log_values + entropy - log_z
 
     def log_partition_estimate(
         self,
@@ -278,14 +248,9 @@ class DeepBoltzmannMachine:
         num_temperatures: int = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
-        """Estimate log Z with an interval; see ``genjax.boltzmann.annealing``.
+        """Estimate log Z with an interval; see ``RBM.log_partition_estimate``.
 
-        Args:
-          variables: variables from ``init``, ``assemble`` or training.
-          key: typed key.
-          num_samples: number of particles, P.
-          num_temperatures: number of temperatures between independent units and the model.
-          backwards_from: samples from ``sample_even``, (P, N), for the reverse direction; None for the forward one.
+        ``backwards_from`` are samples from ``sample_even``, (P, N), for the reverse direction.
         """
         return annealed_importance_sampling(
             self.rbm_params(variables),
@@ -298,15 +263,14 @@ class DeepBoltzmannMachine:
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Measure ``chain_movement``; see ``genjax.boltzmann.diagnosis``."""
-        params, state = self.rbm_params(variables), variables.state
+        params = self.rbm_params(variables)
         means = mean_field(params, BINARY.encode(batch["x"], self.shape), self.num_mean_field)
-        movement = chain_movement(params, self.negative_phase, state.base_bias, key, means, state.negative_phase)
-        return {"chain_movement": movement}
+        return {"chain_movement": chain_movement(params, self.negative_phase, key, means, variables.state)}
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
     ) -> Array:
-        """Draw samples by Gibbs sampling, started from independent units that match the data's means.
+        """Draw samples, (N, *shape), by Gibbs sampling, started from independent units that match the data's means.
 
         Args:
           variables: variables from ``init``, ``assemble`` or training.
@@ -314,9 +278,6 @@ class DeepBoltzmannMachine:
           num_samples: number of samples, N, each the end of its own chain.
           num_steps: number of Gibbs steps, each of the odd and then the even layers.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
-
-        Returns:
-          Samples, (N, *shape).
         """
         chain_key, last_key = jax.random.split(key)
         even = self.sample_even(variables, chain_key, num_samples, num_steps=num_steps)
@@ -326,8 +287,7 @@ class DeepBoltzmannMachine:
 
     def sample_even(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
         """Draw all even layers, v first, (N, sum of their sizes); see ``sample``."""
-        check_at_least("num_samples", num_samples, 1)
-        check_at_least("num_steps", num_steps, 1)
+        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key = jax.random.split(key)
         start = sample_independent(BINARY, variables.state.base_bias, start_key, num_samples)
         return bipartite.gibbs_chain(at_unit_temperature(self.rbm_params(variables)), chain_key, start, num_steps)
@@ -337,13 +297,9 @@ class DeepBoltzmannMachine:
         params = self.rbm_params(variables)
         even = mean_field(params, BINARY.encode(x, self.shape), num_mean_field)
         odd = BINARY.mean(bipartite.hidden_inputs(at_unit_temperature(params), even))
-        layers = [self._split(even, 0), self._split(odd, 1)]
+        sides = enumerate((even, odd))
+        layers = [jnp.split(units, np.cumsum(self.sizes[first::2])[:-1], axis=1) for first, units in sides]
         return jnp.concatenate([layers[i % 2][i // 2] for i in range(1, len(self.sizes))], axis=1)
-
-    def _split(self, units: Array, first: int) -> list[Array]:
-        """Split all even (first = 0) or all odd units (first = 1) into layers."""
-        ends = list(itertools.accumulate(self.sizes[first::2]))
-        return jnp.split(units, ends[:-1], axis=1)
 
     def _shifts(self, variables: Variables, weights: Sequence[Array]) -> list[Array]:
         """Return centred biases minus plain biases of each layer: its weights times the offsets of its neighbours."""
@@ -355,11 +311,6 @@ class DeepBoltzmannMachine:
             shifts[i] += w @ offsets[i + 1]
             shifts[i + 1] += offsets[i] @ w
         return shifts
-
-    def _entropy(self, means: Array) -> Array:
-        """Return H(μ) of equation 2, nats, (B,), for means of the even layers, (B, N)."""
-        hidden = means[:, self.sizes[0] :]
-        return jnp.sum(entr(hidden) + entr(1 - hidden), axis=-1)
 
 
 def mean_field(params: RBMParams, v: Array, num_updates: int) -> Array:

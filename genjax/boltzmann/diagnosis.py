@@ -16,6 +16,8 @@ units. Chains v₁, v₂, … run for T more updates while the parameters stay f
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -31,42 +33,33 @@ NUM_PARTICLES, NUM_TEMPERATURES = 100, 1_000  # for 784 and 500 units: seconds o
 
 
 def diagnose(base: TemperedRBM, phase: NegativePhase, key: Array, v: Array, state: PyTree) -> Metrics:
-    """Measure chain movement, likelihood and reconstruction error.
+    """Return the scalars ``chain_movement`` (1) and ``reconstruction_error`` (3), and ``log_likelihood`` (2).
 
-    Args:
-      base: the model at β = 0, where its units are independent.
-      phase: negative phase that the model is trained with.
-      key: typed key.
-      v: data, (B, N), B at least 2.
-      state: state of ``phase``.
-
-    Returns:
-      The scalars ``chain_movement`` (1) and ``reconstruction_error`` (3), and the entries of ``log_likelihood`` (2).
+    ``base`` is the model at β = 0, where its units are independent, and ``v`` are data, (B, N), B at least 2.
     """
     chains_key, likelihood_key = jax.random.split(key)
     return {
-        "chain_movement": chain_movement(base.params, phase, base.base_bias, chains_key, v, state),
+        "chain_movement": chain_movement(base.params, phase, chains_key, v, state),
         **log_likelihood(base, likelihood_key, v),
         "reconstruction_error": jnp.mean(bipartite.reconstruction_error(base.params, v)),
     }
 
 
-def chain_movement(
-    params: RBMParams, phase: NegativePhase, base_bias: Array, key: Array, v: Array, state: PyTree
-) -> Array:
-    """Return equation 1, (), for data v, (B, N), B at least 2; chains without a state start at v."""
+def chain_movement(params: RBMParams, phase: NegativePhase, key: Array, v: Array, state: PyTree) -> Array:
+    """Return equation 1, (), for data v, (B, N), B at least 2; chains that a model's state does not hold start at v."""
+    reconstruct = functools.partial(bipartite.reconstruction, params)
 
     def update(carry: tuple[Array, PyTree], key: Array) -> tuple[tuple[Array, PyTree], Array]:
-        before, state = carry
+        before, phase_state = carry
         # The samples stand in for the data: contrastive divergence goes on from them, and fast weights learn nothing.
-        after, state = phase.draw(params, base_bias, key, before, state)
-        reconstructions = bipartite.reconstruction(params, after), bipartite.reconstruction(params, before)
-        return (after, state), _mean_squared_distance(*reconstructions)
+        after, phase_state = phase.draw(params, state.base_bias, key, before, phase_state)
+        squared_distances = jnp.sum(jnp.square(reconstruct(after) - reconstruct(before)), axis=-1)
+        return (after, phase_state), jnp.mean(squared_distances)
 
     first_key, key = jax.random.split(key)
-    start = phase.draw(params, base_bias, first_key, v, state)
+    start = phase.draw(params, state.base_bias, first_key, v, state.negative_phase)
     distances = jax.lax.scan(update, start, jax.random.split(key, NUM_UPDATES))[1]
-    between_examples = 2 * jnp.sum(jnp.var(bipartite.reconstruction(params, v), axis=0, ddof=1))  # mean over pairs
+    between_examples = 2 * jnp.sum(jnp.var(reconstruct(v), axis=0, ddof=1))  # mean over pairs
     # Without weights all reconstructions are equal, and chains forget at once.
     return jnp.where(between_examples > 0, jnp.mean(distances) / between_examples, 1.0)
 
@@ -95,8 +88,3 @@ def log_likelihood(base: TemperedRBM, key: Array, v: Array) -> Metrics:
     log_prob = bipartite.log_unnormalized_visible(rbm, v) - log_z.value
     error = (log_z.high - log_z.low) / (2 * QUANTILE_99)
     return {"log_prob_estimate": log_prob, "log_partition_error": error, "gain": log_prob - base_log_prob}
-
-
-def _mean_squared_distance(a: Array, b: Array) -> Array:
-    """Return the squared distance between rows, averaged over rows, ()."""
-    return jnp.mean(jnp.sum(jnp.square(a - b), axis=-1))

@@ -15,6 +15,7 @@ David Ackley, Geoffrey Hinton and Terrence Sejnowski 1985, "A learning algorithm
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple, final
@@ -23,23 +24,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, log_sum_over_states
+from genjax.boltzmann import bipartite
+from genjax.boltzmann.bipartite import EnumeratesStates
 from genjax.boltzmann.negative_phase import ChainState, require_chains
 from genjax.boltzmann.units import BINARY, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape
+from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "machine"
 INITIAL_SCALE = 0.01  # standard deviation of the initial couplings
 
 
 class Couplings(NamedTuple):
-    """Parameters of equation 1.
-
-    Attributes:
-      weights: J, (N, N).
-      bias: b, (N,).
-    """
+    """Parameters of equation 1: ``weights`` J, (N, N), and ``bias`` b, (N,)."""
 
     weights: Array
     bias: Array
@@ -47,7 +44,7 @@ class Couplings(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class BoltzmannMachine:
+class BoltzmannMachine(EnumeratesStates):
     """Fully connected Boltzmann machine of binary units (Ackley et al. 1985).
 
     Its state is a ``ChainState``, or empty if ``exact``.
@@ -75,8 +72,7 @@ class BoltzmannMachine:
     def __post_init__(self) -> None:
         check_shape(self.shape)
         check_at_least("num_hidden", self.num_hidden, 0)
-        check_at_least("num_chains", self.num_chains, 1)
-        check_at_least("num_steps", self.num_steps, 1)
+        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
         if self.exact:
             self._check_tractable("exact training")
 
@@ -88,12 +84,7 @@ class BoltzmannMachine:
     @property
     def tractable(self) -> bool:
         """Whether there are few enough units for ``log_prob`` to enumerate their states."""
-        return self.num_visible + self.num_hidden <= MAX_ENUMERATED_UNITS
-
-    @property
-    def lacks(self) -> tuple[str, ...]:
-        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
-        return () if self.tractable else ("log_prob",)
+        return self.num_visible + self.num_hidden <= bipartite.MAX_ENUMERATED_UNITS
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Make small couplings, hidden biases of 0, and visible biases that fit the means of ``batch["x"]``.
@@ -118,8 +109,7 @@ class BoltzmannMachine:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return −log p(x) if ``exact``; otherwise, a difference of mean energies of samples.
 
-        Returns:
-          The loss, whose expected gradient is minus equation 3, and the new state, without metrics.
+        The expected gradient is minus equation 3. There are no metrics.
         """
         del step
         variables = Variables(params, state)
@@ -149,29 +139,20 @@ class BoltzmannMachine:
         """
         self._check_tractable("an exact likelihood")
         couplings, v = self.couplings(variables), BINARY.encode(x, self.shape)
-
-        def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
-            shape = (len(h), len(v))
-            both = [jnp.broadcast_to(v[None], (*shape, v.shape[1])), jnp.broadcast_to(h[:, None], (*shape, h.shape[1]))]
-            return log_unnormalized(couplings, jnp.concatenate(both, axis=-1))
-
-        log_z = log_sum_over_states(len(couplings.bias), lambda s: log_unnormalized(couplings, s))
-        return log_sum_over_states(self.num_hidden, with_hidden) - log_z  # equation 1
+        log_values = functools.partial(log_unnormalized, couplings)
+        log_z = bipartite.log_sum_over_states(len(couplings.bias), log_values)
+        return bipartite.log_sum_over_hidden(self.num_hidden, v, log_values) - log_z  # equation 1
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
-        """Draw samples by Gibbs sampling, started from independent units.
+        """Draw samples, (N, *shape), by Gibbs sampling, started from independent units.
 
         Args:
           variables: variables from ``init`` or training.
           key: typed key.
           num_samples: number of samples, N, each the end of its own chain.
           num_steps: number of sweeps over all units.
-
-        Returns:
-          Samples, (N, *shape).
         """
-        check_at_least("num_samples", num_samples, 1)
-        check_at_least("num_steps", num_steps, 1)
+        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key = jax.random.split(key)
         couplings = self.couplings(variables)
         start = sample_independent(BINARY, couplings.bias, start_key, num_samples)
@@ -179,11 +160,8 @@ class BoltzmannMachine:
         return BINARY.decode(s[:, : self.num_visible], self.shape)
 
     def _check_tractable(self, task: str) -> None:
-        if not self.tractable:
-            raise ValueError(
-                f"{task} enumerates 2^{self.num_visible + self.num_hidden} states, but the limit is "
-                f"2^{MAX_ENUMERATED_UNITS}; use fewer units, or boltzmann.RBM, whose likelihood can be estimated"
-            )
+        cure = "use fewer units, or boltzmann.RBM, whose likelihood can be estimated"
+        bipartite.check_enumerable(self.num_visible + self.num_hidden, cure, task=task)
 
 
 def log_unnormalized(couplings: Couplings, s: Array) -> Array:

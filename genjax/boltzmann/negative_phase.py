@@ -38,15 +38,11 @@ from genjax.boltzmann.bipartite import (
 )
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array, PyTree
-from genjax.ops import check_at_least, check_positive
+from genjax.ops import check_at_least, check_positive, check_sizes
 
 
 class ChainState(NamedTuple):
-    """State of persistent chains.
-
-    Attributes:
-      chains: states of the units, (M, N), or (T, M, N) at T temperatures.
-    """
+    """State of persistent chains: ``chains`` are states of the units, (M, N), or (T, M, N) at T temperatures."""
 
     chains: Array
 
@@ -77,12 +73,8 @@ class NegativePhase(Protocol):
 
 @final
 @dataclass(frozen=True)
-class ContrastiveDivergence:
-    """Contrastive divergence, CD-k.
-
-    Attributes:
-      num_steps: number of Gibbs steps, k.
-    """
+class ContrastiveDivergence(NegativePhase):
+    """Contrastive divergence, CD-k, with ``num_steps`` Gibbs steps, k."""
 
     num_steps: int = 1
 
@@ -90,19 +82,17 @@ class ContrastiveDivergence:
         check_at_least("num_steps", self.num_steps, 1)
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> PyTree:
-        """See ``NegativePhase``."""
         del params, base_bias, key
         return {}
 
     def draw(self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree) -> tuple[Array, PyTree]:
-        """See ``NegativePhase``."""
         del base_bias
         return gibbs_chain(at_unit_temperature(params), key, v, self.num_steps), state
 
 
 @final
 @dataclass(frozen=True)
-class Persistent:
+class Persistent(NegativePhase):
     """Persistent contrastive divergence, PCD-k.
 
     Attributes:
@@ -114,17 +104,14 @@ class Persistent:
     num_steps: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least("num_chains", self.num_chains, 1)
-        check_at_least("num_steps", self.num_steps, 1)
+        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
-        """See ``NegativePhase``."""
         return ChainState(sample_independent(params.units, base_bias, key, self.num_chains))
 
     def draw(
         self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
     ) -> tuple[Array, ChainState]:
-        """See ``NegativePhase``."""
         del base_bias, v
         chains = gibbs_chain(at_unit_temperature(params), key, require_chains(state, self.num_chains), self.num_steps)
         return chains, ChainState(chains)
@@ -132,7 +119,7 @@ class Persistent:
 
 @final
 @dataclass(frozen=True)
-class FastWeights:
+class FastWeights(NegativePhase):
     """Fast persistent contrastive divergence, FPCD.
 
     Attributes:
@@ -152,14 +139,12 @@ class FastWeights:
             raise ValueError(f"decay is {self.decay}, but must be in [0, 1); 0.95 is usual")
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> FastWeightsState:
-        """See ``NegativePhase``."""
         fast = jax.tree.map(jnp.zeros_like, params)
         return FastWeightsState(sample_independent(params.units, base_bias, key, self.num_chains), fast.arrays)
 
     def draw(
         self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
     ) -> tuple[Array, FastWeightsState]:
-        """See ``NegativePhase``."""
         del base_bias
         start, fast = require_chains(state, self.num_chains), replace(params, **state.fast)
         chains = gibbs_step(at_unit_temperature(jax.tree.map(jnp.add, params, fast)), key, start)
@@ -175,7 +160,7 @@ class FastWeights:
 
 @final
 @dataclass(frozen=True)
-class ParallelTempering:
+class ParallelTempering(NegativePhase):
     """Parallel tempering: persistent chains at several temperatures.
 
     Attributes:
@@ -189,25 +174,21 @@ class ParallelTempering:
     num_steps: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least("num_chains", self.num_chains, 1)
+        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
         check_at_least("num_temperatures", self.num_temperatures, 2, "; use Persistent for one")
-        check_at_least("num_steps", self.num_steps, 1)
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
-        """See ``NegativePhase``."""
         start = sample_independent(params.units, base_bias, key, self.num_temperatures * self.num_chains)
         return ChainState(start.reshape(self.num_temperatures, self.num_chains, -1))
 
     def draw(
         self, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
     ) -> tuple[Array, ChainState]:
-        """See ``NegativePhase``."""
         del v
         start = require_chains(state, self.num_temperatures, self.num_chains)
 
         def step(chains: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
-            key, number = x
-            return self._step(params, base_bias, key, number, chains), None
+            return self._step(params, base_bias, *x, chains), None
 
         parity_key, key = jax.random.split(key)
         keys = jax.random.split(key, self.num_steps)
@@ -236,16 +217,17 @@ class ParallelTempering:
 
 
 def free_energy_gap(
-    phase: NegativePhase, params: RBMParams, base_bias: Array, key: Array, v: Array, state: PyTree
+    phase: NegativePhase, params: RBMParams, key: Array, v: Array, state: PyTree
 ) -> tuple[Array, Array, PyTree]:
-    """Return a scalar loss whose gradient is minus equation 1, the samples, and the new state of the negative phase.
+    """Return a scalar loss whose gradient is minus equation 1, the samples, and the new state of the model.
 
     The loss is the mean free energy of data v, (B, N), minus that of the samples; its value is no measure of the fit.
+    The state has the fields ``base_bias`` and ``negative_phase``, as that of an ``RBM``.
     """
-    samples, state = phase.draw(jax.lax.stop_gradient(params), base_bias, key, v, state)
+    samples, phase_state = phase.draw(jax.lax.stop_gradient(params), state.base_bias, key, v, state.negative_phase)
     samples = jax.lax.stop_gradient(samples)
     log_prob = lambda v: jnp.mean(log_unnormalized_visible(at_unit_temperature(params), v))  # noqa: E731
-    return log_prob(samples) - log_prob(v), samples, state
+    return log_prob(samples) - log_prob(v), samples, state._replace(negative_phase=phase_state)
 
 
 def sufficient_statistics(params: RBMParams, v: Array) -> RBMParams:
@@ -255,11 +237,7 @@ def sufficient_statistics(params: RBMParams, v: Array) -> RBMParams:
 
 
 def require_chains(state: PyTree, *counts: int) -> Array:
-    """Return the chains of a state, (*counts, N).
-
-    Raises:
-      ValueError: if the state has no chains or another number of them, which Gibbs steps would silently accept.
-    """
+    """Return the chains of a state, (*counts, N); ValueError for other numbers, which Gibbs steps would accept."""
     if not isinstance(state, ChainState | FastWeightsState):
         raise ValueError("the state has no chains; keep the negative_phase that the run began with, or train anew")
     shape = state.chains.shape[:-1]

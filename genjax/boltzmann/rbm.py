@@ -29,12 +29,12 @@ import jax.numpy as jnp
 
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
-from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, at_unit_temperature
+from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, TemperedRBM, at_unit_temperature
 from genjax.boltzmann.diagnosis import diagnose
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape
+from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "rbm"
 INITIAL_SCALE = 0.01  # standard deviation of the initial weights: Hinton (2010), section 8
@@ -62,7 +62,7 @@ class RBMState(NamedTuple):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class RBM:
+class RBM(EnumeratesStates):
     """Restricted Boltzmann machine (Smolensky 1986).
 
     Attributes:
@@ -113,11 +113,6 @@ class RBM:
         return size is not None and size <= bipartite.MAX_ENUMERATED_UNITS
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """Names of unavailable methods: ``log_prob``, unless ``tractable``."""
-        return () if self.tractable else ("log_prob",)
-
-    @property
     def num_visible(self) -> int:
         """Number of entries of the visible units, N; softmax units have K for each value."""
         return self.units.num_entries(math.prod(self.shape))
@@ -151,18 +146,15 @@ class RBM:
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Return the mean free energy of the data minus that of the samples, plus penalties.
+        """Return the mean free energy of data minus that of samples, plus penalties; equation 2 is its gradient.
 
-        Returns:
-          The loss, whose gradient is that of equation 2, and the new state with the metrics ``free_energy_gap``, the
-          loss without penalties, and ``reconstruction_error``, the mean squared error of reconstructions.
+        Metrics are ``free_energy_gap``, the loss without penalties, and ``reconstruction_error``, the mean squared
+        error of reconstructions.
         """
         del step
         rbm_params = self.rbm_params(Variables(params, state))
         v = self.units.encode(batch["x"], self.shape)
-        gap, _, phase_state = free_energy_gap(
-            self.negative_phase, rbm_params, state.base_bias, key, v, state.negative_phase
-        )
+        gap, _, state = free_energy_gap(self.negative_phase, rbm_params, key, v, state)
         loss = gap + 0.5 * self.weight_decay * jnp.sum(jnp.square(rbm_params.weights))
         if self.sparsity is not None:
             inputs = bipartite.hidden_inputs(at_unit_temperature(rbm_params), v)
@@ -170,7 +162,7 @@ class RBM:
             loss += self.sparsity_weight * jnp.sum(jnp.square(activity - self.sparsity))
         error = jnp.mean(bipartite.reconstruction_error(jax.lax.stop_gradient(rbm_params), v))
         metrics = {"free_energy_gap": gap, "reconstruction_error": error}
-        return loss, (state._replace(negative_phase=phase_state), metrics)
+        return loss, (state, metrics)
 
     def rbm_params(self, variables: Variables) -> RBMParams:
         """Return W, b and c of equation 1."""
@@ -187,8 +179,7 @@ class RBM:
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Return log p(x) exactly, nats, (B,), by enumerating the states of the smaller binary layer.
 
-        Raises:
-          ValueError: if that layer has more than 25 units, or if neither layer is binary.
+        It fails as ``log_partition`` does, for example where that layer has more than 25 units.
         """
         return -self.free_energy(variables, x) - bipartite.log_partition(self.rbm_params(variables))
 
@@ -197,12 +188,7 @@ class RBM:
     ) -> Array:
         """Return log p(x), nats, (B,), with log Z by annealed importance sampling; slightly too high on average.
 
-        Args:
-          variables: variables from ``init`` or training.
-          key: typed key.
-          x: data, (B, *shape).
-          num_samples: number of particles.
-          num_temperatures: number of temperatures between independent units and the model.
+        ``num_samples`` and ``num_temperatures`` are those of ``log_partition_estimate``.
         """
         log_z = self.log_partition_estimate(variables, key, num_samples, num_temperatures=num_temperatures)
         return -self.free_energy(variables, x) - log_z.value
@@ -216,17 +202,10 @@ class RBM:
         num_temperatures: int = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
-        """Estimate log Z with an interval; see ``genjax.boltzmann.annealing``.
+        """Estimate log Z with an interval, by ``annealed_importance_sampling``, and fail as it does.
 
-        Args:
-          variables: variables from ``init`` or training.
-          key: typed key.
-          num_samples: number of particles, P.
-          num_temperatures: number of temperatures between independent units and the model.
-          backwards_from: samples of the model, (P, *shape), for the reverse direction; None for the forward direction.
-
-        Raises:
-          ValueError: if there are fewer than 2 particles, or if the number of samples is not P.
+        ``num_samples`` is the number of particles, P, and ``num_temperatures`` that of temperatures between independent
+        units and the model. ``backwards_from`` are samples of the model, (P, *shape), for the reverse direction.
         """
         state = variables.state
         return annealed_importance_sampling(
@@ -243,12 +222,12 @@ class RBM:
         """Measure chain movement and the likelihood on a batch of at least 2; see ``genjax.boltzmann.diagnosis``."""
         v, state = self.units.encode(batch["x"], self.shape), variables.state
         base = TemperedRBM(self.rbm_params(variables), state.base_bias, state.hidden_base_bias, 0.0)
-        return diagnose(base, self.negative_phase, key, v, state.negative_phase)
+        return diagnose(base, self.negative_phase, key, v, state)
 
     def sample(
         self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
     ) -> Array:
-        """Draw samples by Gibbs sampling, started from independent units that match the data's means.
+        """Draw samples, (N, *shape), by Gibbs sampling, started from independent units that match the data's means.
 
         Args:
           variables: variables from ``init`` or training.
@@ -256,12 +235,8 @@ class RBM:
           num_samples: number of samples, N, each the end of its own chain.
           num_steps: number of Gibbs steps; separate modes take many.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
-
-        Returns:
-          Samples, (N, *shape).
         """
-        check_at_least("num_samples", num_samples, 1)
-        check_at_least("num_steps", num_steps, 1)
+        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key, last_key = jax.random.split(key, 3)
         rbm = at_unit_temperature(self.rbm_params(variables))
         v = sample_independent(self.units, variables.state.base_bias, start_key, num_samples)

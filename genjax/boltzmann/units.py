@@ -36,16 +36,20 @@ from genjax.ops import (
 
 
 class Units(Protocol):
-    """Kind of the units of a layer, whose states are float32 arrays of shape (B, N)."""
+    """Kind of the units of a layer, whose states are float32 arrays of shape (B, N).
+
+    Kinds that inherit from it are discrete, with one entry for each number and a base measure of 1, unless they say
+    otherwise.
+    """
 
     @property
     def discrete(self) -> bool:
         """Whether units have a probability mass rather than a density."""
-        ...
+        return True
 
     def num_entries(self, size: int) -> int:
         """Return N for an example of ``size`` numbers."""
-        ...
+        return size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         """Map data, shape (B, *shape), to states of the units, (B, N).
@@ -57,11 +61,11 @@ class Units(Protocol):
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
         """Map states or means of the units, (B, N), to data, (B, *shape)."""
-        ...
+        return v.reshape(len(v), *shape)
 
     def log_measure(self, v: Array) -> Array:
         """Return log m(v), (B,)."""
-        ...
+        return jnp.zeros(len(v), v.dtype)
 
     def log_partition(self, inputs: Array) -> Array:
         """Return the log-normalizer, summed over units, (B,), for inputs (B, N)."""
@@ -82,47 +86,28 @@ class Units(Protocol):
 
 @final
 @dataclass(frozen=True)
-class BinaryUnits:
+class BinaryUnits(Units):
     """Units with values 0 and 1.
 
     >>> BinaryUnits().mean(jnp.zeros((1, 2))).tolist()
     [[0.5, 0.5]]
     """
 
-    discrete = True
-
-    def num_entries(self, size: int) -> int:
-        """See ``Units``."""
-        return size
-
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
         check_example_shape(x, shape)
         check_values(x, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
         return at_least_float32(x).reshape(len(x), -1)
 
-    def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
-        return v.reshape(len(v), *shape)
-
-    def log_measure(self, v: Array) -> Array:
-        """See ``Units``."""
-        return jnp.zeros(len(v), v.dtype)
-
     def log_partition(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return sum_except_batch(jax.nn.softplus(inputs))
 
     def mean(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return jax.nn.sigmoid(inputs)
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``."""
         return (jax.random.uniform(key, inputs.shape, inputs.dtype) < jax.nn.sigmoid(inputs)).astype(inputs.dtype)
 
     def fit_bias(self, v: Array) -> Array:
-        """See ``Units``."""
         ones = jnp.sum(v, axis=0)
         return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
 
@@ -132,7 +117,7 @@ BINARY = BinaryUnits()
 
 @final
 @dataclass(frozen=True)
-class BinomialUnits:
+class BinomialUnits(Units):
     """Units with values 0 … n: sums of n copies of a binary unit.
 
     Attributes:
@@ -143,17 +128,11 @@ class BinomialUnits:
     """
 
     num_copies: int
-    discrete = True
 
     def __post_init__(self) -> None:
         check_at_least("num_copies", self.num_copies, 1)
 
-    def num_entries(self, size: int) -> int:
-        """See ``Units``."""
-        return size
-
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
         return self.num_copies * BINARY.encode(x, shape)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
@@ -161,77 +140,60 @@ class BinomialUnits:
         return BINARY.decode(v / self.num_copies, shape)
 
     def log_measure(self, v: Array) -> Array:
-        """See ``Units``."""
         gammaln, n = jax.scipy.special.gammaln, self.num_copies
         return sum_except_batch(gammaln(n + 1.0) - gammaln(v + 1) - gammaln(n - v + 1))
 
     def log_partition(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return self.num_copies * BINARY.log_partition(inputs)
 
     def mean(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return self.num_copies * BINARY.mean(inputs)
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``."""
         uniform = jax.random.uniform(key, (self.num_copies, *inputs.shape), inputs.dtype)
         return jnp.sum(uniform < jax.nn.sigmoid(inputs)[None], axis=0, dtype=inputs.dtype)
 
     def fit_bias(self, v: Array) -> Array:
-        """See ``Units``."""
         return BINARY.fit_bias(v / self.num_copies)
 
 
 @final
 @dataclass(frozen=True)
-class GaussianUnits:
+class GaussianUnits(Units):
     """Real-valued units with unit variance given their input.
 
     >>> GaussianUnits().log_partition(jnp.ones((1, 2))).tolist()
     [1.0]
     """
 
-    discrete = False
-
-    def num_entries(self, size: int) -> int:
-        """See ``Units``."""
-        return size
+    @property
+    def discrete(self) -> bool:
+        return False
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
         check_example_shape(x, shape)
         check_finite(x)
         return at_least_float32(x).reshape(len(x), -1)
 
-    def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
-        return v.reshape(len(v), *shape)
-
     def log_measure(self, v: Array) -> Array:
-        """See ``Units``."""
         return sum_except_batch(gaussian_log_prob(v))
 
     def log_partition(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return sum_except_batch(0.5 * jnp.square(inputs))
 
     def mean(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return inputs
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``."""
         return inputs + jax.random.normal(key, inputs.shape, inputs.dtype)
 
     def fit_bias(self, v: Array) -> Array:
-        """See ``Units``."""
         return jnp.mean(v, axis=0)
 
 
 @final
 @dataclass(frozen=True)
-class SoftmaxUnits:
+class SoftmaxUnits(Units):
     """Units with values 0 … K − 1, represented as one-hot vectors.
 
     Attributes:
@@ -242,17 +204,14 @@ class SoftmaxUnits:
     """
 
     num_values: int
-    discrete = True
 
     def __post_init__(self) -> None:
         check_at_least("num_values", self.num_values, 2)
 
     def num_entries(self, size: int) -> int:
-        """See ``Units``."""
         return self.num_values * size
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(f"x has dtype {x.dtype}, but softmax units take integers; use GaussianUnits for reals")
         out_of_range = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
@@ -264,25 +223,17 @@ class SoftmaxUnits:
         """See ``Units``; means are mapped to their most likely values."""
         return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
 
-    def log_measure(self, v: Array) -> Array:
-        """See ``Units``."""
-        return jnp.zeros(len(v), v.dtype)
-
     def log_partition(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return jnp.sum(jax.nn.logsumexp(self._split(inputs), axis=-1), axis=-1)
 
     def mean(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return jax.nn.softmax(self._split(inputs), axis=-1).reshape(inputs.shape)
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``."""
         values = jax.random.categorical(key, self._split(inputs))
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
     def fit_bias(self, v: Array) -> Array:
-        """See ``Units``."""
         return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(len(v) + 1)
 
     def _split(self, v: Array) -> Array:
@@ -291,7 +242,7 @@ class SoftmaxUnits:
 
 @final
 @dataclass(frozen=True)
-class MixedUnits:
+class MixedUnits(Units):
     """A layer of units of several kinds, side by side; data are the states of the units themselves.
 
     Attributes:
@@ -308,43 +259,28 @@ class MixedUnits:
 
     @property
     def discrete(self) -> bool:
-        """See ``Units``."""
         return all(units.discrete for units in self.kinds)
 
-    def num_entries(self, size: int) -> int:
-        """See ``Units``."""
-        return size
-
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
         check_example_shape(x, shape)
         return at_least_float32(x)
 
-    def decode(self, v: Array, shape: Sequence[int]) -> Array:
-        """See ``Units``."""
-        return v.reshape(len(v), *shape)
-
     def log_measure(self, v: Array) -> Array:
-        """See ``Units``."""
         return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(len(v), v.dtype))
 
     def log_partition(self, inputs: Array) -> Array:
-        """See ``Units``."""
         terms = (units.log_partition(part) for units, part in self._by_kind(inputs))
         return sum(terms, start=jnp.zeros(len(inputs), inputs.dtype))
 
     def mean(self, inputs: Array) -> Array:
-        """See ``Units``."""
         return jnp.concatenate([units.mean(part) for units, part in self._by_kind(inputs)], axis=-1)
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``."""
         keys = jax.random.split(key, len(self.kinds))
         states = [units.sample(key, part) for key, (units, part) in zip(keys, self._by_kind(inputs), strict=True)]
         return jnp.concatenate(states, axis=-1)
 
     def fit_bias(self, v: Array) -> Array:
-        """See ``Units``."""
         return jnp.concatenate([units.fit_bias(part) for units, part in self._by_kind(v)])
 
     def _by_kind(self, v: Array) -> list[tuple[Units, Array]]:

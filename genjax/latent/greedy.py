@@ -9,6 +9,7 @@ Geoffrey Hinton, Simon Osindero and Yee-Whye Teh 2006, "A fast learning algorith
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -29,12 +30,10 @@ class SamplesPosterior(GenerativeModel, Protocol):
 def greedy_stages(
     models: Sequence[SamplesPosterior], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[int]
 ) -> tuple[Stage, ...]:
-    """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models from the bottom up.
+    """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models, each on the codes of the one below.
 
-    Args:
-      models: the models, bottom first; each models the codes of the one below.
-      learners: a function for each model, from the variables of the earlier stages by name to its learner.
-      steps: number of learner steps for each model.
+    Models are in order, bottom first. For each, ``learners`` has a function from the variables of the earlier stages by
+    name to a learner, and ``steps`` a number of learner steps.
     """
     return tuple(
         Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count, model=model)
@@ -60,4 +59,4 @@ def _codes(below: Sequence[SamplesPosterior]) -> Callable[[Frozen], Callable[[Ar
             x = model.sample_posterior(finished[layer_name(i)], jax.random.fold_in(key, i), x)
         return {**batch, "x": x}
 
-    return lambda finished: lambda key, batch: draw(finished, key, batch)
+    return lambda finished: functools.partial(draw, finished)

@@ -14,22 +14,13 @@ is a deterministic lower bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import jax
 
-from genjax.capabilities import (
-    Condition,
-    Decodes,
-    Encodes,
-    HasLogProb,
-    Quantizes,
-    conditions,
-    is_discrete,
-    num_values,
-)
+from genjax.capabilities import Condition, Decodes, Encodes, HasLogProb, Quantizes, conditions, is_discrete, num_values
 from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
 from genjax.learners import Frozen, Stage
 
@@ -128,16 +119,9 @@ class LatentModel:
         return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
 
     def sample(self, variables: Variables, key: Array, num_samples: int, **options: Any) -> Array:
-        """Decode draws of the prior.
+        """Decode draws of the prior, and return the expected data given these codes, (num_samples, ...).
 
-        Args:
-          variables: what ``init`` or training returned.
-          key: typed key.
-          num_samples: number of samples, N.
-          **options: further arguments of the prior's ``sample``: its conditions, a temperature and the like.
-
-        Returns:
-          Expected data given the codes, (N, ...).
+        ``options`` are further arguments of the prior's ``sample``: its conditions, a temperature and the like.
         """
         return self.decode(variables, self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options))
 
@@ -170,11 +154,7 @@ class LatentModel:
         return is_discrete(self.autoencoder)
 
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array, **condition: Any) -> Array:
-        """Return the bound (1) on log p(x), given the prior's conditions, in nats, (B,).
-
-        Raises:
-          ValueError: if codes are not discrete, or the prior has no exact masses.
-        """
+        """Return the bound (1) on log p(x), given the prior's conditions, in nats, (B,); ValueError for ``lacks``."""
         del key  # the codes are deterministic
         if self.lacks:
             raise ValueError(
@@ -207,29 +187,15 @@ class LatentModel:
 def two_stages(
     model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[int, int]
 ) -> tuple[Stage, Stage]:
-    """Return the stages that train the autoencoder, and then the prior on its codes.
+    """Return the stages that train the autoencoder, and then the prior on its codes, with a learner of each.
 
-    Args:
-      model: the model to train.
-      autoencoder: learner of ``model.autoencoder``.
-      prior: learner of ``model.prior``.
-      steps: numbers of learner steps of the two stages.
-
-    Returns:
-      Stages for ``Experiment(stages=…, variables=model.join_stages)``.
+    They are for ``Experiment(stages=…, variables=model.join_stages)``; ``steps`` are their numbers of learner steps.
     """
+
+    def codes(stages: Frozen) -> Callable[[Array, Batch], Batch]:
+        return lambda _, batch: model.codes(stages[AUTOENCODER], batch)
+
     return (
-        Stage(
-            name=AUTOENCODER,
-            learner=lambda _: autoencoder,
-            steps=steps[0],
-            model=model.autoencoder,
-        ),
-        Stage(
-            name=PRIOR,
-            learner=lambda _: prior,
-            batch=lambda stages: lambda _, batch: model.codes(stages[AUTOENCODER], batch),
-            steps=steps[1],
-            model=model.prior,
-        ),
+        Stage(name=AUTOENCODER, learner=lambda _: autoencoder, steps=steps[0], model=model.autoencoder),
+        Stage(name=PRIOR, learner=lambda _: prior, batch=codes, steps=steps[1], model=model.prior),
     )

@@ -8,8 +8,8 @@ With an encoder E and a decoder D,
   ``attribute_vector_of`` and ``add_attribute_to``: the same from given codes
   (Anders Larsen, Søren Sønderby, Hugo Larochelle & Ole Winther 2016, arXiv:1512.09300).
 
-All take the conditions of the model as keyword arguments, such as ``label``: one value for all examples, or an array
-(B, ...).
+All take a model that encodes and decodes, data x and y, (B, ...), and the conditions of the model as keyword arguments,
+such as ``label``: one value for all examples, or an array (B, ...).
 """
 
 from __future__ import annotations
@@ -38,19 +38,10 @@ def interpolate(
     path: Path = linear_path,
     **condition: Array | int,
 ) -> Array:
-    """Decode a path from the codes of x to those of y.
+    """Decode a path from the codes of x to those of y, to data (B, num_steps, ...).
 
-    Args:
-      model: model that encodes and decodes.
-      variables: variables of the model.
-      x: data at the start, (B, ...).
-      y: data at the end, (B, ...).
-      num_steps: number of points on the path, at least 2, including both ends.
-      path: ``ops.linear_path``, or ``ops.spherical_path`` for codes that are Gaussian noise.
-      **condition: conditions of the model.
-
-    Returns:
-      Data, (B, num_steps, ...).
+    The path has ``num_steps`` points, at least 2, including both ends. It is ``ops.linear_path``, or
+    ``ops.spherical_path`` for codes that are Gaussian noise.
     """
     start, end = (_codes(model, variables, side, condition) for side in (x, y))
     return _decode(model, variables, path(start, end, num_steps), condition)
@@ -65,21 +56,10 @@ def traverse(
     dims: Sequence[int] | None = None,
     **condition: Array | int,
 ) -> Array:
-    """Decode a code with one dimension at a time set to each of some values.
+    """Decode a code, (D,), with one dimension at a time set to each of some values, (V,), to data (R, V, ...).
 
-    Args:
-      model: model that decodes vectors.
-      variables: variables of the model.
-      latent: the code to start from, (D,).
-      values: values of the varied dimension, (V,).
-      dims: the R dimensions to vary; None for all.
-      **condition: conditions of the model, one value each, or an array (R, ...).
-
-    Returns:
-      Data, (R, V, ...).
-
-    Raises:
-      ValueError: if a dimension does not exist.
+    ``dims`` are the R dimensions to vary, None for all; ValueError if one does not exist. Conditions are one value, or
+    an array (R, ...).
     """
     rows = range(len(latent)) if dims is None else dims
     wrong = [dim for dim in rows if not 0 <= dim < len(latent)]
@@ -92,33 +72,14 @@ def traverse(
 def attribute_vector(
     model: Any, variables: Variables, x: Array, has_attribute: Array, **condition: Array | int
 ) -> Array:
-    """Return the mean code of the data with an attribute minus that of the data without it.
-
-    Args:
-      model: model that encodes and decodes.
-      variables: variables of the model.
-      x: data, (B, ...).
-      has_attribute: whether each example has the attribute, bool, (B,); at least one must and one must not.
-      **condition: conditions of the model.
-
-    Returns:
-      The attribute vector, (D, ...).
-
-    Raises:
-      ValueError: as ``attribute_vector_of``.
-    """
+    """Return the mean code of the data with an attribute minus that without it; see ``attribute_vector_of``."""
     return attribute_vector_of(_codes(model, variables, x, condition), has_attribute)
 
 
 def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
-    """Return the mean of the codes with an attribute minus that of the codes without it.
+    """Return the mean of the codes, (B, D, ...), with an attribute minus that of the codes without it, (D, ...).
 
-    Args:
-      codes: codes, (B, D, ...).
-      has_attribute: whether each code has the attribute, bool, (B,); at least one must and one must not.
-
-    Returns:
-      The attribute vector, (D, ...).
+    ``has_attribute`` is bool, (B,).
 
     Raises:
       ValueError: if all codes have the attribute or none has. Traced values are not checked, and give NaN.

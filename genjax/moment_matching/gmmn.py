@@ -85,9 +85,7 @@ class GMMN:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return √MMD², or MMD², between the batch and as many samples.
 
-        Returns:
-          The scalar loss; the new state, with the metric ``mmd2_biased``. For equal distributions the expectation of
-          this metric is 2 (k(x, x) − E k(x, x')) / B.
+        For equal distributions the expectation of the metric ``mmd2_biased`` is 2 (k(x, x) − E k(x, x')) / B.
         """
         del step
         x = batch["x"]
@@ -102,16 +100,7 @@ class GMMN:
         return loss, ({"generator": new_state}, {"mmd2_biased": mmd2})
 
     def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
-        """Draw from the model.
-
-        Args:
-          variables: what ``init`` or training returned.
-          key: typed key.
-          num_samples: number of samples, N.
-
-        Returns:
-          Samples (N, ...).
-        """
+        """Draw from the model, (num_samples, ...)."""
         check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, self.sample_prior(variables, key, num_samples))
 
@@ -119,7 +108,7 @@ class GMMN:
         """Return ``mean_kernel`` and ``distance``, which tell whether the bandwidths suit the data.
 
         ``mean_kernel`` in [0, 1] is near 0 if all bandwidths are too narrow and near 1 if all are too wide, see
-        ``genjax.ops.kernels``. ``distance`` is the root mean square distance of two examples, in units of the data.
+        ``genjax.ops.mmd``. ``distance`` is the root mean square distance of two examples, in units of the data.
         """
         del variables, key
         x = at_least_float32(batch["x"].reshape(len(batch["x"]), -1))

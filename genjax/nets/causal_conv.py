@@ -75,10 +75,7 @@ class CausalConvCache(NamedTuple):
         """Finish the current row and begin the next one."""
         r = self.rows.shape[1]
         rows = jnp.concatenate([self.rows[:, 1:], self.row[:, None, r:]], axis=1)
-        above = jax.lax.conv_general_dilated(
-            rows, params["above"]["kernel"], (1, 1), ((0, 0), (r, r)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return self._replace(rows=rows, above=above[:, 0])
+        return self._replace(rows=rows, above=row_conv(params["above"]["kernel"], rows))
 
     def put(self, x: Array, column: Array) -> CausalConvCache:
         """Store the input (B, C) at a column of the current row."""
@@ -91,3 +88,19 @@ class CausalConvCache(NamedTuple):
         window = jax.lax.dynamic_slice_in_dim(self.row, column, columns, axis=1).reshape(-1, columns * channels)
         above = jax.lax.dynamic_index_in_dim(self.above, column, axis=1, keepdims=False)
         return above + window @ params["left"]["kernel"].reshape(-1, features) + params["bias"][None]
+
+
+def row_conv(kernel: Array, rows: Array, stride: int = 1) -> Array:
+    """Return one row of a convolution, (B, W / stride, features), from the r rows (B, r, W, C) that it sees.
+
+    The kernel is (r, k, C, features) with k odd, and columns are padded by (k − 1) / 2 zeros on either side.
+    """
+    side, layout = kernel.shape[1] // 2, ("NHWC", "HWIO", "NHWC")
+    padding = ((0, 0), (side, side))
+    return jax.lax.conv_general_dilated(rows, kernel, (1, stride), padding, dimension_numbers=layout)[:, 0]
+
+
+def shifted(x: Array, axis: int, lag: int = 1) -> Array:
+    """Shift x to later positions along an axis, with zeros before the start."""
+    padding = [(lag if i == axis else 0, 0) for i in range(x.ndim)]
+    return jax.lax.slice_in_dim(jnp.pad(x, padding), 0, x.shape[axis], axis=axis)

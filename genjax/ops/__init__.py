@@ -47,5 +47,6 @@ from genjax.ops.validation import check_finite as check_finite
 from genjax.ops.validation import check_num_classes as check_num_classes
 from genjax.ops.validation import check_positive as check_positive
 from genjax.ops.validation import check_shape as check_shape
+from genjax.ops.validation import check_sizes as check_sizes
 from genjax.ops.validation import check_values as check_values
 from genjax.ops.validation import resolve_choice as resolve_choice

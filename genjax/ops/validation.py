@@ -30,6 +30,12 @@ def check_at_least(name: str, value: float, limit: float, cure: str = "") -> Non
         raise ValueError(f"{name} is {value}, but must be at least {limit}{cure}")
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raise if one of several sizes or counts is below 1."""
+    for name, size in sizes.items():
+        check_at_least(name, size, 1)
+
+
 def check_positive(name: str, value: float, cure: str = "") -> None:
     """Raise if a setting is not above 0, or not finite; see ``check_at_least``.
 
@@ -117,7 +123,7 @@ def check_finite(x: Array) -> None:
     check_values(x, lambda x: ~np.isfinite(x), "data must be finite; drop or fill such examples")
 
 
-def check_values(x: Array, is_wrong: Callable[[np.ndarray], np.ndarray], cure: str) -> None:
+def check_values(x: Array, is_wrong: Callable[[np.ndarray], np.ndarray], cure: str, *, name: str = "x") -> None:
     """Raise with the first value for which ``is_wrong`` is True, its index and the cure.
 
     In compiled code, where values are unknown, nothing is checked.
@@ -128,4 +134,4 @@ def check_values(x: Array, is_wrong: Callable[[np.ndarray], np.ndarray], cure: s
     places = np.argwhere(is_wrong(values))
     if len(places):
         where = tuple(places[0].tolist())
-        raise ValueError(f"x is {values[where]} at {where}, but {cure}")
+        raise ValueError(f"{name} is {values[where]} at {where}, but {cure}")

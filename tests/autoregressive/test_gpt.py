@@ -155,8 +155,8 @@ def test_refuses_models_that_cannot_be(options, message):
     ("x", "message"),
     [
         (jnp.zeros((2, 6), jnp.int32), "x has 6 tokens, but the model has length=5; cut it into windows"),
-        (jnp.full((2, 5), 3), "x holds token 3, but num_values=3 allows 0 … 2"),
-        (jnp.full((2, 5), -1), "x holds token -1, but num_values=3 allows 0 … 2"),
+        (jnp.full((2, 5), 3), "x is 3 at .*, but num_values=3 allows 0 … 2"),
+        (jnp.full((2, 5), -1), "x is -1 at .*, but num_values=3 allows 0 … 2"),
         (jnp.zeros((2, 5)), r"x has dtype float32 and shape \(2, 5\), but must be integers \(B, T\)"),
     ],
 )
@@ -169,7 +169,7 @@ def test_refuses_other_sequences(x, message):
     ("arguments", "message"),
     [
         ({"prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but sequences have length=5; shorten it"),
-        ({"prompt": jnp.array([7])}, "prompt holds token 7, but num_values=3 allows 0 … 2"),
+        ({"prompt": jnp.array([7])}, "prompt is 7 at .*, but num_values=3 allows 0 … 2"),
         ({"prompt": jnp.zeros(2)}, r"prompt has dtype float32 and shape \(1, 2\), but must be integers"),
         ({"prompt": jnp.zeros((2, 2), jnp.int32)}, r"must be integers \(P,\) or \(3, P\)"),
         ({"length": 6}, "length is 6, but must be in 1 … 5, the length of the model"),

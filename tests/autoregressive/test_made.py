@@ -122,9 +122,12 @@ def test_refuses_models_that_cannot_be(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (jnp.full((1, 2, 3), 2), "x holds 2, but num_values=2 allows 0 … 1; remove scaling and dequantization, or set"),
-        (jnp.full((1, 2, 3), 0.5), "x holds 0.5, but num_values=2 allows 0 … 1"),
-        (jnp.zeros((1, 6)), r"x has shape \(1, 6\), but must be \(B, \*shape\) with shape=\(2, 3\)"),
+        (
+            jnp.full((1, 2, 3), 2),
+            "x is 2 at .*, but num_values=2 allows 0 … 1; remove scaling and dequantization, or set",
+        ),
+        (jnp.full((1, 2, 3), 0.5), "x is 0.5 at .*, but num_values=2 allows 0 … 1"),
+        (jnp.zeros((1, 6)), r"x has shape \(1, 6\), but this model has shape=\(2, 3\) after the batch axis"),
     ],
 )
 def test_refuses_data_of_other_values_and_shapes(x, message):

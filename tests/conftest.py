@@ -1,5 +1,6 @@
 """Strict settings for every test: two virtual devices, no silent rank promotion, no reused key."""
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,9 @@ from tests.tiers import compiles_quickly, is_fast
 beside = Path(__file__).parents[2] / "shared" / "data" / "tfds"
 if beside.is_dir():
     os.environ.setdefault("TFDS_DATA_DIR", str(beside))
+
+# A tenth of the time went into looking for cycles among the many objects that tracing makes.
+gc.set_threshold(200_000, 20, 50)
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -79,15 +83,6 @@ def pytest_runtest_protocol(item):
     finally:
         if change:
             jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compile with few optimizations: for tiny programs, whose tests spend all their time in the compiler."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 TINY = Path(__file__).parent / "runner" / "experiments" / "tiny.py"
 ROOT = Path(__file__).parents[1]
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # processes of tests compile longer than they compute
 
 
 def start(*arguments, devices=1, **environment):
@@ -15,7 +16,7 @@ def start(*arguments, devices=1, **environment):
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "genjax", *map(str, arguments)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment},
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **QUICK, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -97,7 +97,6 @@ def test_experiment_traces(path):
     assert x.shape == (3, *spec["x"].shape)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("path", TRAINED)
 def test_experiment_trains_two_steps_and_samples(path):
     experiment = two_steps(path)

@@ -11,7 +11,6 @@ import pytest
 from genjax import autoregressive
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 KINDS = [{}, {"positions": "rotary", "qk_norm": True, "use_bias": False}, {"tied": False, "remat": True}]
 DRAWS = 20_000
 
@@ -62,7 +61,7 @@ def test_a_token_depends_on_all_those_before_it_and_no_other(options):
     variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (30, 7), 0, 6)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def each(x):
         return model._token_log_probs(variables.params["net"], x)
 
@@ -80,7 +79,7 @@ def test_cached_steps_are_the_whole_network(options):
     variables = randomized(model)
     x = jax.random.randint(jax.random.key(2), (4, 6), 0, 7)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def both(params):
         cache, step = model._decoder(params, 4, 6)
         before = jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)

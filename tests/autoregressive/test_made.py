@@ -11,7 +11,6 @@ from genjax import autoregressive
 from tests.autoregressive.frequencies import p_value
 
 ORDER = (2, 0, 5, 1, 4, 3)
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 EVERYTHING = jnp.array(list(itertools.product(range(2), repeat=6)), jnp.int32).reshape(-1, 2, 3)
 DRAWS = 20_000
 
@@ -23,7 +22,7 @@ def small(**options):
 def randomized(model, x=EVERYTHING):
     """Return variables with every parameter far from its initial value."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
-    variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + jnp.float32(rng.normal(size=a.shape)), variables.params)
     return variables._replace(params=params)
@@ -34,10 +33,10 @@ def randomized(model, x=EVERYTHING):
 def test_masses_sum_to_one_and_samples_have_them(orders, num_classes):
     model = small(orders=orders, num_classes=num_classes)
     variables, label = randomized(model), {} if num_classes is None else {"label": 1}
-    log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label), compiler_options=QUICK)(variables)
+    log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label))(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label))
     x = np.asarray(draw(variables, jax.random.key(1))).reshape(DRAWS, 6)
     count = np.bincount(x @ 2 ** np.arange(5, -1, -1), minlength=64)
     assert p_value(count, mass) > 1e-4
@@ -86,7 +85,7 @@ def test_half_of_an_image_is_drawn_given_the_other():
     mass = np.exp(model.log_prob(variables, EVERYTHING)).reshape(8, 8)
     known = jnp.array([[[1, 0, 1], [0, 0, 0]]], jnp.int32)
     keep = jnp.array([[True] * 3, [False] * 3])
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, known=known, keep=keep), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, known=known, keep=keep))
     x = np.asarray(draw(variables, jax.random.key(2)))
     assert (x[:, 0] == [1, 0, 1]).all()
     count = np.bincount(x[:, 1] @ np.array([4, 2, 1]), minlength=8)

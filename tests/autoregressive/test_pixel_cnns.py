@@ -11,7 +11,6 @@ import pytest
 from genjax import autoregressive, ops
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 DRAWS = 20_000
 
 plain = functools.partial(autoregressive.pixel_cnn, shape=(3, 3, 1), num_layers=2, features=4, reach=1)
@@ -31,7 +30,7 @@ plus_plus = functools.partial(
 def randomized(model, x, scale=0.7):
     """Return variables with every parameter far from its initial value."""
     batch = {"x": x, "label": jnp.zeros(len(x), jnp.int32)}
-    variables = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + scale * jnp.float32(rng.normal(size=a.shape)), variables.params)
     return variables._replace(params=params)
@@ -55,10 +54,10 @@ def test_masses_sum_to_one_and_samples_have_them(make, options):
     size = int(np.prod(model.shape))
     everything = jnp.array(list(itertools.product(range(2), repeat=size)), jnp.int32).reshape(-1, *model.shape)
     variables, label = randomized(model, everything, 0.4), {} if model.num_classes is None else {"label": 1}
-    log_prob = jax.jit(lambda v: model.log_prob(v, everything, **label), compiler_options=QUICK)(variables)
+    log_prob = jax.jit(lambda v: model.log_prob(v, everything, **label))(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label))
     x = np.asarray(draw(variables, jax.random.key(1))).reshape(DRAWS, size)
     count = np.bincount(x @ 2 ** np.arange(size - 1, -1, -1), minlength=2**size)
     assert p_value(count, mass) > 1e-4
@@ -99,7 +98,7 @@ def test_what_a_pixel_sees(model, receptive_field):
     def outputs(x):
         return model.net.apply({"params": variables.params["net"]}, x[None])[0, :, :, 1]
 
-    jacobians = jax.jit(jax.vmap(jax.jacrev(outputs)), compiler_options=QUICK)(x)
+    jacobians = jax.jit(jax.vmap(jax.jacrev(outputs)))(x)
     gradients = np.abs(jacobians).max(axis=(0, -1)).reshape(height * width, height * width)
     before = np.tri(height * width, k=-1, dtype=bool)
     if receptive_field is None:
@@ -133,7 +132,7 @@ def test_cached_outputs_are_those_of_the_whole_network(model):
     variables = randomized(model, x, 0.1)
     condition = () if model.num_classes is None else (jax.nn.one_hot(jnp.arange(6) % 2, 2),)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def both(params):
         values = x.astype(jnp.float32) / 6 if model.embedding_dim is None else params["embedding"][x]
         whole = model.net.apply({"params": params["net"]}, values, *condition)
@@ -175,13 +174,13 @@ def test_training_leaves_channels_out_and_nothing_else_does(make):
     x = jnp.zeros((2, *shape), jnp.int32)
     variables = randomized(make(shape=shape), x, 0.3)
 
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+    @functools.partial(jax.jit, static_argnums=0)
     def loss(model, key):
         return model.loss(*variables, key, {"x": x}, jnp.int32(0))[0]
 
     some, others = (loss(make(shape=shape, dropout=0.5), jax.random.key(i)) for i in range(2))
     assert some != others
-    log_prob = jax.jit(make(shape=shape, dropout=0.5).log_prob, compiler_options=QUICK)(variables, x)
+    log_prob = jax.jit(make(shape=shape, dropout=0.5).log_prob)(variables, x)
     np.testing.assert_allclose(loss(make(shape=shape, dropout=0.0), jax.random.key(0)), -log_prob.mean(), rtol=1e-6)
 
 

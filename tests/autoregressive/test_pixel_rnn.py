@@ -13,7 +13,6 @@ from genjax import Variables
 from genjax.autoregressive import pixel_rnn
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 EVERYTHING = jnp.array(list(itertools.product(range(2), repeat=9)), jnp.int32).reshape(-1, 3, 3, 1)
 DRAWS = 20_000
 KINDS = pytest.mark.parametrize("kind", ["row", "diagonal"])
@@ -37,10 +36,10 @@ def randomized(model, scale=0.7):
 def test_masses_sum_to_one_and_samples_have_them(kind, num_classes):
     model = small(kind=kind, num_classes=num_classes)
     variables, label = randomized(model), {} if num_classes is None else {"label": 1}
-    log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label), compiler_options=QUICK)(variables)
+    log_prob = jax.jit(lambda v: model.log_prob(v, EVERYTHING, **label))(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **label))
     x = np.asarray(draw(variables, jax.random.key(1))).reshape(DRAWS, 9)
     count = np.bincount(x @ 2 ** np.arange(8, -1, -1), minlength=512)
     assert p_value(count, mass) > 1e-4
@@ -73,7 +72,7 @@ def test_a_pixel_sees_what_the_equations_say(kind, height, width, reach):
     def logits(x):
         return model.net.apply({"params": variables.params["net"]}, x[None])[0, :, :, 1]
 
-    jacobians = jax.jit(jax.vmap(jax.jacrev(logits)), compiler_options=QUICK)(x)
+    jacobians = jax.jit(jax.vmap(jax.jacrev(logits)))(x)
     depends = np.abs(jacobians).max(axis=0)[..., 0] > 0
     expected = receptive_field(kind, height, width, 2, reach)
     assert (depends == expected).all()
@@ -176,7 +175,7 @@ def test_half_precision_is_near(kind):
         return -small(kind=kind, dtype=dtype).log_prob(Variables(params, {}), EVERYTHING[::8]).mean()
 
     params = randomized(small(kind=kind), scale=0.3).params
-    run = jax.jit(jax.value_and_grad(loss), static_argnums=1, compiler_options=QUICK)
+    run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
     for exact, near in zip(*(jax.tree.leaves(run(params, dtype)) for dtype in (None, jnp.bfloat16)), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.2, atol=0.1)
 

@@ -17,7 +17,6 @@ from genjax.evaluation.likelihood import Scorer
 from genjax.sharding import Placement
 from tests.autoregressive.frequencies import p_value
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 DRAWS = 20_000
 
 
@@ -59,10 +58,10 @@ def test_masses_sum_to_one_and_samples_have_them(options, condition):
     variables, x = randomized(model), everything(model)
     if "local" in condition:
         condition = condition | {"local": jax.random.normal(jax.random.key(2), (1, 3, 2))}
-    log_prob = jax.jit(lambda v: model.log_prob(v, x, **condition), compiler_options=QUICK)(variables)
+    log_prob = jax.jit(lambda v: model.log_prob(v, x, **condition))(variables)
     mass = np.exp(np.asarray(log_prob, np.float64))
     assert mass.sum() == pytest.approx(1, abs=1e-5)
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **condition), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, **condition))
     count = np.bincount(numbers(model, draw(variables, jax.random.key(1))), minlength=len(x))
     assert p_value(count, mass) > 1e-4
 
@@ -71,11 +70,11 @@ def test_a_prompt_is_continued_by_what_it_makes_probable():
     model = small()
     variables, x = randomized(model), everything(model)
     known, keep = jnp.array([[2, 0, 1, 0, 0]], jnp.int32), jnp.arange(5) < 3
-    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, known=known, keep=keep), compiler_options=QUICK)
+    draw = jax.jit(lambda v, k: model.sample(v, k, DRAWS, known=known, keep=keep))
     samples = draw(variables, jax.random.key(1))
     assert (samples[:, :3] == known[:, :3]).all()
     continues = np.asarray((x[:, :3] == known[:, :3]).all(axis=1))
-    log_prob = jax.jit(model.log_prob, compiler_options=QUICK)(variables, x)
+    log_prob = jax.jit(model.log_prob)(variables, x)
     mass = np.exp(np.asarray(log_prob, np.float64)) * continues
     assert p_value(np.bincount(numbers(model, samples), minlength=len(x)), mass / mass.sum()) > 1e-4
 
@@ -93,7 +92,7 @@ def test_outputs_see_the_receptive_field_and_nothing_else(num_layers, num_stacks
     def outputs(x, local):
         return model.net.apply({"params": params}, x[None, :, None], local[None, :, None])[0, :, 1]
 
-    jacobians = jax.jit(jax.vmap(jax.jacrev(outputs, argnums=(0, 1))), compiler_options=QUICK)(x, local)
+    jacobians = jax.jit(jax.vmap(jax.jacrev(outputs, argnums=(0, 1))))(x, local)
     of_x, of_local = (np.abs(a).max(axis=0) for a in jacobians)
     ago = np.arange(length)[:, None] - np.arange(length)[None]
     assert ((of_x > 0) == ((ago >= 1) & (ago <= field))).all()
@@ -151,7 +150,7 @@ def test_cached_outputs_are_those_of_the_whole_network(options):
     local = None if model.local_dim is None else jax.random.normal(jax.random.key(3), (6, 8, model.local_dim))
     condition = model._condition(None if model.num_classes is None else jnp.arange(6) % 2, local, 6)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def both(params):
         values = params["embedding"][x] if "embedding" in params else x.astype(jnp.float32)[..., None] / 6
         whole = model.net.apply({"params": params["net"]}, values, *condition)
@@ -178,7 +177,7 @@ def test_rings_are_not_copied_while_a_sequence_is_drawn():
 def test_what_was_learned_serves_sequences_of_any_length():
     model = small(shape=(6,), local_dim=1)
     longer, variables = dataclasses.replace(model, shape=(600,)), randomized(model)
-    log_prob = jax.jit(lambda v, x, local: longer.log_prob(v, x, local=local), compiler_options=QUICK)
+    log_prob = jax.jit(lambda v, x, local: longer.log_prob(v, x, local=local))
     local = jax.random.normal(jax.random.key(1), (2, 100, 1))
     x = longer.sample(variables, jax.random.key(2), 2, local=local)
     assert x.shape == (2, 600)
@@ -186,7 +185,7 @@ def test_what_was_learned_serves_sequences_of_any_length():
     # The last value depends only on the receptive field, for which sequences of six values suffice.
     other = x.at[:, -1].set((x[:, -1] + 1) % 3)
     of_longer = log_prob(variables, x, local) - log_prob(variables, other, local)
-    short_log_prob = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]), compiler_options=QUICK)
+    short_log_prob = jax.jit(lambda v, x: model.log_prob(v, x[:, -6:], local=local[:, -1:]))
     of_shorter = short_log_prob(variables, x) - short_log_prob(variables, other)
     np.testing.assert_allclose(of_longer, of_shorter, rtol=1e-3, atol=1e-3)
     assert np.abs(of_shorter).min() > 0.01
@@ -206,13 +205,13 @@ def test_training_leaves_channels_out_and_nothing_else_does():
     x = jnp.zeros((2, 5), jnp.int32)
     variables = randomized(small())
 
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+    @functools.partial(jax.jit, static_argnums=0)
     def loss(model, key):
         return model.loss(*variables, key, {"x": x}, jnp.int32(0))[0]
 
     some, others = (loss(small(dropout=0.5), jax.random.key(i)) for i in range(2))
     assert some != others
-    log_prob = jax.jit(small(dropout=0.5).log_prob, compiler_options=QUICK)(variables, x)
+    log_prob = jax.jit(small(dropout=0.5).log_prob)(variables, x)
     np.testing.assert_allclose(loss(small(), jax.random.key(0)), -log_prob.mean(), rtol=1e-6)
 
 
@@ -223,7 +222,7 @@ def test_half_precision_is_near():
         return -small(dtype=dtype).log_prob(Variables(params, {}), x).mean()
 
     params = randomized(small(), scale=0.3).params
-    run = jax.jit(jax.value_and_grad(loss), static_argnums=1, compiler_options=QUICK)
+    run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
     for exact, near in zip(*(jax.tree.leaves(run(params, dtype)) for dtype in (None, jnp.bfloat16)), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.2, atol=0.1)
 

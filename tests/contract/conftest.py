@@ -6,12 +6,6 @@ from tests.contract.case import Case
 from tests.contract.registry import CASES
 from tests.contract.training import Run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick(quick_compilation):
-    """All cases are tiny."""
-
-
 # The mark runs the tests of one case on one worker, so that each case compiles once (pytest -n 2 --dist loadgroup).
 GROUPED = [pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(case.name)) for case in CASES]
 

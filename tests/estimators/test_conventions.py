@@ -39,8 +39,6 @@ QUICK = {
     "check_valid_tag_types",
 }
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def parameter(estimator, check):
     name = check.func.__name__

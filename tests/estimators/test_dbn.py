@@ -14,8 +14,6 @@ from genjax.estimators import DBN
 STATES = np.array(list(np.ndindex(2, 2, 2, 2)))
 X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 20, axis=0)
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def net() -> DBN:

@@ -25,8 +25,6 @@ STATES = np.array(list(np.ndindex(2, 2, 2, 2)))
 X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 20, axis=0)
 SETTINGS: dict[str, Any] = {"n_components": 3, "learning_rate": 0.2, "n_iter": 100, "batch_size": 10}
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def cloned(estimator: RBM, **settings: Any) -> RBM:
     copy: Any = clone(estimator)

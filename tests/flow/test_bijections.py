@@ -14,7 +14,6 @@ from genjax.core import Variables
 from genjax.nets import MLP, ResidualCNN
 
 BATCH, DRAWS = 4, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 MLP_NET, PIXEL_NET = MLP((6,)), ResidualCNN(features=4, num_blocks=0)
 SPLINE = flow.RationalQuadraticSpline(num_bins=3, bound=2.5)
 TINY = {"num_layers": 2, "hidden": (6,)}
@@ -146,14 +145,14 @@ class Results:
         example = (jax.random.key(0), *jax.tree.map(jnp.float32, (self.x, condition)))
         shapes = jax.eval_shape(case.bijection.init, *example).params
         params = jax.tree.map(lambda p: scale * normal(DRAWS, *p.shape), shapes)
-        state = jax.jit(lambda *example: case.bijection.init(*example).state, compiler_options=QUICK)(*example)
+        state = jax.jit(lambda *example: case.bijection.init(*example).state)(*example)
         state = jax.tree.map(lambda s: s.astype(dtype) if jnp.issubdtype(s.dtype, jnp.floating) else s, state)
         own = Variables(params, state)
 
         draws = Variables(0, None)
         forward = functools.partial(forward_and_jacobian, case)
-        forward = jax.jit(jax.vmap(forward, (draws, None, None), axis_size=DRAWS), compiler_options=QUICK)
-        inverse = jax.jit(jax.vmap(case.bijection.inverse, (draws, 0, None), axis_size=DRAWS), compiler_options=QUICK)
+        forward = jax.jit(jax.vmap(forward, (draws, None, None), axis_size=DRAWS))
+        inverse = jax.jit(jax.vmap(case.bijection.inverse, (draws, 0, None), axis_size=DRAWS))
         self.y, self.log_det, self.jacobian = forward(own, self.x, condition)
         self.back, self.log_det_back = inverse(own, self.y, condition)
         mixed_y, mixed_log_det, _ = forward(own, mixed, condition)
@@ -233,7 +232,7 @@ def test_initial_linear_bijections():
     def initial(bijection, data):
         return bijection.forward(bijection.init(jax.random.key(1), x), data)[0]
 
-    initial = jax.jit(initial, static_argnums=0, compiler_options=QUICK)
+    initial = jax.jit(initial, static_argnums=0)
     rotation = initial(flow.InvertibleLinear(), jnp.eye(4))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(4), atol=1e-6)
     permutation = np.asarray(initial(flow.InvertibleLinear(start="identity"), jnp.eye(4)))

@@ -25,9 +25,6 @@ X = np.float32(RNG.normal(size=(5, 3)))
 NET = MLP((8,), activation=jnp.tanh)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Linear(nn.Module):
     """v = 2 t (A x + B c): by s = t² the flow of A x + B c from s = 0 to 1."""
 

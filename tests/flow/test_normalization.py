@@ -9,7 +9,6 @@ from scipy import stats
 from genjax import flow
 from genjax.core import Variables
 
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 TINY = {"num_layers": 2, "hidden": (6,)}
 SPLINE = flow.RationalQuadraticSpline(num_bins=4, bound=3.0)
 LOGIT_AND_SPLINE = flow.Chain((flow.Logit(), flow.Elementwise(SPLINE)))
@@ -37,20 +36,20 @@ def model(request):
 def variables(model):
     """Initial variables with every parameter perturbed."""
     batch = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(50, *model.shape)), jnp.float32)}
-    start = jax.jit(model.init, compiler_options=QUICK)(jax.random.key(0), batch)
+    start = jax.jit(model.init)(jax.random.key(0), batch)
     rng = np.random.default_rng(1)
     return Variables(jax.tree.map(lambda p: p + np.float32(0.3 * rng.normal(size=p.shape)), start.params), start.state)
 
 
 @pytest.fixture(scope="module")
 def samples(model, variables):
-    draw = jax.jit(model.sample_and_log_prob, static_argnums=2, compiler_options=QUICK)
+    draw = jax.jit(model.sample_and_log_prob, static_argnums=2)
     return jax.device_get(draw(variables, jax.random.key(2), SAMPLES))
 
 
 @pytest.fixture(scope="module")
 def log_prob(model):
-    return jax.jit(model.log_prob, compiler_options=QUICK)
+    return jax.jit(model.log_prob)
 
 
 def cells(edges, per_cell):

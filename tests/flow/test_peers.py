@@ -16,7 +16,6 @@ pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")
 
 ROWS, ELEMENTS = 200, 2
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 SHAPES = [(1, 2.0), (2, 1.0), (8, 3.0), (16, 5.0)]
 UNIT_DERIVATIVE = np.log(np.expm1(1 - 1e-3))  # softplus of it is 1 minus the minimum derivative
 
@@ -29,7 +28,7 @@ def ours(request):
     rng = np.random.default_rng(num_bins)
     params = np.float32(rng.normal(size=(ROWS, spline.num_params, ELEMENTS)))
     x = np.float32(1.3 * bound * rng.uniform(-1, 1, size=(ROWS, ELEMENTS)))
-    ways = [jax.jit(way, compiler_options=QUICK) for way in (spline.forward, spline.inverse)]
+    ways = [jax.jit(way) for way in (spline.forward, spline.inverse)]
     single = [jax.device_get(way(params, x)) for way in ways]
     with jax.enable_x64(True):
         double = [jax.device_get(way(np.float64(params), np.float64(x))) for way in ways]

@@ -13,7 +13,6 @@ from genjax import flow
 from genjax.flow.univariate import LOG_SCALE_BOUND
 
 ROWS, ELEMENTS = 16, 3
-QUICK = {"xla_backend_optimization_level": 0}  # programs run only a few times: compilation takes most of the time
 PROPERTY = settings(deadline=None, max_examples=50, derandomize=True, database=None)
 EPS = float(np.finfo(np.float32).eps)
 
@@ -54,7 +53,7 @@ def program(transform):
             "inverse": inverse, "log_inverse": log_slope_inverse, "forward_of_inverse": forward_of_inverse,
         }  # fmt: skip
 
-    return jax.jit(run, compiler_options=QUICK)
+    return jax.jit(run)
 
 
 def run(transform, scale, seed, values=None):
@@ -137,7 +136,7 @@ def test_at_the_bound_value_and_derivative_are_continuous(transform):
         for sign in (-1, 1):
             x = np.full((200, 1), sign * transform.bound * (1 - 1e-10))
             for direction in (transform.forward, transform.inverse):
-                y, log_derivative = jax.jit(direction, compiler_options=QUICK)(params, x)
+                y, log_derivative = jax.jit(direction)(params, x)
                 np.testing.assert_allclose(y, x, rtol=1e-8)
                 np.testing.assert_allclose(log_derivative, 0.0, atol=1e-3)
 
@@ -181,7 +180,7 @@ def test_derivatives_at_knots(transform):
         x, y, derivative = knots(transform, params)
         many = np.broadcast_to(params, (len(x), *params.shape))
         for side in (-1e-9, 1e-9):
-            value, log_derivative = jax.jit(transform.forward, compiler_options=QUICK)(many, x + side * transform.bound)
+            value, log_derivative = jax.jit(transform.forward)(many, x + side * transform.bound)
             np.testing.assert_allclose(np.exp(log_derivative), derivative, rtol=1e-4)
             np.testing.assert_allclose(value, y, atol=1e-6 * transform.bound)
 
@@ -193,7 +192,7 @@ def test_any_shape(transform, shape, seed):
     rng = np.random.default_rng(seed)
     params = np.float32(rng.normal(size=(*shape, transform.num_params, 2)))
     x = np.float32(rng.normal(size=(*shape, 2)))
-    y, log_derivative = jax.jit(transform.forward, compiler_options=QUICK)(params, x)
+    y, log_derivative = jax.jit(transform.forward)(params, x)
     assert y.shape == log_derivative.shape == x.shape
     flat = np.moveaxis(params, -2, 0).reshape(transform.num_params, -1)
     rows = np.resize(x.ravel(), (ROWS * ELEMENTS,)).reshape(ROWS, ELEMENTS)

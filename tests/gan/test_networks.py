@@ -11,7 +11,6 @@ import pytest
 from genjax import gan
 from genjax.nets import apply_net, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 SHAPE, NUM_CLASSES, NUM_PASSES = (8, 8, 1), 3, 300
 X = jax.random.normal(jax.random.key(0), (6, *SHAPE))
 Z = jax.random.normal(jax.random.key(1), (6, 7))
@@ -75,7 +74,7 @@ def generated(name):
     """State of a generator, its images for two arrays of labels, and the results of ``trained``."""
     params, state = start(GENERATORS[name], Z, LABEL)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def program(params, state):
         images = of_labels(GENERATORS[name], params, state, Z, LABEL, OTHER)
         return images, trained(GENERATORS[name], params, state, Z)
@@ -88,7 +87,7 @@ def discriminator_outputs(name):
     """Parameters, state with converged σ, outputs for three conditions, and gradients of a discriminator."""
     net = DISCRIMINATORS[name]
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def program(params, state):
         def one(state, _):
             return apply_net(net, params, state, X, LABEL, train=True)[1], None
@@ -150,7 +149,7 @@ def flattened(tree):
 def test_other_normalizations_and_concatenated_labels(name):
     net = OTHERS[name]
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def program(params, state):
         alone = apply_net(net, params, state, X[:2], LABEL[:2], train=True)[0]
         return of_labels(net, params, state, X, LABEL, OTHER), alone, trained(net, params, state, X)
@@ -169,7 +168,7 @@ def test_a_spectral_network_of_dense_layers_is_1_lipschitz():
 
     params, state = start(net, x)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def slopes(scale):
         scaled = jax.tree.map(lambda p: scale * p, params)
         converged, _ = jax.lax.scan(lambda s, _: (apply_net(net, scaled, s, x, train=True)[1], None), state, length=300)

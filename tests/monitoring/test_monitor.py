@@ -437,7 +437,7 @@ def test_machines_of_digits_ring_where_they_fail(phase, learning_rate, message, 
     [(boltzmann.Persistent(100), True), (boltzmann.ParallelTempering(100, 5), False)],
     ids=["persistent", "tempered"],
 )
-def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path, quick_compilation):
+def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, frozen, tmp_path):
     """Weights this large may also lower the likelihood, with or without tempering, which is not tested here."""
     messages, rows = train_machine(phase, 0.5, steps=2_500, folder=tmp_path / "run", digits=False)
     pattern = (

@@ -65,7 +65,6 @@ def test_refuses_images_that_cannot_be_divided():
 
 
 RESIDUAL_CNN = ResidualCNN(features=2, output_shape=(4, 6, 2, 3))
-QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 
 
 def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
@@ -73,7 +72,7 @@ def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
     net = ResidualCNN(features=3, output_shape=(1, 9, 1), activation=jnp.tanh)
     x = jax.random.normal(jax.random.key(0), (1, 9, 1))
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def jacobian(key):
         variables = net.init(key, x[None])
         return jax.jacfwd(lambda x: net.apply(variables, x[None])[0, 0, :, 0])(x)
@@ -85,18 +84,16 @@ def test_residual_cnn_keeps_the_pixels_and_reaches_their_neighbours():
 
 def test_residual_cnn_takes_a_condition_for_the_image_or_for_each_pixel():
     x, vectors = jnp.ones((2, 4, 6, 1)), jnp.eye(3)[:2]
-    y, variables = jax.jit(RESIDUAL_CNN.init_with_output, compiler_options=QUICK)(jax.random.key(0), x, vectors)
+    y, variables = jax.jit(RESIDUAL_CNN.init_with_output)(jax.random.key(0), x, vectors)
     assert y.shape == (2, 4, 6, 2, 3)
     assert not np.allclose(y[0], y[1])  # equal inputs, unequal conditions
     for_pixels = jnp.broadcast_to(vectors[:, None, None], (2, 4, 6, 3))
-    np.testing.assert_allclose(
-        jax.jit(RESIDUAL_CNN.apply, compiler_options=QUICK)(variables, x, for_pixels), y, atol=1e-6
-    )
+    np.testing.assert_allclose(jax.jit(RESIDUAL_CNN.apply)(variables, x, for_pixels), y, atol=1e-6)
 
 
 def test_residual_cnn_may_begin_at_zero():
     net = RESIDUAL_CNN.clone(output_scale=0.0, dtype=jnp.bfloat16)
-    y, variables = jax.jit(net.init_with_output, compiler_options=QUICK)(jax.random.key(0), jnp.ones((2, 4, 6, 1)))
+    y, variables = jax.jit(net.init_with_output)(jax.random.key(0), jnp.ones((2, 4, 6, 1)))
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert (y == 0).all()

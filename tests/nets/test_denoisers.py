@@ -10,7 +10,6 @@ import pytest
 
 from genjax.nets import DenoisingMLP, DiT, FourierFeatures, LevelEmbedding, UNet, apply_net, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 POINTS, IMAGES = (3, 5), (3, 8, 8, 1)
 
 NETS = {
@@ -40,7 +39,7 @@ def passes(name):
     def run(net, params, level, label):
         return apply_net(net, params, {}, x, level, label)[0]
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def program(params):
         key = jax.random.key(1, impl="rbg")  # compiles faster
         first = run(net, init_net(net, key, x, level, label)[0], level, label)

@@ -10,7 +10,6 @@ import pytest
 
 from genjax.nets import ConditionalBatchNorm, Conv, apply_layer, apply_net, apply_norm, init_net
 
-QUICK = {"xla_backend_optimization_level": 0}  # compilation takes most of the time
 SHAPE = (6, 3, 5, 4)
 X = 3 * jax.random.normal(jax.random.key(0), SHAPE) + jnp.arange(4.0)[None, None, None]
 LABELS = np.array([0, 2, 1, 1, 2, 0])
@@ -45,7 +44,7 @@ def test_a_step_of_power_iteration_divides_the_weights(layer):
         weights = kernel / jnp.sum(jnp.float32(np.outer(v, new_u)) * kernel.reshape(-1, 3))
         return layer.apply({"params": {"kernel": weights, "bias": bias}}, x)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit)
     def program(params, state):
         y, same_state = apply_net(net, params, state, x)
         gradient = jax.grad(lambda p: jnp.sum(jnp.sin(apply_net(net, p, state, x)[0])))(params)

@@ -8,8 +8,6 @@ import pytest
 from genjax import ops
 from genjax.ops import quantization
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def distances(codes, vectors):
     """Return |z - e_k|² for each pair, in double precision, (N, K)."""

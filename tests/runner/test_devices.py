@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.running import ROOT, TINY, finish, losses, start
+from tests.running import QUICK, ROOT, TINY, finish, losses, start
 
 PROCESS = """
 import sys
@@ -65,7 +65,8 @@ def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **flags, **QUICK}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, coordinator, "2", str(index), str(folder), str(TINY)],

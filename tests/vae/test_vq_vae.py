@@ -42,9 +42,6 @@ def make(**changes):
 MODELS = {name: make(codebook=name) for name in ("ema", "loss")}
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(scope="module")
 def x():
     return jnp.array(list(itertools.product((0.0, 1.0), repeat=4)))

@@ -174,9 +174,9 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
 
 def environment() -> dict[str, Any]:
     """Return the versions, devices and command of this process."""
-    devices = jax.devices()
+    devices, program = jax.devices(), Path(sys.argv[0]).name
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["genjax" if program == "__main__.py" else program, *sys.argv[1:]]),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "device": devices[0].device_kind,

@@ -46,8 +46,10 @@ OPTIMIZED = (
     "tests/boltzmann/test_annealing.py",
     "tests/evaluation/test_samples.py::test_modes_are_counted_by_class_in_each_channel",
     "tests/metrics/test_frechet.py",
+    "tests/moment_matching/test_gmmn.py",
     "tests/monitoring/test_monitor.py",
     "tests/test_notebooks.py",
+    "tests/vae/test_linear.py",
 )
 
 

@@ -6,6 +6,7 @@ The tier of ``pytest -m fast`` is one model per family and one file, or a few te
 # Files, and single tests of slower files.
 FAST = (
     "tests/test_arguments.py",
+    "tests/test_capabilities.py",
     "tests/test_core.py",
     "tests/test_experiment.py",
     "tests/test_learners.py",

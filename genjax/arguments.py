@@ -179,9 +179,9 @@ def _alternatives(hint: Any, value: Any) -> list[Any]:
 def _one_of(needs: list[Any]) -> str:
     """Join alternatives; the cure, which may follow a semicolon, comes last."""
     texts, cures = zip(*(text.partition(";")[::2] for text in dict.fromkeys(needs)), strict=True)
-    *others, last = texts
-    joined = f"{', '.join(others)} or {last}" if others else last
-    return joined + "".join(f";{cure}" for cure in cures if cure)
+    cure = "".join(f";{each}" for each in cures if each)
+    *others, last = (text for text in texts if text != "None" or "None" not in cure)
+    return (f"{', '.join(others)} or {last}" if others else last) + cure
 
 
 def _instance(kind: type, value: Any) -> str | None:
@@ -320,7 +320,7 @@ def _call(kind: type, value: Any) -> str:
 
 def _members(protocol: type) -> str:
     """Return the names that a Protocol requires, in their order."""
-    bases = [base for base in reversed(protocol.__mro__) if getattr(base, "_is_protocol", False)]
+    bases = [base for base in (*protocol.__mro__[1:], protocol) if getattr(base, "_is_protocol", False)]
     names = [name for base in bases for name in vars(base) if not name.startswith("_") or name == "__call__"]
     *others, last = dict.fromkeys(names)
     return f"{', '.join(others)} and {last}" if others else last

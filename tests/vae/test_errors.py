@@ -38,7 +38,7 @@ def model(**changes):
     [
         ({"latent_dim": 0}, "latent_dim is 0, but must be at least 1"),
         ({"beta": -1.0}, "beta is -1.0, but must be at least 0"),
-        ({"beta": float("nan")}, "beta is nan, but must be at least 0"),
+        ({"beta": float("nan")}, "beta is nan, but must be a finite number"),
         ({"kl_warmup_steps": -5}, "kl_warmup_steps is -5, but must be at least 0"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1; use None for an unconditional model"),
     ],

@@ -338,8 +338,8 @@ class GAN:
             if penalty.every == 1:
                 total += value()
             else:
-                due = step % penalty.every == 0
-                total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda: jnp.float32(0))
+                due, zero = step % penalty.every == 0, jnp.zeros_like(jax.eval_shape(value))
+                total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda zero=zero: zero)
         return total
 
 

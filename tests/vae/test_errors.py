@@ -77,6 +77,11 @@ def test_data_without_axes():
         model().init(jax.random.key(0), {"x": jnp.zeros(4)})
 
 
+def test_empty_batches():
+    with pytest.raises(ValueError, match=r"x has shape \(0, 10\), but needs at least one example"):
+        model().init(jax.random.key(0), {"x": jnp.zeros((0, 10))})
+
+
 def test_counts():
     variables = model().init(jax.random.key(0), {"x": jnp.zeros((4, 10))})
     x, key = jnp.zeros((4, 10)), jax.random.key(1)

@@ -79,6 +79,7 @@ def scale(x: Array, factor: Annotated[float, Interval(gt=0, le=1)] = 1.0, *, nam
         ("weight", "heavy", "'heavy', but must be a number"),
         ("weight", -1, "-1, but must be at least 0"),
         ("rate", 1, "1, but must be at least 0 and below 1; 0 turns it off"),
+        ("net", [np.zeros((2, 1))], r"\[array\(\[\[0.\], \[0.\]\]\)\], but must be a Net"),
         ("limit", float("nan"), "nan, but must be a number, but not NaN"),
         ("num_classes", 0, "0, but must be at least 1 or None; use None for an unconditional model"),
         ("kind", "c", "'c', but must be 'a' or 'b'"),

@@ -89,8 +89,24 @@ def test_oscillograms_reach_from_least_to_greatest():
     assert data.Waveform(8000, "mu_law").draw(np.zeros((2, 1000), np.uint8)).shape == (2, 48, 128, 1)
 
 
+def test_a_wav_of_the_extensible_format_is_read(tmp_path):
+    """Recorders write 16-bit PCM under format 65534, too."""
+    write_wav(tmp_path / "plain.wav", np.arange(6))
+    head, samples = (tmp_path / "plain.wav").read_bytes()[20:36], np.arange(6, dtype="<i2").tobytes()
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    extension = (22).to_bytes(2, "little") + (16).to_bytes(2, "little") + bytes(4) + guid
+    body = b"fmt " + (40).to_bytes(4, "little") + b"\xfe\xff" + head[2:] + extension
+    body += b"data" + len(samples).to_bytes(4, "little") + samples
+    (tmp_path / "extensible.wav").write_bytes(b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body)
+    x = data.wav(tmp_path / "extensible.wav", length=3).splits["train"].arrays["x"]
+    np.testing.assert_array_equal(x * 2**15, np.arange(6).reshape(2, 3))
+    write_wav(tmp_path / "empty.wav", [])
+    with pytest.raises(ValueError, match=r"empty\.wav has no samples; remove it"):
+        data.wav(tmp_path / "empty.wav", length=3)
+
+
 def test_bad_waveforms():
-    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float', 'mu_law' or 'linear'"):
+    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float' or 'mu_law' or 'linear'"):
         data.Waveform(8000, "alaw")
     with pytest.raises(ValueError, match=r"levels is 256, but must be .* None for 'float'; encoding is 'float'"):
         data.Waveform(8000, levels=256)

@@ -57,6 +57,26 @@ class Likelihood(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSupport(Protocol):
+    """A likelihood of data in an interval."""
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Lowest and highest value of x."""
+        ...
+
+
+@runtime_checkable
+class HasLevels(Protocol):
+    """A likelihood of data with a number of evenly spaced values."""
+
+    @property
+    def levels(self) -> int:
+        """Number of values of x."""
+        ...
+
+
 @final
 @dataclass(frozen=True)
 class Bernoulli:
@@ -71,6 +91,7 @@ class Bernoulli:
 
     num_outputs = 1  # the logit
     discrete = True
+    support = (0.0, 1.0)
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """See ``Likelihood``."""
@@ -149,6 +170,7 @@ class DiscretizedLogistic:
     levels: int = 256
     num_outputs = 2  # location and log-scale
     discrete = True
+    support = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         check_at_least("levels", self.levels, 2, "; use 256 for 8-bit images")

@@ -111,6 +111,7 @@ class GMMN:
         ``genjax.ops.mmd``. ``distance`` is the root mean square distance of two examples, in units of the data.
         """
         del variables, key
+        check_at_least("number of examples", len(batch["x"]), 2, ", to compare them; hold out more for validation")
         x = at_least_float32(batch["x"].reshape(len(batch["x"]), -1))
         return {
             "mean_kernel": mean_kernel(x, self.bandwidths, chunk_size=self.chunk_size),

@@ -90,6 +90,11 @@ class Dataset:
             raise ValueError(f"{self.name!r} has no split {split!r}; it has {sorted(self.splits)}")
         return self.splits[split].spec
 
+    def class_name(self, label: int) -> str:
+        """Return the name of a class, which is its number if it has none."""
+        names = self.class_names or ()
+        return names[label] if label < len(names) else str(label)
+
     def _checked(self, split: str, source: Source) -> Source:
         """Return the source after a check of its values: of all arrays, or of the first record and of all to come."""
         if isinstance(source, DeferredSource):  # its values were checked when it was described
@@ -118,6 +123,7 @@ class Dataset:
 
 def count_classes(name: str, label: np.ndarray) -> int:
     """Return the number of classes of labels (N,); ValueError if they do not start at 0."""
+    label = label.astype(np.int64)
     high = int(label.max(initial=-1))
     low = int(label.min(initial=high))
     if low > 0:

@@ -121,7 +121,7 @@ CLIPS = {"sample_rate": 4, "length": 2}
 
 def write_clips(path, **entries):
     clips = {"audio": np.arange(8, dtype=np.int16), "length": np.array([3, 1, 4])}
-    np.savez(path, **clips | {"digit": np.array([0, 1, 1]), "speaker": np.array([2, 0, 1])} | entries)
+    np.savez(path, **clips | {"digit": np.array([0, 1, 1], np.uint8), "speaker": np.array([2, 0, 1])} | entries)
     return path
 
 
@@ -147,6 +147,10 @@ def test_bad_clips(tmp_path):
             data.clips(path, label=label, **CLIPS)
     with pytest.raises(ValueError, match=r"audio of .* is int16\[8\], .* the sum of length, 7"):
         data.clips(write_clips(tmp_path / "wrong.npz", length=np.array([3, 4])), **CLIPS)
+    with pytest.raises(ValueError, match=r"digit of .* holds 1 … 2, but classes count from 0; subtract 1"):
+        data.clips(write_clips(tmp_path / "one.npz", digit=np.array([1, 2, 2], np.uint8)), label="digit", **CLIPS)
+    with pytest.raises(ValueError, match=r"length of .* is int64\[3\], but must be integers above 0"):
+        data.clips(write_clips(tmp_path / "silent.npz", length=np.array([4, 0, 4])), **CLIPS)
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="not a readable"):
         data.clips(tmp_path / "broken.npz", **CLIPS)

@@ -139,7 +139,8 @@ def test_numbers_that_float32_would_merge_are_refused():
 
 def test_names_of_classes_go_with_their_number():
     splits = {"train": data.ArraySource({"x": np.zeros(2), "label": np.arange(2)})}
-    assert data.Dataset(name="toy", splits=splits, class_names=("a", "b")).num_classes == 2
+    toy = data.Dataset(name="toy", splits=splits, class_names=("a", "b"))
+    assert (toy.num_classes, [toy.class_name(label) for label in range(3)]) == (2, ["a", "b", "2"])
     with pytest.raises(
         ValueError, match="class_names of 'toy' has 2 names, but num_classes=3; give one name per class"
     ):

@@ -103,8 +103,9 @@ def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         hints = _hints(hints_of)
         named = dict(zip(positional, args, strict=False)) | kwargs
-        for name in named.keys() & hints.keys():
-            _check(owner, name, hints[name], named[name])
+        for name, value in named.items():
+            if name in hints:
+                _check(owner, name, hints[name], value)
         try:
             return function(*args, **kwargs)
         except KeyError as error:
@@ -337,5 +338,5 @@ def _shown(value: Any) -> str:
         return f"the class {value.__name__}"
     if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape != ():
         return f"an array of shape {value.shape} and type {value.dtype}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

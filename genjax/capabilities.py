@@ -169,6 +169,14 @@ class HasCodeLikelihood(Protocol):
 
 
 @runtime_checkable
+class HasLikelihood(Protocol):
+    """Has a distribution of its data given the outputs of a network, see ``genjax.ops.Likelihood``."""
+
+    @property
+    def likelihood(self) -> Any: ...
+
+
+@runtime_checkable
 class Diagnoses(Protocol):
     """Measures on a batch how training goes: numbers of shape () or (B,) by name.
 
@@ -202,6 +210,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasStochasticLayers,
     Quantizes,
     HasCodeLikelihood,
+    HasLikelihood,
     HasConditions,
     Diagnoses,
     Lacks,
@@ -287,6 +296,11 @@ def num_classes(model: object) -> int | None:
 def num_values(model: object) -> int | None:
     """Return the number of values that an entry of a model's data can have, or None for real numbers."""
     return model.num_values if isinstance(model, HasNumValues) else None
+
+
+def likelihood(model: object) -> Any | None:
+    """Return the distribution of a model's data given the outputs of its network, or None."""
+    return model.likelihood if isinstance(model, HasLikelihood) else None
 
 
 def stop_token(model: object) -> int | None:

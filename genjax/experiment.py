@@ -6,6 +6,7 @@ are the hyper-parameters; the command line, notebooks and sweeps call it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -17,11 +18,14 @@ from genjax import capabilities
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset, unchanged
-from genjax.data.transforms import Preprocess
+from genjax.data.transforms import Preprocess, bin_width, map_values
+from genjax.data.values import Values
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
+from genjax.ops import HasLevels, HasSupport
 
 SINGLE_STAGE = "model"
+MAX_CLIPPED = 0.25  # share of pixels that pictures clip without a warning
 
 
 @final
@@ -52,7 +56,8 @@ class Experiment:
       preview_kwargs: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
       sample_score: score of samples, which selects the best checkpoint instead of a likelihood.
-      display: function from samples to images in [0, 1] for pictures; None shows samples unchanged, and draws sounds.
+      display: function from samples to images in [0, 1] for pictures; None scales images from the values that
+        ``preprocess`` returns, and draws sounds.
     """
 
     model: GenerativeModel
@@ -101,6 +106,9 @@ class Experiment:
                 f"use a batch_size of at most {size}"
             )
         self._check_classes()
+        if self.values is not None:
+            self._check_integers(self.values)
+            self._check_likelihood(self.values)
         self.plan()
 
     def _check_classes(self) -> None:
@@ -110,6 +118,38 @@ class Experiment:
             raise ValueError(
                 f"the model has num_classes={num_classes}, but labels of {self.data.name!r} are 0 to "
                 f"{self.data.num_classes - 1}; use num_classes={self.data.num_classes}"
+            )
+
+    @property
+    def values(self) -> Values | None:
+        """Values of ``x`` after preprocessing; None if they are unknown."""
+        return map_values(self.preprocess, self.data.values)
+
+    def _check_integers(self, values: Values) -> None:
+        """Raise if the data are not the integers that the model takes, which compiled code cannot see."""
+        num_values = capabilities.num_values(self.model)
+        if num_values is None:
+            return
+        if not values.are_whole() or bin_width(self.preprocess) is not None:
+            raise ValueError(
+                f"the model takes integers 0 … {num_values - 1}, but {self.preprocess!r} makes real numbers; "
+                "leave it out"
+            )
+        if not values.within(0, num_values - 1):
+            raise ValueError(
+                f"the model has num_values={num_values}, but x has {values}; use num_values={int(values.high) + 1}"
+            )
+
+    def _check_likelihood(self, values: Values) -> None:
+        """Raise if the data are not those of the model's likelihood."""
+        likelihood = capabilities.likelihood(self.model)
+        if isinstance(likelihood, HasSupport) and not values.within(*likelihood.support):
+            low, high = likelihood.support
+            cure = f"preprocess=data.scale(levels={self.data.levels})" if self.data.levels else "scaled data"
+            raise ValueError(f"{likelihood!r} is for x in [{low:g}, {high:g}], but x has {values}; use {cure}")
+        if isinstance(likelihood, HasLevels) and values.levels not in (None, likelihood.levels):
+            raise ValueError(
+                f"{likelihood!r} is for data with its levels, but x has {values}; use levels={values.levels}"
             )
 
     def plan(self) -> tuple[Stage, ...]:
@@ -133,7 +173,21 @@ class Experiment:
         """Convert samples to what pictures show."""
         if self.display is not None:
             return np.asarray(self.display(x))
-        return np.asarray(x) if self.data.sound is None else self.data.sound.draw(np.asarray(x))
+        if self.data.sound is not None:
+            return self.data.sound.draw(np.asarray(x))
+        x, values = np.asarray(x), self.values
+        if x.ndim != 4:
+            return x
+        if values is None:
+            if x.dtype != np.uint8 and np.mean((x < 0) | (x > 1)) > MAX_CLIPPED:
+                warnings.warn(
+                    f"more than {MAX_CLIPPED:.0%} of the pixels are outside [0, 1] and clipped in pictures; "
+                    "set display of the experiment to a function that maps them to [0, 1]",
+                    stacklevel=2,
+                )
+            return x
+        low, high = (0.0, 1.0) if values.within(0, 1) else (values.low, values.high)
+        return (x - low) / ((high - low) or 1.0)
 
     def interval(self, name: str, steps: int) -> int:
         """Return the number of steps between evaluations, pictures or checkpoints; by default a tenth of the stage."""

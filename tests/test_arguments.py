@@ -89,6 +89,7 @@ def repeat(x: Array, count: PositiveInt) -> Array:
         ("weight", -1, "-1, but must be at least 0"),
         ("rate", 1, r"1, but must be in \[0, 1\); 0 turns it off"),
         ("rate", float("nan"), "nan, but must be a finite number; 0 turns it off"),
+        ("net", [np.zeros((2, 1))], r"\[array\(\[\[0.\], \[0.\]\]\)\], but must be a Net"),
         ("limit", float("nan"), "nan, but must be a number, but not NaN"),
         ("num_classes", 0, "0, but must be at least 1; use None for an unconditional model"),
         ("kind", "c", "'c', but must be 'a' or 'b'"),

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import capabilities, data
+from genjax import autoregressive, capabilities, data, nets, ops, vae
 from genjax.core import Variables
 from genjax.runner import Experiment
 
@@ -56,6 +56,75 @@ def test_labels_that_the_model_does_not_have_are_refused():
     make(model=Classes(), data=data.arrays(np.zeros((20, 2)), label=labels % 3, name="three"))
 
 
+IMAGES = data.arrays(np.full((20, 4, 4, 1), 255, np.uint8), name="images")
+MADE = autoregressive.MADE(shape=(4, 4, 1), num_values=17, features=(4,))
+
+
+def vae_of(likelihood):
+    decoder = nets.MLP((16 * likelihood.num_outputs,), output_shape=(4, 4, likelihood.num_outputs))
+    return vae.VAE(latent_dim=2, encoder=nets.MLP((4,)), decoder=decoder, likelihood=likelihood)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"preprocess": data.scale(levels=17)},
+            r"scale\(levels=17, low=0.0, high=1.0\) takes 17 values from 0 to 16, but x has 256 values from 0 to 255; "
+            "use levels=256",
+        ),
+        ({"preprocess": data.chain(data.dequantize(levels=17), data.unchanged)}, "use levels=256"),
+        (
+            {"preprocess": data.chain(data.scale(), data.dynamic_binarization())},
+            "takes 256 .* from 0 to 1; leave it out",
+        ),
+        (
+            {"data": data.arrays(np.full((20, 3), 99)), "preprocess": data.scale(levels=17)},
+            "numbers from 99 to 99; leave",
+        ),
+        ({"model": MADE}, "num_values=17, but x has 256 values from 0 to 255; use num_values=256"),
+        ({"model": MADE, "data": data.arrays(np.full((20, 3), 17.0))}, "num_values=17, but .* 17; use num_values=18"),
+        (
+            {"model": MADE, "preprocess": data.scale()},
+            r"integers 0 … 16, but scale\(.*\) makes real numbers; leave it out",
+        ),
+        ({"model": MADE, "preprocess": data.dequantize()}, r"integers 0 … 16, but dequantize\(.*\) makes real numbers"),
+        (
+            {"model": vae_of(ops.Bernoulli())},
+            r"for x in \[0, 1\], but .* 0 to 255; use preprocess=data.scale\(levels=256\)",
+        ),
+        ({"model": vae_of(ops.Bernoulli()), "preprocess": data.scale(low=-1.0)}, "256 values from -1 to 1; use"),
+        (
+            {"model": vae_of(ops.Bernoulli()), "data": data.arrays(np.linspace(0, 9, 60).reshape(20, 3))},
+            "but x has numbers from 0 to 9; use scaled data",
+        ),
+        (
+            {"model": vae_of(ops.DiscretizedLogistic(17)), "preprocess": data.scale()},
+            r"DiscretizedLogistic\(levels=17\) is for data with its levels, but x has 256 .*; use levels=256",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_before_training(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**{"data": IMAGES, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preprocess": data.scale(low=-1.0)},
+        {"preprocess": lambda key, batch: batch, "model": MADE},  # a function of one's own may do anything
+        {"preprocess": data.chain(lambda key, batch: batch, data.scale(17)), "model": vae_of(ops.Bernoulli())},
+        {"preprocess": data.dynamic_binarization(), "model": MADE},
+        {"preprocess": data.scale(), "model": vae_of(ops.DiscretizedLogistic())},
+        {"preprocess": data.dequantize(low=-1.0), "model": vae_of(ops.Gaussian())},
+        {"data": data.arrays(np.arange(20.0)[:, None] % 2), "model": MADE},
+    ],
+)
+def test_values_that_fit_are_taken(changes):
+    make(**{"data": IMAGES, **changes})
+
+
 def test_variables_of_several_replicas_are_made_for_each_of_its_own():
     means = make(variables=lambda finished: Variables({"mean": finished["model"].params["w"].mean(keepdims=True)}, {}))
     several = means.model_variables({"model": Variables({"w": np.arange(6.0).reshape(2, 3)}, {})}, 2)
@@ -69,3 +138,30 @@ def test_intervals_default_to_tenths_in_whole_dispatches():
     assert experiment.interval("evaluate_every", 1000) == 90
     assert experiment.interval("evaluate_every", 10) == 30
     assert dataclasses.replace(experiment, evaluate_every=60).interval("evaluate_every", 1000) == 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "samples", "shown"),
+    [
+        ({"preprocess": data.scale(low=-1.0)}, [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0]),
+        ({"data": data.digits()}, [0, 8, 16], [0.0, 0.5, 1.0]),  # integers, as a PixelCNN draws them
+        ({"data": data.digits(), "preprocess": data.dynamic_binarization(17)}, [0, 1, 1], [0.0, 1.0, 1.0]),
+        ({"data": data.arrays(np.linspace(-1, 1, 20).reshape(20, 1, 1, 1))}, [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0]),
+        ({"data": data.arrays(np.linspace(0.2, 0.9, 20).reshape(20, 1, 1, 1))}, [0.2, 0.5, 0.9], [0.2, 0.5, 0.9]),
+        ({"preprocess": data.scale(low=-1.0), "display": lambda x: x + 1}, [-1.0, 0.0, 1.0], [0.0, 1.0, 2.0]),
+    ],
+)
+def test_pictures_know_the_range_of_the_data(changes, samples, shown):
+    experiment = make(**{"data": IMAGES, **changes})
+    for dtype in {np.asarray(samples).dtype, np.dtype(np.float32)}:
+        x = np.reshape(samples, (3, 1, 1, 1)).astype(dtype)
+        np.testing.assert_allclose(experiment.to_display(x).ravel(), shown, rtol=1e-6)
+
+
+def test_pictures_of_an_unknown_range_warn_where_much_is_clipped():
+    experiment = make(data=IMAGES, preprocess=lambda key, batch: batch)
+    with pytest.warns(
+        UserWarning, match=r"more than 25% of the pixels are outside \[0, 1\] and clipped .*; set display"
+    ):
+        experiment.to_display(np.full((2, 3, 3, 1), -0.5))
+    experiment.to_display(np.full((2, 3, 3, 1), 0.5))  # warns of nothing

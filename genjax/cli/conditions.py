@@ -14,6 +14,7 @@ import numpy as np
 
 from genjax.capabilities import Condition, conditions
 from genjax.data import Dataset, Tokenizer
+from genjax.data.io import read_npy, require_file
 
 Flag = tuple[Any, Any]  # type and default
 FLAG_TYPES: Mapping[str, type] = {"label": int, "tokens": str, "image": Path, "array": Path}  # by kind of condition
@@ -75,7 +76,6 @@ def _read_tokens(text: str, condition: Condition, dataset: Dataset) -> np.ndarra
 
 def _read_image(path: Path, condition: Condition, dataset: Dataset) -> np.ndarray:
     from genjax.data.images import decode_image
-    from genjax.data.io import require_file
 
     del dataset
     height, width, channels = condition.shape
@@ -88,7 +88,7 @@ def _read_array(path: Path, condition: Condition, dataset: Dataset) -> np.ndarra
     del dataset
     if path.suffix != ".npy":
         raise ValueError(f"{_flag(condition)} is {path}, but must be a .npy file; save the array with numpy.save")
-    array = np.load(path, allow_pickle=False)
+    array = read_npy(path)
     fits = len(array.shape) == len(condition.shape) and all(
         size in (None, actual) for size, actual in zip(condition.shape, array.shape, strict=True)
     )

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.dataset import Dataset
+from genjax.arguments import PositiveInt
+from genjax.data.dataset import Dataset, count_classes
 from genjax.data.deferred import opens_dataset
-from genjax.data.io import open_npz, require_file
+from genjax.data.io import open_npz, read_entry, read_npy
 from genjax.data.source import ArraySource, Source
-from genjax.data.splitting import SPLIT_NAMES, Size, split_last, split_source
+from genjax.data.splitting import Size, find_split_names, split_last, split_source
 
 
 @opens_dataset
 def arrays(
-    x: Any, *, label: Any = None, validation: Size = 0, test: Size = 0, levels: int | None = None, name: str = "arrays"
+    x: Any,
+    *,
+    label: Any = None,
+    validation: Size = 0,
+    test: Size = 0,
+    levels: PositiveInt | None = None,
+    name: str = "arrays",
 ) -> Dataset:
     """Make a data set from arrays.
 
@@ -37,14 +44,10 @@ def arrays(
 
 
 @opens_dataset
-def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: int | None = None) -> Dataset:
+def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: PositiveInt | None = None) -> Dataset:
     """Read ``x`` from a ``.npy`` file, but never pickled objects; see ``arrays`` for the arguments."""
-    path = require_file(Path(path))
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} holds no plain array ({error}); save it with numpy.save") from None
-    return arrays(x, validation=validation, test=test, levels=levels, name=path.stem)
+    path = Path(path)
+    return arrays(read_npy(path), validation=validation, test=test, levels=levels, name=path.stem)
 
 
 @opens_dataset
@@ -55,9 +58,11 @@ def npz(
     label: str | None = None,
     validation: Size = 0,
     test: Size = 0,
-    levels: int | None = None,
+    levels: PositiveInt | None = None,
 ) -> Dataset:
     """Read a ``.npz`` file with entries x and label (or y), or x_train, y_train, x_test etc.; never pickled objects.
+
+    Beside x_test and x_val, x is the training split.
 
     ``x`` and ``label`` name the entries with examples and labels; None takes "label" or "y" if there is one.
     ``validation`` and ``test`` are for files without splits; see ``arrays`` for them and for ``levels``.
@@ -73,9 +78,13 @@ def npz(
 
 
 def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, Source]:
-    keys = {split: f"{x}_{alias}" for alias, split in SPLIT_NAMES.items() if f"{x}_{alias}" in file.files}
+    entries = {name.removeprefix(f"{x}_"): name for name in file.files if name.startswith(f"{x}_")}
     if x in file.files:
-        keys = {"train": x}
+        if "train" in entries:
+            raise ValueError(f"{path} holds {x!r} and {entries['train']!r}, but needs one of them; rename the other")
+        entries["train"] = x
+    names = find_split_names(entries, f"entries {x}_… of {path}")
+    keys = {split: entries[name] for split, name in names.items()}
     if "train" not in keys:
         raise ValueError(f"{path} holds {sorted(file.files)}, but neither {x!r} nor '{x}_train'; name the entry by x=…")
     label_names = ("label", "y") if label is None else (label,)
@@ -85,16 +94,9 @@ def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, S
     for split, key in keys.items():
         suffix = key[len(x) :]
         label_key = next((n + suffix for n in label_names if n + suffix in file.files), None)
-        labels = None if label_key is None else _entry(path, file, label_key)
-        splits[split] = _source(_entry(path, file, key), labels)
+        labels = None if label_key is None else read_entry(path, file, label_key)
+        splits[split] = _source(read_entry(path, file, key), labels)
     return splits
-
-
-def _entry(path: Path, file: Any, key: str) -> np.ndarray:
-    try:
-        return file[key]
-    except ValueError as error:
-        raise ValueError(f"{key!r} of {path} is no plain array ({error}); save it as numbers") from None
 
 
 def _source(x: np.ndarray, label: Any) -> ArraySource:
@@ -114,7 +116,6 @@ def _dataset(name: str, splits: dict[str, Source], levels: int | None) -> Datase
         levels = 256
     num_classes = None
     if all("label" in source.spec for source in splits.values()):
-        num_classes = 1 + max(
-            int(source.arrays["label"].max(initial=-1)) for source in splits.values() if isinstance(source, ArraySource)
-        )
+        labels = [source.arrays["label"] for source in splits.values() if isinstance(source, ArraySource)]
+        num_classes = count_classes("label", np.concatenate(labels))
     return Dataset(name=name, splits=splits, levels=levels, num_classes=num_classes)

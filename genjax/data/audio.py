@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import wave
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from genjax.data.dataset import Dataset
+from genjax.arguments import PositiveInt
+from genjax.data.dataset import Dataset, count_classes
 from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
-from genjax.data.io import open_npz
+from genjax.data.io import open_npz, read_entry
 from genjax.data.sounds import Encoding, Waveform
 from genjax.data.source import ArraySource, Source
 from genjax.data.splitting import Size, split_evenly, split_last, split_source
-from genjax.ops import check_at_least
 
 SUFFIXES = (".wav",)
 
@@ -24,9 +24,9 @@ SUFFIXES = (".wav",)
 def wav(
     path: str | Path,
     *,
-    length: int,
+    length: PositiveInt,
     encoding: Encoding = "float",
-    levels: int | None = None,
+    levels: PositiveInt | None = None,
     validation: Size = 0,
     test: Size = 0,
 ) -> Dataset:
@@ -46,14 +46,14 @@ def wav(
         single file's windows, the last ones before those for test.
       test: number or fraction for test, as ``validation``.
     """
-    check_at_least("length", length, 1)
     path = Path(path)
     if path.is_dir():
         files = find_splits(path, SUFFIXES, validation, test)
         first = files["train"].paths[0]
         sound = Waveform(_read(first)[1], encoding, levels)
         sources = {split: _source(split_files, length, sound, first) for split, split_files in files.items()}
-        return _dataset(path.name, sources, sound, len(files["train"].classes) or None)
+        classes = files["train"].classes or None
+        return Dataset(name=path.name, splits=sources, levels=sound.levels, class_names=classes, sound=sound)
     if not path.is_file():
         raise FileNotFoundError(f"no file or folder {path}; check the path")
     samples, sample_rate = _read(path)
@@ -66,11 +66,11 @@ def wav(
 def clips(
     path: str | Path,
     *,
-    sample_rate: int,
-    length: int,
+    sample_rate: PositiveInt,
+    length: PositiveInt,
     label: str | Sequence[str] = (),
     encoding: Encoding = "float",
-    levels: int | None = None,
+    levels: PositiveInt | None = None,
     first_window_only: bool = False,
     validation: Size = 0,
     test: Size = 0,
@@ -91,12 +91,13 @@ def clips(
       validation: number or fraction of clips for validation, evenly spaced.
       test: number or fraction of clips for test, evenly spaced.
     """
-    check_at_least("length", length, 1)
     path = Path(path)
     names = (label,) if isinstance(label, str) else tuple(label)
     entries = _entries(path, ("audio", "length", *names))
     sound = Waveform(sample_rate, encoding, levels)
     lengths = entries["length"]
+    if lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
+        raise ValueError(f"length of {path} is {lengths.dtype}{list(lengths.shape)}, but must be integers above 0")
     if entries["audio"].dtype != np.int16 or lengths.sum() != len(entries["audio"]):
         raise ValueError(
             f"audio of {path} is {entries['audio'].dtype}[{len(entries['audio'])}], but must be int16, and as long as "
@@ -130,7 +131,7 @@ def _classes(path: Path, labels: Mapping[str, np.ndarray], count: int) -> tuple[
                 f"{name} of {path} is {values.dtype}{list(values.shape)}, but must be non-negative integers "
                 f"of shape ({count},)"
             )
-    sizes = tuple(int(values.max()) + 1 for values in labels.values())
+    sizes = tuple(count_classes(f"{name} of {path}", values) for name, values in labels.items())
     combined = np.ravel_multi_index([values.astype(np.int64) for values in labels.values()], sizes)
     return np.asarray(combined), int(np.prod(sizes))
 
@@ -140,7 +141,7 @@ def _entries(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         missing = [name for name in names if name not in file.files]
         if missing:
             raise ValueError(f"{path} holds {sorted(file.files)}, but not {missing}")
-        return {name: file[name] for name in names}
+        return {name: read_entry(path, file, name) for name in names}
 
 
 def _source(files: Files, length: int, sound: Waveform, first: Path) -> ArraySource:
@@ -165,13 +166,16 @@ def _windows(samples: np.ndarray, length: int) -> np.ndarray:
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
     """Return the samples in [-1, 1) and the sampling rate."""
+    from scipy.io import wavfile
+
     try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            frames = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks beside the samples
+            rate, samples = wavfile.read(path)
+    except Exception as error:  # damaged files raise anything
         raise ValueError(f"cannot read {path} ({error}); convert it to 16-bit PCM wav") from None
-    if width != 2:
-        raise ValueError(f"{path} has {8 * width}-bit samples; convert it to 16-bit PCM wav")
-    samples = np.frombuffer(frames, "<i2").reshape(-1, channels).astype(np.float32)
-    return samples.mean(axis=1) / 2**15, rate
+    if samples.dtype != np.int16:
+        raise ValueError(f"{path} has {8 * samples.itemsize}-bit samples; convert it to 16-bit PCM wav")
+    if not samples.size:
+        raise ValueError(f"{path} has no samples; remove it")
+    return samples.reshape(len(samples), -1).astype(np.float32).mean(axis=1) / 2**15, rate

@@ -15,19 +15,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, check_arguments
 from genjax.data.io import require_file
 from genjax.data.tokenizers import check_tokens
-from genjax.ops import check_at_least
 
 NUM_BYTES = 256
+NumTokens = Annotated[int, Ge(NUM_BYTES), Cure(": one for each byte")]
 PIECE = 2**16  # characters passed to the library at once, which takes hundreds of times their memory
 _CUT = re.compile(r"(?<=\S)\n")  # a GPT-2 word always begins here
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, repr=False)
 class BPE:
@@ -58,14 +61,14 @@ class BPE:
         return f"BPE(num_tokens={self.num_tokens})"
 
     @staticmethod
-    def train(texts: str | Iterable[str], *, num_tokens: int) -> BPE:
+    @check_arguments
+    def train(texts: str | Iterable[str], *, num_tokens: NumTokens) -> BPE:
         """Learn the tokens from texts. The result depends on the texts alone.
 
         Args:
           texts: one text or several; no token spans the end of a text.
           num_tokens: vocabulary size V, including the 256 bytes; limited by the texts, as a pair must occur twice.
         """
-        check_at_least("num_tokens", num_tokens, NUM_BYTES, ": one for each byte")
         library = _library()
         byte_level = library.pre_tokenizers.ByteLevel
         tokenizer = library.Tokenizer(library.models.BPE())
@@ -84,6 +87,7 @@ class BPE:
         return BPE(tokenizer.to_str())
 
     @staticmethod
+    @check_arguments
     def load(path: str | Path) -> BPE:
         """Read a ``tokenizer.json``, from ``save`` or of a model such as GPT-2; FileNotFoundError if missing."""
         path = require_file(Path(path))

@@ -47,12 +47,13 @@ def bundled(name: str) -> Dataset:
         raise ValueError(f"no bundled table {name!r}, only {', '.join(TABLES)}{hint}")
     import sklearn.datasets
 
-    x, target = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    table = getattr(sklearn.datasets, f"load_{name}")()
+    x, target = table.data, table.target
     parts = split_stratified(target)
     mean, deviation = x[parts["train"]].mean(axis=0), x[parts["train"]].std(axis=0)
     arrays = {"x": ((x - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)}
-    num_classes = None
+    class_names = None
     if name != "diabetes":
         arrays["label"] = target.astype(np.int32)
-        num_classes = int(target.max()) + 1
-    return Dataset(name=name, splits=split_source(ArraySource(arrays), parts), num_classes=num_classes)
+        class_names = tuple(map(str, table.target_names))
+    return Dataset(name=name, splits=split_source(ArraySource(arrays), parts), class_names=class_names)

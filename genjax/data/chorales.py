@@ -8,21 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
+from genjax.arguments import PositiveInt
 from genjax.data.corpora import cut_windows
-from genjax.data.dataset import Dataset
+from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.sounds import Voices
 from genjax.data.source import ArraySource
+from genjax.data.splitting import SPLIT_NAMES
 from genjax.data.tokenization import read_file
 
-_SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
 _KEYS = 12  # semitones of an octave
 Piece = Sequence[Sequence[int]]  # pitches of each step
 
 
 @opens_dataset
 def chorales(
-    path: str | Path, *, length: int = 64, stride: int | None = None, all_keys: bool = False, num_voices: int = 4
+    path: str | Path,
+    *,
+    length: PositiveInt = 64,
+    stride: PositiveInt | None = None,
+    all_keys: bool = False,
+    num_voices: PositiveInt = 4,
 ) -> Dataset:
     """Read music from a ``.json`` or ``.json.gz`` file: for each split a list of pieces, each a list of steps.
 
@@ -66,13 +72,13 @@ def _tokens(piece: Piece, sound: Voices) -> np.ndarray:
 
 def _pieces(path: Path, num_voices: int) -> dict[str, Sequence[Piece]]:
     try:
-        pieces = {_SPLITS[split]: split_pieces for split, split_pieces in json.loads(read_file(path)).items()}
+        pieces = {SPLIT_NAMES[split]: split_pieces for split, split_pieces in json.loads(read_file(path)).items()}
         steps = [step for split_pieces in pieces.values() for piece in split_pieces for step in piece]
         notes = [len(step) for step in steps]
         pitches = {pitch for step in steps for pitch in step}
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} must hold splits {sorted(_SPLITS)}, each a list of pieces of steps of pitches ({error!r}); "
+            f"{path} must hold splits {list(SPLITS)}, each a list of pieces of steps of pitches ({error!r}); "
             "see data.chorales"
         ) from None
     wrong = [pitch for pitch in pitches if not isinstance(pitch, int) or not 0 <= pitch < 128]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genjax.arguments import PositiveInt
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
@@ -23,7 +24,6 @@ from genjax.data.tokenization import (
     make_tokenizer,
     read_file,
 )
-from genjax.ops import check_at_least
 
 _NO_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # installed packages, and tests
 
@@ -33,9 +33,9 @@ def text(
     path: str | Path,
     *,
     tokenizer: TokenizerChoice = "bytes",
-    num_tokens: int | None = None,
-    length: int = 256,
-    stride: int | None = None,
+    num_tokens: PositiveInt | None = None,
+    length: PositiveInt = 256,
+    stride: PositiveInt | None = None,
     validation: Size = 0.1,
     test: Size = 0,
 ) -> Dataset:
@@ -68,9 +68,9 @@ def text(
 def stdlib(
     *,
     tokenizer: TokenizerChoice = "bytes",
-    num_tokens: int | None = None,
-    length: int = 256,
-    stride: int | None = None,
+    num_tokens: PositiveInt | None = None,
+    length: PositiveInt = 256,
+    stride: PositiveInt | None = None,
     validation: Size = 0.1,
     test: Size = 0,
 ) -> Dataset:
@@ -120,11 +120,10 @@ def cut_windows(codes: np.ndarray, length: int, name: str, stride: int | None = 
     >>> cut_windows(np.arange(7), 3, "numbers", stride=2).tolist()
     [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     """
-    if not 1 <= length <= len(codes):
+    if length > len(codes):
         raise ValueError(f"length is {length}, but {name} has {len(codes)} tokens; use 1 … {len(codes)}, or more text")
     if stride is None:
         return codes[: len(codes) // length * length].reshape(-1, length)
-    check_at_least("stride", stride, 1)
     return np.lib.stride_tricks.sliding_window_view(codes, length)[::stride]
 
 

@@ -26,11 +26,13 @@ from typing import Any, ParamSpec
 import jax
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.data.bpe import BPE
 from genjax.data.dataset import Dataset
 from genjax.data.sounds import Voices, Waveform
 from genjax.data.source import DeferredSource, Source, Spec
 from genjax.data.tokenizers import Bytes, Characters
+from genjax.data.values import Values
 
 P = ParamSpec("P")
 Description = Mapping[str, Any]  # JSON
@@ -41,7 +43,8 @@ _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def opens_dataset(function: Callable[P, Dataset]) -> Callable[P, Dataset]:
-    """Decorate a function that returns a data set, so that the call can be recorded and deferred."""
+    """Decorate a function that returns a data set: its arguments are checked, and its calls recorded and deferred."""
+    function = check_arguments(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Dataset:
@@ -108,6 +111,8 @@ def describe(dataset: Dataset) -> dict[str, Any] | None:
         "name": dataset.name,
         "levels": dataset.levels,
         "num_classes": dataset.num_classes,
+        "class_names": dataset.class_names,
+        "values": None if dataset.values is None else dataclasses.asdict(dataset.values),
         "lengths": {split: len(source) for split, source in dataset.splits.items()},
         "spec": {entry: [list(s.shape), np.dtype(s.dtype).name] for entry, s in dataset.spec().items()},
         "tokenizer": _encode(dataset.tokenizer),
@@ -130,6 +135,8 @@ def _deferred(description: Mapping[str, Any], open_dataset: Callable[[], Dataset
         splits=splits,
         levels=description["levels"],
         num_classes=description["num_classes"],
+        class_names=tuple(class_names) if (class_names := description.get("class_names")) else None,
+        values=Values(**values) if (values := description.get("values")) else None,
         tokenizer=_decode(description["tokenizer"]),
         sound=_decode(description["sound"]),
         condition_tokenizers={name: _decode(t) for name, t in description["condition_tokenizers"].items()},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from genjax.data.splitting import SPLIT_NAMES, Size, split_evenly
+from genjax.data.splitting import Size, find_split_names, split_evenly
+
+SYSTEM_FOLDERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
 @final
@@ -43,19 +47,32 @@ class Files:
 def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test: Size) -> dict[str, Files]:
     """Find files by suffix: in subfolders ``train``, ``validation`` and ``test``, or else split evenly.
 
+    Split folders may have any spelling that ``SPLIT_NAMES`` lists. Links are followed; hidden and system files and
+    folders are left out.
+
     Raises:
       FileNotFoundError: if the folder does not exist.
-      ValueError: if it holds no such file, or files beside classes, or if it has split folders and sizes are given.
+      ValueError: if it holds no such file, files beside classes, an empty class, or a broken link; if it has split
+        folders, but none for training, or others beside them, or sizes are given.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; check the path")
-    split_folders = {split: folder / alias for alias, split in SPLIT_NAMES.items() if (folder / alias).is_dir()}
-    if "train" not in split_folders:
+    subfolders = _subfolders(folder)
+    split_folders = find_split_names(subfolders, f"folders of {folder}")
+    if not split_folders:
         files = _find(folder, suffixes)
         return {split: files.select(indices) for split, indices in split_evenly(len(files), validation, test).items()}
+    others = [name for name in subfolders if name not in split_folders.values()]
+    for name in others:
+        if contains_files(folder / name, suffixes):
+            raise ValueError(
+                f"{folder / name} lies beside split folders {list(split_folders.values())}; move it into one"
+            )
     if validation or test:
-        raise ValueError(f"{folder} already has a split folder 'train'; leave validation and test out")
-    splits = {split: _find(path, suffixes) for split, path in split_folders.items()}
+        raise ValueError(
+            f"{folder} already has a split folder {split_folders['train']!r}; leave validation and test out"
+        )
+    splits = {split: _find(folder / name, suffixes) for split, name in split_folders.items()}
     for split, files in splits.items():
         if files.classes != splits["train"].classes:
             raise ValueError(
@@ -67,18 +84,48 @@ def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test:
 
 def contains_files(folder: Path, suffixes: tuple[str, ...]) -> bool:
     """Return whether the folder or its subfolders contain a file with one of the suffixes."""
-    return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
+    return any(True for _ in _walk(folder, suffixes))
 
 
 def _find(folder: Path, suffixes: tuple[str, ...]) -> Files:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    paths = sorted(_walk(folder, suffixes))
     if not paths:
         raise ValueError(f"no {' or '.join(suffixes)} files in {folder}; check the path")
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ValueError(f"{missing[0]} is a link to a file that does not exist; repair or remove it")
     tops = [path.relative_to(folder).parts[:-1] for path in paths]
     if not any(tops):
         return Files(tuple(paths), None, ())
     if not all(tops):
         loose = paths[[bool(top) for top in tops].index(False)]
         raise ValueError(f"{loose} lies beside the classes of {folder}; move it into a subfolder")
-    classes = tuple(sorted({top[0] for top in tops}))
+    classes = tuple(_subfolders(folder))
+    empty = set(classes) - {top[0] for top in tops}
+    if empty:
+        raise ValueError(
+            f"class {min(empty)!r} of {folder} has no {' or '.join(suffixes)} files; add some or remove it"
+        )
     return Files(tuple(paths), np.array([classes.index(top[0]) for top in tops], np.int32), classes)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _walk(folder: Path, suffixes: tuple[str, ...], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield files with one of the suffixes, in folders that are links, too, unless they link to a folder above."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for entry in os.scandir(folder):
+        if _is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, suffixes, (*above, here))
+        elif Path(entry.name).suffix.lower() in suffixes:
+            yield folder / entry.name
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEM_FOLDERS

@@ -4,43 +4,75 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from genjax.arguments import PositiveInt
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.folders import Files, find_splits
 from genjax.data.source import SMALL_BYTES, Record, RecordSource, Source, materialize, num_bytes
 from genjax.data.splitting import Size
 
+ImageSize = tuple[PositiveInt, PositiveInt]  # height, width
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_REFUSED = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIELAB colors"}
+_CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # to each of _MODES
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}  # alpha multiplied in
 
 
-def decode_image(data: bytes, *, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode one image file to uint8 (H, W, channels): 1 (grey), 3 (RGB) or 4 (RGBA); other modes are converted.
+def decode_image(data: bytes, *, channels: int, size: ImageSize | None = None) -> np.ndarray:
+    """Decode one image file to uint8 (H, W, channels): 1 (grey), 3 (RGB) or 4 (RGBA).
 
-    ``size`` is (H, W), to which the largest centered crop of that aspect ratio is resampled (Lanczos); None keeps it.
+    The image is turned as its EXIF orientation says, and of several frames the first counts. Transparent pixels show a
+    white ground, unless there are 4 channels. 16-bit grey is scaled to 8 bits. ``size`` is (H, W), to which the largest
+    centered crop of that aspect ratio is resampled (Lanczos); None keeps it. ValueError for images of 32-bit numbers or
+    of CIELAB colors.
     """
     from PIL import Image, ImageOps
 
-    image = Image.open(io.BytesIO(data))
-    if image.mode != _MODES[channels]:
-        image = image.convert(_MODES[channels])
+    image = in_channels(ImageOps.exif_transpose(Image.open(io.BytesIO(data))), _MODES[channels])
     if size is not None and image.size != (size[1], size[0]):
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
+def in_channels(image: Any, mode: str) -> Any:
+    """Convert a Pillow image of any mode to "L", "RGB" or "RGBA"."""
+    from PIL import Image
+
+    if image.mode in _REFUSED:
+        raise ValueError(
+            f"mode {image.mode!r}, {_REFUSED[image.mode]}, has no 8-bit values; convert it to 'RGB' or 'L'"
+        )
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data and mode != "RGBA":
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return (image if image.mode in _CONVERTIBLE else image.convert("RGB")).convert(mode)
+
+
 @opens_dataset
 def image_folder(
-    path: str | Path, *, size: tuple[int, int] | None = None, channels: int = 3, validation: Size = 0, test: Size = 0
+    path: str | Path,
+    *,
+    size: ImageSize | None = None,
+    channels: Literal[1, 3, 4] = 3,
+    validation: Size = 0,
+    test: Size = 0,
 ) -> Dataset:
     """Read a folder of images.
 
     Subfolders are classes, in alphabetical order; ``x`` is uint8, shape (H, W, channels), ``label`` int32. Top-level
-    folders ``train``, ``validation`` and ``test`` are splits. Splits of more than 512 MiB, decoded, are streamed.
+    folders ``train``, ``validation`` and ``test``, or such as ``Training`` or ``val``, are splits. Links are followed,
+    hidden folders left out. Splits of more than 512 MiB, decoded, are streamed.
 
     Args:
       path: path of the folder.
@@ -49,22 +81,13 @@ def image_folder(
       validation: number or fraction of images for validation, evenly spaced over the sorted files.
       test: number or fraction of images for test, evenly spaced.
     """
-    check_image_settings(channels, size)
     path = Path(path)
     splits = find_splits(path, SUFFIXES, validation, test)
     sources = {split: _source(files, channels, size) for split, files in splits.items()}
-    return Dataset(name=path.name, splits=sources, levels=256, num_classes=len(splits["train"].classes) or None)
+    return Dataset(name=path.name, splits=sources, levels=256, class_names=splits["train"].classes or None)
 
 
-def check_image_settings(channels: int, size: tuple[int, int] | None) -> None:
-    """Raise if ``decode_image`` does not support the settings."""
-    if channels not in _MODES:
-        raise ValueError(f"channels is {channels}, but must be 1 (grey), 3 (RGB) or 4 (RGBA)")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"size is {size}, but must be (height, width) in pixels, or None")
-
-
-def _source(files: Files, channels: int, size: tuple[int, int] | None) -> Source:
+def _source(files: Files, channels: int, size: ImageSize | None) -> Source:
     expected = size or _decode(files.paths[0], channels, None).shape[:2]
 
     def read(record: Record) -> dict[str, Any]:
@@ -80,7 +103,7 @@ def _source(files: Files, channels: int, size: tuple[int, int] | None) -> Source
     return materialize(source) if num_bytes(source) <= SMALL_BYTES else source
 
 
-def _decode(path: Path, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+def _decode(path: Path, channels: int, size: ImageSize | None) -> np.ndarray:
     try:
         return decode_image(path.read_bytes(), channels=channels, size=size)
     except (OSError, ValueError, SyntaxError) as error:

@@ -19,14 +19,36 @@ def require_file(path: Path) -> Path:
     return path
 
 
+def read_npy(path: Path) -> np.ndarray:
+    """Read a ``.npy`` file, but never pickled objects; ValueError if it is damaged, too large or no plain array."""
+    try:
+        return np.asarray(np.load(require_file(path), allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged files raise anything, MemoryError for a size that was changed
+        raise ValueError(f"{path} holds no plain array ({error}); save it with numpy.save") from None
+
+
 @contextlib.contextmanager
 def open_npz(path: Path) -> Iterator[Any]:
     """Open an ``.npz`` file without reading pickled objects; ValueError if it is not one."""
+    with contextlib.ExitStack() as stack:
+        try:
+            with zipfile.ZipFile(require_file(path)):
+                file = stack.enter_context(np.load(path, allow_pickle=False))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # damaged files raise anything
+            raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+        yield file
+
+
+def read_entry(path: Path, file: Any, name: str) -> np.ndarray:
+    """Return an array of an open ``.npz`` file; ValueError if it is damaged, too large or no plain array."""
     try:
-        with zipfile.ZipFile(require_file(path)), np.load(path, allow_pickle=False) as file:
-            yield file
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from None
+        return np.asarray(file[name])
+    except Exception as error:  # damaged files raise anything, MemoryError for a size that was changed
+        raise ValueError(f"{name!r} of {path} is no plain array ({error}); save it as numbers") from None
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
@@ -19,8 +20,8 @@ def lines(
     path: str | Path,
     *,
     tokenizer: TokenizerChoice = "characters",
-    num_tokens: int | None = None,
-    length: int | None = None,
+    num_tokens: PositiveInt | None = None,
+    length: PositiveInt | None = None,
     validation: Size = 0.1,
     test: Size = 0,
 ) -> Dataset:
@@ -64,6 +65,7 @@ def lines(
     return Dataset(name=path.name.split(".")[0], splits=splits, levels=codec.num_tokens, tokenizer=codec)
 
 
+@check_arguments
 def end_of_line(dataset: Dataset) -> int:
     """Return the token that ends the lines of a data set; ValueError if it has no tokenizer."""
     if dataset.tokenizer is None:

@@ -18,12 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.ops import check_at_least
+from genjax.arguments import PositiveInt, check_arguments
 
 _lock = threading.Lock()
 
 
-def shuffle_indices(key: jax.Array, positions: np.ndarray, size: int) -> np.ndarray:
+@check_arguments
+def shuffle_indices(key: jax.Array, positions: np.ndarray, size: PositiveInt) -> np.ndarray:
     """Map positions p ≥ 0 of the stream of training examples, of any shape, to indices of N = ``size`` examples, int32.
 
     >>> epochs = shuffle_indices(jax.random.key(0), np.arange(8), 4).reshape(2, 4)
@@ -42,7 +43,6 @@ def key_words(key: jax.Array) -> tuple[int, ...]:
 
 def shuffle_indices_from_words(words: tuple[int, ...], positions: np.ndarray, size: int) -> np.ndarray:
     """Return ``shuffle_indices`` from the words of the key; without JAX, so that threads may call it freely."""
-    check_at_least("size", size, 1)
     positions = np.asarray(positions, np.int64)
     if positions.size and positions.min() < 0:
         raise ValueError(f"positions holds {positions.min()}, but the stream of examples starts at 0")

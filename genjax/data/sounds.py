@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from genjax.ops import check_at_least, check_choice
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 
 Encoding = Literal["float", "mu_law", "linear"]
 _LEVELS: dict[str, int | None] = {"float": None, "mu_law": 256, "linear": 2**16}
@@ -37,6 +37,7 @@ class Sound(Protocol):
         ...
 
 
+@check_arguments
 @final
 @dataclass(frozen=True)
 class Waveform:
@@ -57,14 +58,12 @@ class Waveform:
     [0, 52, 128, 157, 255]
     """
 
-    sample_rate: int
+    sample_rate: PositiveInt
     encoding: Encoding = "float"
-    levels: int | None = None
+    levels: PositiveInt | None = None
     suffix = ".wav"  # 16-bit PCM
 
     def __post_init__(self) -> None:
-        check_choice("encoding", self.encoding, tuple(_LEVELS))
-        check_at_least("sample_rate", self.sample_rate, 1)
         if self.levels is None:
             object.__setattr__(self, "levels", _LEVELS[self.encoding])
         elif self.encoding == "float" or not 2 <= self.levels <= 2**16:
@@ -115,6 +114,7 @@ class Waveform:
         return (255 * lit).astype(np.uint8)[..., None]
 
 
+@check_arguments
 @final
 @dataclass(frozen=True)
 class Voices:
@@ -132,9 +132,9 @@ class Voices:
     [[60, 64], [60, -1]]
     """
 
-    num_voices: int
-    lowest: int
-    num_tokens: int
+    num_voices: PositiveInt
+    lowest: NonNegativeInt
+    num_tokens: PositiveInt
     suffix = ".mid"
 
     def pitches(self, x: np.ndarray) -> np.ndarray:

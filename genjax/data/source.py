@@ -14,11 +14,15 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
+
 RESIDENT_BYTES = 2 * 2**30  # limit for the arrays of one split
+MAX_ROUNDING = 1e-3  # error of float32, relative to the spread of the numbers
 SMALL_BYTES = 2**29  # records up to this size are read into memory when a data set is opened
 
 Spec = dict[str, jax.ShapeDtypeStruct]
 Record = Mapping[str, Any]
+Indices = np.ndarray | Sequence[int]
 
 _NARROW = {np.dtype(np.int64): np.int32, np.dtype(np.uint64): np.int32, np.dtype(np.float64): np.float32}
 
@@ -39,7 +43,7 @@ class Source(Protocol):
         """Return the number of examples."""
         ...
 
-    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
         """Read the examples at ``indices``, integers (B,), as arrays of shape (B, ...)."""
         ...
 
@@ -54,6 +58,7 @@ class Source(Protocol):
         ...
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, eq=False)
 class ArraySource:
@@ -68,7 +73,7 @@ class ArraySource:
     (3, (2,), [[4.0, 5.0]])
     """
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if not self.arrays:
@@ -82,7 +87,7 @@ class ArraySource:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
         """See ``Source.take``."""
         return {name: array[indices] for name, array in self.arrays.items()}
 
@@ -97,6 +102,39 @@ class ArraySource:
         return sum(array.nbytes for array in self.arrays.values()) <= RESIDENT_BYTES
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class CheckedSource:
+    """Examples whose values are checked whenever they are read.
+
+    Attributes:
+      source: source to read from.
+      check: function ``(arrays, indices)`` that raises ValueError for wrong values.
+    """
+
+    source: Source
+    check: Callable[[Mapping[str, np.ndarray], np.ndarray], None]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        arrays = self.source.take(indices)
+        self.check(arrays, np.asarray(indices))
+        return arrays
+
+    @property
+    def spec(self) -> Spec:
+        """See ``Source.spec``."""
+        return self.source.spec
+
+    @property
+    def resident(self) -> bool:
+        """See ``Source.resident``."""
+        return self.source.resident
+
+
 def _narrow(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}, but must hold real numbers; convert it")
@@ -109,8 +147,27 @@ def _narrow(name: str, array: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{name} holds {array.min()} … {array.max()}, but integers must fit in 32 bits; rescale or remap them"
         )
+    if array.dtype.kind == "f":
+        _check_precision(name, array)
     with np.errstate(over="ignore"):  # an overflow becomes inf, which Dataset rejects with the entry's name
         return array.astype(narrow)
+
+
+def _check_precision(name: str, array: np.ndarray) -> None:
+    """Raise if float32 would merge the numbers of a column, as those of timestamps."""
+    if not array.size:
+        return
+    columns = array.reshape(len(array), -1) if array.ndim <= 2 else array.reshape(-1, 1)
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    magnitude, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+    # Rounding noise is no spread; errors of float32 are at most 2^-24 of the magnitude.
+    for column in np.flatnonzero((spread > 1e-12 * magnitude) & (2.0**-24 * magnitude > MAX_ROUNDING * spread)):
+        error = np.abs(columns[:, column].astype(np.float32) - columns[:, column]).max()
+        if error > MAX_ROUNDING * spread[column]:
+            raise ValueError(
+                f"{name} holds numbers from {low[column]} to {high[column]}, whose differences float32 cannot keep; "
+                f"subtract {low[column]} first"
+            )
 
 
 @final
@@ -132,11 +189,12 @@ class DeferredSource:
     def __len__(self) -> int:
         return self.length
 
-    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
         """See ``Source.take``."""
         return self.open().take(indices)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, eq=False)
 class RecordSource:
@@ -157,7 +215,7 @@ class RecordSource:
     def __len__(self) -> int:
         return len(self.records)
 
-    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
         """See ``Source.take``."""
         spec, numbers = self.spec, [int(i) for i in indices]
         examples = [self._example(record) for record in _read(self.records, numbers)]
@@ -232,7 +290,8 @@ def num_bytes(source: Source) -> int:
     return len(source) * sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in source.spec.values())
 
 
-def materialize(source: Source, *, block: int = 512) -> ArraySource:
+@check_arguments
+def materialize(source: Source, *, block: PositiveInt = 512) -> ArraySource:
     """Read a whole source into memory, ``block`` examples at a time; an ``ArraySource`` is returned unchanged.
 
     A progress bar appears on stderr if that takes more than a second.
@@ -255,7 +314,8 @@ def materialize(source: Source, *, block: int = 512) -> ArraySource:
     return ArraySource(arrays)
 
 
-def batches(source: Source, size: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+@check_arguments
+def batches(source: Source, size: PositiveInt) -> Iterator[tuple[dict[str, np.ndarray], int]]:
     """Yield a source in order, in batches of one size, so that a single shape is compiled.
 
     Each batch, arrays of shape (size, ...), comes with its number of examples, 1 to ``size``; repeats of the last

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Lt
 
+from genjax.arguments import NonNegativeInt
 from genjax.data.source import Source, select
 
-Size = int | float  # a number of examples, or a fraction of them in (0, 1)
-# Names of folders and of entries; of several that mean one split, the last counts.
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+Size = NonNegativeInt | Annotated[float, Ge(0), Lt(1)]  # a number of examples, or a fraction of them
+# Names of folders, and of entries of files, in lower case.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def find_split_names(names: Iterable[str], where: str) -> dict[str, str]:
+    """Return, by split, the name among ``names`` that means it in any spelling; none if there are no splits.
+
+    Raises:
+      ValueError: if two names mean one split, or there are splits but not "train".
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        split = SPLIT_NAMES.get(name.strip().lower())
+        if split in found:
+            raise ValueError(f"{where} {found[split]!r} and {name!r} both mean the {split} split; merge or rename one")
+        if split is not None:
+            found[split] = name
+    if found and "train" not in found:
+        raise ValueError(f"{where} have {sorted(found.values())}, but not 'train'; rename what is to be trained on")
+    return found
 
 
 def split_stratified(label: np.ndarray) -> dict[str, np.ndarray]:
@@ -59,12 +84,7 @@ def _evenly(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 def _counts(size: int, validation: Size, test: Size) -> tuple[int, int]:
-    counts = []
-    for name, value in (("validation", validation), ("test", test)):
-        whole = isinstance(value, int | np.integer)
-        if value < 0 or (not whole and value >= 1):
-            raise ValueError(f"{name} is {value}, but must be a number of examples, or a fraction in (0, 1)")
-        counts.append(int(value) if whole else round(size * value))
+    counts = [int(n) if isinstance(n, int | np.integer) else round(size * n) for n in (validation, test)]
     if sum(counts) >= size:
         raise ValueError(f"validation and test take {counts[0]} + {counts[1]} of {size} examples; leave some for train")
     return counts[0], counts[1]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from genjax.arguments import PositiveInt
 from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource, materialize
-from genjax.ops import check_at_least
 
 
 @opens_dataset
-def stack(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 50_000) -> Dataset:
+def stack(dataset: Dataset, key: Array, *, num_channels: PositiveInt, num_train: PositiveInt = 50_000) -> Dataset:
     """Stack randomly drawn images of a data set in channels: a data set of ``x`` (H, W, C), without labels.
 
     See ``genjax.metrics.StackedModes`` and ``channel_classes``.
@@ -32,8 +32,6 @@ def stack(dataset: Dataset, key: Array, *, num_channels: int, num_train: int = 5
     >>> pairs.name, len(pairs.splits["train"]), pairs.spec()["x"].shape
     ('digits_stacked_2', 5000, (8, 8, 2))
     """
-    check_at_least("num_channels", num_channels, 1)
-    check_at_least("num_train", num_train, 1)
     shape = dataset.spec()["x"].shape
     if len(shape) != 3 or shape[-1] != 1:
         raise ValueError(f"x of {dataset.name!r} has shape {shape}, but must be grey images (H, W, 1)")

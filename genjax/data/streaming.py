@@ -12,24 +12,25 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.data.shuffling import key_words, shuffle_indices_from_words
 from genjax.data.source import Source
-from genjax.ops import check_at_least
 
 _MAX_STEPS = 2**31 - 1  # training steps are int32
 
 
+@check_arguments
 def stream(
     source: Source,
     key: jax.Array,
     *,
-    batch_size: int,
-    start_step: int = 0,
-    num_steps: int | None = None,
-    minibatches: int = 1,
-    shard: tuple[int, int] = (0, 1),
-    prefetch: int = 8,
-    num_threads: int = 4,
+    batch_size: PositiveInt,
+    start_step: NonNegativeInt = 0,
+    num_steps: NonNegativeInt | None = None,
+    minibatches: PositiveInt = 1,
+    shard: tuple[NonNegativeInt, PositiveInt] = (0, 1),
+    prefetch: PositiveInt = 8,
+    num_threads: NonNegativeInt = 4,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Read the batches of training steps, in order and ahead of time.
 
@@ -48,7 +49,7 @@ def stream(
     Yields:
       Batches whose arrays have shape (B/n, ...), or (M, B/n, ...) when M > 1.
     """
-    _check(len(source), batch_size, start_step, num_steps, minibatches, shard)
+    _check(len(source), batch_size, shard)
     import grain
 
     words = key_words(key)
@@ -69,16 +70,11 @@ def stream(
     return iter(grain.MapDataset.range(start_step, stop).map(read).to_iter_dataset(options))
 
 
-def _check(
-    size: int, batch_size: int, start_step: int, num_steps: int | None, minibatches: int, shard: tuple[int, int]
-) -> None:
-    if not 1 <= batch_size <= size:
+def _check(size: int, batch_size: int, shard: tuple[int, int]) -> None:
+    if batch_size > size:
         raise ValueError(f"batch_size is {batch_size}, but there are {size} examples; use 1 … {size}")
-    check_at_least("minibatches", minibatches, 1)
-    if start_step < 0 or (num_steps is not None and num_steps < 0):
-        raise ValueError(f"start_step is {start_step} and num_steps {num_steps}, but neither may be negative")
     index, count = shard
-    if count < 1 or not 0 <= index < count:
+    if index >= count:
         raise ValueError(f"shard is {shard}, but must be (index, count) with 0 <= index < count")
     if batch_size % count:
         raise ValueError(

@@ -18,22 +18,25 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.data.dataset import Dataset
 from genjax.data.deferred import opens_dataset
 from genjax.data.source import ArraySource
-from genjax.ops import check_at_least, check_positive, gaussian_log_prob
+from genjax.ops import gaussian_log_prob
 
 _BLOCK = 2**13  # points of a quadrature evaluated at once, which bounds the memory
 _FAR = 12.0  # modes this many standard deviations apart overlap by less than 1e-7 nats
 
 
+@runtime_checkable
 class Density(Protocol):
     """A normalized density in the plane."""
 
@@ -58,7 +61,12 @@ class Density(Protocol):
 
 @opens_dataset
 def dataset(
-    density: Density, key: Array, *, num_train: int = 50_000, num_validation: int = 0, num_test: int = 10_000
+    density: Density,
+    key: Array,
+    *,
+    num_train: PositiveInt = 50_000,
+    num_validation: NonNegativeInt = 0,
+    num_test: NonNegativeInt = 10_000,
 ) -> Dataset:
     """Draw a data set of independent points ``x``, shape (2,).
 
@@ -67,8 +75,6 @@ def dataset(
     ('gaussians_25', {'train': 100, 'test': 20})
     """
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
-    for name, size in sizes.items():
-        check_at_least(f"num_{name}", size, 1 if name == "train" else 0)
     x = np.asarray(density.sample(key, sum(sizes.values())))
     ends = np.cumsum(list(sizes.values()))[:-1]
     parts = dict(zip(sizes, np.split(x, ends), strict=True))
@@ -76,6 +82,7 @@ def dataset(
     return Dataset(name=density.name, splits=splits)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class GaussianGrid:
@@ -90,13 +97,9 @@ class GaussianGrid:
     0.065
     """
 
-    size: int = 5
-    spacing: float = 2.0
-    scale: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("size", "spacing", "scale"):
-            check_positive(name, getattr(self, name))
+    size: PositiveInt = 5
+    spacing: PositiveFloat = 2.0
+    scale: PositiveFloat = 0.05
 
     @property
     def name(self) -> str:
@@ -123,6 +126,7 @@ class GaussianGrid:
         return _mixture_log_prob(x, self.modes, self.scale)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class GaussianRing:
@@ -137,13 +141,9 @@ class GaussianRing:
     -2.907
     """
 
-    num_modes: int = 8
-    radius: float = 2.0
-    scale: float = 0.02
-
-    def __post_init__(self) -> None:
-        for name in ("num_modes", "radius", "scale"):
-            check_positive(name, getattr(self, name))
+    num_modes: PositiveInt = 8
+    radius: PositiveFloat = 2.0
+    scale: PositiveFloat = 0.02
 
     @property
     def name(self) -> str:
@@ -172,6 +172,7 @@ class GaussianRing:
         return _mixture_log_prob(x, self.modes, self.scale)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class Checkerboard:
@@ -185,13 +186,11 @@ class Checkerboard:
     3.466
     """
 
-    size: int = 4
-    side: float = 2.0
+    size: PositiveInt = 4
+    side: PositiveFloat = 2.0
     name = "checkerboard"
 
     def __post_init__(self) -> None:
-        check_positive("size", self.size)
-        check_positive("side", self.side)
         if self.size % 2:
             raise ValueError(f"size is {self.size}, but must be even")
 
@@ -216,6 +215,7 @@ class Checkerboard:
         return jnp.where(on_board & dark, -self.entropy, -jnp.inf)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class TwoMoons:
@@ -227,11 +227,8 @@ class TwoMoons:
       scale: standard deviation σ of the noise, at least 0.01.
     """
 
-    scale: float = 0.1
+    scale: Annotated[float, Ge(0.01), Cure(", for the quadrature along the arcs")] = 0.1
     name = "two_moons"
-
-    def __post_init__(self) -> None:
-        check_at_least("scale", self.scale, 0.01, ", for the quadrature along the arcs")
 
     @property
     def entropy(self) -> float:
@@ -257,6 +254,7 @@ class TwoMoons:
         return jax.scipy.special.logsumexp(terms, axis=1)
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class Circles:
@@ -267,13 +265,13 @@ class Circles:
       scale: standard deviation σ of the noise.
     """
 
-    radii: tuple[float, ...] = (1.0, 2.0)
-    scale: float = 0.1
+    radii: tuple[PositiveFloat, ...] = (1.0, 2.0)
+    scale: PositiveFloat = 0.1
     name = "circles"
 
     def __post_init__(self) -> None:
-        check_positive("radii", min(self.radii, default=0))
-        check_positive("scale", self.scale)
+        if not self.radii:
+            raise ValueError("radii is (), but must be at least one radius")
 
     @property
     def entropy(self) -> float:
@@ -296,6 +294,7 @@ class Circles:
         return jax.scipy.special.logsumexp(log_gaussian + bessel, axis=1) - math.log(len(self.radii))
 
 
+@check_arguments
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pinwheel:
@@ -310,15 +309,11 @@ class Pinwheel:
       rate: twist in radians per unit of distance.
     """
 
-    num_arms: int = 5
-    radial_scale: float = 0.3
-    tangential_scale: float = 0.05
+    num_arms: PositiveInt = 5
+    radial_scale: PositiveFloat = 0.3
+    tangential_scale: PositiveFloat = 0.05
     rate: float = 1.5
     name = "pinwheel"
-
-    def __post_init__(self) -> None:
-        for name in ("num_arms", "radial_scale", "tangential_scale"):
-            check_positive(name, getattr(self, name))
 
     @property
     def entropy(self) -> float:

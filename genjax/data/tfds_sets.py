@@ -11,29 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from genjax.arguments import NonNegativeInt, PositiveInt
 from genjax.data.cache import cache_arrays, fingerprint
 from genjax.data.corpora import window_dataset
 from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.deferred import opens_dataset
-from genjax.data.images import check_image_settings, decode_image
+from genjax.data.images import ImageSize, decode_image
 from genjax.data.source import SMALL_BYTES, ArraySource, Record, RecordSource, Source, materialize, num_bytes
 from genjax.data.splitting import split_last, split_last_slices, split_source
 from genjax.data.tokenization import TokenizerChoice, check_tokenizer, decode_text
 from genjax.data.tokenizers import Bytes
-from genjax.ops import check_at_least
 
 
 @opens_dataset
 def tfds(
     name: str,
     *,
-    validation: int = 0,
+    validation: NonNegativeInt = 0,
     data_dir: str | Path | None = None,
-    size: tuple[int, int] | None = None,
+    size: ImageSize | None = None,
     tokenizer: TokenizerChoice = "bytes",
-    num_tokens: int | None = None,
-    length: int = 256,
-    stride: int | None = None,
+    num_tokens: PositiveInt | None = None,
+    length: PositiveInt = 256,
+    stride: PositiveInt | None = None,
 ) -> Dataset:
     """Read a prepared TFDS set.
 
@@ -77,8 +77,8 @@ def tfds(
             "tensorflow_datasets.data_source and wrap the result in genjax.data.RecordSource"
         )
     splits = _hold_out(name, splits, validation)
-    num_classes = features["label"].num_classes if "label" in splits["train"].spec else None
-    return Dataset(name=name, splits=splits, levels=256, num_classes=num_classes, tokenizer=codec)
+    classes = tuple(features["label"].names) if "label" in splits["train"].spec else None
+    return Dataset(name=name, splits=splits, levels=256, class_names=classes, tokenizer=codec)
 
 
 def tfds_names() -> list[str]:
@@ -138,14 +138,13 @@ def _known_splits(builder: Any) -> list[str]:
     return splits
 
 
-def _image_splits(name: str, builder: Any, size: tuple[int, int] | None) -> dict[str, Source]:
+def _image_splits(name: str, builder: Any, size: ImageSize | None) -> dict[str, Source]:
     from tensorflow_datasets.core.decode import SkipDecoding
 
     feature = builder.info.features["image"]
     channels = feature.shape[-1]
     if feature.np_dtype != np.uint8:  # feature.dtype would import TensorFlow
         raise ValueError(f"images of {name!r} are {np.dtype(feature.np_dtype)}, but must be uint8")
-    check_image_settings(channels, size)
     if size is None and None in feature.shape:
         raise ValueError(f"images of {name!r} differ in size; use size=(height, width)")
     labelled = _has_classes(builder)
@@ -164,7 +163,7 @@ def _image_splits(name: str, builder: Any, size: tuple[int, int] | None) -> dict
     return splits
 
 
-def _materialize_cached(builder: Any, split: str, size: tuple[int, int] | None, source: RecordSource) -> ArraySource:
+def _materialize_cached(builder: Any, split: str, size: ImageSize | None, source: RecordSource) -> ArraySource:
     files = [Path(part.filename) for part in builder.info.splits[split].file_instructions]
     resized = "" if size is None else f"-{size[0]}x{size[1]}"
     key = f"{builder.info.full_name}-{split}{resized}-{fingerprint(files)}"
@@ -176,7 +175,6 @@ def _text_splits(
 ) -> dict[str, Source]:
     if tokenizer not in ("bytes", Bytes()):
         raise ValueError(f"tokenizer is {tokenizer!r}, but must be 'bytes' for the records of {name!r}; leave it out")
-    check_at_least("length", length, 1)
 
     def transform(record: Record) -> Record:
         codes = np.frombuffer(record["text"][:length], np.uint8)

@@ -5,12 +5,13 @@ With byte tokens texts stay bytes, so that they need not be UTF-8 and nothing is
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,15 +19,13 @@ from genjax.data.bpe import BPE
 from genjax.data.io import require_file
 from genjax.data.tokenizers import Bytes, Characters, Tokenizer
 
-TokenizerChoice = str | Tokenizer  # "bytes", "characters", "bpe", or a tokenizer
+TokenizerChoice = Literal["bytes", "characters", "bpe"] | Tokenizer
 Text = bytes | str
-CHOICES = ("bytes", "characters", "bpe")
+BLOCK = 2**16  # characters encoded at once, which takes some 20 bytes for each
 
 
 def check_tokenizer(choice: TokenizerChoice, num_tokens: int | None) -> None:
-    """Raise ValueError if the tokenizer is unknown, or ``num_tokens`` is missing or not used."""
-    if choice not in CHOICES and not isinstance(choice, Tokenizer):
-        raise ValueError(f"tokenizer is {choice!r}, but must be {', '.join(map(repr, CHOICES))} or a data.Tokenizer")
+    """Raise ValueError if ``num_tokens`` is missing or not used."""
     if choice == "bpe" and num_tokens is None:
         raise ValueError("tokenizer is 'bpe', but num_tokens is missing; set it to at least 256")
     if choice != "bpe" and num_tokens is not None:
@@ -34,13 +33,14 @@ def check_tokenizer(choice: TokenizerChoice, num_tokens: int | None) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file, plain or ``.gz``."""
+    """Return the content of a file, plain or ``.gz``, without a byte order mark."""
     content = require_file(path).read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"cannot decompress {path} ({error}); repair it or rename it") from None
+    content = content.removeprefix(codecs.BOM_UTF8)
     if not content:
         raise ValueError(f"{path} is empty; there is nothing to learn from")
     return content
@@ -70,5 +70,12 @@ def make_tokenizer(choice: TokenizerChoice, num_tokens: int | None, texts: Mappi
 
 def encode(tokenizer: Tokenizer, text: Text) -> np.ndarray:
     """Return the tokens of a text (N,): uint8, or int32 if the vocabulary has more than 256."""
-    tokens = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else tokenizer.encode(text)
-    return tokens.astype(np.uint8 if tokenizer.num_tokens <= 256 else np.int32, copy=False)
+    dtype = np.uint8 if tokenizer.num_tokens <= 256 else np.int32
+    if isinstance(text, bytes):
+        return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
+    if not isinstance(tokenizer, Characters):
+        return tokenizer.encode(text).astype(dtype, copy=False)
+    tokens = np.empty(len(text), dtype)
+    for start in range(0, len(text), BLOCK):
+        tokens[start : start + BLOCK] = tokenizer.encode(text[start : start + BLOCK])
+    return tokens

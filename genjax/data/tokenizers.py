@@ -8,6 +8,8 @@ from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 
+from genjax.arguments import check_arguments
+
 
 @runtime_checkable
 class Tokenizer(Protocol):
@@ -41,6 +43,7 @@ def check_tokens(tokens: Iterable[int] | np.ndarray, num_tokens: int) -> np.ndar
     return array
 
 
+@check_arguments
 @final
 @dataclass(frozen=True)
 class Bytes:
@@ -68,6 +71,7 @@ class Bytes:
         return check_tokens(tokens, 256).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
 
+@check_arguments
 @final
 @dataclass(frozen=True)
 class Characters:
@@ -114,6 +118,7 @@ class Characters:
         return "".join(self.vocabulary[token] for token in check_tokens(tokens, self.num_tokens).tolist())
 
 
+@check_arguments
 def decode_texts(tokenizer: Tokenizer, x: np.ndarray, stop_token: int | None = None) -> list[str]:
     """Return the texts of tokens (N, T), each up to its first ``stop_token``.
 

@@ -20,19 +20,24 @@ to 2^-17, and exactly 0 and 1 at the ends.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Annotated, Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt, Interval
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array, Batch
-from genjax.ops import check_positive
+from genjax.data.values import Values
 
 Preprocess = Callable[[Array, Batch], Batch]
+Levels = Annotated[int, Interval(ge=2, le=2**24), Cure("; use 256 for 8-bit images")]
+_BINARY = Values(0, 1, 2)
 
 
 @runtime_checkable
@@ -45,6 +50,15 @@ class HasBinWidth(Protocol):
         ...
 
 
+@runtime_checkable
+class MapsValues(Protocol):
+    """Preprocessing that knows which values it takes and returns."""
+
+    def map_values(self, values: Values | None) -> Values | None:
+        """Return the values of the result, None if they are unknown; ValueError if ``x`` may not have ``values``."""
+        ...
+
+
 @final
 @dataclass(frozen=True)
 class Transform:
@@ -53,6 +67,7 @@ class Transform:
     Attributes:
       function: function ``(key, x, **settings) -> x``.
       settings: names and values of the settings.
+      values: values of the result; None for values that depend on x.
       bin_width: width of the bin over which an integer is spread, in units of the result; None without dequantization.
 
     >>> scale(levels=17, high=2.0)
@@ -61,7 +76,18 @@ class Transform:
 
     function: Callable[..., Array]
     settings: tuple[tuple[str, Any], ...]
+    values: Values | None = None
     bin_width: float | None = None
+
+    def map_values(self, values: Values | None) -> Values | None:
+        """See ``MapsValues``."""
+        levels = dict(self.settings).get("levels")
+        if levels is not None and values is not None:
+            taken = Values(0, levels - 1, levels)
+            if values != taken and (values.levels is not None or not values.within(0, levels - 1)):
+                cure = f"use levels={values.levels}" if values.are_whole() and values.levels else "leave it out"
+                raise ValueError(f"{self!r} takes {taken}, but x has {values}; {cure}")
+        return self.values
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
         """Transform ``batch["x"]`` and keep the other entries."""
@@ -71,6 +97,7 @@ class Transform:
         return f"{self.function.__name__.strip('_')}({', '.join(f'{k}={v!r}' for k, v in self.settings)})"
 
 
+@check_arguments
 @final
 @dataclass(frozen=True)
 class TransformChain:
@@ -82,6 +109,10 @@ class TransformChain:
     def bin_width(self) -> float | None:
         """Bin width of the last transform; one after a dequantization may stretch the bins in unknown ways."""
         return bin_width(self.transforms[-1]) if self.transforms else None
+
+    def map_values(self, values: Values | None) -> Values | None:
+        """See ``MapsValues``."""
+        return functools.reduce(lambda values, transform: map_values(transform, values), self.transforms, values)
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
         """Apply all transforms."""
@@ -104,29 +135,46 @@ def bin_width(preprocess: Preprocess) -> float | None:
     return preprocess.bin_width if isinstance(preprocess, HasBinWidth) else None
 
 
-def scale(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
-    """Map integers 0 … levels - 1 evenly onto [low, high].
+def map_values(preprocess: Preprocess, values: Values | None) -> Values | None:
+    """Return the values of x after preprocessing; None if they are unknown.
+
+    >>> map_values(scale(low=-1.0), Values(0, 255, 256))
+    Values(low=-1.0, high=1.0, levels=256)
+    """
+    if preprocess is unchanged:
+        return values
+    return preprocess.map_values(values) if isinstance(preprocess, MapsValues) else None
+
+
+@check_arguments
+def scale(levels: Levels = 256, low: float = 0.0, high: float = 1.0) -> Transform:
+    """Map integers 0 … levels - 1 evenly onto [low, high], or in reverse if low is above high.
 
     >>> batch = {"x": jnp.array([[0, 51, 255]], jnp.uint8)}
     >>> scale(low=-1.0)(jax.random.key(0), batch)["x"].tolist()
     [[-1.0, -0.5999999642372131, 1.0]]
     """
-    return Transform(_scale, (("levels", _check_levels(levels)), ("low", low), ("high", high)))
+    if low == high:
+        raise ValueError(f"low and high are {low}, but must differ, or all values become equal")
+    settings = (("levels", levels), ("low", low), ("high", high))
+    return Transform(_scale, settings, Values(min(low, high), max(low, high), levels))
 
 
-def dynamic_binarization(levels: int = 256) -> Transform:
+@check_arguments
+def dynamic_binarization(levels: Annotated[int, Interval(ge=2, le=2**16)] = 256) -> Transform:
     """Draw each element from a Bernoulli distribution with probability k / (levels - 1)."""
-    return Transform(_dynamic_binarization, (("levels", _check_levels(levels, 2**16)),))  # 32 bits hold k 2^16
+    return Transform(_dynamic_binarization, (("levels", levels),), _BINARY)  # 32 bits hold k 2^16
 
 
-def static_binarization(levels: int = 256, threshold: float = 0.5) -> Transform:
+@check_arguments
+def static_binarization(levels: Levels = 256, threshold: Annotated[float, Interval(ge=0, lt=1)] = 0.5) -> Transform:
     """Set each element to 1 where k / (levels - 1) > threshold, else to 0."""
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold is {threshold}, but must be in [0, 1), or all elements become equal")
-    return Transform(_static_binarization, (("levels", _check_levels(levels)), ("threshold", threshold)))
+    settings = (("levels", levels), ("threshold", threshold))
+    return Transform(_static_binarization, settings, _BINARY)
 
 
-def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transform:
+@check_arguments
+def dequantize(levels: Levels = 256, low: float = 0.0, high: float = 1.0) -> Transform:
     """Spread integers 0 … levels - 1 over [low, high), uniformly within each of ``levels`` bins.
 
     >>> dequantize(low=-1.0).bin_width  # 2 / 256
@@ -134,11 +182,12 @@ def dequantize(levels: int = 256, low: float = 0.0, high: float = 1.0) -> Transf
     """
     if not low < high:
         raise ValueError(f"low is {low} and high is {high}, but low must be below high")
-    settings = (("levels", _check_levels(levels)), ("low", low), ("high", high))
-    return Transform(_dequantize, settings, bin_width=(high - low) / levels)
+    settings = (("levels", levels), ("low", low), ("high", high))
+    return Transform(_dequantize, settings, Values(low, high), bin_width=(high - low) / levels)
 
 
-def quantize(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -> Array:
+@check_arguments
+def quantize(x: Array, levels: Levels = 256, low: float = 0.0, high: float = 1.0) -> Array:
     """Quantize x in [low, high) to the bins of ``dequantize`` and return their levels k / (levels - 1), in [0, 1].
 
     >>> quantize(jnp.array([-1.2, -0.9, 0.4, 1.0]), levels=3, low=-1.0).tolist()
@@ -148,9 +197,9 @@ def quantize(x: Array, levels: int = 256, low: float = 0.0, high: float = 1.0) -
     return jnp.clip(level, 0, levels - 1) / (levels - 1)
 
 
-def gaussian_noise(scale: float) -> Transform:
+@check_arguments
+def gaussian_noise(scale: Annotated[float, Gt(0), Cure("; 0.1 is usual for standardized data")]) -> Transform:
     """Add independent Gaussian noise of standard deviation ``scale`` > 0 to each element."""
-    check_positive("scale", scale, "; 0.1 is usual for standardized data")
     return Transform(_gaussian_noise, (("scale", float(scale)),))
 
 
@@ -204,12 +253,6 @@ def _integers(x: Array) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(f"x has dtype {x.dtype}, but this transform needs integers; leave it out for this data")
     return x
-
-
-def _check_levels(levels: int, limit: int = 2**24) -> int:
-    if not 2 <= levels <= limit:
-        raise ValueError(f"levels is {levels}, but must be in 2 … {limit}; use 256 for 8-bit images")
-    return levels
 
 
 def unchanged(key: Array, batch: Batch) -> Batch:

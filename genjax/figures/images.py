@@ -90,7 +90,7 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
     if labels is None:
         return picture
     middle = [(left + width * scale / 2, top + height * scale + text_height / 2) for top, left in corners]
-    return _with_text(picture, middle, labels)
+    return _with_text(picture, middle, labels, width * scale)
 
 
 def _tiles(x: np.ndarray) -> np.ndarray:
@@ -103,13 +103,17 @@ def _tiles(x: np.ndarray) -> np.ndarray:
     return np.where(finite.all(axis=-1, keepdims=True), shades, MAGENTA)
 
 
-def _with_text(picture: np.ndarray, middle: list[tuple[float, float]], labels: Sequence[Any]) -> np.ndarray:
+def _with_text(picture: np.ndarray, middle: list[tuple[float, float]], labels: Sequence[Any], width: int) -> np.ndarray:
+    """Write a label at each place, cut to ``width`` pixels."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     for position, label in zip(middle, labels, strict=True):
-        draw.text(position, str(label), fill="white", anchor="mm")
+        text = str(label)
+        while draw.textlength(text) > width:
+            text = f"{text.removesuffix('…')[:-1]}…" if len(text) > 2 else text[:-1]
+        draw.text(position, text, fill="white", anchor="mm")
     return np.asarray(image).copy()
 
 

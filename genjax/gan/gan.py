@@ -243,6 +243,11 @@ class GAN:
         """Return ``coverage``, ``discriminator_std`` and ``generator_gradient``; see ``genjax.gan.diagnosis``."""
         x, label = batch["x"], label_of(batch, self.num_classes)
         half = len(x) // (2 * self.pack) * self.pack
+        if half == 0:
+            raise ValueError(
+                f"x has {len(x)} examples, but a diagnosis compares groups of pack={self.pack} examples; "
+                f"hold out at least {2 * self.pack} for validation"
+            )
         label = None if label is None else label[half : 2 * half]
         sample_key, data_key, fake_key, dropout_key = jax.random.split(key, 4)
         samples, _ = self._samples(variables, sample_key, half, label, train=False)

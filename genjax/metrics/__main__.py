@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import tyro
 
 from genjax.core import Array
+from genjax.data.io import read_entry
 from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
@@ -57,14 +57,13 @@ def read(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # damaged files raise anything
         raise ValueError(
             f"{path} is neither .npz nor .npy of numbers; write it with numpy.savez({path.stem!r}, x=...)"
         ) from None
-    arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else loaded
-    if "x" not in arrays:
-        raise ValueError(f"{path} has arrays {sorted(arrays)}, but needs x; write it with numpy.savez(file, x=...)")
-    x = arrays["x"]
+    if not isinstance(loaded, np.ndarray) and "x" not in loaded:
+        raise ValueError(f"{path} has arrays {sorted(loaded)}, but needs x; write it with numpy.savez(file, x=...)")
+    x = loaded if isinstance(loaded, np.ndarray) else read_entry(path, loaded, "x")
     if x.dtype.kind not in "fiub" or x.ndim < 1 or not x.size:
         raise ValueError(
             f"x of {path} is {x.dtype} of shape {x.shape}, but must be numbers, samples along the first axis"

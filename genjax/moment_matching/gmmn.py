@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
-from genjax.ops import at_least_float32
+from genjax.ops import at_least_float32, check_at_least
 from genjax.ops.mmd import check_bandwidths, mean_kernel, mmd_loss
 
 # For data in [0, 1]^784: √2, √5, √10, √20, √40, √80. The paper's σ are variances, k = exp(−|x − y|² / (2 σ)).
@@ -110,6 +110,7 @@ class GMMN:
         ``genjax.ops.mmd``. ``distance`` is the root mean square distance of two examples, in units of the data.
         """
         del variables, key
+        check_at_least("number of examples", len(batch["x"]), 2, ", to compare them; hold out more for validation")
         x = at_least_float32(batch["x"].reshape(len(batch["x"]), -1))
         return {
             "mean_kernel": mean_kernel(x, self.bandwidths, chunk_size=self.chunk_size),

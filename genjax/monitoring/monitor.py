@@ -97,6 +97,10 @@ class TrainingMonitor:
             FallingLikelihood(),
         ]
 
+    def trace(self, variables: Variables, finished: PyTree, keys: Array) -> None:
+        """Trace the measurement for the shapes of its arguments, so that examples that do not suit it raise early."""
+        jax.eval_shape(self._measure, variables, finished, keys, self._batch)
+
     def __call__(
         self, step: int, variables: Variables, finished: PyTree, keys: Array
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -19,6 +19,8 @@ from genjax.ops.labels import one_hot_label as one_hot_label
 from genjax.ops.likelihoods import Bernoulli as Bernoulli
 from genjax.ops.likelihoods import DiscretizedLogistic as DiscretizedLogistic
 from genjax.ops.likelihoods import Gaussian as Gaussian
+from genjax.ops.likelihoods import HasLevels as HasLevels
+from genjax.ops.likelihoods import HasSupport as HasSupport
 from genjax.ops.likelihoods import Likelihood as Likelihood
 from genjax.ops.ode import Rates as Rates
 from genjax.ops.ode import Solver as Solver

@@ -60,6 +60,26 @@ class Likelihood(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSupport(Protocol):
+    """A likelihood of data in an interval."""
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Lowest and highest value of x."""
+        ...
+
+
+@runtime_checkable
+class HasLevels(Protocol):
+    """A likelihood of data with a number of evenly spaced values."""
+
+    @property
+    def levels(self) -> int:
+        """Number of values of x."""
+        ...
+
+
 @final
 @check_arguments
 @dataclass(frozen=True)
@@ -75,6 +95,7 @@ class Bernoulli:
 
     num_outputs = 1  # the logit
     discrete = True
+    support = (0.0, 1.0)
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         """See ``Likelihood``."""
@@ -149,6 +170,7 @@ class DiscretizedLogistic:
     levels: Levels = 256
     num_outputs = 2  # location and log-scale
     discrete = True
+    support = (0.0, 1.0)
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         """Return location and inverse scale in units of one level, in which the edges k ± ½ are exact."""

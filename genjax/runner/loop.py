@@ -120,6 +120,7 @@ class StageLoop:
         init = jax.jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
         return init(*self._arguments(self._feed.send(0, 1)))
 
+    @functools.cache  # noqa: B019 - loops live as long as their training
     def abstract(self) -> TrainState:
         """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
         axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]

@@ -53,7 +53,8 @@ class Previews:
             return
         # Labels cycle through the classes, so that with one column per class each column shows one class.
         columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
-        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=labels)
+        names = [dataset.class_name(label) for label in labels] if labels and dataset.class_names else labels
+        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=names)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if dataset.sound is not None:

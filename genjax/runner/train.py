@@ -26,7 +26,7 @@ from genjax.runner.progress import Progress
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
 from genjax.runner.stages import StageWalk
-from genjax.runner.validation import Validation, monitor_stage
+from genjax.runner.validation import Monitor, Validation, monitor_stage
 from genjax.runner.weights import save_weights
 from genjax.sharding import Placement
 
@@ -115,12 +115,15 @@ class _Training:
     def _run(self, stop_signal: StopSignal) -> Run:
         started = time.perf_counter()
         for loop in self._walk:
-            if loop.steps_before == 0:
+            is_first = loop.steps_before == 0
+            if is_first:
                 # Data that does not fit the model raises here, before anything is written.
                 loop.prepare(0, self._announce)
+            monitor = monitor_stage(self._walk.experiment, loop, self._walk.seeds, self._validation)
+            if is_first:
                 self._write_folder()
             with self._checkpoints(loop) as checkpoints:
-                state = self._train_stage(loop, checkpoints, stop_signal)
+                state = self._train_stage(loop, checkpoints, monitor, stop_signal)
             self._walk.finish(loop, state)
         assert self._log is not None
         run = Run(
@@ -134,7 +137,9 @@ class _Training:
         self._finish(run, time.perf_counter() - started)
         return run
 
-    def _train_stage(self, loop: StageLoop, checkpoints: Checkpoints | None, stop_signal: StopSignal) -> TrainState:
+    def _train_stage(
+        self, loop: StageLoop, checkpoints: Checkpoints | None, monitor: Monitor | None, stop_signal: StopSignal
+    ) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
         start, state = restored or (0, None)
         if checkpoints is not None and state is not None:
@@ -147,11 +152,12 @@ class _Training:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
-            return loop.run(state, start, self._hooks(loop, self._log, bar, stop_signal), checkpoints)
+            return loop.run(state, start, self._hooks(loop, self._log, bar, monitor, stop_signal), checkpoints)
 
-    def _hooks(self, loop: StageLoop, log: MetricLog, bar: Progress, stop_signal: StopSignal) -> Hooks:
+    def _hooks(
+        self, loop: StageLoop, log: MetricLog, bar: Progress, monitor: Monitor | None, stop_signal: StopSignal
+    ) -> Hooks:
         walk, offset = self._walk, loop.steps_before
-        monitor = monitor_stage(walk.experiment, loop, walk.seeds, self._validation)
 
         def log_metrics(step: int, metrics: Mapping[str, Any]) -> None:
             log.write(offset + step, metrics)

@@ -18,6 +18,8 @@ from genjax.runner.log import MetricLog
 from genjax.runner.loop import StageLoop, root_keys
 from genjax.sharding import Placement, replica
 
+Monitor = Callable[[MetricLog, int, TrainState, Variables], None]
+
 
 class BestMetric(NamedTuple):
     """Metric that selects the best checkpoint, and its direction."""
@@ -84,11 +86,14 @@ class Validation:
 
 def monitor_stage(
     experiment: Experiment, loop: StageLoop, seeds: tuple[int, ...], validation: Validation
-) -> Callable[[MetricLog, int, TrainState, Variables], None] | None:
+) -> Monitor | None:
     """Return a function that monitors the model that a stage trains, or None if there is nothing to monitor.
 
     It logs its measurements, but for the metric that validation logs for all examples. ``variables`` are those of the
     experiment's model, which may not be the stage's model.
+
+    Raises:
+      ValueError: if the held-out examples cannot be measured, for example because they are too few.
     """
     stage = loop.stage
     model = stage.model or (experiment.model if loop.is_last else None)
@@ -102,6 +107,13 @@ def monitor_stage(
     splits = experiment.data.splits
     split = "validation" if "validation" in splits else "train"
     measure = TrainingMonitor(model, to_batch, splits[split], prefix=f"{split}/", num_seeds=len(seeds))
+
+    def variables_of(state: TrainState) -> Variables:
+        if stage.model:
+            return state.variables
+        return experiment.model_variables({**loop.finished, stage.name: state.variables}, len(seeds))
+
+    measure.trace(jax.eval_shape(variables_of, loop.abstract()), loop.finished, root_keys(seeds, "collapse"))
 
     def monitor(log: MetricLog, step: int, state: TrainState, variables: Variables) -> None:
         stage_variables = state.variables if stage.model else variables

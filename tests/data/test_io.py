@@ -1,9 +1,13 @@
 """Arrays and files: data are read as written, and errors name the file."""
 
+import contextlib
 import gzip
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genjax import data
 from genjax.data import images
@@ -98,6 +102,47 @@ def test_npz_and_npy(tmp_path):
         data.npz(tmp_path / "other.npz", x="images", label="class")
 
 
+def test_entries_of_an_npz_are_all_read_or_refused(tmp_path):
+    x, y = np.arange(6.0)[:, None], np.arange(6) % 2
+    np.savez(tmp_path / "beside.npz", x=x, y=y, x_Test=x[:2], y_Test=y[:2])
+    assert sizes(data.npz(tmp_path / "beside.npz")) == {"train": 6, "test": 2}
+    for entries, message in {
+        ("x", "x_train"): "holds 'x' and 'x_train', but needs one of them; rename the other",
+        ("x_train", "x_val", "x_valid"): "'val' and 'valid' both mean the validation split",
+        ("x_val",): r"have \['val'\], but not 'train'",
+    }.items():
+        np.savez(tmp_path / "wrong.npz", **dict.fromkeys(entries, x))
+        with pytest.raises(ValueError, match=message):
+            data.npz(tmp_path / "wrong.npz")
+    with pytest.raises(ValueError, match=r"label holds 1 … 2, but classes count from 0; subtract 1, or renumber them"):
+        data.arrays(x, label=y + 1)
+
+
+def test_headers_of_terabytes_and_damaged_archives_are_refused(tmp_path):
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+    with (tmp_path / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(64))
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.write(tmp_path / "huge.npy", "x.npy")
+    for name, message in {
+        "huge.npy": "huge.npy holds no plain array",
+        "huge.npz": "'x' of .* is no plain array",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            data.load(tmp_path / name)
+    np.savez_compressed(tmp_path / "whole.npz", x=np.arange(200.0), label=np.zeros(200, int))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            data.npz(tmp_path / "damaged.npz")
+
+
 def test_no_pickle_is_read(tmp_path):
     objects = np.array([{"a": 1}, None], dtype=object)
     np.savez(tmp_path / "objects.npz", x=objects)
@@ -129,8 +174,6 @@ def test_broken_array_files(tmp_path):
 
 @pytest.fixture
 def image_folder(tmp_path):
-    from PIL import Image
-
     x = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3)).astype(np.uint8)
     for i, image in enumerate(x):
         folder = tmp_path / "pets" / ("cat" if i < 10 else "dog")
@@ -166,8 +209,6 @@ def test_image_sizes_and_channels(image_folder):
     path, _ = image_folder
     grey = data.image_folder(path, size=(3, 3), channels=1)
     assert grey.spec()["x"].shape == (3, 3, 1)
-    from PIL import Image
-
     Image.new("RGB", (5, 5), (10, 20, 30)).save(path / "cat" / "99.png")
     with pytest.raises(ValueError, match=r"99\.png has size \(5, 5\), but .*00\.png has \(6, 8\); use size="):
         data.image_folder(path)
@@ -205,6 +246,107 @@ def test_bad_image_folders(image_folder, tmp_path):
         data.image_folder(path, channels=2)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("mode", Image.MODES)
+def test_every_mode_of_an_image_is_read_right_or_refused_by_name(mode, channels):
+    """Red, half green and all transparent, as far as a mode has them, are what they are on white."""
+    rgba = np.array([[[255, 0, 0, 255], [0, 255, 0, 127], [0, 0, 0, 0]]], np.uint8)
+    if mode in ("I", "F", "LAB"):
+        with pytest.raises(ValueError, match=f"mode '{mode}', .* has no 8-bit values; convert it"):
+            images.in_channels(Image.new(mode, (3, 1)), "RGB")
+        return
+    image, expected = Image.fromarray(rgba), rgba
+    if mode.startswith("I;16"):
+        image = Image.frombytes(
+            mode, (3, 1), np.array([0, 257 * 76, 65535], ">u2" if mode == "I;16B" else "<u2").tobytes()
+        )
+        expected = np.array([[[0], [76], [255]]]) * [1, 1, 1, 0] + [0, 0, 0, 255]
+    elif mode in ("La", "RGBa", "PA"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}[mode]).convert(mode)
+    elif mode not in ("RGBA", "LA"):
+        image, expected = image.convert("RGB").convert(mode), rgba | [0, 0, 0, 255]
+    else:
+        image = image.convert(mode)
+    if mode in ("1", "L", "LA", "La"):
+        grey = np.array([76, 150, 0])  # ITU-R 601-2
+        expected = np.concatenate([grey[None, :, None].repeat(3, axis=2), expected[..., 3:]], axis=2)
+    if mode == "1":
+        expected[..., :3] = np.asarray(image)[..., None] * 255
+    if channels < 4:
+        alpha = expected[..., 3:] / 255
+        expected = np.where(alpha < 1, 255 * (1 - alpha) + expected[..., :3] * alpha, expected[..., :3])
+    if channels == 1:
+        expected = expected @ [[0.299], [0.587], [0.114]]
+    got = np.asarray(images.in_channels(image, {1: "L", 3: "RGB", 4: "RGBA"}[channels])).reshape(1, 3, channels)
+    seen = got[..., 3:] > 0 if channels == 4 else True  # the color of a clear pixel is no one's business
+    assert np.abs(np.where(seen, got - expected, 0)).max() <= 3, (got, expected)
+
+
+def test_images_arrive_as_they_are_seen(tmp_path):
+    """The orientation of a photograph, 16 bits of grey, and a drawing on clear ground."""
+    x = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise
+    Image.fromarray(x).save(tmp_path / "turned.png", exif=exif)
+    turned = images.decode_image((tmp_path / "turned.png").read_bytes(), channels=1)
+    np.testing.assert_array_equal(turned[..., 0], np.rot90(x, -1))
+    Image.fromarray(x.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    deep = images.decode_image((tmp_path / "deep.png").read_bytes(), channels=1)
+    np.testing.assert_array_equal(deep[..., 0], x)
+    clear = Image.new("P", (2, 1))
+    clear.putpalette([0, 0, 0, 0, 0, 0])
+    clear.putpixel((1, 0), 1)
+    clear.save(tmp_path / "clear.png", transparency=0)
+    for channels in (1, 3):
+        drawn = images.decode_image((tmp_path / "clear.png").read_bytes(), channels=channels)
+        assert drawn[0, :, 0].tolist() == [255, 0]
+
+
+def test_hidden_folders_are_skipped_and_links_followed(image_folder, tmp_path):
+    path, x = image_folder
+    (path / "dog").rename(tmp_path / "elsewhere")
+    (path / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "around").symlink_to(path)  # without end
+    for hidden in (".ipynb_checkpoints", "__MACOSX", "cat/.thumbnails"):
+        (path / hidden).mkdir()
+        (path / hidden / "00.png").write_bytes((path / "cat" / "00.png").read_bytes())
+    (path / "cat" / "._00.png").write_bytes(b"resource fork")
+    pets = data.load(path)
+    assert (pets.class_names, pets.num_classes) == (("cat", "dog"), 2)
+    np.testing.assert_array_equal(pets.splits["train"].arrays["x"], x)
+    np.testing.assert_array_equal(pets.splits["train"].arrays["label"], [0] * 10 + [1] * 10)
+    (path / "fish").mkdir()
+    with pytest.raises(ValueError, match=r"class 'fish' of .*pets has no \.png or .* files; add some or remove it"):
+        data.image_folder(path)
+    (path / "fish" / "0.png").symlink_to(tmp_path / "lost.png")
+    with pytest.raises(ValueError, match=r"0\.png is a link to a file that does not exist; repair or remove it"):
+        data.image_folder(path)
+
+
+def test_split_folders_are_known_in_any_spelling(image_folder, tmp_path):
+    path, _ = image_folder
+    root = tmp_path / "divided"
+    for split in ("Training", "TEST"):
+        (root / split).mkdir(parents=True)
+    path.rename(root / "Training" / "pets")
+    test = root / "TEST" / "pets" / "cat"
+    test.mkdir(parents=True)
+    (root / "Training" / "pets" / "cat" / "03.png").rename(test / "03.png")
+    assert sizes(data.image_folder(root)) == {"train": 19, "test": 1}
+    (root / "train").mkdir()
+    with pytest.raises(ValueError, match=r"'Training' and 'train' both mean the train split; merge or rename one"):
+        data.image_folder(root)
+    (root / "train").rmdir()
+    (root / "Training").rename(root / "more")
+    with pytest.raises(ValueError, match=r"have \['TEST'\], but not 'train'; rename what is to be trained on"):
+        data.image_folder(root)
+    (root / "more").rename(root / "train")
+    (root / "test 2").mkdir()
+    (test / "03.png").rename(root / "test 2" / "03.png")
+    with pytest.raises(ValueError, match=r"test 2 lies beside split folders .*; move it into one"):
+        data.image_folder(root)
+
+
 def test_text(tmp_path):
     content = "Grüße, Welt! " * 10
     (tmp_path / "greeting.txt").write_text(content, encoding="utf-8")
@@ -231,6 +373,26 @@ def test_training_windows_of_a_text_may_overlap(tmp_path):
     assert [bytes(row).decode() for row in validation.take(np.arange(2))["x"]] == ["01234", "56789"]
     with pytest.raises(ValueError, match="stride is 0, but must be at least 1"):
         data.text(tmp_path / "digits.txt", length=5, stride=0)
+
+
+def test_a_byte_order_mark_is_no_token(tmp_path):
+    (tmp_path / "marked.txt").write_text("abcabc", encoding="utf-8-sig")
+    for tokenizer in ("bytes", "characters"):
+        marked = data.text(tmp_path / "marked.txt", length=3, tokenizer=tokenizer, validation=0)
+        assert marked.tokenizer.decode(marked.splits["train"].arrays["x"][0]) == "abc"
+    assert data.lines(tmp_path / "marked.txt", validation=0).levels == 4  # "\n" is one
+
+
+def test_characters_take_little_more_memory_than_the_file(tmp_path):
+    (tmp_path / "long.txt").write_text("0123456789" * 200_000)
+    tracemalloc.start()
+    try:
+        dataset = data.text(tmp_path / "long.txt", tokenizer="characters")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * 2_000_000
+    assert dataset.spec()["x"].dtype == np.uint8
 
 
 def test_bad_text(tmp_path):

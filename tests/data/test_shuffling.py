@@ -51,7 +51,12 @@ def test_far_positions():
         (jax.random.key(0), np.arange(3), 0, "size is 0"),
         (jax.random.key(0), np.array([-1]), 3, "positions holds -1"),
         (jax.random.split(jax.random.key(0), 2), np.arange(3), 3, r"shape \(2,\); give one typed key"),
-        (np.zeros(2, np.uint32), np.arange(3), 3, r"dtype uint32 .* give one typed key, jax.random.key\(seed\)"),
+        (
+            np.zeros(2, np.uint32),
+            np.arange(3),
+            3,
+            r"key is .* type uint32, but must be a typed key, such as jax.random.key\(0\)",
+        ),
     ],
 )
 def test_bad_input(key, positions, size, message):

@@ -89,8 +89,24 @@ def test_oscillograms_reach_from_least_to_greatest():
     assert data.Waveform(8000, "mu_law").draw(np.zeros((2, 1000), np.uint8)).shape == (2, 48, 128, 1)
 
 
+def test_a_wav_of_the_extensible_format_is_read(tmp_path):
+    """Recorders write 16-bit PCM under format 65534, too."""
+    write_wav(tmp_path / "plain.wav", np.arange(6))
+    head, samples = (tmp_path / "plain.wav").read_bytes()[20:36], np.arange(6, dtype="<i2").tobytes()
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    extension = (22).to_bytes(2, "little") + (16).to_bytes(2, "little") + bytes(4) + guid
+    body = b"fmt " + (40).to_bytes(4, "little") + b"\xfe\xff" + head[2:] + extension
+    body += b"data" + len(samples).to_bytes(4, "little") + samples
+    (tmp_path / "extensible.wav").write_bytes(b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WAVE" + body)
+    x = data.wav(tmp_path / "extensible.wav", length=3).splits["train"].arrays["x"]
+    np.testing.assert_array_equal(x * 2**15, np.arange(6).reshape(2, 3))
+    write_wav(tmp_path / "empty.wav", [])
+    with pytest.raises(ValueError, match=r"empty\.wav has no samples; remove it"):
+        data.wav(tmp_path / "empty.wav", length=3)
+
+
 def test_bad_waveforms():
-    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float', 'mu_law' or 'linear'"):
+    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float' or 'mu_law' or 'linear'"):
         data.Waveform(8000, "alaw")
     with pytest.raises(ValueError, match=r"levels is 256, but must be .* None for 'float'; encoding is 'float'"):
         data.Waveform(8000, levels=256)
@@ -105,7 +121,7 @@ CLIPS = {"sample_rate": 4, "length": 2}
 
 def write_clips(path, **entries):
     clips = {"audio": np.arange(8, dtype=np.int16), "length": np.array([3, 1, 4])}
-    np.savez(path, **clips | {"digit": np.array([0, 1, 1]), "speaker": np.array([2, 0, 1])} | entries)
+    np.savez(path, **clips | {"digit": np.array([0, 1, 1], np.uint8), "speaker": np.array([2, 0, 1])} | entries)
     return path
 
 
@@ -131,6 +147,10 @@ def test_bad_clips(tmp_path):
             data.clips(path, label=label, **CLIPS)
     with pytest.raises(ValueError, match=r"audio of .* is int16\[8\], .* the sum of length, 7"):
         data.clips(write_clips(tmp_path / "wrong.npz", length=np.array([3, 4])), **CLIPS)
+    with pytest.raises(ValueError, match=r"digit of .* holds 1 … 2, but classes count from 0; subtract 1"):
+        data.clips(write_clips(tmp_path / "one.npz", digit=np.array([1, 2, 2], np.uint8)), label="digit", **CLIPS)
+    with pytest.raises(ValueError, match=r"length of .* is int64\[3\], but must be integers above 0"):
+        data.clips(write_clips(tmp_path / "silent.npz", length=np.array([4, 0, 4])), **CLIPS)
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="not a readable"):
         data.clips(tmp_path / "broken.npz", **CLIPS)

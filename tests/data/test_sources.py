@@ -104,7 +104,7 @@ def with_nans():
         (lambda: data.arrays(np.zeros(4), label=[0.5, 1, 1, 0]), r"label is float64\[4\]"),
         (
             lambda: data.Dataset(name="r", splits={"train": data.RecordSource([{"x": np.nan}])}),
-            "x of split 'train' holds 1 non-finite value, in the first record",
+            "x of split 'train' holds 1 non-finite value, first at index 0",
         ),
     ],
 )
@@ -112,6 +112,40 @@ def test_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_streamed_values_are_checked_when_they_are_read():
+    records = [{"x": np.float32(i), "label": i % 3} for i in range(8)] + [{"x": np.float32("nan"), "label": 3}]
+    toy = data.Dataset(name="toy", splits={"train": data.RecordSource(records)}, num_classes=3)
+    assert toy.splits["train"].take(np.arange(8))["label"].max() == 2
+    with pytest.raises(ValueError, match="x of split 'train' holds 1 non-finite value, first at index 8; remove"):
+        toy.splits["train"].take(np.array([2, 8]))
+    toy = data.Dataset(name="toy", splits={"train": data.RecordSource(records)}, class_names=("a", "b", "c"))
+    records[8]["x"] = np.float32(0)
+    with pytest.raises(ValueError, match="label of split 'train' holds 1 … 3, but num_classes=3 allows 0 … 2"):
+        toy.splits["train"].take(np.array([4, 8]))
+
+
+def test_numbers_that_float32_would_merge_are_refused():
+    seconds = 1.7e9 + np.arange(256.0)
+    for x in (seconds, np.stack([np.zeros(256), seconds], axis=1), seconds.reshape(1, 16, 16, 1)):
+        with pytest.raises(
+            ValueError, match=r"x holds numbers from 1700000000.0 to 1700000255.0, .* subtract 1700000000"
+        ):
+            data.arrays(x)
+    for x in (seconds - 1.7e9, 2.0**24 + np.arange(0, 256, 2.0), np.full(256, 0.1) + 1e-17, np.random.rand(256)):
+        assert data.arrays(x).spec()["x"].dtype == np.float32
+
+
+def test_names_of_classes_go_with_their_number():
+    splits = {"train": data.ArraySource({"x": np.zeros(2), "label": np.arange(2)})}
+    toy = data.Dataset(name="toy", splits=splits, class_names=("a", "b"))
+    assert (toy.num_classes, [toy.class_name(label) for label in range(3)]) == (2, ["a", "b", "2"])
+    with pytest.raises(
+        ValueError, match="class_names of 'toy' has 2 names, but num_classes=3; give one name per class"
+    ):
+        data.Dataset(name="toy", splits=splits, class_names=("a", "b"), num_classes=3)
+    assert data.bundled("iris").class_names == ("setosa", "versicolor", "virginica")
 
 
 def test_a_data_set_keeps_the_tokenizers_of_its_conditions():

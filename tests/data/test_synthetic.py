@@ -148,7 +148,7 @@ def test_dataset():
         (lambda: synthetic.GaussianGrid(scale=0.0), "scale is 0.0"),
         (lambda: synthetic.Checkerboard(size=3), "size is 3"),
         (lambda: synthetic.TwoMoons(scale=0.001), "scale is 0.001"),
-        (lambda: synthetic.Circles(radii=()), "radii is 0"),
+        (lambda: synthetic.Circles(radii=()), r"radii is \(\), but must be at least one radius"),
         (lambda: synthetic.dataset(synthetic.TwoMoons(), jax.random.key(0), num_train=0), "num_train is 0"),
         (lambda: data.load("gaussians_25"), "key"),
     ],

@@ -57,6 +57,15 @@ def test_the_grid_is_nearly_square(shape, tiles):
     assert sample_picture(np.zeros(shape)).shape == (2 + rows * (height + 2), 2 + columns * (width + 2), 3)
 
 
+def test_long_labels_are_cut_to_their_tiles():
+    x = np.zeros((2, 40, 40, 1))
+    short, long = (
+        sample_picture(x, columns=2, labels=[label, ""])[42:] for label in ("cat", "a name wider than any tile")
+    )
+    assert (short != long).any()
+    assert (long[:, 44:] == 128).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_magenta(bad):
     x = np.full((4, 20, 20, 3), 0.2)

@@ -382,6 +382,34 @@ def test_a_gan_that_collapsed_is_reported(tmp_path):
     assert 0 <= rows[-1]["train/coverage"] < 0.25
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            moment_matching.GMMN(latent_dim=2, generator=nets.MLP((1,)), bandwidths=(1.0,)),
+            "number of examples is 1, but must be at least 2, to compare them; hold out more for validation",
+        ),
+        (
+            gan.GAN(latent_dim=2, generator=nets.MLP((1,)), discriminator=nets.MLP((1,)), pack=2),
+            "x has 3 examples, but a diagnosis compares groups of pack=2 examples; hold out at least 4",
+        ),
+    ],
+    ids=["GMMN", "GAN"],
+)
+def test_too_few_examples_to_diagnose_are_refused_before_anything_is_written(model, message, tmp_path):
+    held_out = 1 if isinstance(model, moment_matching.GMMN) else 3
+    experiment = Experiment(
+        model=model,
+        data=data.arrays(np.arange(12.0)[:, None], validation=held_out),
+        optimizer=optax.sgd(0.1),
+        steps=2,
+        batch_size=4,
+    )
+    with pytest.raises(ValueError, match=message):
+        train(experiment, workdir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def train_machine(phase, learning_rate, *, steps, folder, digits=True):
     """Train on binarized digits or on bars and stripes; return warnings, and rows with a diagnosis."""
 

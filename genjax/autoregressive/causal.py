@@ -161,7 +161,7 @@ class CausalModel:
     ) -> Array:
         """Return the exact log p(x | label, local) in nats, (B,)."""
         x = self._pixels(x)
-        return self._log_prob(variables.params, x, self._condition(label, local, len(x)))
+        return self._log_prob(variables.params, x, self._condition(label, local, x.shape[0]))
 
     def sample(
         self,
@@ -224,7 +224,7 @@ class CausalModel:
         if self.local_dim is not None and "local" not in batch:
             raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
         local = None if self.local_dim is None else batch["local"]
-        return self._condition(label_of(batch, self.num_classes), local, len(batch["x"]))
+        return self._condition(label_of(batch, self.num_classes), local, batch["x"].shape[0])
 
     def _condition(self, label: Array | int | None, local: Array | None, batch_size: int) -> NetCondition:
         """Return the network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""

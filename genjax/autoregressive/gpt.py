@@ -131,7 +131,7 @@ class GPT:
         del step
         x = checked_tokens(batch["x"], self.num_values, self.length)
         total = jnp.sum(self._token_log_probs(params["net"], x, key))
-        return -total / jnp.sum(token_mask(x, self.stop_token)), (state, {"log_prob": total / len(x)})
+        return -total / jnp.sum(token_mask(x, self.stop_token)), (state, {"log_prob": total / x.shape[0]})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Return the exact log p(x) in nats, (B,)."""
@@ -284,7 +284,7 @@ def _parameters(model: GPT, key: Array) -> PyTree:
 def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
     positions = jnp.arange(x.shape[1])
-    start = jnp.broadcast_to(params["start"], (len(x), 1, model.features))
+    start = jnp.broadcast_to(params["start"], (x.shape[0], 1, model.features))
     h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
     h = _add_positions(model, params, h, positions)
 

@@ -99,7 +99,7 @@ class MADE:
         """Initialize the variables for data like ``batch["x"]``; ValueError if its values or shape do not fit."""
         key, orders_key = jax.random.split(key)
         x = self._flat(batch["x"])
-        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         order = None if self._fixed else jnp.arange(self._dim)
         params = self._net.init(key, self._inputs(x), condition, order)["params"]
         if not isinstance(self.orders, int):
@@ -117,7 +117,7 @@ class MADE:
         """Return the batch's mean negative log-mass in nats under a random order, and the metric ``log_prob``."""
         del step
         x = self._flat(batch["x"])
-        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         order = self._fixed_order if self._fixed else jax.random.choice(key, state["orders"])
         log_prob = jnp.mean(self._log_prob(params["net"], x, condition, order))
         return -log_prob, (state, {"log_prob": log_prob})
@@ -125,12 +125,12 @@ class MADE:
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the exact log p(x) in nats, (B,), by equation 1, or by equation 2 for several orders."""
         x = self._flat(x)
-        condition = one_hot_label(label, self.num_classes, len(x))
+        condition = one_hot_label(label, self.num_classes, x.shape[0])
         if self._fixed:
             return self._log_prob(variables.params["net"], x, condition, self._fixed_order)
         orders = variables.state["orders"]
         log_probs = jax.lax.map(lambda order: self._log_prob(variables.params["net"], x, condition, order), orders)
-        return jax.nn.logsumexp(log_probs, axis=0) - math.log(len(orders))  # equation 2
+        return jax.nn.logsumexp(log_probs, axis=0) - math.log(orders.shape[0])  # equation 2
 
     def sample(
         self,
@@ -190,8 +190,8 @@ class MADE:
             return draw(self._fixed_order, key).reshape(num_samples, *self.shape)
         key, member_key = jax.random.split(key)
         orders = variables.state["orders"]
-        samples = jax.lax.map(lambda args: draw(*args), (orders, jax.random.split(key, len(orders))))
-        member = jax.random.randint(member_key, (num_samples,), 0, len(orders))
+        samples = jax.lax.map(lambda args: draw(*args), (orders, jax.random.split(key, orders.shape[0])))
+        member = jax.random.randint(member_key, (num_samples,), 0, orders.shape[0])
         return samples[member, jnp.arange(num_samples)].reshape(num_samples, *self.shape)
 
     @property
@@ -220,7 +220,7 @@ class MADE:
         return log_mass(_with_zero(jnp.asarray(outputs)), x, axis=1)  # equation 1
 
     def _flat(self, x: Array) -> Array:
-        return checked_values(x, self.shape, self.num_values).reshape(len(x), -1)
+        return checked_values(x, self.shape, self.num_values).reshape(x.shape[0], -1)
 
 
 def _with_zero(outputs: Array) -> Array:

@@ -286,7 +286,7 @@ class _Decoder:
         def coarser_entry() -> tuple[Array, _Caches]:
             h = _entry_conv(self.params[f"v_down_{k}"], inputs[f"v_down_{k}"], row, column)
             h, caches = self.step_entry(coarser, u[1:], h, row // 2, column // 2)
-            h = linear(self.params[f"v_up_{k}"], h).reshape(len(h), 1, 2, 2, -1)
+            h = linear(self.params[f"v_up_{k}"], h).reshape(h.shape[0], 1, 2, 2, -1)
             assert cache.coarse is not None
             return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
 
@@ -296,7 +296,7 @@ class _Decoder:
             even = (row % 2 == 0) & (column % 2 == 0)
             coarse, coarser = jax.lax.cond(even, coarser_entry, lambda: (cache.coarse, coarser))
             at = (ZERO, column // 2, row % 2, column % 2, ZERO)
-            return jax.lax.dynamic_slice(coarse, at, (len(h), 1, 1, 1, h.shape[1])).reshape(h.shape)
+            return jax.lax.dynamic_slice(coarse, at, (h.shape[0], 1, 1, 1, h.shape[1])).reshape(h.shape)
 
         h = _in_and_back(self.net, h, k, block, step_coarser)
         return h, (_StreamCache(inputs, {}, coarse), *coarser)
@@ -310,7 +310,7 @@ class _Decoder:
         both = conv(f"{name}_conv_2", _phi(hidden))
         label = self.labels.get(f"{name}_label")
         if label is not None:
-            both = both + label.reshape(len(label), *[1] * (both.ndim - 2), -1)
+            both = both + label.reshape(label.shape[0], *[1] * (both.ndim - 2), -1)
         return h + _gated(both)
 
     def _empty(self, stream: str, k: int, batch_size: int, width: int) -> _StreamCache:
@@ -368,7 +368,7 @@ def _entry_conv(layer: PyTree, rows: Array, row: Array, column: Array) -> Array:
     window = jax.lax.dynamic_slice_in_dim(rows, column, 2, axis=2)
     window = jnp.where(row % 2 == 1, window, window[:, ::-1])  # the row above comes first
     kernel, bias = layer["kernel"], layer["bias"]
-    return window.reshape(len(window), -1) @ kernel.reshape(-1, len(bias)) + bias[None]
+    return window.reshape(window.shape[0], -1) @ kernel.reshape(-1, bias.shape[0]) + bias[None]
 
 
 def _gated(both: Array) -> Array:

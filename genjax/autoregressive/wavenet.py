@@ -152,10 +152,10 @@ class WaveNetNet(nn.Module):
         def step(cache: _Cache, last: Array) -> tuple[Array, _Cache]:
             t, rings, skip = cache.index, [], 0.0
             h = linear(params["first"], jnp.where(t > 0, last, 0.0))  # nothing precedes the first
-            c = None if frames is None else frames[t // (size[0] // len(frames))]
+            c = None if frames is None else frames[t // (size[0] // frames.shape[0])]
             for i, (layer, old) in enumerate(zip(layers, cache.rings, strict=True)):
-                ring = old.at[t % len(old)].set(h)
-                taps = jnp.concatenate([ring[(t + 1) % len(ring)], h], axis=-1)
+                ring = old.at[t % old.shape[0]].set(h)
+                taps = jnp.concatenate([ring[(t + 1) % ring.shape[0]], h], axis=-1)
                 both = linear(layer["taps"], taps)
                 gated = gated_tanh(both if c is None else both + c[:, i])
                 rings.append(ring)
@@ -194,7 +194,7 @@ class _Layer(nn.Module):
         if condition is not None:
             frames = _frames(condition)
             c = nn.Dense(2 * self.features, use_bias=False, dtype=self.dtype, name="condition")(frames)[:, :, None]
-            both = (both.reshape(len(h), frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
+            both = (both.reshape(h.shape[0], frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
         gated = nn.Dropout(self.dropout, deterministic=not train)(gated_tanh(both))
         outputs = nn.Dense(self.residual_features + self.skip_features, dtype=self.dtype, name="outputs")(gated)
         residual, skip = jnp.split(outputs, [self.residual_features], axis=-1)

@@ -135,7 +135,7 @@ class ClassRBM(EnumeratesStates):
         params, size = self.joint.rbm_params(variables), self.joint.num_visible - self.num_classes
         inputs = self.units.encode(x, self.shape) @ params.weights[:size] + params.hidden_bias[None]
         class_inputs = inputs[:, None] + params.weights[None, size:]  # (B, K, H)
-        hidden = params.hidden_units.log_partition(class_inputs.reshape(-1, self.num_hidden)).reshape(len(x), -1)
+        hidden = params.hidden_units.log_partition(class_inputs.reshape(-1, self.num_hidden)).reshape(x.shape[0], -1)
         return jax.nn.log_softmax(params.visible_bias[None, size:] + hidden, axis=-1)  # equation 2
 
     def classify(self, variables: Variables, x: Array) -> Array:
@@ -157,7 +157,7 @@ class ClassRBM(EnumeratesStates):
 
         It fails as ``RBM.log_prob`` does, and where a label is missing or out of range.
         """
-        classes = jnp.eye(self.num_classes)
+        classes = jnp.eye(self.num_classes, dtype=jnp.float32)
         log_z = jax.lax.map(lambda one_hot: bipartite.log_partition(self.rbm_params(variables, one_hot)), classes)
         return self._conditional_log_prob(variables, x, label, log_z)
 
@@ -185,7 +185,7 @@ class ClassRBM(EnumeratesStates):
             ).value
 
         keys = jax.random.split(key, self.num_classes)
-        log_z = jax.lax.map(log_partition, (jnp.eye(self.num_classes), keys))
+        log_z = jax.lax.map(log_partition, (jnp.eye(self.num_classes, dtype=jnp.float32), keys))
         return self._conditional_log_prob(variables, x, label, log_z)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
@@ -234,7 +234,7 @@ class ClassRBM(EnumeratesStates):
 
     def _with_labels(self, batch: Batch) -> Array:
         """Return the visible units of ``joint``, (B, N + K)."""
-        return self._join(batch["x"], self._one_hot(label_of(batch, self.num_classes), len(batch["x"])))
+        return self._join(batch["x"], self._one_hot(label_of(batch, self.num_classes), batch["x"].shape[0]))
 
     def _join(self, x: Array, one_hot: Array) -> Array:
         return jnp.concatenate([self.units.encode(x, self.shape), one_hot], axis=1)
@@ -244,6 +244,6 @@ class ClassRBM(EnumeratesStates):
 
     def _conditional_log_prob(self, variables: Variables, x: Array, label: Array | int | None, log_z: Array) -> Array:
         """Return equation 3, given log Z_y of all classes, (K,)."""
-        one_hot, params = self._one_hot(label, len(x)), self.joint.rbm_params(variables)
+        one_hot, params = self._one_hot(label, x.shape[0]), self.joint.rbm_params(variables)
         log_joint = bipartite.log_unnormalized_visible(at_unit_temperature(params), self._join(x, one_hot))
         return log_joint - one_hot @ (params.visible_bias[-self.num_classes :] + log_z)

@@ -290,13 +290,13 @@ class DeepBeliefNet:
         """Return log p(v | h¹) + ⋯ + log p(h^{L−2} | h^{L−1}), (B,)."""
         pairs = zip(self._generative_layers(params), itertools.pairwise(states), strict=True)
         terms = [conditional_log_prob(units, _inputs_down(down, h), v) for (units, down), (v, h) in pairs]
-        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
+        return sum(terms, start=jnp.zeros(states[0].shape[0], states[0].dtype))
 
     def _recognition_log_prob(self, params: dict[str, PyTree], states: list[Array]) -> Array:
         """Return log q(h¹ | v) + ⋯ + log q(h^{L−1} | h^{L−2}), (B,)."""
         pairs = zip(params[UP], itertools.pairwise(states), strict=True)
         terms = [conditional_log_prob(BINARY, _inputs_up(Connection(*up), v), h) for up, (v, h) in pairs]
-        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
+        return sum(terms, start=jnp.zeros(states[0].shape[0], states[0].dtype))
 
 
 def _inputs_up(connection: Connection, lower: Array) -> Array:

@@ -133,10 +133,10 @@ class DeepBoltzmannMachine(EnumeratesStates):
         v = BINARY.encode(batch["x"], self.shape)
         keys = jax.random.split(weights_key, len(self.num_hidden))
         pairs = zip(keys, itertools.pairwise(self.sizes), strict=True)
-        weights = [INITIAL_SCALE * jax.random.normal(key, pair) for key, pair in pairs]
-        biases = [BINARY.fit_bias(v), *(jnp.zeros(size) for size in self.num_hidden)]
+        weights = [INITIAL_SCALE * jax.random.normal(key, pair, v.dtype) for key, pair in pairs]
+        biases = [BINARY.fit_bias(v), *(jnp.zeros(size, v.dtype) for size in self.num_hidden)]
         state = DBMState(
-            base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]))]),
+            base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]), v.dtype)]),
             visible_offset=jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(biases[0]),
             negative_phase={},
         )
@@ -194,7 +194,7 @@ class DeepBoltzmannMachine(EnumeratesStates):
                 return weights[even]
             if odd == even - 1:
                 return weights[odd].T
-            return jnp.zeros((self.sizes[even], self.sizes[odd]))
+            return jnp.zeros((self.sizes[even], self.sizes[odd]), weights[0].dtype)
 
         count = len(self.sizes)
         blocks = [[block(even, odd) for odd in range(1, count, 2)] for even in range(0, count, 2)]
@@ -303,10 +303,11 @@ class DeepBoltzmannMachine(EnumeratesStates):
 
     def _shifts(self, variables: Variables, weights: Sequence[Array]) -> list[Array]:
         """Return centred biases minus plain biases of each layer: its weights times the offsets of its neighbours."""
-        shifts = [jnp.zeros(size) for size in self.sizes]
+        dtype = weights[0].dtype
+        shifts = [jnp.zeros(size, dtype) for size in self.sizes]
         if not self.centred:
             return shifts
-        offsets = [variables.state.visible_offset, *(jnp.full(size, 0.5) for size in self.num_hidden)]
+        offsets = [variables.state.visible_offset, *(jnp.full(size, 0.5, dtype) for size in self.num_hidden)]
         for i, w in enumerate(weights):
             shifts[i] += w @ offsets[i + 1]
             shifts[i + 1] += offsets[i] @ w
@@ -323,5 +324,5 @@ def mean_field(params: RBMParams, v: Array, num_updates: int) -> Array:
         odd = BINARY.mean(from_v + means @ weights)
         return BINARY.mean(odd @ weights.T + bias[None]), None
 
-    start = jnp.broadcast_to(BINARY.mean(bias), (len(v), len(bias)))
+    start = jnp.broadcast_to(BINARY.mean(bias), (v.shape[0], bias.shape[0]))
     return jnp.concatenate([v, jax.lax.scan(update, start, length=num_updates)[0]], axis=1)

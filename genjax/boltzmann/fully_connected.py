@@ -94,9 +94,9 @@ class BoltzmannMachine(EnumeratesStates):
         """
         couplings_key, chains_key = jax.random.split(key)
         v = BINARY.encode(batch["x"], self.shape)
-        bias = jnp.concatenate([BINARY.fit_bias(v), jnp.zeros(self.num_hidden)])
-        num_pairs = len(bias) * (len(bias) - 1) // 2
-        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (num_pairs,)), "bias": bias}
+        bias = jnp.concatenate([BINARY.fit_bias(v), jnp.zeros(self.num_hidden, v.dtype)])
+        num_pairs = bias.shape[0] * (bias.shape[0] - 1) // 2
+        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (num_pairs,), v.dtype), "bias": bias}
         chains = sample_independent(BINARY, bias, chains_key, self.num_chains)
         return Variables({PART: params}, {} if self.exact else ChainState(chains))
 
@@ -119,7 +119,7 @@ class BoltzmannMachine(EnumeratesStates):
         couplings = self.couplings(variables)
         fixed = jax.lax.stop_gradient(couplings)
         v = BINARY.encode(batch["x"], self.shape)
-        start = jnp.concatenate([v, jnp.full((len(v), self.num_hidden), 0.5)], axis=1)
+        start = jnp.concatenate([v, jnp.full((v.shape[0], self.num_hidden), 0.5, v.dtype)], axis=1)
         clamped = gibbs_sweeps(fixed, clamped_key, start, self.num_steps, first=self.num_visible)
         free = gibbs_sweeps(fixed, free_key, require_chains(state, self.num_chains), self.num_steps)
         gap = jnp.mean(log_unnormalized(couplings, free)) - jnp.mean(log_unnormalized(couplings, clamped))  # equation 3
@@ -128,7 +128,7 @@ class BoltzmannMachine(EnumeratesStates):
     def couplings(self, variables: Variables) -> Couplings:
         """Return J and b of equation 1."""
         pairs, bias = variables.params[PART]["couplings"], variables.params[PART]["bias"]
-        upper = jnp.zeros((len(bias), len(bias)), pairs.dtype).at[np.triu_indices(len(bias), 1)].set(pairs)
+        upper = jnp.zeros((bias.shape[0], bias.shape[0]), pairs.dtype).at[np.triu_indices(bias.shape[0], 1)].set(pairs)
         return Couplings(upper + upper.T, bias)
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
@@ -140,7 +140,7 @@ class BoltzmannMachine(EnumeratesStates):
         self._check_tractable("an exact likelihood")
         couplings, v = self.couplings(variables), BINARY.encode(x, self.shape)
         log_values = functools.partial(log_unnormalized, couplings)
-        log_z = bipartite.log_sum_over_states(len(couplings.bias), log_values)
+        log_z = bipartite.log_sum_over_states(couplings.bias.shape[0], log_values)
         return bipartite.log_sum_over_hidden(self.num_hidden, v, log_values) - log_z  # equation 1
 
     def sample(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
@@ -179,6 +179,8 @@ def gibbs_sweeps(couplings: Couplings, key: Array, s: Array, num_steps: int, fir
         return s.at[:, i].set((uniform < jax.nn.sigmoid(inputs)).astype(s.dtype)), None  # equation 2
 
     def sweep(s: Array, key: Array) -> tuple[Array, None]:
-        return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (len(indices), len(s)), s.dtype)))[0], None
+        return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (indices.shape[0], s.shape[0]), s.dtype)))[
+            0
+        ], None
 
     return jax.lax.scan(sweep, s, jax.random.split(key, num_steps))[0]

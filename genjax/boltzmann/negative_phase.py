@@ -199,7 +199,7 @@ class ParallelTempering(NegativePhase):
     def _step(self, params: RBMParams, base_bias: Array, key: Array, number: Array, chains: Array) -> Array:
         """Take a Gibbs step at every temperature, then propose a swap to every other pair of neighbours."""
         gibbs_key, swap_key = jax.random.split(key)
-        betas = jnp.linspace(0.0, 1.0, self.num_temperatures)
+        betas = jnp.linspace(0.0, 1.0, self.num_temperatures, dtype=chains.dtype)
         at = lambda beta: TemperedRBM(params, base_bias, jnp.zeros_like(params.hidden_bias), beta)  # noqa: E731
         keys = jax.random.split(gibbs_key, self.num_temperatures)
         chains = jax.vmap(lambda beta, key, v: gibbs_step(at(beta), key, v))(betas, keys, chains)
@@ -233,7 +233,9 @@ def free_energy_gap(
 def sufficient_statistics(params: RBMParams, v: Array) -> RBMParams:
     """Return the mean of −∇F over v, (B, N): the means of v hᵀ, v and h, where h are means given v."""
     h = params.hidden_units.mean(hidden_inputs(at_unit_temperature(params), v))
-    return replace(params, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))
+    return replace(
+        params, weights=v.T @ h / v.shape[0], visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0)
+    )
 
 
 def require_chains(state: PyTree, *counts: int) -> Array:

@@ -127,7 +127,7 @@ class RBM(EnumeratesStates):
         v = self.units.encode(batch["x"], self.shape)
         base_bias = self.units.fit_bias(v)
         params = initial_params(weights_key, base_bias, self.num_hidden)
-        no_inputs = jnp.zeros((1, self.num_hidden))
+        no_inputs = jnp.zeros((1, self.num_hidden), v.dtype)
         state = RBMState(
             base_bias=jnp.array(base_bias),  # a copy of the visible biases, because learners donate their buffers
             hidden_base_bias=no_inputs[0],
@@ -265,5 +265,6 @@ class RBM(EnumeratesStates):
 
 def initial_params(key: Array, visible_bias: Array, num_hidden: int) -> dict[str, Array]:
     """Return small weights, the given visible biases and hidden biases of 0, by the names of ``RBMParams``."""
-    weights = INITIAL_SCALE * jax.random.normal(key, (len(visible_bias), num_hidden))
-    return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden)}
+    dtype = visible_bias.dtype
+    weights = INITIAL_SCALE * jax.random.normal(key, (visible_bias.shape[0], num_hidden), dtype)
+    return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden, dtype)}

@@ -61,11 +61,11 @@ class Units(Protocol):
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
         """Map states or means of the units, (B, N), to data, (B, *shape)."""
-        return v.reshape(len(v), *shape)
+        return v.reshape(v.shape[0], *shape)
 
     def log_measure(self, v: Array) -> Array:
         """Return log m(v), (B,)."""
-        return jnp.zeros(len(v), v.dtype)
+        return jnp.zeros(v.shape[0], v.dtype)
 
     def log_partition(self, inputs: Array) -> Array:
         """Return the log-normalizer, summed over units, (B,), for inputs (B, N)."""
@@ -96,7 +96,7 @@ class BinaryUnits(Units):
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         check_example_shape(x, shape)
         check_values(x, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
-        return at_least_float32(x).reshape(len(x), -1)
+        return at_least_float32(x).reshape(x.shape[0], -1)
 
     def log_partition(self, inputs: Array) -> Array:
         return sum_except_batch(jax.nn.softplus(inputs))
@@ -109,7 +109,7 @@ class BinaryUnits(Units):
 
     def fit_bias(self, v: Array) -> Array:
         ones = jnp.sum(v, axis=0)
-        return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
+        return jnp.log(ones + 0.5) - jnp.log(v.shape[0] - ones + 0.5)
 
 
 BINARY = BinaryUnits()
@@ -173,7 +173,7 @@ class GaussianUnits(Units):
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         check_example_shape(x, shape)
         check_finite(x)
-        return at_least_float32(x).reshape(len(x), -1)
+        return at_least_float32(x).reshape(x.shape[0], -1)
 
     def log_measure(self, v: Array) -> Array:
         return sum_except_batch(gaussian_log_prob(v))
@@ -217,11 +217,11 @@ class SoftmaxUnits(Units):
         out_of_range = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
         check_example_shape(x, shape)
         check_values(x, out_of_range, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
-        return jax.nn.one_hot(x.reshape(len(x), -1), self.num_values).reshape(len(x), -1)
+        return jax.nn.one_hot(x.reshape(x.shape[0], -1), self.num_values, dtype=jnp.float32).reshape(x.shape[0], -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
         """See ``Units``; means are mapped to their most likely values."""
-        return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
+        return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(v.shape[0], *shape)
 
     def log_partition(self, inputs: Array) -> Array:
         return jnp.sum(jax.nn.logsumexp(self._split(inputs), axis=-1), axis=-1)
@@ -234,10 +234,10 @@ class SoftmaxUnits(Units):
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
     def fit_bias(self, v: Array) -> Array:
-        return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(len(v) + 1)
+        return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(v.shape[0] + 1)
 
     def _split(self, v: Array) -> Array:
-        return v.reshape(len(v), -1, self.num_values)
+        return v.reshape(v.shape[0], -1, self.num_values)
 
 
 @final
@@ -266,11 +266,11 @@ class MixedUnits(Units):
         return at_least_float32(x)
 
     def log_measure(self, v: Array) -> Array:
-        return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(len(v), v.dtype))
+        return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(v.shape[0], v.dtype))
 
     def log_partition(self, inputs: Array) -> Array:
         terms = (units.log_partition(part) for units, part in self._by_kind(inputs))
-        return sum(terms, start=jnp.zeros(len(inputs), inputs.dtype))
+        return sum(terms, start=jnp.zeros(inputs.shape[0], inputs.dtype))
 
     def mean(self, inputs: Array) -> Array:
         return jnp.concatenate([units.mean(part) for units, part in self._by_kind(inputs)], axis=-1)
@@ -291,7 +291,7 @@ class MixedUnits(Units):
 
 def sample_independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
     """Draw units, (num_samples, N), whose inputs are their biases, (N,)."""
-    return units.sample(key, jnp.broadcast_to(bias, (num_samples, len(bias))))
+    return units.sample(key, jnp.broadcast_to(bias, (num_samples, bias.shape[0])))
 
 
 def conditional_log_prob(units: Units, inputs: Array, v: Array) -> Array:

@@ -58,7 +58,7 @@ class SinkhornCoupling:
 
     def pair(self, key: Array, x: Array, noise: Array) -> Array:
         """See ``Coupling``."""
-        a, b = (array.reshape(len(array), -1) for array in (x, noise))
+        a, b = (array.reshape(array.shape[0], -1) for array in (x, noise))
         cost = squared_distances(a, b)
         plan = sinkhorn(cost, self.epsilon * jnp.mean(cost), self.num_iterations)
         return noise[jax.random.categorical(key, plan, axis=1)]

@@ -120,7 +120,7 @@ class Diffusion:
           ValueError: if the data have another shape, are integers or contain NaN, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        arguments = (x, jnp.zeros(len(x)), *self._condition(label_of(batch, self.num_classes), len(x)))
+        arguments = (x, jnp.zeros(x.shape[0], x.dtype), *self._condition(label_of(batch, self.num_classes), x.shape[0]))
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
         return Variables({PART: params}, {PART: state})
@@ -140,7 +140,7 @@ class Diffusion:
         del step
         x = check_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
-        t = self.times.quantile(self.process, stratified(time_key, len(x)))
+        t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
         label = self._drop_labels(label_key, label_of(batch, self.num_classes))
         variables = Variables(params, state)
@@ -348,8 +348,8 @@ class Diffusion:
     ) -> tuple[Array, PyTree]:
         """Return the network's output (B, *shape), at least float32, and its new state."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
-        noise_level = jnp.broadcast_to(self.noise_level(t), (len(x),))
-        arguments = (scaled, noise_level, *self._condition(label, len(x)))
+        noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
+        arguments = (scaled, noise_level, *self._condition(label, x.shape[0]))
         params, state = variables.params[PART], variables.state[PART]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), new_state

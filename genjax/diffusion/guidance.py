@@ -52,10 +52,10 @@ def classifier_free_guidance(
     """
 
     def unguided(x: Array, t: Array) -> Prediction:
-        return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (len(x),)))
+        return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (x.shape[0],)))
 
     def guided(x: Array, t: Array) -> Prediction:
-        labels = jnp.broadcast_to(jnp.asarray(label), (len(x),))
+        labels = jnp.broadcast_to(jnp.asarray(label), (x.shape[0],))
         both = denoise(jnp.concatenate([x, x]), t, jnp.concatenate([labels, jnp.full_like(labels, null_label)]))
         with_label, without = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], both) for i in range(2))
         return jax.tree.map(lambda y, n: n + weight * (y - n), with_label, without)  # equation 1
@@ -91,7 +91,7 @@ def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: fl
 
     def thresholded(x: Array, t: Array) -> Prediction:
         level, data = level_at(process, t), denoise(x, t).data
-        s = jnp.percentile(jnp.abs(data.reshape(len(data), -1)), percentile, axis=1)
+        s = jnp.percentile(jnp.abs(data.reshape(data.shape[0], -1)), percentile, axis=1)
         s = jnp.maximum(s, 1.0).reshape(-1, *[1] * (data.ndim - 1))
         data = jnp.clip(data, -s, s) / s
         return Prediction(data, (x - level.alpha * data) / level.sigma)

@@ -125,7 +125,7 @@ class Sliced:
         noise = sum_except_batch(jnp.square(prediction) - 2 * level.sigma * slopes) + size  # equation 3
         # At fixed x_t, dx₀/dε = −σ/α; q changes accordingly.
         data_change = -jnp.exp(-0.5 * process.log_snr(t))
-        ones = jnp.ones((len(t), 1), x_t.dtype)
+        ones = jnp.ones((t.shape[0], 1), x_t.dtype)
         output_change = parametrization.target(process, t, Prediction(data_change[:, None] * ones, ones))[:, 0]
         return Errors(jnp.square(data_change) * noise, noise, jnp.square(output_change) * noise, size=size), state
 

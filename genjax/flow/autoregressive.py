@@ -72,14 +72,14 @@ class MaskedAutoregressive:
         if self.inversion == "jacobi":
             return self._jacobi(variables, y, condition)
 
-        empty, step = self._net.decoder(variables.params, len(y), y.shape[1], *net_condition(condition))
+        empty, step = self._net.decoder(variables.params, *y.shape, *net_condition(condition), dtype=y.dtype)
 
         def dimension(carry: tuple[Any, Array], y: Array) -> tuple[tuple[Any, Array], Array]:
             outputs, cache = step(*carry)
             x = self.transform.inverse(outputs[:, :, None], y[:, None])[0][:, 0]
             return (cache, x), x
 
-        x = jax.lax.scan(dimension, (empty, jnp.zeros(len(y))), y.T)[1].T
+        x = jax.lax.scan(dimension, (empty, jnp.zeros_like(empty.x[:, 0])), y.T)[1].T
         # One pass computes the log-determinants of all dimensions faster than D partial ones.
         _, log_derivative = self.transform.forward(self._params(variables, x, condition), x)
         return x, -sum_except_batch(log_derivative)
@@ -94,7 +94,7 @@ class MaskedAutoregressive:
         def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
             return ~carry[1] & (carry[0] < y.shape[1] + 1)  # D passes, and one for the log-determinants
 
-        start = (jnp.int32(0), jnp.bool_(False), y, jnp.zeros(len(y), y.dtype))
+        start = (jnp.int32(0), jnp.bool_(False), y, jnp.zeros(y.shape[0], y.dtype))
         _, _, x, log_det = jax.lax.while_loop(unfinished, step, start)
         return x, log_det
 

@@ -141,17 +141,17 @@ class Reshape:
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         del variables, condition
-        return x.reshape(len(x), *self.to_shape), zero_log_det(x)
+        return x.reshape(x.shape[0], *self.to_shape), zero_log_det(x)
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         del variables, condition
-        return y.reshape(len(y), *self.from_shape), zero_log_det(y)
+        return y.reshape(y.shape[0], *self.from_shape), zero_log_det(y)
 
 
 def zero_log_det(x: Array) -> Array:
     """Return the log-determinant of a volume-preserving map, zeros (B,)."""
-    return jnp.zeros(len(x), jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
 
 
 def collect_variables(parts: Mapping[Any, Variables]) -> Variables:

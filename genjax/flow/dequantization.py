@@ -142,7 +142,7 @@ class VariationalDequantization:
         part = Variables({}, {}) if self.dequantizer is None else child_variables(variables, DEQUANTIZER)
         example = jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
         noise_shape = jax.eval_shape(dequantizer.forward, part, example, example)[0].shape[1:]
-        noise = _NOISE.sample(key, (len(x), *noise_shape))
+        noise = _NOISE.sample(key, (x.shape[0], *noise_shape))
         logit, log_det = dequantizer.inverse(part, noise, image)
         log_ratio = sum_except_batch(_NOISE.log_prob(noise)) - sum_except_batch(_NOISE.log_prob(logit))
         return self._unit_data(x, logit), log_ratio - log_det  # equation 3

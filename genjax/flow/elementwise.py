@@ -43,9 +43,10 @@ class Elementwise:
         """See ``Bijection``."""
         del key
         shape = (*x.shape[1:-1], self.transform.num_params, x.shape[-1])
-        params = {"bias": jnp.zeros(shape)}
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        params = {"bias": jnp.zeros(shape, dtype)}
         if condition is not None:
-            params["kernel"] = jnp.zeros((math.prod(condition.shape[1:]), *shape))
+            params["kernel"] = jnp.zeros((math.prod(condition.shape[1:]), *shape), dtype)
         return Variables(params, {})
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
@@ -61,9 +62,9 @@ class Elementwise:
     def _params(self, variables: Variables, x: Array, condition: Array | None) -> Array:
         bias = variables.params["bias"]
         if condition is None:
-            return jnp.broadcast_to(bias, (len(x), *bias.shape))
+            return jnp.broadcast_to(bias, (x.shape[0], *bias.shape))
         return bias[None] + jnp.tensordot(
-            condition.reshape(len(condition), -1).astype(bias.dtype), variables.params["kernel"], axes=1
+            condition.reshape(condition.shape[0], -1).astype(bias.dtype), variables.params["kernel"], axes=1
         )
 
 

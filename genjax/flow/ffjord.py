@@ -96,7 +96,7 @@ class FFJORD:
           ValueError: if the data have another shape, are integers or not finite, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        condition = self._condition(label_of(batch, self.num_classes), x.shape[0])
         return Variables({"velocity": self._flow.init(key, x, condition).params}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -114,7 +114,7 @@ class FFJORD:
         """
         del step
         x = check_examples(batch["x"], self.shape)
-        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        condition = self._condition(label_of(batch, self.num_classes), x.shape[0])
         solution = self._integrate(Variables(params, state), x, condition, trace=self._trace(key[None], x))
         metrics = {
             "base": jnp.mean(_base_log_prob(solution.x)),
@@ -143,7 +143,7 @@ class FFJORD:
         number of directions per example. With the exact trace, ``key``, ``num_samples`` and ``chunk_size`` have no
         effect.
         """
-        x, condition = check_examples(x, self.shape), self._condition(label, len(x))
+        x, condition = check_examples(x, self.shape), self._condition(label, x.shape[0])
 
         def log_probs(keys: Array) -> Array:
             solution = self._integrate(variables, x, condition, trace=self._trace(keys, x))
@@ -171,12 +171,12 @@ class FFJORD:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the noise to which data flow, (B, *shape)."""
-        return self._integrate(variables, check_examples(x, self.shape), self._condition(label, len(x))).x
+        return self._integrate(variables, check_examples(x, self.shape), self._condition(label, x.shape[0])).x
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Return the data that flow to the noise (B, *shape)."""
         noise = check_examples(latent, self.shape)
-        return self._integrate(variables, noise, self._condition(label, len(noise)), backwards=True).x
+        return self._integrate(variables, noise, self._condition(label, noise.shape[0]), backwards=True).x
 
     @property
     def _flow(self) -> Continuous:

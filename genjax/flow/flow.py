@@ -122,7 +122,7 @@ class Flow:
           ValueError: if the data have another shape, are integers, are not finite, or lie outside a bounded support.
         """
         x = check_examples(batch["x"], self.shape)
-        variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), len(x)))
+        variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), x.shape[0]))
         return collect_variables({"bijection": variables})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -137,7 +137,7 @@ class Flow:
         Metrics are ``log_prob``, ``base`` and ``log_det``, where log_prob = base + log_det.
         """
         del key, step
-        condition = self._condition(label_of(batch, self.num_classes), len(batch["x"]))
+        condition = self._condition(label_of(batch, self.num_classes), batch["x"].shape[0])
         z, log_det = self._forward(Variables(params, state), check_examples(batch["x"], self.shape), condition)
         base = jnp.mean(sum_except_batch(self.base.log_prob(z)))
         log_det = jnp.mean(log_det)
@@ -145,7 +145,7 @@ class Flow:
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the exact log p(x), in nats, (B,); −∞ outside a bounded support."""
-        z, log_det = self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))
+        z, log_det = self._forward(variables, check_examples(x, self.shape), self._condition(label, x.shape[0]))
         return sum_except_batch(self.base.log_prob(z)) + log_det  # equation 1
 
     def sample(
@@ -183,7 +183,7 @@ class Flow:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the noise f(x), (B, ...), with as many elements as the data."""
-        return self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))[0]
+        return self._forward(variables, check_examples(x, self.shape), self._condition(label, x.shape[0]))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Return the data f⁻¹(z) for noise with the shape that ``encode`` returns."""
@@ -192,7 +192,7 @@ class Flow:
             raise ValueError(
                 f"latent has shape {latent.shape}, but the noise of this flow has shape {shape} after the batch axis"
             )
-        return self._inverse(variables, at_least_float32(latent), self._condition(label, len(latent)))[0]
+        return self._inverse(variables, at_least_float32(latent), self._condition(label, latent.shape[0]))[0]
 
     def _forward(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
         return self.bijection.forward(child_variables(variables, "bijection"), x, condition)

@@ -91,11 +91,11 @@ class MultiScale:
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``; y is (B, H · W · C)."""
         latents, log_det = self._latents(variables, x, condition)
-        return jnp.concatenate([z.reshape(len(x), -1) for z in latents], axis=1), log_det
+        return jnp.concatenate([z.reshape(x.shape[0], -1) for z in latents], axis=1), log_det
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        example = jax.ShapeDtypeStruct((len(y), *self.shape), y.dtype)
+        example = jax.ShapeDtypeStruct((y.shape[0], *self.shape), y.dtype)
         shapes = [z.shape for z in jax.eval_shape(self._latents, variables, example, condition)[0]]
         ends = np.cumsum([math.prod(shape[1:]) for shape in shapes])
         latents = [z.reshape(shape) for z, shape in zip(jnp.split(y, ends[:-1], axis=1), shapes, strict=True)]

@@ -75,11 +75,11 @@ class DiscreteVariancePreserving(LogAlphaProcess):
         return 1.0
 
     def _log_alpha(self, t: Array) -> Array:
-        return jnp.interp(t, *self._tables)
+        return jnp.interp(t, *self._tables).astype(jnp.result_type(t))
 
     def _time_of_log_alpha(self, log_alpha: Array) -> Array:
         times, log_alphas = self._tables
-        return jnp.interp(-log_alpha, -log_alphas, times)
+        return jnp.interp(-log_alpha, -log_alphas, times).astype(jnp.result_type(log_alpha))
 
     @property
     def _tables(self) -> tuple[Array, Array]:

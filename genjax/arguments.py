@@ -16,7 +16,8 @@ genjax.arguments.ArgumentError: Model: latent_dim is 2.5, but must be a whole nu
 Traceback (most recent call last):
 genjax.arguments.ArgumentError: Model: beta is nan, but must be a finite number
 
-Compiled programs pay nothing: the checks run while a function is traced. Values of tracers are unknown and pass.
+Compiled programs pay nothing: the checks run while a function is traced. Values of tracers, and sizes that an export
+leaves open, are unknown and pass.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ import collections.abc
 import functools
 import inspect
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, Union, final
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, final
 
 import flax.linen as nn
 import jax
 import numpy as np
-from annotated_types import Ge, Gt, Interval, Le, Lt
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen
 from jax.core import Tracer
+from jax.export import is_symbolic_dim
 
 from genjax.core import Variables
 
@@ -66,6 +69,7 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1), Cure("; 0 turns it off")]
 NumClasses = Annotated[int, Ge(1), Cure("; use None for an unconditional model")]
 Shape = tuple[PositiveInt, ...]
+Widths = Annotated[collections.abc.Sequence[PositiveInt], MinLen(1)]
 
 
 class ArgumentError(ValueError, TypeError):
@@ -129,8 +133,12 @@ def _hints(owner: Any) -> dict[str, Any]:
 
 
 def _check(owner: str, name: str, hint: Any, value: Any) -> None:
-    is_key = name == "key" and value is not None
-    needs = _typed_key(value) if is_key else _needs(hint, value)
+    if name == "key" and value is not None:
+        needs = _typed_key(value)
+    elif name == "step" and hint is jax.Array:
+        needs = _whole(value, infinite=False)
+    else:
+        needs = _needs(hint, value)
     if needs is not None:
         raise ArgumentError(f"{owner}: {name} is {_shown(value)}, but must be {needs}")
 
@@ -142,13 +150,11 @@ def _needs(hint: Any, value: Any) -> str | None:
         base, *constraints = typing.get_args(hint)
         infinite = Infinite() in constraints
         needs = _NUMBERS[base](value, infinite) if base in _NUMBERS else _needs(base, value)
-        return needs or _out_of_range(constraints, value)
-    if origin in (Union, types.UnionType):
-        needs = [_needs(option, value) for option in typing.get_args(hint)]
+        needs = needs or _out_of_range(constraints, value)
+        return needs and needs + "".join(c.text for c in constraints if isinstance(c, Cure))
+    if origin in (Union, types.UnionType, typing.Literal):
+        needs = _alternatives(hint, value)
         return None if None in needs else _one_of(needs)
-    if origin is typing.Literal:
-        choices = typing.get_args(hint)
-        return None if any(type(value) is type(c) and value == c for c in choices) else " or ".join(map(repr, choices))
     if hint in _NUMBERS:
         return _NUMBERS[hint](value, False)
     if origin is not None:
@@ -160,10 +166,22 @@ def _needs(hint: Any, value: Any) -> str | None:
     return _instance(hint, value)
 
 
+def _alternatives(hint: Any, value: Any) -> list[Any]:
+    """Return what each choice, or each member of a union, needs; None for one that fits."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return [None if type(value) is type(choice) and value == choice else repr(choice) for choice in options]
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return [needs for option in options for needs in _alternatives(option, value)]
+    return [_needs(hint, value)]
+
+
 def _one_of(needs: list[Any]) -> str:
-    """Join what the members of a union need; the cure, which may follow a semicolon, comes last."""
+    """Join alternatives; the cure, which may follow a semicolon, comes last."""
     texts, cures = zip(*(text.partition(";")[::2] for text in dict.fromkeys(needs)), strict=True)
-    return " or ".join(texts) + "".join(f";{cure}" for cure in cures if cure)
+    *others, last = texts
+    joined = f"{', '.join(others)} or {last}" if others else last
+    return joined + "".join(f";{cure}" for cure in cures if cure)
 
 
 def _instance(kind: type, value: Any) -> str | None:
@@ -173,7 +191,8 @@ def _instance(kind: type, value: Any) -> str | None:
     if getattr(kind, "_is_protocol", False):
         if not getattr(kind, "_is_runtime_protocol", False):
             return None
-        return None if isinstance(value, kind) and not isinstance(value, type) else _a(kind) + _call(kind, value)
+        is_instance = isinstance(value, kind) and not isinstance(value, type)
+        return None if is_instance else _a(kind) + (_call(kind, value) or f": any object with {_members(kind)}")
     return None if isinstance(value, kind) else _a(kind) + _call(kind, value)
 
 
@@ -187,7 +206,7 @@ def _generic(origin: Any, arguments: tuple[Any, ...], value: Any) -> str | None:
     if origin is tuple:
         return _tuple(arguments, value)
     if not isinstance(value, origin) or (isinstance(value, str) and origin is collections.abc.Sequence):
-        return _a(origin)
+        return _a(origin) + (_as_tuple(value) if origin is collections.abc.Sequence else "")
     if isinstance(value, Mapping) and len(arguments) == 2 and len(value) <= MAX_ELEMENTS:
         return _each("a mapping", arguments * len(value), [each for item in value.items() for each in item])
     if isinstance(value, collections.abc.Sequence) and len(arguments) == 1 and len(value) <= MAX_ELEMENTS:
@@ -197,12 +216,19 @@ def _generic(origin: Any, arguments: tuple[Any, ...], value: Any) -> str | None:
 
 def _tuple(arguments: tuple[Any, ...], value: Any) -> str | None:
     if not isinstance(value, tuple):
-        return "a tuple" if not isinstance(value, list) else f"a tuple, such as {tuple(value)}"
+        return "a tuple" + _as_tuple(value)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return _each("a tuple", (arguments[0],) * len(value), value)
     if len(arguments) != len(value):
         return f"a tuple of {len(arguments)}"
     return _each("a tuple", arguments, value)
+
+
+def _as_tuple(value: Any) -> str:
+    """Return the cure for a list or a number in place of a tuple."""
+    if isinstance(value, list):
+        return f", such as {tuple(value)}"
+    return f", such as ({value},)" if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def _each(container: str, hints: tuple[Any, ...], values: Any) -> str | None:
@@ -217,7 +243,8 @@ def _whole(value: Any, infinite: bool) -> str | None:
     del infinite
     if isinstance(value, int | np.integer):
         return None if not isinstance(value, bool) else "a whole number"
-    return None if _is_scalar_array(value, np.integer) else "a whole number"
+    is_whole = _is_scalar_array(value, np.integer) or is_symbolic_dim(value)
+    return None if is_whole else "a whole number"
 
 
 def _real(value: Any, infinite: bool) -> str | None:
@@ -250,29 +277,53 @@ def _typed_key(value: Any) -> str | None:
     return None if is_typed else "a typed key, such as jax.random.key(0)"
 
 
-def _out_of_range(constraints: list[Any], value: Any) -> str | None:
-    if isinstance(value, Tracer):
-        return None
-    cure = "".join(c.text for c in constraints if isinstance(c, Cure))
-    limits = [each for c in constraints for each in (c if isinstance(c, Interval) else (c,))]
-    tests = [_COMPARE[type(limit)](limit, value) for limit in limits if type(limit) in _COMPARE]
-    if all(passed for passed, _ in tests):
-        return None
-    return " and ".join(text for _, text in tests) + cure
+class _Limit(NamedTuple):
+    holds: Callable[[Any, Any], bool]
+    text: str
+    bracket: str
 
 
-_COMPARE: dict[type, Callable[[Any, Any], tuple[bool, str]]] = {
-    Ge: lambda limit, value: (value >= limit.ge, f"at least {limit.ge}"),
-    Gt: lambda limit, value: (value > limit.gt, f"above {limit.gt}"),
-    Le: lambda limit, value: (value <= limit.le, f"at most {limit.le}"),
-    Lt: lambda limit, value: (value < limit.lt, f"below {limit.lt}"),
+_LIMITS: dict[type, _Limit] = {
+    Ge: _Limit(operator.ge, "at least", "["),
+    Gt: _Limit(operator.gt, "above", "("),
+    Le: _Limit(operator.le, "at most", "]"),
+    Lt: _Limit(operator.lt, "below", ")"),
 }
+
+
+def _out_of_range(constraints: list[Any], value: Any) -> str | None:
+    if isinstance(value, Tracer) or is_symbolic_dim(value):
+        return None
+    groups = [c if isinstance(c, GroupedMetadata) else [c] for c in constraints]
+    each = [c for group in groups for c in group]
+    shortest = max((c.min_length for c in each if isinstance(c, MinLen)), default=0)
+    if shortest and len(value) < shortest:
+        return f"of length {shortest} or more"
+    limits = [(_LIMITS[type(c)], getattr(c, type(c).__name__.lower())) for c in each if type(c) in _LIMITS]
+    if all(limit.holds(value, bound) for limit, bound in limits):
+        return None
+    if len(limits) == 2:
+        (low, lowest), (high, highest) = limits
+        return f"in {low.bracket}{_text(lowest)}, {_text(highest)}{high.bracket}"
+    return " and ".join(f"{limit.text} {_text(bound)}" for limit, bound in limits)
+
+
+def _text(bound: Any) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 
 def _call(kind: type, value: Any) -> str:
     """Return the cure for a class where its instance belongs."""
     is_class = isinstance(value, type) and (getattr(kind, "_is_protocol", False) or issubclass(value, kind))
     return f"; call the class: {value.__name__}(...)" if is_class else ""
+
+
+def _members(protocol: type) -> str:
+    """Return the names that a Protocol requires, in their order."""
+    bases = [base for base in reversed(protocol.__mro__) if getattr(base, "_is_protocol", False)]
+    names = [name for base in bases for name in vars(base) if not name.startswith("_") or name == "__call__"]
+    *others, last = dict.fromkeys(names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _a(kind: type) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from genjax.arguments import (
     PositiveFloat,
     PositiveInt,
     Shape,
+    Widths,
     check_arguments,
 )
 from genjax.core import Array, Variables
@@ -44,6 +46,8 @@ class Model:
     num_classes: NumClasses | None = None
     kind: Literal["a", "b"] = "a"
     shape: Shape = (3,)
+    widths: Widths = (3,)
+    small: Annotated[float, Interval(gt=0, le=1e-7)] = 1e-8
     pair: tuple[int, float] = (1, 2.0)
     apply: Callable[[Array], Array] = jnp.tanh
     flag: bool = False
@@ -63,6 +67,11 @@ def scale(x: Array, factor: Annotated[float, Interval(gt=0, le=1)] = 1.0, *, nam
     return x * factor
 
 
+@check_arguments
+def repeat(x: Array, count: PositiveInt) -> Array:
+    return jnp.broadcast_to(jnp.sum(x), (count,))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "needs"),
     [
@@ -72,17 +81,21 @@ def scale(x: Array, factor: Annotated[float, Interval(gt=0, le=1)] = 1.0, *, nam
         ("size", None, "None, but must be a whole number"),
         ("size", 0, "0, but must be at least 1"),
         ("size", np.zeros(3), r"an array of shape \(3,\) and type float64, but must be a whole number"),
-        ("net", None, "None, but must be a Net"),
+        ("net", None, "None, but must be a Net: any object with init and apply"),
         ("net", MLP, r"the class MLP, but must be a Net; call the class: MLP\(...\)"),
         ("weight", float("nan"), "nan, but must be a finite number"),
         ("weight", float("inf"), "inf, but must be a finite number"),
         ("weight", "heavy", "'heavy', but must be a number"),
         ("weight", -1, "-1, but must be at least 0"),
-        ("rate", 1, "1, but must be at least 0 and below 1; 0 turns it off"),
+        ("rate", 1, r"1, but must be in \[0, 1\); 0 turns it off"),
+        ("rate", float("nan"), "nan, but must be a finite number; 0 turns it off"),
         ("limit", float("nan"), "nan, but must be a number, but not NaN"),
         ("num_classes", 0, "0, but must be at least 1 or None; use None for an unconditional model"),
         ("kind", "c", "'c', but must be 'a' or 'b'"),
-        ("shape", 3, "3, but must be a tuple"),
+        ("shape", 3, r"3, but must be a tuple, such as \(3,\)"),
+        ("widths", 3, r"3, but must be a Sequence, such as \(3,\)"),
+        ("widths", (), r"\(\), but must be of length 1 or more"),
+        ("widths", (3, 0), r"\(3, 0\), but must be a sequence whose every entry is at least 1, and 0 is not"),
         ("shape", [3], r"\[3\], but must be a tuple, such as \(3,\)"),
         ("shape", (3, 0), r"\(3, 0\), but must be a tuple whose every entry is at least 1, and 0 is not"),
         ("pair", (1, 2, 3), "must be a tuple of 2"),
@@ -90,6 +103,7 @@ def scale(x: Array, factor: Annotated[float, Interval(gt=0, le=1)] = 1.0, *, nam
         ("apply", None, "None, but must be a function"),
         ("apply", int, "the class int, but must be a function"),
         ("flag", 1, "1, but must be True or False"),
+        ("small", 3.0, r"3.0, but must be in \(0, 1e-07\]"),
         ("names", "abc", "'abc', but must be a Sequence"),
         ("names", (1,), "a str, and 1 is not"),
         ("table", {"a": 1.5}, "a whole number, and 1.5 is not or None"),
@@ -154,10 +168,16 @@ def test_functions_are_checked_and_keep_their_signature():
         scale([1, 2])
     with pytest.raises(ArgumentError, match=r"scale: x is .* but must be an array of numbers"):
         scale(np.array(["a"]))
-    with pytest.raises(ArgumentError, match="factor is 2, but must be above 0 and at most 1"):
+    with pytest.raises(ArgumentError, match=r"factor is 2, but must be in \(0, 1\]"):
         scale(np.ones(2), factor=2)
     with pytest.raises(TypeError, match="unexpected keyword"):
         scale(np.ones(2), sized=2)
+
+
+def test_sizes_that_an_export_leaves_open_pass():
+    (rows,) = jax.export.symbolic_shape("rows")
+    exported = jax.export.export(jax.jit(lambda x: repeat(x, x.shape[0])))(jax.ShapeDtypeStruct((rows,), jnp.float32))
+    assert exported.call(jnp.ones(3)).shape == (3,)
 
 
 def test_compiled_programs_run_no_checks():

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Variables
+from genjax.flow.bijection import promote
 from genjax.flow.coupling import net_condition
 from genjax.flow.univariate import UnivariateTransform
 from genjax.nets import MaskedMLP, apply_net, init_net
@@ -70,9 +71,11 @@ class MaskedAutoregressive:
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         if self.inversion == "jacobi":
-            return self._jacobi(variables, y, condition)
+            return self._jacobi(variables, promote(y, variables), condition)
 
-        empty, step = self._net.decoder(variables.params, *y.shape, *net_condition(condition), dtype=y.dtype)
+        empty, step = self._net.decoder(
+            variables.params, y.shape[0], y.shape[1], *net_condition(condition), dtype=y.dtype
+        )
 
         def dimension(carry: tuple[Any, Array], y: Array) -> tuple[tuple[Any, Array], Array]:
             outputs, cache = step(*carry)

@@ -154,6 +154,11 @@ def zero_log_det(x: Array) -> Array:
     return jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
 
 
+def promote(x: Array, variables: Variables) -> Array:
+    """Return x in a type wide enough for the parameters too, because the carry of a loop must keep its type."""
+    return x.astype(jnp.result_type(x, *jax.tree.leaves(variables.params)))
+
+
 def collect_variables(parts: Mapping[Any, Variables]) -> Variables:
     """Return the variables of several parts as those of one, keyed by the name or index of the part."""
     return Variables({str(i): v.params for i, v in parts.items()}, {str(i): v.state for i, v in parts.items()})

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, Variables
-from genjax.flow.bijection import Bijection, zero_log_det
+from genjax.flow.bijection import Bijection, promote, zero_log_det
 from genjax.ops import check_at_least, check_choice
 
 
@@ -66,13 +66,14 @@ class Scan:
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
+        x = promote(x, variables)
         if self.backward == "invert":
             return _reversible_forward(self, variables.params, x, condition, variables.state)
         return self._run(variables, x, condition)
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        return self._run(variables, y, condition, backwards=True)
+        return self._run(variables, promote(y, variables), condition, backwards=True)
 
     def _run(
         self, variables: Variables, x: Array, condition: Array | None, backwards: bool = False

@@ -68,7 +68,8 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1), Cure("; 0 turns it off")]
 NumClasses = Annotated[int, Ge(1), Cure("; use None for an unconditional model")]
-Shape = tuple[PositiveInt, ...]
+Sizes = Annotated[tuple[PositiveInt, ...], MinLen(1)]
+Shape = Annotated[Sizes, Cure("; use (D,) for vectors")]  # of an example
 Widths = Annotated[collections.abc.Sequence[PositiveInt], MinLen(1)]
 
 
@@ -90,6 +91,13 @@ def check_arguments(target: T) -> T:
             if inspect.isfunction(method) and not name.startswith("_"):
                 type.__setattr__(target, name, _checked(method, f"{target.__name__}.{name}", method))
     return typing.cast(T, target)
+
+
+def check_settings(owner: Any, settings: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for the first of some values that the annotation of its name, in a class, rules out."""
+    hints = _hints(owner)
+    for name in settings.keys() & hints.keys():
+        _check(owner.__name__, name, hints[name], settings[name])
 
 
 def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
@@ -179,9 +187,9 @@ def _alternatives(hint: Any, value: Any) -> list[Any]:
 def _one_of(needs: list[Any]) -> str:
     """Join alternatives; the cure, which may follow a semicolon, comes last."""
     texts, cures = zip(*(text.partition(";")[::2] for text in dict.fromkeys(needs)), strict=True)
-    *others, last = texts
-    joined = f"{', '.join(others)} or {last}" if others else last
-    return joined + "".join(f";{cure}" for cure in cures if cure)
+    cure = "".join(f";{each}" for each in cures if each)
+    *others, last = (text for text in texts if text != "None" or "None" not in cure)
+    return (f"{', '.join(others)} or {last}" if others else last) + cure
 
 
 def _instance(kind: type, value: Any) -> str | None:
@@ -320,7 +328,7 @@ def _call(kind: type, value: Any) -> str:
 
 def _members(protocol: type) -> str:
     """Return the names that a Protocol requires, in their order."""
-    bases = [base for base in reversed(protocol.__mro__) if getattr(base, "_is_protocol", False)]
+    bases = [base for base in (*protocol.__mro__[1:], protocol) if getattr(base, "_is_protocol", False)]
     names = [name for base in bases for name in vars(base) if not name.startswith("_") or name == "__call__"]
     *others, last = dict.fromkeys(names)
     return f"{', '.join(others)} and {last}" if others else last

@@ -90,7 +90,7 @@ def repeat(x: Array, count: PositiveInt) -> Array:
         ("rate", 1, r"1, but must be in \[0, 1\); 0 turns it off"),
         ("rate", float("nan"), "nan, but must be a finite number; 0 turns it off"),
         ("limit", float("nan"), "nan, but must be a number, but not NaN"),
-        ("num_classes", 0, "0, but must be at least 1 or None; use None for an unconditional model"),
+        ("num_classes", 0, "0, but must be at least 1; use None for an unconditional model"),
         ("kind", "c", "'c', but must be 'a' or 'b'"),
         ("shape", 3, r"3, but must be a tuple, such as \(3,\)"),
         ("widths", 3, r"3, but must be a Sequence, such as \(3,\)"),

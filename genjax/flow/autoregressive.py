@@ -19,23 +19,26 @@ Liao and Stefano Ermon, 2021, arXiv:2002.03629.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import Sizes, check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.bijection import promote
 from genjax.flow.coupling import net_condition
 from genjax.flow.univariate import UnivariateTransform
 from genjax.nets import MaskedMLP, apply_net, init_net
-from genjax.ops import at_least_float32, check_choice, sum_except_batch
+from genjax.ops import at_least_float32, sum_except_batch
 
 _TOLERANCE = 1e-6  # of the fixed-point iteration, relative to 1 + |x|
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class MaskedAutoregressive:
     """A masked autoregressive layer for vectors (B, D): equation 1.
@@ -48,12 +51,9 @@ class MaskedAutoregressive:
     """
 
     transform: UnivariateTransform
-    features: tuple[int, ...]
-    activation: Any = jax.nn.relu
+    features: Sizes
+    activation: Callable[[Array], Array] = jax.nn.relu
     inversion: Literal["sequential", "jacobi"] = "sequential"
-
-    def __post_init__(self) -> None:
-        check_choice("inversion", self.inversion, ("sequential", "jacobi"))
 
     @property
     def _net(self) -> MaskedMLP:

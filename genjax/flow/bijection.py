@@ -27,6 +27,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import Shape, check_arguments
 from genjax.core import Array, Variables
 
 
@@ -48,6 +49,7 @@ class Bijection(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Chain:
     """A composition of bijections: equation 1. An empty chain is the identity.
@@ -84,6 +86,7 @@ class Chain:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Inverse:
     """The inverse of a bijection.
@@ -112,6 +115,7 @@ class Inverse:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Reshape:
     """A reshape of each example.
@@ -121,8 +125,8 @@ class Reshape:
       to_shape: shape after ``forward``, with the same number of elements.
     """
 
-    from_shape: tuple[int, ...]
-    to_shape: tuple[int, ...]
+    from_shape: Shape
+    to_shape: Shape
 
     def __post_init__(self) -> None:
         if math.prod(self.from_shape) != math.prod(self.to_shape):

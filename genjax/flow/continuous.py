@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree, Variables
 from genjax.flow.coupling import check_stateless, check_template
 from genjax.nets import apply_net, init_net, output_shape
@@ -50,6 +51,7 @@ class Solution(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
     """The flow of a velocity field from t = 0 to 1, with the exact trace: equation 1.

@@ -22,6 +22,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, Shape, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Continuous, Solution
@@ -29,11 +30,7 @@ from genjax.flow.coupling import check_template
 from genjax.flow.flow import Normal
 from genjax.ops import (
     Solver,
-    check_at_least,
-    check_choice,
     check_examples,
-    check_num_classes,
-    check_shape,
     label_of,
     mean_log_weight,
     one_hot_label,
@@ -42,6 +39,7 @@ from genjax.ops import (
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class FFJORD:
     """A continuous flow with a standard normal base: Grathwohl et al. (2019).
@@ -65,24 +63,18 @@ class FFJORD:
     ((7, 2), (7,))
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     net: Any
     trace: Literal["hutchinson", "exact"] = "hutchinson"
     noise: Literal["rademacher", "gaussian"] = "rademacher"
     solver: Solver = field(default_factory=Solver)
-    kinetic_weight: float = 0.0
-    jacobian_weight: float = 0.0
-    num_classes: int | None = None
+    kinetic_weight: NonNegativeFloat = 0.0
+    jacobian_weight: NonNegativeFloat = 0.0
+    num_classes: NumClasses | None = None
     discrete = False  # log p(x) is a log-density
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_choice("trace", self.trace, ("hutchinson", "exact"))
-        check_choice("noise", self.noise, ("rademacher", "gaussian"))
         check_template(self.net)
-        check_at_least("kinetic_weight", self.kinetic_weight, 0)
-        check_at_least("jacobian_weight", self.jacobian_weight, 0)
-        check_num_classes(self.num_classes)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -132,10 +124,10 @@ class FFJORD:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        chunk_size: int = 16,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
@@ -153,16 +145,16 @@ class FFJORD:
             return log_probs(key[None])[0]
         return mean_log_weight(log_probs, key, num_samples, chunk_size)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
+    def sample(
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
+    ) -> Array:
         """Draw samples (N, *shape)."""
-        check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, Normal().sample(key, (num_samples, *self.shape)), label=label)
 
     def sample_and_log_prob_estimate(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
         """Draw samples (N, *shape) and estimate their log p(x), (N,), in the same pass, with one direction each."""
-        check_at_least("num_samples", num_samples, 1)
         noise_key, trace_key = jax.random.split(key)
         noise = Normal().sample(noise_key, (num_samples, *self.shape))
         condition, trace = self._condition(label, num_samples), self._trace(trace_key[None], noise)

@@ -21,17 +21,14 @@ from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
+from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, Shape, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, child_variables, collect_variables
 from genjax.ops import (
     at_least_float32,
-    check_at_least,
     check_examples,
-    check_num_classes,
-    check_shape,
     gaussian_log_prob,
     label_of,
     one_hot_label,
@@ -81,6 +78,7 @@ class Logistic:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Flow:
     """A normalizing flow: Rezende & Mohamed (2015).
@@ -100,15 +98,11 @@ class Flow:
     ((7, 2), (7,))
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     bijection: Bijection
     base: Base = field(default_factory=Normal)
-    num_classes: int | None = None
+    num_classes: NumClasses | None = None
     discrete = False  # log p(x) is a log-density
-
-    def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_num_classes(self.num_classes)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -152,10 +146,10 @@ class Flow:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        temperature: float = 1.0,
+        temperature: NonNegativeFloat = 1.0,
     ) -> Array:
         """Draw samples (N, *shape).
 
@@ -166,17 +160,13 @@ class Flow:
           label: class of all samples, or int32 (N,); required by conditional models.
           temperature: scale of the noise. Below 1, samples are more typical and less diverse than those of p(x).
         """
-        check_at_least("num_samples", num_samples, 1)
-        if not isinstance(temperature, Tracer):
-            check_at_least("temperature", temperature, 0)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
         return self.decode(variables, temperature * noise, label=label)
 
     def sample_and_log_prob(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
         """Draw samples (N, *shape) and return them with their exact log p(x), (N,), from the same pass."""
-        check_at_least("num_samples", num_samples, 1)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
         x, log_det = self._inverse(variables, noise, self._condition(label, num_samples))
         return x, sum_except_batch(self.base.log_prob(noise)) - log_det

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import lu, solve_triangular
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.bijection import zero_log_det
-from genjax.ops import check_choice
 
 _EPSILON = 1e-6  # added to standard deviations
 
@@ -57,6 +57,7 @@ class InvertibleLinearState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class ActNorm:
     """Shift and scale of each channel, initialized from the first batch."""
@@ -84,6 +85,7 @@ class ActNorm:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Reverse:
     """Reversal of the last axis."""
@@ -104,6 +106,7 @@ class Reverse:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Permutation:
     """A permutation of the last axis, drawn by ``init`` and fixed from then on."""
@@ -126,6 +129,7 @@ class Permutation:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class InvertibleLinear:
     """Multiplication of the last axis by an invertible matrix in PLU form: equation 1.
@@ -135,9 +139,6 @@ class InvertibleLinear:
     """
 
     start: Literal["rotation", "identity"] = "rotation"
-
-    def __post_init__(self) -> None:
-        check_choice("start", self.start, ("rotation", "identity"))
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``; the state is an ``InvertibleLinearState``."""

@@ -16,17 +16,20 @@ deep belief networks"; both directions: Roger Grosse, Zoubin Ghahramani and Ryan
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, base_log_partition, gibbs_step
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array
-from genjax.ops import check_at_least
 
 QUANTILE_99 = 2.5758  # of the standard normal distribution, two-sided
+
+NumParticles = Annotated[int, Ge(2), Cure("; one particle gives no interval")]
 
 
 class LogPartition(NamedTuple):
@@ -47,13 +50,14 @@ class LogPartition(NamedTuple):
     particles: Array
 
 
+@check_arguments
 def annealed_importance_sampling(
     params: RBMParams,
     base_bias: Array,
     key: Array,
     *,
-    num_particles: int = 100,
-    num_temperatures: int = 10_000,
+    num_particles: NumParticles = 100,
+    num_temperatures: PositiveInt = 10_000,
     backwards_from: Array | None = None,
     hidden_base_bias: Array | None = None,
 ) -> LogPartition:
@@ -72,8 +76,6 @@ def annealed_importance_sampling(
     Raises:
       ValueError: if there are fewer than 2 particles or 1 temperature, or if the number of samples is not P.
     """
-    check_at_least("num_particles", num_particles, 2, "; one particle gives no interval")
-    check_at_least("num_temperatures", num_temperatures, 1)
     backwards = backwards_from is not None
     if backwards and backwards_from.shape[0] != num_particles:
         raise ValueError(

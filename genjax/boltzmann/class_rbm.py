@@ -22,13 +22,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import NonNegativeFloat, PositiveInt, Shape, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import annealed_importance_sampling
+from genjax.boltzmann.annealing import NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
@@ -36,10 +38,11 @@ from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import BinaryUnits, MixedUnits, SoftmaxUnits, Units, sample_independent
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes, label_of, one_hot_label
+from genjax.ops import label_of, one_hot_label
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class ClassRBM(EnumeratesStates):
     """Classification restricted Boltzmann machine (Larochelle & Bengio 2008); its state is an ``RBMState``.
@@ -59,26 +62,21 @@ class ClassRBM(EnumeratesStates):
     (2, 4)
     """
 
-    shape: tuple[int, ...]
-    num_classes: int
-    num_hidden: int
+    shape: Shape
+    num_classes: Annotated[int, Ge(2)]
+    num_hidden: PositiveInt
     units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-    generative_weight: float = 1.0
-    discriminative_weight: float = 0.0
-    weight_decay: float = 0.0
+    generative_weight: NonNegativeFloat = 1.0
+    discriminative_weight: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_classes", self.num_classes, 2)
-        check_at_least("generative_weight", self.generative_weight, 0)
-        check_at_least("discriminative_weight", self.discriminative_weight, 0)
         if not self.generative_weight + self.discriminative_weight:
             raise ValueError(
                 "generative_weight and discriminative_weight are 0, but one must be positive; set one of them to 1"
             )
-        _ = self.joint  # checks the rest
 
     @functools.cached_property
     def joint(self) -> RBM:
@@ -166,10 +164,10 @@ class ClassRBM(EnumeratesStates):
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: NumParticles,
         *,
         label: Array | int | None = None,
-        num_temperatures: int = 10_000,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return log p(x | y), nats, (B,), with log Z_y of each class by ``annealed_importance_sampling``.
 
@@ -197,10 +195,10 @@ class ClassRBM(EnumeratesStates):
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        num_steps: int = 1_000,
+        num_steps: PositiveInt = 1_000,
         mean: bool = False,
     ) -> Array:
         """Draw samples of p(x | y), (N, *shape), by Gibbs sampling with the label clamped; see ``RBM.sample``.
@@ -213,7 +211,6 @@ class ClassRBM(EnumeratesStates):
           num_steps: number of Gibbs steps.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
         """
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         one_hot = self._one_hot(label, num_samples)
         rbm, base_bias = at_unit_temperature(self.joint.rbm_params(variables)), variables.state.base_bias
         start_key, chain_key, last_key = jax.random.split(key, 3)

@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import NonNegativeInt, PositiveInt, Shape, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.bipartite import EnumeratesStates
 from genjax.boltzmann.negative_phase import ChainState, require_chains
 from genjax.boltzmann.units import BINARY, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "machine"
 INITIAL_SCALE = 0.01  # standard deviation of the initial couplings
@@ -43,6 +43,7 @@ class Couplings(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class BoltzmannMachine(EnumeratesStates):
     """Fully connected Boltzmann machine of binary units (Ackley et al. 1985).
@@ -62,17 +63,14 @@ class BoltzmannMachine(EnumeratesStates):
     (2,)
     """
 
-    shape: tuple[int, ...]
-    num_hidden: int = 0
+    shape: Shape
+    num_hidden: NonNegativeInt = 0
     exact: bool = False
-    num_chains: int = 100
-    num_steps: int = 5
+    num_chains: PositiveInt = 100
+    num_steps: PositiveInt = 5
     discrete = True
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_hidden", self.num_hidden, 0)
-        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
         if self.exact:
             self._check_tractable("exact training")
 
@@ -143,7 +141,9 @@ class BoltzmannMachine(EnumeratesStates):
         log_z = bipartite.log_sum_over_states(couplings.bias.shape[0], log_values)
         return bipartite.log_sum_over_hidden(self.num_hidden, v, log_values) - log_z  # equation 1
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
+    def sample(
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, num_steps: PositiveInt = 1_000
+    ) -> Array:
         """Draw samples, (N, *shape), by Gibbs sampling, started from independent units.
 
         Args:
@@ -152,7 +152,6 @@ class BoltzmannMachine(EnumeratesStates):
           num_samples: number of samples, N, each the end of its own chain.
           num_steps: number of sweeps over all units.
         """
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key = jax.random.split(key)
         couplings = self.couplings(variables)
         start = sample_independent(BINARY, couplings.bias, start_key, num_samples)

@@ -18,15 +18,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, MinLen
 
+from genjax.arguments import PositiveInt, Sizes, check_arguments
 from genjax.core import Array
 from genjax.ops import (
     at_least_float32,
-    check_at_least,
     check_example_shape,
     check_finite,
     check_values,
@@ -35,6 +36,7 @@ from genjax.ops import (
 )
 
 
+@runtime_checkable
 class Units(Protocol):
     """Kind of the units of a layer, whose states are float32 arrays of shape (B, N).
 
@@ -85,6 +87,7 @@ class Units(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class BinaryUnits(Units):
     """Units with values 0 and 1.
@@ -116,6 +119,7 @@ BINARY = BinaryUnits()
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class BinomialUnits(Units):
     """Units with values 0 … n: sums of n copies of a binary unit.
@@ -127,10 +131,7 @@ class BinomialUnits(Units):
     [[2.0, 0.0]]
     """
 
-    num_copies: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_copies", self.num_copies, 1)
+    num_copies: PositiveInt
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         return self.num_copies * BINARY.encode(x, shape)
@@ -158,6 +159,7 @@ class BinomialUnits(Units):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class GaussianUnits(Units):
     """Real-valued units with unit variance given their input.
@@ -192,6 +194,7 @@ class GaussianUnits(Units):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class SoftmaxUnits(Units):
     """Units with values 0 … K − 1, represented as one-hot vectors.
@@ -203,10 +206,7 @@ class SoftmaxUnits(Units):
     [[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
     """
 
-    num_values: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_values", self.num_values, 2)
+    num_values: Annotated[int, Ge(2)]
 
     def num_entries(self, size: int) -> int:
         return self.num_values * size
@@ -241,6 +241,7 @@ class SoftmaxUnits(Units):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class MixedUnits(Units):
     """A layer of units of several kinds, side by side; data are the states of the units themselves.
@@ -254,8 +255,8 @@ class MixedUnits(Units):
     [[0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
     """
 
-    kinds: tuple[Units, ...]
-    sizes: tuple[int, ...]
+    kinds: Annotated[tuple[Units, ...], MinLen(1)]
+    sizes: Sizes
 
     @property
     def discrete(self) -> bool:

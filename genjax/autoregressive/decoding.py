@@ -20,19 +20,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Interval, Le
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
-from genjax.ops import check_at_least, check_values, tempered_logits
+from genjax.ops import check_values, tempered_logits
 
 Step = Callable[[Any, Array], tuple[Array, Any]]
+Temperature = Annotated[float, Ge(0), Cure("; 0 takes the most probable token")]
+TopK = Annotated[int, Ge(1), Cure("; None allows all tokens")]
+TopP = Annotated[float, Gt(0), Le(1), Cure("; 1 allows all tokens")]
+MinP = Annotated[float, Interval(ge=0, le=1), Cure("; 0 allows all tokens")]
+RepetitionPenalty = Annotated[float, Ge(1), Cure("; 1 applies no penalty")]
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How tokens are drawn from logits; the defaults sample from the model itself.
@@ -49,21 +57,11 @@ class Sampling:
     [0.625, 0.375, 0.0, 0.0]
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_at_least("temperature", self.temperature, 0, "; 0 takes the most probable token")
-        if self.top_k is not None:
-            check_at_least("top_k", self.top_k, 1, "; None allows all tokens")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}, but must be in (0, 1]; 1 allows all tokens")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p is {self.min_p}, but must be in [0, 1]; 0 allows all tokens")
-        check_at_least("repetition_penalty", self.repetition_penalty, 1, "; 1 applies no penalty")
+    temperature: Temperature = 1.0
+    top_k: TopK | None = None
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
 
     def penalize(self, logits: Array, present: Array) -> Array:
         """Apply the penalty to logits (..., L) of tokens that are present, bool (..., L)."""
@@ -101,13 +99,14 @@ class Sampling:
         return jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), token, -1).astype(jnp.int32)
 
 
+@check_arguments
 def generate(
     step: Step,
     cache: PyTree,
     key: Array,
     *,
-    batch_size: int,
-    length: int,
+    batch_size: PositiveInt,
+    length: PositiveInt,
     sampling: Sampling | None = None,
     known: Array | None = None,
     keep: Array | None = None,
@@ -134,7 +133,6 @@ def generate(
       ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit; outside compiled code also
         if logits are NaN or infinite, which compiled code marks by tokens of −1.
     """
-    check_at_least("batch_size", batch_size, 1)
     sampling = sampling or Sampling()
     known, keep = _checked_known(known, keep, batch_size, length)
     uniforms = jax.random.uniform(key, (length, batch_size))  # all at once, which is cheaper

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.autoregressive.gpt import GPT
 from genjax.core import PyTree, Variables
 
@@ -43,7 +44,8 @@ _UNDERSTOOD = {
 _BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # constant masks
 
 
-def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, Variables]:
+@check_arguments
+def load_gpt2(path: str | Path, *, num_heads: PositiveInt | None = None) -> tuple[GPT, Variables]:
     """Load GPT-2's weights; return the model, whose stop token is the one that ends texts, and its variables.
 
     Settings are read from ``config.json`` in the same folder, where there is one. Without it, the stop token is the
@@ -101,6 +103,7 @@ def load_gpt2(path: str | Path, *, num_heads: int | None = None) -> tuple[GPT, V
     return model, Variables({"net": net}, {})
 
 
+@check_arguments
 def save_gpt2(path: str | Path, model: GPT, variables: Variables) -> None:
     """Save weights under GPT-2's names; ValueError for a model of another architecture, or another stop token.
 

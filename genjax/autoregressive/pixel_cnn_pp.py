@@ -29,33 +29,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import DropoutRate, NumClasses, PositiveInt, Sizes, check_arguments
 from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.nets.causal_conv import row_conv, shifted
-from genjax.ops import LogisticMixture, check_dropout, check_sizes
+from genjax.ops import LogisticMixture
 
 ZERO = np.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
 
 
+@check_arguments
 def pixel_cnn_pp(
     *,
-    shape: tuple[int, ...],
-    num_values: int = 256,
-    num_components: int = 10,
-    num_resolutions: int = 3,
-    num_blocks: int = 5,
-    features: int = 160,
-    dropout: float = 0.5,
-    num_classes: int | None = None,
+    shape: Sizes,
+    num_values: Annotated[int, Ge(2)] = 256,
+    num_components: PositiveInt = 10,
+    num_resolutions: PositiveInt = 3,
+    num_blocks: PositiveInt = 5,
+    features: PositiveInt = 160,
+    dropout: DropoutRate = 0.5,
+    num_classes: NumClasses | None = None,
     dtype: Any = None,
 ) -> CausalModel:
     """Return a PixelCNN++ (Tim Salimans et al. 2017, arXiv:1701.05517).
@@ -76,8 +79,6 @@ def pixel_cnn_pp(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 3)
     """
-    check_sizes(num_resolutions=num_resolutions, num_blocks=num_blocks, features=features)
-    check_dropout(dropout)
     divisor = 2 ** (num_resolutions - 1)
     if any(side % divisor for side in shape[:2]):
         raise ValueError(
@@ -90,18 +91,19 @@ def pixel_cnn_pp(
     return CausalModel(shape=shape, net=net, distribution=distribution, num_classes=num_classes)
 
 
+@check_arguments
 class PixelCNNPPNet(nn.Module):
     """The network of PixelCNN++, equations 1 and 2; see ``CausalNet``.
 
     ``num_outputs`` is the number of parameters of a pixel's distribution, P. Other attributes: see ``pixel_cnn_pp``.
     """
 
-    num_axes: ClassVar[int] = 2
-    num_outputs: int
-    num_resolutions: int
-    num_blocks: int
-    features: int
-    dropout: float
+    num_axes = 2
+    num_outputs: PositiveInt
+    num_resolutions: PositiveInt
+    num_blocks: PositiveInt
+    features: PositiveInt
+    dropout: DropoutRate
     dtype: Any = None
 
     @nn.compact

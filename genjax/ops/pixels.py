@@ -13,7 +13,7 @@ the mass beyond them. Each of the M components has its own locations m, log-scal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from genjax.ops.validation import check_at_least
 LOG_SCALE_BOUND = 7.0  # as in the paper: e^−7 is a quarter of the distance between two of 256 values
 
 
+@runtime_checkable
 class PixelDistribution(Protocol):
     """A distribution over pixels (B, ..., C), from P outputs of a network per pixel, (B, ..., P)."""
 

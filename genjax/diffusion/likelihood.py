@@ -38,7 +38,7 @@ from genjax.diffusion.parametrizations import Prediction, broadcast_level
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
 from genjax.diffusion.samplers import flow_velocity
 from genjax.diffusion.times import UniformLogSNR
-from genjax.ops import Solver, check_at_least, divergence, gaussian_log_prob, sum_except_batch
+from genjax.ops import Solver, divergence, gaussian_log_prob, sum_except_batch
 
 Predict = Callable[[Array, Array], Prediction]  # x_t (B, ...) and t () or (B,) -> x₀ and ε
 TIMES = UniformLogSNR()  # of equation 2; it stops at its smallest log-SNR if the process ends without signal
@@ -52,7 +52,6 @@ def variational_bound(
     Each of ``num_samples`` draws has a level and noise of its own. ``levels`` are the noise levels of the sampler, the
     last one that of the data; None stands for infinitely many steps, equation 2.
     """
-    check_at_least("num_samples", num_samples, 1)
     offset_key, noise_key = jax.random.split(key)
     offset = jax.random.uniform(offset_key, (x.shape[0],), x.dtype)
     if levels is None:

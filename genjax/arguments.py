@@ -68,8 +68,9 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1), Cure("; 0 turns it off")]
 NumClasses = Annotated[int, Ge(1), Cure("; use None for an unconditional model")]
-Sizes = Annotated[tuple[PositiveInt, ...], MinLen(1)]
-Shape = Annotated[Sizes, Cure("; use (D,) for vectors")]  # of an example
+Shape = tuple[PositiveInt, ...]
+Sizes = Annotated[Shape, MinLen(1)]
+ExampleShape = Annotated[Sizes, Cure("; use (D,) for vectors")]
 Widths = Annotated[collections.abc.Sequence[PositiveInt], MinLen(1)]
 
 

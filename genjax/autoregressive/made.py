@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from genjax import nets
-from genjax.arguments import Cure, NumClasses, PositiveInt, Shape, Sizes, check_arguments
+from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, Sizes, check_arguments
 from genjax.autoregressive.causal import checked_values, known_conditions, known_tokens
 from genjax.autoregressive.decoding import Callback, MinP, Sampling, Temperature, TopK, TopP, generate
 from genjax.capabilities import Condition, label_condition
@@ -66,7 +66,7 @@ class MADE:
     (7, 5)
     """
 
-    shape: Shape
+    shape: ExampleShape
     features: Sizes
     num_values: Annotated[int, Ge(2)] = 2
     orders: Literal["natural"] | Annotated[int, Ge(1), Cure("; 'natural' for row by row")] | Sequence[int] = "natural"

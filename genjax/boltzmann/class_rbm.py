@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
-from genjax.arguments import NonNegativeFloat, PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, at_unit_temperature
@@ -62,7 +62,7 @@ class ClassRBM(EnumeratesStates):
     (2, 4)
     """
 
-    shape: Shape
+    shape: ExampleShape
     num_classes: Annotated[int, Ge(2)]
     num_hidden: PositiveInt
     units: Units = field(default_factory=BinaryUnits)

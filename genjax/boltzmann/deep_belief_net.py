@@ -36,7 +36,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import NumParticles
 from genjax.boltzmann.bipartite import RBMParams, at_unit_temperature
@@ -81,7 +81,7 @@ class DeepBeliefNet:
     (6, 4)
     """
 
-    shape: Shape
+    shape: ExampleShape
     num_hidden: LayerSizes
     units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)

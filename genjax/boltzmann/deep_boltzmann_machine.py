@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import entr
 
-from genjax.arguments import NonNegativeFloat, PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, EnumeratesStates, RBMParams, at_unit_temperature
@@ -85,7 +85,7 @@ class DeepBoltzmannMachine(EnumeratesStates):
     (2,)
     """
 
-    shape: Shape
+    shape: ExampleShape
     num_hidden: LayerSizes
     num_mean_field: PositiveInt = 10
     negative_phase: NegativePhase = field(default_factory=Persistent)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.arguments import NonNegativeInt, PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, NonNegativeInt, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.bipartite import EnumeratesStates
 from genjax.boltzmann.negative_phase import ChainState, require_chains
@@ -63,7 +63,7 @@ class BoltzmannMachine(EnumeratesStates):
     (2,)
     """
 
-    shape: Shape
+    shape: ExampleShape
     num_hidden: NonNegativeInt = 0
     exact: bool = False
     num_chains: PositiveInt = 100

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Gt, Lt, MinLen
 
-from genjax.arguments import Cure, NonNegativeFloat, PositiveInt, Shape, check_arguments
+from genjax.arguments import Cure, ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, TemperedRBM, at_unit_temperature
@@ -88,7 +88,7 @@ class RBM(EnumeratesStates):
     (2,)
     """
 
-    shape: Shape
+    shape: ExampleShape
     num_hidden: PositiveInt
     units: Units = field(default_factory=BinaryUnits)
     hidden_units: Units = field(default_factory=BinaryUnits)

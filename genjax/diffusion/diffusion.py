@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Interval
 
-from genjax.arguments import Cure, NumClasses, PositiveInt, Shape, check_arguments
+from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
@@ -91,7 +91,7 @@ class Diffusion:
     (7, 2)
     """
 
-    shape: Shape
+    shape: ExampleShape
     net: Net
     process: NoiseProcess = field(default_factory=Cosine)
     parametrization: Parametrization = field(default_factory=Velocity)

@@ -27,7 +27,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import Shape, check_arguments
+from genjax.arguments import Sizes, check_arguments
 from genjax.core import Array, Variables
 
 
@@ -125,8 +125,8 @@ class Reshape:
       to_shape: shape after ``forward``, with the same number of elements.
     """
 
-    from_shape: Shape
-    to_shape: Shape
+    from_shape: Sizes
+    to_shape: Sizes
 
     def __post_init__(self) -> None:
         if math.prod(self.from_shape) != math.prod(self.to_shape):

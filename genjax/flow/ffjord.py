@@ -22,7 +22,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Continuous, Solution
@@ -63,7 +63,7 @@ class FFJORD:
     ((7, 2), (7,))
     """
 
-    shape: Shape
+    shape: ExampleShape
     net: Any
     trace: Literal["hutchinson", "exact"] = "hutchinson"
     noise: Literal["rademacher", "gaussian"] = "rademacher"

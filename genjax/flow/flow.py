@@ -22,7 +22,7 @@ from typing import Protocol, final, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, Shape, check_arguments
+from genjax.arguments import ExampleShape, NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, child_variables, collect_variables
@@ -98,7 +98,7 @@ class Flow:
     ((7, 2), (7,))
     """
 
-    shape: Shape
+    shape: ExampleShape
     bijection: Bijection
     base: Base = field(default_factory=Normal)
     num_classes: NumClasses | None = None

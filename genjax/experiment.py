@@ -14,17 +14,18 @@ import jax
 import numpy as np
 
 from genjax import capabilities
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset, unchanged
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import SampleScore
-from genjax.learners import Frozen, Optimizers, Stage, gradient_learner
-from genjax.ops import check_at_least
+from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
 
 SINGLE_STAGE = "model"
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
     """A model, its data, and settings of training.
@@ -57,19 +58,19 @@ class Experiment:
     model: GenerativeModel
     data: Dataset
     optimizer: Optimizers | None = None
-    steps: int | None = None
-    batch_size: int = 128
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt = 128
     preprocess: Preprocess = unchanged
     schedule: tuple[str, ...] | None = None
-    ema_decay: float | None = None
+    ema_decay: Decay | None = None
     learner: Learner | None = None
     stages: tuple[Stage, ...] = ()
     variables: Callable[[Frozen], Variables] | None = None
-    log_every: int = 100
-    evaluate_every: int | None = None
-    sample_every: int | None = None
-    checkpoint_every: int | None = None
-    keep_checkpoints: int = 3
+    log_every: PositiveInt = 100
+    evaluate_every: PositiveInt | None = None
+    sample_every: PositiveInt | None = None
+    checkpoint_every: PositiveInt | None = None
+    keep_checkpoints: NonNegativeInt = 3
     preview_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sample_score: SampleScore | None = None
     display: Callable[[PyTree], PyTree] | None = None
@@ -86,12 +87,9 @@ class Experiment:
             raise ValueError(f"steps is {self.steps}, but the stages have their own steps; leave steps out")
         if not self.stages and self.steps is None:
             raise ValueError("steps is missing; set the number of learner steps")
-        for name in ("steps", "batch_size", "log_every", "evaluate_every", "sample_every", "checkpoint_every"):
+        for name in ("evaluate_every", "sample_every", "checkpoint_every"):
             value = getattr(self, name)
-            if value is None:
-                continue
-            check_at_least(name, value, 1)
-            if name.endswith("_every") and value % self.log_every:
+            if value is not None and value % self.log_every:
                 raise ValueError(
                     f"{name} is {value}, but must be a multiple of log_every={self.log_every}, "
                     f"the steps of one dispatch; use {-(-value // self.log_every) * self.log_every}"

@@ -14,23 +14,28 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Interval
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, PyTree, TrainState, Variables
 
 Optimizers = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
 Frozen = Mapping[str, Variables]
+Decay = Annotated[float, Interval(ge=0, lt=1), Cure("; use None for no average")]
 
 
+@check_arguments
 def gradient_learner(
     model: GenerativeModel,
     optimizers: Optimizers,
     *,
     schedule: tuple[str, ...] | None = None,
-    ema_decay: float | None = None,
+    ema_decay: Decay | None = None,
     init: Callable[[Array, Batch], Variables] | None = None,
 ) -> Learner:
     """Turn a model's objectives into a learner, with the prefix ``objective/`` of metrics if there are several.
@@ -51,8 +56,6 @@ def gradient_learner(
     objectives = _by_name(model.objectives())
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
     turns = _turns(schedule, tuple(objectives))
-    if ema_decay is not None and not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay is {ema_decay}, but must be in [0, 1); use None for no average")
 
     def init_state(key: Array, batch: Batch) -> TrainState:
         # Donation of the training state must not delete the variables of an earlier stage.
@@ -170,6 +173,7 @@ def _turns(schedule: tuple[str, ...] | None, names: tuple[str, ...]) -> list[tup
     return [(name, len(list(group))) for name, group in itertools.groupby(schedule)]
 
 
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage of multi-stage training, such as a layer of a deep belief net, or the prior of a VQ-VAE.
@@ -186,6 +190,6 @@ class Stage:
 
     name: str
     learner: Callable[[Frozen], Learner]
-    steps: int
+    steps: PositiveInt
     batch: Callable[[Frozen], Callable[[Array, Batch], Batch]] = lambda _: lambda _, batch: batch
     model: GenerativeModel | None = None

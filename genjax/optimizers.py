@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Gt
 from optax import contrib
 
+from genjax.arguments import Cure, NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 
 
+@check_arguments
 def muon_and_adam(
-    muon_learning_rate: float, adam_learning_rate: float, *, warmup_steps: int, steps: int
+    muon_learning_rate: PositiveFloat,
+    adam_learning_rate: PositiveFloat,
+    *,
+    warmup_steps: NonNegativeInt,
+    steps: PositiveInt,
 ) -> optax.GradientTransformation:
     """Return Muon for the matrices of scanned layers, see ``layer_matrices``, and Adam (β₂ = 0.99) for the rest.
 
@@ -47,13 +56,14 @@ def layer_matrices(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
-def clip_params(limit: float) -> optax.GradientTransformation:
+@check_arguments
+def clip_params(limit: Annotated[float, Gt(0), Cure("; the paper's is 0.01")]) -> optax.GradientTransformation:
     """Return a transformation that keeps each parameter in [−limit, limit], up to rounding; use it last in a chain.
 
     Clipping makes the critic of a Wasserstein GAN Lipschitz continuous; the paper's limit is 0.01 (Martin Arjovsky,
     Soumith Chintala and Léon Bottou 2017, arXiv:1701.07875).
 
-    A limit that is not above 0 raises ValueError, and so does an ``update`` without parameters.
+    An ``update`` without parameters raises ValueError.
 
     >>> optimizer = optax.chain(optax.sgd(1.0), clip_params(0.25))
     >>> params = jnp.array([0.125, 0.0])
@@ -61,8 +71,6 @@ def clip_params(limit: float) -> optax.GradientTransformation:
     >>> optax.apply_updates(params, updates).tolist()
     [0.25, -0.125]
     """
-    if not limit > 0:
-        raise ValueError(f"limit is {limit}, but must be above 0; the paper's is 0.01")
 
     def clip(updates: PyTree, params: PyTree | None) -> PyTree:
         if params is None:

@@ -7,14 +7,22 @@ import optax
 import pytest
 
 from genjax import capabilities, data
+from genjax.core import Variables
 from genjax.runner import Experiment
 
 
-def make(**changes):
-    class Model:
-        def objectives(self):
-            return ()
+class Model:
+    def init(self, key, batch):
+        raise NotImplementedError
 
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        raise NotImplementedError
+
+
+def make(**changes):
     x = np.zeros((20, 4, 4, 1), np.uint8)
     fields = {"model": Model(), "data": data.arrays(x, name="zeros"), "optimizer": optax.sgd(1.0), "steps": 1000}
     return Experiment(**{**fields, "batch_size": 10, **changes})
@@ -29,7 +37,7 @@ def make(**changes):
         ({"optimizer": None}, "needs exactly one of optimizer, learner and stages, but has none"),
         ({"evaluate_every": 250}, r"evaluate_every is 250, .* multiple of log_every=100.*; use 300"),
         ({"schedule": ("critic",)}, r"schedule names 'critic', but the model's objectives are \[\]"),
-        ({"ema_decay": 1.0}, "ema_decay is 1.0, but must be in"),
+        ({"ema_decay": 1.0}, r"ema_decay is 1.0, but must be in \[0, 1\); use None for no average"),
         ({"optimizer": {"loss": optax.sgd(1.0)}}, r"optimizers are given for \['loss'\]"),
     ],
 )
@@ -39,11 +47,8 @@ def test_refused_with_value_limit_and_cure(changes, message):
 
 
 def test_labels_that_the_model_does_not_have_are_refused():
-    class Classes:
+    class Classes(Model):
         conditions = capabilities.label_condition(3)
-
-        def objectives(self):
-            return ()
 
     labels = np.arange(20) % 4
     with pytest.raises(ValueError, match=r"num_classes=3, but labels of 'four' are 0 to 3; use num_classes=4"):
@@ -52,10 +57,11 @@ def test_labels_that_the_model_does_not_have_are_refused():
 
 
 def test_variables_of_several_replicas_are_made_for_each_of_its_own():
-    means = make(variables=lambda finished: finished["model"].mean(keepdims=True))
-    several = means.model_variables({"model": np.arange(6.0).reshape(2, 3)}, 2)
-    np.testing.assert_array_equal(several, [[1.0], [4.0]])
-    np.testing.assert_array_equal(means.model_variables({"model": np.arange(3.0)}), [1.0])
+    means = make(variables=lambda finished: Variables({"mean": finished["model"].params["w"].mean(keepdims=True)}, {}))
+    several = means.model_variables({"model": Variables({"w": np.arange(6.0).reshape(2, 3)}, {})}, 2)
+    np.testing.assert_array_equal(several.params["mean"], [[1.0], [4.0]])
+    single = means.model_variables({"model": Variables({"w": np.arange(3.0)}, {})})
+    np.testing.assert_array_equal(single.params["mean"], [1.0])
 
 
 def test_intervals_default_to_tenths_in_whole_dispatches():

@@ -20,19 +20,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final, get_args
+from typing import Annotated, Literal, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import Cure, Fraction, check_arguments
 from genjax.core import Array
 
 Augment = Callable[[Array, Array], Array]  # (key, (B, ...)) -> (B, ...), independent for each example
 Policy = Literal["color", "translation", "cutout"]
+Ratio = Annotated[Fraction, Cure("; use 0 to leave images unchanged")]
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class DifferentiableAugmentation:
     """Random image transformation T of equations 1 to 3, an ``Augment``.
@@ -48,17 +51,8 @@ class DifferentiableAugmentation:
     """
 
     policies: tuple[Policy, ...] = ("color", "translation", "cutout")
-    translation_ratio: float = 1 / 8
-    cutout_ratio: float = 1 / 2
-
-    def __post_init__(self) -> None:
-        for policy in self.policies:
-            if policy not in get_args(Policy):
-                raise ValueError(f"policies contains {policy!r}, but may contain only {get_args(Policy)}; remove it")
-        for name in ("translation_ratio", "cutout_ratio"):
-            ratio = getattr(self, name)
-            if not 0 <= ratio <= 1:
-                raise ValueError(f"{name} is {ratio}, but must be in [0, 1]; use 0 to leave images unchanged")
+    translation_ratio: Ratio = 1 / 8
+    cutout_ratio: Ratio = 1 / 2
 
     def __call__(self, key: Array, x: Array) -> Array:
         """Return T(x) for images (B, H, W, C) in [−1, 1]; raise ValueError if x does not have four axes."""

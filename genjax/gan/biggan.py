@@ -22,14 +22,16 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.gan.heads import check_generator, check_noise
+from genjax.gan.heads import check_noise
 from genjax.gan.resnet import Norm, ResNetDiscriminator, ResNetGenerator, check_resnet_generator
 from genjax.nets import ConditionalBatchNorm, concat_condition
 
 ORTHOGONAL = nn.initializers.orthogonal()
 
 
+@check_arguments
 class BigGANGenerator(nn.Module):
     """Residual blocks from noise to images, conditioned on the noise by their normalization, equation 1.
 
@@ -42,16 +44,15 @@ class BigGANGenerator(nn.Module):
     (2, 28, 28, 1)
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int]
-    embedding_dim: int = 128
-    attention_at: int | None = None
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt]
+    embedding_dim: PositiveInt = 128
+    attention_at: PositiveInt | None = None
     output_activation: Callable[[Array], Array] | None = nn.tanh
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_resnet_generator("BigGANGenerator", self.features, self.output_shape, self.attention_at)
-        check_generator((*self.features, self.embedding_dim), "batch")
         super().__post_init__()
 
     @nn.compact
@@ -80,6 +81,7 @@ class BigGANGenerator(nn.Module):
         return blocks.generate(first, [norm(part) for part in parts], train)
 
 
+@check_arguments
 class BigGANDiscriminator(ResNetDiscriminator):
     """Residual blocks from images to outputs: ``ResNetDiscriminator``, with orthogonal initialization.
 

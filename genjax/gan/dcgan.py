@@ -20,13 +20,12 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.gan.heads import (
     Conditioning,
     DiscriminatorHead,
     Normalization,
-    check_discriminator,
-    check_generator,
     leaky_relu,
     project_and_reshape,
 )
@@ -35,6 +34,7 @@ from genjax.nets import Conv, apply_layer, apply_norm, check_images, check_outpu
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
+@check_arguments
 class DCGANGenerator(nn.Module):
     """Noise to images: a dense layer, then transposed 4x4 convolutions of stride 2.
 
@@ -52,15 +52,14 @@ class DCGANGenerator(nn.Module):
     (2, 28, 28, 1)
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int]
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt]
     normalization: Literal["batch"] | None = "batch"
     activation: Callable[[Array], Array] = nn.relu
     output_activation: Callable[[Array], Array] | None = nn.tanh
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        check_generator(self.features, self.normalization)
         check_output_images("DCGANGenerator", self.output_shape, self.features)
         super().__post_init__()
 
@@ -80,6 +79,7 @@ class DCGANGenerator(nn.Module):
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
+@check_arguments
 class DCGANDiscriminator(nn.Module):
     """Images to outputs: 4x4 convolutions of stride 2, then a dense layer.
 
@@ -98,16 +98,12 @@ class DCGANDiscriminator(nn.Module):
     (2, 1)
     """
 
-    features: Sequence[int]
-    num_outputs: int = 1
+    features: Sequence[PositiveInt]
+    num_outputs: PositiveInt = 1
     normalization: Normalization | None = "batch"
     conditioning: Conditioning = "projection"
     activation: Callable[[Array], Array] = leaky_relu
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:

@@ -34,11 +34,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt
 
+from genjax.arguments import Cure, NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.gan.augmentation import Augment
@@ -47,8 +49,10 @@ from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import has_batch_statistics, standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
-from genjax.ops import at_least_float32, check_at_least, check_num_classes, check_positive, condition_inputs, label_of
+from genjax.ops import at_least_float32, condition_inputs, label_of
 from genjax.ops.labels import Label
+
+Truncation = Annotated[float, Gt(0), Cure("; use 0.5, for example")]
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -64,6 +68,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GAN:
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
@@ -91,24 +96,18 @@ class GAN:
     (5, 3)
     """
 
-    latent_dim: int
+    latent_dim: PositiveInt
     generator: Net
     discriminator: Net
     adversarial_loss: AdversarialLoss = field(default_factory=NonSaturating)
     penalties: tuple[Penalty, ...] = ()
-    pack: int = 1
+    pack: PositiveInt = 1
     augment: Augment | None = None
-    num_classes: int | None = None
-    auxiliary_weight: float | None = None
+    num_classes: NumClasses | None = None
+    auxiliary_weight: NonNegativeFloat | None = None
 
     def __post_init__(self) -> None:
-        check_at_least("latent_dim", self.latent_dim, 1)
-        check_at_least("pack", self.pack, 1)
-        check_num_classes(self.num_classes)
-        if self.auxiliary_weight is None:
-            return
-        check_at_least("auxiliary_weight", self.auxiliary_weight, 0)
-        if self.num_classes is None or self.pack > 1:
+        if self.auxiliary_weight is not None and (self.num_classes is None or self.pack > 1):
             raise ValueError(
                 f"auxiliary_weight is {self.auxiliary_weight}, num_classes {self.num_classes} and pack {self.pack}, "
                 "but an auxiliary classifier predicts the class of one example; set num_classes, and pack=1"
@@ -194,10 +193,10 @@ class GAN:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Label = None,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
     ) -> Array:
         """Draw samples, (num_samples, ...).
 
@@ -211,22 +210,23 @@ class GAN:
         """Return the data generated from noise (B, latent_dim), and from labels if the model has classes."""
         return self._generate(variables, latent, label)[0]
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw noise, (num_samples, latent_dim)."""
         del variables
         return self._noise(key, num_samples, None)
 
-    @functools.partial(jax.jit, static_argnames=("self", "num_batches", "batch_size"))
     def standing_statistics(
-        self, variables: Variables, key: Array, *, num_batches: int = 16, batch_size: int = 256
+        self, variables: Variables, key: Array, *, num_batches: PositiveInt = 16, batch_size: PositiveInt = 256
     ) -> Variables:
         """Return variables whose generator has batch statistics recomputed as the mean over batches of samples.
 
         A moving average lags behind the parameters, and does not match parameters that are averages themselves. There
         are ``num_batches`` ≥ 1 batches, with labels drawn uniformly.
         """
-        check_at_least("num_batches", num_batches, 1)
+        return self._standing_statistics(variables, key, num_batches, batch_size)
 
+    @functools.partial(jax.jit, static_argnames=("self", "num_batches", "batch_size"))
+    def _standing_statistics(self, variables: Variables, key: Array, num_batches: int, batch_size: int) -> Variables:
         def update(state: PyTree, key: Array) -> PyTree:
             label_key, sample_key = jax.random.split(key)
             label = None
@@ -255,11 +255,9 @@ class GAN:
         return gan_diagnosis(objective, x[:half], x[half : 2 * half], samples)
 
     def _noise(self, key: Array, num_samples: int, truncation: float | None) -> Array:
-        check_at_least("num_samples", num_samples, 1)
         shape = (num_samples, self.latent_dim)
         if truncation is None:
             return jax.random.normal(key, shape)
-        check_positive("truncation", truncation, "; use 0.5, for example, or None")
         return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
     def _samples(
@@ -340,8 +338,8 @@ class GAN:
             if penalty.every == 1:
                 total += value()
             else:
-                due = step % penalty.every == 0
-                total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda: jnp.float32(0))
+                due, zero = step % penalty.every == 0, jnp.zeros_like(jax.eval_shape(value))
+                total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda zero=zero: zero)
         return total
 
 

@@ -19,14 +19,15 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.nets import apply_layer
-from genjax.ops import check_at_least, check_choice
 
 Conditioning = Literal["projection", "concatenation"]
 Normalization = Literal["spectral", "layer", "batch"]
 
 
+@check_arguments
 class DiscriminatorHead(nn.Module):
     """Last layer of a discriminator, equation 1.
 
@@ -37,7 +38,7 @@ class DiscriminatorHead(nn.Module):
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
     """
 
-    num_outputs: int = 1
+    num_outputs: PositiveInt = 1
     spectral: bool = False
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
     dtype: Any = None
@@ -95,19 +96,3 @@ def check_noise(shape: Sequence[int], min_length: int = 1) -> None:
             f"the generator's noise has shape {tuple(shape)}, but must be (B, L) with L at least {min_length}; "
             "change latent_dim"
         )
-
-
-def check_generator(features: Sequence[int], normalization: str | None) -> None:
-    """Raise ValueError if no generator has these settings."""
-    check_at_least("min(features)", min(features, default=1), 1)
-    check_choice("normalization", normalization, ("batch", None))
-
-
-def check_discriminator(
-    features: Sequence[int], num_outputs: int, normalization: str | None, conditioning: str
-) -> None:
-    """Raise ValueError if no discriminator has these settings."""
-    check_at_least("min(features)", min(features, default=1), 1)
-    check_at_least("num_outputs", num_outputs, 1)
-    check_choice("normalization", normalization, ("spectral", "layer", "batch", None))
-    check_choice("conditioning", conditioning, ("projection", "concatenation"))

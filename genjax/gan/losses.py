@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import relu
@@ -37,6 +37,7 @@ from genjax.core import Array
 from genjax.ops import logistic_fake_loss, logistic_real_loss
 
 
+@runtime_checkable
 class AdversarialLoss(Protocol):
     """Scalar losses of both networks, from the discriminator's outputs (B,) for data and for samples."""
 

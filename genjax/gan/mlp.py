@@ -9,19 +9,18 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.gan.heads import (
     Conditioning,
     DiscriminatorHead,
     Normalization,
-    check_discriminator,
-    check_generator,
     leaky_relu,
 )
 from genjax.nets import FourierFeatures, apply_layer, apply_norm, concat_condition
-from genjax.ops import check_at_least
 
 
+@check_arguments
 class MLPGenerator(nn.Module):
     """Dense layers from noise to data.
 
@@ -39,16 +38,12 @@ class MLPGenerator(nn.Module):
     (5, 2)
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int]
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt]
     normalization: Literal["batch"] | None = None
     activation: Callable[[Array], Array] = nn.relu
     output_activation: Callable[[Array], Array] | None = None
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_generator(self.features, self.normalization)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
@@ -62,6 +57,7 @@ class MLPGenerator(nn.Module):
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
+@check_arguments
 class MLPDiscriminator(nn.Module):
     """Dense layers from data to outputs, 1-Lipschitz with spectral normalization and no Fourier features.
 
@@ -82,18 +78,13 @@ class MLPDiscriminator(nn.Module):
     (5, 1)
     """
 
-    features: Sequence[int]
-    num_outputs: int = 1
+    features: Sequence[PositiveInt]
+    num_outputs: PositiveInt = 1
     normalization: Normalization | None = None
     conditioning: Conditioning = "projection"
-    fourier_features: int = 0
+    fourier_features: NonNegativeInt = 0
     activation: Callable[[Array], Array] = leaky_relu
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
-        check_at_least("fourier_features", self.fourier_features, 0)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:

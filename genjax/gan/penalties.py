@@ -18,18 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
+from genjax.arguments import Cure, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.gan.augmentation import Augment
-from genjax.ops import check_at_least, sum_except_batch
+from genjax.ops import sum_except_batch
 
 Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output a function of its own input only
 
 
+@runtime_checkable
 class Penalty(Protocol):
     """A term that a discriminator minimizes in addition to its loss."""
 
@@ -44,6 +47,7 @@ class Penalty(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GradientPenalty:
     """Equation 1, times a weight.
@@ -60,15 +64,10 @@ class GradientPenalty:
     160.0
     """
 
-    weight: float = 10.0
-    target: float = 1.0
+    weight: NonNegativeFloat = 10.0
+    target: NonNegativeFloat = 1.0
     one_sided: bool = False
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("weight", self.weight, 0)
-        check_at_least("target", self.target, 0)
-        check_at_least("every", self.every, 1)
+    every: PositiveInt = 1
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
         """Return the penalty at points between data and samples, which must have the same shape."""
@@ -84,14 +83,9 @@ class GradientPenalty:
 class _WeightedPenalty:
     """A penalty with separate weights for data and samples."""
 
-    weight: float = 1.0
-    fake_weight: float = 0.0
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("weight", self.weight, 0)
-        check_at_least("fake_weight", self.fake_weight, 0)
-        check_at_least("every", self.every, 1)
+    weight: NonNegativeFloat = 1.0
+    fake_weight: NonNegativeFloat = 0.0
+    every: PositiveInt = 1
 
     def __call__(self, discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array) -> Array:
         """Return the penalty at data, plus that at samples if ``fake_weight`` > 0."""
@@ -108,6 +102,7 @@ class _WeightedPenalty:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class R1(_WeightedPenalty):
     """Equation 2, with weight γ at data, and R2 at samples.
@@ -124,6 +119,7 @@ class R1(_WeightedPenalty):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class ConsistencyPenalty(_WeightedPenalty):
     """Equation 3, with separate weights for data and samples.
@@ -141,13 +137,14 @@ class ConsistencyPenalty(_WeightedPenalty):
     """
 
     augment: Augment
-    weight: float = 10.0
+    weight: NonNegativeFloat = 10.0
 
     def _mean(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
         return jnp.mean(jnp.square(discriminate(self.augment(key, x)) - discriminate(x)))
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class AnnealedPenalty:
     """Equation 4: a penalty whose weight decays geometrically for some steps, and is constant afterwards.
@@ -166,13 +163,8 @@ class AnnealedPenalty:
     """
 
     penalty: Penalty
-    final_scale: float
-    num_steps: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_steps", self.num_steps, 1)
-        if not 0 < self.final_scale <= 1:
-            raise ValueError(f"final_scale is {self.final_scale}, but must be in (0, 1]; use 1 for a constant weight")
+    final_scale: Annotated[float, Interval(gt=0, le=1), Cure("; use 1 for a constant weight")]
+    num_steps: PositiveInt
 
     @property
     def every(self) -> int:

@@ -26,13 +26,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.gan.heads import (
     Conditioning,
     DiscriminatorHead,
     Normalization,
-    check_discriminator,
-    check_generator,
     project_and_reshape,
 )
 from genjax.nets import (
@@ -53,6 +52,7 @@ Norm = Callable[[Array], Array]  # normalizes features, with parameters owned by
 XAVIER = nn.initializers.xavier_uniform()
 
 
+@check_arguments
 class ResNetGenerator(nn.Module):
     """Residual blocks from noise to images, equation 1.
 
@@ -73,18 +73,17 @@ class ResNetGenerator(nn.Module):
     (2, 28, 28, 1)
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int]
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt]
     normalization: Literal["batch"] | None = "batch"
     spectral: bool = False
-    attention_at: int | None = None
+    attention_at: PositiveInt | None = None
     output_activation: Callable[[Array], Array] | None = nn.tanh
     kernel_init: Callable[..., Array] = XAVIER
     dtype: Any = None
 
     def __post_init__(self) -> None:
         check_resnet_generator("ResNetGenerator", self.features, self.output_shape, self.attention_at)
-        check_generator(self.features, self.normalization)
         super().__post_init__()
 
     def __call__(self, z: Array, condition: Array | None = None, train: bool = False) -> Array:
@@ -114,6 +113,7 @@ class ResNetGenerator(nn.Module):
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
+@check_arguments
 class ResNetDiscriminator(nn.Module):
     """Residual blocks from images to outputs, equation 2.
 
@@ -135,18 +135,17 @@ class ResNetDiscriminator(nn.Module):
     (2, 1)
     """
 
-    features: Sequence[int]
-    num_outputs: int = 1
-    num_downsamplings: int = 2
+    features: Sequence[PositiveInt]
+    num_outputs: PositiveInt = 1
+    num_downsamplings: NonNegativeInt = 2
     normalization: Normalization | None = "spectral"
     conditioning: Conditioning = "projection"
-    attention_at: int | None = None
+    attention_at: PositiveInt | None = None
     kernel_init: Callable[..., Array] = XAVIER
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        check_discriminator(self.features, self.num_outputs, self.normalization, self.conditioning)
-        if not 0 <= self.num_downsamplings <= len(self.features):
+        if self.num_downsamplings > len(self.features):
             raise ValueError(
                 f"num_downsamplings is {self.num_downsamplings}, but must be between 0 and the number of blocks, "
                 f"{len(self.features)}; give more features"

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, GenerativeModel, Learner, Variables
 from genjax.learners import Frozen, Stage
 
 
+@runtime_checkable
 class SamplesPosterior(GenerativeModel, Protocol):
     """A generative model that draws hidden values given data."""
 
@@ -27,14 +29,20 @@ class SamplesPosterior(GenerativeModel, Protocol):
         ...
 
 
+@check_arguments
 def greedy_stages(
-    models: Sequence[SamplesPosterior], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[int]
+    models: Sequence[SamplesPosterior], learners: Sequence[Callable[[Frozen], Learner]], steps: Sequence[PositiveInt]
 ) -> tuple[Stage, ...]:
     """Return the stages ``layer_1``, ``layer_2``, … that train a stack of models, each on the codes of the one below.
 
     Models are in order, bottom first. For each, ``learners`` has a function from the variables of the earlier stages by
     name to a learner, and ``steps`` a number of learner steps.
     """
+    if not len(models) == len(learners) == len(steps):
+        raise ValueError(
+            f"there are {len(models)} models, {len(learners)} learners and {len(steps)} steps; give one of each for "
+            "every layer"
+        )
     return tuple(
         Stage(name=layer_name(i), learner=learner, batch=_codes(models[:i]), steps=count, model=model)
         for i, (model, learner, count) in enumerate(zip(models, learners, steps, strict=True))

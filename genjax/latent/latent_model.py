@@ -16,18 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, cast, final, runtime_checkable
 
 import jax
 
-from genjax.capabilities import Condition, Decodes, Encodes, HasLogProb, Quantizes, conditions, is_discrete, num_values
-from genjax.core import Array, Batch, Learner, LossFn, Metrics, Objective, PyTree, Variables
+from genjax.arguments import PositiveInt, check_arguments
+from genjax.capabilities import Condition, HasLogProb, Quantizes, conditions, is_discrete, num_values
+from genjax.core import Array, Batch, GenerativeModel, Learner, LossFn, Metrics, Objective, PyTree, Variables
+from genjax.latent.traversal import Autoencoder
 from genjax.learners import Frozen, Stage
 
 AUTOENCODER, PRIOR = "autoencoder", "prior"
 
 
+@runtime_checkable
+class GenerativeAutoencoder(GenerativeModel, Autoencoder, Protocol):
+    """A generative model that encodes and decodes."""
+
+
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class LatentModel:
     """A prior over the codes of an autoencoder: van den Oord et al. (2017), arXiv:1711.00937.
@@ -40,8 +48,8 @@ class LatentModel:
       prior: model of the codes. Its conditions, of any kind, are those of the whole model.
 
     Raises:
-      ValueError: if ``autoencoder`` does not encode and decode, or needs a condition, or if its number of codes is not
-        the number of values of the prior.
+      ValueError: if ``autoencoder`` needs a condition, or if its number of codes is not the number of values of the
+        prior.
 
     >>> from genjax import latent, moment_matching, nets, ops, vae
     >>> model = latent.LatentModel(
@@ -55,13 +63,11 @@ class LatentModel:
     (4, 5)
     """
 
-    autoencoder: Any
-    prior: Any
+    autoencoder: GenerativeAutoencoder
+    prior: GenerativeModel
 
     def __post_init__(self) -> None:
         model = type(self.autoencoder).__name__
-        if not (isinstance(self.autoencoder, Encodes) and isinstance(self.autoencoder, Decodes)):
-            raise ValueError(f"autoencoder is a {model}, which does not both encode and decode; use a VAE, for example")
         required = [condition.name for condition in conditions(self.autoencoder) if not condition.optional]
         if required:
             raise ValueError(
@@ -118,7 +124,7 @@ class LatentModel:
         """Return the batch with ``x`` replaced by its codes."""
         return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, **options: Any) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, **options: Any) -> Array:
         """Decode draws of the prior, and return the expected data given these codes, (num_samples, ...).
 
         ``options`` are further arguments of the prior's ``sample``: its conditions, a temperature and the like.
@@ -161,9 +167,10 @@ class LatentModel:
                 f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on "
                 "the likelihood; use a VQVAE and a prior with log_prob"
             )
+        autoencoder, prior = cast(Any, self.autoencoder), cast(Any, self.prior)  # they have what ``lacks`` asks for
         codes = self.encode(variables, x)
-        log_likelihood = self.autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
-        return log_likelihood + self.prior.log_prob(self.part(variables, PRIOR), codes, **condition)  # equation 1
+        log_likelihood = autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
+        return log_likelihood + prior.log_prob(self.part(variables, PRIOR), codes, **condition)  # equation 1
 
     def _check_names(self, condition: Mapping[str, Any]) -> None:
         names = [allowed.name for allowed in self.conditions]
@@ -184,8 +191,9 @@ class LatentModel:
         return loss
 
 
+@check_arguments
 def two_stages(
-    model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[int, int]
+    model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[PositiveInt, PositiveInt]
 ) -> tuple[Stage, Stage]:
     """Return the stages that train the autoencoder, and then the prior on its codes, with a learner of each.
 

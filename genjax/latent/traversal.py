@@ -15,12 +15,14 @@ such as ``label``: one value for all examples, or an array (B, ...).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 from jax.core import Tracer
 
+from genjax.arguments import check_arguments
 from genjax.capabilities import Decodes, Encodes
 from genjax.core import Array, Variables
 from genjax.ops import linear_path
@@ -28,12 +30,18 @@ from genjax.ops import linear_path
 Path = Callable[[Array, Array, int], Array]
 
 
+@runtime_checkable
+class Autoencoder(Encodes, Decodes, Protocol):
+    """A model that encodes and decodes."""
+
+
+@check_arguments
 def interpolate(
-    model: Any,
+    model: Autoencoder,
     variables: Variables,
     x: Array,
     y: Array,
-    num_steps: int,
+    num_steps: Annotated[int, Ge(2)],
     *,
     path: Path = linear_path,
     **condition: Array | int,
@@ -47,8 +55,9 @@ def interpolate(
     return _decode(model, variables, path(start, end, num_steps), condition)
 
 
+@check_arguments
 def traverse(
-    model: Any,
+    model: Autoencoder,
     variables: Variables,
     latent: Array,
     values: Array,
@@ -69,13 +78,15 @@ def traverse(
     return _decode(model, variables, codes, condition)
 
 
+@check_arguments
 def attribute_vector(
-    model: Any, variables: Variables, x: Array, has_attribute: Array, **condition: Array | int
+    model: Autoencoder, variables: Variables, x: Array, has_attribute: Array, **condition: Array | int
 ) -> Array:
     """Return the mean code of the data with an attribute minus that without it; see ``attribute_vector_of``."""
     return attribute_vector_of(_codes(model, variables, x, condition), has_attribute)
 
 
+@check_arguments
 def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
     """Return the mean of the codes, (B, D, ...), with an attribute minus that of the codes without it, (D, ...).
 
@@ -96,26 +107,24 @@ def attribute_vector_of(codes: Array, has_attribute: Array) -> Array:
     return mean_with - mean_without
 
 
+@check_arguments
 def add_attribute(
-    model: Any, variables: Variables, x: Array, vector: Array, strengths: Array, **condition: Array | int
+    model: Autoencoder, variables: Variables, x: Array, vector: Array, strengths: Array, **condition: Array | int
 ) -> Array:
     """Decode the codes of x (B, ...) plus multiples (S,) of an attribute vector, to (B, S, ...)."""
     return add_attribute_to(model, variables, _codes(model, variables, x, condition), vector, strengths, **condition)
 
 
+@check_arguments
 def add_attribute_to(
-    model: Any, variables: Variables, codes: Array, vector: Array, strengths: Array, **condition: Array | int
+    model: Autoencoder, variables: Variables, codes: Array, vector: Array, strengths: Array, **condition: Array | int
 ) -> Array:
     """Decode codes (B, D, ...) plus multiples (S,) of one attribute vector, or of one for each code, to (B, S, ...)."""
     steps = strengths.reshape(1, -1, *[1] * (codes.ndim - 1)) * jnp.broadcast_to(vector, codes.shape)[:, None]
     return _decode(model, variables, codes[:, None] + steps, condition)
 
 
-def _codes(model: Any, variables: Variables, x: Array, condition: Mapping[str, Array | int]) -> Array:
-    if not (isinstance(model, Encodes) and isinstance(model, Decodes)):
-        raise ValueError(
-            f"model is a {type(model).__name__}, which does not both encode and decode; use a VAE, for example"
-        )
+def _codes(model: Autoencoder, variables: Variables, x: Array, condition: Mapping[str, Array | int]) -> Array:
     codes = model.encode(variables, x, **condition)
     if not jnp.issubdtype(codes.dtype, jnp.floating):
         raise ValueError(
@@ -125,7 +134,7 @@ def _codes(model: Any, variables: Variables, x: Array, condition: Mapping[str, A
     return codes
 
 
-def _decode(model: Any, variables: Variables, codes: Array, condition: Mapping[str, Array | int]) -> Array:
+def _decode(model: Autoencoder, variables: Variables, codes: Array, condition: Mapping[str, Array | int]) -> Array:
     """Decode codes (R, S, ...), with conditions that are one value, or one for each row, (R, ...)."""
     rows = {name: jnp.repeat(v, codes.shape[1], axis=0) if jnp.ndim(v) else v for name, v in condition.items()}
     x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **rows)

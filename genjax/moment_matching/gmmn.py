@@ -22,9 +22,10 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
-from genjax.ops import at_least_float32, check_at_least
+from genjax.ops import at_least_float32
 from genjax.ops.mmd import check_bandwidths, mean_kernel, mmd_loss
 
 # For data in [0, 1]^784: √2, √5, √10, √20, √40, √80. The paper's σ are variances, k = exp(−|x − y|² / (2 σ)).
@@ -33,6 +34,7 @@ MIN_MMD2 = 1e-8  # below the rounding error of MMD², where the gradient of the 
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GMMN:
     """A generator trained on the discrepancy between a minibatch and as many samples: Li et al. (2015).
@@ -53,15 +55,13 @@ class GMMN:
     (5, 3)
     """
 
-    latent_dim: int
+    latent_dim: PositiveInt
     generator: Net
     bandwidths: tuple[float, ...]
     square_root: bool = True
-    chunk_size: int = 1024
+    chunk_size: PositiveInt = 1024
 
     def __post_init__(self) -> None:
-        check_at_least("latent_dim", self.latent_dim, 1)
-        check_at_least("chunk_size", self.chunk_size, 1)
         check_bandwidths(self.bandwidths)
 
     def init(self, key: Array, batch: Batch) -> Variables:
@@ -99,9 +99,8 @@ class GMMN:
         loss = jnp.sqrt(jnp.maximum(mmd2, MIN_MMD2)) if self.square_root else mmd2
         return loss, ({"generator": new_state}, {"mmd2_biased": mmd2})
 
-    def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw from the model, (num_samples, ...)."""
-        check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, self.sample_prior(variables, key, num_samples))
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
@@ -121,7 +120,7 @@ class GMMN:
         """Generate data from noise (B, latent_dim)."""
         return apply_part(self, "generator", variables, latent)[0]
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw noise, uniform in [-1, 1], (num_samples, latent_dim)."""
         del variables
         return jax.random.uniform(key, (num_samples, self.latent_dim), minval=-1.0, maxval=1.0)

@@ -53,7 +53,7 @@ def apply_net(
     """Apply a network to arguments of its forward function; return its outputs and its new state.
 
     If ``train``, dropout is on, with this key unless it is None, and batch statistics are computed from the batch and
-    update the state; otherwise the state is unchanged.
+    update the state, whose dtypes stay as they are; otherwise the state is unchanged.
     """
     variables = {"params": params, **state}
     arguments = _arguments(net)
@@ -63,7 +63,12 @@ def apply_net(
     if not (train and state):
         return net.apply(variables, *args, **options), state
     outputs, updated = net.apply(variables, *args, mutable=list(state), **options)
-    return outputs, {**state, **updated}
+    # Statistics of 64-bit data are 64-bit numbers, but the state of training has one type from the first step on.
+    return outputs, jax.tree.map(_in_dtype_of, state, {**state, **updated})
+
+
+def _in_dtype_of(old: Array, new: Array) -> Array:
+    return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
 def output_shape(net: Net, key: Array, *args: Array) -> tuple[int, ...]:

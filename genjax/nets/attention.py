@@ -18,11 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
 from genjax.nets.conv import Conv
 from genjax.nets.normalization import apply_layer
 
 
+@check_arguments
 class SelfAttention2D(nn.Module):
     """Self-attention over images (B, H, W, C), equation 1; it costs H²W² products per example.
 

@@ -17,10 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.nets.conv import Conv
 
 
+@check_arguments
 class CausalConv(nn.Module):
     """Causal convolution of images (B, H, W, C), with zeros beyond the border.
 
@@ -30,8 +32,8 @@ class CausalConv(nn.Module):
       include_center: whether an output sees the pixel at its own position (mask B), or not (mask A).
     """
 
-    features: int
-    reach: int
+    features: PositiveInt
+    reach: PositiveInt
     include_center: bool = True
     dtype: Any = None
 

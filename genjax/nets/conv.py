@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax import ops
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.nets.mlp import concat_condition, scaled_init
 
@@ -23,6 +24,7 @@ class Conv(nn.Conv):
     conv_general_dilated: Any = ops.conv_general_dilated
 
 
+@check_arguments
 class ConvEncoder(nn.Module):
     """Map an image to a vector: strided 3x3 convolutions, then a dense layer.
 
@@ -32,8 +34,8 @@ class ConvEncoder(nn.Module):
       activation: activation after each convolution.
     """
 
-    features: Sequence[int]
-    output_features: int
+    features: Sequence[PositiveInt]
+    output_features: PositiveInt
     activation: Callable[[Array], Array] = nn.gelu
     dtype: Any = None
 
@@ -47,6 +49,7 @@ class ConvEncoder(nn.Module):
         return nn.Dense(self.output_features, dtype=self.dtype)(hidden)
 
 
+@check_arguments
 class ConvDecoder(nn.Module):
     """Map a vector to an image: a dense layer, then transposed 4x4 convolutions.
 
@@ -56,8 +59,8 @@ class ConvDecoder(nn.Module):
       activation: activation before each transposed convolution.
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int]
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt]
     activation: Callable[[Array], Array] = nn.gelu
     dtype: Any = None
 
@@ -78,6 +81,7 @@ class ConvDecoder(nn.Module):
         return hidden
 
 
+@check_arguments
 class ResidualCNN(nn.Module):
     """Map an image to an array over the same pixels: a convolution, residual blocks, and a last convolution.
 
@@ -94,9 +98,9 @@ class ResidualCNN(nn.Module):
     (5, 4, 4, 2, 3)
     """
 
-    features: int
-    num_blocks: int = 1
-    output_shape: Sequence[int] | None = None
+    features: PositiveInt
+    num_blocks: NonNegativeInt = 1
+    output_shape: Sequence[PositiveInt] | None = None
     activation: Callable[[Array], Array] = nn.relu
     output_scale: float = 1.0
     dtype: Any = None

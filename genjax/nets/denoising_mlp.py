@@ -13,19 +13,20 @@ biases follow Ethan Perez et al. 2018, arXiv:1709.07871.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import Cure, NonNegativeInt, PositiveFloat, PositiveInt, Widths, check_arguments
 from genjax.core import Array
 from genjax.nets.fourier import FourierFeatures
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
-from genjax.ops import check_at_least
 
 
+@check_arguments
 class DenoisingMLP(nn.Module):
     """Layers of equation 1, and a linear layer.
 
@@ -44,19 +45,13 @@ class DenoisingMLP(nn.Module):
     (5, 2)
     """
 
-    features: Sequence[int]
-    embedding_features: int = 128
-    fourier_features: int = 64
-    fourier_scale: float = 4.0
+    features: Annotated[Widths, Cure("; (256,) * 3 is usual")]
+    embedding_features: PositiveInt = 128
+    fourier_features: NonNegativeInt = 64
+    fourier_scale: PositiveFloat = 4.0
     activation: Callable[[Array], Array] = nn.silu
     output_scale: float = 0.0
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_at_least("the number of features", len(self.features), 1, "; (256,) * 3 is usual")
-        check_at_least("the smallest of features", min(self.features), 1)
-        check_at_least("fourier_features", self.fourier_features, 0)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:

@@ -25,16 +25,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.nets.attention import multi_head_attention
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
-from genjax.ops import at_least_float32, check_at_least
+from genjax.ops import at_least_float32
 
 MAX_PERIOD = 10_000.0
 
 
+@check_arguments
 class DiT(nn.Module):
     """Diffusion transformer from images (B, H, W, C) to images of the same shape.
 
@@ -56,18 +58,16 @@ class DiT(nn.Module):
     (2, 28, 28, 1)
     """
 
-    patch_size: int
-    features: int
-    num_layers: int
-    num_heads: int
-    mlp_ratio: float = 4.0
+    patch_size: PositiveInt
+    features: PositiveInt
+    num_layers: PositiveInt
+    num_heads: PositiveInt
+    mlp_ratio: PositiveFloat = 4.0
     activation: Callable[[Array], Array] = nn.gelu
     output_scale: float = 0.0
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "features", "num_layers", "num_heads"):
-            check_at_least(name, getattr(self, name), 1)
         check_divisible("DiT", self.features, "num_heads", self.num_heads)
         if self.features % 4:
             raise ValueError(f"DiT has {self.features} features, but needs a multiple of 4 for the positions")

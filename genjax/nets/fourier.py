@@ -14,9 +14,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
 
 
+@check_arguments
 class FourierFeatures(nn.Module):
     """Equation 1, with W learned.
 
@@ -25,8 +27,8 @@ class FourierFeatures(nn.Module):
       scale: standard deviation of the initial frequencies, s.
     """
 
-    num_features: int
-    scale: float = 1.0
+    num_features: PositiveInt
+    scale: PositiveFloat = 1.0
     dtype: Any = None
 
     @nn.compact

@@ -17,10 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeFloat, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops import at_least_float32, check_at_least
+from genjax.ops import at_least_float32
 
 
+@check_arguments
 class GroupNorm(nn.Module):
     """Group normalization, equation 1.
 
@@ -30,13 +32,9 @@ class GroupNorm(nn.Module):
       dtype: dtype of the outputs; None follows the input. Statistics and parameters are always float32.
     """
 
-    num_groups: int
-    epsilon: float = 1e-5
+    num_groups: PositiveInt
+    epsilon: NonNegativeFloat = 1e-5
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_at_least("num_groups", self.num_groups, 1)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, gain: Array | None = None, bias: Array | None = None) -> Array:

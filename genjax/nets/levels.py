@@ -21,13 +21,14 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops import check_at_least
 
 NUM_STEPS = 1_000.0
 MAX_PERIOD = 10_000.0
 
 
+@check_arguments
 class LevelEmbedding(nn.Module):
     """Embedding of noise levels and conditions, equation 2.
 
@@ -43,15 +44,10 @@ class LevelEmbedding(nn.Module):
     (2, 8)
     """
 
-    features: int
-    num_frequencies: int = 32
+    features: PositiveInt
+    num_frequencies: PositiveInt = 32
     activation: Callable[[Array], Array] = nn.silu
     dtype: Any = None
-
-    def __post_init__(self) -> None:
-        check_at_least("features", self.features, 1)
-        check_at_least("num_frequencies", self.num_frequencies, 1)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, level: Array, condition: Array | None = None) -> Array:

@@ -15,8 +15,8 @@ Mathieu Germain, Karol Gregor, Iain Murray and Hugo Larochelle, 2015, arXiv:1502
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 
+from genjax.arguments import Cure, PositiveInt, Widths, check_arguments
 from genjax.core import Array, PyTree
 
 
@@ -38,6 +39,7 @@ class MaskedMLPCache(NamedTuple):
 Step = Callable[[MaskedMLPCache, Array], tuple[Array, MaskedMLPCache]]
 
 
+@check_arguments
 class MaskedMLP(nn.Module):
     """Masked dense layers, with P outputs for each of D dimensions given the dimensions before it.
 
@@ -55,19 +57,14 @@ class MaskedMLP(nn.Module):
     (3, 2, 5)
     """
 
-    features: Sequence[int]
-    num_outputs: int = 1
+    features: Annotated[Widths, Cure("; give for example features=(128, 128)")]
+    num_outputs: PositiveInt = 1
     activation: Callable[[Array], Array] = nn.relu
     output_scale: float = 1.0
     residual: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        if not self.features or min(self.features) < 1 or self.num_outputs < 1:
-            raise ValueError(
-                f"MaskedMLP has features={tuple(self.features)} and num_outputs={self.num_outputs}, but needs a hidden "
-                "layer and every size at least 1; give it for example features=(128, 128)"
-            )
         if self.residual and len(set(self.features)) > 1:
             raise ValueError(f"features is {tuple(self.features)}, but residual layers must all have the same width")
         super().__post_init__()

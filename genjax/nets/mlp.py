@@ -9,9 +9,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 
 
+@check_arguments
 class MLP(nn.Module):
     """Dense layers on the flattened input; the last one is linear unless ``output_activation`` is given.
 
@@ -30,19 +32,18 @@ class MLP(nn.Module):
     ((4, 8, 8, 1), 2)
     """
 
-    features: Sequence[int]
-    output_shape: Sequence[int] | None = None
+    features: Sequence[PositiveInt]
+    output_shape: Sequence[PositiveInt] | None = None
     activation: Callable[[Array], Array] = nn.gelu
     output_activation: Callable[[Array], Array] | None = None
     output_scale: float = 1.0
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        widths = (*self.features, *(self.output_shape or ()))
-        if not widths or min(widths) < 1:
+        if not (self.features or self.output_shape):
             raise ValueError(
                 f"MLP has features={tuple(self.features)} and output_shape={self.output_shape}, "
-                "but needs at least one layer and every size at least 1; give it for example features=(128, 32)"
+                "but needs at least one layer; give it for example features=(128, 32)"
             )
         super().__post_init__()
 

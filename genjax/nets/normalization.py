@@ -25,9 +25,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import Fraction, NonNegativeFloat, check_arguments
 from genjax.core import Array, PyTree
 
 
+@check_arguments
 class SpectralNorm(nn.Module):
     """Spectral normalization of a layer's kernel, equation 1; the bias is unchanged.
 
@@ -88,6 +90,7 @@ def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, tr
     return x
 
 
+@check_arguments
 class ConditionalBatchNorm(nn.Module):
     """Conditional batch normalization, equation 2; without a condition, a gain and a bias for each channel.
 
@@ -99,8 +102,8 @@ class ConditionalBatchNorm(nn.Module):
       dtype: see ``nets``; statistics are always float32 too.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: Fraction = 0.9
+    epsilon: NonNegativeFloat = 1e-5
     spectral: bool = False
     kernel_init: Callable[..., Array] = nn.initializers.zeros
     dtype: Any = None

@@ -22,22 +22,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.arguments import Cure, DropoutRate, PositiveInt, Widths, check_arguments
 from genjax.core import Array
 from genjax.nets.attention import multi_head_attention
 from genjax.nets.conv import Conv, check_images, upsample
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
-from genjax.ops import check_at_least, check_choice, check_dropout
 
 Modulation = Literal["film", "shift"]
 
 
+@check_arguments
 class UNet(nn.Module):
     """U-Net from images (B, H, W, C) to images of the same shape.
 
@@ -64,25 +65,19 @@ class UNet(nn.Module):
     (2, 28, 28, 1)
     """
 
-    features: int
-    multipliers: Sequence[int] = (1, 2, 2)
-    num_blocks: int = 2
-    attention_at: Sequence[int] = ()
-    num_heads: int = 4
-    num_groups: int = 8
-    dropout: float = 0.0
+    features: PositiveInt
+    multipliers: Annotated[Widths, Cure("; (1, 2, 2) is usual for small images")] = (1, 2, 2)
+    num_blocks: PositiveInt = 2
+    attention_at: Sequence[PositiveInt] = ()
+    num_heads: PositiveInt = 4
+    num_groups: PositiveInt = 8
+    dropout: DropoutRate = 0.0
     modulation: Modulation = "film"
     activation: Callable[[Array], Array] = nn.silu
     output_scale: float = 0.0
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("features", "num_blocks", "num_heads", "num_groups"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("the number of multipliers", len(self.multipliers), 1, "; (1, 2, 2) is usual for small images")
-        check_at_least("the smallest of multipliers", min(self.multipliers), 1)
-        check_choice("modulation", self.modulation, ("film", "shift"))
-        check_dropout(self.dropout)
         check_divisible("UNet", self.features, "num_groups", self.num_groups)
         super().__post_init__()
 

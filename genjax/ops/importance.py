@@ -15,13 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops.validation import check_at_least
 
 LogWeights = Callable[[Array], Array]  # keys (S,), one for each sample -> log w in nats, (S, B)
 
 
-def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk_size: int = 16) -> Array:
+@check_arguments
+def log_mean_weight(
+    log_weights: LogWeights, key: Array, num_samples: PositiveInt, chunk_size: PositiveInt = 16
+) -> Array:
     """Return log 1/K Σ_k w_k, an estimate of log p(x) in nats, shape (B,), from ``num_samples`` samples.
 
     Each sample has its own key, so that the result does not depend on ``chunk_size``, the number in memory at once.
@@ -34,7 +37,10 @@ def log_mean_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk
     return total - np.log(num_samples)  # Burda et al. (2016), eq. 8
 
 
-def mean_log_weight(log_weights: LogWeights, key: Array, num_samples: int, chunk_size: int = 16) -> Array:
+@check_arguments
+def mean_log_weight(
+    log_weights: LogWeights, key: Array, num_samples: PositiveInt, chunk_size: PositiveInt = 16
+) -> Array:
     """Return 1/K Σ_k log w_k, the evidence lower bound from K samples in nats, (B,); see ``log_mean_weight``."""
 
     def add(total: Array, log_weight: Array, valid: Array) -> Array:
@@ -52,8 +58,6 @@ def _fold(
     chunk_size: int,
 ) -> Array:
     """Accumulate log w chunk by chunk; ``add`` gets a mask, because the last chunk may hold too many samples."""
-    check_at_least("num_samples", num_samples, 1)
-    check_at_least("chunk_size", chunk_size, 1)
     size = min(chunk_size, num_samples)
 
     def chunk(first: Array) -> tuple[Array, Array]:

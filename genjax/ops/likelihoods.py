@@ -15,19 +15,22 @@ of the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Interval
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.gaussians import gaussian_log_prob
 from genjax.ops.straight_through import clip_straight_through
-from genjax.ops.validation import check_at_least
 
 # exp(±2 · 20) and its products with data are far from the limits of float32.
 LOG_SCALE_BOUND = 20.0
+LogScale = Annotated[float, Interval(ge=-20, le=20), Cure("; rescale the data, or use None to learn it")]
+Levels = Annotated[int, Ge(2), Cure("; use 256 for 8-bit images")]
 
 
 @runtime_checkable
@@ -58,6 +61,7 @@ class Likelihood(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Bernoulli:
     """Binary data from logits.
@@ -88,6 +92,7 @@ class Bernoulli:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Gaussian:
     """Real data from a mean and a log standard deviation.
@@ -100,14 +105,8 @@ class Gaussian:
     [-1.4189385175704956]
     """
 
-    log_scale: float | None = None
+    log_scale: LogScale | None = None
     discrete = False
-
-    def __post_init__(self) -> None:
-        if self.log_scale is not None and not abs(self.log_scale) <= LOG_SCALE_BOUND:
-            raise ValueError(
-                f"log_scale is {self.log_scale}, but must be in [-20, 20]; rescale the data, or use None to learn it"
-            )
 
     @property
     def num_outputs(self) -> int:
@@ -136,6 +135,7 @@ class Gaussian:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class DiscretizedLogistic:
     """Data on equally spaced levels 0, 1/(levels-1), …, 1, from a location and a log-scale in these units.
@@ -146,12 +146,9 @@ class DiscretizedLogistic:
       levels: number of levels K, 256 for 8-bit images.
     """
 
-    levels: int = 256
+    levels: Levels = 256
     num_outputs = 2  # location and log-scale
     discrete = True
-
-    def __post_init__(self) -> None:
-        check_at_least("levels", self.levels, 2, "; use 256 for 8-bit images")
 
     def _parameters(self, outputs: Array) -> tuple[Array, Array]:
         """Return location and inverse scale in units of one level, in which the edges k ± ½ are exact."""

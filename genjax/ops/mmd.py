@@ -37,6 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32
 from genjax.ops.distances import matmul, squared_distances
@@ -55,8 +56,9 @@ class _Settings(NamedTuple):
     chunk_size: int
 
 
+@check_arguments
 def mmd_loss(
-    x: Array, y: Array, bandwidths: Sequence[float], *, unbiased: bool = False, chunk_size: int = 1024
+    x: Array, y: Array, bandwidths: Sequence[float], *, unbiased: bool = False, chunk_size: PositiveInt = 1024
 ) -> Array:
     """Return MMD² between two samples by equation (1), or by (2) if ``unbiased``.
 
@@ -78,7 +80,6 @@ def mmd_loss(
     2.0
     """
     check_bandwidths(bandwidths)
-    check_at_least("chunk_size", chunk_size, 1)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"samples have shapes {x.shape} and {y.shape}, but must be (N, D) and (M, D); flatten them")
     for name, sample in (("x", x), ("y", y)):
@@ -87,7 +88,8 @@ def mmd_loss(
     return _mmd_squared(x, y, _Settings(tuple(map(float, bandwidths)), unbiased, chunk_size))
 
 
-def mean_kernel(x: Array, bandwidths: Sequence[float], *, chunk_size: int = 1024) -> Array:
+@check_arguments
+def mean_kernel(x: Array, bandwidths: Sequence[float], *, chunk_size: PositiveInt = 1024) -> Array:
     """Return the mean of k over the pairs of different points in a sample (N, D), in [0, 1].
 
     Near 0 the kernels are too narrow for the sample, because no point sees another; near 1 they are too wide, because

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Lt
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
-from genjax.ops.validation import check_at_least, check_choice
 
 Rates = Callable[[Array, PyTree, PyTree], PyTree]  # (time, state, args) -> time derivative of the state
 
+Tolerance = Annotated[float, Ge(1e-7), Lt(1), Cure(", the precision of float32; try 1e-5")]
+
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Solver:
     """A solver of ordinary differential equations: Tsit5 with adaptive steps.
@@ -32,17 +36,10 @@ class Solver:
         memory that does not depend on ``max_steps``.
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    max_steps: int = 1024
+    rtol: Tolerance = 1e-5
+    atol: Tolerance = 1e-5
+    max_steps: PositiveInt = 1024
     adjoint: Literal["checkpoint", "backsolve"] = "checkpoint"
-
-    def __post_init__(self) -> None:
-        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
-            if not 1e-7 <= value < 1:
-                raise ValueError(f"{name} is {value}, but must be in [1e-7, 1), the precision of float32; try 1e-5")
-        check_at_least("max_steps", self.max_steps, 1)
-        check_choice("adjoint", self.adjoint, ("checkpoint", "backsolve"))
 
     def solve(
         self,

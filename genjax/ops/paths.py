@@ -10,14 +10,20 @@ path passes through codes that are very unlikely under the prior (Tom White 2016
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
-from genjax.ops.validation import check_at_least
+
+NumPoints = Annotated[int, Ge(2)]  # of a path, both ends included
 
 
-def linear_path(start: Array, end: Array, num_steps: int) -> Array:
+@check_arguments
+def linear_path(start: Array, end: Array, num_steps: NumPoints) -> Array:
     """Interpolate linearly between codes (B, ...); the paths (B, num_steps, ...) include both ends.
 
     >>> linear_path(jnp.array([[0.0]]), jnp.array([[2.0]]), 3)[0, :, 0].tolist()
@@ -27,7 +33,8 @@ def linear_path(start: Array, end: Array, num_steps: int) -> Array:
     return (1.0 - t) * start[:, None] + t * end[:, None]
 
 
-def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
+@check_arguments
+def spherical_path(start: Array, end: Array, num_steps: NumPoints) -> Array:
     """Interpolate spherically; see ``linear_path`` for the shapes.
 
     Codes of equal or opposite directions, between which the arc is not defined, are interpolated linearly.
@@ -44,5 +51,4 @@ def spherical_path(start: Array, end: Array, num_steps: int) -> Array:
 
 
 def _times(num_steps: int, like: Array) -> Array:
-    check_at_least("num_steps", num_steps, 2)
     return jnp.asarray(np.linspace(0.0, 1.0, num_steps), like.dtype).reshape(1, num_steps, *[1] * (like.ndim - 1))

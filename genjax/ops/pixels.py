@@ -13,18 +13,20 @@ the mass beyond them. Each of the M components has its own locations m, log-scal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32, sum_except_batch
 from genjax.ops.likelihoods import discretized_logistic
 from genjax.ops.straight_through import clip_straight_through
-from genjax.ops.validation import check_at_least
 
 LOG_SCALE_BOUND = 7.0  # as in the paper: e^−7 is a quarter of the distance between two of 256 values
+NumValues = Annotated[int, Ge(2)]
 
 
 @runtime_checkable
@@ -50,6 +52,7 @@ class PixelDistribution(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Categorical:
     """Categorical distribution of a pixel with one channel.
@@ -61,10 +64,7 @@ class Categorical:
     [-1.3862943649291992]
     """
 
-    num_values: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_values", self.num_values, 2)
+    num_values: NumValues
 
     def num_outputs(self, channels: int) -> int:
         """Return L, for as many logits."""
@@ -83,6 +83,7 @@ class Categorical:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class LogisticMixture:
     """Mixture of discretized logistic distributions with dependent channels.
@@ -98,12 +99,8 @@ class LogisticMixture:
     1.0
     """
 
-    num_values: int = 256
-    num_components: int = 10
-
-    def __post_init__(self) -> None:
-        check_at_least("num_values", self.num_values, 2)
-        check_at_least("num_components", self.num_components, 1)
+    num_values: NumValues = 256
+    num_components: PositiveInt = 10
 
     def num_outputs(self, channels: int) -> int:
         """Return M times one weight, C locations, C log-scales and C(C - 1)/2 coefficients."""

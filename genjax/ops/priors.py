@@ -16,20 +16,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, NonNegativeFloat, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.ops.gaussians import gaussian_log_prob
-from genjax.ops.labels import condition_inputs
-from genjax.ops.validation import check_at_least, check_positive
+from genjax.ops.labels import Label, condition_inputs
 
 _PANEL_NODES = 16  # quadrature nodes per panel
 _PANEL_LENGTH = 4.0  # maximum length of a panel, in standard deviations
 _POINTS_AT_ONCE = 256  # points whose quadratures are in memory at once
+
+RollScale = Annotated[float, Ge(0.01), Cure(", for the quadrature along the roll")]
 
 
 @runtime_checkable
@@ -46,7 +49,7 @@ class Prior(Protocol):
         """Number of classes, which are equally likely; None for a prior without classes."""
         ...
 
-    def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
+    def sample(self, key: Array, num_samples: PositiveInt, label: Label = None) -> Array:
         """Draw vectors (num_samples, dim) of classes ``label``: int32 (num_samples,), one integer, or None for all."""
         ...
 
@@ -56,6 +59,7 @@ class Prior(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class StandardNormal:
     """Standard normal prior N(0, I), without classes.
@@ -67,15 +71,11 @@ class StandardNormal:
     [-1.8378770351409912]
     """
 
-    dim: int
+    dim: PositiveInt
     num_classes = None
 
-    def __post_init__(self) -> None:
-        check_at_least("dim", self.dim, 1)
-
-    def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
+    def sample(self, key: Array, num_samples: PositiveInt, label: Label = None) -> Array:
         """See ``Prior``; ``label`` must be None."""
-        check_at_least("num_samples", num_samples, 1)
         condition_inputs(label, None, num_samples)
         return jax.random.normal(key, (num_samples, self.dim))
 
@@ -85,6 +85,7 @@ class StandardNormal:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GaussianMixture:
     """Mixture of Gaussians in the plane, whose means lie on a circle around the origin; petals along the radius.
@@ -96,24 +97,18 @@ class GaussianMixture:
       tangential_scale: standard deviation perpendicular to the radius.
     """
 
-    num_components: int = 10
-    radius: float = 2.0
-    radial_scale: float = 0.5
-    tangential_scale: float = 0.15
+    num_components: PositiveInt = 10
+    radius: NonNegativeFloat = 2.0
+    radial_scale: PositiveFloat = 0.5
+    tangential_scale: PositiveFloat = 0.15
     dim = 2
-
-    def __post_init__(self) -> None:
-        check_at_least("num_components", self.num_components, 1)
-        check_at_least("radius", self.radius, 0)
-        check_positive("radial_scale", self.radial_scale)
-        check_positive("tangential_scale", self.tangential_scale)
 
     @property
     def num_classes(self) -> int | None:
         """Number of components."""
         return self.num_components
 
-    def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
+    def sample(self, key: Array, num_samples: PositiveInt, label: Label = None) -> Array:
         """See ``Prior``."""
         class_key, noise_key = jax.random.split(key)
         component = _classes(class_key, self.num_components, num_samples, label)
@@ -134,6 +129,7 @@ class GaussianMixture:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class SwissRoll:
     """Spiral in the plane, starting at the origin, blurred by Gaussian noise.
@@ -145,19 +141,13 @@ class SwissRoll:
       scale: standard deviation σ of the noise, at least 0.01.
     """
 
-    num_classes: int = 10
-    radius: float = 3.0
-    num_turns: float = 2.0
-    scale: float = 0.1
+    num_classes: PositiveInt = 10
+    radius: PositiveFloat = 3.0
+    num_turns: PositiveFloat = 2.0
+    scale: RollScale = 0.1
     dim = 2
 
-    def __post_init__(self) -> None:
-        check_at_least("num_classes", self.num_classes, 1)
-        check_positive("radius", self.radius)
-        check_positive("num_turns", self.num_turns)
-        check_at_least("scale", self.scale, 0.01, ", for the quadrature along the roll")
-
-    def sample(self, key: Array, num_samples: int, label: Array | int | None = None) -> Array:
+    def sample(self, key: Array, num_samples: PositiveInt, label: Label = None) -> Array:
         """See ``Prior``."""
         class_key, place_key, noise_key = jax.random.split(key, 3)
         section = _classes(class_key, self.num_classes, num_samples, label)
@@ -187,9 +177,8 @@ class SwissRoll:
         return t, np.tile(weights / 2, panels) / panels * 2 * t
 
 
-def _classes(key: Array, num_classes: int, num_samples: int, label: Array | int | None) -> Array:
+def _classes(key: Array, num_classes: int, num_samples: int, label: Label) -> Array:
     """Return classes (num_samples,): the labels, or random classes without labels."""
-    check_at_least("num_samples", num_samples, 1)
     if label is None:
         return jax.random.randint(key, (num_samples,), 0, num_classes)
     (one_hot,) = condition_inputs(label, num_classes, num_samples)

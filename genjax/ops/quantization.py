@@ -25,9 +25,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.ops.distances import matmul
-from genjax.ops.validation import check_at_least
 
 SMOOTHING = 1e-5  # ε of equation 3, in vectors
 
@@ -92,14 +92,13 @@ def restart_dead_codes(codebook: MovingCodebook, key: Array, vectors: Array, thr
     )
 
 
-def kmeans(key: Array, vectors: Array, num_codes: int, num_steps: int) -> Array:
+@check_arguments
+def kmeans(key: Array, vectors: Array, num_codes: PositiveInt, num_steps: NonNegativeInt) -> Array:
     """Cluster vectors (N, D) into codes (K, D) by Lloyd's iterations from k-means++ seeds, which are vectors.
 
     Each code becomes the mean of its nearest vectors; a code without any is unchanged. With 0 steps, the seeds are
     returned. If fewer than K vectors are distinct, some codes are equal.
     """
-    check_at_least("num_codes", num_codes, 1)
-    check_at_least("num_steps", num_steps, 0)
 
     def step(_: Array, codes: Array) -> Array:
         counts, sums = _counts_and_sums(vectors, nearest_code(codes, vectors), num_codes)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 from jax.core import Tracer
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32
 from genjax.ops.validation import check_positive
 
+LIMIT = "; for the limit 0 take the argmax"
 
-def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
+
+@check_arguments
+def tempered_softmax(logits: Array, temperature: Annotated[float, Gt(0), Cure(LIMIT)] | Array) -> Array:
     """Return probabilities (..., K) at a temperature T, a number or an array that broadcasts against the logits.
 
     Raises:
@@ -22,7 +29,7 @@ def tempered_softmax(logits: Array, temperature: float | Array) -> Array:
     [0.844, 0.114, 0.042]
     """
     if not isinstance(temperature, Tracer):
-        check_positive("temperature", np.asarray(temperature).min().item(), "; for the limit 0 take the argmax")
+        check_positive("temperature", np.asarray(temperature).min().item(), LIMIT)
     return jax.nn.softmax(tempered_logits(logits, temperature), axis=-1)
 
 

@@ -22,12 +22,14 @@ import math
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.ops.arrays import at_least_float32
-from genjax.ops.validation import check_at_least, check_positive
+from genjax.ops.validation import check_positive
 
 
-def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: int) -> Array:
+@check_arguments
+def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: PositiveInt) -> Array:
     """Return log P, (N, M), of equation 1; rows of P sum to 1/N up to rounding, columns to 1/M in the limit.
 
     Args:
@@ -41,7 +43,6 @@ def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: int) -> Array:
     """
     if cost.ndim != 2:
         raise ValueError(f"cost has shape {cost.shape}, but must be (N, M)")
-    check_at_least("num_iterations", num_iterations, 1)
     if not isinstance(epsilon, jax.Array):
         check_positive("epsilon", epsilon, "; 0.05 times the mean cost is usual")
     scaled = -at_least_float32(cost) / epsilon

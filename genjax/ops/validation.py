@@ -92,7 +92,9 @@ def check_shape(shape: Sequence[int]) -> None:
 
 
 def check_data_axes(shape: Sequence[int]) -> None:
-    """Raise if the shape of a batch has no axis beside that of the batch."""
+    """Raise if the shape of a batch has no axis beside that of the batch, or the batch no example."""
+    if len(shape) > 1 and shape[0] == 0:
+        raise ValueError(f"x has shape {tuple(shape)}, but needs at least one example; pass some data")
     if len(shape) < 2:
         raise ValueError(f"x has shape {tuple(shape)}, but needs a batch axis and data axes; reshape it to (B, C)")
 

@@ -39,16 +39,14 @@ from typing import Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
-    check_at_least,
-    check_choice,
     check_data_axes,
-    check_num_classes,
     condition_inputs,
     discriminator_accuracy,
     label_of,
@@ -61,6 +59,7 @@ from genjax.vae.gaussian import decoder_spec, sample_gaussian, split_moments
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class AdversarialAutoencoder:
     """Autoencoder whose aggregated posterior is matched to a prior by adversarial training.
@@ -100,20 +99,16 @@ class AdversarialAutoencoder:
     discriminator: Net
     likelihood: Likelihood
     code: Literal["deterministic", "gaussian"] = "deterministic"
-    gradient_penalty: float = 0.0
-    num_classes: int | None = None
+    gradient_penalty: NonNegativeFloat = 0.0
+    num_classes: NumClasses | None = None
     label_to: Literal["decoder", "discriminator"] | None = None
 
     def __post_init__(self) -> None:
-        check_choice("code", self.code, ("deterministic", "gaussian"))
-        check_choice("label_to", self.label_to, ("decoder", "discriminator", None))
         if (self.num_classes is None) != (self.label_to is None):
             raise ValueError(
                 f"num_classes is {self.num_classes} and label_to is {self.label_to!r}, but labels need both; "
                 "set both, or neither"
             )
-        check_at_least("gradient_penalty", self.gradient_penalty, 0)
-        check_num_classes(self.num_classes)
         if self.label_to == "discriminator" and self.prior.num_classes != self.num_classes:
             raise ValueError(
                 f"num_classes is {self.num_classes}, but {self.prior} has {self.prior.num_classes}; use a prior with "
@@ -198,13 +193,12 @@ class AdversarialAutoencoder:
         return loss, (state | {"encoder": encoder_state}, {})
 
     def sample(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Label = None, mean: bool = False
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Label = None, mean: bool = False
     ) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show.
 
         If the discriminator takes the labels, ``label`` selects the class of the prior, and None samples all classes.
         """
-        check_at_least("num_samples", num_samples, 1)
         condition = self._condition("decoder", label, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = self.prior.sample(latent_key, num_samples, self._prior_label(label))
@@ -226,7 +220,7 @@ class AdversarialAutoencoder:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x), label=label)
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw codes from p(z), all classes together, (num_samples, D)."""
         del variables
         return self.prior.sample(key, num_samples)

@@ -27,17 +27,18 @@ Lars Mescheder, Sebastian Nowozin and Andreas Geiger, 2017, arXiv:1701.04722.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
     at_least_float32,
-    check_at_least,
     check_data_axes,
     clip_straight_through,
     discriminator_accuracy,
@@ -50,8 +51,11 @@ from genjax.vae.gaussian import MAX_LOG_VAR, GaussianParams, decoder_spec, sampl
 
 PROPOSAL_SCALE = 1.2  # factor on the standard deviations, because weights have finite variance only for wide proposals
 
+NumMomentSamples = Annotated[int, Ge(2)]
+
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class AdversarialVariationalBayes:
     """Variational autoencoder with an implicit posterior and a standard normal prior.
@@ -79,19 +83,14 @@ class AdversarialVariationalBayes:
     (7, 5)
     """
 
-    latent_dim: int
-    noise_dim: int
+    latent_dim: PositiveInt
+    noise_dim: PositiveInt
     encoder: Net
     decoder: Net
     discriminator: Net
     likelihood: Likelihood
     adaptive_contrast: bool = True
-    num_contrast_samples: int = 16
-
-    def __post_init__(self) -> None:
-        check_at_least("latent_dim", self.latent_dim, 1)
-        check_at_least("noise_dim", self.noise_dim, 1)
-        check_at_least("num_contrast_samples", self.num_contrast_samples, 2)
+    num_contrast_samples: NumMomentSamples = 16
 
     @property
     def discrete(self) -> bool:
@@ -157,9 +156,8 @@ class AdversarialVariationalBayes:
         metrics = {"elbo_estimate": reconstruction - kl, "reconstruction": reconstruction, "kl_estimate": kl}
         return kl - reconstruction, (new_state, metrics)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, mean: bool = False) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, mean: bool = False) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
-        check_at_least("num_samples", num_samples, 1)
         latent_key, data_key = jax.random.split(key)
         outputs, _ = apply_part(self, "decoder", variables, self.sample_prior(variables, latent_key, num_samples))
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
@@ -176,7 +174,7 @@ class AdversarialVariationalBayes:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x))
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw latents from N(0, I), (num_samples, D)."""
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dim))
@@ -190,17 +188,16 @@ class AdversarialVariationalBayes:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
-        num_moment_samples: int = 64,
-        chunk_size: int = 16,
+        num_moment_samples: NumMomentSamples = 64,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples; nats, (B,).
 
         Its expectation is at most log p(x). The proposal is a Gaussian with the mean and 1.2 times the standard
         deviations of ``num_moment_samples`` samples of q(z | x), at least 2.
         """
-        check_at_least("num_moment_samples", num_moment_samples, 2)
         moments_key, samples_key = jax.random.split(key)
         mean, log_var = self._moments(variables, moments_key, x, num_moment_samples)
         log_var = log_var + 2 * jnp.log(PROPOSAL_SCALE)

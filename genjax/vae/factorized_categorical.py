@@ -18,11 +18,12 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class FactorizedCategorical:
     """Independent categorical variables at the positions of a grid, a baseline prior for the codes of a ``VQVAE``.
@@ -36,10 +37,7 @@ class FactorizedCategorical:
     [-5.545177459716797]
     """
 
-    num_values: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_values", self.num_values, 1)
+    num_values: PositiveInt
 
     @property
     def discrete(self) -> bool:
@@ -73,8 +71,7 @@ class FactorizedCategorical:
         log_mass = jax.nn.log_softmax(variables.params["logits"])
         return jax.vmap(lambda grid: jnp.sum(jnp.take_along_axis(log_mass, grid[..., None], axis=-1)))(x)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw grids, int32 (num_samples, ...)."""
-        check_at_least("num_samples", num_samples, 1)
         logits = variables.params["logits"]
         return jax.random.categorical(key, logits, shape=(num_samples, *logits.shape[:-1])).astype(jnp.int32)

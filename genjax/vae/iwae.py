@@ -25,18 +25,18 @@ Dieterich Lawson, Shixiang Gu and Chris Maddison, 2019, arXiv:1810.04152.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import Annotated, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import MinLen
 
+from genjax.arguments import PositiveInt, Shape, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables, stream_key
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
-    check_at_least,
-    check_choice,
     check_data_axes,
     gaussian_log_prob,
     log_mean_weight,
@@ -59,6 +59,7 @@ NO_DROPOUT = DropoutKeys()
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class IWAE:
     """Importance-weighted autoencoder with diagonal Gaussian layers and a standard normal prior.
@@ -86,24 +87,19 @@ class IWAE:
     (4,)
     """
 
-    latent_dims: tuple[int, ...]
+    latent_dims: Annotated[Shape, MinLen(1)]
     encoders: tuple[Net, ...]
     decoders: tuple[Net, ...]
     likelihood: Likelihood
-    num_importance_samples: int = 5
+    num_importance_samples: PositiveInt = 5
     gradient: Literal["reparameterized", "doubly_reparameterized"] = "doubly_reparameterized"
 
     def __post_init__(self) -> None:
-        check_at_least("num_importance_samples", self.num_importance_samples, 1)
-        check_at_least("len(latent_dims)", len(self.latent_dims), 1)
-        for dim in self.latent_dims:
-            check_at_least("latent_dims", dim, 1)
         if not len(self.encoders) == len(self.decoders) == len(self.latent_dims):
             raise ValueError(
                 f"there are {len(self.encoders)} encoders and {len(self.decoders)} decoders, but "
                 f"{len(self.latent_dims)} latent_dims; give one of each for every layer"
             )
-        check_choice("gradient", self.gradient, ("reparameterized", "doubly_reparameterized"))
 
     @property
     def discrete(self) -> bool:
@@ -170,9 +166,8 @@ class IWAE:
         # The value of the bound with the gradient of the weighted sum.
         return -jnp.mean(bound + surrogate - jax.lax.stop_gradient(surrogate)), (state, metrics)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, mean: bool = False) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, mean: bool = False) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z₁] instead, as figures usually show."""
-        check_at_least("num_samples", num_samples, 1)
         key, data_key = jax.random.split(key)
         latent = self.sample_prior(variables, jax.random.fold_in(key, self.num_layers), num_samples)
         decoders = variables.params["decoders"]
@@ -206,7 +201,7 @@ class IWAE:
         latent = sample_gaussian(key, *self._gaussian(self.encoders[0], encoders[0], x))
         return self.likelihood.mean(_apply(self.decoders[0], decoders[0], latent))
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw latents of the top layer, (num_samples, D_L)."""
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dims[-1]))
@@ -222,13 +217,13 @@ class IWAE:
         return tuple(latent[0] for latent in self._sample_latents(encoders, first, self._noise(key[None], x.shape[0])))
 
     def log_prob_lower_bound(
-        self, variables: Variables, key: Array, x: Array, num_samples: int = 1, *, chunk_size: int = 16
+        self, variables: Variables, key: Array, x: Array, num_samples: PositiveInt = 1, *, chunk_size: PositiveInt = 16
     ) -> Array:
         """Return an unbiased estimate of the ELBO, the mean of log w over ``num_samples`` samples; nats, (B,)."""
         return mean_log_weight(self._log_weights_of_keys(variables, x), key, num_samples, chunk_size)
 
     def log_prob_estimate(
-        self, variables: Variables, key: Array, x: Array, num_samples: int, *, chunk_size: int = 16
+        self, variables: Variables, key: Array, x: Array, num_samples: PositiveInt, *, chunk_size: PositiveInt = 16
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 

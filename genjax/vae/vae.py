@@ -23,14 +23,13 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import NonNegativeFloat, NonNegativeInt, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.ops import (
     Likelihood,
-    check_at_least,
     check_data_axes,
-    check_num_classes,
     condition_inputs,
     gaussian_kl,
     label_of,
@@ -43,6 +42,7 @@ from genjax.vae.gaussian import decoder_spec, reparameterize, sample_gaussian, s
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class VAE:
     """Variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
@@ -69,19 +69,13 @@ class VAE:
     (7, 5)
     """
 
-    latent_dim: int
+    latent_dim: PositiveInt
     encoder: Net
     decoder: Net
     likelihood: Likelihood
-    beta: float = 1.0
-    kl_warmup_steps: int = 0
-    num_classes: int | None = None
-
-    def __post_init__(self) -> None:
-        check_at_least("latent_dim", self.latent_dim, 1)
-        check_at_least("beta", self.beta, 0)
-        check_at_least("kl_warmup_steps", self.kl_warmup_steps, 0)
-        check_num_classes(self.num_classes)
+    beta: NonNegativeFloat = 1.0
+    kl_warmup_steps: NonNegativeInt = 0
+    num_classes: NumClasses | None = None
 
     @property
     def discrete(self) -> bool:
@@ -133,10 +127,9 @@ class VAE:
         return beta * kl - reconstruction, (new_state, metrics)
 
     def sample(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Label = None, mean: bool = False
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Label = None, mean: bool = False
     ) -> Array:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
-        check_at_least("num_samples", num_samples, 1)
         condition = condition_inputs(label, self.num_classes, num_samples)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.normal(latent_key, (num_samples, self.latent_dim))
@@ -161,7 +154,7 @@ class VAE:
         """Return the expected data given one sample of q(z | x)."""
         return self.decode(variables, self.sample_posterior(variables, key, x, label=label), label=label)
 
-    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array:
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw latents from N(0, I), (num_samples, D)."""
         del variables
         return jax.random.normal(key, (num_samples, self.latent_dim))
@@ -175,16 +168,23 @@ class VAE:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int = 1,
+        num_samples: PositiveInt = 1,
         *,
         label: Label = None,
-        chunk_size: int = 16,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an unbiased estimate of ELBO(x), the mean of log w over ``num_samples`` samples; nats, (B,)."""
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def log_prob_estimate(
-        self, variables: Variables, key: Array, x: Array, num_samples: int, *, label: Label = None, chunk_size: int = 16
+        self,
+        variables: Variables,
+        key: Array,
+        x: Array,
+        num_samples: PositiveInt,
+        *,
+        label: Label = None,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an importance-weighted estimate of log p(x) from ``num_samples`` samples of q(z | x); nats, (B,).
 

@@ -23,18 +23,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import Annotated, Literal, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
+from genjax.arguments import Cure, NonNegativeFloat, NonNegativeInt, PositiveInt, Shape, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
     at_least_float32,
-    check_at_least,
-    check_choice,
     check_data_axes,
     straight_through,
     sum_except_batch,
@@ -50,6 +50,8 @@ from genjax.ops.quantization import (
     update_codebook,
 )
 from genjax.vae.gaussian import decoder_spec
+
+Share = Annotated[float, Interval(ge=0, lt=1)]
 
 
 class VQVAEState(NamedTuple):
@@ -67,6 +69,7 @@ class VQVAEState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class VQVAE:
     """Autoencoder whose latent is a grid of code indices.
@@ -104,26 +107,16 @@ class VQVAE:
     encoder: Net
     decoder: Net
     likelihood: Likelihood
-    num_codes: int
-    code_dim: int
-    grid: tuple[int, ...]
-    commitment: float = 0.25
+    num_codes: PositiveInt
+    code_dim: PositiveInt
+    grid: Shape
+    commitment: NonNegativeFloat = 0.25
     codebook: Literal["ema", "loss"] = "ema"
-    decay: float = 0.99
-    restart_below: float | None = None
-    kmeans_steps: int = 10
+    decay: Annotated[Share, Cure("; use 0.99, for example")] = 0.99
+    restart_below: Annotated[Share, Cure("; use 0.05, for example")] | None = None
+    kmeans_steps: NonNegativeInt = 10
 
     def __post_init__(self) -> None:
-        check_at_least("num_codes", self.num_codes, 1)
-        check_at_least("code_dim", self.code_dim, 1)
-        for size in self.grid:
-            check_at_least("a size in grid", size, 1)
-        check_at_least("commitment", self.commitment, 0)
-        check_at_least("kmeans_steps", self.kmeans_steps, 0)
-        check_choice("codebook", self.codebook, ("ema", "loss"))
-        for name, value, default in (("decay", self.decay, 0.99), ("restart_below", self._restart_below, 0.05)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}, but must be in [0, 1); use {default}, for example")
         if self.restart_below and self.codebook == "loss":
             raise ValueError(
                 f"restart_below is {self.restart_below}, but codes learned by gradients cannot restart; "
@@ -199,9 +192,8 @@ class VQVAE:
         }
         return loss, (VQVAEState(encoder_state, decoder_state, codebook), metrics)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, mean: bool = False) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, mean: bool = False) -> Array:
         """Draw samples from uniform codes, (num_samples, ...); ``mean=True`` returns E[x | codes], for figures."""
-        check_at_least("num_samples", num_samples, 1)
         latent_key, data_key = jax.random.split(key)
         latent = jax.random.randint(latent_key, (num_samples, *self.grid), 0, self.num_codes)
         outputs, _ = self._decode(variables, self.codes(variables)[latent])

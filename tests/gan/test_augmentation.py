@@ -114,11 +114,11 @@ def test_the_identity():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"policies contains 'flip', but may contain only \('color', .*; remove it"):
+    with pytest.raises(ValueError, match=r"every entry is 'color', 'translation' or 'cutout', and 'flip' is not"):
         gan.DifferentiableAugmentation(policies=("color", "flip"))
     with pytest.raises(ValueError, match=r"translation_ratio is 1.5, but must be in \[0, 1\]; use 0 to leave"):
         gan.DifferentiableAugmentation(translation_ratio=1.5)
-    with pytest.raises(ValueError, match=r"cutout_ratio is nan, but must be in \[0, 1\]; use 0 to leave"):
+    with pytest.raises(ValueError, match=r"cutout_ratio is nan, but must be a finite number; use 0 to leave"):
         gan.DifferentiableAugmentation(cutout_ratio=float("nan"))
     with pytest.raises(ValueError, match=r"x has shape \(6, 12, 3\), but must be images \(B, H, W, C\); reshape"):
         ALL(jax.random.key(0), jnp.asarray(IMAGE))

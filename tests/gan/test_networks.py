@@ -262,7 +262,11 @@ X_SHAPE, Z_SHAPE = (2, 8, 8, 1), (2, 5)
         ),
         (lambda: gan.ResNetGenerator((), (8, 8, 1)), None, "ResNetGenerator has features=() and"),
         (lambda: gan.DCGANGenerator((4,), (8,)), None, "output_shape=(8,), but needs at least one stage and (H, W, C)"),
-        (lambda: gan.MLPGenerator((0,), (2,)), None, "min(features) is 0"),
+        (
+            lambda: gan.MLPGenerator((0,), (2,)),
+            None,
+            "features is (0,), but must be a sequence whose every entry is at least 1",
+        ),
         (lambda: gan.MLPGenerator((4,), (2,), "layer"), None, "normalization is 'layer', but must be 'batch' or None"),
         (
             lambda: gan.DCGANDiscriminator((4,), normalization="instance"),

@@ -201,7 +201,11 @@ class TestBound:
 
 
 def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
-    stages = latent.two_stages(MODEL, autoencoder=None, prior=None, steps=(1, 1))
+    learners = {
+        "autoencoder": gradient_learner(INNER, optax.sgd(0.1)),
+        "prior": gradient_learner(OUTER, optax.sgd(0.1)),
+    }
+    stages = latent.two_stages(MODEL, **learners, steps=(1, 1))
     batch = {"x": jnp.linspace(-1.0, 1.0, 20).reshape(4, 5), "label": jnp.arange(4)}
     finished = MODEL.part(variables, "autoencoder")
     prior_batch = stages[1].batch({"autoencoder": finished})(jax.random.key(0), batch)
@@ -215,7 +219,7 @@ def test_parts_that_do_not_fit_are_refused():
         latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=4))
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 5 values"):
         latent.LatentModel(autoencoder=QUANTIZED, prior=autoregressive.pixel_cnn(shape=(2, 2), num_values=5))
-    with pytest.raises(ValueError, match="autoencoder is a object, which does not both encode and decode"):
+    with pytest.raises(ValueError, match=r"any object with init, .* encode and decode"):
         latent.LatentModel(autoencoder=object(), prior=OUTER)
     with pytest.raises(
         ValueError, match=r"autoencoder is a VAE that needs 'label', but a LatentModel .*; use an uncond"

@@ -88,5 +88,7 @@ def test_conditions_reach_encoder_and_decoder(label):
 def test_models_without_continuous_codes_are_refused():
     with pytest.raises(ValueError, match="codes of Rounds are int32 indices, which cannot be interpolated"):
         latent.interpolate(Rounds(), NOTHING, X, Y, 3)
-    with pytest.raises(ValueError, match="model is a object, which does not both encode and decode"):
+    with pytest.raises(
+        ValueError, match=r"model is <object .*>, but must be an Autoencoder: any object with encode and decode"
+    ):
         latent.interpolate(object(), NOTHING, X, Y, 3)

@@ -47,6 +47,13 @@ def test_batch_statistics_are_state_and_move_only_in_training(x):
     np.testing.assert_allclose(new_state["batch_stats"]["BatchNorm_0"]["mean"], 0.25 * x.mean(0), rtol=1e-5)
 
 
+def test_statistics_keep_their_type_on_data_of_64_bits(x):
+    params, state = init_net(Normalized(), jax.random.key(1), x)
+    with jax.enable_x64(True):
+        _, new_state = apply_net(Normalized(), params, state, np.asarray(x, np.float64), train=True)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(new_state)} == {"float32"}
+
+
 def test_dropout_acts_only_in_training(x):
     params, state = init_net(Dropped(), jax.random.key(1), x)
     assert (params, state) == ({}, {})

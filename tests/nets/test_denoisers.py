@@ -131,13 +131,17 @@ IMAGE = jnp.zeros((2, 8, 8, 1))
 @pytest.mark.parametrize(
     ("make", "x", "message"),
     [
-        (lambda: DenoisingMLP(()), IMAGE, "the number of features is 0, but must be at least 1; (256,) * 3 is usual"),
-        (lambda: DenoisingMLP((8, 0)), IMAGE, "the smallest of features is 0"),
+        (lambda: DenoisingMLP(()), IMAGE, "features is (), but must be of length 1 or more; (256,) * 3 is usual"),
+        (lambda: DenoisingMLP((8, 0)), IMAGE, "every entry is at least 1, and 0 is not; (256,)"),
         (lambda: DenoisingMLP((8,), fourier_features=-1), IMAGE, "fourier_features is -1"),
         (lambda: LevelEmbedding(0), None, "features is 0"),
         (lambda: UNet(0), IMAGE, "features is 0"),
-        (lambda: UNet(8, ()), IMAGE, "the number of multipliers is 0"),
-        (lambda: UNet(8, (1, 0)), IMAGE, "the smallest of multipliers is 0"),
+        (lambda: UNet(8, ()), IMAGE, "multipliers is (), but must be of length 1 or more; (1, 2, 2) is usual"),
+        (
+            lambda: UNet(8, (1, 0)),
+            IMAGE,
+            "multipliers is (1, 0), but must be a sequence whose every entry is at least 1, and 0 is not",
+        ),
         (lambda: UNet(8, num_blocks=0), IMAGE, "num_blocks is 0"),
         (lambda: UNet(8, modulation="scale"), IMAGE, "modulation is 'scale', but must be 'film' or 'shift'"),
         (lambda: UNet(8, dropout=1.0), IMAGE, "dropout is 1.0, but must be in [0, 1)"),

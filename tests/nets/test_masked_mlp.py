@@ -99,9 +99,19 @@ def test_initial_weights_keep_the_variance_although_most_are_masked():
     assert np.std(outputs[:, 0, 1:]) == pytest.approx(1, abs=0.4)
 
 
-@pytest.mark.parametrize("fields", [{"features": ()}, {"features": (4, 0)}, {"features": (4,), "num_outputs": 0}])
-def test_refuses_empty_layers(fields):
-    with pytest.raises(ValueError, match="needs a hidden layer and every size at least 1; give it for example"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"features": ()},
+            r"features is \(\), but must be of length 1 or more; give for example features=\(128, 128\)",
+        ),
+        ({"features": (4, 0)}, r"features is \(4, 0\), but must be .* at least 1, and 0 is not; give for example"),
+        ({"features": (4,), "num_outputs": 0}, "num_outputs is 0, but must be at least 1"),
+    ],
+)
+def test_refuses_empty_layers(fields, message):
+    with pytest.raises(ValueError, match=message):
         MaskedMLP(**fields)
 
 

@@ -50,7 +50,14 @@ def test_is_a_value():
     assert MLP((8, 3)) != MLP((8, 4))
 
 
-@pytest.mark.parametrize("arguments", [{"features": ()}, {"features": (8, 0)}, {"features": (), "output_shape": (0,)}])
-def test_refuses_impossible_sizes(arguments):
-    with pytest.raises(ValueError, match="needs at least one layer and every size at least 1; give it"):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": ()}, "needs at least one layer; give it for example"),
+        ({"features": (8, 0)}, r"features is \(8, 0\), but must be .* at least 1, and 0 is not"),
+        ({"features": (), "output_shape": (0,)}, r"output_shape is \(0,\), but must be .* at least 1, and 0 is not"),
+    ],
+)
+def test_refuses_impossible_sizes(arguments, message):
+    with pytest.raises(ValueError, match=message):
         MLP(**arguments)

@@ -34,5 +34,5 @@ def test_gradient_is_that_of_the_probabilities():
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), np.array(0.0), np.array([[1.0], [-1.0]])])
 @pytest.mark.parametrize("kind", [lambda t: t, jnp.asarray])
 def test_other_temperatures_are_refused(temperature, kind):
-    with pytest.raises(ValueError, match="must be above 0; for the limit 0 take the argmax"):
+    with pytest.raises(ValueError, match=r"must be (above 0|a finite number).*; for the limit 0 take the argmax"):
         tempered_softmax(jnp.zeros((2, 3)), kind(temperature))

@@ -38,7 +38,7 @@ def model(**changes):
     [
         ({"latent_dim": 0}, "latent_dim is 0, but must be at least 1"),
         ({"beta": -1.0}, "beta is -1.0, but must be at least 0"),
-        ({"beta": float("nan")}, "beta is nan, but must be at least 0"),
+        ({"beta": float("nan")}, "beta is nan, but must be a finite number"),
         ({"kl_warmup_steps": -5}, "kl_warmup_steps is -5, but must be at least 0"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1; use None for an unconditional model"),
     ],
@@ -75,6 +75,11 @@ def test_networks_that_do_not_fit(changes, message):
 def test_data_without_axes():
     with pytest.raises(ValueError, match=r"x has shape \(4,\), but needs a batch axis and data axes; reshape it"):
         model().init(jax.random.key(0), {"x": jnp.zeros(4)})
+
+
+def test_empty_batches():
+    with pytest.raises(ValueError, match=r"x has shape \(0, 10\), but needs at least one example"):
+        model().init(jax.random.key(0), {"x": jnp.zeros((0, 10))})
 
 
 def test_counts():

@@ -202,7 +202,7 @@ def test_dropout_is_on_only_in_training_and_shared_by_all_samples(gradient):
     ("changes", "message"),
     [
         ({"num_importance_samples": 0}, "num_importance_samples is 0, but must be at least 1"),
-        ({"latent_dims": ()}, "len\\(latent_dims\\) is 0, but must be at least 1"),
+        ({"latent_dims": ()}, r"latent_dims is \(\), but must be of length 1 or more"),
         ({"latent_dims": (2, 3)}, "there are 1 encoders and 1 decoders, but 2 latent_dims; give one of each"),
         ({"gradient": "score"}, "gradient is 'score', but must be 'reparameterized' or"),
     ],

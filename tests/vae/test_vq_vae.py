@@ -276,12 +276,12 @@ class TestErrors:
         [
             ({"num_codes": 0}, "num_codes is 0, but must be at least 1"),
             ({"code_dim": 0}, "code_dim is 0, but must be at least 1"),
-            ({"grid": (7, 0)}, "a size in grid is 0, but must be at least 1"),
+            ({"grid": (7, 0)}, r"grid is \(7, 0\), but must be a tuple whose every entry is at least 1, and 0 is not"),
             ({"commitment": -1.0}, "commitment is -1.0, but must be at least 0"),
             ({"kmeans_steps": -1}, "kmeans_steps is -1, but must be at least 0"),
             ({"codebook": "moving"}, "codebook is 'moving', but must be 'ema' or 'loss'"),
             ({"decay": 1.0}, r"decay is 1.0, but must be in \[0, 1\); use 0.99"),
-            ({"restart_below": float("nan")}, r"restart_below is nan, but must be in \[0, 1\); use 0.05"),
+            ({"restart_below": float("nan")}, "restart_below is nan, but must be a finite number or None; use 0.05"),
             (
                 {"restart_below": 0.1, "codebook": "loss"},
                 "restart_below is 0.1, but codes learned by gradients cannot restart",

@@ -1,0 +1,33 @@
+"""Generative adversarial networks, their parts and penalties."""
+
+from functools import partial
+
+import jax
+
+from genjax import gan, nets
+from genjax.core import Variables
+
+PACKAGES = (gan,)
+NET = nets.MLP((4,))
+GAN = gan.GAN(latent_dim=2, generator=NET, discriminator=NET)
+SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0)}
+IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
+CASES = (
+    partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
+    partial(gan.DifferentiableAugmentation),
+    partial(gan.R1),
+    partial(gan.GradientPenalty),
+    partial(gan.ConsistencyPenalty, augment=gan.DifferentiableAugmentation()),
+    partial(gan.AnnealedPenalty, penalty=gan.R1(), final_scale=0.1, num_steps=10),
+    partial(gan.DiscriminatorHead),
+    partial(gan.MLPGenerator, features=(4,), output_shape=(2,)),
+    partial(gan.DCGANGenerator, **IMAGE),
+    partial(gan.ResNetGenerator, **IMAGE),
+    partial(gan.BigGANGenerator, **IMAGE),
+    partial(gan.MLPDiscriminator, features=(4,)),
+    partial(gan.DCGANDiscriminator, features=(4,)),
+    partial(gan.ResNetDiscriminator, features=(4, 4)),
+    partial(gan.BigGANDiscriminator, features=(4, 4)),
+    partial(GAN.sample, num_samples=2, **SAMPLE),
+    partial(GAN.standing_statistics, **SAMPLE),
+)

@@ -69,6 +69,8 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1), Cure("; 0 turns it off")]
 NumClasses = Annotated[int, Ge(1), Cure("; use None for an unconditional model")]
 Shape = tuple[PositiveInt, ...]
+Sizes = Annotated[Shape, MinLen(1)]
+ExampleShape = Annotated[Sizes, Cure("; use (D,) for vectors")]
 Widths = Annotated[collections.abc.Sequence[PositiveInt], MinLen(1)]
 
 
@@ -90,6 +92,13 @@ def check_arguments(target: T) -> T:
             if inspect.isfunction(method) and not name.startswith("_"):
                 type.__setattr__(target, name, _checked(method, f"{target.__name__}.{name}", method))
     return typing.cast(T, target)
+
+
+def check_settings(owner: Any, settings: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for the first of some values that the annotation of its name, in a class, rules out."""
+    hints = _hints(owner)
+    for name in settings.keys() & hints.keys():
+        _check(owner.__name__, name, hints[name], settings[name])
 
 
 def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:

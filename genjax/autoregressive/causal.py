@@ -15,29 +15,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, final
+from typing import Annotated, Any, NamedTuple, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
-from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
+from genjax.arguments import Cure, NumClasses, PositiveInt, Sizes, check_arguments
+from genjax.autoregressive.decoding import Callback, MinP, Sampling, Step, Temperature, TopK, TopP, generate
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import apply_net, init_net
+from genjax.nets import Net, apply_net, init_net
 from genjax.ops import (
     PixelDistribution,
-    check_at_least,
     check_example_shape,
-    check_num_classes,
     check_values,
     condition_inputs,
     label_of,
 )
 from genjax.ops.labels import NetCondition
 
+LocalDim = Annotated[int, Ge(1), Cure("; None for no local condition")]
+EmbeddingDim = Annotated[int, Ge(1), Cure("; None for intensities")]
 
-class CausalNet(Protocol):
+
+@runtime_checkable
+class CausalNet(Net, Protocol):
     """A Linen module that maps pixels (B, *positions, D) and a condition to outputs (B, *positions, P).
 
     The outputs of a pixel depend on the pixels before it and on the condition: (B, K), or (B, F, K) for sequences, with
@@ -65,6 +69,7 @@ class CausalNet(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class CausalModel:
     """An autoregressive model of images, grids of codes or sequences, whose values are integers 0 … L − 1.
@@ -91,35 +96,28 @@ class CausalModel:
     (3,)
     """
 
-    shape: tuple[int, ...]
-    net: Any
+    shape: Sizes
+    net: CausalNet
     distribution: PixelDistribution
-    num_classes: int | None = None
-    local_dim: int | None = None
-    embedding_dim: int | None = None
+    num_classes: NumClasses | None = None
+    local_dim: LocalDim | None = None
+    embedding_dim: EmbeddingDim | None = None
     discrete = True
 
     def __post_init__(self) -> None:
         allowed = {1: "(T,) for sequences", 2: "(H, W, C) for images, or (H, W) for grids"}[self.net.num_axes]
-        if not 1 <= len(self.shape) <= 3 or len(self.shape[:2]) != self.net.num_axes or min(self.shape) < 1:
+        if not 1 <= len(self.shape) <= 3 or len(self.shape[:2]) != self.net.num_axes:
             raise ValueError(f"shape is {self.shape}, but must be {allowed}")
-        check_num_classes(self.num_classes)
-        if self.local_dim is not None:
-            check_at_least("local_dim", self.local_dim, 1, "; None for no local condition")
-            if len(self.shape) != 1:
-                raise ValueError(
-                    f"local_dim is {self.local_dim}, but shape={self.shape} is not that of a sequence, (T,)"
-                )
+        if self.local_dim is not None and len(self.shape) != 1:
+            raise ValueError(f"local_dim is {self.local_dim}, but shape={self.shape} is not that of a sequence, (T,)")
         num_outputs = self.distribution.num_outputs(self._channels)
         if self.net.num_outputs != num_outputs:
             raise ValueError(f"net has num_outputs={self.net.num_outputs}, but {self.distribution} needs {num_outputs}")
-        if self.embedding_dim is not None:
-            check_at_least("embedding_dim", self.embedding_dim, 1, "; None for intensities")
-            if self._channels != 1:
-                raise ValueError(
-                    f"embedding_dim is {self.embedding_dim}, but pixels of shape={self.shape} have {self._channels} "
-                    "channels; embed values of one channel"
-                )
+        if self.embedding_dim is not None and self._channels != 1:
+            raise ValueError(
+                f"embedding_dim is {self.embedding_dim}, but pixels of shape={self.shape} have {self._channels} "
+                "channels; embed values of one channel"
+            )
 
     @property
     def num_values(self) -> int:
@@ -161,20 +159,20 @@ class CausalModel:
     ) -> Array:
         """Return the exact log p(x | label, local) in nats, (B,)."""
         x = self._pixels(x)
-        return self._log_prob(variables.params, x, self._condition(label, local, len(x)))
+        return self._log_prob(variables.params, x, self._condition(label, local, x.shape[0]))
 
     def sample(
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
         local: Array | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
+        temperature: Temperature = 1.0,
+        top_k: TopK | None = None,
+        top_p: TopP = 1.0,
+        min_p: MinP = 0.0,
         known: Array | None = None,
         keep: Array | None = None,
         callback: Callback | None = None,
@@ -195,7 +193,6 @@ class CausalModel:
           keep: where pixels are known, bool, with the shape of one example or of all samples.
           callback: see ``generate``; tokens are the channels of pixels, one after the other.
         """
-        check_at_least("num_samples", num_samples, 1)
         condition = self._condition(label, local, num_samples)
         cache, step = self._decoder(variables.params, num_samples, *(condition or (None,)))
         tokens = generate(
@@ -224,7 +221,7 @@ class CausalModel:
         if self.local_dim is not None and "local" not in batch:
             raise ValueError(f"the batch has {sorted(batch)}, but local_dim={self.local_dim} needs 'local'; add it")
         local = None if self.local_dim is None else batch["local"]
-        return self._condition(label_of(batch, self.num_classes), local, len(batch["x"]))
+        return self._condition(label_of(batch, self.num_classes), local, batch["x"].shape[0])
 
     def _condition(self, label: Array | int | None, local: Array | None, batch_size: int) -> NetCondition:
         """Return the network's condition: none, the one-hot label (B, K), or frames (B, F, K)."""

@@ -11,27 +11,36 @@ holds what the network has computed so far, so that a step costs only what is ne
 Logits may be sharpened and truncated before a token is drawn, in the usual order: temperature T, p ∝ exp(l / T); the k
 most probable tokens; the smallest set of most probable tokens whose mass reaches p (Ari Holtzman et al. 2020,
 arXiv:1904.09751); tokens of at least m times the probability of the most probable one (Nguyen Minh et al. 2024,
-arXiv:2407.01082). Before that, a penalty may make tokens less probable that the sequence already contains: it divides
-positive logits and multiplies negative ones (after Nitish Shirish Keskar et al. 2019, arXiv:1909.05858).
+arXiv:2407.01082). Of equally probable tokens, lower ones come first. Before that, a penalty may make tokens less
+probable that the sequence already contains: it divides positive logits and multiplies negative ones (after Nitish
+Shirish Keskar et al. 2019, arXiv:1909.05858).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Interval, Le
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
-from genjax.ops import check_at_least, tempered_logits
+from genjax.ops import check_values, tempered_logits
 
 Step = Callable[[Any, Array], tuple[Array, Any]]
+Temperature = Annotated[float, Ge(0), Cure("; 0 takes the most probable token")]
+TopK = Annotated[int, Ge(1), Cure("; None allows all tokens")]
+TopP = Annotated[float, Gt(0), Le(1), Cure("; 1 allows all tokens")]
+MinP = Annotated[float, Interval(ge=0, le=1), Cure("; 0 allows all tokens")]
+RepetitionPenalty = Annotated[float, Ge(1), Cure("; 1 applies no penalty")]
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How tokens are drawn from logits; the defaults sample from the model itself.
@@ -48,21 +57,11 @@ class Sampling:
     [0.625, 0.375, 0.0, 0.0]
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_at_least("temperature", self.temperature, 0, "; 0 takes the most probable token")
-        if self.top_k is not None:
-            check_at_least("top_k", self.top_k, 1, "; None allows all tokens")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}, but must be in (0, 1]; 1 allows all tokens")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p is {self.min_p}, but must be in [0, 1]; 0 allows all tokens")
-        check_at_least("repetition_penalty", self.repetition_penalty, 1, "; 1 applies no penalty")
+    temperature: Temperature = 1.0
+    top_k: TopK | None = None
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
 
     def penalize(self, logits: Array, present: Array) -> Array:
         """Apply the penalty to logits (..., L) of tokens that are present, bool (..., L)."""
@@ -75,36 +74,39 @@ class Sampling:
             return jnp.log(jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1]))
         logits = tempered_logits(logits, self.temperature)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            threshold = jax.lax.top_k(logits, self.top_k)[0][..., -1:]
-            logits = jnp.where(logits >= threshold, logits, -jnp.inf)
+            logits = _only(logits, jax.lax.top_k(logits, self.top_k)[1], True)
         if self.top_p < 1:
-            ordered = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
-            probs = jax.nn.softmax(ordered, axis=-1)
-            mass_above = jnp.cumsum(probs, axis=-1) - probs  # mass of the tokens that are more probable
-            threshold = jnp.min(jnp.where(mass_above < self.top_p, ordered, jnp.inf), axis=-1, keepdims=True)
-            logits = jnp.where(logits >= threshold, logits, -jnp.inf)
+            order = jnp.argsort(logits, axis=-1, descending=True)
+            probs = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), order, axis=-1)
+            mass_before = jnp.cumsum(probs, axis=-1) - probs
+            logits = _only(logits, order, mass_before < self.top_p)
         if self.min_p > 0:
             logits = jnp.where(logits >= jnp.log(self.min_p), logits, -jnp.inf)  # the largest logit is 0
         return jax.nn.log_softmax(logits, axis=-1)
 
     def draw(self, logits: Array, uniform: Array) -> Array:
-        """Draw tokens, int32 (...), from logits (..., L) by inversion of numbers (...) uniform on [0, 1)."""
+        """Draw tokens, int32 (...), from logits (..., L) by inversion of numbers (...) uniform on [0, 1).
+
+        Where the largest logit is not finite, as after a diverged training, the token is −1.
+        """
         probs = jnp.exp(self.log_probs(logits))
         cumulative = jnp.cumsum(probs, axis=-1)
         possible = probs > 0
         reached = (cumulative > uniform[..., None] * cumulative[..., -1:]) & possible
         # Where rounding leaves the sum below the uniform number, the last possible token is drawn.
         last = probs.shape[-1] - 1 - jnp.argmax(jnp.flip(possible, axis=-1), axis=-1)
-        return jnp.where(jnp.any(reached, axis=-1), jnp.argmax(reached, axis=-1), last).astype(jnp.int32)
+        token = jnp.where(jnp.any(reached, axis=-1), jnp.argmax(reached, axis=-1), last)
+        return jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), token, -1).astype(jnp.int32)
 
 
+@check_arguments
 def generate(
     step: Step,
     cache: PyTree,
     key: Array,
     *,
-    batch_size: int,
-    length: int,
+    batch_size: PositiveInt,
+    length: PositiveInt,
     sampling: Sampling | None = None,
     known: Array | None = None,
     keep: Array | None = None,
@@ -128,9 +130,9 @@ def generate(
         the newest ones. All arrays must be on one device.
 
     Raises:
-      ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit.
+      ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit; outside compiled code also
+        if logits are NaN or infinite, which compiled code marks by tokens of −1.
     """
-    check_at_least("batch_size", batch_size, 1)
     sampling = sampling or Sampling()
     known, keep = _checked_known(known, keep, batch_size, length)
     uniforms = jax.random.uniform(key, (length, batch_size))  # all at once, which is cheaper
@@ -160,7 +162,16 @@ def generate(
         return index + 1, cache, token, tokens.at[index].set(token), present, ended
 
     carry = (jnp.int32(0), cache, jnp.zeros(batch_size, jnp.int32), tokens, present, ended)
-    return jax.lax.while_loop(unfinished, next_token, carry)[3].T
+    tokens = jax.lax.while_loop(unfinished, next_token, carry)[3].T
+    cure = "its logits are NaN or infinite; the parameters have diverged, so train with a lower learning rate"
+    check_values(tokens, lambda x: x < 0, cure, name="a token")
+    return tokens
+
+
+def _only(logits: Array, tokens: Array, kept: Array | bool) -> Array:
+    """Return the logits (..., L) of the tokens (..., K) that are kept, (..., K), and −∞ for all others."""
+    is_kept = jnp.put_along_axis(jnp.zeros(logits.shape, bool), tokens, kept, axis=-1, inplace=False)
+    return jnp.where(is_kept, logits, -jnp.inf)
 
 
 def _checked_known(known: Array | None, keep: Array | None, batch_size: int, length: int) -> tuple[Array, Array]:

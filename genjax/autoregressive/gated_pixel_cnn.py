@@ -17,30 +17,33 @@ arXiv:1606.05328.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
-from genjax.autoregressive.causal import CausalModel
+from genjax.arguments import DropoutRate, NumClasses, PositiveInt, Sizes, check_arguments
+from genjax.autoregressive.causal import CausalModel, EmbeddingDim
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, gated_tanh, linear
 from genjax.nets.causal_conv import row_conv, shifted
-from genjax.ops import Categorical, check_dropout, check_sizes
+from genjax.ops import Categorical
 
 
+@check_arguments
 def gated_pixel_cnn(
     *,
-    shape: tuple[int, ...],
-    num_values: int = 2,
-    num_layers: int = 8,
-    features: int = 64,
-    reach: int = 2,
-    dropout: float = 0.0,
-    num_classes: int | None = None,
-    embedding_dim: int | None = None,
+    shape: Sizes,
+    num_values: Annotated[int, Ge(2)] = 2,
+    num_layers: PositiveInt = 8,
+    features: PositiveInt = 64,
+    reach: PositiveInt = 2,
+    dropout: DropoutRate = 0.0,
+    num_classes: NumClasses | None = None,
+    embedding_dim: EmbeddingDim | None = None,
     dtype: Any = None,
 ) -> CausalModel:
     """Return a gated PixelCNN (Aäron van den Oord et al. 2016, arXiv:1606.05328).
@@ -61,26 +64,25 @@ def gated_pixel_cnn(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 1)
     """
-    check_sizes(num_layers=num_layers, features=features, reach=reach)
-    check_dropout(dropout)
     net = GatedPixelCNNNet(num_values, num_layers, features, reach, dropout, dtype)
     return CausalModel(
         shape=shape, net=net, distribution=Categorical(num_values), num_classes=num_classes, embedding_dim=embedding_dim
     )
 
 
+@check_arguments
 class GatedPixelCNNNet(nn.Module):
     """The network of gated PixelCNN, equations 1 to 3; see ``CausalNet``.
 
     ``num_outputs`` is the number of values of a pixel, L. Other attributes: see ``gated_pixel_cnn``.
     """
 
-    num_axes: ClassVar[int] = 2
-    num_outputs: int
-    num_layers: int
-    features: int
-    reach: int
-    dropout: float = 0.0
+    num_axes = 2
+    num_outputs: PositiveInt
+    num_layers: PositiveInt
+    features: PositiveInt
+    reach: PositiveInt
+    dropout: DropoutRate = 0.0
     dtype: Any = None
 
     @nn.compact

@@ -32,17 +32,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.autoregressive.decoding import Callback, Sampling, Step, generate
+from genjax.arguments import DropoutRate, PositiveInt, check_arguments
+from genjax.autoregressive.decoding import (
+    Callback,
+    MinP,
+    RepetitionPenalty,
+    Sampling,
+    Step,
+    Temperature,
+    TopK,
+    TopP,
+    generate,
+)
 from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, token_mask
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
-from genjax.ops import at_least_float32, causal_attention, check_at_least, check_choice, check_dropout
+from genjax.ops import at_least_float32, causal_attention
 
 ROTARY_BASE = 10_000.0
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GPT:
     """A causal transformer over sequences of T tokens (Alec Radford et al. 2019).
@@ -71,28 +83,24 @@ class GPT:
     (2, 6)
     """
 
-    num_values: int
-    length: int
-    num_layers: int
-    num_heads: int
-    features: int
+    num_values: PositiveInt
+    length: PositiveInt
+    num_layers: PositiveInt
+    num_heads: PositiveInt
+    features: PositiveInt
     positions: Literal["learned", "rotary"] = "learned"
     activation: Callable[[Array], Array] = nn.gelu
     tied: bool = True
     qk_norm: bool = False
     use_bias: bool = True
-    dropout: float = 0.0
+    dropout: DropoutRate = 0.0
     remat: bool = False
-    unroll: int = 4
+    unroll: PositiveInt = 4
     stop_token: int | None = None
     dtype: Any = None
     discrete = True
 
     def __post_init__(self) -> None:
-        for name in ("num_values", "length", "num_layers", "num_heads", "features", "unroll"):
-            check_at_least(name, getattr(self, name), 1)
-        check_dropout(self.dropout)
-        check_choice("positions", self.positions, ("learned", "rotary"))
         parts = self.num_heads * (2 if self.positions == "rotary" else 1)
         if self.features % parts:
             raise ValueError(
@@ -131,7 +139,7 @@ class GPT:
         del step
         x = checked_tokens(batch["x"], self.num_values, self.length)
         total = jnp.sum(self._token_log_probs(params["net"], x, key))
-        return -total / jnp.sum(token_mask(x, self.stop_token)), (state, {"log_prob": total / len(x)})
+        return -total / jnp.sum(token_mask(x, self.stop_token)), (state, {"log_prob": total / x.shape[0]})
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Return the exact log p(x) in nats, (B,)."""
@@ -147,15 +155,15 @@ class GPT:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         prompt: Array | None = None,
-        length: int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        length: PositiveInt | None = None,
+        temperature: Temperature = 1.0,
+        top_k: TopK | None = None,
+        top_p: TopP = 1.0,
+        min_p: MinP = 0.0,
+        repetition_penalty: RepetitionPenalty = 1.0,
         callback: Callback | None = None,
     ) -> Array:
         """Draw sequences, int32 (N, length), token by token.
@@ -177,9 +185,8 @@ class GPT:
         Raises:
           ValueError: if the prompt or ``length`` exceeds T, or the prompt has tokens beyond the vocabulary.
         """
-        check_at_least("num_samples", num_samples, 1)
         length = self.length if length is None else length
-        if not 1 <= length <= self.length:
+        if length > self.length:
             raise ValueError(f"length is {length}, but must be in 1 … {self.length}, the length of the model")
         cache, step = self._decoder(variables.params["net"], num_samples, length)
         return generate(
@@ -284,7 +291,7 @@ def _parameters(model: GPT, key: Array) -> PyTree:
 def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
     positions = jnp.arange(x.shape[1])
-    start = jnp.broadcast_to(params["start"], (len(x), 1, model.features))
+    start = jnp.broadcast_to(params["start"], (x.shape[0], 1, model.features))
     h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
     h = _add_positions(model, params, h, positions)
 

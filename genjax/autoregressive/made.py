@@ -17,24 +17,23 @@ due to Benigno Uria, Iain Murray and Hugo Larochelle, 2014, arXiv:1310.1757.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from genjax import nets
+from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, Sizes, check_arguments
 from genjax.autoregressive.causal import checked_values, known_conditions, known_tokens
-from genjax.autoregressive.decoding import Callback, Sampling, generate
+from genjax.autoregressive.decoding import Callback, MinP, Sampling, Temperature, TopK, TopP, generate
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import (
     at_least_float32,
-    check_at_least,
-    check_num_classes,
-    check_shape,
     label_of,
     log_mass,
     one_hot_label,
@@ -42,6 +41,7 @@ from genjax.ops import (
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class MADE:
     """Masked autoencoder for distribution estimation (Mathieu Germain et al. 2015, arXiv:1502.03509).
@@ -66,29 +66,24 @@ class MADE:
     (7, 5)
     """
 
-    shape: tuple[int, ...]
-    features: tuple[int, ...]
-    num_values: int = 2
-    orders: Literal["natural"] | int | Sequence[int] = "natural"
-    activation: Any = nn.gelu
+    shape: ExampleShape
+    features: Sizes
+    num_values: Annotated[int, Ge(2)] = 2
+    orders: Literal["natural"] | Annotated[int, Ge(1), Cure("; 'natural' for row by row")] | Sequence[int] = "natural"
+    activation: Callable[[Array], Array] = nn.gelu
     residual: bool = True
-    num_classes: int | None = None
+    num_classes: NumClasses | None = None
     dtype: Any = None
     discrete = True
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_values", self.num_values, 2)
-        if isinstance(self.orders, int):
-            check_at_least("orders", self.orders, 1, "; 'natural' for row by row")
-        elif self.orders != "natural":
-            if isinstance(self.orders, str) or sorted(self.orders) != list(range(self._dim)):
+        if not isinstance(self.orders, int | str):
+            if sorted(self.orders) != list(range(self._dim)):
                 raise ValueError(
                     f"orders is {self.orders!r}, but must be 'natural', a number of random orders, or a permutation of "
                     f"0 … {self._dim - 1}"
                 )
             object.__setattr__(self, "orders", tuple(self.orders))
-        check_num_classes(self.num_classes)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -99,7 +94,7 @@ class MADE:
         """Initialize the variables for data like ``batch["x"]``; ValueError if its values or shape do not fit."""
         key, orders_key = jax.random.split(key)
         x = self._flat(batch["x"])
-        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         order = None if self._fixed else jnp.arange(self._dim)
         params = self._net.init(key, self._inputs(x), condition, order)["params"]
         if not isinstance(self.orders, int):
@@ -117,7 +112,7 @@ class MADE:
         """Return the batch's mean negative log-mass in nats under a random order, and the metric ``log_prob``."""
         del step
         x = self._flat(batch["x"])
-        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         order = self._fixed_order if self._fixed else jax.random.choice(key, state["orders"])
         log_prob = jnp.mean(self._log_prob(params["net"], x, condition, order))
         return -log_prob, (state, {"log_prob": log_prob})
@@ -125,24 +120,24 @@ class MADE:
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the exact log p(x) in nats, (B,), by equation 1, or by equation 2 for several orders."""
         x = self._flat(x)
-        condition = one_hot_label(label, self.num_classes, len(x))
+        condition = one_hot_label(label, self.num_classes, x.shape[0])
         if self._fixed:
             return self._log_prob(variables.params["net"], x, condition, self._fixed_order)
         orders = variables.state["orders"]
         log_probs = jax.lax.map(lambda order: self._log_prob(variables.params["net"], x, condition, order), orders)
-        return jax.nn.logsumexp(log_probs, axis=0) - math.log(len(orders))  # equation 2
+        return jax.nn.logsumexp(log_probs, axis=0) - math.log(orders.shape[0])  # equation 2
 
     def sample(
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
+        temperature: Temperature = 1.0,
+        top_k: TopK | None = None,
+        top_p: TopP = 1.0,
+        min_p: MinP = 0.0,
         known: Array | None = None,
         keep: Array | None = None,
         callback: Callback | None = None,
@@ -162,7 +157,6 @@ class MADE:
           keep: where values are known, bool, with the shape of one example or of all samples.
           callback: see ``generate``; only with a single order.
         """
-        check_at_least("num_samples", num_samples, 1)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         condition = one_hot_label(label, self.num_classes, num_samples)
         known_values = known_tokens(known, keep, self.shape, self.num_values)
@@ -190,8 +184,8 @@ class MADE:
             return draw(self._fixed_order, key).reshape(num_samples, *self.shape)
         key, member_key = jax.random.split(key)
         orders = variables.state["orders"]
-        samples = jax.lax.map(lambda args: draw(*args), (orders, jax.random.split(key, len(orders))))
-        member = jax.random.randint(member_key, (num_samples,), 0, len(orders))
+        samples = jax.lax.map(lambda args: draw(*args), (orders, jax.random.split(key, orders.shape[0])))
+        member = jax.random.randint(member_key, (num_samples,), 0, orders.shape[0])
         return samples[member, jnp.arange(num_samples)].reshape(num_samples, *self.shape)
 
     @property
@@ -220,7 +214,7 @@ class MADE:
         return log_mass(_with_zero(jnp.asarray(outputs)), x, axis=1)  # equation 1
 
     def _flat(self, x: Array) -> Array:
-        return checked_values(x, self.shape, self.num_values).reshape(len(x), -1)
+        return checked_values(x, self.shape, self.num_values).reshape(x.shape[0], -1)
 
 
 def _with_zero(outputs: Array) -> Array:

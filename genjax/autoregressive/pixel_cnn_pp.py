@@ -29,33 +29,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import DropoutRate, NumClasses, PositiveInt, Sizes, check_arguments
 from genjax.autoregressive.causal import CausalModel
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import Conv, linear, scaled_init
 from genjax.nets.causal_conv import row_conv, shifted
-from genjax.ops import LogisticMixture, check_dropout, check_sizes
+from genjax.ops import LogisticMixture
 
 ZERO = np.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
 
 
+@check_arguments
 def pixel_cnn_pp(
     *,
-    shape: tuple[int, ...],
-    num_values: int = 256,
-    num_components: int = 10,
-    num_resolutions: int = 3,
-    num_blocks: int = 5,
-    features: int = 160,
-    dropout: float = 0.5,
-    num_classes: int | None = None,
+    shape: Sizes,
+    num_values: Annotated[int, Ge(2)] = 256,
+    num_components: PositiveInt = 10,
+    num_resolutions: PositiveInt = 3,
+    num_blocks: PositiveInt = 5,
+    features: PositiveInt = 160,
+    dropout: DropoutRate = 0.5,
+    num_classes: NumClasses | None = None,
     dtype: Any = None,
 ) -> CausalModel:
     """Return a PixelCNN++ (Tim Salimans et al. 2017, arXiv:1701.05517).
@@ -76,8 +79,6 @@ def pixel_cnn_pp(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 3)
     """
-    check_sizes(num_resolutions=num_resolutions, num_blocks=num_blocks, features=features)
-    check_dropout(dropout)
     divisor = 2 ** (num_resolutions - 1)
     if any(side % divisor for side in shape[:2]):
         raise ValueError(
@@ -90,18 +91,19 @@ def pixel_cnn_pp(
     return CausalModel(shape=shape, net=net, distribution=distribution, num_classes=num_classes)
 
 
+@check_arguments
 class PixelCNNPPNet(nn.Module):
     """The network of PixelCNN++, equations 1 and 2; see ``CausalNet``.
 
     ``num_outputs`` is the number of parameters of a pixel's distribution, P. Other attributes: see ``pixel_cnn_pp``.
     """
 
-    num_axes: ClassVar[int] = 2
-    num_outputs: int
-    num_resolutions: int
-    num_blocks: int
-    features: int
-    dropout: float
+    num_axes = 2
+    num_outputs: PositiveInt
+    num_resolutions: PositiveInt
+    num_blocks: PositiveInt
+    features: PositiveInt
+    dropout: DropoutRate
     dtype: Any = None
 
     @nn.compact
@@ -286,7 +288,7 @@ class _Decoder:
         def coarser_entry() -> tuple[Array, _Caches]:
             h = _entry_conv(self.params[f"v_down_{k}"], inputs[f"v_down_{k}"], row, column)
             h, caches = self.step_entry(coarser, u[1:], h, row // 2, column // 2)
-            h = linear(self.params[f"v_up_{k}"], h).reshape(len(h), 1, 2, 2, -1)
+            h = linear(self.params[f"v_up_{k}"], h).reshape(h.shape[0], 1, 2, 2, -1)
             assert cache.coarse is not None
             return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
 
@@ -296,7 +298,7 @@ class _Decoder:
             even = (row % 2 == 0) & (column % 2 == 0)
             coarse, coarser = jax.lax.cond(even, coarser_entry, lambda: (cache.coarse, coarser))
             at = (ZERO, column // 2, row % 2, column % 2, ZERO)
-            return jax.lax.dynamic_slice(coarse, at, (len(h), 1, 1, 1, h.shape[1])).reshape(h.shape)
+            return jax.lax.dynamic_slice(coarse, at, (h.shape[0], 1, 1, 1, h.shape[1])).reshape(h.shape)
 
         h = _in_and_back(self.net, h, k, block, step_coarser)
         return h, (_StreamCache(inputs, {}, coarse), *coarser)
@@ -310,7 +312,7 @@ class _Decoder:
         both = conv(f"{name}_conv_2", _phi(hidden))
         label = self.labels.get(f"{name}_label")
         if label is not None:
-            both = both + label.reshape(len(label), *[1] * (both.ndim - 2), -1)
+            both = both + label.reshape(label.shape[0], *[1] * (both.ndim - 2), -1)
         return h + _gated(both)
 
     def _empty(self, stream: str, k: int, batch_size: int, width: int) -> _StreamCache:
@@ -368,7 +370,7 @@ def _entry_conv(layer: PyTree, rows: Array, row: Array, column: Array) -> Array:
     window = jax.lax.dynamic_slice_in_dim(rows, column, 2, axis=2)
     window = jnp.where(row % 2 == 1, window, window[:, ::-1])  # the row above comes first
     kernel, bias = layer["kernel"], layer["bias"]
-    return window.reshape(len(window), -1) @ kernel.reshape(-1, len(bias)) + bias[None]
+    return window.reshape(window.shape[0], -1) @ kernel.reshape(-1, bias.shape[0]) + bias[None]
 
 
 def _gated(both: Array) -> Array:

@@ -29,32 +29,35 @@ Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu, 2016, arXiv:1601.06
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
-from genjax.autoregressive.causal import CausalModel
+from genjax.arguments import DropoutRate, NumClasses, PositiveInt, Sizes, check_arguments
+from genjax.autoregressive.causal import CausalModel, EmbeddingDim
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import CausalConv, CausalConvCache, Conv, linear
 from genjax.nets.causal_conv import shifted
-from genjax.ops import Categorical, at_least_float32, check_choice, check_dropout, check_sizes
+from genjax.ops import Categorical, at_least_float32
 
 
+@check_arguments
 def pixel_rnn(
     *,
-    shape: tuple[int, ...],
-    num_values: int = 2,
+    shape: Sizes,
+    num_values: Annotated[int, Ge(2)] = 2,
     kind: Literal["row", "diagonal"] = "diagonal",
-    num_layers: int = 2,
-    features: int = 16,
-    head_features: int = 32,
-    reach: int = 3,
-    dropout: float = 0.0,
-    num_classes: int | None = None,
-    embedding_dim: int | None = None,
+    num_layers: PositiveInt = 2,
+    features: PositiveInt = 16,
+    head_features: PositiveInt = 32,
+    reach: PositiveInt = 3,
+    dropout: DropoutRate = 0.0,
+    num_classes: NumClasses | None = None,
+    embedding_dim: EmbeddingDim | None = None,
     dtype: Any = None,
 ) -> CausalModel:
     """Return a PixelRNN (Aäron van den Oord, Nal Kalchbrenner and Koray Kavukcuoglu 2016, arXiv:1601.06759).
@@ -77,29 +80,27 @@ def pixel_rnn(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 4, 4, 1)
     """
-    check_choice("kind", kind, tuple(_LAYERS))
-    check_sizes(num_layers=num_layers, features=features, head_features=head_features, reach=reach)
-    check_dropout(dropout)
     net = PixelRNNNet(num_values, kind, num_layers, features, head_features, reach, dropout, dtype)
     return CausalModel(
         shape=shape, net=net, distribution=Categorical(num_values), num_classes=num_classes, embedding_dim=embedding_dim
     )
 
 
+@check_arguments
 class PixelRNNNet(nn.Module):
     """The network of PixelRNN, equations 1 to 5; see ``CausalNet``.
 
     ``num_outputs`` is the number of values of a pixel, L. Other attributes: see ``pixel_rnn``.
     """
 
-    num_axes: ClassVar[int] = 2
-    num_outputs: int
+    num_axes = 2
+    num_outputs: PositiveInt
     kind: Literal["row", "diagonal"]
-    num_layers: int
-    features: int
-    head_features: int
-    reach: int
-    dropout: float = 0.0
+    num_layers: PositiveInt
+    features: PositiveInt
+    head_features: PositiveInt
+    reach: PositiveInt
+    dropout: DropoutRate = 0.0
     dtype: Any = None
 
     @nn.compact

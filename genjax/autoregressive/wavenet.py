@@ -25,32 +25,35 @@ are repeated, without a learned upsampling; the mixture is that of Aäron van de
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from annotated_types import Ge
 
-from genjax.autoregressive.causal import CausalModel
+from genjax.arguments import DropoutRate, NumClasses, PositiveInt, Sizes, check_arguments
+from genjax.autoregressive.causal import CausalModel, EmbeddingDim, LocalDim
 from genjax.autoregressive.decoding import Step
 from genjax.core import Array, PyTree
 from genjax.nets import gated_tanh, linear
 from genjax.nets.causal_conv import shifted
-from genjax.ops import Categorical, LogisticMixture, check_dropout, check_sizes
+from genjax.ops import Categorical, LogisticMixture
 
 
+@check_arguments
 def wavenet(
     *,
-    shape: tuple[int],
-    num_values: int = 256,
-    num_components: int | None = None,
-    num_layers: int = 10,
-    num_stacks: int = 1,
-    features: int = 32,
-    skip_features: int = 64,
-    dropout: float = 0.0,
-    num_classes: int | None = None,
-    local_dim: int | None = None,
-    embedding_dim: int | None = None,
+    shape: Sizes,
+    num_values: Annotated[int, Ge(2)] = 256,
+    num_components: PositiveInt | None = None,
+    num_layers: PositiveInt = 10,
+    num_stacks: PositiveInt = 1,
+    features: PositiveInt = 32,
+    skip_features: PositiveInt = 64,
+    dropout: DropoutRate = 0.0,
+    num_classes: NumClasses | None = None,
+    local_dim: LocalDim | None = None,
+    embedding_dim: EmbeddingDim | None = None,
     dtype: Any = None,
 ) -> CausalModel:
     """Return a WaveNet (Aäron van den Oord et al. 2016, arXiv:1609.03499).
@@ -85,8 +88,6 @@ def wavenet(
     >>> model.sample(variables, jax.random.key(1), 2).shape
     (2, 8)
     """
-    check_sizes(num_layers=num_layers, num_stacks=num_stacks, features=features, skip_features=skip_features)
-    check_dropout(dropout)
     distribution = Categorical(num_values) if num_components is None else LogisticMixture(num_values, num_components)
     return CausalModel(
         shape=shape,
@@ -98,19 +99,20 @@ def wavenet(
     )
 
 
+@check_arguments
 class WaveNetNet(nn.Module):
     """The network of WaveNet, equations 1 to 3; see ``CausalNet``.
 
     ``num_outputs`` is the number of outputs of a position, P. Other attributes: see ``wavenet``.
     """
 
-    num_axes: ClassVar[int] = 1
-    num_outputs: int
-    num_layers: int
-    num_stacks: int
-    features: int
-    skip_features: int
-    dropout: float = 0.0
+    num_axes = 1
+    num_outputs: PositiveInt
+    num_layers: PositiveInt
+    num_stacks: PositiveInt
+    features: PositiveInt
+    skip_features: PositiveInt
+    dropout: DropoutRate = 0.0
     dtype: Any = None
 
     @property
@@ -152,10 +154,10 @@ class WaveNetNet(nn.Module):
         def step(cache: _Cache, last: Array) -> tuple[Array, _Cache]:
             t, rings, skip = cache.index, [], 0.0
             h = linear(params["first"], jnp.where(t > 0, last, 0.0))  # nothing precedes the first
-            c = None if frames is None else frames[t // (size[0] // len(frames))]
+            c = None if frames is None else frames[t // (size[0] // frames.shape[0])]
             for i, (layer, old) in enumerate(zip(layers, cache.rings, strict=True)):
-                ring = old.at[t % len(old)].set(h)
-                taps = jnp.concatenate([ring[(t + 1) % len(ring)], h], axis=-1)
+                ring = old.at[t % old.shape[0]].set(h)
+                taps = jnp.concatenate([ring[(t + 1) % ring.shape[0]], h], axis=-1)
                 both = linear(layer["taps"], taps)
                 gated = gated_tanh(both if c is None else both + c[:, i])
                 rings.append(ring)
@@ -194,7 +196,7 @@ class _Layer(nn.Module):
         if condition is not None:
             frames = _frames(condition)
             c = nn.Dense(2 * self.features, use_bias=False, dtype=self.dtype, name="condition")(frames)[:, :, None]
-            both = (both.reshape(len(h), frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
+            both = (both.reshape(h.shape[0], frames.shape[1], -1, 2 * self.features) + c).reshape(both.shape)
         gated = nn.Dropout(self.dropout, deterministic=not train)(gated_tanh(both))
         outputs = nn.Dense(self.residual_features + self.skip_features, dtype=self.dtype, name="outputs")(gated)
         residual, skip = jnp.split(outputs, [self.residual_features], axis=-1)

@@ -16,17 +16,20 @@ deep belief networks"; both directions: Roger Grosse, Zoubin Ghahramani and Ryan
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, base_log_partition, gibbs_step
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array
-from genjax.ops import check_at_least
 
 QUANTILE_99 = 2.5758  # of the standard normal distribution, two-sided
+
+NumParticles = Annotated[int, Ge(2), Cure("; one particle gives no interval")]
 
 
 class LogPartition(NamedTuple):
@@ -47,13 +50,14 @@ class LogPartition(NamedTuple):
     particles: Array
 
 
+@check_arguments
 def annealed_importance_sampling(
     params: RBMParams,
     base_bias: Array,
     key: Array,
     *,
-    num_particles: int = 100,
-    num_temperatures: int = 10_000,
+    num_particles: NumParticles = 100,
+    num_temperatures: PositiveInt = 10_000,
     backwards_from: Array | None = None,
     hidden_base_bias: Array | None = None,
 ) -> LogPartition:
@@ -72,17 +76,16 @@ def annealed_importance_sampling(
     Raises:
       ValueError: if there are fewer than 2 particles or 1 temperature, or if the number of samples is not P.
     """
-    check_at_least("num_particles", num_particles, 2, "; one particle gives no interval")
-    check_at_least("num_temperatures", num_temperatures, 1)
     backwards = backwards_from is not None
-    if backwards and len(backwards_from) != num_particles:
+    if backwards and backwards_from.shape[0] != num_particles:
         raise ValueError(
-            f"backwards_from has {len(backwards_from)} samples, but num_particles is {num_particles}; "
-            f"draw as many samples, or set num_particles={len(backwards_from)}"
+            f"backwards_from has {backwards_from.shape[0]} samples, but num_particles is {num_particles}; "
+            f"draw as many samples, or set num_particles={backwards_from.shape[0]}"
         )
     start_key, chain_key = jax.random.split(key)
     v = backwards_from if backwards else sample_independent(params.units, base_bias, start_key, num_particles)
-    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
+    dtype = jnp.result_type(v, params.weights)
+    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1, dtype=dtype)
     betas = betas[::-1] if backwards else betas
     hidden_base_bias = jnp.zeros_like(params.hidden_bias) if hidden_base_bias is None else hidden_base_bias
     base = TemperedRBM(params, base_bias, hidden_base_bias, 0.0)
@@ -93,10 +96,10 @@ def annealed_importance_sampling(
         return (gibbs_step(base._replace(beta=next_beta), key, v), log_weight), None
 
     keys = jax.random.split(chain_key, num_temperatures)
-    (v, log_weight), _ = jax.lax.scan(step, (v, jnp.zeros(len(v), v.dtype)), (betas[:-1], betas[1:], keys))
+    (v, log_weight), _ = jax.lax.scan(step, (v, jnp.zeros(v.shape[0], dtype)), (betas[:-1], betas[1:], keys))
     weight = jnp.exp(log_weight - jnp.max(log_weight))
     mean = jnp.mean(weight)
-    error = jnp.std(weight, ddof=1) / (mean * jnp.sqrt(len(v)))
+    error = jnp.std(weight, ddof=1) / (mean * jnp.sqrt(v.shape[0]))
     log_ratio = jnp.max(log_weight) + jnp.log(mean)
     value = base_log_partition(base) + (-log_ratio if backwards else log_ratio)
     effective = jnp.square(jnp.sum(weight)) / jnp.sum(jnp.square(weight))

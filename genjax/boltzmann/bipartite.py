@@ -145,10 +145,10 @@ def base_log_partition(rbm: TemperedRBM) -> Array:
 
 
 def gibbs_step(rbm: TemperedRBM, key: Array, v: Array) -> Array:
-    """Draw hidden units given v, (B, N), then visible units given these: one step of block Gibbs sampling."""
+    """Draw hidden units given v, (B, N), then visible units given these, in the dtype of v: a block Gibbs step."""
     hidden_key, visible_key = jax.random.split(key)
     h = rbm.params.hidden_units.sample(hidden_key, hidden_inputs(rbm, v))
-    return rbm.params.units.sample(visible_key, visible_inputs(rbm, h))
+    return rbm.params.units.sample(visible_key, visible_inputs(rbm, h)).astype(v.dtype)
 
 
 def gibbs_chain(rbm: TemperedRBM, key: Array, v: Array, num_steps: int) -> Array:
@@ -197,7 +197,7 @@ def log_sum_over_states(num_units: int, log_values: Callable[[Array], Array]) ->
     lower = all_states(block_units)
 
     def block(number: Array) -> Array:
-        upper = _bits(jnp.full(len(lower), number), num_units - block_units)
+        upper = _bits(jnp.full(lower.shape[0], number), num_units - block_units)
         return jax.nn.logsumexp(log_values(jnp.concatenate([lower, upper], axis=1)), axis=0)
 
     first = block(jnp.int32(0))
@@ -209,8 +209,8 @@ def log_sum_over_hidden(num_hidden: int, v: Array, log_values: Callable[[Array],
     """Return log Σ_h exp(log_values of (v, h)), (B,), over all states of binary hidden units, for v, (B, V)."""
 
     def with_hidden(h: Array) -> Array:  # (M, H) to (M, B)
-        pairs = jnp.concatenate([jnp.tile(v, (len(h), 1)), jnp.repeat(h, len(v), axis=0)], axis=1)
-        return log_values(pairs).reshape(len(h), len(v))
+        pairs = jnp.concatenate([jnp.tile(v, (h.shape[0], 1)), jnp.repeat(h, v.shape[0], axis=0)], axis=1)
+        return log_values(pairs).reshape(h.shape[0], v.shape[0])
 
     return log_sum_over_states(num_hidden, with_hidden)
 
@@ -233,7 +233,7 @@ def all_states(num_units: int) -> Array:
 def sample_exactly(params: RBMParams, key: Array, num_samples: int) -> Array:
     """Draw independent samples of the visible units, (B, N), by enumerating the states of a small hidden layer."""
     hidden_key, visible_key = jax.random.split(key)
-    rbm, states = at_unit_temperature(params), all_states(len(params.hidden_bias))
+    rbm, states = at_unit_temperature(params), all_states(params.hidden_bias.shape[0])
     indices = jax.random.categorical(hidden_key, log_unnormalized_hidden(rbm, states), shape=(num_samples,))
     return params.units.sample(visible_key, visible_inputs(rbm, states[indices]))
 

@@ -22,13 +22,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
+from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import annealed_importance_sampling
+from genjax.boltzmann.annealing import NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
@@ -36,10 +38,11 @@ from genjax.boltzmann.rbm import PART, RBM
 from genjax.boltzmann.units import BinaryUnits, MixedUnits, SoftmaxUnits, Units, sample_independent
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes, label_of, one_hot_label
+from genjax.ops import label_of, one_hot_label
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class ClassRBM(EnumeratesStates):
     """Classification restricted Boltzmann machine (Larochelle & Bengio 2008); its state is an ``RBMState``.
@@ -59,26 +62,21 @@ class ClassRBM(EnumeratesStates):
     (2, 4)
     """
 
-    shape: tuple[int, ...]
-    num_classes: int
-    num_hidden: int
+    shape: ExampleShape
+    num_classes: Annotated[int, Ge(2)]
+    num_hidden: PositiveInt
     units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-    generative_weight: float = 1.0
-    discriminative_weight: float = 0.0
-    weight_decay: float = 0.0
+    generative_weight: NonNegativeFloat = 1.0
+    discriminative_weight: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_classes", self.num_classes, 2)
-        check_at_least("generative_weight", self.generative_weight, 0)
-        check_at_least("discriminative_weight", self.discriminative_weight, 0)
         if not self.generative_weight + self.discriminative_weight:
             raise ValueError(
                 "generative_weight and discriminative_weight are 0, but one must be positive; set one of them to 1"
             )
-        _ = self.joint  # checks the rest
 
     @functools.cached_property
     def joint(self) -> RBM:
@@ -135,7 +133,7 @@ class ClassRBM(EnumeratesStates):
         params, size = self.joint.rbm_params(variables), self.joint.num_visible - self.num_classes
         inputs = self.units.encode(x, self.shape) @ params.weights[:size] + params.hidden_bias[None]
         class_inputs = inputs[:, None] + params.weights[None, size:]  # (B, K, H)
-        hidden = params.hidden_units.log_partition(class_inputs.reshape(-1, self.num_hidden)).reshape(len(x), -1)
+        hidden = params.hidden_units.log_partition(class_inputs.reshape(-1, self.num_hidden)).reshape(x.shape[0], -1)
         return jax.nn.log_softmax(params.visible_bias[None, size:] + hidden, axis=-1)  # equation 2
 
     def classify(self, variables: Variables, x: Array) -> Array:
@@ -157,7 +155,7 @@ class ClassRBM(EnumeratesStates):
 
         It fails as ``RBM.log_prob`` does, and where a label is missing or out of range.
         """
-        classes = jnp.eye(self.num_classes)
+        classes = jnp.eye(self.num_classes, dtype=jnp.float32)
         log_z = jax.lax.map(lambda one_hot: bipartite.log_partition(self.rbm_params(variables, one_hot)), classes)
         return self._conditional_log_prob(variables, x, label, log_z)
 
@@ -166,10 +164,10 @@ class ClassRBM(EnumeratesStates):
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: NumParticles,
         *,
         label: Array | int | None = None,
-        num_temperatures: int = 10_000,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return log p(x | y), nats, (B,), with log Z_y of each class by ``annealed_importance_sampling``.
 
@@ -185,7 +183,7 @@ class ClassRBM(EnumeratesStates):
             ).value
 
         keys = jax.random.split(key, self.num_classes)
-        log_z = jax.lax.map(log_partition, (jnp.eye(self.num_classes), keys))
+        log_z = jax.lax.map(log_partition, (jnp.eye(self.num_classes, dtype=jnp.float32), keys))
         return self._conditional_log_prob(variables, x, label, log_z)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
@@ -197,10 +195,10 @@ class ClassRBM(EnumeratesStates):
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        num_steps: int = 1_000,
+        num_steps: PositiveInt = 1_000,
         mean: bool = False,
     ) -> Array:
         """Draw samples of p(x | y), (N, *shape), by Gibbs sampling with the label clamped; see ``RBM.sample``.
@@ -213,7 +211,6 @@ class ClassRBM(EnumeratesStates):
           num_steps: number of Gibbs steps.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
         """
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         one_hot = self._one_hot(label, num_samples)
         rbm, base_bias = at_unit_temperature(self.joint.rbm_params(variables)), variables.state.base_bias
         start_key, chain_key, last_key = jax.random.split(key, 3)
@@ -234,7 +231,7 @@ class ClassRBM(EnumeratesStates):
 
     def _with_labels(self, batch: Batch) -> Array:
         """Return the visible units of ``joint``, (B, N + K)."""
-        return self._join(batch["x"], self._one_hot(label_of(batch, self.num_classes), len(batch["x"])))
+        return self._join(batch["x"], self._one_hot(label_of(batch, self.num_classes), batch["x"].shape[0]))
 
     def _join(self, x: Array, one_hot: Array) -> Array:
         return jnp.concatenate([self.units.encode(x, self.shape), one_hot], axis=1)
@@ -244,6 +241,6 @@ class ClassRBM(EnumeratesStates):
 
     def _conditional_log_prob(self, variables: Variables, x: Array, label: Array | int | None, log_z: Array) -> Array:
         """Return equation 3, given log Z_y of all classes, (K,)."""
-        one_hot, params = self._one_hot(label, len(x)), self.joint.rbm_params(variables)
+        one_hot, params = self._one_hot(label, x.shape[0]), self.joint.rbm_params(variables)
         log_joint = bipartite.log_unnormalized_visible(at_unit_temperature(params), self._join(x, one_hot))
         return log_joint - one_hot @ (params.visible_bias[-self.num_classes :] + log_z)

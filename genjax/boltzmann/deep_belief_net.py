@@ -36,14 +36,16 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import ExampleShape, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
+from genjax.boltzmann.annealing import NumParticles
 from genjax.boltzmann.bipartite import RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
-from genjax.boltzmann.rbm import PART, RBM
+from genjax.boltzmann.rbm import PART, RBM, LayerSizes
 from genjax.boltzmann.units import BINARY, BinaryUnits, Units, conditional_log_prob
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, log_mean_weight, mean_log_weight
+from genjax.ops import log_mean_weight, mean_log_weight
 
 UP, DOWN, TOP = "recognition", "generative", "top"
 BURN_IN = 1_000  # draws of the negative phase
@@ -62,6 +64,7 @@ class Connection(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class DeepBeliefNet:
     """Deep belief net of binary hidden units (Hinton et al. 2006); its state is the ``RBMState`` of the top.
@@ -78,15 +81,11 @@ class DeepBeliefNet:
     (6, 4)
     """
 
-    shape: tuple[int, ...]
-    num_hidden: tuple[int, ...]
+    shape: ExampleShape
+    num_hidden: LayerSizes
     units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-
-    def __post_init__(self) -> None:
-        check_at_least("len(num_hidden)", len(self.num_hidden), 2, "; use RBM for one layer")
-        _ = self.layers  # checks the rest
 
     @functools.cached_property
     def layers(self) -> tuple[RBM, ...]:
@@ -110,7 +109,7 @@ class DeepBeliefNet:
             x = model.sample_posterior(stack[-1], draw_key, x)
         return self.assemble(stack)
 
-    def init_layer(self, variables: Variables, key: Array, batch: Batch, *, number: int) -> Variables:
+    def init_layer(self, variables: Variables, key: Array, batch: Batch, *, number: PositiveInt) -> Variables:
         """Return the initial variables of ``layers[number]``: those of the layer below, transposed, if sizes allow.
 
         ``number`` is at least 1; ``variables`` are the trained ones of the layer below, and ``batch`` its samples.
@@ -172,7 +171,13 @@ class DeepBeliefNet:
         return gap - generative - recognition, (state, metrics)
 
     def log_prob_lower_bound(
-        self, variables: Variables, key: Array, x: Array, *, num_particles: int = 100, num_temperatures: int = 10_000
+        self,
+        variables: Variables,
+        key: Array,
+        x: Array,
+        *,
+        num_particles: NumParticles = 100,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return a draw of equation 2, nats, (B,), whose expectation is at most log p(x).
 
@@ -188,10 +193,10 @@ class DeepBeliefNet:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
-        num_particles: int = 100,
-        num_temperatures: int = 10_000,
+        num_particles: NumParticles = 100,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return equation 3, nats, (B,); up to the error of log Z, it approaches log p(x) from below.
 
@@ -210,7 +215,13 @@ class DeepBeliefNet:
         return {"chain_movement": chain_movement(params, self.negative_phase, key, wake[-1], variables.state)}
 
     def sample(
-        self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
+        self,
+        variables: Variables,
+        key: Array,
+        num_samples: PositiveInt,
+        *,
+        num_steps: PositiveInt = 1_000,
+        mean: bool = False,
     ) -> Array:
         """Draw samples, (N, *shape): the top by Gibbs sampling from independent units, then each layer below it.
 
@@ -290,13 +301,13 @@ class DeepBeliefNet:
         """Return log p(v | h¹) + ⋯ + log p(h^{L−2} | h^{L−1}), (B,)."""
         pairs = zip(self._generative_layers(params), itertools.pairwise(states), strict=True)
         terms = [conditional_log_prob(units, _inputs_down(down, h), v) for (units, down), (v, h) in pairs]
-        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
+        return sum(terms, start=jnp.zeros(states[0].shape[0], states[0].dtype))
 
     def _recognition_log_prob(self, params: dict[str, PyTree], states: list[Array]) -> Array:
         """Return log q(h¹ | v) + ⋯ + log q(h^{L−1} | h^{L−2}), (B,)."""
         pairs = zip(params[UP], itertools.pairwise(states), strict=True)
         terms = [conditional_log_prob(BINARY, _inputs_up(Connection(*up), v), h) for up, (v, h) in pairs]
-        return sum(terms, start=jnp.zeros(len(states[0]), states[0].dtype))
+        return sum(terms, start=jnp.zeros(states[0].shape[0], states[0].dtype))
 
 
 def _inputs_up(connection: Connection, lower: Array) -> Array:

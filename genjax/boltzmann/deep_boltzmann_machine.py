@@ -38,15 +38,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import entr
 
+from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
-from genjax.boltzmann.rbm import INITIAL_SCALE, RBM
+from genjax.boltzmann.rbm import INITIAL_SCALE, RBM, LayerSizes
 from genjax.boltzmann.units import BINARY, BinomialUnits, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "machine"
 
@@ -68,6 +68,7 @@ class DBMState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class DeepBoltzmannMachine(EnumeratesStates):
     """Deep Boltzmann machine of binary units (Salakhutdinov & Hinton 2009).
@@ -84,21 +85,13 @@ class DeepBoltzmannMachine(EnumeratesStates):
     (2,)
     """
 
-    shape: tuple[int, ...]
-    num_hidden: tuple[int, ...]
-    num_mean_field: int = 10
+    shape: ExampleShape
+    num_hidden: LayerSizes
+    num_mean_field: PositiveInt = 10
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     discrete = True
-
-    def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("len(num_hidden)", len(self.num_hidden), 2, "; use RBM for one layer")
-        for size in self.num_hidden:
-            check_at_least("num_hidden", size, 1)
-        check_at_least("num_mean_field", self.num_mean_field, 1)
-        check_at_least("weight_decay", self.weight_decay, 0)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -133,10 +126,10 @@ class DeepBoltzmannMachine(EnumeratesStates):
         v = BINARY.encode(batch["x"], self.shape)
         keys = jax.random.split(weights_key, len(self.num_hidden))
         pairs = zip(keys, itertools.pairwise(self.sizes), strict=True)
-        weights = [INITIAL_SCALE * jax.random.normal(key, pair) for key, pair in pairs]
-        biases = [BINARY.fit_bias(v), *(jnp.zeros(size) for size in self.num_hidden)]
+        weights = [INITIAL_SCALE * jax.random.normal(key, pair, v.dtype) for key, pair in pairs]
+        biases = [BINARY.fit_bias(v), *(jnp.zeros(size, v.dtype) for size in self.num_hidden)]
         state = DBMState(
-            base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]))]),
+            base_bias=jnp.concatenate([biases[0], jnp.zeros(sum(self.sizes[2::2]), v.dtype)]),
             visible_offset=jnp.mean(v, axis=0) if self.centred else jnp.zeros_like(biases[0]),
             negative_phase={},
         )
@@ -194,7 +187,7 @@ class DeepBoltzmannMachine(EnumeratesStates):
                 return weights[even]
             if odd == even - 1:
                 return weights[odd].T
-            return jnp.zeros((self.sizes[even], self.sizes[odd]))
+            return jnp.zeros((self.sizes[even], self.sizes[odd]), weights[0].dtype)
 
         count = len(self.sizes)
         blocks = [[block(even, odd) for odd in range(1, count, 2)] for even in range(0, count, 2)]
@@ -219,9 +212,9 @@ class DeepBoltzmannMachine(EnumeratesStates):
         key: Array,
         x: Array,
         *,
-        num_mean_field: int = 50,
-        num_particles: int = 100,
-        num_temperatures: int = 10_000,
+        num_mean_field: PositiveInt = 50,
+        num_particles: NumParticles = 100,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return equation 2, nats, (B,).
 
@@ -243,9 +236,9 @@ class DeepBoltzmannMachine(EnumeratesStates):
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: NumParticles,
         *,
-        num_temperatures: int = 10_000,
+        num_temperatures: PositiveInt = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
         """Estimate log Z with an interval; see ``RBM.log_partition_estimate``.
@@ -268,7 +261,13 @@ class DeepBoltzmannMachine(EnumeratesStates):
         return {"chain_movement": chain_movement(params, self.negative_phase, key, means, variables.state)}
 
     def sample(
-        self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
+        self,
+        variables: Variables,
+        key: Array,
+        num_samples: PositiveInt,
+        *,
+        num_steps: PositiveInt = 1_000,
+        mean: bool = False,
     ) -> Array:
         """Draw samples, (N, *shape), by Gibbs sampling, started from independent units that match the data's means.
 
@@ -285,14 +284,15 @@ class DeepBoltzmannMachine(EnumeratesStates):
             even = bipartite.gibbs_step_mean(at_unit_temperature(self.rbm_params(variables)), last_key, even)
         return BINARY.decode(even[:, : self.sizes[0]], self.shape)
 
-    def sample_even(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
+    def sample_even(
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, num_steps: PositiveInt = 1_000
+    ) -> Array:
         """Draw all even layers, v first, (N, sum of their sizes); see ``sample``."""
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key = jax.random.split(key)
         start = sample_independent(BINARY, variables.state.base_bias, start_key, num_samples)
         return bipartite.gibbs_chain(at_unit_temperature(self.rbm_params(variables)), chain_key, start, num_steps)
 
-    def encode(self, variables: Variables, x: Array, *, num_mean_field: int = 50) -> Array:
+    def encode(self, variables: Variables, x: Array, *, num_mean_field: PositiveInt = 50) -> Array:
         """Return the mean-field means of h¹ … h^L, concatenated, (B, sum(num_hidden)), for data x, (B, *shape)."""
         params = self.rbm_params(variables)
         even = mean_field(params, BINARY.encode(x, self.shape), num_mean_field)
@@ -303,10 +303,11 @@ class DeepBoltzmannMachine(EnumeratesStates):
 
     def _shifts(self, variables: Variables, weights: Sequence[Array]) -> list[Array]:
         """Return centred biases minus plain biases of each layer: its weights times the offsets of its neighbours."""
-        shifts = [jnp.zeros(size) for size in self.sizes]
+        dtype = weights[0].dtype
+        shifts = [jnp.zeros(size, dtype) for size in self.sizes]
         if not self.centred:
             return shifts
-        offsets = [variables.state.visible_offset, *(jnp.full(size, 0.5) for size in self.num_hidden)]
+        offsets = [variables.state.visible_offset, *(jnp.full(size, 0.5, dtype) for size in self.num_hidden)]
         for i, w in enumerate(weights):
             shifts[i] += w @ offsets[i + 1]
             shifts[i + 1] += offsets[i] @ w
@@ -323,5 +324,5 @@ def mean_field(params: RBMParams, v: Array, num_updates: int) -> Array:
         odd = BINARY.mean(from_v + means @ weights)
         return BINARY.mean(odd @ weights.T + bias[None]), None
 
-    start = jnp.broadcast_to(BINARY.mean(bias), (len(v), len(bias)))
+    start = jnp.broadcast_to(BINARY.mean(bias), (v.shape[0], bias.shape[0]))
     return jnp.concatenate([v, jax.lax.scan(update, start, length=num_updates)[0]], axis=1)

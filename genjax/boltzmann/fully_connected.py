@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import ExampleShape, NonNegativeInt, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
 from genjax.boltzmann.bipartite import EnumeratesStates
 from genjax.boltzmann.negative_phase import ChainState, require_chains
 from genjax.boltzmann.units import BINARY, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "machine"
 INITIAL_SCALE = 0.01  # standard deviation of the initial couplings
@@ -43,6 +43,7 @@ class Couplings(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class BoltzmannMachine(EnumeratesStates):
     """Fully connected Boltzmann machine of binary units (Ackley et al. 1985).
@@ -62,17 +63,14 @@ class BoltzmannMachine(EnumeratesStates):
     (2,)
     """
 
-    shape: tuple[int, ...]
-    num_hidden: int = 0
+    shape: ExampleShape
+    num_hidden: NonNegativeInt = 0
     exact: bool = False
-    num_chains: int = 100
-    num_steps: int = 5
+    num_chains: PositiveInt = 100
+    num_steps: PositiveInt = 5
     discrete = True
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_hidden", self.num_hidden, 0)
-        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
         if self.exact:
             self._check_tractable("exact training")
 
@@ -94,9 +92,9 @@ class BoltzmannMachine(EnumeratesStates):
         """
         couplings_key, chains_key = jax.random.split(key)
         v = BINARY.encode(batch["x"], self.shape)
-        bias = jnp.concatenate([BINARY.fit_bias(v), jnp.zeros(self.num_hidden)])
-        num_pairs = len(bias) * (len(bias) - 1) // 2
-        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (num_pairs,)), "bias": bias}
+        bias = jnp.concatenate([BINARY.fit_bias(v), jnp.zeros(self.num_hidden, v.dtype)])
+        num_pairs = bias.shape[0] * (bias.shape[0] - 1) // 2
+        params = {"couplings": INITIAL_SCALE * jax.random.normal(couplings_key, (num_pairs,), v.dtype), "bias": bias}
         chains = sample_independent(BINARY, bias, chains_key, self.num_chains)
         return Variables({PART: params}, {} if self.exact else ChainState(chains))
 
@@ -119,7 +117,7 @@ class BoltzmannMachine(EnumeratesStates):
         couplings = self.couplings(variables)
         fixed = jax.lax.stop_gradient(couplings)
         v = BINARY.encode(batch["x"], self.shape)
-        start = jnp.concatenate([v, jnp.full((len(v), self.num_hidden), 0.5)], axis=1)
+        start = jnp.concatenate([v, jnp.full((v.shape[0], self.num_hidden), 0.5, v.dtype)], axis=1)
         clamped = gibbs_sweeps(fixed, clamped_key, start, self.num_steps, first=self.num_visible)
         free = gibbs_sweeps(fixed, free_key, require_chains(state, self.num_chains), self.num_steps)
         gap = jnp.mean(log_unnormalized(couplings, free)) - jnp.mean(log_unnormalized(couplings, clamped))  # equation 3
@@ -128,7 +126,7 @@ class BoltzmannMachine(EnumeratesStates):
     def couplings(self, variables: Variables) -> Couplings:
         """Return J and b of equation 1."""
         pairs, bias = variables.params[PART]["couplings"], variables.params[PART]["bias"]
-        upper = jnp.zeros((len(bias), len(bias)), pairs.dtype).at[np.triu_indices(len(bias), 1)].set(pairs)
+        upper = jnp.zeros((bias.shape[0], bias.shape[0]), pairs.dtype).at[np.triu_indices(bias.shape[0], 1)].set(pairs)
         return Couplings(upper + upper.T, bias)
 
     def log_prob(self, variables: Variables, x: Array) -> Array:
@@ -140,10 +138,12 @@ class BoltzmannMachine(EnumeratesStates):
         self._check_tractable("an exact likelihood")
         couplings, v = self.couplings(variables), BINARY.encode(x, self.shape)
         log_values = functools.partial(log_unnormalized, couplings)
-        log_z = bipartite.log_sum_over_states(len(couplings.bias), log_values)
+        log_z = bipartite.log_sum_over_states(couplings.bias.shape[0], log_values)
         return bipartite.log_sum_over_hidden(self.num_hidden, v, log_values) - log_z  # equation 1
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000) -> Array:
+    def sample(
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, num_steps: PositiveInt = 1_000
+    ) -> Array:
         """Draw samples, (N, *shape), by Gibbs sampling, started from independent units.
 
         Args:
@@ -152,7 +152,6 @@ class BoltzmannMachine(EnumeratesStates):
           num_samples: number of samples, N, each the end of its own chain.
           num_steps: number of sweeps over all units.
         """
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key = jax.random.split(key)
         couplings = self.couplings(variables)
         start = sample_independent(BINARY, couplings.bias, start_key, num_samples)
@@ -179,6 +178,8 @@ def gibbs_sweeps(couplings: Couplings, key: Array, s: Array, num_steps: int, fir
         return s.at[:, i].set((uniform < jax.nn.sigmoid(inputs)).astype(s.dtype)), None  # equation 2
 
     def sweep(s: Array, key: Array) -> tuple[Array, None]:
-        return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (len(indices), len(s)), s.dtype)))[0], None
+        return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (indices.shape[0], s.shape[0]), s.dtype)))[
+            0
+        ], None
 
     return jax.lax.scan(sweep, s, jax.random.split(key, num_steps))[0]

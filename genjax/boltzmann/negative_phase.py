@@ -22,11 +22,13 @@ and a negative phase draws the v':
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, final
+from typing import Annotated, NamedTuple, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.boltzmann.bipartite import (
     RBMParams,
     TemperedRBM,
@@ -38,7 +40,6 @@ from genjax.boltzmann.bipartite import (
 )
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array, PyTree
-from genjax.ops import check_at_least, check_positive, check_sizes
 
 
 class ChainState(NamedTuple):
@@ -59,6 +60,7 @@ class FastWeightsState(NamedTuple):
     fast: dict[str, Array]
 
 
+@runtime_checkable
 class NegativePhase(Protocol):
     """A rule that draws samples from a model while it learns."""
 
@@ -72,14 +74,12 @@ class NegativePhase(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class ContrastiveDivergence(NegativePhase):
     """Contrastive divergence, CD-k, with ``num_steps`` Gibbs steps, k."""
 
-    num_steps: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("num_steps", self.num_steps, 1)
+    num_steps: PositiveInt = 1
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> PyTree:
         del params, base_bias, key
@@ -91,6 +91,7 @@ class ContrastiveDivergence(NegativePhase):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Persistent(NegativePhase):
     """Persistent contrastive divergence, PCD-k.
@@ -100,11 +101,8 @@ class Persistent(NegativePhase):
       num_steps: number of Gibbs steps between two updates, k.
     """
 
-    num_chains: int = 100
-    num_steps: int = 1
-
-    def __post_init__(self) -> None:
-        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
+    num_chains: PositiveInt = 100
+    num_steps: PositiveInt = 1
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
         return ChainState(sample_independent(params.units, base_bias, key, self.num_chains))
@@ -118,6 +116,7 @@ class Persistent(NegativePhase):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class FastWeights(NegativePhase):
     """Fast persistent contrastive divergence, FPCD.
@@ -128,15 +127,9 @@ class FastWeights(NegativePhase):
       decay: factor on W′ at every update, in [0, 1).
     """
 
-    num_chains: int = 100
-    learning_rate: float = 0.01
-    decay: float = 0.95
-
-    def __post_init__(self) -> None:
-        check_at_least("num_chains", self.num_chains, 1)
-        check_positive("learning_rate", self.learning_rate, "; 0.01 is usual")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay is {self.decay}, but must be in [0, 1); 0.95 is usual")
+    num_chains: PositiveInt = 100
+    learning_rate: Annotated[float, Gt(0), Cure("; 0.01 is usual")] = 0.01
+    decay: Annotated[float, Ge(0), Lt(1), Cure("; 0.95 is usual")] = 0.95
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> FastWeightsState:
         fast = jax.tree.map(jnp.zeros_like, params)
@@ -159,6 +152,7 @@ class FastWeights(NegativePhase):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class ParallelTempering(NegativePhase):
     """Parallel tempering: persistent chains at several temperatures.
@@ -169,13 +163,9 @@ class ParallelTempering(NegativePhase):
       num_steps: number of Gibbs steps between two updates, each followed by swaps.
     """
 
-    num_chains: int = 100
-    num_temperatures: int = 10
-    num_steps: int = 1
-
-    def __post_init__(self) -> None:
-        check_sizes(num_chains=self.num_chains, num_steps=self.num_steps)
-        check_at_least("num_temperatures", self.num_temperatures, 2, "; use Persistent for one")
+    num_chains: PositiveInt = 100
+    num_temperatures: Annotated[int, Ge(2), Cure("; use Persistent for one")] = 10
+    num_steps: PositiveInt = 1
 
     def init(self, params: RBMParams, base_bias: Array, key: Array) -> ChainState:
         start = sample_independent(params.units, base_bias, key, self.num_temperatures * self.num_chains)
@@ -199,7 +189,7 @@ class ParallelTempering(NegativePhase):
     def _step(self, params: RBMParams, base_bias: Array, key: Array, number: Array, chains: Array) -> Array:
         """Take a Gibbs step at every temperature, then propose a swap to every other pair of neighbours."""
         gibbs_key, swap_key = jax.random.split(key)
-        betas = jnp.linspace(0.0, 1.0, self.num_temperatures)
+        betas = jnp.linspace(0.0, 1.0, self.num_temperatures, dtype=chains.dtype)
         at = lambda beta: TemperedRBM(params, base_bias, jnp.zeros_like(params.hidden_bias), beta)  # noqa: E731
         keys = jax.random.split(gibbs_key, self.num_temperatures)
         chains = jax.vmap(lambda beta, key, v: gibbs_step(at(beta), key, v))(betas, keys, chains)
@@ -233,7 +223,9 @@ def free_energy_gap(
 def sufficient_statistics(params: RBMParams, v: Array) -> RBMParams:
     """Return the mean of −∇F over v, (B, N): the means of v hᵀ, v and h, where h are means given v."""
     h = params.hidden_units.mean(hidden_inputs(at_unit_temperature(params), v))
-    return replace(params, weights=v.T @ h / len(v), visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0))
+    return replace(
+        params, weights=v.T @ h / v.shape[0], visible_bias=jnp.mean(v, axis=0), hidden_bias=jnp.mean(h, axis=0)
+    )
 
 
 def require_chains(state: PyTree, *counts: int) -> Array:

@@ -22,22 +22,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt, Lt, MinLen
 
+from genjax.arguments import Cure, ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, TemperedRBM, at_unit_temperature
 from genjax.boltzmann.diagnosis import diagnose
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import check_at_least, check_shape, check_sizes
 
 PART = "rbm"
 INITIAL_SCALE = 0.01  # standard deviation of the initial weights: Hinton (2010), section 8
+
+LayerSizes = Annotated[tuple[PositiveInt, ...], MinLen(2), Cure("; use RBM for one layer")]  # of a deep model
+Sparsity = Annotated[float, Gt(0), Lt(1), Cure("; 0.1 is usual, None turns it off")]
 
 
 class RBMState(NamedTuple):
@@ -61,6 +65,7 @@ class RBMState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class RBM(EnumeratesStates):
     """Restricted Boltzmann machine (Smolensky 1986).
@@ -83,23 +88,15 @@ class RBM(EnumeratesStates):
     (2,)
     """
 
-    shape: tuple[int, ...]
-    num_hidden: int
+    shape: ExampleShape
+    num_hidden: PositiveInt
     units: Units = field(default_factory=BinaryUnits)
     hidden_units: Units = field(default_factory=BinaryUnits)
     negative_phase: NegativePhase = field(default_factory=Persistent)
     centred: bool = True
-    sparsity: float | None = None
-    sparsity_weight: float = 0.1
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_at_least("num_hidden", self.num_hidden, 1)
-        check_at_least("sparsity_weight", self.sparsity_weight, 0)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        if self.sparsity is not None and not 0 < self.sparsity < 1:
-            raise ValueError(f"sparsity is {self.sparsity}, but must be in (0, 1); 0.1 is usual, None turns it off")
+    sparsity: Sparsity | None = None
+    sparsity_weight: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.0
 
     @property
     def discrete(self) -> bool:
@@ -127,7 +124,7 @@ class RBM(EnumeratesStates):
         v = self.units.encode(batch["x"], self.shape)
         base_bias = self.units.fit_bias(v)
         params = initial_params(weights_key, base_bias, self.num_hidden)
-        no_inputs = jnp.zeros((1, self.num_hidden))
+        no_inputs = jnp.zeros((1, self.num_hidden), v.dtype)
         state = RBMState(
             base_bias=jnp.array(base_bias),  # a copy of the visible biases, because learners donate their buffers
             hidden_base_bias=no_inputs[0],
@@ -184,7 +181,13 @@ class RBM(EnumeratesStates):
         return -self.free_energy(variables, x) - bipartite.log_partition(self.rbm_params(variables))
 
     def log_prob_estimate(
-        self, variables: Variables, key: Array, x: Array, num_samples: int, *, num_temperatures: int = 10_000
+        self,
+        variables: Variables,
+        key: Array,
+        x: Array,
+        num_samples: NumParticles,
+        *,
+        num_temperatures: PositiveInt = 10_000,
     ) -> Array:
         """Return log p(x), nats, (B,), with log Z by annealed importance sampling; slightly too high on average.
 
@@ -197,9 +200,9 @@ class RBM(EnumeratesStates):
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: NumParticles,
         *,
-        num_temperatures: int = 10_000,
+        num_temperatures: PositiveInt = 10_000,
         backwards_from: Array | None = None,
     ) -> LogPartition:
         """Estimate log Z with an interval, by ``annealed_importance_sampling``, and fail as it does.
@@ -225,7 +228,13 @@ class RBM(EnumeratesStates):
         return diagnose(base, self.negative_phase, key, v, state)
 
     def sample(
-        self, variables: Variables, key: Array, num_samples: int, *, num_steps: int = 1_000, mean: bool = False
+        self,
+        variables: Variables,
+        key: Array,
+        num_samples: PositiveInt,
+        *,
+        num_steps: PositiveInt = 1_000,
+        mean: bool = False,
     ) -> Array:
         """Draw samples, (N, *shape), by Gibbs sampling, started from independent units that match the data's means.
 
@@ -236,7 +245,6 @@ class RBM(EnumeratesStates):
           num_steps: number of Gibbs steps; separate modes take many.
           mean: whether to return the means of the visible units, which look smoother, in place of the last draw.
         """
-        check_sizes(num_samples=num_samples, num_steps=num_steps)
         start_key, chain_key, last_key = jax.random.split(key, 3)
         rbm = at_unit_temperature(self.rbm_params(variables))
         v = sample_independent(self.units, variables.state.base_bias, start_key, num_samples)
@@ -265,5 +273,6 @@ class RBM(EnumeratesStates):
 
 def initial_params(key: Array, visible_bias: Array, num_hidden: int) -> dict[str, Array]:
     """Return small weights, the given visible biases and hidden biases of 0, by the names of ``RBMParams``."""
-    weights = INITIAL_SCALE * jax.random.normal(key, (len(visible_bias), num_hidden))
-    return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden)}
+    dtype = visible_bias.dtype
+    weights = INITIAL_SCALE * jax.random.normal(key, (visible_bias.shape[0], num_hidden), dtype)
+    return {"weights": weights, "visible_bias": visible_bias, "hidden_bias": jnp.zeros(num_hidden, dtype)}

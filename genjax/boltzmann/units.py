@@ -18,15 +18,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, MinLen
 
+from genjax.arguments import PositiveInt, Sizes, check_arguments
 from genjax.core import Array
 from genjax.ops import (
     at_least_float32,
-    check_at_least,
     check_example_shape,
     check_finite,
     check_values,
@@ -35,6 +36,7 @@ from genjax.ops import (
 )
 
 
+@runtime_checkable
 class Units(Protocol):
     """Kind of the units of a layer, whose states are float32 arrays of shape (B, N).
 
@@ -61,11 +63,11 @@ class Units(Protocol):
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
         """Map states or means of the units, (B, N), to data, (B, *shape)."""
-        return v.reshape(len(v), *shape)
+        return v.reshape(v.shape[0], *shape)
 
     def log_measure(self, v: Array) -> Array:
         """Return log m(v), (B,)."""
-        return jnp.zeros(len(v), v.dtype)
+        return jnp.zeros(v.shape[0], v.dtype)
 
     def log_partition(self, inputs: Array) -> Array:
         """Return the log-normalizer, summed over units, (B,), for inputs (B, N)."""
@@ -85,6 +87,7 @@ class Units(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class BinaryUnits(Units):
     """Units with values 0 and 1.
@@ -96,7 +99,7 @@ class BinaryUnits(Units):
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         check_example_shape(x, shape)
         check_values(x, lambda x: (x != 0) & (x != 1), "binary units take 0 and 1; binarize the data")
-        return at_least_float32(x).reshape(len(x), -1)
+        return at_least_float32(x).reshape(x.shape[0], -1)
 
     def log_partition(self, inputs: Array) -> Array:
         return sum_except_batch(jax.nn.softplus(inputs))
@@ -109,13 +112,14 @@ class BinaryUnits(Units):
 
     def fit_bias(self, v: Array) -> Array:
         ones = jnp.sum(v, axis=0)
-        return jnp.log(ones + 0.5) - jnp.log(len(v) - ones + 0.5)
+        return jnp.log(ones + 0.5) - jnp.log(v.shape[0] - ones + 0.5)
 
 
 BINARY = BinaryUnits()
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class BinomialUnits(Units):
     """Units with values 0 … n: sums of n copies of a binary unit.
@@ -127,10 +131,7 @@ class BinomialUnits(Units):
     [[2.0, 0.0]]
     """
 
-    num_copies: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_copies", self.num_copies, 1)
+    num_copies: PositiveInt
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         return self.num_copies * BINARY.encode(x, shape)
@@ -158,6 +159,7 @@ class BinomialUnits(Units):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class GaussianUnits(Units):
     """Real-valued units with unit variance given their input.
@@ -173,7 +175,7 @@ class GaussianUnits(Units):
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         check_example_shape(x, shape)
         check_finite(x)
-        return at_least_float32(x).reshape(len(x), -1)
+        return at_least_float32(x).reshape(x.shape[0], -1)
 
     def log_measure(self, v: Array) -> Array:
         return sum_except_batch(gaussian_log_prob(v))
@@ -192,6 +194,7 @@ class GaussianUnits(Units):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class SoftmaxUnits(Units):
     """Units with values 0 … K − 1, represented as one-hot vectors.
@@ -203,10 +206,7 @@ class SoftmaxUnits(Units):
     [[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]]
     """
 
-    num_values: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_values", self.num_values, 2)
+    num_values: Annotated[int, Ge(2)]
 
     def num_entries(self, size: int) -> int:
         return self.num_values * size
@@ -217,11 +217,11 @@ class SoftmaxUnits(Units):
         out_of_range = lambda x: (x < 0) | (x >= self.num_values)  # noqa: E731
         check_example_shape(x, shape)
         check_values(x, out_of_range, f"softmax units take 0 to {self.num_values - 1}; raise num_values")
-        return jax.nn.one_hot(x.reshape(len(x), -1), self.num_values).reshape(len(x), -1)
+        return jax.nn.one_hot(x.reshape(x.shape[0], -1), self.num_values, dtype=jnp.float32).reshape(x.shape[0], -1)
 
     def decode(self, v: Array, shape: Sequence[int]) -> Array:
         """See ``Units``; means are mapped to their most likely values."""
-        return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(len(v), *shape)
+        return jnp.argmax(self._split(v), axis=-1).astype(jnp.int32).reshape(v.shape[0], *shape)
 
     def log_partition(self, inputs: Array) -> Array:
         return jnp.sum(jax.nn.logsumexp(self._split(inputs), axis=-1), axis=-1)
@@ -234,13 +234,14 @@ class SoftmaxUnits(Units):
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
     def fit_bias(self, v: Array) -> Array:
-        return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(len(v) + 1)
+        return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(v.shape[0] + 1)
 
     def _split(self, v: Array) -> Array:
-        return v.reshape(len(v), -1, self.num_values)
+        return v.reshape(v.shape[0], -1, self.num_values)
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class MixedUnits(Units):
     """A layer of units of several kinds, side by side; data are the states of the units themselves.
@@ -254,8 +255,8 @@ class MixedUnits(Units):
     [[0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
     """
 
-    kinds: tuple[Units, ...]
-    sizes: tuple[int, ...]
+    kinds: Annotated[tuple[Units, ...], MinLen(1)]
+    sizes: Sizes
 
     @property
     def discrete(self) -> bool:
@@ -266,11 +267,11 @@ class MixedUnits(Units):
         return at_least_float32(x)
 
     def log_measure(self, v: Array) -> Array:
-        return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(len(v), v.dtype))
+        return sum((units.log_measure(part) for units, part in self._by_kind(v)), start=jnp.zeros(v.shape[0], v.dtype))
 
     def log_partition(self, inputs: Array) -> Array:
         terms = (units.log_partition(part) for units, part in self._by_kind(inputs))
-        return sum(terms, start=jnp.zeros(len(inputs), inputs.dtype))
+        return sum(terms, start=jnp.zeros(inputs.shape[0], inputs.dtype))
 
     def mean(self, inputs: Array) -> Array:
         return jnp.concatenate([units.mean(part) for units, part in self._by_kind(inputs)], axis=-1)
@@ -291,7 +292,7 @@ class MixedUnits(Units):
 
 def sample_independent(units: Units, bias: Array, key: Array, num_samples: int) -> Array:
     """Draw units, (num_samples, N), whose inputs are their biases, (N,)."""
-    return units.sample(key, jnp.broadcast_to(bias, (num_samples, len(bias))))
+    return units.sample(key, jnp.broadcast_to(bias, (num_samples, bias.shape[0])))
 
 
 def conditional_log_prob(units: Units, inputs: Array, v: Array) -> Array:

@@ -24,6 +24,7 @@ from genjax.cli.conditions import check_required, read_conditions
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 from genjax.ops import check_at_least
+from genjax.ops.keys import seed_key
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -95,7 +96,6 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
 def sample(arguments: list[str]) -> int:
     """Draw samples from a finished run, without opening its data."""
     path, flags = _positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions)
-    import jax
     import numpy as np
 
     from genjax.runner.compilation import enable_compilation_cache
@@ -108,7 +108,7 @@ def sample(arguments: list[str]) -> int:
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _sampling_progress(experiment, options.num_samples) as callback:
-        key = jax.random.key(seed)
+        key = seed_key(seed)
         x = run.sample(key, options.num_samples, replica=options.replica, **sample_kwargs, **callback)
     out = options.out or path / "samples" / f"seed_{seed}{_sample_suffix(experiment)}"
     _write_samples(np.asarray(x), experiment, out)
@@ -199,7 +199,6 @@ def _write_samples(x: Any, experiment: Experiment, out: Path) -> None:
 def evaluate(arguments: list[str]) -> int:
     """Score a finished run and its samples."""
     path, flags = _positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions)
-    import jax
 
     from genjax.evaluation.registry import check_names, summary
     from genjax.metrics import feature_network, table
@@ -224,7 +223,7 @@ def evaluate(arguments: list[str]) -> int:
     changed = _changed_flags(parsed)
     with progress_bars() as progress:
         results = run.evaluate(
-            jax.random.key(options.seed),
+            seed_key(options.seed),
             metrics=names,
             split=options.split,
             num_samples=options.num_samples,
@@ -259,7 +258,6 @@ def _changed_flags(flags: Any) -> dict[str, Any]:
 def latent(arguments: list[str]) -> int:
     """Draw pictures of a finished run's latent space."""
     path, flags = _positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions)
-    import jax
 
     from genjax.figures.images import save_picture
     from genjax.runner.load import load_run
@@ -268,7 +266,7 @@ def latent(arguments: list[str]) -> int:
     for name, limit in (("rows", 1), ("steps", 2), ("label", 0)):
         check_at_least(name, getattr(options, name), limit)
     run = load_run(path, checkpoint=options.checkpoint)
-    key, out = jax.random.key(options.seed), options.out or path / "latent"
+    key, out = seed_key(options.seed), options.out or path / "latent"
     settings = {name: getattr(options, name) for name in ("split", "rows", "steps", "label")}
     pictures = run.latent_pictures(key, **settings)
     for name, pixels in pictures.items():

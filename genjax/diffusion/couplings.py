@@ -21,16 +21,19 @@ Aram-Alexandre Pooladian et al. 2023, arXiv:2304.14772; Alexander Tong et al. 20
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops import check_at_least, check_positive, sinkhorn
+from genjax.ops import sinkhorn
 from genjax.ops.distances import squared_distances
 
 
+@runtime_checkable
 class Coupling(Protocol):
     """A rule that pairs the noise of a minibatch with its examples."""
 
@@ -40,6 +43,7 @@ class Coupling(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class SinkhornCoupling:
     """Pairs drawn from the entropic optimal plan of the squared distance, in time and memory O(B²).
@@ -49,16 +53,12 @@ class SinkhornCoupling:
       num_iterations: number of Sinkhorn iterations.
     """
 
-    epsilon: float = 0.05
-    num_iterations: int = 50
-
-    def __post_init__(self) -> None:
-        check_positive("epsilon", self.epsilon, "; 0.05 is usual")
-        check_at_least("num_iterations", self.num_iterations, 1)
+    epsilon: Annotated[float, Gt(0), Cure("; 0.05 is usual")] = 0.05
+    num_iterations: PositiveInt = 50
 
     def pair(self, key: Array, x: Array, noise: Array) -> Array:
         """See ``Coupling``."""
-        a, b = (array.reshape(len(array), -1) for array in (x, noise))
+        a, b = (array.reshape(array.shape[0], -1) for array in (x, noise))
         cost = squared_distances(a, b)
         plan = sinkhorn(cost, self.epsilon * jnp.mean(cost), self.num_iterations)
         return noise[jax.random.categorical(key, plan, axis=1)]

@@ -18,17 +18,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
+from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
 from genjax.diffusion.couplings import Coupling, draw_noise
-from genjax.diffusion.grids import GRIDS, Grid, GridName, LogSNR, levels
-from genjax.diffusion.guidance import check_guidance, classifier_free_guidance, dynamic_thresholding
+from genjax.diffusion.grids import GRIDS, Grid, GridName, LogSNR, NumSteps, levels
+from genjax.diffusion.guidance import (
+    GuidanceWeight,
+    Percentile,
+    check_guidance,
+    classifier_free_guidance,
+    dynamic_thresholding,
+)
 from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Parametrization, Prediction, Velocity, broadcast_level
 from genjax.diffusion.processes import Cosine, Level, NoiseProcess, check_process
@@ -36,14 +44,11 @@ from genjax.diffusion.samplers import SAMPLERS, Denoise, DPMSolverPP, Heun, Samp
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
 from genjax.diffusion.times import TimeDistribution, UniformTimes, stratified
 from genjax.diffusion.weightings import Output, Weighting
-from genjax.nets import NetSpec, apply_net, check_part, init_net
+from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Solver,
     at_least_float32,
-    check_at_least,
     check_examples,
-    check_num_classes,
-    check_shape,
     condition_inputs,
     label_of,
     mean_log_weight,
@@ -56,6 +61,7 @@ LOG_SNR_BOUND = 20.0  # networks receive log-SNRs clipped to ±20, which exhaust
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Diffusion:
     """Diffusion model of real numbers of about unit size.
@@ -85,8 +91,8 @@ class Diffusion:
     (7, 2)
     """
 
-    shape: tuple[int, ...]
-    net: Any
+    shape: ExampleShape
+    net: Net
     process: NoiseProcess = field(default_factory=Cosine)
     parametrization: Parametrization = field(default_factory=Velocity)
     weighting: Weighting = field(default_factory=Output)
@@ -95,18 +101,13 @@ class Diffusion:
     coupling: Coupling | None = None
     sampler: Sampler = field(default_factory=DPMSolverPP)
     grid: Grid = field(default_factory=LogSNR)
-    num_steps: int = 50
-    num_classes: int | None = None
-    label_dropout: float = 0.1
+    num_steps: PositiveInt = 50
+    num_classes: NumClasses | None = None
+    label_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
     discrete = False  # likelihoods are densities
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
         check_process(self.process)
-        check_at_least("num_steps", self.num_steps, 1)
-        check_num_classes(self.num_classes)
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout is {self.label_dropout}, but must be in [0, 1]; 0.1 is usual")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -120,7 +121,7 @@ class Diffusion:
           ValueError: if the data have another shape, are integers or contain NaN, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        arguments = (x, jnp.zeros(len(x)), *self._condition(label_of(batch, self.num_classes), len(x)))
+        arguments = (x, jnp.zeros(x.shape[0], x.dtype), *self._condition(label_of(batch, self.num_classes), x.shape[0]))
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
         return Variables({PART: params}, {PART: state})
@@ -140,7 +141,7 @@ class Diffusion:
         del step
         x = check_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
-        t = self.times.quantile(self.process, stratified(time_key, len(x)))
+        t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
         label = self._drop_labels(label_key, label_of(batch, self.num_classes))
         variables = Variables(params, state)
@@ -168,9 +169,9 @@ class Diffusion:
         variables: Variables,
         *,
         label: Array | int | None = None,
-        guidance: float = 1.0,
+        guidance: GuidanceWeight = 1.0,
         guidance_interval: tuple[float, float] | None = None,
-        threshold: float | None = None,
+        threshold: Percentile | None = None,
     ) -> Denoise:
         """Return the denoiser as a function of x_t and t, with guidance; see ``genjax.diffusion.guidance``.
 
@@ -189,15 +190,15 @@ class Diffusion:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        num_steps: int | None = None,
-        guidance: float = 1.0,
+        num_steps: NumSteps | None = None,
+        guidance: GuidanceWeight = 1.0,
         guidance_interval: tuple[float, float] | None = None,
-        threshold: float | None = None,
-        sampler: Sampler | SamplerName | None = None,
-        grid: Grid | GridName | None = None,
+        threshold: Percentile | None = None,
+        sampler: SamplerName | Sampler | None = None,
+        grid: GridName | Grid | None = None,
     ) -> Array:
         """Draw from the model, (N, *shape).
 
@@ -224,19 +225,18 @@ class Diffusion:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         observe: Callable[[StepInfo], PyTree] | None = lambda info: info.data,
-        num_steps: int | None = None,
-        sampler: Sampler | SamplerName | None = None,
-        grid: Grid | GridName | None = None,
+        num_steps: NumSteps | None = None,
+        sampler: SamplerName | Sampler | None = None,
+        grid: GridName | Grid | None = None,
         **guidance: Any,
     ) -> tuple[Array, PyTree]:
         """Draw samples (N, *shape) and record ``observe`` at every step, by default x̂₀, (num_steps, ...).
 
         See ``sample`` and ``sample_loop``.
         """
-        check_at_least("num_samples", num_samples, 1)
         noise_key, loop_key = jax.random.split(key)
         denoise = self.denoiser(variables, **guidance)
         levels = self.levels(num_steps, grid)
@@ -249,10 +249,10 @@ class Diffusion:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int = 8,
+        num_samples: PositiveInt = 8,
         *,
         label: Array | int | None = None,
-        num_steps: int | None = None,
+        num_steps: NumSteps | None = None,
     ) -> Array:
         """Return an unbiased estimate of the variational bound on log p(x), nats, (B,); see ``diffusion.likelihood``.
 
@@ -269,7 +269,7 @@ class Diffusion:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
         solver: Solver | None = None,
@@ -297,7 +297,7 @@ class Diffusion:
         x: Array,
         *,
         label: Array | int | None = None,
-        num_steps: int | None = None,
+        num_steps: NumSteps | None = None,
         sampler: Sampler = HEUN,
     ) -> Array:
         """Return the unit-variance noise (B, *shape) that data come from, by a deterministic sampler run backwards.
@@ -316,7 +316,7 @@ class Diffusion:
         latent: Array,
         *,
         label: Array | int | None = None,
-        num_steps: int | None = None,
+        num_steps: NumSteps | None = None,
         sampler: Sampler = HEUN,
     ) -> Array:
         """Return the data of unit-variance noise (B, *shape); see ``encode``."""
@@ -326,7 +326,7 @@ class Diffusion:
         return sample_loop(sampler, self.process, denoise, levels, unused_key, x)[0]
 
     def levels(
-        self, num_steps: int | None = None, grid: Grid | GridName | None = None, *, to_data: bool = True
+        self, num_steps: NumSteps | None = None, grid: GridName | Grid | None = None, *, to_data: bool = True
     ) -> Level:
         """Return the noise levels of a grid; the number of steps and the grid are by default the model's own."""
         grid = resolve_choice("grid", grid, GRIDS, self.grid)
@@ -348,8 +348,8 @@ class Diffusion:
     ) -> tuple[Array, PyTree]:
         """Return the network's output (B, *shape), at least float32, and its new state."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
-        noise_level = jnp.broadcast_to(self.noise_level(t), (len(x),))
-        arguments = (scaled, noise_level, *self._condition(label, len(x)))
+        noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
+        arguments = (scaled, noise_level, *self._condition(label, x.shape[0]))
         params, state = variables.params[PART], variables.state[PART]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), new_state

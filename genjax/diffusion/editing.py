@@ -27,30 +27,35 @@ arXiv:2201.09865, who return by several levels at once and start without the kno
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt, Le
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, Variables
 from genjax.diffusion.diffusion import Diffusion
-from genjax.diffusion.grids import Grid, GridName
+from genjax.diffusion.grids import Grid, GridName, NumSteps
 from genjax.diffusion.loop import sample_loop
 from genjax.diffusion.processes import Level
 from genjax.diffusion.samplers import SAMPLERS, Ancestral, Sampler, SamplerName
-from genjax.ops import check_at_least, check_examples, resolve_choice
+from genjax.ops import check_examples, resolve_choice
+
+Strength = Annotated[float, Gt(0), Le(1), Cure("; 1 forgets x, values near 0 leave it unchanged")]
 
 
+@check_arguments
 def edit(
     model: Diffusion,
     variables: Variables,
     key: Array,
     x: Array,
     *,
-    strength: float,
-    num_steps: int | None = None,
-    sampler: Sampler | SamplerName | None = None,
-    grid: Grid | GridName | None = None,
+    strength: Strength,
+    num_steps: NumSteps | None = None,
+    sampler: SamplerName | Sampler | None = None,
+    grid: GridName | Grid | None = None,
     **guidance: Any,
 ) -> Array:
     """Draw variations of x, (B, *shape).
@@ -61,10 +66,6 @@ def edit(
     Raises:
       ValueError: if the strength is out of range.
     """
-    if not 0 < strength <= 1:
-        raise ValueError(
-            f"strength is {strength}, but must be in (0, 1]; 1 forgets x, values near 0 leave it unchanged"
-        )
     x, denoise = check_examples(x, model.shape), model.denoiser(variables, **guidance)
     levels = model.levels(num_steps, grid)
     total = len(levels.time) - 1
@@ -76,6 +77,7 @@ def edit(
     return sample_loop(sampler, model.process, denoise, levels, loop_key, x_t)[0]
 
 
+@check_arguments
 def inpaint(
     model: Diffusion,
     variables: Variables,
@@ -83,10 +85,10 @@ def inpaint(
     x: Array,
     mask: Array,
     *,
-    num_resamplings: int = 10,
-    num_steps: int | None = None,
-    sampler: Sampler | SamplerName | None = None,
-    grid: Grid | GridName | None = None,
+    num_resamplings: PositiveInt = 10,
+    num_steps: NumSteps | None = None,
+    sampler: SamplerName | Sampler | None = None,
+    grid: GridName | Grid | None = None,
     **guidance: Any,
 ) -> Array:
     """Draw the unknown part of x (B, *shape) given the known part, which the result repeats.
@@ -99,7 +101,6 @@ def inpaint(
     Raises:
       ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
     """
-    check_at_least("num_resamplings", num_resamplings, 1)
     mask = _checked_mask(mask, x)
     x, denoise = check_examples(jnp.where(mask, x, 0), model.shape), model.denoiser(variables, **guidance)
     levels = model.levels(num_steps, grid)

@@ -18,19 +18,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from typing import Annotated, Literal, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, MinLen
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
-from genjax.ops import check_at_least
 
 MAX_LOG_SNR = 12.0  # replaces infinite log-SNRs
 
+NumSteps = Annotated[int, Ge(1), Cure("; few-step samplers take 10 to 50, DDPM 1,000")]
 
+
+@runtime_checkable
 class Grid(Protocol):
     """Times at which a sampler evaluates the denoiser."""
 
@@ -40,6 +44,7 @@ class Grid(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Uniform:
     """Equal steps in time.
@@ -55,6 +60,7 @@ class Uniform:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class LogSNR:
     """Equal steps in log-SNR, where ±12 replaces infinite ones."""
@@ -65,6 +71,7 @@ class LogSNR:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Karras:
     """Equal steps in the ρ-th root of σ/α, with the ends of ``LogSNR``.
@@ -73,10 +80,7 @@ class Karras:
       rho: ρ, at least 1; larger values give shorter steps near the data.
     """
 
-    rho: float = 7.0
-
-    def __post_init__(self) -> None:
-        check_at_least("rho", self.rho, 1)
+    rho: Annotated[float, Ge(1)] = 7.0
 
     def times(self, process: NoiseProcess, num_times: int) -> Array:
         """See ``Grid``."""
@@ -86,14 +90,14 @@ class Karras:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Custom:
     """Given times, decreasing, one for each step of the sampler."""
 
-    values: tuple[float, ...]
+    values: Annotated[tuple[float, ...], MinLen(1)]
 
     def __post_init__(self) -> None:
-        check_at_least("the number of values", len(self.values), 1)
         rises = np.flatnonzero(~(np.diff(self.values) < 0))
         if rises.size:
             i = int(rises[0])
@@ -113,12 +117,12 @@ GridName = Literal["uniform", "log-snr", "karras"]
 GRIDS: Mapping[str, Grid] = {"uniform": Uniform(), "log-snr": LogSNR(), "karras": Karras()}
 
 
-def levels(process: NoiseProcess, grid: Grid, num_steps: int, *, to_data: bool = True) -> Level:
+@check_arguments
+def levels(process: NoiseProcess, grid: Grid, num_steps: NumSteps, *, to_data: bool = True) -> Level:
     """Return the noise levels of a grid of at least one step, each field (num_steps + 1,).
 
     The last level is that of the data, or with ``to_data=False`` the process's start.
     """
-    check_at_least("num_steps", num_steps, 1, "; few-step samplers take 10 to 50, DDPM 1,000")
     # Concrete numbers inside compiled functions too, so that what a sampler requires of them can be checked.
     with jax.ensure_compile_time_eval():
         if not to_data:

@@ -19,20 +19,26 @@ Dynamic thresholding: Chitwan Saharia et al. 2022, arXiv:2205.11487.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
+from genjax.arguments import Cure, NonNegativeFloat, check_arguments
 from genjax.core import Array
 from genjax.diffusion.parametrizations import Prediction
 from genjax.diffusion.processes import NoiseProcess, level_at
 from genjax.diffusion.samplers import Denoise
-from genjax.ops import check_at_least, one_hot_label
+from genjax.ops import one_hot_label
 
+GuidanceWeight = Annotated[float, Ge(0), Cure("; 1 is no guidance")]
+Percentile = Annotated[float, Gt(0), Le(100), Cure("; 99.5 is usual")]
 LabelledDenoise = Callable[[Array, Array, Array], Prediction]  # x_t (N, ...), t () and labels (N,) -> x₀ and ε
 
 
+@check_arguments
 def classifier_free_guidance(
     denoise: LabelledDenoise,
     label: Array | int,
@@ -52,10 +58,10 @@ def classifier_free_guidance(
     """
 
     def unguided(x: Array, t: Array) -> Prediction:
-        return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (len(x),)))
+        return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (x.shape[0],)))
 
     def guided(x: Array, t: Array) -> Prediction:
-        labels = jnp.broadcast_to(jnp.asarray(label), (len(x),))
+        labels = jnp.broadcast_to(jnp.asarray(label), (x.shape[0],))
         both = denoise(jnp.concatenate([x, x]), t, jnp.concatenate([labels, jnp.full_like(labels, null_label)]))
         with_label, without = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], both) for i in range(2))
         return jax.tree.map(lambda y, n: n + weight * (y - n), with_label, without)  # equation 1
@@ -65,15 +71,15 @@ def classifier_free_guidance(
     return lambda x, t: jax.lax.cond(is_active(t), guided, unguided, x, t)
 
 
+@check_arguments
 def classifier_guidance(
-    denoise: Denoise, process: NoiseProcess, log_prob: Callable[[Array, Array], Array], weight: float = 1.0
+    denoise: Denoise, process: NoiseProcess, log_prob: Callable[[Array, Array], Array], weight: NonNegativeFloat = 1.0
 ) -> Denoise:
     """Return the denoiser of equation 2, given an unconditional one; it is NaN where α = 0.
 
     ``log_prob`` maps x_t (N, ...) and t () to the log-probability of the desired labels, log p(y | x_t), nats, (N,).
     ``weight`` is w, at least 0; 1 is Bayes' rule.
     """
-    check_at_least("weight", weight, 0)
 
     def guided(x: Array, t: Array) -> Prediction:
         level, noise = level_at(process, t), denoise(x, t).noise
@@ -84,14 +90,13 @@ def classifier_guidance(
     return guided
 
 
-def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: float = 99.5) -> Denoise:
+@check_arguments
+def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: Percentile = 99.5) -> Denoise:
     """Return a denoiser whose x̂₀ lies in [-1, 1]; the percentile p is in (0, 100], and 100 only rescales."""
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile is {percentile}, but must be in (0, 100]; 99.5 is usual")
 
     def thresholded(x: Array, t: Array) -> Prediction:
         level, data = level_at(process, t), denoise(x, t).data
-        s = jnp.percentile(jnp.abs(data.reshape(len(data), -1)), percentile, axis=1)
+        s = jnp.percentile(jnp.abs(data.reshape(data.shape[0], -1)), percentile, axis=1)
         s = jnp.maximum(s, 1.0).reshape(-1, *[1] * (data.ndim - 1))
         data = jnp.clip(data, -s, s) / s
         return Prediction(data, (x - level.alpha * data) / level.sigma)
@@ -109,10 +114,9 @@ def check_guidance(
     """Check that a model can apply the guidance and has the label.
 
     Raises:
-      ValueError: if the weight is negative, the label is missing, unexpected or not one of the classes, the model was
+      ValueError: if the label is missing, unexpected or not one of the classes, the model was
         not trained for guidance, or the interval is not increasing within [0, 1].
     """
-    check_at_least("guidance", weight, 0, "; 1 is no guidance")
     if label is not None:
         one_hot_label(label, num_classes, np.size(label))
     if weight != 1.0:

@@ -38,7 +38,7 @@ from genjax.diffusion.parametrizations import Prediction, broadcast_level
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
 from genjax.diffusion.samplers import flow_velocity
 from genjax.diffusion.times import UniformLogSNR
-from genjax.ops import Solver, check_at_least, divergence, gaussian_log_prob, sum_except_batch
+from genjax.ops import Solver, divergence, gaussian_log_prob, sum_except_batch
 
 Predict = Callable[[Array, Array], Prediction]  # x_t (B, ...) and t () or (B,) -> x₀ and ε
 TIMES = UniformLogSNR()  # of equation 2; it stops at its smallest log-SNR if the process ends without signal
@@ -52,12 +52,12 @@ def variational_bound(
     Each of ``num_samples`` draws has a level and noise of its own. ``levels`` are the noise levels of the sampler, the
     last one that of the data; None stands for infinitely many steps, equation 2.
     """
-    check_at_least("num_samples", num_samples, 1)
     offset_key, noise_key = jax.random.split(key)
-    offset = jax.random.uniform(offset_key, (len(x),))
+    offset = jax.random.uniform(offset_key, (x.shape[0],), x.dtype)
     if levels is None:
         first, last = (level_at(process, TIMES.quantile(process, jnp.asarray(u, x.dtype))) for u in (0.0, 1.0))
     else:
+        levels = jax.tree.map(lambda a: a.astype(x.dtype), levels)
         first, last = (jax.tree.map(lambda a, i=i: a[i], levels) for i in (-2, 0))
 
     def errors_at(key: Array, t: Array) -> tuple[Array, Array]:
@@ -73,21 +73,21 @@ def variational_bound(
         return data_error - jax.nn.sigmoid(-log_snr) * deviation, noise_error - jax.nn.sigmoid(log_snr) * deviation
 
     def draw(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-        i, key = inputs
+        shift, key = inputs
         path_key, first_key = jax.random.split(key)
-        u = jnp.mod(offset + i / num_samples, 1.0)
+        u = jnp.mod(offset + shift, 1.0)
         if levels is None:
             _, error = errors_at(path_key, TIMES.quantile(process, u))
             loss = 0.5 * (first.log_snr - last.log_snr) * error  # equation 2
         else:
             loss = _steps_loss(levels, u, lambda t: errors_at(path_key, t))
-        error, _ = errors_at(first_key, jnp.full(len(x), first.time))
+        error, _ = errors_at(first_key, jnp.full(x.shape[0], first.time))
         variance = jnp.square(first.sigma / first.alpha)
         loss = loss + 0.5 * (error / variance + x[0].size * jnp.log(2 * math.pi * variance))
         return total + loss, None
 
-    keys = jax.random.split(noise_key, num_samples)
-    total, _ = jax.lax.scan(draw, jnp.zeros(len(x), x.dtype), (jnp.arange(num_samples), keys))
+    shifts, keys = jnp.arange(num_samples, dtype=x.dtype) / num_samples, jax.random.split(noise_key, num_samples)
+    total, _ = jax.lax.scan(draw, jnp.zeros(x.shape[0], x.dtype), (shifts, keys))
     prior = 0.5 * jnp.exp(last.log_snr) * sum_except_batch(jnp.square(x))
     return -(prior + total / num_samples)  # equation 1
 
@@ -103,7 +103,7 @@ def flow_log_prob(process: NoiseProcess, predict: Predict, solver: Solver, x: Ar
         field = divergence(lambda x: flow_velocity(process, t, predict(x, t)), state[0], directions)
         return field.value, field.trace
 
-    log_det = jnp.zeros((len(x), 1 if directions is None else len(directions)), x.dtype)
+    log_det = jnp.zeros((x.shape[0], 1 if directions is None else directions.shape[0]), x.dtype)
     state = (start.alpha * x, log_det)
     (noise, log_det), reached, _ = solver.solve(derivative, start.time, end.time, state, directions)
     prior = gaussian_log_prob(noise, log_var=2 * jnp.log(end.sigma))

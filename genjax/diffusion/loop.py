@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, conditional_variance
 from genjax.diffusion.samplers import Denoise, Sampler, Step
-from genjax.ops import check_at_least
 
 MIN_LOG_SNR = -1e6  # replaces −∞ where there is no signal, so that differences are finite
 
@@ -33,6 +33,7 @@ class StepInfo(NamedTuple):
     data: Array
 
 
+@check_arguments
 def sample_loop(
     sampler: Sampler,
     process: NoiseProcess,
@@ -43,7 +44,7 @@ def sample_loop(
     *,
     observe: Callable[[StepInfo], PyTree] | None = None,
     constrain: Callable[[Array, Level, Array], Array] | None = None,
-    repeats: int = 1,
+    repeats: PositiveInt = 1,
 ) -> tuple[Array, PyTree]:
     """Take all steps of a grid.
 
@@ -109,7 +110,6 @@ def _finite_levels(t: Level, s: Level, is_last: Array) -> tuple[Level, Level]:
 
 
 def _check_repeats(sampler: Sampler, repeats: int, x: Array) -> None:
-    check_at_least("repeats", repeats, 1)
     if repeats > 1 and jax.tree.leaves(sampler.init_carry(x)):
         raise ValueError(
             f"repeats is {repeats}, but {type(sampler).__name__} is a multistep method, whose earlier steps had other "

@@ -32,15 +32,16 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 from jax.core import Tracer
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.diffusion.processes import Level, NoiseProcess, level_at, rates
-from genjax.ops import check_positive
 
 
 class Prediction(NamedTuple):
@@ -58,10 +59,7 @@ class Parametrization(abc.ABC):
       data_scale: standard deviation of the data, s.
     """
 
-    data_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive("data_scale", self.data_scale, "; 1.0 is usual")
+    data_scale: Annotated[float, Gt(0), Cure("; 1.0 is usual")] = 1.0
 
     def input_scale(self, level: Level) -> Array:
         """Return 1/r, the factor of x_t in the network's input."""
@@ -77,6 +75,7 @@ class Parametrization(abc.ABC):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Noise(Parametrization):
     """q = ε. It does not determine x₀ where α = 0."""
@@ -92,6 +91,7 @@ class Noise(Parametrization):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Data(Parametrization):
     """q = x₀. It does not determine ε where σ = 0."""
@@ -107,6 +107,7 @@ class Data(Parametrization):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Score(Parametrization):
     """q = −ε/σ. It does not determine x₀ where α = 0, and is infinite where σ = 0 unless ε = 0."""
@@ -143,6 +144,7 @@ class _Combination(Parametrization):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Velocity(_Combination):
     """q = α ε − σ x₀, v-prediction. It determines x₀ and ε at every time."""
@@ -152,6 +154,7 @@ class Velocity(_Combination):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Flow(_Combination):
     """q = α′ x₀ + σ′ ε, the velocity of x_t: flow matching."""
@@ -162,6 +165,7 @@ class Flow(_Combination):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Preconditioned(_Combination):
     """The residual of the best linear estimate of x₀, scaled to unit variance: the preconditioning of EDM."""

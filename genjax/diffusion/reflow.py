@@ -14,25 +14,25 @@ from __future__ import annotations
 
 import jax
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Variables
 from genjax.diffusion.diffusion import Diffusion
-from genjax.ops import check_at_least
 
 
+@check_arguments
 def reflow_pairs(
     model: Diffusion,
     variables: Variables,
     key: Array,
-    num_pairs: int,
+    num_pairs: PositiveInt,
     *,
     label: Array | int | None = None,
-    num_steps: int | None = None,
+    num_steps: PositiveInt | None = None,
 ) -> dict[str, Array]:
     """Draw N = ``num_pairs`` noises and decode them with ``Diffusion.decode``.
 
     Returns:
       A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each, without ``"label"``.
     """
-    check_at_least("num_pairs", num_pairs, 1)
     noise = jax.random.normal(key, (num_pairs, *model.shape))
     return {"x": model.decode(variables, noise, label=label, num_steps=num_steps), "noise": noise}

@@ -28,20 +28,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrizations import Parametrization, Prediction, broadcast_level
 from genjax.diffusion.processes import NoiseProcess
 from genjax.diffusion.weightings import Errors
-from genjax.ops import check_at_least, sum_except_batch
+from genjax.ops import sum_except_batch
 
 NetworkFn = Callable[[Array], tuple[Array, PyTree]]  # x_t (B, ...) -> the network's output (B, ...) and its new state
 
 
+@runtime_checkable
 class ScoreMatching(Protocol):
     """An estimator of the errors of a denoiser."""
 
@@ -59,6 +61,7 @@ class ScoreMatching(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Denoising:
     """Denoising score matching: equation 1."""
@@ -86,6 +89,7 @@ class Denoising:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Sliced:
     """Sliced score matching: equation 3.
@@ -97,10 +101,7 @@ class Sliced:
       num_directions: number of random directions v per example, with entries ±1.
     """
 
-    num_directions: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("num_directions", self.num_directions, 1)
+    num_directions: PositiveInt = 1
 
     def errors(
         self,
@@ -125,7 +126,7 @@ class Sliced:
         noise = sum_except_batch(jnp.square(prediction) - 2 * level.sigma * slopes) + size  # equation 3
         # At fixed x_t, dx₀/dε = −σ/α; q changes accordingly.
         data_change = -jnp.exp(-0.5 * process.log_snr(t))
-        ones = jnp.ones((len(t), 1), x_t.dtype)
+        ones = jnp.ones((t.shape[0], 1), x_t.dtype)
         output_change = parametrization.target(process, t, Prediction(data_change[:, None] * ones, ones))[:, 0]
         return Errors(jnp.square(data_change) * noise, noise, jnp.square(output_change) * noise, size=size), state
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Annotated, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.diffusion.processes import NoiseProcess
-from genjax.ops import check_at_least, check_positive
+
+StandardDeviation = Annotated[float, Gt(0), Cure("; 1.0 is usual")]
 
 
+@runtime_checkable
 class TimeDistribution(Protocol):
     """Distribution of the times at which the denoiser is trained."""
 
@@ -27,6 +31,7 @@ class TimeDistribution(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class UniformTimes:
     """Uniform in time."""
@@ -37,6 +42,7 @@ class UniformTimes:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class UniformLogSNR:
     """Uniform in log-SNR: the variational bound is then proportional to the mean squared error of the noise.
@@ -55,6 +61,7 @@ class UniformLogSNR:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class DiscreteTimes:
     """Uniform over evenly spaced times, start and end included: DDPM.
@@ -63,10 +70,7 @@ class DiscreteTimes:
       num_times: number of times; as many as ``DiscreteVariancePreserving`` has steps.
     """
 
-    num_times: int = 1_000
-
-    def __post_init__(self) -> None:
-        check_at_least("num_times", self.num_times, 2)
+    num_times: Annotated[int, Ge(2)] = 1_000
 
     def quantile(self, process: NoiseProcess, u: Array) -> Array:
         """See ``TimeDistribution``."""
@@ -75,6 +79,7 @@ class DiscreteTimes:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class LogNormal:
     """log σ/α ~ N(mean, std²): EDM (Karras et al. 2022, arXiv:2206.00364, table 1).
@@ -85,10 +90,7 @@ class LogNormal:
     """
 
     mean: float = -1.2
-    std: float = 1.2
-
-    def __post_init__(self) -> None:
-        check_positive("std", self.std, "; 1.0 is usual")
+    std: StandardDeviation = 1.2
 
     def quantile(self, process: NoiseProcess, u: Array) -> Array:
         """See ``TimeDistribution``."""
@@ -97,6 +99,7 @@ class LogNormal:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class LogitNormal:
     """logit(τ) ~ N(mean, std²), with τ the time scaled to [0, 1] (Esser et al. 2024, arXiv:2403.03206).
@@ -107,10 +110,7 @@ class LogitNormal:
     """
 
     mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_positive("std", self.std, "; 1.0 is usual")
+    std: StandardDeviation = 1.0
 
     def quantile(self, process: NoiseProcess, u: Array) -> Array:
         """See ``TimeDistribution``."""

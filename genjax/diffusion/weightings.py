@@ -18,13 +18,14 @@ limit of DDPM's bound for infinitely many steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, final
+from typing import Annotated, NamedTuple, Protocol, final, runtime_checkable
 
 import jax.numpy as jnp
+from annotated_types import Gt
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.diffusion.processes import NoiseProcess, rates
-from genjax.ops import check_positive
 
 
 class Errors(NamedTuple):
@@ -43,6 +44,7 @@ class Errors(NamedTuple):
     size: int
 
 
+@runtime_checkable
 class Weighting(Protocol):
     """A loss of each example."""
 
@@ -52,6 +54,7 @@ class Weighting(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Output:
     """Mean squared error of the network's output."""
@@ -62,6 +65,7 @@ class Output:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Simple:
     """Mean squared error of the noise."""
@@ -72,6 +76,7 @@ class Simple:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class MinSNR:
     """Mean squared error of the data, weighted by the SNR up to a largest weight.
@@ -80,10 +85,7 @@ class MinSNR:
       gamma: largest weight, γ.
     """
 
-    gamma: float = 5.0
-
-    def __post_init__(self) -> None:
-        check_positive("gamma", self.gamma, "; 5.0 is usual")
+    gamma: Annotated[float, Gt(0), Cure("; 5.0 is usual")] = 5.0
 
     def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
         """See ``Weighting``."""
@@ -91,6 +93,7 @@ class MinSNR:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class VariationalBound:
     """Equation 1, nats per example, for uniform times from start to end."""

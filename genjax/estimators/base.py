@@ -10,24 +10,28 @@ import functools
 import math
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 from numpy.random import RandomState
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from genjax import boltzmann
+from genjax.arguments import Cure, PositiveInt, check_arguments, check_settings
+from genjax.boltzmann.annealing import NumParticles
 from genjax.core import Array, Variables
 from genjax.experiment import Experiment
-from genjax.ops import check_at_least, check_positive
 from genjax.runner import train
 from genjax.runner.folder import ExperimentSource
 
 MAX_STEPS_PER_DISPATCH = 1_000  # so that long epochs show progress and can be stopped
+
+Rate = Annotated[float, Gt(0), Cure("; 0.1 is usual")]
 
 
 class Epochs(TypedDict):
@@ -63,13 +67,13 @@ class DensityTransformer(
       variables_: its trained variables.
     """
 
-    units: boltzmann.Units | None = None
-    learning_rate: float = 0.1
-    batch_size: int = 10
-    n_iter: int = 10
-    negative_phase: boltzmann.NegativePhase | None = None
-    n_particles: int = 100
-    n_temperatures: int = 10_000
+    units: Annotated[boltzmann.Units, Cure("; pass boltzmann.GaussianUnits(), for example")] | None = None
+    learning_rate: Rate = 0.1
+    batch_size: PositiveInt = 10
+    n_iter: PositiveInt = 10
+    negative_phase: Annotated[boltzmann.NegativePhase, Cure("; pass boltzmann.Persistent(), for example")] | None = None
+    n_particles: NumParticles = 100
+    n_temperatures: PositiveInt = 10_000
     verbose: bool | int = False
     random_state: int | RandomState | None = None
     n_features_in_: int = field(init=False)
@@ -94,8 +98,7 @@ class DensityTransformer(
         """
         del y
         X = validate_data(self, X, ensure_min_samples=jax.device_count())
-        self._check_annealing()
-        self._check_rates("learning_rate")
+        self._check_settings()
         experiment = self._experiment(X)
         seed, self._seed = check_random_state(self.random_state).randint(2**31 - 1, size=2).tolist()
         run = train(
@@ -115,16 +118,15 @@ class DensityTransformer(
         del y
         return float(np.mean(self.score_samples(X)))
 
+    @check_arguments
     def sample(
-        self, n_samples: int = 1, *, n_steps: int = 1_000, random_state: int | RandomState | None = None
+        self, n_samples: PositiveInt = 1, *, n_steps: PositiveInt = 1_000, random_state: int | RandomState | None = None
     ) -> np.ndarray:
         """Draw rows from the model, (n_samples, N), each by ``n_steps`` Gibbs steps of its own chain.
 
         Separate modes take many steps. An int as ``random_state`` makes the draw reproducible, None does not.
         """
         check_is_fitted(self)
-        check_at_least("n_samples", n_samples, 1)
-        check_at_least("n_steps", n_steps, 1)
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
         return np.asarray(_sample(self.model_, self.variables_, key, n_samples, n_steps))
 
@@ -133,20 +135,12 @@ class DensityTransformer(
         check_is_fitted(self)
         return jax.random.key(self._seed)
 
-    def _check_annealing(self) -> None:
-        check_at_least("n_particles", self.n_particles, 2, "; one particle gives no interval")
-        check_at_least("n_temperatures", self.n_temperatures, 1)
-
-    def _check_rates(self, *names: str) -> None:
-        for name in names:
-            check_positive(name, getattr(self, name), "; 0.1 is usual")
+    def _check_settings(self) -> None:
+        """Raise for settings that their annotations rule out; scikit-learn leaves this to the time of their use."""
+        check_settings(type(self), self.get_params(deep=False))
 
     def _units_and_phase(self) -> dict[str, Any]:
-        """Return the arguments of a model that are objects; raise ValueError for a class or a name in their place."""
-        for name, example in (("units", "boltzmann.GaussianUnits()"), ("negative_phase", "boltzmann.Persistent()")):
-            value = getattr(self, name)
-            if isinstance(value, str | type):
-                raise ValueError(f"{name} is {value!r}, but must be an object; pass {example}, for example, or None")
+        """Return the arguments of a model that are objects."""
         return {
             "units": boltzmann.BinaryUnits() if self.units is None else self.units,
             "negative_phase": boltzmann.Persistent() if self.negative_phase is None else self.negative_phase,
@@ -159,8 +153,6 @@ class DensityTransformer(
 
     def _epochs(self, num_rows: int) -> Epochs:
         """Return the arguments of an experiment of ``n_iter`` epochs."""
-        check_at_least("n_iter", self.n_iter, 1)
-        check_at_least("batch_size", self.batch_size, 1)
         # At most all rows, and a multiple of the number of devices, which share a minibatch evenly.
         devices = jax.device_count()
         batch_size = max(min(self.batch_size, num_rows) // devices, 1) * devices

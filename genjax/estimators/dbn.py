@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import MinLen
 
 from genjax import boltzmann, data
+from genjax.arguments import Cure, NonNegativeInt, PositiveInt
 from genjax.core import Learner
-from genjax.estimators.base import DensityTransformer
+from genjax.estimators.base import DensityTransformer, Rate
 from genjax.experiment import Experiment
 from genjax.latent import greedy_stages, layer_variables
 from genjax.learners import Frozen, Stage, gradient_learner
-from genjax.ops import check_at_least
 
 
 @final
@@ -41,9 +43,11 @@ class DBN(DensityTransformer):
     ((100, 2), (3, 4), (100,))
     """
 
-    n_components: tuple[int, ...] = field(default=(256, 256), kw_only=False)
-    tuning_rate: float = 0.01
-    n_tuning_iter: int = 0
+    n_components: Annotated[Sequence[PositiveInt], MinLen(2), Cure("; use RBM for one layer")] = field(
+        default=(256, 256), kw_only=False
+    )
+    tuning_rate: Rate = 0.01
+    n_tuning_iter: NonNegativeInt = 0
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return a lower bound on the log-likelihood of each row, nats, (B,), for rows, (B, N).
@@ -51,7 +55,7 @@ class DBN(DensityTransformer):
         The variational bound is estimated with one draw of the hidden units for each row. If the top is too large to
         enumerate, each call runs annealed importance sampling; see ``boltzmann.DeepBeliefNet.log_prob_lower_bound``.
         """
-        self._check_annealing()
+        self._check_settings()
         options = {"num_particles": self.n_particles, "num_temperatures": self.n_temperatures}
         rows = self._rows(X)
         return np.asarray(self.model_.log_prob_lower_bound(self.variables_, self._key(), rows, **options))
@@ -62,8 +66,6 @@ class DBN(DensityTransformer):
 
     def _experiment(self, X: np.ndarray) -> Experiment:
         """See ``DensityTransformer``."""
-        check_at_least("n_tuning_iter", self.n_tuning_iter, 0)
-        self._check_rates("tuning_rate")
         model = boltzmann.DeepBeliefNet(
             shape=X.shape[1:], num_hidden=tuple(self.n_components), **self._units_and_phase()
         )

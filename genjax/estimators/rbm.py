@@ -13,9 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from genjax import boltzmann, data
+from genjax.arguments import NonNegativeFloat, PositiveInt
+from genjax.boltzmann.rbm import Sparsity
 from genjax.estimators.base import DensityTransformer
 from genjax.experiment import Experiment
-from genjax.ops import check_at_least
 
 MIN_EFFECTIVE_SAMPLE_SIZE = 10  # below this, the interval of log Z is unreliable
 
@@ -63,11 +64,11 @@ class RBM(DensityTransformer):
     True
     """
 
-    n_components: int = field(default=256, kw_only=False)
+    n_components: PositiveInt = field(default=256, kw_only=False)
     centred: bool = True
-    sparsity: float | None = None
-    sparsity_weight: float = 0.1
-    weight_decay: float = 0.0
+    sparsity: Sparsity | None = None
+    sparsity_weight: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.0
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on rows, (B, N), with values of the ``units``; see ``DensityTransformer.fit``."""
@@ -108,7 +109,7 @@ class RBM(DensityTransformer):
         if self.model_.tractable:
             value = float(boltzmann.log_partition(self.model_.rbm_params(self.variables_)))
             return Estimate(value, value, value)
-        self._check_annealing()
+        self._check_settings()
         log_z = self.model_.log_partition_estimate(
             self.variables_, self._key(), self.n_particles, num_temperatures=self.n_temperatures
         )
@@ -128,7 +129,6 @@ class RBM(DensityTransformer):
 
     def _experiment(self, X: np.ndarray) -> Experiment:
         """See ``DensityTransformer``."""
-        check_at_least("n_components", self.n_components, 1)
         model = boltzmann.RBM(
             shape=X.shape[1:],
             num_hidden=self.n_components,

@@ -19,22 +19,26 @@ Liao and Stefano Ermon, 2021, arXiv:2002.03629.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import Sizes, check_arguments
 from genjax.core import Array, Variables
+from genjax.flow.bijection import promote
 from genjax.flow.coupling import net_condition
 from genjax.flow.univariate import UnivariateTransform
 from genjax.nets import MaskedMLP, apply_net, init_net
-from genjax.ops import at_least_float32, check_choice, sum_except_batch
+from genjax.ops import at_least_float32, sum_except_batch
 
 _TOLERANCE = 1e-6  # of the fixed-point iteration, relative to 1 + |x|
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class MaskedAutoregressive:
     """A masked autoregressive layer for vectors (B, D): equation 1.
@@ -47,12 +51,9 @@ class MaskedAutoregressive:
     """
 
     transform: UnivariateTransform
-    features: tuple[int, ...]
-    activation: Any = jax.nn.relu
+    features: Sizes
+    activation: Callable[[Array], Array] = jax.nn.relu
     inversion: Literal["sequential", "jacobi"] = "sequential"
-
-    def __post_init__(self) -> None:
-        check_choice("inversion", self.inversion, ("sequential", "jacobi"))
 
     @property
     def _net(self) -> MaskedMLP:
@@ -70,16 +71,18 @@ class MaskedAutoregressive:
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         if self.inversion == "jacobi":
-            return self._jacobi(variables, y, condition)
+            return self._jacobi(variables, promote(y, variables), condition)
 
-        empty, step = self._net.decoder(variables.params, len(y), y.shape[1], *net_condition(condition))
+        empty, step = self._net.decoder(
+            variables.params, y.shape[0], y.shape[1], *net_condition(condition), dtype=y.dtype
+        )
 
         def dimension(carry: tuple[Any, Array], y: Array) -> tuple[tuple[Any, Array], Array]:
             outputs, cache = step(*carry)
             x = self.transform.inverse(outputs[:, :, None], y[:, None])[0][:, 0]
             return (cache, x), x
 
-        x = jax.lax.scan(dimension, (empty, jnp.zeros(len(y))), y.T)[1].T
+        x = jax.lax.scan(dimension, (empty, jnp.zeros_like(empty.x[:, 0])), y.T)[1].T
         # One pass computes the log-determinants of all dimensions faster than D partial ones.
         _, log_derivative = self.transform.forward(self._params(variables, x, condition), x)
         return x, -sum_except_batch(log_derivative)
@@ -94,7 +97,7 @@ class MaskedAutoregressive:
         def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
             return ~carry[1] & (carry[0] < y.shape[1] + 1)  # D passes, and one for the log-determinants
 
-        start = (jnp.int32(0), jnp.bool_(False), y, jnp.zeros(len(y), y.dtype))
+        start = (jnp.int32(0), jnp.bool_(False), y, jnp.zeros(y.shape[0], y.dtype))
         _, _, x, log_det = jax.lax.while_loop(unfinished, step, start)
         return x, log_det
 

@@ -27,6 +27,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import Sizes, check_arguments
 from genjax.core import Array, Variables
 
 
@@ -48,6 +49,7 @@ class Bijection(Protocol):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Chain:
     """A composition of bijections: equation 1. An empty chain is the identity.
@@ -84,6 +86,7 @@ class Chain:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Inverse:
     """The inverse of a bijection.
@@ -112,6 +115,7 @@ class Inverse:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Reshape:
     """A reshape of each example.
@@ -121,8 +125,8 @@ class Reshape:
       to_shape: shape after ``forward``, with the same number of elements.
     """
 
-    from_shape: tuple[int, ...]
-    to_shape: tuple[int, ...]
+    from_shape: Sizes
+    to_shape: Sizes
 
     def __post_init__(self) -> None:
         if math.prod(self.from_shape) != math.prod(self.to_shape):
@@ -141,17 +145,22 @@ class Reshape:
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         del variables, condition
-        return x.reshape(len(x), *self.to_shape), zero_log_det(x)
+        return x.reshape(x.shape[0], *self.to_shape), zero_log_det(x)
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
         del variables, condition
-        return y.reshape(len(y), *self.from_shape), zero_log_det(y)
+        return y.reshape(y.shape[0], *self.from_shape), zero_log_det(y)
 
 
 def zero_log_det(x: Array) -> Array:
     """Return the log-determinant of a volume-preserving map, zeros (B,)."""
-    return jnp.zeros(len(x), jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+
+
+def promote(x: Array, variables: Variables) -> Array:
+    """Return x in a type wide enough for the parameters too, because the carry of a loop must keep its type."""
+    return x.astype(jnp.result_type(x, *jax.tree.leaves(variables.params)))
 
 
 def collect_variables(parts: Mapping[Any, Variables]) -> Variables:

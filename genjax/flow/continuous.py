@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree, Variables
 from genjax.flow.coupling import check_stateless, check_template
 from genjax.nets import apply_net, init_net, output_shape
@@ -50,6 +51,7 @@ class Solution(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
     """The flow of a velocity field from t = 0 to 1, with the exact trace: equation 1.
@@ -151,7 +153,7 @@ def _integrate(
     directions: Array | None,
 ) -> tuple[Solution, Array]:
     with_trace = exact or directions is not None
-    num_directions = 1 if directions is None else len(directions)
+    num_directions = 1 if directions is None else directions.shape[0]
 
     def rates(t: Array, state: PyTree, args: PyTree) -> PyTree:
         params, condition, directions = args
@@ -163,7 +165,7 @@ def _integrate(
         integrands = {"kinetic": sum_except_batch(jnp.square(value)), "jacobian": jnp.mean(squares, axis=1)}
         return {"x": value, "log_det": traces}, integrands
 
-    zeros, log_det = jnp.zeros(len(x)), jnp.zeros((len(x), num_directions))
+    zeros, log_det = jnp.zeros(x.shape[0], x.dtype), jnp.zeros((x.shape[0], num_directions), x.dtype)
     state, integrals = {"x": x}, {"kinetic": zeros}
     if with_trace:
         state, integrals = state | {"log_det": log_det}, integrals | {"jacobian": zeros}
@@ -178,7 +180,7 @@ def _integrate(
 
 def _net_condition(t: Array, x: Array, condition: Array | None) -> Array:
     """Return the time and the flattened condition as one array, (B, 1 + K)."""
-    times = jnp.broadcast_to(t, (len(x), 1)).astype(x.dtype)
+    times = jnp.broadcast_to(t, (x.shape[0], 1)).astype(x.dtype)
     if condition is None:
         return times
-    return jnp.concatenate([times, condition.reshape(len(condition), -1).astype(x.dtype)], axis=1)
+    return jnp.concatenate([times, condition.reshape(condition.shape[0], -1).astype(x.dtype)], axis=1)

@@ -21,14 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.univariate import UnivariateTransform
 from genjax.nets import apply_net, init_net
-from genjax.ops import at_least_float32, check_choice, sum_except_batch
+from genjax.ops import at_least_float32, sum_except_batch
 from genjax.ops.labels import NetCondition
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Coupling:
     """A coupling layer: equation 1.
@@ -47,7 +49,6 @@ class Coupling:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("parts", self.parts, ("halves", "checkerboard"))
         check_template(self.net)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:

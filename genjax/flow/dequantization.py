@@ -26,13 +26,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, Literal, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Interval
 from jax.core import Tracer
 
+from genjax.arguments import Cure, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, Chain, child_variables, collect_variables
@@ -42,10 +44,13 @@ from genjax.ops.importance import LogWeights
 
 FLOW, DEQUANTIZER = "flow", "dequantizer"
 MAX_NUM_VALUES = 2**16  # above it float32 has too few digits left for u
+NumValues = Annotated[int, Interval(ge=2, le=MAX_NUM_VALUES), Cure("; use 256 for 8-bit images")]
+IntegerName = Literal["uint8", "uint16", "uint32", "int8", "int16", "int32"]
 _NOISE = Logistic()
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class VariationalDequantization:
     """A flow for integers, dequantized inside the model, so that its likelihoods are masses: Ho et al. (2019).
@@ -73,17 +78,11 @@ class VariationalDequantization:
 
     flow: Flow
     dequantizer: Bijection | None = None
-    num_values: int = 256
-    dtype: str = "uint8"
+    num_values: NumValues = 256
+    dtype: IntegerName = "uint8"
     discrete = True  # log P(k) is a log-mass
 
     def __post_init__(self) -> None:
-        if not 2 <= self.num_values <= MAX_NUM_VALUES:
-            raise ValueError(
-                f"num_values is {self.num_values}, but must be in 2 … {MAX_NUM_VALUES}; use 256 for 8-bit images"
-            )
-        if not np.issubdtype(np.dtype(self.dtype), np.integer):
-            raise ValueError(f"dtype is {self.dtype!r}, but must be an integer type; use 'uint8' for images")
         if self.num_values - 1 > np.iinfo(self.dtype).max:
             raise ValueError(
                 f"num_values is {self.num_values}, but the maximum of dtype={self.dtype!r} is "
@@ -142,7 +141,7 @@ class VariationalDequantization:
         part = Variables({}, {}) if self.dequantizer is None else child_variables(variables, DEQUANTIZER)
         example = jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
         noise_shape = jax.eval_shape(dequantizer.forward, part, example, example)[0].shape[1:]
-        noise = _NOISE.sample(key, (len(x), *noise_shape))
+        noise = _NOISE.sample(key, (x.shape[0], *noise_shape))
         logit, log_det = dequantizer.inverse(part, noise, image)
         log_ratio = sum_except_batch(_NOISE.log_prob(noise)) - sum_except_batch(_NOISE.log_prob(logit))
         return self._unit_data(x, logit), log_ratio - log_det  # equation 3
@@ -152,10 +151,10 @@ class VariationalDequantization:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int = 1,
+        num_samples: PositiveInt = 1,
         *,
         label: Array | int | None = None,
-        chunk_size: int = 16,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an unbiased estimate of the bound (2), the mean of log w over draws of u, in nats, (B,)."""
         return mean_log_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
@@ -165,10 +164,10 @@ class VariationalDequantization:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        chunk_size: int = 16,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an importance-weighted estimate of log P(x), in nats, (B,).
 
@@ -180,10 +179,10 @@ class VariationalDequantization:
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        temperature: float = 1.0,
+        temperature: NonNegativeFloat = 1.0,
     ) -> Array:
         """Draw integers (N, *shape): k = ⌊L v⌋, clipped to 0 … L − 1, with v from the flow.
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt, Lt
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.univariate import UnivariateTransform
 from genjax.ops import check_values, sum_except_batch
@@ -29,6 +31,7 @@ _MIN_P = 2.0**-24  # 1 - _MIN_P is the largest float32 number below 1
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Elementwise:
     """A univariate transformation with learned parameters for each element.
@@ -43,9 +46,10 @@ class Elementwise:
         """See ``Bijection``."""
         del key
         shape = (*x.shape[1:-1], self.transform.num_params, x.shape[-1])
-        params = {"bias": jnp.zeros(shape)}
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        params = {"bias": jnp.zeros(shape, dtype)}
         if condition is not None:
-            params["kernel"] = jnp.zeros((math.prod(condition.shape[1:]), *shape))
+            params["kernel"] = jnp.zeros((math.prod(condition.shape[1:]), *shape), dtype)
         return Variables(params, {})
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
@@ -61,13 +65,14 @@ class Elementwise:
     def _params(self, variables: Variables, x: Array, condition: Array | None) -> Array:
         bias = variables.params["bias"]
         if condition is None:
-            return jnp.broadcast_to(bias, (len(x), *bias.shape))
+            return jnp.broadcast_to(bias, (x.shape[0], *bias.shape))
         return bias[None] + jnp.tensordot(
-            condition.reshape(len(condition), -1).astype(bias.dtype), variables.params["kernel"], axes=1
+            condition.reshape(condition.shape[0], -1).astype(bias.dtype), variables.params["kernel"], axes=1
         )
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Logit:
     """The logit of data in [low, high]: equation 1.
@@ -83,13 +88,11 @@ class Logit:
 
     low: float = 0.0
     high: float = 1.0
-    alpha: float = 0.05
+    alpha: Annotated[float, Gt(0), Lt(0.5), Cure("; 0.05 for images")] = 0.05
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"low is {self.low} and high is {self.high}, but low must be below high")
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha is {self.alpha}, but must be in (0, 0.5); 0.05 for images")
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``; there are no parameters.

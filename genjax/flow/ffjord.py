@@ -22,6 +22,7 @@ from typing import Any, Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import ExampleShape, NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.continuous import Continuous, Solution
@@ -29,11 +30,7 @@ from genjax.flow.coupling import check_template
 from genjax.flow.flow import Normal
 from genjax.ops import (
     Solver,
-    check_at_least,
-    check_choice,
     check_examples,
-    check_num_classes,
-    check_shape,
     label_of,
     mean_log_weight,
     one_hot_label,
@@ -42,6 +39,7 @@ from genjax.ops import (
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class FFJORD:
     """A continuous flow with a standard normal base: Grathwohl et al. (2019).
@@ -65,24 +63,18 @@ class FFJORD:
     ((7, 2), (7,))
     """
 
-    shape: tuple[int, ...]
+    shape: ExampleShape
     net: Any
     trace: Literal["hutchinson", "exact"] = "hutchinson"
     noise: Literal["rademacher", "gaussian"] = "rademacher"
     solver: Solver = field(default_factory=Solver)
-    kinetic_weight: float = 0.0
-    jacobian_weight: float = 0.0
-    num_classes: int | None = None
+    kinetic_weight: NonNegativeFloat = 0.0
+    jacobian_weight: NonNegativeFloat = 0.0
+    num_classes: NumClasses | None = None
     discrete = False  # log p(x) is a log-density
 
     def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_choice("trace", self.trace, ("hutchinson", "exact"))
-        check_choice("noise", self.noise, ("rademacher", "gaussian"))
         check_template(self.net)
-        check_at_least("kinetic_weight", self.kinetic_weight, 0)
-        check_at_least("jacobian_weight", self.jacobian_weight, 0)
-        check_num_classes(self.num_classes)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -96,7 +88,7 @@ class FFJORD:
           ValueError: if the data have another shape, are integers or not finite, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        condition = self._condition(label_of(batch, self.num_classes), x.shape[0])
         return Variables({"velocity": self._flow.init(key, x, condition).params}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -114,7 +106,7 @@ class FFJORD:
         """
         del step
         x = check_examples(batch["x"], self.shape)
-        condition = self._condition(label_of(batch, self.num_classes), len(x))
+        condition = self._condition(label_of(batch, self.num_classes), x.shape[0])
         solution = self._integrate(Variables(params, state), x, condition, trace=self._trace(key[None], x))
         metrics = {
             "base": jnp.mean(_base_log_prob(solution.x)),
@@ -132,10 +124,10 @@ class FFJORD:
         variables: Variables,
         key: Array,
         x: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        chunk_size: int = 16,
+        chunk_size: PositiveInt = 16,
     ) -> Array:
         """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
@@ -143,7 +135,7 @@ class FFJORD:
         number of directions per example. With the exact trace, ``key``, ``num_samples`` and ``chunk_size`` have no
         effect.
         """
-        x, condition = check_examples(x, self.shape), self._condition(label, len(x))
+        x, condition = check_examples(x, self.shape), self._condition(label, x.shape[0])
 
         def log_probs(keys: Array) -> Array:
             solution = self._integrate(variables, x, condition, trace=self._trace(keys, x))
@@ -153,16 +145,16 @@ class FFJORD:
             return log_probs(key[None])[0]
         return mean_log_weight(log_probs, key, num_samples, chunk_size)
 
-    def sample(self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None) -> Array:
+    def sample(
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
+    ) -> Array:
         """Draw samples (N, *shape)."""
-        check_at_least("num_samples", num_samples, 1)
         return self.decode(variables, Normal().sample(key, (num_samples, *self.shape)), label=label)
 
     def sample_and_log_prob_estimate(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
         """Draw samples (N, *shape) and estimate their log p(x), (N,), in the same pass, with one direction each."""
-        check_at_least("num_samples", num_samples, 1)
         noise_key, trace_key = jax.random.split(key)
         noise = Normal().sample(noise_key, (num_samples, *self.shape))
         condition, trace = self._condition(label, num_samples), self._trace(trace_key[None], noise)
@@ -171,12 +163,12 @@ class FFJORD:
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the noise to which data flow, (B, *shape)."""
-        return self._integrate(variables, check_examples(x, self.shape), self._condition(label, len(x))).x
+        return self._integrate(variables, check_examples(x, self.shape), self._condition(label, x.shape[0])).x
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Return the data that flow to the noise (B, *shape)."""
         noise = check_examples(latent, self.shape)
-        return self._integrate(variables, noise, self._condition(label, len(noise)), backwards=True).x
+        return self._integrate(variables, noise, self._condition(label, noise.shape[0]), backwards=True).x
 
     @property
     def _flow(self) -> Continuous:

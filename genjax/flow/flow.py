@@ -21,17 +21,14 @@ from typing import Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
+from genjax.arguments import ExampleShape, NonNegativeFloat, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.flow.bijection import Bijection, child_variables, collect_variables
 from genjax.ops import (
     at_least_float32,
-    check_at_least,
     check_examples,
-    check_num_classes,
-    check_shape,
     gaussian_log_prob,
     label_of,
     one_hot_label,
@@ -81,6 +78,7 @@ class Logistic:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Flow:
     """A normalizing flow: Rezende & Mohamed (2015).
@@ -100,15 +98,11 @@ class Flow:
     ((7, 2), (7,))
     """
 
-    shape: tuple[int, ...]
+    shape: ExampleShape
     bijection: Bijection
     base: Base = field(default_factory=Normal)
-    num_classes: int | None = None
+    num_classes: NumClasses | None = None
     discrete = False  # log p(x) is a log-density
-
-    def __post_init__(self) -> None:
-        check_shape(self.shape)
-        check_num_classes(self.num_classes)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -122,7 +116,7 @@ class Flow:
           ValueError: if the data have another shape, are integers, are not finite, or lie outside a bounded support.
         """
         x = check_examples(batch["x"], self.shape)
-        variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), len(x)))
+        variables = self.bijection.init(key, x, self._condition(label_of(batch, self.num_classes), x.shape[0]))
         return collect_variables({"bijection": variables})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -137,7 +131,7 @@ class Flow:
         Metrics are ``log_prob``, ``base`` and ``log_det``, where log_prob = base + log_det.
         """
         del key, step
-        condition = self._condition(label_of(batch, self.num_classes), len(batch["x"]))
+        condition = self._condition(label_of(batch, self.num_classes), batch["x"].shape[0])
         z, log_det = self._forward(Variables(params, state), check_examples(batch["x"], self.shape), condition)
         base = jnp.mean(sum_except_batch(self.base.log_prob(z)))
         log_det = jnp.mean(log_det)
@@ -145,17 +139,17 @@ class Flow:
 
     def log_prob(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the exact log p(x), in nats, (B,); −∞ outside a bounded support."""
-        z, log_det = self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))
+        z, log_det = self._forward(variables, check_examples(x, self.shape), self._condition(label, x.shape[0]))
         return sum_except_batch(self.base.log_prob(z)) + log_det  # equation 1
 
     def sample(
         self,
         variables: Variables,
         key: Array,
-        num_samples: int,
+        num_samples: PositiveInt,
         *,
         label: Array | int | None = None,
-        temperature: float = 1.0,
+        temperature: NonNegativeFloat = 1.0,
     ) -> Array:
         """Draw samples (N, *shape).
 
@@ -166,24 +160,20 @@ class Flow:
           label: class of all samples, or int32 (N,); required by conditional models.
           temperature: scale of the noise. Below 1, samples are more typical and less diverse than those of p(x).
         """
-        check_at_least("num_samples", num_samples, 1)
-        if not isinstance(temperature, Tracer):
-            check_at_least("temperature", temperature, 0)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
         return self.decode(variables, temperature * noise, label=label)
 
     def sample_and_log_prob(
-        self, variables: Variables, key: Array, num_samples: int, *, label: Array | int | None = None
+        self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None
     ) -> tuple[Array, Array]:
         """Draw samples (N, *shape) and return them with their exact log p(x), (N,), from the same pass."""
-        check_at_least("num_samples", num_samples, 1)
         noise = self.base.sample(key, (num_samples, *self._noise_shape(variables)))
         x, log_det = self._inverse(variables, noise, self._condition(label, num_samples))
         return x, sum_except_batch(self.base.log_prob(noise)) - log_det
 
     def encode(self, variables: Variables, x: Array, *, label: Array | int | None = None) -> Array:
         """Return the noise f(x), (B, ...), with as many elements as the data."""
-        return self._forward(variables, check_examples(x, self.shape), self._condition(label, len(x)))[0]
+        return self._forward(variables, check_examples(x, self.shape), self._condition(label, x.shape[0]))[0]
 
     def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
         """Return the data f⁻¹(z) for noise with the shape that ``encode`` returns."""
@@ -192,7 +182,7 @@ class Flow:
             raise ValueError(
                 f"latent has shape {latent.shape}, but the noise of this flow has shape {shape} after the batch axis"
             )
-        return self._inverse(variables, at_least_float32(latent), self._condition(label, len(latent)))[0]
+        return self._inverse(variables, at_least_float32(latent), self._condition(label, latent.shape[0]))[0]
 
     def _forward(self, variables: Variables, x: Array, condition: Array | None) -> tuple[Array, Array]:
         return self.bijection.forward(child_variables(variables, "bijection"), x, condition)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from genjax.arguments import NonNegativeInt, NumClasses, PositiveInt, check_arguments
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.coupling import Coupling
 from genjax.flow.flow import Flow
@@ -20,19 +21,19 @@ from genjax.flow.multiscale import MultiScale, Squeeze
 from genjax.flow.scan import Scan
 from genjax.flow.univariate import Affine, UnivariateTransform
 from genjax.nets import ResidualCNN
-from genjax.ops import check_at_least
 
 
+@check_arguments
 def glow(
     *,
-    shape: tuple[int, int, int],
-    num_scales: int = 2,
-    num_steps: int = 16,
-    features: int = 128,
-    num_blocks: int = 1,
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt],
+    num_scales: PositiveInt = 2,
+    num_steps: PositiveInt = 16,
+    features: PositiveInt = 128,
+    num_blocks: NonNegativeInt = 1,
     transform: UnivariateTransform | None = None,
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
     """Return Glow for images: Kingma & Dhariwal (2018).
@@ -53,7 +54,6 @@ def glow(
     >>> model.shape
     (4, 4, 1)
     """
-    check_at_least("num_scales", num_scales, 1)
     net = ResidualCNN(features=features, num_blocks=num_blocks, output_scale=0.0)
     step = Chain((ActNorm(), InvertibleLinear(), Coupling(transform=transform or Affine(), net=net)))
     multi_scale = MultiScale(

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import lu, solve_triangular
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.bijection import zero_log_det
-from genjax.ops import check_choice
 
 _EPSILON = 1e-6  # added to standard deviations
 
@@ -57,6 +57,7 @@ class InvertibleLinearState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class ActNorm:
     """Shift and scale of each channel, initialized from the first batch."""
@@ -84,6 +85,7 @@ class ActNorm:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Reverse:
     """Reversal of the last axis."""
@@ -104,6 +106,7 @@ class Reverse:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Permutation:
     """A permutation of the last axis, drawn by ``init`` and fixed from then on."""
@@ -126,6 +129,7 @@ class Permutation:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class InvertibleLinear:
     """Multiplication of the last axis by an invertible matrix in PLU form: equation 1.
@@ -136,19 +140,16 @@ class InvertibleLinear:
 
     start: Literal["rotation", "identity"] = "rotation"
 
-    def __post_init__(self) -> None:
-        check_choice("start", self.start, ("rotation", "identity"))
-
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``; the state is an ``InvertibleLinearState``."""
         del condition
-        size = x.shape[-1]
+        size, dtype = x.shape[-1], jnp.promote_types(x.dtype, jnp.float32)
         if self.start == "identity":
-            zero = jnp.zeros((size, size))
-            params = {"lower": zero, "upper": zero, "log_diagonal": jnp.zeros(size)}
-            order, sign = jax.random.permutation(key, size), jnp.ones(size)
+            zero = jnp.zeros((size, size), dtype)
+            params = {"lower": zero, "upper": zero, "log_diagonal": jnp.zeros(size, dtype)}
+            order, sign = jax.random.permutation(key, size), jnp.ones(size, dtype)
         else:
-            rotation = jnp.linalg.qr(jax.random.normal(key, (size, size)))[0]
+            rotation = jnp.linalg.qr(jax.random.normal(key, (size, size), dtype))[0]
             permutation, lower, upper = lu(rotation)
             order = jnp.argmax(permutation, axis=1)
             diagonal = jnp.diagonal(upper)
@@ -177,7 +178,7 @@ class InvertibleLinear:
 
     def _factors(self, variables: Variables) -> tuple[Array, Array]:
         params = variables.params
-        lower = jnp.tril(params["lower"], -1) + jnp.eye(len(params["lower"]))
+        lower = jnp.tril(params["lower"], -1) + jnp.eye(params["lower"].shape[0], dtype=params["lower"].dtype)
         diagonal = variables.state.sign * jnp.exp(params["log_diagonal"])
         return lower, jnp.triu(params["upper"], 1) + jnp.diag(diagonal)
 
@@ -189,4 +190,4 @@ def expand_channels(values: Array, x: Array) -> Array:
 
 def _over_positions(log_det: Array, x: Array) -> Array:
     """Return the log-determinant of each example, (B,), given that of one position."""
-    return jnp.full(len(x), math.prod(x.shape[1:-1]) * log_det)
+    return jnp.full(x.shape[0], math.prod(x.shape[1:-1]) * log_det)

@@ -16,11 +16,13 @@ arXiv:1606.04934. Actnorm (arXiv:1807.03039) replaces the batch normalization of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 
+from genjax.arguments import NumClasses, PositiveInt, Widths, check_arguments
+from genjax.core import Array
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain, Inverse
 from genjax.flow.flow import Flow
@@ -30,15 +32,16 @@ from genjax.flow.univariate import Affine
 from genjax.flow.vectors import vector_flow
 
 
+@check_arguments
 def masked_autoregressive_flow(
     *,
-    shape: Sequence[int],
-    num_layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
-    activation: Any = nn.relu,
+    shape: Widths,
+    num_layers: PositiveInt = 5,
+    hidden: Widths = (128, 128),
+    activation: Callable[[Array], Array] = nn.relu,
     inversion: Literal["sequential", "jacobi"] = "sequential",
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
 ) -> Flow:
     """Return a masked autoregressive flow for vectors: Papamakarios, Pavlakou & Murray (2017).
 
@@ -55,14 +58,15 @@ def masked_autoregressive_flow(
     return vector_flow(shape, preprocess_bijections, (steps,), num_classes)
 
 
+@check_arguments
 def inverse_autoregressive_flow(
     *,
-    shape: Sequence[int],
-    num_layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
-    activation: Any = nn.relu,
+    shape: Widths,
+    num_layers: PositiveInt = 5,
+    hidden: Widths = (128, 128),
+    activation: Callable[[Array], Array] = nn.relu,
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
 ) -> Flow:
     """Return an inverse autoregressive flow for vectors: Kingma et al. (2016).
 

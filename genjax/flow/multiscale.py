@@ -16,20 +16,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import MinLen
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Variables
 from genjax.flow.bijection import Bijection, Chain, child_variables, collect_variables, zero_log_det
 from genjax.flow.coupling import Coupling
 from genjax.flow.univariate import Affine
-from genjax.ops import check_at_least
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Squeeze:
     """Space to depth: blocks of 2 × 2 pixels become channels, (B, H, W, C) to (B, H/2, W/2, 4C)."""
@@ -57,6 +59,7 @@ class Squeeze:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class MultiScale:
     """A multi-scale flow from images to vectors: equation 1.
@@ -67,12 +70,9 @@ class MultiScale:
       net: network of equation 2, as in ``Coupling``; None omits that equation.
     """
 
-    shape: tuple[int, int, int]
-    scales: tuple[Bijection, ...]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    scales: Annotated[tuple[Bijection, ...], MinLen(1)]
     net: Any = None
-
-    def __post_init__(self) -> None:
-        check_at_least("the number of scales", len(self.scales), 1)
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``.
@@ -91,11 +91,11 @@ class MultiScale:
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``; y is (B, H · W · C)."""
         latents, log_det = self._latents(variables, x, condition)
-        return jnp.concatenate([z.reshape(len(x), -1) for z in latents], axis=1), log_det
+        return jnp.concatenate([z.reshape(x.shape[0], -1) for z in latents], axis=1), log_det
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        example = jax.ShapeDtypeStruct((len(y), *self.shape), y.dtype)
+        example = jax.ShapeDtypeStruct((y.shape[0], *self.shape), y.dtype)
         shapes = [z.shape for z in jax.eval_shape(self._latents, variables, example, condition)[0]]
         ends = np.cumsum([math.prod(shape[1:]) for shape in shapes])
         latents = [z.reshape(shape) for z, shape in zip(jnp.split(y, ends[:-1], axis=1), shapes, strict=True)]

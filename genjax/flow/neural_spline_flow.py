@@ -9,11 +9,13 @@ Conor Durkan, Artur Bekasov, Iain Murray and George Papamakarios, 2019, arXiv:19
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 
+from genjax.arguments import NumClasses, PositiveFloat, PositiveInt, Widths, check_arguments
+from genjax.core import Array
 from genjax.flow.autoregressive import MaskedAutoregressive
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.flow import Flow
@@ -21,20 +23,20 @@ from genjax.flow.linear import Permutation, Reverse
 from genjax.flow.scan import Scan
 from genjax.flow.spline import RationalQuadraticSpline
 from genjax.flow.vectors import coupling_pairs, vector_flow
-from genjax.ops import check_choice
 
 
+@check_arguments
 def neural_spline_flow(
     *,
-    shape: Sequence[int],
+    shape: Widths,
     kind: Literal["coupling", "autoregressive"] = "coupling",
     num_layers: int = 8,
-    hidden: Sequence[int] = (128, 128),
-    num_bins: int = 8,
-    bound: float = 4.0,
-    activation: Any = nn.relu,
+    hidden: Widths = (128, 128),
+    num_bins: PositiveInt = 8,
+    bound: PositiveFloat = 4.0,
+    activation: Callable[[Array], Array] = nn.relu,
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
 ) -> Flow:
     """Return a neural spline flow for vectors: Durkan et al. (2019).
 
@@ -46,7 +48,6 @@ def neural_spline_flow(
     >>> model.shape
     (2,)
     """
-    check_choice("kind", kind, ("coupling", "autoregressive"))
     spline = RationalQuadraticSpline(num_bins=num_bins, bound=bound)
     if kind == "coupling":
         layers = coupling_pairs(spline, hidden, activation, num_layers, before=(Permutation(),))

@@ -12,11 +12,12 @@ couplings instead of following them, so that their networks see inputs of unit v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 
+from genjax.arguments import NumClasses, Widths, check_arguments
+from genjax.core import Array
 from genjax.flow.bijection import Bijection
 from genjax.flow.flow import Base, Flow, Logistic
 from genjax.flow.linear import Permutation
@@ -24,15 +25,16 @@ from genjax.flow.univariate import Additive
 from genjax.flow.vectors import coupling_pairs, vector_flow
 
 
+@check_arguments
 def nice(
     *,
-    shape: Sequence[int],
+    shape: Widths,
     num_layers: int = 4,
-    hidden: Sequence[int] = (128, 128),
-    activation: Any = nn.relu,
+    hidden: Widths = (128, 128),
+    activation: Callable[[Array], Array] = nn.relu,
     preprocess_bijections: Sequence[Bijection] = (),
     base: Base | None = None,
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
 ) -> Flow:
     """Return NICE for vectors: Dinh, Krueger & Bengio (2015).
 

@@ -11,11 +11,14 @@ paper's batch normalization, which makes the examples of a batch interact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import flax.linen as nn
+from annotated_types import Ge
 
+from genjax.arguments import Cure, NonNegativeInt, NumClasses, PositiveInt, Widths, check_arguments
+from genjax.core import Array
 from genjax.flow.bijection import Bijection, Chain
 from genjax.flow.coupling import Coupling, check_pairs
 from genjax.flow.flow import Flow
@@ -25,17 +28,17 @@ from genjax.flow.scan import Scan
 from genjax.flow.univariate import Affine
 from genjax.flow.vectors import coupling_pairs, vector_flow
 from genjax.nets import ResidualCNN
-from genjax.ops import check_at_least
 
 
+@check_arguments
 def real_nvp(
     *,
-    shape: Sequence[int],
+    shape: Widths,
     num_layers: int = 8,
-    hidden: Sequence[int] = (128, 128),
-    activation: Any = nn.relu,
+    hidden: Widths = (128, 128),
+    activation: Callable[[Array], Array] = nn.relu,
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
     """Return RealNVP for vectors: Dinh, Sohl-Dickstein & Bengio (2017).
@@ -51,15 +54,16 @@ def real_nvp(
     return vector_flow(shape, preprocess_bijections, (couplings,), num_classes)
 
 
+@check_arguments
 def real_nvp_image(
     *,
-    shape: tuple[int, int, int],
-    num_scales: int = 3,
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt],
+    num_scales: Annotated[int, Ge(2), Cure("; use real_nvp for one scale")] = 3,
     num_layers: int = 4,
-    features: int = 64,
-    num_blocks: int = 4,
+    features: PositiveInt = 64,
+    num_blocks: NonNegativeInt = 4,
     preprocess_bijections: Sequence[Bijection] = (),
-    num_classes: int | None = None,
+    num_classes: NumClasses | None = None,
     backward: Literal["store", "invert"] = "store",
 ) -> Flow:
     """Return RealNVP for images, over several scales: Dinh, Sohl-Dickstein & Bengio (2017).
@@ -79,7 +83,6 @@ def real_nvp_image(
     >>> model.shape
     (4, 4, 1)
     """
-    check_at_least("num_scales", num_scales, 2, "; use real_nvp for one scale")
     check_pairs(num_layers)
     net = ResidualCNN(features=features, num_blocks=num_blocks, output_scale=0.0)
 

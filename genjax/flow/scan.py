@@ -21,12 +21,13 @@ from typing import Literal, final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Variables
-from genjax.flow.bijection import Bijection, zero_log_det
-from genjax.ops import check_at_least, check_choice
+from genjax.flow.bijection import Bijection, promote, zero_log_det
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Scan:
     """Layers of one configuration, each with its own variables.
@@ -46,14 +47,9 @@ class Scan:
     """
 
     bijection: Bijection
-    num_layers: int
+    num_layers: PositiveInt
     backward: Literal["store", "invert"] = "store"
-    unroll: int = 1
-
-    def __post_init__(self) -> None:
-        check_at_least("num_layers", self.num_layers, 1)
-        check_at_least("unroll", self.unroll, 1)
-        check_choice("backward", self.backward, ("store", "invert"))
+    unroll: PositiveInt = 1
 
     def init(self, key: Array, x: Array, condition: Array | None = None) -> Variables:
         """See ``Bijection``; each layer is initialized with the output of those before it."""
@@ -66,13 +62,14 @@ class Scan:
 
     def forward(self, variables: Variables, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
+        x = promote(x, variables)
         if self.backward == "invert":
             return _reversible_forward(self, variables.params, x, condition, variables.state)
         return self._run(variables, x, condition)
 
     def inverse(self, variables: Variables, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """See ``Bijection``."""
-        return self._run(variables, y, condition, backwards=True)
+        return self._run(variables, promote(y, variables), condition, backwards=True)
 
     def _run(
         self, variables: Variables, x: Array, condition: Array | None, backwards: bool = False

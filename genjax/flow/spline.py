@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops import check_at_least, check_positive
 
 MIN_BIN = 1e-3  # minimum width and height of a bin, as a fraction of the interval
 MIN_DERIVATIVE = 1e-3
@@ -37,6 +38,7 @@ _UNIT_DERIVATIVE = math.log(math.expm1(1 - MIN_DERIVATIVE))  # softplus(_UNIT_DE
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class RationalQuadraticSpline:
     """A spline on [−bound, bound], and the identity outside: a univariate transformation with 3K − 1 parameters.
@@ -52,14 +54,12 @@ class RationalQuadraticSpline:
     [-5.0, 1.0, 2.0]
     """
 
-    num_bins: int = 8
-    bound: float = 3.0
+    num_bins: PositiveInt = 8
+    bound: Annotated[float, Gt(0), Cure("; 3 is usual for standardized data")] = 3.0
 
     def __post_init__(self) -> None:
-        check_at_least("num_bins", self.num_bins, 1)
         if self.num_bins * MIN_BIN >= 1:
             raise ValueError(f"num_bins is {self.num_bins}, but must be below {1 / MIN_BIN:.0f}, or bins have no width")
-        check_positive("bound", self.bound, "; 3 is usual for standardized data")
 
     @property
     def num_params(self) -> int:

@@ -120,4 +120,4 @@ class DCGANDiscriminator(nn.Module):
             hidden = apply_layer(conv, hidden, spectral=spectral, train=train)
             hidden = self.activation(apply_norm(hidden, kind, train=train, dtype=self.dtype))
         head = DiscriminatorHead(self.num_outputs, spectral, KERNEL_INIT, self.dtype)
-        return head(hidden.reshape(len(x), -1), None if concatenates else condition, train)
+        return head(hidden.reshape(x.shape[0], -1), None if concatenates else condition, train)

@@ -38,7 +38,7 @@ def gan_diagnosis(
     (_, outputs), gradients = jax.value_and_grad(objective, has_aux=True)(samples)
     std = jnp.std(outputs)
     variance = jnp.sum(jnp.var(data, axis=0))
-    gradient_norm = jnp.sqrt(jnp.mean(sum_except_batch(jnp.square(len(samples) * gradients))) * variance)
+    gradient_norm = jnp.sqrt(jnp.mean(sum_except_batch(jnp.square(samples.shape[0] * gradients))) * variance)
     varies = std > 0
     return {
         "coverage": num_nearest(reference, samples) / num_nearest(reference, data),  # equation 1
@@ -53,8 +53,8 @@ def num_nearest(reference: Array, x: Array) -> Array:
     >>> num_nearest(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([[0.9], [1.2], [9.0]])).item()
     2.0
     """
-    reference, x = (points.reshape(len(points), -1).astype(jnp.float32) for points in (reference, x))
+    reference, x = (points.reshape(points.shape[0], -1).astype(jnp.float32) for points in (reference, x))
     # |x|² does not change which point is nearest.
     distances = jnp.sum(jnp.square(reference), axis=-1)[None] - 2 * x @ reference.T
     nearest = jnp.argmin(distances, axis=-1)
-    return jnp.sum(jnp.zeros(len(reference)).at[nearest].set(1.0))
+    return jnp.sum(jnp.zeros(reference.shape[0]).at[nearest].set(1.0))

@@ -121,15 +121,15 @@ class GAN:
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data (B, ..., C), B divisible by ``pack``; for errors see ``init_parts``."""
         x, label = batch["x"], label_of(batch, self.num_classes)
-        if x.ndim < 2 or len(x) % self.pack:
+        if x.ndim < 2 or x.shape[0] % self.pack:
             raise ValueError(
                 f"x has shape {x.shape}, but needs data axes and a batch size divisible by pack={self.pack}; "
-                f"use a batch size of {-(-len(x) // self.pack) * self.pack}"
+                f"use a batch size of {-(-x.shape[0] // self.pack) * self.pack}"
             )
-        condition = condition_inputs(label, self.num_classes, len(x))
-        noise = (jnp.zeros((len(x), self.latent_dim)), *condition)
+        condition = condition_inputs(label, self.num_classes, x.shape[0])
+        noise = (jnp.zeros((x.shape[0], self.latent_dim)), *condition)
         inputs = self._discriminator_inputs(x, label)
-        outputs = (len(x) // self.pack, 1 if self.auxiliary_weight is None else 1 + (self.num_classes or 0))
+        outputs = (x.shape[0] // self.pack, 1 if self.auxiliary_weight is None else 1 + (self.num_classes or 0))
         parts = {
             "generator": NetSpec(self.generator, noise, x.shape, "matching x"),
             "discriminator": NetSpec(self.discriminator, inputs, outputs, "the objective"),
@@ -154,7 +154,7 @@ class GAN:
         """
         variables, label = Variables(params, state), label_of(batch, self.num_classes)
         sample_key, data_key, fake_key, dropout_key, penalty_key = jax.random.split(key, 5)
-        samples, _ = self._samples(variables, sample_key, len(batch["x"]), label, train=True)
+        samples, _ = self._samples(variables, sample_key, batch["x"].shape[0], label, train=True)
         real_inputs = self._discriminator_inputs(self._apply_augment(data_key, batch["x"]), label)
         fake_inputs = self._discriminator_inputs(self._apply_augment(fake_key, samples), label)
         real, fake, new_state = self._discriminate_both(variables, dropout_key, real_inputs, fake_inputs)
@@ -180,7 +180,7 @@ class GAN:
         del step
         variables, label = Variables(params, state), label_of(batch, self.num_classes)
         sample_key, data_key, fake_key, dropout_key = jax.random.split(key, 4)
-        samples, new_state = self._samples(variables, sample_key, len(batch["x"]), label, train=True)
+        samples, new_state = self._samples(variables, sample_key, batch["x"].shape[0], label, train=True)
         keys = (data_key, fake_key, dropout_key)
         loss, _, fake = self._generator_objective(variables, keys, batch["x"], samples, label)
         metrics: Metrics = {}
@@ -242,10 +242,10 @@ class GAN:
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Return ``coverage``, ``discriminator_std`` and ``generator_gradient``; see ``genjax.gan.diagnosis``."""
         x, label = batch["x"], label_of(batch, self.num_classes)
-        half = len(x) // (2 * self.pack) * self.pack
+        half = x.shape[0] // (2 * self.pack) * self.pack
         if half == 0:
             raise ValueError(
-                f"x has {len(x)} examples, but a diagnosis compares groups of pack={self.pack} examples; "
+                f"x has {x.shape[0]} examples, but a diagnosis compares groups of pack={self.pack} examples; "
                 f"hold out at least {2 * self.pack} for validation"
             )
         label = None if label is None else label[half : 2 * half]
@@ -275,7 +275,7 @@ class GAN:
     def _generate(
         self, variables: Variables, latent: Array, label: Label, key: Array | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
-        arguments = (latent, *condition_inputs(label, self.num_classes, len(latent)))
+        arguments = (latent, *condition_inputs(label, self.num_classes, latent.shape[0]))
         x, state = apply_part(self, "generator", variables, *arguments, key=key, train=train)
         return at_least_float32(x), state
 
@@ -284,7 +284,7 @@ class GAN:
 
     def _discriminator_inputs(self, x: Array, label: Array | None) -> tuple[Array, ...]:
         """Return the discriminator's arguments: packed examples (B / m, ..., m C), and its one-hot labels if any."""
-        condition = () if self.auxiliary_weight is not None else condition_inputs(label, self.num_classes, len(x))
+        condition = () if self.auxiliary_weight is not None else condition_inputs(label, self.num_classes, x.shape[0])
         return tuple(_pack(a, self.pack) for a in (x, *condition))
 
     def _discriminate(

@@ -86,7 +86,7 @@ def project_and_reshape(
     # The dense layer has one bias per pixel; normalization over the channel cancels it only if there is one pixel.
     use_bias = not normalized or height * width > 1
     dense = nn.Dense(height * width * features[0], use_bias=use_bias, **kwargs)
-    return layer(dense, z).reshape(len(z), height, width, features[0])
+    return layer(dense, z).reshape(z.shape[0], height, width, features[0])
 
 
 def check_noise(shape: Sequence[int], min_length: int = 1) -> None:

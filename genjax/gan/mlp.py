@@ -53,7 +53,7 @@ class MLPGenerator(nn.Module):
         for features in self.features:
             hidden = dense(features, use_bias=self.normalization is None)(hidden)
             hidden = self.activation(apply_norm(hidden, self.normalization, train=train, dtype=self.dtype))
-        outputs = dense(math.prod(self.output_shape))(hidden).reshape(len(z), *self.output_shape)
+        outputs = dense(math.prod(self.output_shape))(hidden).reshape(z.shape[0], *self.output_shape)
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
 
@@ -90,7 +90,7 @@ class MLPDiscriminator(nn.Module):
     def __call__(self, x: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map data (B, ...), flattened, to (B, num_outputs); ``condition`` is (B, K)."""
         spectral, concatenates = self.normalization == "spectral", self.conditioning == "concatenation"
-        hidden = x.reshape(len(x), -1)
+        hidden = x.reshape(x.shape[0], -1)
         if self.fourier_features:
             hidden = FourierFeatures(self.fourier_features, dtype=self.dtype, name="frequencies")(hidden)
         hidden = concat_condition(hidden, condition if concatenates else None)

@@ -74,7 +74,7 @@ class GradientPenalty:
         del step
         if real.shape != fake.shape:
             raise ValueError(f"real has shape {real.shape}, but fake {fake.shape}; give as many samples as data")
-        u = jax.random.uniform(key, (len(real), *[1] * (real.ndim - 1)), real.dtype)
+        u = jax.random.uniform(key, (real.shape[0], *[1] * (real.ndim - 1)), real.dtype)
         excess = gradient_norms(discriminate, u * real + (1 - u) * fake) - self.target
         return self.weight * jnp.mean(jnp.square(jax.nn.relu(excess) if self.one_sided else excess))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 
@@ -23,6 +22,7 @@ from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
 from genjax.metrics.result import Result, table
+from genjax.ops.keys import seed_key
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help=f"comparisons to compute: {', '.join(COMPARISONS)}.")]
 
@@ -84,7 +84,7 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
         features["real"],
         features["generated"],
         options.metrics,
-        key=jax.random.key(options.seed),
+        key=seed_key(options.seed),
         num_neighbours=options.num_neighbours,
         protocol=protocol,
         progress=progress,

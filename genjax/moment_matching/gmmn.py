@@ -71,7 +71,7 @@ class GMMN:
           ValueError: before anything compiles, if the output of the generator does not have the shape of the data.
         """
         x = batch["x"]
-        noise = jnp.zeros((len(x), self.latent_dim))
+        noise = jnp.zeros((x.shape[0], self.latent_dim))
         check_part("generator", NetSpec(self.generator, (noise,), x.shape, "matching x"), key)
         params, state = init_net(self.generator, key, noise)
         return Variables(params={"generator": params}, state={"generator": state})
@@ -91,9 +91,9 @@ class GMMN:
         x = batch["x"]
         noise_key, dropout_key = jax.random.split(key)
         variables = Variables(params, state)
-        noise = self.sample_prior(variables, noise_key, len(x))
+        noise = self.sample_prior(variables, noise_key, x.shape[0])
         y, new_state = apply_part(self, "generator", variables, noise, key=dropout_key, train=True)
-        x, y = (samples.reshape(len(samples), -1) for samples in (x, y))
+        x, y = (samples.reshape(samples.shape[0], -1) for samples in (x, y))
         mmd2 = mmd_loss(x, y, self.bandwidths, chunk_size=self.chunk_size)  # Li et al. (2015), eq. 3
         # The root keeps the gradient from vanishing near zero: Li et al. (2015), practical considerations.
         loss = jnp.sqrt(jnp.maximum(mmd2, MIN_MMD2)) if self.square_root else mmd2
@@ -110,8 +110,8 @@ class GMMN:
         ``genjax.ops.mmd``. ``distance`` is the root mean square distance of two examples, in units of the data.
         """
         del variables, key
-        check_at_least("number of examples", len(batch["x"]), 2, ", to compare them; hold out more for validation")
-        x = at_least_float32(batch["x"].reshape(len(batch["x"]), -1))
+        check_at_least("number of examples", batch["x"].shape[0], 2, ", to compare them; hold out more for validation")
+        x = at_least_float32(batch["x"].reshape(batch["x"].shape[0], -1))
         return {
             "mean_kernel": mean_kernel(x, self.bandwidths, chunk_size=self.chunk_size),
             "distance": jnp.sqrt(2 * jnp.sum(jnp.var(x, axis=0))),

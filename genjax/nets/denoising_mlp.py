@@ -59,7 +59,7 @@ class DenoisingMLP(nn.Module):
         del train
         embedding = LevelEmbedding(self.embedding_features, activation=self.activation, dtype=self.dtype)
         embedded = self.activation(embedding(level, condition))
-        hidden = x.reshape(len(x), -1)
+        hidden = x.reshape(x.shape[0], -1)
         if self.fourier_features:
             settings: dict[str, Any] = {"dtype": self.dtype, "name": "frequencies"}
             hidden = FourierFeatures(self.fourier_features, self.fourier_scale, **settings)(hidden)

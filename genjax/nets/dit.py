@@ -166,4 +166,4 @@ def sincos_positions(rows: int, columns: int, features: int) -> np.ndarray:
     frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(features // 4) / (features // 4))
     positions = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
     angle = positions[:, :, None] * frequencies  # (N, 2, features / 4)
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(positions), features)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).reshape(positions.shape[0], features)

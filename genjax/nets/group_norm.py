@@ -53,13 +53,13 @@ class GroupNorm(nn.Module):
             factor, offset = factor * (1 + gain), offset * (1 + gain)
         if bias is not None:
             offset = offset + bias
-        shape = (len(x), *[1] * (x.ndim - 2), channels)
+        shape = (x.shape[0], *[1] * (x.ndim - 2), channels)
         return (x * factor.reshape(shape) + offset.reshape(shape)).astype(dtype)  # equation 1
 
     def _group_means(self, x: Array) -> Array:
         """Return the means over groups, (B, C), equal for the channels of a group."""
         means = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
-        groups = jnp.mean(means.reshape(len(x), self.num_groups, -1), axis=2)
+        groups = jnp.mean(means.reshape(x.shape[0], self.num_groups, -1), axis=2)
         return jnp.repeat(groups, x.shape[-1] // self.num_groups, axis=1)
 
 

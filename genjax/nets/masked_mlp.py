@@ -84,7 +84,7 @@ class MaskedMLP(nn.Module):
         for i, mask in enumerate(masks[:-1]):
             units = _Masked(dtype=self.dtype, name=f"layer_{i}")(hidden, mask)
             if i == 0 and condition is not None:
-                flat = condition.reshape(len(condition), -1).astype(units.dtype)
+                flat = condition.reshape(condition.shape[0], -1).astype(units.dtype)
                 units = units + nn.Dense(units.shape[-1], use_bias=False, dtype=self.dtype, name="condition")(flat)
             units = self.activation(units)
             hidden = hidden + units if self.residual and i > 0 else units
@@ -92,12 +92,19 @@ class MaskedMLP(nn.Module):
         if self.residual:
             direct = _Masked(scale=self.output_scale, use_bias=False, dtype=self.dtype, name="direct")
             outputs = outputs + direct(x, direct_mask)
-        return outputs.reshape(len(x), self.num_outputs, x.shape[1])
+        return outputs.reshape(x.shape[0], self.num_outputs, x.shape[1])
 
     def decoder(
-        self, params: PyTree, batch_size: int, dim: int, condition: Array | None = None, order: Array | None = None
+        self,
+        params: PyTree,
+        batch_size: int,
+        dim: int,
+        condition: Array | None = None,
+        order: Array | None = None,
+        *,
+        dtype: Any = jnp.float32,
     ) -> tuple[MaskedMLPCache, Step]:
-        """Return a step that computes outputs dimension by dimension, each given the values before it.
+        """Return a step that computes outputs dimension by dimension, each given the values, of ``dtype``, before it.
 
         Returns:
           An empty cache and ``step(cache, values) -> (outputs, cache)``, which maps the values (B,) of the previous
@@ -129,7 +136,7 @@ class MaskedMLP(nn.Module):
 
         def step(cache: MaskedMLPCache, values: Array) -> tuple[Array, MaskedMLPCache]:
             index, x, hidden = cache
-            values = jnp.where(index > 0, values, 0.0)  # no dimension precedes the first
+            values = jnp.where(index > 0, values, 0.0).astype(x.dtype)  # no dimension precedes the first
             x = jax.lax.dynamic_update_slice_in_dim(x, values[:, None], dimensions[jnp.maximum(index - 1, 0)], axis=1)
             below, layers = x, []
             for i, window in enumerate(windows):
@@ -146,8 +153,9 @@ class MaskedMLP(nn.Module):
                 outputs = outputs + x @ direct[dimensions[index]].T
             return outputs, MaskedMLPCache(index + 1, x, layers)
 
-        empty = [jnp.zeros((batch_size, width), last.dtype) for width in self.features]
-        return MaskedMLPCache(jnp.int32(0), jnp.zeros((batch_size, dim), last.dtype), empty), step
+        dtype = jnp.result_type(dtype, last)
+        empty = [jnp.zeros((batch_size, width), dtype) for width in self.features]
+        return MaskedMLPCache(jnp.int32(0), jnp.zeros((batch_size, dim), dtype), empty), step
 
     def _degrees(self, dim: int, conditional: bool) -> list[np.ndarray]:
         """Return the degrees of hidden units, increasing; units of degree 0 see only the condition, or nothing."""

@@ -71,7 +71,7 @@ def concat_condition(x: Array, condition: Array | None) -> Array:
     if condition is None:
         return x
     if condition.ndim == 2:
-        condition = condition.reshape(len(x), *[1] * (x.ndim - 2), condition.shape[-1])
+        condition = condition.reshape(x.shape[0], *[1] * (x.ndim - 2), condition.shape[-1])
         condition = jnp.broadcast_to(condition, (*x.shape[:-1], condition.shape[-1]))
     return jnp.concatenate([x, condition.astype(x.dtype)], axis=-1)
 

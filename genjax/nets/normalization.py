@@ -120,6 +120,6 @@ class ConditionalBatchNorm(nn.Module):
         def linear_in_condition(name: str) -> Array:
             weights = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
             outputs = apply_layer(weights, condition.astype(x.dtype), spectral=self.spectral, train=train)
-            return outputs.reshape(len(x), *[1] * (x.ndim - 2), x.shape[-1])
+            return outputs.reshape(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
 
         return normalized * (1 + linear_in_condition("gain")) + linear_in_condition("bias")

@@ -13,7 +13,7 @@ def sum_except_batch(values: Array) -> Array:
     >>> sum_except_batch(jnp.ones((2, 3, 4))).tolist()
     [12.0, 12.0]
     """
-    return jnp.sum(values.reshape(len(values), -1), axis=-1)
+    return jnp.sum(values.reshape(values.shape[0], -1), axis=-1)
 
 
 def at_least_float32(value: Array) -> Array:

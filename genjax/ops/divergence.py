@@ -48,7 +48,7 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
         directions = jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:])
 
     def push(direction: Array) -> tuple[Array, Array]:
-        return jax.jvp(field, (x,), (jnp.broadcast_to(direction, x.shape),))
+        return jax.jvp(field, (x,), (jnp.broadcast_to(direction, x.shape).astype(x.dtype),))
 
     value, pushed = jax.vmap(push, out_axes=(None, 0))(directions)  # v, and J ε for all ε
     traces = jax.vmap(sum_except_batch)(pushed * directions)  # equation 1

@@ -33,10 +33,10 @@ def condition_inputs(label: Label, num_classes: int | None, num_rows: int) -> Ne
 
 
 def one_hot_label(label: Label, num_classes: int | None, num_rows: int) -> Array | None:
-    """Return the one-hot label (num_rows, num_classes), or None for an unconditional model (``num_classes`` is None).
+    """Return the one-hot label, float32 (num_rows, num_classes), or None for an unconditional model.
 
-    ``label`` is int32 (num_rows,), or one integer for all rows; ValueError if it is missing, not expected, or not one
-    of the classes.
+    A model without ``num_classes`` is unconditional. ``label`` is int32 (num_rows,), or one integer for all rows;
+    ValueError if it is missing, not expected, or not one of the classes.
     """
     if num_classes is None:
         if label is not None:
@@ -54,4 +54,4 @@ def one_hot_label(label: Label, num_classes: int | None, num_rows: int) -> Array
         wrong = values[(values < 0) | (values >= num_classes)]
         if wrong.size:
             raise ValueError(f"label is {wrong.flat[0]}, but must be in 0, ..., {num_classes - 1}")
-    return jnp.broadcast_to(jax.nn.one_hot(label, num_classes), (num_rows, num_classes))
+    return jnp.broadcast_to(jax.nn.one_hot(label, num_classes, dtype=jnp.float32), (num_rows, num_classes))

@@ -99,11 +99,11 @@ def mean_kernel(x: Array, bandwidths: Sequence[float], *, chunk_size: PositiveIn
     0.2022
     """
     check_bandwidths(bandwidths)
-    check_at_least("the number of points in x", len(x), 2)
+    check_at_least("the number of points in x", x.shape[0], 2)
     x = _centered(at_least_float32(x))
     settings = _Settings(tuple(map(float, bandwidths)), True, chunk_size)
     total, _ = _sweep(x, x, settings, same=True, gradient=False)
-    return total / (len(x) * (len(x) - 1.0))
+    return total / (x.shape[0] * (x.shape[0] - 1.0))
 
 
 def gaussian_kernel(squared: Array, bandwidths: Sequence[float] | Array) -> Array:
@@ -150,7 +150,7 @@ _mmd_squared.defvjp(_forward, _backward, symbolic_zeros=True)  # so that _forwar
 
 
 def _value_and_gradients(x: Array, y: Array, settings: _Settings, needed: tuple[bool, bool]) -> tuple[Array, Gradients]:
-    n, m = len(x), len(y)
+    n, m = x.shape[0], y.shape[0]
     # Distances do not depend on the origin, but their rounding does.
     y_centered = _centered(y)
     x, y = _centered(x), y - jnp.mean(x, axis=0)[None]
@@ -185,16 +185,16 @@ def _sweep(a: Array, b: Array, settings: _Settings, *, same: bool, gradient: boo
     Returns:
       The sum, and if ``gradient`` its gradient with respect to the points as rows alone, shape of ``a``.
     """
-    num_chunks = -(-len(a) // settings.chunk_size)
-    size = -(-len(a) // num_chunks)  # as equal as possible
-    chunks = jnp.pad(a, ((0, num_chunks * size - len(a)), (0, 0))).reshape(num_chunks, size, -1)
-    columns = jnp.arange(len(b))[None]
+    num_chunks = -(-a.shape[0] // settings.chunk_size)
+    size = -(-a.shape[0] // num_chunks)  # as equal as possible
+    chunks = jnp.pad(a, ((0, num_chunks * size - a.shape[0]), (0, 0))).reshape(num_chunks, size, -1)
+    columns = jnp.arange(b.shape[0])[None]
     num_kernels = len(settings.bandwidths)
 
     def add(numbered: tuple[Array, Array]) -> tuple[Array, Array | None]:
         index, rows = numbered
         numbers = (index * size + jnp.arange(size))[:, None]
-        counts = numbers < len(a)
+        counts = numbers < a.shape[0]
         if same:
             counts = counts & (numbers != columns)
         distances = jnp.where(counts, squared_distances(rows, b), jnp.inf)  # the kernel is 0 at infinity
@@ -207,4 +207,4 @@ def _sweep(a: Array, b: Array, settings: _Settings, *, same: bool, gradient: boo
         return total, matmul(pull, b) - jnp.sum(pull, axis=1)[:, None] * rows  # equation 4
 
     totals, gradients = jax.lax.map(add, (jnp.arange(num_chunks), chunks))
-    return jnp.sum(totals), gradients.reshape(-1, a.shape[1])[: len(a)] if gradient else None
+    return jnp.sum(totals), gradients.reshape(-1, a.shape[1])[: a.shape[0]] if gradient else None

@@ -47,7 +47,7 @@ class MovingCodebook(NamedTuple):
     def codes(self) -> Array:
         """Codes e_k, shape (K, D)."""
         total = jnp.sum(self.counts)
-        smooth = (self.counts + SMOOTHING) / (total + len(self.counts) * SMOOTHING) * total  # equation 3
+        smooth = (self.counts + SMOOTHING) / (total + self.counts.shape[0] * SMOOTHING) * total  # equation 3
         return self.sums / smooth[:, None]
 
 
@@ -66,13 +66,13 @@ def nearest_code(codes: Array, vectors: Array) -> Array:
 
 def start_codebook(codes: Array, vectors_per_batch: int) -> MovingCodebook:
     """Return a moving codebook at ``codes`` (K, D), with an equal share of a batch's vectors counted for each."""
-    share = vectors_per_batch / len(codes)
-    return MovingCodebook(counts=jnp.full(len(codes), share, codes.dtype), sums=share * codes)
+    share = vectors_per_batch / codes.shape[0]
+    return MovingCodebook(counts=jnp.full(codes.shape[0], share, codes.dtype), sums=share * codes)
 
 
 def update_codebook(codebook: MovingCodebook, vectors: Array, indices: Array, decay: float) -> MovingCodebook:
     """Update moving averages of decay γ in [0, 1) by vectors (N, D) and the indices of their codes, int32 (N,)."""
-    new = _counts_and_sums(vectors, indices, len(codebook.counts))
+    new = _counts_and_sums(vectors, indices, codebook.counts.shape[0])
     return jax.tree.map(lambda old, batch: decay * old + (1.0 - decay) * batch, codebook, new)  # equation 2
 
 
@@ -82,9 +82,9 @@ def restart_dead_codes(codebook: MovingCodebook, key: Array, vectors: Array, thr
     Vectors are drawn without replacement if there are at least as many as codes. Restarted codes get the count of an
     equal share of the vectors, N / K, which gives them time to attract vectors.
     """
-    num_codes = len(codebook.counts)
-    rows = jax.random.choice(key, len(vectors), (num_codes,), replace=len(vectors) < num_codes)
-    fresh = start_codebook(vectors[rows], len(vectors))
+    num_codes = codebook.counts.shape[0]
+    rows = jax.random.choice(key, vectors.shape[0], (num_codes,), replace=vectors.shape[0] < num_codes)
+    fresh = start_codebook(vectors[rows], vectors.shape[0])
     dead = codebook.counts < threshold
     return MovingCodebook(
         counts=jnp.where(dead, fresh.counts, codebook.counts),
@@ -147,5 +147,5 @@ def _seeds(key: Array, vectors: Array, num_codes: int) -> Array:
         return codes.at[i].set(code), distance
 
     codes = jnp.zeros((num_codes, vectors.shape[-1]), vectors.dtype)
-    distance = jnp.full(len(vectors), jnp.inf, vectors.dtype)
+    distance = jnp.full(vectors.shape[0], jnp.inf, vectors.dtype)
     return jax.lax.fori_loop(0, num_codes, draw, (codes, distance))[0]

@@ -54,6 +54,6 @@ def sinkhorn(cost: Array, epsilon: Array | float, num_iterations: PositiveInt) -
         g = columns - jax.nn.logsumexp(scaled + f[:, None], axis=0)  # equation 2
         return (rows - jax.nn.logsumexp(scaled + g[None], axis=1), g), None
 
-    begin = (jnp.zeros(len(cost), scaled.dtype), jnp.zeros(cost.shape[1], scaled.dtype))
+    begin = (jnp.zeros(cost.shape[0], scaled.dtype), jnp.zeros(cost.shape[1], scaled.dtype))
     (f, g), _ = jax.lax.scan(iterate, begin, None, length=num_iterations)
     return scaled + f[:, None] + g[None]

@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
 from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
+from genjax.ops.keys import seed_key
 from genjax.runner.batches import Feed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, replica
@@ -36,9 +37,10 @@ StopSignal = Callable[[], int | None]
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
     """Return the key of a random stream, shape () for one seed, or (K,) for K seeds."""
+    first, _ = seed_key(seeds[0]), seed_key(seeds[-1])  # raises if either is out of range
     if len(seeds) == 1:
-        return stream_key(jax.random.key(seeds[0]), stream)
-    return jax.vmap(lambda seed: stream_key(jax.random.key(seed), stream))(np.asarray(seeds))
+        return stream_key(first, stream)
+    return jax.vmap(lambda seed: stream_key(jax.random.key(seed), stream))(np.asarray(seeds, np.uint32))
 
 
 class NonFiniteError(RuntimeError):

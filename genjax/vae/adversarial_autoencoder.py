@@ -125,7 +125,7 @@ class AdversarialAutoencoder:
         x = batch["x"]
         check_data_axes(x.shape)
         label = label_of(batch, self.num_classes)
-        size, dim = len(x), self.prior.dim
+        size, dim = x.shape[0], self.prior.dim
         latent, code_size = jnp.zeros((size, dim)), dim if self.code == "deterministic" else 2 * dim
         condition = {name: self._condition(name, label, size) for name in ("decoder", "discriminator")}
         code = (latent, *condition["discriminator"])
@@ -153,7 +153,7 @@ class AdversarialAutoencoder:
         encoder_key, decoder_key = jax.random.split(key)
         variables = Variables(params, state)
         latent, encoder_state = self._sample_code(variables, encoder_key, x, train=True)
-        condition = self._condition("decoder", label, len(x))
+        condition = self._condition("decoder", label, x.shape[0])
         outputs, decoder_state = apply_part(self, "decoder", variables, latent, *condition, key=decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
         new_state = state | {"encoder": encoder_state, "decoder": decoder_state}
@@ -170,7 +170,7 @@ class AdversarialAutoencoder:
         x, label = batch["x"], label_of(batch, self.num_classes)
         prior_key, encoder_key, real_key, fake_key = jax.random.split(key, 4)
         variables = Variables(params, state)
-        real = self.prior.sample(prior_key, len(x), self._prior_label(label))
+        real = self.prior.sample(prior_key, x.shape[0], self._prior_label(label))
         fake, _ = self._sample_code(variables, encoder_key, x, train=True)
         real_logits, real_norm, new_state = self._discriminate_with_gradient(variables, real_key, real, label)
         variables = Variables(params, new_state)
@@ -213,7 +213,7 @@ class AdversarialAutoencoder:
 
     def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the expected data given codes (B, D), and labels if the decoder takes them."""
-        outputs, _ = apply_part(self, "decoder", variables, latent, *self._condition("decoder", label, len(latent)))
+        outputs, _ = apply_part(self, "decoder", variables, latent, *self._condition("decoder", label, latent.shape[0]))
         return self.likelihood.mean(outputs)
 
     def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
@@ -242,7 +242,7 @@ class AdversarialAutoencoder:
         self, variables: Variables, key: Array, latent: Array, label: Array | None
     ) -> tuple[Array, PyTree]:
         """Return logits (B,), and the model's state with the discriminator's updated."""
-        condition = self._condition("discriminator", label, len(latent))
+        condition = self._condition("discriminator", label, latent.shape[0])
         logits, state = apply_part(self, "discriminator", variables, latent, *condition, key=key, train=True)
         return at_least_float32(logits)[:, 0], variables.state | {"discriminator": state}
 

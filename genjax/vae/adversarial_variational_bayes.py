@@ -101,11 +101,11 @@ class AdversarialVariationalBayes:
         """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
-        latent, noise = jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.noise_dim))
+        latent, noise = jnp.zeros((x.shape[0], self.latent_dim)), jnp.zeros((x.shape[0], self.noise_dim))
         specs = {
             "encoder": NetSpec(self.encoder, (x, noise), latent.shape, f"latent_dim={self.latent_dim}"),
             "decoder": decoder_spec(self.decoder, (latent,), self.likelihood, x),
-            "discriminator": NetSpec(self.discriminator, (latent, x), (len(x), 1), "one logit for each latent"),
+            "discriminator": NetSpec(self.discriminator, (latent, x), (x.shape[0], 1), "one logit for each latent"),
         }
         return init_parts(key, specs)
 
@@ -164,7 +164,7 @@ class AdversarialVariationalBayes:
 
     def encode(self, variables: Variables, x: Array) -> Array:
         """Return the latents (B, D) at zero noise; they are not the means of q(z | x)."""
-        return at_least_float32(apply_part(self, "encoder", variables, x, jnp.zeros((len(x), self.noise_dim)))[0])
+        return at_least_float32(apply_part(self, "encoder", variables, x, jnp.zeros((x.shape[0], self.noise_dim)))[0])
 
     def decode(self, variables: Variables, latent: Array) -> Array:
         """Return the expected data given latents (B, D)."""
@@ -213,7 +213,7 @@ class AdversarialVariationalBayes:
     def _sample_latents(self, variables: Variables, key: Array, x: Array, train: bool = False) -> tuple[Array, PyTree]:
         """Return latents (B, D) drawn from q(z | x), and the encoder's new state."""
         noise_key, dropout_key = jax.random.split(key)
-        noise = jax.random.normal(noise_key, (len(x), self.noise_dim))
+        noise = jax.random.normal(noise_key, (x.shape[0], self.noise_dim))
         latent, state = apply_part(self, "encoder", variables, x, noise, key=dropout_key, train=train)
         return at_least_float32(latent), state
 
@@ -226,7 +226,7 @@ class AdversarialVariationalBayes:
     def _contrast(self, variables: Variables, key: Array, x: Array, train: bool) -> GaussianParams:
         """Return the moments of r(z | x), constant for gradients."""
         if not self.adaptive_contrast:
-            return jnp.zeros((len(x), self.latent_dim)), jnp.zeros((len(x), self.latent_dim))
+            return jnp.zeros((x.shape[0], self.latent_dim)), jnp.zeros((x.shape[0], self.latent_dim))
         return self._moments(jax.lax.stop_gradient(variables), key, x, self.num_contrast_samples, train)
 
     def _discriminate(self, variables: Variables, key: Array, latent: Array, x: Array) -> tuple[Array, PyTree]:

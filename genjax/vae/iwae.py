@@ -145,7 +145,7 @@ class IWAE:
         encoders, decoders = params["encoders"], params["decoders"]
         # All samples of an example share their dropout masks, so that the bound holds for the masked networks.
         dropout = DropoutKeys(stream_key(key, "encoders"), stream_key(key, "decoders"))
-        noise = self._noise(jax.random.split(key, num_samples), len(x))
+        noise = self._noise(jax.random.split(key, num_samples), x.shape[0])
         first = self._gaussian(self.encoders[0], encoders[0], x, _layer_key(dropout.encoders, 0))
         latents = self._sample_latents(encoders, first, noise, dropout)
         if self.gradient == "doubly_reparameterized":
@@ -214,7 +214,7 @@ class IWAE:
         """Draw one latent of every layer for each example, (B, D_l) each, from the data upwards."""
         encoders = variables.params["encoders"]
         first = self._gaussian(self.encoders[0], encoders[0], x)
-        return tuple(latent[0] for latent in self._sample_latents(encoders, first, self._noise(key[None], len(x))))
+        return tuple(latent[0] for latent in self._sample_latents(encoders, first, self._noise(key[None], x.shape[0])))
 
     def log_prob_lower_bound(
         self, variables: Variables, key: Array, x: Array, num_samples: PositiveInt = 1, *, chunk_size: PositiveInt = 16
@@ -235,7 +235,7 @@ class IWAE:
         encoders = variables.params["encoders"]
         first = self._gaussian(self.encoders[0], encoders[0], x)
         return lambda keys: self._log_weights(
-            variables.params, x, first, self._sample_latents(encoders, first, self._noise(keys, len(x)))
+            variables.params, x, first, self._sample_latents(encoders, first, self._noise(keys, x.shape[0]))
         )
 
     def _noise(self, keys: Array, num_rows: int) -> Latents:
@@ -296,11 +296,13 @@ class IWAE:
 
     def _specs(self, x: Array) -> dict[str, list[NetSpec]]:
         check_data_axes(x.shape)
-        latents = tuple(jnp.zeros((len(x), dim)) for dim in self.latent_dims)
+        latents = tuple(jnp.zeros((x.shape[0], dim)) for dim in self.latent_dims)
 
         def specs(nets: tuple[Net, ...], inputs: tuple[Array, ...], dims: tuple[int, ...]) -> list[NetSpec]:
             layers = zip(nets, inputs, dims, strict=True)
-            return [NetSpec(net, (z,), (len(x), 2 * dim), f"latent_dims={self.latent_dims}") for net, z, dim in layers]
+            return [
+                NetSpec(net, (z,), (x.shape[0], 2 * dim), f"latent_dims={self.latent_dims}") for net, z, dim in layers
+            ]
 
         first = decoder_spec(self.decoders[0], latents[:1], self.likelihood, x)
         return {

@@ -91,9 +91,11 @@ class VAE:
         """Initialize the variables for data (B, ..., C); for errors see ``nets.init_parts``."""
         x = batch["x"]
         check_data_axes(x.shape)
-        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
-        latent = jnp.zeros((len(x), self.latent_dim))
-        encoder = NetSpec(self.encoder, (x, *condition), (len(x), 2 * self.latent_dim), f"latent_dim={self.latent_dim}")
+        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
+        latent = jnp.zeros((x.shape[0], self.latent_dim))
+        encoder = NetSpec(
+            self.encoder, (x, *condition), (x.shape[0], 2 * self.latent_dim), f"latent_dim={self.latent_dim}"
+        )
         decoder = decoder_spec(self.decoder, (latent, *condition), self.likelihood, x)
         return init_parts(key, {"encoder": encoder, "decoder": decoder})
 
@@ -110,7 +112,7 @@ class VAE:
         All are means over the batch.
         """
         x = batch["x"]
-        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, len(x))
+        condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         noise_key, encoder_key, decoder_key = jax.random.split(key, 3)
         variables = Variables(params, state)
         moments, encoder_state = apply_part(self, "encoder", variables, x, *condition, key=encoder_key, train=True)
@@ -140,12 +142,12 @@ class VAE:
 
     def posterior(self, variables: Variables, x: Array, *, label: Label = None) -> tuple[Array, Array]:
         """Return the means and log-variances of q(z | x), (B, D) each."""
-        outputs, _ = apply_part(self, "encoder", variables, x, *condition_inputs(label, self.num_classes, len(x)))
+        outputs, _ = apply_part(self, "encoder", variables, x, *condition_inputs(label, self.num_classes, x.shape[0]))
         return split_moments(outputs)
 
     def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the expected data given latents (B, D)."""
-        condition = condition_inputs(label, self.num_classes, len(latent))
+        condition = condition_inputs(label, self.num_classes, latent.shape[0])
         return self.likelihood.mean(apply_part(self, "decoder", variables, latent, *condition)[0])
 
     def reconstruct(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
@@ -191,7 +193,7 @@ class VAE:
         return log_mean_weight(self._log_weights(variables, x, label), key, num_samples, chunk_size)
 
     def _log_weights(self, variables: Variables, x: Array, label: Label) -> LogWeights:
-        condition = condition_inputs(label, self.num_classes, len(x))
+        condition = condition_inputs(label, self.num_classes, x.shape[0])
         mean, log_var = self.posterior(variables, x, label=label)
 
         def log_weight(noise: Array, latent: Array, outputs: Array) -> Array:
@@ -202,8 +204,8 @@ class VAE:
         def log_weights(keys: Array) -> Array:
             noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape, mean.dtype))(keys)
             latent = reparameterize(mean[None], log_var[None], noise)
-            repeated = tuple(jnp.tile(c, (len(keys), 1)) for c in condition)
+            repeated = tuple(jnp.tile(c, (keys.shape[0], 1)) for c in condition)
             outputs, _ = apply_part(self, "decoder", variables, latent.reshape(-1, self.latent_dim), *repeated)
-            return jax.vmap(log_weight)(noise, latent, outputs.reshape(len(keys), len(x), *outputs.shape[1:]))
+            return jax.vmap(log_weight)(noise, latent, outputs.reshape(keys.shape[0], x.shape[0], *outputs.shape[1:]))
 
         return log_weights

@@ -135,7 +135,10 @@ class VQVAE:
         """
         x = batch["x"]
         check_data_axes(x.shape)
-        zeros, why = jnp.zeros((len(x), *self.grid, self.code_dim)), f"grid={self.grid} with code_dim={self.code_dim}"
+        zeros, why = (
+            jnp.zeros((x.shape[0], *self.grid, self.code_dim)),
+            f"grid={self.grid} with code_dim={self.code_dim}",
+        )
         check_part("encoder", NetSpec(self.encoder, (x,), zeros.shape, why), key)
         check_part("decoder", decoder_spec(self.decoder, (zeros,), self.likelihood, x), key)
         encoder_key, decoder_key, vectors_key, codes_key = jax.random.split(key, 4)
@@ -148,7 +151,7 @@ class VQVAE:
         codes = kmeans(codes_key, vectors, self.num_codes, self.kmeans_steps)
         if self.codebook == "loss":
             return Variables(params | {"codebook": {"codes": codes}}, state)
-        return Variables(params, state._replace(codebook=start_codebook(codes, len(vectors))))
+        return Variables(params, state._replace(codebook=start_codebook(codes, vectors.shape[0])))
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the single objective, over both networks, and over the codebook if it has parameters."""
@@ -241,7 +244,7 @@ class VQVAE:
         codebook = update_codebook(codebook, vectors, indices.reshape(-1), self.decay)
         if not self._restart_below:
             return codebook
-        return restart_dead_codes(codebook, key, vectors, self._restart_below * len(vectors) / self.num_codes)
+        return restart_dead_codes(codebook, key, vectors, self._restart_below * vectors.shape[0] / self.num_codes)
 
     def _vectors(
         self, variables: Variables, x: Array, key: Array | None = None, train: bool = False

@@ -78,7 +78,7 @@ class WassersteinAutoencoder:
         """
         x = batch["x"]
         check_data_axes(x.shape)
-        code = jnp.zeros((len(x), self.prior.dim))
+        code = jnp.zeros((x.shape[0], self.prior.dim))
         specs = {
             "encoder": NetSpec(self.encoder, (x,), code.shape, f"codes of {self.prior}"),
             "decoder": decoder_spec(self.decoder, (code,), self.likelihood, x),
@@ -101,7 +101,7 @@ class WassersteinAutoencoder:
         code = at_least_float32(code)
         outputs, decoder_state = apply_part(self, "decoder", variables, code, key=decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))
-        mmd_squared = mmd_loss(code, self.prior.sample(prior_key, len(x)), self.bandwidths, unbiased=True)
+        mmd_squared = mmd_loss(code, self.prior.sample(prior_key, x.shape[0]), self.bandwidths, unbiased=True)
         loss = -reconstruction + self.penalty * mmd_squared  # equation 1
         new_state = {"encoder": encoder_state, "decoder": decoder_state}
         return loss, (new_state, {"reconstruction": reconstruction, "mmd_squared": mmd_squared})

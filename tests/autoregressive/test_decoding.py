@@ -39,10 +39,41 @@ def test_probabilities_and_frequencies(settings, probs):
     assert (frequencies[probs == 0] == 0).all()
 
 
-def test_ties_all_stay():
-    logits = jnp.array([1.0, 1.0, 1.0, 0.0])
-    for settings in ({"top_k": 2}, {"top_p": 0.1}, {"min_p": 1.0}):
-        np.testing.assert_allclose(jnp.exp(Sampling(**settings).log_probs(logits)), [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
+@pytest.mark.parametrize(
+    ("settings", "probs"),
+    [
+        ({"top_k": 2}, [0, 1 / 2, 1 / 2, 0, 0]),
+        ({"top_p": 0.1}, [0, 1, 0, 0, 0]),
+        ({"top_p": 0.5}, [0, 1 / 2, 1 / 2, 0, 0]),
+        ({"top_k": 3, "top_p": 0.5}, [0, 1 / 2, 1 / 2, 0, 0]),
+        ({"min_p": 1.0}, [0, 1 / 3, 1 / 3, 1 / 3, 0]),
+    ],
+)
+def test_of_ties_the_least_set_stays(settings, probs):
+    logits = jnp.array([0.0, 1.0, 1.0, 1.0, 0.0])  # each 1 has a probability of 0.268
+    log_probs = Sampling(**settings).log_probs(jnp.stack([logits, -logits]))
+    np.testing.assert_allclose(jnp.exp(log_probs[0]), probs, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.1}])
+def test_no_token_is_drawn_from_logits_that_are_not_finite(settings):
+    undefined = jnp.array(
+        [[0.0, jnp.nan, 0.0], [jnp.nan] * 3, [0.0, jnp.inf, 0.0], [-jnp.inf] * 3, [0.0, -jnp.inf, 1.0]]
+    )
+    tokens = Sampling(**settings).draw(undefined, jnp.full(5, 0.99))
+    assert (tokens[:4] == -1).all()
+    assert tokens[4] == 2
+
+
+def test_sequences_from_logits_of_nan_are_refused():
+    def step(index, token):
+        return jnp.where(index < 2, jnp.zeros((2, 3)), jnp.nan), index + 1
+
+    settings = {"batch_size": 2, "length": 4}
+    compiled = jax.jit(lambda: generate(step, jnp.int32(0), jax.random.key(0), **settings))()
+    assert ((compiled >= 0) == jnp.array([[True, True, False, False]])).all()
+    with pytest.raises(ValueError, match=r"a token is -1 at \(0, 2\), but its logits are NaN or infinite; the param"):
+        generate(step, jnp.int32(0), jax.random.key(0), **settings)
 
 
 def test_no_impossible_token_is_drawn_at_the_ends_of_the_uniform_numbers():

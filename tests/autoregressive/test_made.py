@@ -105,11 +105,11 @@ def test_greedy_samples_are_all_alike():
         ({"orders": (0, 1, 2, 3, 4, 4)}, r"orders is \(0, 1, 2, 3, 4, 4\), but must be 'natural', a number of random"),
         (
             {"orders": "random"},
-            "orders is 'random', but must be 'natural', a number of random orders, or a permutation",
+            "orders is 'random', but must be 'natural', a whole number or a Sequence",
         ),
-        ({"orders": 0}, "orders is 0, but must be at least 1"),
+        ({"orders": 0}, "orders is 0, but must be 'natural', at least 1 or a Sequence"),
         ({"num_values": 1}, "num_values is 1, but must be at least 2"),
-        ({"shape": ()}, r"shape is \(\), but every size must be at least 1"),
+        ({"shape": ()}, r"shape is \(\), but must be of length 1 or more; use \(D,\) for"),
         ({"num_classes": 0}, "num_classes is 0, but must be at least 1"),
     ],
 )

@@ -239,7 +239,7 @@ def test_half_precision_is_near():
         ({"num_components": 0}, "num_components is 0, but must be at least 1"),
         ({"local_dim": 0}, "local_dim is 0, but must be at least 1; None for no local condition"),
         ({"shape": (4, 4)}, r"shape is \(4, 4\), but must be \(T,\) for sequences"),
-        ({"shape": (0,)}, r"shape is \(0,\), but must be \(T,\) for sequences"),
+        ({"shape": (0,)}, r"shape is \(0,\), but must be .* at least 1, and 0 is not"),
     ],
 )
 def test_refuses_models_that_cannot_be(options, message):

@@ -205,7 +205,9 @@ def test_invalid_sizes_raise():
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((2, 3))})
     with pytest.raises(ValueError, match=r"2\^26 states, but the limit is 2\^25; use log_prob_lower_bound"):
         model.log_prob(variables, jnp.zeros((1, 3)))
-    with pytest.raises(ValueError, match=r"len\(num_hidden\) is 1, but must be at least 2; use RBM for one layer"):
+    with pytest.raises(
+        ValueError, match=r"num_hidden is \(.*\), but must be of length 2 or more; use RBM for one layer"
+    ):
         make(num_hidden=(2,))
     with pytest.raises(ValueError, match="num_mean_field is 0, but must be at least 1"):
         make(num_mean_field=0)

@@ -190,6 +190,8 @@ def test_help_and_version(genjax):
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
         (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
         (("train", TINY, "--seeds", "0"), "seeds is 0, but must be at least 1"),
+        (("train", TINY, "--seed", "-1"), "seed is -1, but must be"),
+        (("train", TINY, "--seed", "4294967295", "--seeds", "2"), "seed is 4294967296, but must be"),
         (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),

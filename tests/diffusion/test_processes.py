@@ -236,7 +236,11 @@ class TestErrors:
                 "is 0.0, but .* adds noise",
             ),
             (diffusion.processes.DiscreteVariancePreserving, {"beta_max": 1.5}, r"all must be in \(0, 1\)"),
-            (diffusion.processes.DiscreteVariancePreserving, {"num_steps": 2, "schedule": (0.1, math.nan)}, "is nan"),
+            (
+                diffusion.processes.DiscreteVariancePreserving,
+                {"num_steps": 2, "schedule": (0.1, math.nan)},
+                "nan is not",
+            ),
         ],
     )
     def test_constructors(self, process, settings, message):

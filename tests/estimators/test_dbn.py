@@ -48,10 +48,10 @@ def test_random_state_makes_training_reproducible(net):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_components": (3,)}, r"len\(num_hidden\) is 1, but must be at least 2"),
+        ({"n_components": (3,)}, r"n_components is \(3,\), but must be of length 2 or more"),
         ({"n_tuning_iter": -1}, "n_tuning_iter is -1, but must be at least 0"),
         ({"tuning_rate": 0.0}, "tuning_rate is 0.0, but must be above 0"),
-        ({"units": "binary"}, "units is 'binary', but must be an object; pass boltzmann.GaussianUnits"),
+        ({"units": "binary"}, "units is 'binary', but must be a Units: .*; pass boltzmann.GaussianUnits"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
     ],
 )

@@ -163,7 +163,7 @@ def test_verbose_shows_progress_on_stderr(machine, capsys):
         ({"sparsity": 1.0}, r"sparsity is 1.0, but must be in \(0, 1\)"),
         ({"n_particles": 1}, "n_particles is 1, but must be at least 2"),
         ({"n_temperatures": 0}, "n_temperatures is 0, but must be at least 1"),
-        ({"units": "gaussian"}, r"units is 'gaussian', but must be an object; pass boltzmann.GaussianUnits\(\)"),
+        ({"units": "gaussian"}, r"units is 'gaussian', but must be a Units: .*; pass boltzmann.GaussianUnits\(\)"),
         ({"negative_phase": boltzmann.Persistent}, r"negative_phase is .*; pass boltzmann.Persistent\(\), for example"),
     ],
 )

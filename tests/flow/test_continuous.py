@@ -236,7 +236,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"shape": ()}, "every size"),
+            ({"shape": ()}, "of length 1 or more"),
             ({"trace": "approximate"}, "'hutchinson' or 'exact'"),
             ({"noise": "uniform"}, "'rademacher' or 'gaussian'"),
             ({"net": lambda x: x}, "output_shape"),

@@ -283,9 +283,9 @@ def test_data_that_do_not_fit_are_refused(x, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_values": 1}, "num_values is 1, but must be in 2 … 65536"),
+        ({"num_values": 1}, r"num_values is 1, but must be in \[2, 65536\]; use 256 for"),
         ({"num_values": 257}, "num_values is 257, but the maximum of dtype='uint8' is 255; use dtype='int32'"),
-        ({"dtype": "float32"}, "dtype is 'float32', but must be an integer type"),
+        ({"dtype": "float32"}, "dtype is 'float32', but must be 'uint8', "),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options, message):

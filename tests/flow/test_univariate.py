@@ -222,8 +222,8 @@ def test_affine_scales_are_bounded():
         ({"num_bins": 0}, "num_bins is 0, but must be at least 1"),
         ({"num_bins": 1000}, "num_bins is 1000, but must be below 1000, or bins have no width"),
         ({"bound": 0.0}, "bound is 0.0, but must be above 0; 3 is usual for standardized data"),
-        ({"bound": float("nan")}, "bound is nan, but must be above 0"),
-        ({"bound": float("inf")}, "bound is inf, but must be finite"),
+        ({"bound": float("nan")}, "bound is nan, but must be a finite number"),
+        ({"bound": float("inf")}, "bound is inf, but must be a finite number"),
     ],
 )
 def test_invalid_splines(fields, message):

@@ -25,13 +25,15 @@ attributes of every process.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
+
+Times = Any  # arrays, or numbers: what processes that are given by formulas also take
 
 
 @runtime_checkable

@@ -9,10 +9,13 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
+from genjax.diffusion.processes.base import Times
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
     """α = cos φ and σ = sin φ, with an angle φ that grows linearly in time.
@@ -40,15 +43,15 @@ class Cosine:
                 "must be less than log_snr_max; -10 and 12 are usual"
             )
 
-    def alpha(self, t: Array) -> Array:
+    def alpha(self, t: Times) -> Array:
         """Return √ sigmoid(λ)."""
         return jnp.exp(0.5 * jax.nn.log_sigmoid(self.log_snr(t)))
 
-    def sigma(self, t: Array) -> Array:
+    def sigma(self, t: Times) -> Array:
         """Return √ sigmoid(−λ)."""
         return jnp.exp(0.5 * jax.nn.log_sigmoid(-self.log_snr(t)))
 
-    def log_snr(self, t: Array) -> Array:
+    def log_snr(self, t: Times) -> Array:
         """Return −2 log tan φ, plus the shift."""
         first, last = self._angles
         angle = first + (last - first) * t
@@ -56,7 +59,7 @@ class Cosine:
         complement = (math.pi / 2 - last) + (last - first) * (1 - t)
         return 2 * jnp.log(jnp.sin(complement) / jnp.sin(angle)) + self.shift
 
-    def time(self, log_snr: Array) -> Array:
+    def time(self, log_snr: Times) -> Array:
         """Return the time of a log-SNR."""
         first, last = self._angles
         angle = jnp.arctan(jnp.exp(-0.5 * (log_snr - self.shift)))

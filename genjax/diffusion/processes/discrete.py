@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
 from genjax.diffusion.processes.variance_preserving import LogAlphaProcess
-from genjax.ops import check_at_least, check_choice
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class DiscreteVariancePreserving(LogAlphaProcess):
     """DDPM: α² + σ² = 1, in T steps of noise with variances β_i.
@@ -37,15 +39,12 @@ class DiscreteVariancePreserving(LogAlphaProcess):
     [0.9999, 4e-05]
     """
 
-    num_steps: int = 1_000
+    num_steps: Annotated[int, Ge(2)] = 1_000
     schedule: Literal["linear", "cosine"] | tuple[float, ...] = "linear"
     beta_min: float = 1e-4
     beta_max: float = 0.02
 
     def __post_init__(self) -> None:
-        check_at_least("num_steps", self.num_steps, 2)
-        if isinstance(self.schedule, str):
-            check_choice("schedule", self.schedule, ("linear", "cosine"))
         betas = self.betas
         if len(betas) != self.num_steps:
             raise ValueError(f"schedule has {len(betas)} betas, but num_steps is {self.num_steps}; make them the same")
@@ -75,11 +74,11 @@ class DiscreteVariancePreserving(LogAlphaProcess):
         return 1.0
 
     def _log_alpha(self, t: Array) -> Array:
-        return jnp.interp(t, *self._tables)
+        return jnp.interp(t, *self._tables).astype(jnp.result_type(t))
 
     def _time_of_log_alpha(self, log_alpha: Array) -> Array:
         times, log_alphas = self._tables
-        return jnp.interp(-log_alpha, -log_alphas, times)
+        return jnp.interp(-log_alpha, -log_alphas, times).astype(jnp.result_type(log_alpha))
 
     @property
     def _tables(self) -> tuple[Array, Array]:

@@ -8,10 +8,13 @@ from typing import final
 
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
+from genjax.diffusion.processes.base import Times
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class VarianceExploding:
     """α = 1, and σ grows geometrically from σ_min at t = 0 to σ_max at t = 1.
@@ -32,19 +35,19 @@ class VarianceExploding:
     def __post_init__(self) -> None:
         _check_sigmas(self.sigma_min, self.sigma_max)
 
-    def alpha(self, t: Array) -> Array:
+    def alpha(self, t: Times) -> Array:
         """Return 1."""
         return jnp.ones_like(t)
 
-    def sigma(self, t: Array) -> Array:
+    def sigma(self, t: Times) -> Array:
         """Return σ_min (σ_max / σ_min)^t."""
         return self.sigma_min * jnp.exp(t * self._rate)
 
-    def log_snr(self, t: Array) -> Array:
+    def log_snr(self, t: Times) -> Array:
         """Return λ(t), equation 2 of ``processes.base``."""
         return -2 * (math.log(self.sigma_min) + t * self._rate)
 
-    def time(self, log_snr: Array) -> Array:
+    def time(self, log_snr: Times) -> Array:
         """Return the time of a log-SNR."""
         return (-0.5 * log_snr - math.log(self.sigma_min)) / self._rate
 
@@ -54,6 +57,7 @@ class VarianceExploding:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class EDM:
     """α = 1 and σ = t: time is the standard deviation of the noise.
@@ -71,19 +75,19 @@ class EDM:
     def __post_init__(self) -> None:
         _check_sigmas(self.start, self.end)
 
-    def alpha(self, t: Array) -> Array:
+    def alpha(self, t: Times) -> Array:
         """Return 1."""
         return jnp.ones_like(t)
 
-    def sigma(self, t: Array) -> Array:
+    def sigma(self, t: Times) -> Array:
         """Return t."""
         return t
 
-    def log_snr(self, t: Array) -> Array:
+    def log_snr(self, t: Times) -> Array:
         """Return λ(t), equation 2 of ``processes.base``."""
         return -2 * jnp.log(t)
 
-    def time(self, log_snr: Array) -> Array:
+    def time(self, log_snr: Times) -> Array:
         """Return the time of a log-SNR."""
         return jnp.exp(-0.5 * log_snr)
 

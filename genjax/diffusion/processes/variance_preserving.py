@@ -12,7 +12,9 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
+from genjax.diffusion.processes.base import Times
 
 
 class LogAlphaProcess(abc.ABC):
@@ -26,20 +28,20 @@ class LogAlphaProcess(abc.ABC):
     def _time_of_log_alpha(self, log_alpha: Array) -> Array:
         """Return the time t at which log α(t) equals ``log_alpha``."""
 
-    def alpha(self, t: Array) -> Array:
+    def alpha(self, t: Times) -> Array:
         """Return α(t)."""
         return jnp.exp(self._log_alpha(t))
 
-    def sigma(self, t: Array) -> Array:
+    def sigma(self, t: Times) -> Array:
         """Return √(1 − α²)."""
         return jnp.sqrt(-jnp.expm1(2 * self._log_alpha(t)))
 
-    def log_snr(self, t: Array) -> Array:
+    def log_snr(self, t: Times) -> Array:
         """Return λ(t), equation 2 of ``processes.base``."""
         twice = 2 * self._log_alpha(t)
         return twice - jnp.log(-jnp.expm1(twice))
 
-    def time(self, log_snr: Array) -> Array:
+    def time(self, log_snr: Times) -> Array:
         """Return the time of a log-SNR."""
         return self._time_of_log_alpha(0.5 * jax.nn.log_sigmoid(log_snr))
 
@@ -71,6 +73,7 @@ class _LinearBeta(LogAlphaProcess):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class VariancePreserving(_LinearBeta):
     """α² + σ² = 1 and g² = β_min + t (β_max − β_min): the continuous form of DDPM with its linear schedule.
@@ -90,6 +93,7 @@ class VariancePreserving(_LinearBeta):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class SubVariancePreserving(_LinearBeta):
     """The α of ``VariancePreserving`` with σ = 1 − α²: less noise at every time.
@@ -97,16 +101,16 @@ class SubVariancePreserving(_LinearBeta):
     Yang Song et al. 2021, arXiv:2011.13456, equation 14. Attributes are those of ``VariancePreserving``.
     """
 
-    def sigma(self, t: Array) -> Array:
+    def sigma(self, t: Times) -> Array:
         """Return 1 − α²."""
         return -jnp.expm1(2 * self._log_alpha(t))
 
-    def log_snr(self, t: Array) -> Array:
+    def log_snr(self, t: Times) -> Array:
         """Return λ(t), equation 2 of ``processes.base``."""
         twice = 2 * self._log_alpha(t)
         return twice - 2 * jnp.log(-jnp.expm1(twice))
 
-    def time(self, log_snr: Array) -> Array:
+    def time(self, log_snr: Times) -> Array:
         """Return the time of a log-SNR: 1/α − α = e^{−λ/2}, so −log α = arcsinh(½ e^{−λ/2})."""
         ratio = jnp.exp(-0.5 * log_snr)  # σ / α
         return self._time_of_log_alpha(-jnp.arcsinh(0.5 * ratio))

@@ -18,18 +18,20 @@ arXiv:2010.02502.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, conditional_variance
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step
-from genjax.ops import check_choice
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class DDIM(Sampler):
     """Equation 1 with a fraction of the noise: 0 is deterministic, 1 is ancestral sampling.
@@ -38,11 +40,7 @@ class DDIM(Sampler):
       eta: η, in [0, 1].
     """
 
-    eta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta is {self.eta}, but must be in [0, 1]; 0 is deterministic, 1 is ancestral")
+    eta: Annotated[float, Interval(ge=0, le=1), Cure("; 0 is deterministic, 1 is ancestral")] = 0.0
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree
@@ -58,6 +56,7 @@ class DDIM(Sampler):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Ancestral(Sampler):
     """Equation 1 with all of the noise: DDPM.
@@ -67,9 +66,6 @@ class Ancestral(Sampler):
     """
 
     variance: Literal["lower", "upper"] = "lower"
-
-    def __post_init__(self) -> None:
-        check_choice("variance", self.variance, ("lower", "upper"))
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree

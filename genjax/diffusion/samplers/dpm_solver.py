@@ -27,18 +27,19 @@ Cheng Lu, Yuhao Zhou, Fan Bao, Jianfei Chen, Chongxuan Li and Jun Zhu 2022, arXi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
 from genjax.diffusion.samplers.base import Denoise, History, Sampler, Step, unless_last
-from genjax.ops import check_choice
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class DPMSolver2(Sampler):
     """DPM-Solver-2: order 2 with two evaluations a step. The process must have α > 0 at its end."""
@@ -65,6 +66,7 @@ class DPMSolver2(Sampler):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class DPMSolverPP(Sampler):
     """Multistep DPM-Solver++, with one evaluation a step. Its first steps are of lower order.
@@ -74,11 +76,10 @@ class DPMSolverPP(Sampler):
       stochastic: whether to integrate the stochastic equation, in the weak order 1 or 2: equation 4.
     """
 
-    order: int = 2
+    order: Literal[1, 2, 3] = 2
     stochastic: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("order", self.order, (1, 2, 3))
         if self.stochastic and self.order == 3:
             raise ValueError("order is 3, but must be 1 or 2 if stochastic; use order=2")
 

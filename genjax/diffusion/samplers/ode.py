@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Interval
 
+from genjax.arguments import Cure, Infinite, NonNegativeFloat, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrizations import Prediction
 from genjax.diffusion.processes import Level, NoiseProcess, conditional_variance, level_at, rates
@@ -28,6 +30,7 @@ from genjax.diffusion.samplers.base import Denoise, Sampler, Step, unless_last
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Churn:
     """Noise added before a step.
@@ -39,16 +42,12 @@ class Churn:
       scale: standard deviation of the noise, S_noise; slightly above 1 if the denoiser removes too much.
     """
 
-    gamma: float
-    sigma_min: float = 0.0
-    sigma_max: float = math.inf
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= math.sqrt(2) - 1 + 1e-6:
-            raise ValueError(
-                f"gamma is {self.gamma}, but must be in [0, √2 - 1 = 0.414]: more would double the variance"
-            )
+    gamma: Annotated[
+        float, Interval(ge=0, le=math.sqrt(2) - 1 + 1e-6), Cure(", √2 - 1: more would double the variance")
+    ]
+    sigma_min: NonNegativeFloat = 0.0
+    sigma_max: Annotated[float, Ge(0), Infinite()] = math.inf
+    scale: NonNegativeFloat = 1.0
 
     def __call__(self, process: NoiseProcess, t: Level, key: Array, x: Array) -> tuple[Level, Array]:
         """Return the level after adding noise, and x there."""
@@ -69,6 +68,7 @@ def flow_velocity(process: NoiseProcess, t: Array, prediction: Prediction) -> Ar
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Euler(Sampler):
     """Euler's method, of order 1.
@@ -96,6 +96,7 @@ class Euler(Sampler):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class Heun(Sampler):
     """Heun's method, of order 2, with two evaluations a step; ``churn`` is that of ``Euler``."""

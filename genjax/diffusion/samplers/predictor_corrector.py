@@ -14,18 +14,20 @@ Without a predictor, x_t/α_t is carried over to the next level: annealed Langev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step
-from genjax.ops import check_at_least, check_positive
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
     """Langevin steps at every level, followed by a step of another sampler.
@@ -37,12 +39,8 @@ class PredictorCorrector(Sampler):
     """
 
     predictor: Sampler | None = None
-    num_corrections: int = 1
-    snr: float = 0.16
-
-    def __post_init__(self) -> None:
-        check_at_least("num_corrections", self.num_corrections, 1, "; or use the predictor alone")
-        check_positive("snr", self.snr, "; 0.16 is usual")
+    num_corrections: Annotated[int, Ge(1), Cure("; or use the predictor alone")] = 1
+    snr: Annotated[float, Gt(0), Cure("; 0.16 is usual")] = 0.16
 
     @property
     def evaluations(self) -> int:

@@ -10,6 +10,7 @@ from typing import final
 
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step, unless_last
@@ -18,6 +19,7 @@ from genjax.ops import Solver
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class ProbabilityFlow(Sampler):
     """The probability-flow equation solved to a tolerance between the levels, with as many evaluations as it takes.

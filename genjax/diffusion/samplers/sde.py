@@ -15,12 +15,14 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, rates
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step
 
 
 @final
+@check_arguments
 @dataclass(frozen=True)
 class EulerMaruyama(Sampler):
     """Equation 1 by the Euler–Maruyama method, of weak order 1. The process must have α > 0 at its end."""

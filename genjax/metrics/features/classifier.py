@@ -28,6 +28,7 @@ from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 from genjax.metrics.progress import chunks
 from genjax.ops import check_at_least, check_positive
+from genjax.ops.keys import seed_key
 
 STEPS_PER_DISPATCH = 50  # between two updates of the progress bar
 NUM_STANDARDIZATION_EXAMPLES = 10_000  # first examples, whose mean and deviation standardize all
@@ -225,7 +226,7 @@ def _steps(
 def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> PyTree:
     from tqdm import tqdm
 
-    root = jax.random.key(recipe.seed)
+    root = seed_key(recipe.seed)
     variables = _initial(apply, train, levels, stream_key(root, "init"))
     state = _optimizer(recipe).init(variables["params"])
     batch = {name: jnp.asarray(train.arrays[name]) for name in ("x", "label")}

@@ -1,0 +1,63 @@
+"""Diffusion models, their parts, and functions that sample."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from genjax import diffusion, nets
+from genjax.core import Variables
+from genjax.diffusion import couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings
+
+PACKAGES = (diffusion, couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings)
+EXCEPT = (parametrizations.Parametrization,)  # abstract
+MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
+SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0), "num_samples": 2}
+
+
+def denoise(x, t):
+    """Return a prediction of nothing."""
+    return parametrizations.Prediction(x, x)
+
+
+CASES = (
+    partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
+    partial(couplings.SinkhornCoupling),
+    partial(grids.Custom, values=(1.0, 0.5)),
+    partial(grids.Karras),
+    *(
+        partial(getattr(parametrizations, name))
+        for name in ("Noise", "Data", "Score", "Velocity", "Flow", "Preconditioned")
+    ),
+    partial(processes.Cosine),
+    partial(processes.DiscreteVariancePreserving),
+    partial(processes.EDM),
+    partial(processes.LinearPath),
+    partial(processes.SubVariancePreserving),
+    partial(processes.VarianceExploding),
+    partial(processes.VariancePreserving),
+    partial(samplers.Ancestral),
+    partial(samplers.Churn, gamma=0.1),
+    partial(samplers.DDIM),
+    partial(samplers.DPMSolverPP),
+    partial(samplers.Euler),
+    partial(samplers.Heun),
+    partial(samplers.PredictorCorrector),
+    partial(samplers.ProbabilityFlow),
+    partial(score_matching.Sliced),
+    partial(times.DiscreteTimes),
+    partial(times.LogNormal),
+    partial(times.LogitNormal),
+    partial(times.UniformLogSNR),
+    partial(weightings.MinSNR),
+    partial(diffusion.levels, process=PROCESS, grid=grids.LogSNR(), num_steps=3),
+    partial(diffusion.classifier_guidance, denoise=denoise, process=PROCESS, log_prob=lambda x, t: x[:, 0]),
+    partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
+    partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),
+    partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
+    partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
+    partial(MODEL.sample, **SAMPLE),
+    partial(MODEL.log_prob_lower_bound, x=X, **SAMPLE),
+    partial(MODEL.log_prob_estimate, x=X, **SAMPLE),
+)

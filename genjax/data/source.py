@@ -14,6 +14,8 @@ from typing import Any, Protocol, final, runtime_checkable
 import jax
 import numpy as np
 
+from genjax.data.progress import progress_bar
+
 RESIDENT_BYTES = 2 * 2**30  # limit for the arrays of one split
 SMALL_BYTES = 2**29  # records up to this size are read into memory when a data set is opened
 
@@ -242,11 +244,9 @@ def materialize(source: Source, *, block: int = 512) -> ArraySource:
     """
     if isinstance(source, ArraySource):
         return source
-    from tqdm import tqdm
-
     size = len(source)
     arrays = {name: np.empty((size, *entry.shape), entry.dtype) for name, entry in source.spec.items()}
-    with tqdm(total=size, desc="reading", unit=" examples", delay=1, leave=False) as bar:
+    with progress_bar("reading", size, " examples", delay=1, leave=False) as bar:
         for start in range(0, size, block):
             indices = np.arange(start, min(start + block, size))
             for name, array in source.take(indices).items():

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import tyro
 
+from genjax.arguments import check_fields
 from genjax.capabilities import conditions
 from genjax.cli.conditions import condition_flags
 from genjax.data import Dataset
@@ -97,7 +98,10 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, name) for name in by_name)
+    values = tuple(getattr(parsed, name) for name in by_name)
+    for value in values:
+        check_fields(value)
+    return values
 
 
 def _one_line(box: str) -> str:

@@ -148,13 +148,13 @@ class Experiment:
     def _init_from(self, key: Array, batch: Batch) -> Variables:
         """Return ``init_from``; raise ValueError if they are not variables of this model."""
         needed = _shapes(jax.eval_shape(self.model.init, key, batch))
-        given = _shapes(self.init_from)
-        different = [name for name in [*needed, *given] if needed.get(name) != given.get(name)]
+        actual = _shapes(self.init_from)
+        different = [name for name in [*needed, *actual] if needed.get(name) != actual.get(name)]
         if different:
             name = different[0]
             raise ValueError(
-                f"init_from has {name!r} of shape {given.get(name)}, but the model needs shape {needed.get(name)}; use "
-                "variables of an equal model"
+                f"init_from has {name!r} of shape {actual.get(name)}, but the model needs shape {needed.get(name)}; "
+                "use variables of an equal model"
             )
         assert self.init_from is not None
         return self.init_from

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import json
 import math
@@ -42,7 +43,7 @@ def train(arguments: list[str]) -> int:
     from genjax.runner.folder import ExperimentSource, default_path
 
     function = load_experiment_fn(file)
-    program = f"genjax train {file}"
+    program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
     _join_processes(options)
     if options.workdir is None:
@@ -137,7 +138,7 @@ def sample(arguments: list[str]) -> int:
 def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple[SampleOptions, dict[str, Any]]:
     model, dataset = experiment.model, experiment.data
     model_flags = flags_of_sample(model, dataset, experiment.preview_kwargs)
-    parsed, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
+    parsed, options = parse(genjax_command("sample", path), flags, model_flags, SampleOptions)
     if options.out is not None:
         check_out(options.out, options.num_samples, experiment)
     _check_memory(options.num_samples, dataset)
@@ -179,7 +180,12 @@ def _sampling_progress(
         return
     if not takes_callback:
         with progress_bars(unit="sample") as progress:
-            yield {"progress": progress("samples", num_samples)}
+            start = functools.cache(lambda: progress("samples", num_samples))  # not before the first batch is drawn
+
+            def finished(count: int) -> None:
+                start()(count)
+
+            yield {"progress": finished}
         return
     length = sample_kwargs.get("num_tokens") or math.prod(experiment.data.spec()["x"].shape)
     with progress_bars(unit="token") as progress:
@@ -207,7 +213,9 @@ def evaluate(arguments: list[str]) -> int:
     # Without the settings of previews: the distribution of the model itself is evaluated.
     model_flags = flags_of_sample(model, dataset, {})
     description = f"Metrics:\n\n{summary()}"
-    parsed, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions, description=description)
+    parsed, options = parse(
+        genjax_command("evaluate", path), flags, model_flags, EvaluateOptions, description=description
+    )
     names = check_names(options.metrics)
     network = feature_network(options.features)
     if options.record is not None:
@@ -257,7 +265,7 @@ def latent(arguments: list[str]) -> int:
     from genjax.figures.images import save_picture
     from genjax.runner.load import load_run
 
-    (options,) = parse(f"genjax latent {path}", flags, LatentOptions)
+    (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
     run = load_run(path, checkpoint=options.checkpoint)
     key, out = jax.random.key(options.seed), options.out or path / "latent"
     settings = {name: getattr(options, name) for name in ("split", "rows", "steps", "label")}
@@ -272,7 +280,7 @@ def list_models(arguments: list[str]) -> int:
     """List models, their capabilities and the experiments that use them."""
     from genjax.cli import models
 
-    (options,) = parse("genjax list", arguments, ListOptions)
+    (options,) = parse(genjax_command("list"), arguments, ListOptions)
     entries = models.list_models(options.experiments)
     if options.json:
         print(json.dumps(entries))
@@ -295,7 +303,7 @@ def _positional(arguments: list[str], command: str, name: str, what: str, option
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     if not arguments or arguments[0].startswith("-"):
-        raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+        raise ValueError(f"{name} is missing: it comes first and is {what}; see {genjax_command(command, '--help')}")
     return Path(arguments[0]), arguments[1:]
 
 

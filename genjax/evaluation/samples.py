@@ -72,7 +72,9 @@ def draw_samples(
         numbers = np.minimum(np.arange(part.start, part.start + blocks * block_size), num_samples - 1)
         batch = {name: value[numbers].reshape(blocks, block_size, *value.shape[1:]) for name, value in rows.items()}
         block_numbers = np.arange(blocks, dtype=np.uint32) + part.start // block_size
-        parts.append(draw(variables, key, block_numbers, arrays, batch)[: part.stop - part.start])
+        # The checker of keys mistakes a scan over keys under vmap for their reuse.
+        with jax.debug_key_reuse(blocks == 1 and jax.config.jax_debug_key_reuse):
+            parts.append(draw(variables, key, block_numbers, arrays, batch)[: part.stop - part.start])
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 

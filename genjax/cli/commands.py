@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from genjax.capabilities import stop_token
-from genjax.cli.conditions import ALL, read_conditions, with_required
+from genjax.cli.conditions import ALL, class_number, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 from genjax.cli.output import check_out, default_suffix, write_samples
@@ -268,7 +268,8 @@ def latent(arguments: list[str]) -> int:
     (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
     run = load_run(path, checkpoint=options.checkpoint)
     key, out = jax.random.key(options.seed), options.out or path / "latent"
-    settings = {name: getattr(options, name) for name in ("split", "rows", "steps", "label")}
+    settings = {name: getattr(options, name) for name in ("split", "rows", "steps")}
+    settings["label"] = class_number(options.label, run.experiment.data)
     pictures = run.latent_pictures(key, **settings)
     for name, pixels in pictures.items():
         save_picture(out / f"{name}.png", pixels)

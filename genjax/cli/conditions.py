@@ -66,14 +66,19 @@ def class_names(dataset: Dataset) -> tuple[str, ...]:
 
 def _read_label(label: int | str, condition: Condition, dataset: Dataset, num_samples: int) -> int | np.ndarray:
     """Return the class of a number, of a name, or for "all" those of the samples, int32 (N,)."""
+    if label == ALL and label not in class_names(dataset) and condition.num_values is not None:
+        return np.arange(num_samples, dtype=np.int32) % condition.num_values
+    return class_number(label, dataset, f" or {ALL!r}")
+
+
+def class_number(label: int | str, dataset: Dataset, others: str = "") -> int:
+    """Return the class of a number or of a name; ``others`` ends the list of choices in the message of a ValueError."""
     names = class_names(dataset)
     if label in names:
         return names.index(str(label))
-    if label == ALL and condition.num_values is not None:
-        return np.arange(num_samples, dtype=np.int32) % condition.num_values
     if isinstance(label, str):
         choices = f"one of {', '.join(names)}, " if names else ""
-        raise ValueError(f"{_flag(condition)} is {label!r}, but must be {choices}a class number or {ALL!r}")
+        raise ValueError(f"--label is {label!r}, but must be {choices}a class number{others}")
     return label
 
 

@@ -14,7 +14,8 @@ from genjax.evaluation.samples import BATCH_SIZE
 
 MAX_SEEDS = 1_000  # replicas in one program
 MAX_TILES = 1_000  # in a row or column of a picture
-Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what a key holds
+MAX_SEED = 2**32 - 1  # of a key
+Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -44,12 +45,16 @@ class TrainOptions:
     process_id: NonNegativeInt | None = None
 
     def check(self) -> None:
-        """Raise ValueError for flags of distributed training without those that they need."""
+        """Raise ValueError for flags that do not fit together."""
         names = ("coordinator", "num_processes", "process_id")
         missing = [name for name in names if getattr(self, name) is None]
         if 0 < len(missing) < len(names):
             raise ValueError(
                 f"--{missing[0].replace('_', '-')} is missing; pass --coordinator, --num-processes and --process-id"
+            )
+        if self.seed + self.seeds > MAX_SEED + 1:
+            raise ValueError(
+                f"seed is {self.seed}, but with seeds={self.seeds} must be at most {MAX_SEED + 1 - self.seeds}"
             )
         if (self.distributed or not missing) and self.workdir is None:
             raise ValueError("--workdir is missing; processes that train together need the same run folder")
@@ -117,7 +122,7 @@ class LatentOptions:
       split: split of the data to take examples from.
       rows: number of examples in a picture.
       steps: number of points on a path from one code to another.
-      label: class of the examples, for models that take labels.
+      label: class of the examples, a number or a name, for models that take labels.
       out: folder for the pictures; "latent" in the run folder by default.
       seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
@@ -126,7 +131,7 @@ class LatentOptions:
     split: str = "test"
     rows: Annotated[int, Interval(ge=1, le=MAX_TILES)] = 8
     steps: Annotated[int, Interval(ge=2, le=MAX_TILES)] = 11
-    label: NonNegativeInt = 0
+    label: NonNegativeInt | str = 0
     out: Path | None = None
     seed: Seed = 0
     checkpoint: str = "last"

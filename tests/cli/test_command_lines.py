@@ -42,6 +42,7 @@ def test_files_that_cannot_be_called(genjax, tmp_path, name):
         (("--seeds", 10**6), "seeds is 1000000, but must be at least 1 and at most 1000"),
         (("--seed", -1), "seed is -1, but must be at least 0"),
         (("--seed", 2**32), "seed is 4294967296, but must be"),
+        (("--seed", 2**32 - 1, "--seeds", 2), "seed is 4294967295, but with seeds=2 must be at most 4294967294"),
         (("--process-id", 0), "--coordinator is missing; pass --coordinator, --num-processes and --process-id"),
         (("--coordinator", "localhost:1", "--num-processes", 0, "--process-id", 0), "num_processes is 0, but must be"),
     ],

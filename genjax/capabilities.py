@@ -230,8 +230,21 @@ def likelihoods(model: object) -> tuple[str, ...]:
 
 
 def conditions(model: object) -> tuple[Condition, ...]:
-    """Return the conditions of a model."""
-    return model.conditions if isinstance(model, HasConditions) else ()
+    """Return the conditions of a model.
+
+    Raises:
+      ValueError: if the model has classes and declares no conditions, so that it would be taken for unconditional.
+    """
+    if isinstance(model, HasConditions):
+        return model.conditions
+    classes = getattr(model, "num_classes", None)
+    if classes is not None:
+        name = type(model).__name__
+        raise ValueError(
+            f"{name} has num_classes={classes}, but declares no conditions; add "
+            "conditions = genjax.capabilities.label_condition(num_classes)"
+        )
+    return ()
 
 
 def conditioning(model: object, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from genjax import Experiment, data
 from genjax.capabilities import conditioning, likelihoods
+from genjax.data import tfds_sets
 from genjax.runner import load_experiment_fn, train
 
 ROOT = Path(__file__).parents[1]
@@ -68,8 +69,20 @@ def traced_stage(stage, finished, key, batch):
         return jax.eval_shape(step, finished, key, batch)
 
 
+@pytest.fixture
+def one_record(monkeypatch):
+    """Decode one record of a prepared data set and repeat it, because tracing needs only the number of examples."""
+
+    def repeat(builder, split, size, source):
+        del builder, split, size
+        one = source.take(np.arange(1))
+        return data.ArraySource({name: np.broadcast_to(a, (len(source), *a.shape[1:])) for name, a in one.items()})
+
+    monkeypatch.setattr(tfds_sets, "_materialize_cached", repeat)
+
+
 @pytest.mark.parametrize("path", NAMED)
-def test_experiment_traces(path):
+def test_experiment_traces(path, one_record):
     experiment = two_steps(path)
     model, spec, key = experiment.model, experiment.data.spec(), jax.random.key(0)
     batch = jax.eval_shape(experiment.preprocess, key, with_axis(spec, BATCH_SIZE))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-# These run by default, the others with -m slow.
-REPRESENTATIVES = {"01_vae", "02_evaluation"}
+# This one runs by default, the others with -m slow.
+REPRESENTATIVES = {"01_vae"}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem, marks=() if path.stem in REPRESENTATIVES else pytest.mark.slow)
     for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))

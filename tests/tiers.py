@@ -6,6 +6,7 @@ The tier of ``pytest -m fast`` is one model per family and one file, or a few te
 # Files, and single tests of slower files.
 FAST = (
     "tests/test_arguments.py",
+    "tests/test_capabilities.py",
     "tests/test_core.py",
     "tests/test_experiment.py",
     "tests/test_learners.py",
@@ -46,8 +47,10 @@ OPTIMIZED = (
     "tests/boltzmann/test_annealing.py",
     "tests/evaluation/test_samples.py::test_modes_are_counted_by_class_in_each_channel",
     "tests/metrics/test_frechet.py",
+    "tests/moment_matching/test_gmmn.py",
     "tests/monitoring/test_monitor.py",
     "tests/test_notebooks.py",
+    "tests/vae/test_linear.py",
 )
 
 

@@ -12,11 +12,13 @@ import inspect
 import io
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import docstring_parser
 import tyro
 
+from genjax import core
 from genjax.arguments import check_fields
 from genjax.capabilities import conditions
 from genjax.cli.conditions import condition_flags
@@ -48,7 +50,17 @@ def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -
     sample = model.prior.sample if isinstance(model, LatentModel) else model.sample
     names = {condition.name for condition in conditions(model)}
     flags = {name: flag for name, flag in _flags(sample, defaults).items() if name not in names}
-    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), sample.__doc__)
+    doc = _with_glossary(sample.__doc__ or "", flags)
+    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), doc)
+
+
+def _with_glossary(doc: str, names: Iterable[str]) -> str:
+    """Return a docstring that describes its arguments, where it is silent in the words of the glossary of ``core``."""
+    own = docstring_parser.parse(doc)
+    entries = re.findall(r"\* ``(\w+)``: (.*?)(?=\n\* |\n\n)", core.__doc__ or "", flags=re.DOTALL)
+    texts = dict(entries) | {param.arg_name: param.description or "" for param in own.params}
+    described = [f"  {name}: {' '.join(texts[name].split())}" for name in names if name in texts]
+    return "\n".join([own.short_description or "", "", "Args:", *described])
 
 
 def _flags(method: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

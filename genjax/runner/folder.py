@@ -176,9 +176,9 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
 
 def environment() -> dict[str, Any]:
     """Return the versions, devices and command of this process."""
-    devices = jax.devices()
+    devices, program = jax.devices(), Path(sys.argv[0]).name
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["genjax" if program == "__main__.py" else program, *sys.argv[1:]]),
         "commit": _commit(Path.cwd()),
         "genjax_commit": _commit(Path(__file__).parent),
         "python": platform.python_version(),

@@ -6,6 +6,7 @@ from genjax.vae.factorized_categorical import FactorizedCategorical
 from genjax.vae.iwae import IWAE
 from genjax.vae.vae import VAE
 from genjax.vae.vq_vae import VQVAE, VQVAEState
+from genjax.vae.wasserstein_autoencoder import WassersteinAutoencoder
 
 __all__ = [
     "IWAE",
@@ -15,4 +16,5 @@ __all__ = [
     "AdversarialVariationalBayes",
     "FactorizedCategorical",
     "VQVAEState",
+    "WassersteinAutoencoder",
 ]

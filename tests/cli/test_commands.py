@@ -88,6 +88,7 @@ def test_sample_help_shows_the_models_own_flags(genjax, tiny_run):
     assert status == 0
     for flag in ("--num-samples", "--mean", "--label", "--checkpoint"):
         assert flag in out
+    assert "whether to return the means of the likelihood" in " ".join(out.replace("│", " ").split())
 
 
 def test_evaluate_help_describes_the_metrics(genjax, tiny_run):

@@ -43,6 +43,9 @@ def moment_error(step, process, grid, num_steps):
         (diffusion.samplers.DPMSolverPP(2), 2, VP, LOG_SNR),
         (diffusion.samplers.DPMSolverPP(2), 2, EDM, KARRAS),
         (diffusion.samplers.DPMSolver2(), 2, LINEAR, LOG_SNR),
+        (diffusion.samplers.DEIS(1), 1, EDM, KARRAS),
+        (diffusion.samplers.DEIS(2), 2, VP, LOG_SNR),
+        (diffusion.samplers.DEIS(2), 2, EDM, KARRAS),
         (diffusion.samplers.Euler(), 1, VP, UNIFORM),
         (diffusion.samplers.Euler(), 1, EDM, KARRAS),
         (diffusion.samplers.Heun(), 2, VP, UNIFORM),
@@ -65,9 +68,10 @@ def test_order_of_the_flow(sampler, order, process, grid):
     ],
     ids=str,
 )
-def test_order_3(process, grid):
-    """With half of the second derivative, as in other implementations, the order would be 2."""
-    step = exact.Affine(diffusion.samplers.DPMSolverPP(3), process, 0)
+@pytest.mark.parametrize("sampler", [diffusion.samplers.DPMSolverPP(3), diffusion.samplers.DEIS(3)], ids=str)
+def test_order_3(sampler, process, grid):
+    """With half of DPM-Solver++'s second derivative, as in other implementations, its order would be 2."""
+    step = exact.Affine(sampler, process, 0)
     errors = [flow_error(step, process, grid, num_steps) for num_steps in (64, 128, 256)]
     assert abs(exact.order(errors) - 3) < 0.2, errors
 
@@ -109,6 +113,7 @@ def test_lower_orders_are_those_of_ddim():
     levels = diffusion.levels(VP, UNIFORM, 8, to_data=False)
     for eta, sampler in (
         (0.0, diffusion.samplers.DPMSolverPP(1)),
+        (0.0, diffusion.samplers.DEIS(1)),
         (1.0, diffusion.samplers.DPMSolverPP(1, stochastic=True)),
     ):
         own, right = (exact.Affine(one, VP, 8)(levels) for one in (sampler, diffusion.samplers.DDIM(eta)))

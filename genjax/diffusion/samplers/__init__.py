@@ -14,6 +14,7 @@ from typing import Literal
 
 from genjax.diffusion.samplers.ancestral import DDIM, Ancestral
 from genjax.diffusion.samplers.base import Denoise, Sampler, Step, unless_last
+from genjax.diffusion.samplers.deis import DEIS
 from genjax.diffusion.samplers.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.samplers.ode import Churn, Euler, Heun, flow_velocity
 from genjax.diffusion.samplers.predictor_corrector import PredictorCorrector
@@ -30,6 +31,7 @@ SamplerName = Literal[
     "dpm-solver++-2m",
     "dpm-solver++-3m",
     "dpm-solver++-2m-sde",
+    "deis",
     "euler-maruyama",
     "predictor-corrector",
     "annealed-langevin",
@@ -46,6 +48,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "dpm-solver++-2m": DPMSolverPP(2),
     "dpm-solver++-3m": DPMSolverPP(3),
     "dpm-solver++-2m-sde": DPMSolverPP(2, stochastic=True),
+    "deis": DEIS(),
     "euler-maruyama": EulerMaruyama(),
     "predictor-corrector": PredictorCorrector(Ancestral()),
     "annealed-langevin": PredictorCorrector(),
@@ -54,6 +57,7 @@ SAMPLERS: Mapping[str, Sampler] = {
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "SAMPLERS",
     "Ancestral",
     "Churn",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.parametrizations import Prediction
@@ -30,6 +31,51 @@ class Step(NamedTuple):
     x: Array
     carry: PyTree
     data: Array
+
+
+class History(NamedTuple):
+    """Values at the levels before, the latest first, from which a multistep sampler extrapolates.
+
+    Attributes:
+      values: values, (K, N, ...).
+      positions: abscissas, (K,).
+      count: number of values that there are, int32 (); later entries are zeros.
+    """
+
+    values: Array
+    positions: Array
+    count: Array
+
+    @classmethod
+    def empty(cls, x: Array, length: int) -> History:
+        """Return a history of ``length`` values of the shape of x, none of which is there yet."""
+        return cls(jnp.zeros((length, *x.shape), x.dtype), jnp.zeros(length), jnp.int32(0))
+
+    def push(self, value: Array, position: Array) -> History:
+        """Return a history that is longer by one value."""
+        positions = jnp.concatenate([position[None].astype(self.positions.dtype), self.positions])
+        return History(jnp.concatenate([value[None], self.values]), positions, self.count + 1)
+
+    def latest(self, length: int) -> History:
+        """Return the latest ``length`` values."""
+        return History(self.values[:length], self.positions[:length], jnp.minimum(self.count, length))
+
+    def differences(self) -> tuple[Array, Array]:
+        """Return the divided differences [01] and [012], or 0 where there are too few values.
+
+        [01] = (v_0 − v_1) / (p_0 − p_1) and [012] = ([01] − [12]) / (p_0 − p_2), the coefficients of Newton's
+        polynomial through the latest two or three values.
+        """
+        zeros = jnp.zeros_like(self.values[0])
+        first = self._slope(0, 1) if len(self.values) > 1 else zeros
+        if len(self.values) < 3:
+            return first, zeros
+        gap = jnp.where(self.count > 2, self.positions[0] - self.positions[2], 1.0)  # nothing is divided by 0
+        return first, jnp.where(self.count > 2, (first - self._slope(1, 2)) / gap, zeros)
+
+    def _slope(self, i: int, j: int) -> Array:
+        gap = jnp.where(self.count > j, self.positions[i] - self.positions[j], 1.0)
+        return jnp.where(self.count > j, (self.values[i] - self.values[j]) / gap, 0.0)
 
 
 @runtime_checkable

@@ -5,18 +5,17 @@ Between two levels with half log-SNRs l_t and l_s = l_t + h, the equation has th
     x_s = α_s/α_t x_t − σ_s ∫_0^h e^{h − u} ε̂(u) du  = σ_s/σ_t x_t + α_s ∫_0^h e^{u − h} x̂₀(u) du,                (1)
 
 whose integrals are exact if ε̂ or x̂₀ is a polynomial of u. DPM-Solver-2 evaluates ε̂ at the midpoint in l.
-DPM-Solver++ extrapolates from earlier steps: with D_i the x̂₀ of i steps before, h_i the step sizes and r_i = h_i / h,
+DPM-Solver++ extrapolates from earlier steps: with the divided differences [01] and [012] of x̂₀ in l, the latest level
+being l_0 = l_t, the derivatives times h and h² are
 
-    D⁽¹⁾ = (D_0 − D_1) / r_1,                                                                     order 2
-    D⁽¹⁾ = d_1 + r_1 (d_1 − d_2) / (r_1 + r_2),   D⁽²⁾ = 2 (d_1 − d_2) / (r_1 + r_2),             order 3         (2)
-        where d_1 = (D_0 − D_1) / r_1,   d_2 = (D_1 − D_2) / r_2,
+    D⁽¹⁾ = h ([01] + (l_0 − l_1) [012]),   D⁽²⁾ = 2 h² [012],   where [012] = 0 in order 2,                       (2)
 
-    x_s = σ_s/σ_t x_t + α_s (φ_1 D_0 + φ_2 D⁽¹⁾ + φ_3 D⁽²⁾),                                                      (3)
+    x_s = σ_s/σ_t x_t + α_s (φ_1 x̂₀ + φ_2 D⁽¹⁾ + φ_3 D⁽²⁾),                                                      (3)
         φ_1 = 1 − e^{−h},   φ_2 = 1 − φ_1 / h (½ φ_1 in order 2),   φ_3 = ½ − φ_2 / h.
 
 For the stochastic equation,
 
-    x_s = σ_s/σ_t e^{−h} x_t + α_s (1 − e^{−2h}) (D_0 + ½ D⁽¹⁾) + σ_s √(1 − e^{−2h}) z.                            (4)
+    x_s = σ_s/σ_t e^{−h} x_t + α_s (1 − e^{−2h}) (x̂₀ + ½ D⁽¹⁾) + σ_s √(1 − e^{−2h}) z.                            (4)
 
 Differences from the authors' code and its ports: their D⁽²⁾ is half of equation 2, not a second derivative, which
 reduces the multistep method to order 2. The first step of the method of order 3 has order 1 and leaves an error of
@@ -28,14 +27,14 @@ Cheng Lu, Yuhao Zhou, Fan Bao, Jianfei Chen, Chongxuan Li and Jun Zhu 2022, arXi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
-from genjax.diffusion.samplers.base import Denoise, Sampler, Step, unless_last
+from genjax.diffusion.samplers.base import Denoise, History, Sampler, Step, unless_last
 from genjax.ops import check_choice
 
 
@@ -65,20 +64,6 @@ class DPMSolver2(Sampler):
         return Step(x, carry, data)
 
 
-class History(NamedTuple):
-    """Earlier steps, the latest first.
-
-    Attributes:
-      data: x̂₀, (order - 1, N, ...).
-      half_log_snr: l, (order - 1,).
-      count: number of steps taken, int32 ().
-    """
-
-    data: Array
-    half_log_snr: Array
-    count: Array
-
-
 @final
 @dataclass(frozen=True)
 class DPMSolverPP(Sampler):
@@ -99,7 +84,7 @@ class DPMSolverPP(Sampler):
 
     def init_carry(self, x: Array) -> History:
         """See ``Sampler``."""
-        return History(jnp.zeros((self.order - 1, *x.shape), x.dtype), jnp.zeros(self.order - 1), jnp.int32(0))
+        return History.empty(x, self.order - 1)
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: History
@@ -108,7 +93,9 @@ class DPMSolverPP(Sampler):
         del process
         data, _ = denoise(x, t.time)
         l_t, h = 0.5 * t.log_snr, 0.5 * (s.log_snr - t.log_snr)
-        d1, d2 = self._differences(carry, data, l_t, h)
+        past = carry.push(data, l_t)
+        first, second = past.differences()
+        d1, d2 = h * (first + self._last_gap(past) * second), 2 * h**2 * second  # equation 2
         phi_1 = -jnp.expm1(-h)
         ratio = s.sigma / t.sigma
         if self.stochastic:
@@ -121,30 +108,8 @@ class DPMSolverPP(Sampler):
             x = ratio * x + s.alpha * (phi_1 * data + phi_2 * d1)  # equation 3
             if self.order == 3:
                 x = x + s.alpha * (0.5 - phi_2 / h) * d2
-        history = History(
-            jnp.concatenate([data[None], carry.data])[: self.order - 1],
-            jnp.concatenate([l_t[None], carry.half_log_snr])[: self.order - 1],
-            carry.count + 1,
-        )
-        return Step(x, history, data)
+        return Step(x, past.latest(self.order - 1), data)
 
-    def _differences(self, history: History, data: Array, l_t: Array, h: Array) -> tuple[Array, Array]:
-        """Return D⁽¹⁾ and D⁽²⁾ of equation 2, or 0 where the history is too short."""
-        zeros = jnp.zeros_like(data)
-        if self.order == 1:
-            return zeros, zeros
-        r_1 = _positive((l_t - history.half_log_snr[0]) / h, history.count >= 1)
-        d_1 = (data - history.data[0]) / r_1
-        first = jnp.where(history.count >= 1, d_1, zeros)
-        if self.order == 2:
-            return first, zeros
-        r_2 = _positive((history.half_log_snr[0] - history.half_log_snr[1]) / h, history.count >= 2)
-        d_2 = (history.data[0] - history.data[1]) / r_2
-        second = 2 * (d_1 - d_2) / (r_1 + r_2)
-        complete = history.count >= 2
-        return jnp.where(complete, d_1 + 0.5 * r_1 * second, first), jnp.where(complete, second, zeros)
-
-
-def _positive(ratio: Array, is_valid: Array) -> Array:
-    """Return a ratio of step sizes, or 1 where it is undefined, so that nothing is divided by 0."""
-    return jnp.where(is_valid, ratio, 1.0)
+    def _last_gap(self, past: History) -> Array | float:
+        """Return l_0 − l_1 of the latest two levels, where order 3 needs it."""
+        return past.positions[0] - past.positions[1] if self.order == 3 else 0.0

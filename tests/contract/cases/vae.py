@@ -50,6 +50,16 @@ def _aae(**options) -> vae.AdversarialAutoencoder:
     return vae.AdversarialAutoencoder(**(fields | options))
 
 
+def _wae() -> vae.WassersteinAutoencoder:
+    return vae.WassersteinAutoencoder(
+        prior=ops.StandardNormal(2),
+        encoder=nets.MLP(features=(8, 2)),
+        decoder=nets.MLP(features=(8,), output_shape=(4, 4, 1)),
+        likelihood=ops.Bernoulli(),
+        bandwidths=(1.0, 2.0),
+    )
+
+
 def _avb(**options) -> vae.AdversarialVariationalBayes:
     return vae.AdversarialVariationalBayes(
         latent_dim=2,
@@ -91,6 +101,7 @@ CASES = (
         lambda: _aae(prior=ops.GaussianMixture(num_components=3), num_classes=3, label_to="discriminator"),
         batch=image_batch,
     ),
+    Case("wasserstein_autoencoder", _wae, batch=image_batch),
     Case("avb", _avb, batch=image_batch),
     Case("avb_without_contrast", lambda: _avb(adaptive_contrast=False), batch=image_batch),
     Case("vq_vae", lambda: _vq_vae(restart_below=0.1), batch=image_batch, moves={"autoencoder": ("codebook",)}),

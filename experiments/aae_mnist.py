@@ -14,12 +14,13 @@ import flax.linen as nn
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     latent_dim: int = 8,
     hidden: int = 500,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     gradient_penalty: float = 1.0,
     steps: int = 20_000,
     batch_size: int = 128,

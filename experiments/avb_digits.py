@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 class ImplicitEncoder(nn.Module):
@@ -58,8 +59,8 @@ def experiment(
     latent_dim: int = 8,
     noise_dim: int = 16,
     hidden: int = 128,
-    learning_rate: float = 1e-3,
-    discriminator_learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 1e-3,
+    discriminator_learning_rate: PositiveFloat = 3e-3,
     discriminator_turns: int = 3,
     weight_decay: float = 0.1,
     steps: int = 3_000,

@@ -15,6 +15,7 @@ import functools
 import optax
 
 from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
+from genjax.arguments import PositiveFloat
 from genjax.learners import Frozen
 
 
@@ -24,7 +25,7 @@ def experiment(
     num_mean_field: int = 10,
     num_chains: int = 100,
     num_steps: int = 1,
-    learning_rate: float = 0.05,
+    learning_rate: PositiveFloat = 0.05,
     pretraining_rate: float = 0.05,
     ema_decay: float = 0.999,
     steps: int = 100_000,

@@ -16,13 +16,14 @@ import functools
 import optax
 
 from genjax import Experiment, Learner, Stage, boltzmann, data, gradient_learner, latent
+from genjax.arguments import PositiveFloat
 from genjax.learners import Frozen
 
 
 def experiment(
     num_hidden: tuple[int, ...] = (200, 784),
     num_chains: int = 100,
-    learning_rate: float = 0.05,
+    learning_rate: PositiveFloat = 0.05,
     tuning_rate: float = 0.005,
     ema_decay: float = 0.999,
     steps: int = 60_000,

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import Experiment, diffusion, metrics, nets
+from genjax.arguments import PositiveFloat
 from genjax.data import synthetic
 from genjax.runner import SampleScore
 
@@ -46,7 +47,7 @@ def experiment(
     model_name: Literal["edm", "velocity", "flow_matching"] = "edm",
     density: Literal["gaussians", "ring", "checkerboard"] = "gaussians",
     width: int = 128,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     ema_decay: float = 0.999,
     num_sampling_steps: int = 50,
     steps: int = 6_000,

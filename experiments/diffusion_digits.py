@@ -16,6 +16,7 @@ import jax
 import optax
 
 from genjax import Experiment, data, diffusion, nets
+from genjax.arguments import PositiveFloat
 from genjax.runner import frechet_score
 
 LEVELS = 17
@@ -30,7 +31,7 @@ def experiment(
     model_name: Literal["velocity", "edm", "flow_matching"] = "velocity",
     width: int = 32,
     dropout: float = 0.1,
-    learning_rate: float = 2e-3,
+    learning_rate: PositiveFloat = 2e-3,
     ema_decay: float = 0.999,
     num_sampling_steps: int = 20,
     steps: int = 4_000,

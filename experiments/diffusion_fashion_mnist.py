@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import Experiment, data, diffusion, nets
+from genjax.arguments import PositiveFloat
 from genjax.runner import frechet_score
 
 LEVELS, SHAPE = 256, (28, 28, 1)
@@ -30,7 +31,7 @@ def experiment(
     net_name: Literal["unet", "dit"] = "unet",
     width: int = 64,
     dropout: float = 0.1,
-    learning_rate: float = 5e-4,
+    learning_rate: PositiveFloat = 5e-4,
     ema_decay: float = 0.9995,
     num_sampling_steps: int = 25,
     bfloat16: bool = True,

@@ -15,13 +15,14 @@ import jax
 import optax
 
 from genjax import Experiment, data, flow
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     flow_name: Literal["nsf", "maf", "real_nvp"] = "nsf",
     density: Literal["gaussians", "ring", "checkerboard"] = "gaussians",
     hidden: int = 64,
-    learning_rate: float = 5e-3,
+    learning_rate: PositiveFloat = 5e-3,
     clip_norm: float = 10.0,
     ema_decay: float = 0.999,
     steps: int = 4_000,

@@ -15,6 +15,7 @@ import jax
 import optax
 
 from genjax import Experiment, data, gan
+from genjax.arguments import PositiveFloat
 from genjax.runner import frechet_score
 
 SHAPE = (8, 8, 1)
@@ -48,7 +49,7 @@ def experiment(
     architecture: Literal["mlp", "dcgan", "sngan", "biggan"] = "dcgan",
     width: int = 32,
     latent_dim: int = 32,
-    learning_rate: float = 2e-4,
+    learning_rate: PositiveFloat = 2e-4,
     discriminator_turns: int = 2,
     steps: int = 2_000,
     batch_size: int = 64,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import Experiment, data, gan
+from genjax.arguments import PositiveFloat
 from genjax.runner import frechet_score
 
 SHAPE = (28, 28, 1)
@@ -41,7 +42,7 @@ def experiment(
     architecture: Literal["dcgan", "sngan", "biggan"] = "sngan",
     width: int = 128,
     latent_dim: int = 128,
-    learning_rate: float = 2e-4,
+    learning_rate: PositiveFloat = 2e-4,
     discriminator_turns: int = 2,
     bfloat16: bool = True,
     steps: int = 30_000,

@@ -15,6 +15,7 @@ import jax
 import optax
 
 from genjax import Experiment, gan
+from genjax.arguments import PositiveFloat
 from genjax.data import synthetic
 from genjax.metrics import GaussianModes
 from genjax.runner import SampleScore
@@ -29,8 +30,8 @@ def experiment(
     recipe: Literal["best", "plain"] = "best",
     width: int = 128,
     latent_dim: int = 2,
-    generator_learning_rate: float = 3e-3,
-    discriminator_learning_rate: float = 1e-3,
+    generator_learning_rate: PositiveFloat = 3e-3,
+    discriminator_learning_rate: PositiveFloat = 1e-3,
     penalty: float = 0.1,
     final_penalty: float = 0.01,
     steps: int = 6_000,
@@ -65,7 +66,7 @@ def experiment(
         penalties=(annealed,) if best else (),
     )
 
-    def adam(learning_rate: float) -> optax.GradientTransformation:
+    def adam(learning_rate: PositiveFloat) -> optax.GradientTransformation:
         schedule = optax.cosine_decay_schedule(learning_rate, steps, alpha=1 / 30)
         return optax.adam(schedule, b1=0.0 if best else 0.5, b2=0.99 if best else 0.999)
 

@@ -10,6 +10,7 @@ import jax
 import optax
 
 from genjax import Experiment, data, gan
+from genjax.arguments import PositiveFloat
 from genjax.runner import modes_score
 
 SHAPE = (8, 8, 2)
@@ -18,7 +19,7 @@ SHAPE = (8, 8, 2)
 def experiment(
     width: int = 256,
     latent_dim: int = 32,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     penalty: float = 1.0,
     steps: int = 3_000,
     batch_size: int = 128,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import Experiment, data, gan
+from genjax.arguments import PositiveFloat
 from genjax.runner import modes_score
 
 SHAPE = (28, 28, 3)
@@ -18,7 +19,7 @@ SHAPE = (28, 28, 3)
 def experiment(
     width: int = 64,
     latent_dim: int = 64,
-    learning_rate: float = 2e-4,
+    learning_rate: PositiveFloat = 2e-4,
     penalty: float = 1.0,
     bfloat16: bool = True,
     steps: int = 30_000,

@@ -10,6 +10,7 @@ accelerators, not yet run on one.
 import optax
 
 from genjax import Experiment, data, flow
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -18,7 +19,7 @@ def experiment(
     features: int = 32,
     num_blocks: int = 1,
     alpha: float = 1e-6,
-    learning_rate: float = 2e-3,
+    learning_rate: PositiveFloat = 2e-3,
     clip_norm: float = 50.0,
     ema_decay: float = 0.999,
     steps: int = 6_000,

@@ -12,6 +12,7 @@ import flax.linen as nn
 import optax
 
 from genjax import Experiment, data, gradient_learner, latent, moment_matching, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -20,7 +21,7 @@ def experiment(
     beta: float = 1.0,
     latent_dim: int = 10,
     bandwidths: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0),
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     autoencoder_steps: int = 3_000,
     steps: int = 5_000,
     batch_size: int = 1_000,

@@ -11,11 +11,12 @@ import flax.linen as nn
 import optax
 
 from genjax import Experiment, data, moment_matching, nets
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     latent_dim: int = 10,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     steps: int = 12_000,
     batch_size: int = 1_000,
 ) -> Experiment:

@@ -10,8 +10,14 @@ To write a chorale as MIDI: genjax sample RUN -n 1 --out chorale.mid
 from pathlib import Path
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 from genjax.nets import squared_relu
 from genjax.optimizers import muon_and_adam
+
+SOURCE = (
+    "https://github.com/czhuang/JSB-Chorales-dataset, jsb-chorales-16th.json (no licence stated; the music is in the "
+    "public domain): pass --path jsb-chorales-16th.json"
+)
 
 
 def experiment(
@@ -22,8 +28,8 @@ def experiment(
     num_heads: int = 4,
     features: int = 128,
     dropout: float = 0.2,
-    muon_learning_rate: float = 1e-2,
-    learning_rate: float = 2e-3,
+    muon_learning_rate: PositiveFloat = 1e-2,
+    learning_rate: PositiveFloat = 2e-3,
     warmup_steps: int = 100,
     steps: int = 1_500,
     batch_size: int = 16,
@@ -45,7 +51,8 @@ def experiment(
       steps: number of training steps.
       batch_size: number of windows in a minibatch.
     """
-    dataset = data.chorales(path, length=length, stride=stride, all_keys=True)
+    with data.available_from(SOURCE):
+        dataset = data.chorales(path, length=length, stride=stride, all_keys=True)
     assert dataset.levels is not None
     model = autoregressive.GPT(
         num_values=dataset.levels,

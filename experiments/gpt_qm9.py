@@ -12,8 +12,11 @@ itself: of the distinct valid samples, 15.2 % are in the held-out splits, a fift
 from pathlib import Path
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 from genjax.nets import squared_relu
 from genjax.optimizers import muon_and_adam
+
+SOURCE = "https://doi.org/10.6084/m9.figshare.c.978904 (QM9, CC0): write its SMILES one per line, and pass --path FILE"
 
 
 def experiment(
@@ -21,8 +24,8 @@ def experiment(
     num_layers: int = 4,
     num_heads: int = 4,
     features: int = 128,
-    muon_learning_rate: float = 2e-2,
-    learning_rate: float = 4e-3,
+    muon_learning_rate: PositiveFloat = 2e-2,
+    learning_rate: PositiveFloat = 4e-3,
     warmup_steps: int = 100,
     steps: int = 2_000,
     batch_size: int = 128,
@@ -41,7 +44,8 @@ def experiment(
       steps: number of training steps.
       batch_size: number of molecules in a minibatch.
     """
-    molecules = data.lines(path, validation=0.1, test=0.1)
+    with data.available_from(SOURCE):
+        molecules = data.lines(path, validation=0.1, test=0.1)
     assert molecules.levels is not None  # number of distinct characters
     (length,) = molecules.spec()["x"].shape
     model = autoregressive.GPT(

@@ -12,6 +12,7 @@ recipe for accelerators, not yet run on one.
 """
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 from genjax.optimizers import muon_and_adam
 
 
@@ -21,8 +22,8 @@ def experiment(
     features: int = 128,
     length: int = 64,
     dropout: float = 0.0,
-    muon_learning_rate: float = 2e-2,
-    learning_rate: float = 4e-3,
+    muon_learning_rate: PositiveFloat = 2e-2,
+    learning_rate: PositiveFloat = 4e-3,
     warmup_steps: int = 100,
     steps: int = 2_000,
     batch_size: int = 12,

@@ -11,13 +11,14 @@ With --num-importance-samples 50 this is a recipe for accelerators, not yet run 
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     num_importance_samples: int = 5,
     latent_dim: int = 50,
     hidden: int = 500,
-    learning_rate: float = 2e-3,
+    learning_rate: PositiveFloat = 2e-3,
     steps: int = 50_000,
     batch_size: int = 128,
 ) -> Experiment:

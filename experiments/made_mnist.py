@@ -10,13 +10,14 @@ validation images: 87.6 nats with residual layers, 116.1 with plain ones of widt
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     hidden: int = 1_000,
     num_layers: int = 3,
     num_orders: int = 0,
-    learning_rate: float = 6e-3,
+    learning_rate: PositiveFloat = 6e-3,
     weight_decay: float = 1e-4,
     ema_decay: float = 0.999,
     steps: int = 10_000,

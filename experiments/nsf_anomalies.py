@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from genjax import Experiment, data, flow
+from genjax.arguments import PositiveFloat
 
 
 def read(table: str) -> data.Dataset:
@@ -30,7 +31,10 @@ def read(table: str) -> data.Dataset:
         x, benign = load_breast_cancer(return_X_y=True)
         return data.anomalies(x, 1 - np.asarray(benign), name=table)
     if not Path(table).is_file():
-        raise FileNotFoundError(f"no file {table}; give an .npz file with X and y, or breast_cancer")
+        raise FileNotFoundError(
+            f"no file {table}; give an .npz file with X and y, such as those of https://github.com/Minqi824/ADBench "
+            "(BSD-2-Clause), or breast_cancer"
+        )
     with np.load(table, allow_pickle=False) as file:
         return data.anomalies(file["X"], file["y"], name=Path(table).stem)
 
@@ -41,7 +45,7 @@ def experiment(
     hidden: int = 64,
     num_bins: int = 8,
     noise: float = 0.1,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     weight_decay: float = 1.0,
     ema_decay: float = 0.995,
     steps: int = 3_000,

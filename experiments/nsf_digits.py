@@ -9,13 +9,14 @@ on 2 CPU cores (AMD EPYC, jax 0.10.2). The recipe was chosen among seven on the 
 import optax
 
 from genjax import Experiment, data, flow
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     num_layers: int = 4,
     hidden: int = 64,
     num_bins: int = 8,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     weight_decay: float = 1.0,
     steps: int = 2_000,
     batch_size: int = 128,

@@ -13,6 +13,7 @@ from typing import Literal
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -20,7 +21,7 @@ def experiment(
     features: int = 32,
     num_layers: int = 4,
     dropout: float = 0.3,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     weight_decay: float = 1.0,
     ema_decay: float = 0.995,
     steps: int = 1_000,

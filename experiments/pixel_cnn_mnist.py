@@ -11,6 +11,7 @@ accelerators, not yet run on one.
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -18,7 +19,7 @@ def experiment(
     features: int = 32,
     reach: int = 1,
     dropout: float = 0.0,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     weight_decay: float = 1e-4,
     ema_decay: float = 0.995,
     steps: int = 2_000,

@@ -11,6 +11,7 @@ from typing import Literal
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -19,7 +20,7 @@ def experiment(
     features: int = 32,
     reach: int = 2,
     dropout: float = 0.3,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     weight_decay: float = 0.5,
     ema_decay: float = 0.995,
     steps: int = 1_000,

@@ -12,6 +12,7 @@ from typing import Literal
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -20,7 +21,7 @@ def experiment(
     features: int = 16,
     reach: int = 3,
     dropout: float = 0.0,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     weight_decay: float = 1e-4,
     ema_decay: float = 0.995,
     steps: int = 1_000,

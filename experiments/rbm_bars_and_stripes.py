@@ -12,6 +12,7 @@ from typing import Literal
 import optax
 
 from genjax import Experiment, boltzmann, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -19,7 +20,7 @@ def experiment(
     num_hidden: int = 16,
     num_steps: int = 1,
     centred: bool = True,
-    learning_rate: float = 0.05,
+    learning_rate: PositiveFloat = 0.05,
     steps: int = 30_000,
     batch_size: int = 30,
 ) -> Experiment:

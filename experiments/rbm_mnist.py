@@ -13,6 +13,7 @@ from typing import Literal
 import optax
 
 from genjax import Experiment, boltzmann, data
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
@@ -21,7 +22,7 @@ def experiment(
     num_chains: int = 100,
     num_steps: int = 1,
     centred: bool = True,
-    learning_rate: float = 0.05,
+    learning_rate: PositiveFloat = 0.05,
     weight_decay: float = 0.0,
     ema_decay: float = 0.999,
     steps: int = 100_000,

@@ -9,12 +9,13 @@ recipe was chosen among eleven on the test split.
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     latent_dim: int = 16,
     hidden: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     weight_decay: float = 0.1,
     steps: int = 2_000,
     batch_size: int = 128,

@@ -8,12 +8,13 @@ standard error 0.22), lower bound -88.42; 59,000 training images, seed 0; 18 min
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     latent_dim: int = 50,
     hidden: int = 500,
-    learning_rate: float = 2e-3,
+    learning_rate: PositiveFloat = 2e-3,
     steps: int = 135_000,
     batch_size: int = 128,
 ) -> Experiment:

@@ -18,6 +18,7 @@ import jax
 import optax
 
 from genjax import Experiment, autoregressive, data, gradient_learner, latent, ops, vae
+from genjax.arguments import PositiveFloat
 
 SIZE, PATCH = 28, 4
 GRID = (SIZE // PATCH, SIZE // PATCH)
@@ -82,11 +83,11 @@ def experiment(
     noise: float = 0.1,
     commitment: float = 10.0,
     decay: float = 0.95,
-    learning_rate: float = 4e-3,
+    learning_rate: PositiveFloat = 4e-3,
     prior: Literal["gated_pixel_cnn", "categorical"] = "gated_pixel_cnn",
     prior_layers: int = 6,
     prior_features: int = 64,
-    prior_learning_rate: float = 2e-3,
+    prior_learning_rate: PositiveFloat = 2e-3,
     steps: int = 3_000,
     prior_steps: int = 1_500,
     batch_size: int = 128,

@@ -10,13 +10,14 @@ seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 import optax
 
 from genjax import Experiment, data, nets, ops, vae
+from genjax.arguments import PositiveFloat
 
 
 def experiment(
     latent_dim: int = 8,
     hidden: int = 128,
     penalty: float = 300.0,
-    learning_rate: float = 1e-3,
+    learning_rate: PositiveFloat = 1e-3,
     steps: int = 3_000,
     batch_size: int = 256,
 ) -> Experiment:

@@ -13,6 +13,12 @@ from pathlib import Path
 import optax
 
 from genjax import Experiment, autoregressive, data
+from genjax.arguments import PositiveFloat
+
+SOURCE = (
+    "https://github.com/Jakobovski/free-spoken-digit-dataset (CC BY-SA 4.0): write its clips in the format of "
+    "genjax.data.clips, with the labels digit and speaker, and pass --path FILE"
+)
 
 
 def experiment(
@@ -23,7 +29,7 @@ def experiment(
     features: int = 32,
     skip_features: int = 64,
     embedding_dim: int = 16,
-    learning_rate: float = 3e-3,
+    learning_rate: PositiveFloat = 3e-3,
     ema_decay: float = 0.998,
     warmup_steps: int = 100,
     steps: int = 3_000,
@@ -45,16 +51,17 @@ def experiment(
       steps: number of training steps.
       batch_size: number of windows in a minibatch.
     """
-    dataset = data.clips(
-        path,
-        sample_rate=8_000,
-        length=length,
-        label=("digit", "speaker"),
-        encoding="mu_law",
-        first_window_only=True,
-        validation=0.05,
-        test=0.1,
-    )
+    with data.available_from(SOURCE):
+        dataset = data.clips(
+            path,
+            sample_rate=8_000,
+            length=length,
+            label=("digit", "speaker"),
+            encoding="mu_law",
+            first_window_only=True,
+            validation=0.05,
+            test=0.1,
+        )
     model = autoregressive.wavenet(
         shape=(length,),
         num_layers=num_layers,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genjax import autoregressive, boltzmann, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
     from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
-    from genjax.experiment import Experiment
+    from genjax.experiment import Experiment, StopTraining
     from genjax.learners import Stage, gradient_learner
     from genjax.optimizers import clip_params
     from genjax.runner import Run, load_run, train
@@ -26,6 +26,7 @@ __all__ = [
     "Objective",
     "Run",
     "Stage",
+    "StopTraining",
     "TrainState",
     "Variables",
     "autoregressive",
@@ -47,7 +48,7 @@ __all__ = [
 
 _MODULES = {
     "genjax.core": ("GenerativeModel", "Learner", "Objective", "TrainState", "Variables"),
-    "genjax.experiment": ("Experiment",),
+    "genjax.experiment": ("Experiment", "StopTraining"),
     "genjax.learners": ("Stage", "gradient_learner"),
     "genjax.optimizers": ("clip_params",),
     "genjax.runner": ("Run", "load_run", "train"),

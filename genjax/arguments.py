@@ -101,6 +101,15 @@ def check_settings(owner: Any, settings: Mapping[str, Any]) -> None:
         _check(owner.__name__, name, hints[name], settings[name])
 
 
+def check_fields(instance: Any) -> None:
+    """Raise ArgumentError for the first field of a dataclass that its annotation rules out; defaults pass."""
+    for name, hint in _hints(type(instance)).items():
+        value = getattr(instance, name)
+        needs = None if value is getattr(type(instance), name, inspect.Parameter.empty) else _needs(hint, value)
+        if needs is not None:
+            raise ArgumentError(f"{name} is {_shown(value)}, but must be {needs}")
+
+
 def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
     positional = [
         name
@@ -251,6 +260,8 @@ def _each(container: str, hints: tuple[Any, ...], values: Any) -> str | None:
 
 def _whole(value: Any, infinite: bool) -> str | None:
     del infinite
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "a whole number of 64 bits"
     if isinstance(value, int | np.integer):
         return None if not isinstance(value, bool) else "a whole number"
     is_whole = _is_scalar_array(value, np.integer) or is_symbolic_dim(value)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax import capabilities
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
-from genjax.core import GenerativeModel, Learner, PyTree, Variables
+from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset, unchanged
 from genjax.data.transforms import Preprocess, bin_width, map_values
 from genjax.data.values import Values
@@ -26,6 +27,10 @@ from genjax.ops import HasLevels, HasSupport
 
 SINGLE_STAGE = "model"
 MAX_CLIPPED = 0.25  # share of pixels that pictures clip without a warning
+
+
+class StopTraining(Exception):  # noqa: N818 - not an error, because training ends well
+    """Raised by a callback to end training after this step, with a checkpoint and a report."""
 
 
 @final
@@ -56,6 +61,11 @@ class Experiment:
       preview_kwargs: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
       sample_score: score of samples, which selects the best checkpoint instead of a likelihood.
+      callbacks: functions ``(step, metrics, variables)`` that are called when metrics are logged, on every process.
+        Metrics are floats by name, or arrays (K,) for K seeds, with the held-out ones where they were evaluated;
+        variables are those of the model, or of its stage before the last. ``StopTraining`` ends the stage well.
+      init_from: variables that training starts from instead of ``model.init``, such as ``load_run(folder).replica()``;
+        only with ``optimizer``.
       display: function from samples to images in [0, 1] for pictures; None scales images from the values that
         ``preprocess`` returns, and draws sounds.
     """
@@ -78,6 +88,8 @@ class Experiment:
     keep_checkpoints: NonNegativeInt = 3
     preview_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sample_score: SampleScore | None = None
+    callbacks: tuple[Callable[[int, Mapping[str, Any], Variables], None], ...] = ()
+    init_from: Variables | None = None
     display: Callable[[PyTree], PyTree] | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +100,8 @@ class Experiment:
                 "an experiment needs exactly one of optimizer, learner and stages, "
                 f"but has {' and '.join(names) or 'none'}"
             )
+        if self.init_from is not None and not self.optimizer:
+            raise ValueError("init_from is set, but only works with optimizer; give the learner its own init")
         if self.stages and self.steps is not None:
             raise ValueError(f"steps is {self.steps}, but the stages have their own steps; leave steps out")
         if not self.stages and self.steps is None:
@@ -159,9 +173,29 @@ class Experiment:
         learner = self.learner
         if learner is None:
             assert self.optimizer is not None
-            learner = gradient_learner(self.model, self.optimizer, schedule=self.schedule, ema_decay=self.ema_decay)
+            learner = gradient_learner(
+                self.model,
+                self.optimizer,
+                schedule=self.schedule,
+                ema_decay=self.ema_decay,
+                init=None if self.init_from is None else self._init_from,
+            )
         assert self.steps is not None
         return (Stage(name=SINGLE_STAGE, learner=lambda _: learner, steps=self.steps),)
+
+    def _init_from(self, key: Array, batch: Batch) -> Variables:
+        """Return ``init_from``; raise ValueError if they are not variables of this model."""
+        needed = _shapes(jax.eval_shape(self.model.init, key, batch))
+        actual = _shapes(self.init_from)
+        different = [name for name in [*needed, *actual] if needed.get(name) != actual.get(name)]
+        if different:
+            name = different[0]
+            raise ValueError(
+                f"init_from has {name!r} of shape {actual.get(name)}, but the model needs shape {needed.get(name)}; "
+                "use variables of an equal model"
+            )
+        assert self.init_from is not None
+        return self.init_from
 
     def model_variables(self, finished: Frozen, num_seeds: int = 1) -> Variables:
         """Return the model's variables from those of the finished stages; with several seeds, replicas come first."""
@@ -192,3 +226,9 @@ class Experiment:
     def interval(self, name: str, steps: int) -> int:
         """Return the number of steps between evaluations, pictures or checkpoints; by default a tenth of the stage."""
         return getattr(self, name) or max(1, round(steps / 10 / self.log_every)) * self.log_every
+
+
+def _shapes(variables: Variables | None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of arrays by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.shape(leaf) for path, leaf in leaves}

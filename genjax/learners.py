@@ -14,12 +14,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from annotated_types import Interval
+from optax import contrib
 
 from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, PyTree, TrainState, Variables
@@ -53,17 +54,33 @@ def gradient_learner(
       ValueError: if optimizers or schedule do not name the objectives; from ``init``, if an objective is over a part
         that the model lacks; from ``step``, if the batch does not contain one minibatch for each turn.
     """
+    check_hashable(model)
     objectives = _by_name(model.objectives())
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
     turns = _turns(schedule, tuple(objectives))
 
     def init_state(key: Array, batch: Batch) -> TrainState:
         # Donation of the training state must not delete the variables of an earlier stage.
-        params, state = model.init(key, batch) if init is None else jax.tree.map(jnp.copy, init(key, batch))
-        opt_state = {name: optimizer_of[name].init(_parts(params, o)) for name, o in objectives.items()}
+        params, state = checked_variables(
+            model, model.init(key, batch) if init is None else jax.tree.map(jnp.copy, init(key, batch))
+        )
         # Donation rejects two trees that share buffers.
-        ema = None if ema_decay is None else jax.tree.map(jnp.copy, params)
+        opt_state = {
+            name: jax.tree.map(jnp.copy, optimizer_of[name].init(_parts(params, o))) for name, o in objectives.items()
+        }
+        ema = jax.tree.map(jnp.copy, averaged(None, params, opt_state, jnp.int32(0)))
         return TrainState(step=jnp.int32(0), params=params, state=state, opt_state=opt_state, ema=ema)
+
+    def averaged(ema: PyTree, params: dict[str, PyTree], opt_state: PyTree, step: Array) -> PyTree:
+        """Return the parameters that evaluation uses, or None if these are the trained ones."""
+        evaluated = _schedule_free_params(params, opt_state, objectives)
+        if ema_decay is None:
+            return evaluated
+        if evaluated is not None:
+            raise ValueError(
+                f"ema_decay is {ema_decay}, but a schedule-free optimizer averages by itself; use ema_decay=None"
+            )
+        return params if ema is None else _average(ema, params, ema_decay, step)
 
     def turn(name: str, train: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
         return _update(objectives[name], optimizer_of[name], train, key, batch)
@@ -87,7 +104,7 @@ def gradient_learner(
             train, values = (turn if count == 1 else repeated_turn)(name, train, turn_key, minibatches)
             metrics |= values if len(objectives) == 1 else {f"{name}/{k}": v for k, v in values.items()}
             start += count
-        ema = None if ema_decay is None else _average(train.ema, train.params, ema_decay, train.step)
+        ema = averaged(train.ema, train.params, train.opt_state, train.step)
         return train.replace(step=train.step + 1, ema=ema), metrics
 
     num_minibatches = 1 if schedule is None else len(schedule)
@@ -100,16 +117,70 @@ def _update(
     """Take one gradient step of one objective on its parts."""
 
     def loss(parts: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        return objective.loss(train.params | parts, train.state, key, batch, train.step)
+        return checked_loss(objective, objective.loss(train.params | parts, train.state, key, batch, train.step))
 
     parts = _parts(train.params, objective)
     (value, (state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(parts)
-    updates, opt_state = optimizer.update(grads, train.opt_state[objective.name], parts)
+    # Line searches and reductions on a plateau need the loss; optax drops what an optimizer does not take.
+    extra = {"value": value, "grad": grads, "value_fn": lambda parts: loss(parts)[0]}
+    optimizer = optax.with_extra_args_support(optimizer)
+    updates, opt_state = optimizer.update(grads, train.opt_state[objective.name], parts, **extra)
     new_parts: PyTree = optax.apply_updates(parts, updates)
     train = train.replace(
         params={**train.params, **new_parts}, state=state, opt_state=train.opt_state | {objective.name: opt_state}
     )
     return train, {"loss": value} | metrics
+
+
+def _schedule_free_params(
+    params: dict[str, PyTree], opt_state: PyTree, objectives: Mapping[str, Objective]
+) -> PyTree | None:
+    """Return parameters with the averages that schedule-free optimizers keep, or None without such an optimizer."""
+
+    def is_schedule_free(state: PyTree) -> bool:
+        return isinstance(state, contrib.ScheduleFreeState)
+
+    found = {}
+    for name, objective in objectives.items():
+        for state in filter(is_schedule_free, jax.tree.leaves(opt_state[name], is_leaf=is_schedule_free)):
+            found |= contrib.schedule_free_eval_params(state, _parts(params, objective))
+    return {**params, **found} if found else None
+
+
+def check_hashable(model: object) -> None:
+    """Raise if a model is not a value that compiled code can be told apart by."""
+    try:
+        hash(model)
+    except TypeError as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be hashed ({error}); decorate its class with @dataclass(frozen=True, "
+            "kw_only=True), and use tuples for lists"
+        ) from error
+
+
+def checked_variables(model: object, variables: Any) -> Variables:
+    """Return what ``init`` of a model returned; raise ValueError for anything but Variables."""
+    if not isinstance(variables, Variables) or not isinstance(variables.params, Mapping):
+        raise ValueError(
+            f"init of {type(model).__name__} returned a {type(variables).__name__}, but must return "
+            'genjax.Variables(params, state) with params by part; return Variables({"net": params}, {})'
+        )
+    return variables
+
+
+def checked_loss(objective: Objective, returned: Any) -> tuple[Array, tuple[PyTree, Metrics]]:
+    """Return what the loss of an objective returned; raise ValueError for anything but a scalar, state and metrics."""
+    match returned:
+        case (value, (state, Mapping() as metrics)) if jnp.shape(value) == ():
+            return value, (state, dict(metrics))
+        case (value, (_, Mapping())):
+            what = f"a loss of shape {jnp.shape(value)}"
+        case _:
+            what = f"a {type(returned).__name__}"
+    raise ValueError(
+        f"the loss of objective {objective.name!r} returned {what}, but must return a scalar, the new state and "
+        "metrics; return loss, (state, {})"
+    )
 
 
 def _parts(params: dict[str, PyTree], objective: Objective) -> dict[str, PyTree]:

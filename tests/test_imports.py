@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "nets": {"core", "arguments", "ops"},
     "learners": {"core", "arguments"},
     "optimizers": {"core", "arguments", "ops"},
+    "testing": SHARED | {"learners"},
     "latent": SHARED | {"learners"},
     "data": {"core", "arguments", "ops"},
     "sharding": {"core"},
@@ -60,6 +61,7 @@ HEAVY = {
     "tqdm": "progress bars",
     "tyro": "the command line",
     "diffrax": "differential equations",
+    "equinox": "networks of another library",
     "tokenizers": "byte-pair encoding",
     "rdkit": "molecules",
 }

@@ -342,3 +342,80 @@ def test_a_learner_starts_from_what_was_learned_and_leaves_it_alone():
     assert float(state.params["a"]) == 2.0
     assert int(state.state["turns"]) == 8
     assert float(learned.params["a"]) == 3.0  # it was not donated
+
+
+ROSENBROCK = Toy(
+    a=-1.2,
+    b=1.0,
+    objectives_=(objective("only", ("a", "b"), lambda a, b, x: (1 - a) ** 2 + 100 * (b - a**2) ** 2),),
+)
+
+
+def trained(learner, num_steps):
+    state = learner.init(KEY, {"x": jnp.float32(0)})
+    step = jax.jit(learner.step, donate_argnums=0)
+    for number in range(num_steps):
+        state, _ = step(state, jax.random.fold_in(KEY, number), {"x": jnp.float32(0)})
+    return state
+
+
+def test_line_searches_see_the_loss():
+    """L-BFGS is at the minimum of Rosenbrock's function, (1, 1), within 60 steps; gradient descent needs thousands."""
+    state = trained(gradient_learner(ROSENBROCK, optax.lbfgs()), 60)
+    np.testing.assert_allclose([state.params["a"], state.params["b"]], [1.0, 1.0], atol=1e-3)
+
+
+def test_a_rate_is_reduced_on_a_plateau():
+    model = Toy(a=5.0, b=0.0, objectives_=(objective("only", ("a",), lambda a, b, x: 0.0 * a + 1.0),))
+    optimizer = optax.chain(optax.sgd(1.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=2))
+    scale = optax.tree.get(trained(gradient_learner(model, optimizer), 8).opt_state, "scale")
+    assert scale < 1.0
+
+
+def test_schedule_free_optimizers_are_evaluated_at_their_average():
+    """With b1 = 0.9 the average x solves y = 0.1 z + 0.9 x for the trained y and the stored z."""
+    optimizer = optax.contrib.schedule_free_sgd(0.1, b1=0.9)
+    state = trained(gradient_learner(QUADRATIC, optimizer), 5)
+    z = optax.tree.get(state.opt_state, "z")["a"]
+    np.testing.assert_allclose(state.variables.params["a"], (state.params["a"] - 0.1 * z) / 0.9, rtol=1e-5)
+    assert state.variables.params["a"] != state.params["a"]
+    assert state.variables.params["b"] == state.params["b"]
+    learner = gradient_learner(QUADRATIC, optimizer, ema_decay=0.9)
+    with pytest.raises(ValueError, match=r"ema_decay is 0\.9, but a schedule-free optimizer averages by itself"):
+        learner.init(KEY, {"x": jnp.float32(0)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": lambda *_: jnp.float32(0)}, "loss of objective 'only' returned a .*, but must return a scalar"),
+        ({"loss": lambda *_: (jnp.zeros(2), ({}, {}))}, r"returned a loss of shape \(2,\), but must return a scalar"),
+        ({"loss": lambda *_: (jnp.float32(0), {})}, "returned a tuple, but must return a scalar, the new state and"),
+    ],
+)
+def test_the_first_trace_says_what_a_loss_returns(change, message):
+    model = dataclasses.replace(QUADRATIC, objectives_=(dataclasses.replace(QUADRATIC.objectives_[0], **change),))
+    learner = gradient_learner(model, optax.sgd(1.0))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(learner.step, learner.init(KEY, {"x": jnp.float32(0)}), KEY, {"x": jnp.float32(0)})
+
+
+def test_the_first_trace_says_what_init_returns():
+    class Dict:
+        __hash__ = object.__hash__
+
+        def init(self, key, batch):
+            return {"params": {}}
+
+        def objectives(self):
+            return QUADRATIC.objectives_
+
+    learner = gradient_learner(Dict(), optax.sgd(1.0))
+    with pytest.raises(ValueError, match=r"init of Dict returned a dict, but must return genjax\.Variables"):
+        jax.eval_shape(learner.init, KEY, {"x": jnp.float32(0)})
+
+
+def test_a_model_that_is_not_frozen_is_refused():
+    thawed = dataclasses.make_dataclass("Thawed", ["width"])(3)
+    with pytest.raises(ValueError, match=r"Thawed cannot be hashed .* decorate its class with @dataclass\(frozen=True"):
+        gradient_learner(thawed, optax.sgd(1.0))

@@ -21,7 +21,7 @@ import importlib.util
 import os
 import statistics
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 if len(getattr(os, "sched_getaffinity", lambda _: ())(0)) > 2:  # before jax starts its threads
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
@@ -47,7 +47,7 @@ def model_of(length: int) -> autoregressive.CausalModel:
     return autoregressive.wavenet(shape=(length,), num_values=LEVELS, **sizes)
 
 
-FIELD = model_of(WINDOW).net.receptive_field
+FIELD = cast(Any, model_of(WINDOW).net).receptive_field
 
 
 def drawing_of_genjax() -> dict[str, Callable[[], float]]:

@@ -18,7 +18,7 @@ Shirish Keskar et al. 2019, arXiv:1909.05858).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, final
 
@@ -112,6 +112,7 @@ def generate(
     keep: Array | None = None,
     stop_token: int | None = None,
     callback: Callback | None = None,
+    position: Array | int = 0,
 ) -> Array:
     """Draw sequences of tokens, int32 (B, D).
 
@@ -127,7 +128,8 @@ def generate(
       keep: where tokens are known, bool (D,) or (B, D).
       stop_token: token that ends a sequence and fills its remaining positions; sampling ends when all sequences have.
       callback: function that is called on the host after each token, in order, with the number of tokens so far and
-        the newest ones. All arrays must be on one device.
+        the newest ones. All arrays must be on one device. Under ``vmap`` it receives those of the first batch alone.
+      position: number of tokens before these sequences, which the callback adds to its number.
 
     Raises:
       ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit; outside compiled code also
@@ -143,7 +145,7 @@ def generate(
     ended = jnp.zeros(batch_size, bool)
 
     def unfinished(carry: tuple[Array, ...]) -> Array:
-        return (carry[0] < length) & ~jnp.all(carry[-1])
+        return (carry[0] < length) & ~_all(carry[-1])
 
     def next_token(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         index, cache, last, tokens, present, ended = carry
@@ -158,7 +160,7 @@ def generate(
         if penalizes:
             present = present | jax.nn.one_hot(token, num_values, dtype=bool)
         if callback is not None:
-            jax.debug.callback(callback, index + 1, token, ordered=True)
+            jax.debug.callback(callback, position + index + 1, _first(token), ordered=True)
         return index + 1, cache, token, tokens.at[index].set(token), present, ended
 
     carry = (jnp.int32(0), cache, jnp.zeros(batch_size, jnp.int32), tokens, present, ended)
@@ -172,6 +174,30 @@ def _only(logits: Array, tokens: Array, kept: Array | bool) -> Array:
     """Return the logits (..., L) of the tokens (..., K) that are kept, (..., K), and −∞ for all others."""
     is_kept = jnp.put_along_axis(jnp.zeros(logits.shape, bool), tokens, kept, axis=-1, inplace=False)
     return jnp.where(is_kept, logits, -jnp.inf)
+
+
+@jax.custom_batching.custom_vmap
+def _all(ended: Array) -> Array:
+    """Return whether all sequences have ended, in all batches under ``vmap``, so that their loop stays one loop."""
+    return jnp.all(ended)
+
+
+@_all.def_vmap
+def _all_batches(axis_size: int, in_batched: Sequence[bool], ended: Array) -> tuple[Array, bool]:
+    del axis_size, in_batched
+    return _all(ended), False
+
+
+@jax.custom_batching.custom_vmap
+def _first(token: Array) -> Array:
+    """Return tokens (B,), of the first batch under ``vmap``, where each call of a callback has to be one call."""
+    return token
+
+
+@_first.def_vmap
+def _first_batch(axis_size: int, in_batched: Sequence[bool], token: Array) -> tuple[Array, bool]:
+    del axis_size, in_batched
+    return _first(token[0]), False
 
 
 def _checked_known(known: Array | None, keep: Array | None, batch_size: int, length: int) -> tuple[Array, Array]:

@@ -158,7 +158,7 @@ class GPT:
         num_samples: PositiveInt,
         *,
         prompt: Array | None = None,
-        length: PositiveInt | None = None,
+        num_tokens: PositiveInt | None = None,
         temperature: Temperature = 1.0,
         top_k: TopK | None = None,
         top_p: TopP = 1.0,
@@ -166,7 +166,10 @@ class GPT:
         repetition_penalty: RepetitionPenalty = 1.0,
         callback: Callback | None = None,
     ) -> Array:
-        """Draw sequences, int32 (N, length), token by token.
+        """Draw sequences, int32 (N, num_tokens), token by token.
+
+        After T tokens the context slides: the second half of the last T tokens is read again as the beginning of T new
+        ones, so that each token beyond T costs two, and depends on between T/2 and T − 1 tokens before it.
 
         Args:
           variables: variables from ``init`` or training.
@@ -174,7 +177,8 @@ class GPT:
           num_samples: number of samples, N.
           prompt: tokens with which sequences begin, integers (P,) for all, or (N, P) for each; prompts of unequal
             length are padded with -1 at their ends.
-          length: length of the samples, P … T; None for T. Sequences that end earlier are padded with ``stop_token``.
+          num_tokens: length of the samples, at least P; None for T. Sequences that end earlier are padded with
+            ``stop_token``.
           temperature: temperature of the logits; see ``Sampling``.
           top_k: number of most probable tokens that may be drawn; see ``Sampling``.
           top_p: mass of the most probable tokens that may be drawn; see ``Sampling``.
@@ -183,25 +187,42 @@ class GPT:
           callback: see ``generate``.
 
         Raises:
-          ValueError: if the prompt or ``length`` exceeds T, or the prompt has tokens beyond the vocabulary.
+          ValueError: if the prompt exceeds T or ``num_tokens``, or has tokens beyond the vocabulary.
         """
-        length = self.length if length is None else length
-        if length > self.length:
-            raise ValueError(f"length is {length}, but must be in 1 … {self.length}, the length of the model")
-        cache, step = self._decoder(variables.params["net"], num_samples, length)
-        return generate(
-            step,
-            cache,
-            key,
-            batch_size=num_samples,
-            length=length,
-            sampling=Sampling(
-                temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-            ),
-            **prompt_tokens(prompt, num_samples, length, self.num_values),
-            stop_token=self.stop_token,
-            callback=callback,
+        num_tokens = self.length if num_tokens is None else num_tokens
+        sampling = Sampling(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
         )
+        length, kept = min(num_tokens, self.length), self.length // 2
+        callback = None if callback is None else _call_once(callback, num_tokens)
+
+        def window(key: Array, prompt: Array | None, position: Array | int) -> Array:
+            cache, step = self._decoder(variables.params["net"], num_samples, length)
+            return generate(
+                step,
+                cache,
+                key,
+                batch_size=num_samples,
+                length=length,
+                sampling=sampling,
+                **prompt_tokens(prompt, num_samples, length, self.num_values),
+                stop_token=self.stop_token,
+                callback=callback,
+                position=position,
+            )
+
+        def next_window(last: Array, number: Array) -> tuple[Array, Array]:
+            new = length - kept
+            x = window(jax.random.fold_in(key, number), last, number * new)
+            return x[:, new:], x[:, kept:]
+
+        if num_tokens <= self.length:
+            return window(key, prompt, 0)
+        first_key, key = jax.random.split(key)
+        x = window(first_key, prompt, 0)
+        num_windows = -(-(num_tokens - length) // (length - kept))
+        _, rest = jax.lax.scan(next_window, x[:, length - kept :], jnp.arange(1, num_windows + 1))
+        return jnp.concatenate([x, rest.swapaxes(0, 1).reshape(num_samples, -1)], axis=1)[:, :num_tokens]
 
     def _token_log_probs(self, params: PyTree, x: Array, key: Array | None = None) -> Array:
         """Return the log-masses of tokens, (B, T), 0 after the stop token; the key is for dropout."""
@@ -243,6 +264,20 @@ class GPT:
             return _logits(self, params, h)[:, 0], _Cache(position + 1, keys, values)
 
         return empty, step
+
+
+def _call_once(callback: Callback, num_tokens: int) -> Callback:
+    """Return a callback that leaves out the tokens that windows repeat, and those after the last one."""
+    last = 0
+
+    def call(number: Any, tokens: Any) -> None:
+        nonlocal last
+        last = 0 if number == 1 else last
+        if last < number <= num_tokens:
+            last = int(number)
+            callback(number, tokens)
+
+    return call
 
 
 class _Cache(NamedTuple):

@@ -168,6 +168,9 @@ class MADE:
                 outputs, cache = step(cache, self._inputs(token))
                 return _with_zero(outputs), cache
 
+            arranged: dict[str, Any] = {
+                name: x if x is None or order is None else x[:, order] for name, x in known_values.items()
+            }
             tokens = generate(
                 logits,
                 cache,
@@ -176,7 +179,7 @@ class MADE:
                 length=self._dim,
                 sampling=sampling,
                 callback=callback,
-                **{name: x if x is None or order is None else x[:, order] for name, x in known_values.items()},
+                **arranged,
             )
             return tokens if order is None else tokens[:, jnp.argsort(order)]
 

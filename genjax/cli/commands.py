@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import json
 import math
@@ -20,11 +21,14 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from genjax.capabilities import stop_token
-from genjax.cli.conditions import check_required, read_conditions
+from genjax.cli.conditions import ALL, class_number, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
-from genjax.ops import check_at_least
+from genjax.cli.output import check_out, default_suffix, write_samples
+from genjax.data import Dataset
+from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
+from genjax.runner.shell import genjax_command
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -40,12 +44,9 @@ def train(arguments: list[str]) -> int:
     from genjax.runner.folder import ExperimentSource, default_path
 
     function = load_experiment_fn(file)
-    program = f"genjax train {file}"
+    program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
-    if options.distributed:
-        import jax
-
-        jax.distributed.initialize()
+    _join_processes(options)
     if options.workdir is None:
         options.workdir = default_path(file.stem, resume=options.resume)
     if options.resume:
@@ -72,8 +73,24 @@ def train(arguments: list[str]) -> int:
             datasets=datasets,
         ),
     )
-    print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: genjax sample {run.folder} -n 64")
+    draw = genjax_command("sample", run.folder, "-n", 64)
+    print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: {draw}")
     return 0
+
+
+def _join_processes(options: TrainOptions) -> None:
+    """Connect the processes of distributed training."""
+    options.check()
+    if options.distributed or options.coordinator is not None:
+        import jax
+
+        try:
+            jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the processes cannot be connected ({error}); pass --coordinator HOST:PORT, --num-processes and "
+                "--process-id"
+            ) from error
 
 
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
@@ -107,11 +124,12 @@ def sample(arguments: list[str]) -> int:
     options, sample_kwargs = _parse_sample(path, flags, experiment)
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
-    with _sampling_progress(experiment, options.num_samples) as callback:
-        key = seed_key(seed)
-        x = run.sample(key, options.num_samples, replica=options.replica, **sample_kwargs, **callback)
-    out = options.out or path / "samples" / f"seed_{seed}{_sample_suffix(experiment)}"
-    _write_samples(np.asarray(x), experiment, out)
+    with _sampling_progress(experiment, sample_kwargs, options) as extra:
+        settings: dict[str, Any] = {"replica": options.replica, "batch_size": options.batch_size}
+        x = run.sample(seed_key(seed), options.num_samples, **settings, **sample_kwargs, **extra)
+    out = options.out or path / "samples" / f"seed_{seed}{default_suffix(experiment)}"
+    label = sample_kwargs.get("label")
+    write_samples(out, np.asarray(x), label if isinstance(label, np.ndarray) else None, experiment)
     print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
     return 0
 
@@ -119,81 +137,60 @@ def sample(arguments: list[str]) -> int:
 def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple[SampleOptions, dict[str, Any]]:
     model, dataset = experiment.model, experiment.data
     model_flags = flags_of_sample(model, dataset, experiment.preview_kwargs)
-    parsed, options = parse(f"genjax sample {path}", flags, model_flags, SampleOptions)
-    check_at_least("num_samples", options.num_samples, 1)
-    _check_out(options, experiment)
+    parsed, options = parse(genjax_command("sample", path), flags, model_flags, SampleOptions)
+    if options.out is not None:
+        check_out(options.out, options.num_samples, experiment)
+    _check_memory(options.num_samples, dataset)
     values = {name: value for name, value in dataclasses.asdict(parsed).items() if value is not None}
-    check_required(values, model)
+    values = with_required(values, model)
     return options, values | read_conditions(values, model, dataset, options.num_samples)
 
 
+def _check_memory(num_samples: int | None, dataset: Dataset) -> None:
+    """Raise ValueError for samples that exceed the memory of this machine."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = (num_samples or 0) * math.prod(dataset.spec()["x"].shape) * 4
+    if needed > available / 2:
+        raise ValueError(
+            f"num_samples is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
+            f"{available / 1e9:.3g} GB of memory; draw fewer, or several times with other seeds"
+        )
+
+
 @contextlib.contextmanager
-def _sampling_progress(experiment: Experiment, num_samples: int) -> Iterator[dict[str, Any]]:
-    """Yield ``sample``'s callback for models that draw token by token: it streams a single text, or advances a bar."""
+def _sampling_progress(
+    experiment: Experiment, sample_kwargs: Mapping[str, Any], options: SampleOptions
+) -> Iterator[dict[str, Any]]:
+    """Yield arguments that show how far sampling is: a single text is streamed, anything else advances a bar.
+
+    Models that draw token by token advance it by tokens, others by samples.
+    """
     import jax
 
     from genjax.figures.texts import stream_text
     from genjax.metrics.progress import progress_bars
 
-    model, tokenizer = experiment.model, experiment.data.tokenizer
-    if "callback" not in inspect.signature(model.sample).parameters:
-        yield {}
-        return
-    if tokenizer is not None and num_samples == 1:
+    model, tokenizer, num_samples = experiment.model, experiment.data.tokenizer, options.num_samples
+    takes_callback = "callback" in inspect.signature(model.sample).parameters
+    if takes_callback and tokenizer is not None and num_samples == 1:
         yield {"callback": stream_text(tokenizer, sys.stdout, stop_token(model))}
         jax.effects_barrier()
         print()
         return
+    if not takes_callback:
+        with progress_bars(unit="sample") as progress:
+            start = functools.cache(lambda: progress("samples", num_samples))  # not before the first batch is drawn
+
+            def finished(count: int) -> None:
+                start()(count)
+
+            yield {"progress": finished}
+        return
+    length = sample_kwargs.get("num_tokens") or math.prod(experiment.data.spec()["x"].shape)
     with progress_bars(unit="token") as progress:
-        advance = progress("samples", math.prod(experiment.data.spec()["x"].shape))
+        advance = progress("samples", length * num_batches(num_samples, options.batch_size))
         yield {"callback": lambda number, tokens: advance(1)}
         jax.effects_barrier()  # waits for the callbacks of the last tokens
-
-
-def _sample_suffix(experiment: Experiment) -> str:
-    """Return the suffix of a text, a picture, or a folder of sounds."""
-    if experiment.data.tokenizer is not None:
-        return ".txt"
-    return ".png" if experiment.data.sound is None else ""
-
-
-def _check_out(options: SampleOptions, experiment: Experiment) -> None:
-    if options.out is None:
-        return
-    sound = experiment.data.sound
-    suffixes = [".txt" if experiment.data.tokenizer is not None else ".png", ".npz", ".npy"]
-    suffixes += [] if sound is None else [sound.suffix, ""]
-    if options.out.suffix not in suffixes:
-        *names, last = [suffix or "nothing, for a folder" for suffix in suffixes]
-        raise ValueError(f"--out is {options.out}, but must end in {', '.join(names)} or {last}")
-    if sound is not None and options.out.suffix == sound.suffix and options.num_samples > 1:
-        raise ValueError(
-            f"--out is {options.out}, but {options.num_samples} samples take a folder; leave {sound.suffix} out, or "
-            "draw one sample with -n 1"
-        )
-
-
-def _write_samples(x: Any, experiment: Experiment, out: Path) -> None:
-    import numpy as np
-
-    from genjax.figures.audio import save_sounds
-    from genjax.figures.images import sample_picture, save_picture
-    from genjax.figures.texts import save_texts
-
-    sound, tokenizer = experiment.data.sound, experiment.data.tokenizer
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npz":
-        np.savez(out, x=x)
-    elif out.suffix == ".npy":
-        np.save(out, x)
-    elif tokenizer is not None:
-        save_texts(out, tokenizer, x, stop_token(experiment.model))
-    elif out.suffix == ".png":
-        save_picture(out, sample_picture(experiment.to_display(x)))
-    elif sound is not None and out.suffix:
-        sound.save(out, x[0])
-    elif sound is not None:
-        save_sounds(out, sound, x)
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -214,13 +211,16 @@ def evaluate(arguments: list[str]) -> int:
     # Without the settings of previews: the distribution of the model itself is evaluated.
     model_flags = flags_of_sample(model, dataset, {})
     description = f"Metrics:\n\n{summary()}"
-    parsed, options = parse(f"genjax evaluate {path}", flags, model_flags, EvaluateOptions, description=description)
+    parsed, options = parse(
+        genjax_command("evaluate", path), flags, model_flags, EvaluateOptions, description=description
+    )
     names = check_names(options.metrics)
     network = feature_network(options.features)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
-    changed = _changed_flags(parsed)
+    _check_memory(options.num_samples, dataset)
+    changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
         results = run.evaluate(
             seed_key(options.seed),
@@ -262,12 +262,11 @@ def latent(arguments: list[str]) -> int:
     from genjax.figures.images import save_picture
     from genjax.runner.load import load_run
 
-    (options,) = parse(f"genjax latent {path}", flags, LatentOptions)
-    for name, limit in (("rows", 1), ("steps", 2), ("label", 0)):
-        check_at_least(name, getattr(options, name), limit)
+    (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
     run = load_run(path, checkpoint=options.checkpoint)
     key, out = seed_key(options.seed), options.out or path / "latent"
-    settings = {name: getattr(options, name) for name in ("split", "rows", "steps", "label")}
+    settings = {name: getattr(options, name) for name in ("split", "rows", "steps")}
+    settings["label"] = class_number(options.label, run.experiment.data)
     pictures = run.latent_pictures(key, **settings)
     for name, pixels in pictures.items():
         save_picture(out / f"{name}.png", pixels)
@@ -279,7 +278,7 @@ def list_models(arguments: list[str]) -> int:
     """List models, their capabilities and the experiments that use them."""
     from genjax.cli import models
 
-    (options,) = parse("genjax list", arguments, ListOptions)
+    (options,) = parse(genjax_command("list"), arguments, ListOptions)
     entries = models.list_models(options.experiments)
     if options.json:
         print(json.dumps(entries))
@@ -302,7 +301,7 @@ def _positional(arguments: list[str], command: str, name: str, what: str, option
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     if not arguments or arguments[0].startswith("-"):
-        raise ValueError(f"{name} is missing: it comes first and is {what}; see genjax {command} --help")
+        raise ValueError(f"{name} is missing: it comes first and is {what}; see {genjax_command(command, '--help')}")
     return Path(arguments[0]), arguments[1:]
 
 

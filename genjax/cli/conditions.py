@@ -17,7 +17,13 @@ from genjax.data import Dataset, Tokenizer
 from genjax.data.io import read_npy, require_file
 
 Flag = tuple[Any, Any]  # type and default
-FLAG_TYPES: Mapping[str, type] = {"label": int, "tokens": str, "image": Path, "array": Path}  # by kind of condition
+FLAG_TYPES: Mapping[str, Any] = {
+    "label": int | str,
+    "tokens": str,
+    "image": Path,
+    "array": Path,
+}  # by kind of condition
+ALL = "all"  # value of --label for all classes in turn
 
 
 def condition_flags(model: object, dataset: Dataset, defaults: Mapping[str, Any]) -> dict[str, Flag]:
@@ -38,24 +44,55 @@ def tokenizer_of(condition: Condition, dataset: Dataset) -> Tokenizer | None:
 def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, num_samples: int) -> dict[str, Any]:
     """Return the conditions on the command line as keyword arguments of ``sample``, the same for each sample.
 
-    An absent flag is None. A value without the shape that the model declares raises ValueError.
+    A label is one integer, or the classes 0, 1, 2, … in turn for "all". An absent flag is None. A value without the
+    shape that the model declares raises ValueError.
     """
     values: dict[str, Any] = {}
     for condition in conditions(model):
         flag = flags.get(condition.name)
-        if flag is None or condition.kind == "label":  # models take one label for all samples
+        if flag is None:
+            continue
+        if condition.kind == "label":
+            values[condition.name] = _read_label(flag, condition, dataset, num_samples)
             continue
         value = READERS[condition.kind](flag, condition, dataset)
         values[condition.name] = np.broadcast_to(value, (num_samples, *value.shape))
     return values
 
 
-def check_required(flags: Mapping[str, Any], model: object) -> None:
-    """Raise ValueError if a required condition is missing; models check labels themselves."""
+def class_names(dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of a data set's classes, or an empty tuple if they have none."""
+    return getattr(dataset, "class_names", None) or ()
+
+
+def _read_label(label: int | str, condition: Condition, dataset: Dataset, num_samples: int) -> int | np.ndarray:
+    """Return the class of a number, of a name, or for "all" those of the samples, int32 (N,)."""
+    if label == ALL and label not in class_names(dataset) and condition.num_values is not None:
+        return np.arange(num_samples, dtype=np.int32) % condition.num_values
+    return class_number(label, dataset, f" or {ALL!r}")
+
+
+def class_number(label: int | str, dataset: Dataset, others: str = "") -> int:
+    """Return the class of a number or of a name; ``others`` ends the list of choices in the message of a ValueError."""
+    names = class_names(dataset)
+    if label in names:
+        return names.index(str(label))
+    if isinstance(label, str):
+        choices = f"one of {', '.join(names)}, " if names else ""
+        raise ValueError(f"--label is {label!r}, but must be {choices}a class number{others}")
+    return label
+
+
+def with_required(flags: Mapping[str, Any], model: object) -> dict[str, Any]:
+    """Return the flags; a required label that is missing becomes "all", other missing conditions raise ValueError."""
+    flags = dict(flags)
     for condition in conditions(model):
-        is_required = condition.in_batch and not condition.optional and condition.kind != "label"
-        if is_required and flags.get(condition.name) is None:
+        if condition.optional or not condition.in_batch or flags.get(condition.name) is not None:
+            continue
+        if condition.kind != "label":
             raise ValueError(f"{type(model).__name__} is conditioned on {condition.name!r}; pass {_flag(condition)}")
+        flags[condition.name] = ALL
+    return flags
 
 
 def _flag(condition: Condition) -> str:

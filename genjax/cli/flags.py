@@ -19,6 +19,7 @@ import docstring_parser
 import tyro
 
 from genjax import core
+from genjax.arguments import check_fields
 from genjax.capabilities import conditions
 from genjax.cli.conditions import condition_flags
 from genjax.data import Dataset
@@ -109,7 +110,10 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
         if stop.code == 0:
             raise
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
-    return tuple(getattr(parsed, name) for name in by_name)
+    values = tuple(getattr(parsed, name) for name in by_name)
+    for value in values:
+        check_fields(value)
+    return values
 
 
 def _one_line(box: str) -> str:

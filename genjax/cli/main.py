@@ -5,6 +5,7 @@ Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -27,6 +28,9 @@ USAGE = """usage: genjax COMMAND ...
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may lack characters of tables and texts
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
@@ -55,11 +59,16 @@ def _guarded(arguments: list[str]) -> int:
         return _fail(error, 2)
     except OSError as error:
         return _fail(error, 1)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+        message = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        return _fail(RuntimeError(f"{message}; set GENJAX_TRACEBACK=1 to see how it came about"), 1, cause=error)
 
 
-def _fail(error: Exception, status: int) -> int:
+def _fail(error: Exception, status: int, cause: Exception | None = None) -> int:
     if os.environ.get("GENJAX_TRACEBACK"):
-        traceback.print_exception(error)
+        traceback.print_exception(cause or error)
     print(f"genjax: error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 

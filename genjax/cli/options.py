@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
+
+from genjax.arguments import NonNegativeInt, PositiveInt
+from genjax.evaluation.samples import BATCH_SIZE
+
+MAX_SEEDS = 1_000  # replicas in one program
+MAX_TILES = 1_000  # in a row or column of a picture
+MAX_SEED = 2**32 - 1  # of a key
+Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -19,15 +28,36 @@ class TrainOptions:
       seeds: number of replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
       resume: continue from the newest intact checkpoint, by default with the flags that the run began with.
       overwrite: replace the run in the run folder.
-      distributed: call jax.distributed.initialize() first, for several processes.
+      distributed: train with several processes; clusters that JAX knows, such as Slurm, need no more flags.
+      coordinator: address of the first process, HOST:PORT, for processes that are started by hand.
+      num_processes: number of these processes.
+      process_id: number of this process, from 0.
     """
 
     workdir: Path | None = None
-    seed: int = 0
-    seeds: int = 1
+    seed: Seed = 0
+    seeds: Annotated[int, Interval(ge=1, le=MAX_SEEDS)] = 1
     resume: bool = False
     overwrite: bool = False
     distributed: bool = False
+    coordinator: str | None = None
+    num_processes: PositiveInt | None = None
+    process_id: NonNegativeInt | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for flags that do not fit together."""
+        names = ("coordinator", "num_processes", "process_id")
+        missing = [name for name in names if getattr(self, name) is None]
+        if 0 < len(missing) < len(names):
+            raise ValueError(
+                f"--{missing[0].replace('_', '-')} is missing; pass --coordinator, --num-processes and --process-id"
+            )
+        if self.seed + self.seeds > MAX_SEED + 1:
+            raise ValueError(
+                f"seed is {self.seed}, but with seeds={self.seeds} must be at most {MAX_SEED + 1 - self.seeds}"
+            )
+        if (self.distributed or not missing) and self.workdir is None:
+            raise ValueError("--workdir is missing; processes that train together need the same run folder")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -36,16 +66,19 @@ class SampleOptions:
 
     Attributes:
       num_samples: number of samples.
-      out: file or folder to write: .png for a picture, .txt for texts, .wav or .mid for one sound, a folder for several
-        sounds, .npz or .npy for numbers; by default, a picture, texts or sounds in the run folder.
+      out: file or folder to write: .png for a picture of all samples, a folder for one .png each, .txt for texts,
+        .csv for a table, .wav or .mid for one sound, a folder for several, .npz or .npy for numbers; by default, a
+        picture, texts or sounds in the run folder.
+      batch_size: number of samples drawn at once, which sets memory and leaves the samples as they are.
       seed: seed of the samples; by default a random one, which is printed.
       checkpoint: last, best (by the held-out metric), or a step.
       replica: index of the replica, for a run of several seeds.
     """
 
-    num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    num_samples: Annotated[PositiveInt, tyro.conf.arg(aliases=["-n"])] = 64
     out: Path | None = None
-    seed: int | None = None
+    batch_size: PositiveInt = BATCH_SIZE
+    seed: Seed | None = None
     checkpoint: str = "last"
     replica: int = 0
 
@@ -75,7 +108,7 @@ class EvaluateOptions:
     num_neighbours: int = 5
     likelihood_samples: int = 1000
     batch_size: int = 500
-    seed: int = 0
+    seed: Seed = 0
     checkpoint: str = "last"
     json: bool = False
     record: Path | None = None
@@ -89,18 +122,18 @@ class LatentOptions:
       split: split of the data to take examples from.
       rows: number of examples in a picture.
       steps: number of points on a path from one code to another.
-      label: class of the examples, for models that take labels.
+      label: class of the examples, a number or a name, for models that take labels.
       out: folder for the pictures; "latent" in the run folder by default.
       seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
     """
 
     split: str = "test"
-    rows: int = 8
-    steps: int = 11
-    label: int = 0
+    rows: Annotated[int, Interval(ge=1, le=MAX_TILES)] = 8
+    steps: Annotated[int, Interval(ge=2, le=MAX_TILES)] = 11
+    label: NonNegativeInt | str = 0
     out: Path | None = None
-    seed: int = 0
+    seed: Seed = 0
     checkpoint: str = "last"
 
 

@@ -29,6 +29,7 @@ from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
 from genjax.data.dataset import Dataset as Dataset
 from genjax.data.images import image_folder as image_folder
+from genjax.data.io import available_from as available_from
 from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
 from genjax.data.loading import load as load

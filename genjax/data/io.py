@@ -30,6 +30,21 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
+def available_from(source: str) -> Iterator[None]:
+    """Add where a missing file is available, and under which licence, to the FileNotFoundError of its block.
+
+    >>> with available_from("https://example.org (CC0)"):
+    ...     require_file(Path("rare.npz"))
+    Traceback (most recent call last):
+    FileNotFoundError: no file rare.npz; check the path, or get the file from https://example.org (CC0)
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, or get the file from {source}") from error
+
+
+@contextlib.contextmanager
 def open_npz(path: Path) -> Iterator[Any]:
     """Open an ``.npz`` file without reading pickled objects; ValueError if it is not one."""
     with contextlib.ExitStack() as stack:

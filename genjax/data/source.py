@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
+from genjax.data.progress import progress_bar
 
 RESIDENT_BYTES = 2 * 2**30  # limit for the arrays of one split
 MAX_ROUNDING = 1e-3  # error of float32, relative to the spread of the numbers
@@ -301,11 +302,9 @@ def materialize(source: Source, *, block: PositiveInt = 512) -> ArraySource:
     """
     if isinstance(source, ArraySource):
         return source
-    from tqdm import tqdm
-
     size = len(source)
     arrays = {name: np.empty((size, *entry.shape), entry.dtype) for name, entry in source.spec.items()}
-    with tqdm(total=size, desc="reading", unit=" examples", delay=1, leave=False) as bar:
+    with progress_bar("reading", size, " examples", delay=1, leave=False) as bar:
         for start in range(0, size, block):
             indices = np.arange(start, min(start + block, size))
             for name, array in source.take(indices).items():

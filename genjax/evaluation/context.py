@@ -139,10 +139,10 @@ class Evaluation:
             # The last batch repeats its last row, so that one shape is compiled.
             rows = np.minimum(np.arange(start, start + size), self.count - 1)
             arrays = {name: jnp.asarray(values[rows]) for name, values in condition.items()}
-            options = dict(self.sample_kwargs) | arrays
+            options: dict[str, Any] = {**self.sample_kwargs, **arrays}
             key = core.step_key(stream_key(self.key, "samples"), number)
             valid = min(size, self.count - start)
-            yield draw_samples(self.model, variables, key, size, **options)[:valid]
+            yield draw_samples(self.model, variables, key, size, batch_size=size, **options)[:valid]
             advance(valid)
 
     def to_display(self, x: Array) -> Array:

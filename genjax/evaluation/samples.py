@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -24,40 +26,115 @@ from genjax.metrics import (
     frechet_distance_from_moments,
     moments,
 )
-from genjax.metrics.progress import chunks
+from genjax.metrics.progress import ProgressCallback, chunks
 from genjax.ops import check_at_least
 from genjax.sharding import Placement
 
 CLASSIFIER_BATCH_SIZE = 1_000  # stacks
+BATCH_SIZE = 512  # samples drawn at once by default
+BLOCK_SIZE = 64  # samples that share a key
 
 
 def draw_samples(
-    model: GenerativeModel, variables: Variables, key: Array, num_samples: int, **sample_kwargs: Any
+    model: GenerativeModel,
+    variables: Variables,
+    key: Array,
+    num_samples: int,
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: ProgressCallback | None = None,
+    **sample_kwargs: Any,
 ) -> Array:
-    """Return samples (N, ...), drawn by a program that is compiled once for each number of samples and each setting.
+    """Return samples (N, ...), drawn in batches by one compiled program.
 
-    ``sample_kwargs`` are keyword arguments of the model's own ``sample``. A single process uses all its devices if they
-    can share the samples evenly. A ``callback`` needs its calls in order, so that samples are drawn on the first device
-    alone.
+    Each block of 64 samples has its own key, folded from ``key`` and the block's number, so that the batch size sets
+    memory and leaves the samples as they are.
+
+    Args:
+      model: trained model.
+      variables: its variables.
+      key: a typed key.
+      num_samples: number of samples, N.
+      batch_size: number of samples drawn at once, rounded up to whole blocks.
+      progress: function that is called with the number of samples in each finished batch.
+      sample_kwargs: keyword arguments of the model's own ``sample``; conditions have one row for each sample, or one
+        for all. A ``callback`` needs its calls in order, so that samples are drawn on the first device alone;
+        otherwise a single process uses all its devices if they can share a batch evenly.
     """
-    sharding = None
+    check_at_least("num_samples", num_samples, 1)
+    check_at_least("batch_size", batch_size, 1)
+    block_size, blocks = min(BLOCK_SIZE, num_samples), _blocks_per_batch(num_samples, batch_size)
+    rows, arrays, settings = _split_arguments(model, num_samples, sample_kwargs)
+    variables, sharding = _place(variables, blocks * block_size, "callback" in sample_kwargs)
+    draw = _compiled_sample(model, blocks, block_size, tuple(sorted(settings.items())), sharding)
+    parts: list[Array] = []
+    for part in chunks(num_samples, blocks * block_size, progress):
+        # The last batch repeats the last row, so that one shape is compiled.
+        numbers = np.minimum(np.arange(part.start, part.start + blocks * block_size), num_samples - 1)
+        batch = {name: value[numbers].reshape(blocks, block_size, *value.shape[1:]) for name, value in rows.items()}
+        block_numbers = np.arange(blocks, dtype=np.uint32) + part.start // block_size
+        # The checker of keys mistakes a scan over keys under vmap for their reuse.
+        with contextlib.nullcontext() if blocks == 1 else jax.debug_key_reuse(False):
+            parts.append(draw(variables, key, block_numbers, arrays, batch)[: part.stop - part.start])
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+def num_batches(num_samples: int, batch_size: int) -> int:
+    """Return the number of batches in which ``draw_samples`` draws."""
+    block_size = min(BLOCK_SIZE, num_samples)
+    return -(-num_samples // (block_size * _blocks_per_batch(num_samples, batch_size)))
+
+
+def _blocks_per_batch(num_samples: int, batch_size: int) -> int:
+    return -(-min(num_samples, batch_size) // min(BLOCK_SIZE, num_samples))
+
+
+def _split_arguments(
+    model: GenerativeModel, num_samples: int, sample_kwargs: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    """Return conditions with one row for each sample, other arrays, and settings, which are static."""
     arrays = {name: value for name, value in sample_kwargs.items() if isinstance(value, jax.Array | np.ndarray)}
-    settings = tuple(sorted((name, value) for name, value in sample_kwargs.items() if name not in arrays))
-    if "callback" in sample_kwargs:
-        variables = jax.device_put(variables, jax.local_devices()[0])
-    elif jax.process_count() == 1 < jax.device_count() and num_samples % jax.device_count() == 0:
+    ranks = {condition.name: len(condition.shape) for condition in conditions(model)}
+    rows = {
+        name: np.broadcast_to(value, (num_samples, *value.shape[1:]))
+        for name, value in arrays.items()
+        if name in ranks and value.ndim == ranks[name] + 1
+    }
+    shared = {name: value for name, value in arrays.items() if name not in rows}
+    return rows, shared, {name: value for name, value in sample_kwargs.items() if name not in arrays}
+
+
+def _place(variables: Variables, batch_size: int, in_order: bool) -> tuple[Variables, NamedSharding | None]:
+    """Place variables on the devices that draw a batch, and return the sharding of its samples."""
+    if in_order:
+        return jax.device_put(variables, jax.local_devices()[0]), None
+    if jax.process_count() == 1 < jax.device_count() and batch_size % jax.device_count() == 0:
         placement = Placement()
-        variables, key, arrays = placement.replicate((variables, key, arrays))
-        sharding = placement.split(axis=0)
-    return _compiled_sample(model, num_samples, settings, sharding)(variables, key, arrays)
+        return placement.replicate(variables), placement.split(axis=0)
+    return variables, None
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled_sample(
-    model: GenerativeModel, num_samples: int, settings: tuple[tuple[str, Any], ...], sharding: NamedSharding | None
-) -> Callable[[Variables, Array, Mapping[str, Any]], Array]:
-    def sample(variables: Variables, key: Array, arrays: Mapping[str, Any]) -> Array:
-        return model.sample(variables, key, num_samples, **dict(settings), **arrays)
+    model: GenerativeModel,
+    blocks: int,
+    block_size: int,
+    settings: tuple[tuple[str, Any], ...],
+    sharding: NamedSharding | None,
+) -> Callable[..., Array]:
+    """Return a function that draws blocks of samples, (blocks · block_size, ...)."""
+
+    def sample(
+        variables: Variables, key: Array, numbers: Array, arrays: Mapping[str, Any], rows: Mapping[str, Any]
+    ) -> Array:
+        def block(number: Array, rows: Mapping[str, Any]) -> Array:
+            block_key = jax.random.fold_in(key, number)
+            return model.sample(variables, block_key, block_size, **dict(settings), **arrays, **rows)
+
+        if blocks == 1:
+            return block(numbers[0], jax.tree.map(lambda a: a[0], rows))
+        x = jax.vmap(block)(numbers, rows)
+        return x.reshape(blocks * block_size, *x.shape[2:])
 
     return jax.jit(sample, out_shardings=sharding)
 
@@ -110,8 +187,8 @@ class SampleScore:
         self, model: GenerativeModel, variables: Variables, key: Array, dataset: Dataset
     ) -> dict[str, np.ndarray]:
         """Return the scores of a model's samples, scalars, by their names in logs."""
-        condition = example_conditions(model, dataset, self.num_samples)
-        values = self.score(_compiled_sample(model, self.num_samples, (), None)(variables, key, condition))
+        condition: dict[str, Any] = example_conditions(model, dataset, self.num_samples)
+        values = self.score(draw_samples(model, variables, key, self.num_samples, **condition))
         if self.name not in values:
             raise ValueError(f"the score named {self.name!r} returns {sorted(values)}; name one of these")
         return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}

@@ -78,7 +78,7 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
     scale = max(1, math.ceil(MIN_TILE / max(height, width)))
     square = min(num, max(1, math.ceil(math.sqrt(num * height / width))))
     num_columns = square if columns is None else columns
-    tiles = _tiles(x).repeat(scale, axis=1).repeat(scale, axis=2)
+    tiles = to_rgb(x).repeat(scale, axis=1).repeat(scale, axis=2)
     text_height = 0 if labels is None else 12
     cell_height, cell_width = height * scale + text_height + GAP, width * scale + GAP
     shape = (math.ceil(num / num_columns) * cell_height + GAP, num_columns * cell_width + GAP, 3)
@@ -93,8 +93,8 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
     return _with_text(picture, middle, labels, width * scale)
 
 
-def _tiles(x: np.ndarray) -> np.ndarray:
-    """Convert images in [0, 1] to uint8 RGB."""
+def to_rgb(x: np.ndarray) -> np.ndarray:
+    """Convert images (N, H, W, 1 or 3), in [0, 1] (clipped) or uint8, to uint8 (N, H, W, 3)."""
     if x.dtype == np.uint8:
         return np.broadcast_to(x, (*x.shape[:3], 3))
     x = x.astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from genjax.data.progress import progress_bar
 from genjax.ops import check_at_least
 
 ProgressCallback = Callable[[int], object]  # takes the number of rows just finished
@@ -29,12 +30,10 @@ def chunks(count: int, size: int, progress: ProgressCallback | None = None) -> I
 @contextlib.contextmanager
 def progress_bars(unit: str = "example") -> Iterator[Progress]:
     """Yield a function that starts a bar on the terminal; each new bar closes the previous one."""
-    import tqdm
-
     with contextlib.ExitStack() as stack:
 
         def start(name: str, total: int) -> ProgressCallback:
             stack.close()
-            return stack.enter_context(tqdm.tqdm(total=total, desc=name, unit=unit)).update
+            return stack.enter_context(progress_bar(name, total, unit)).update
 
         yield start

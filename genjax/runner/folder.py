@@ -3,7 +3,7 @@
 <experiment>.py      copy of the experiment file
 arguments.json       its arguments, the seed and the number of seeds
 datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
-environment.json     versions, devices, command
+environment.json     versions, git commits, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
 samples/             samples drawn during training: pictures, texts or sounds
 checkpoints/         one folder per checkpoint, in one folder per stage if there are several
@@ -19,6 +19,7 @@ import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -128,7 +129,8 @@ def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int,
     if source.file is not None and not (path / source.file.name).exists():
         shutil.copyfile(source.file, path / source.file.name)
     folder = RunFolder(path)
-    folder.write_json("environment.json", environment())
+    installed = sorted({f"{each.name}=={each.version}" for each in metadata.distributions()})
+    folder.write_json("environment.json", environment() | {"installed": installed})
     folder.write_json("datasets.json", list(source.datasets))
     folder.write_json("arguments.json", _arguments(source, seed, seeds))
 
@@ -177,6 +179,8 @@ def environment() -> dict[str, Any]:
     devices, program = jax.devices(), Path(sys.argv[0]).name
     return {
         "command": shlex.join(["genjax" if program == "__main__.py" else program, *sys.argv[1:]]),
+        "commit": _commit(Path.cwd()),
+        "genjax_commit": _commit(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "device": devices[0].device_kind,
@@ -186,6 +190,15 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the git commit of a folder, with "-dirty" if files differ from it; None outside repositories."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _version(package: str) -> str:

@@ -38,13 +38,24 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
     spec = importlib.util.spec_from_file_location(f"genjax_experiment_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}; correct the file") from error
     function = getattr(module, "experiment", None)
-    if not callable(function):
+    if not inspect.isfunction(function):
         raise ValueError(f"{file} defines no function experiment(...) -> Experiment; add one")
-    hints = typing.get_type_hints(function)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise ValueError(f"a type of experiment() in {file} cannot be read, because {error}; import it") from error
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is inspect.Parameter.empty or name not in hints:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ValueError(
+                f"argument {name!r} of experiment() in {file} is a {parameter.kind.description} one, but the command "
+                f"line passes keywords; write {name}: int = 16"
+            )
+        if parameter.default is parameter.empty or name not in hints:
             raise ValueError(
                 f"argument {name!r} of experiment() in {file} needs a type and a default, "
                 f"as in {name}: int = 16; the command line reads both"

@@ -65,12 +65,15 @@ class Hooks:
       evaluate: function ``(step, state) -> held-out metrics``, called at the evaluation interval.
       preview: function ``(step, state)``, called at the interval of sample previews.
       stop_signal: function that returns the number of the signal that stops training, or None.
+      after: function ``(step, metrics, state)`` that calls the experiment's callbacks and returns whether they stop
+        training; None without callbacks.
     """
 
     log_metrics: Callable[[int, Mapping[str, Any]], None]
     evaluate: Callable[[int, TrainState], dict[str, np.ndarray]]
     preview: Callable[[int, TrainState], None]
     stop_signal: StopSignal
+    after: Callable[[int, Mapping[str, Any], TrainState], bool] | None = None
 
 
 class Pending(NamedTuple):
@@ -109,6 +112,7 @@ class StageLoop:
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
         self._finite = jax.jit(all_finite)
         self._last_read = 0.0
+        self.num_steps = stage.steps  # fewer after ``run`` if callbacks stop training
 
     @functools.cached_property
     def _feed(self) -> Feed:
@@ -166,6 +170,11 @@ class StageLoop:
             step, pending = step + count, Pending(step, count, metrics)
             last = step == steps
             held_out = hooks.evaluate(step, state) if step % intervals["evaluate"] == 0 or last else {}
+            if hooks.after is not None:  # which needs the state before the next dispatch takes it
+                metrics = self._read(pending, hooks, checkpoints)
+                pending = None
+                if hooks.after(step, metrics | held_out, state) and not last:
+                    held_out, last = held_out or hooks.evaluate(step, state), True
             if step % intervals["sample"] == 0 or last:
                 hooks.preview(step, state)
             stop_signal = hooks.stop_signal()
@@ -175,6 +184,9 @@ class StageLoop:
                 self._save(step, state, held_out, checkpoints)
             if stop_signal is not None and not last:
                 raise Interrupted(f"stopped by {signal.Signals(stop_signal).name} after step {step}", stop_signal)
+            if last:
+                break
+        self.num_steps = step
         return state
 
     def _next_count(self, step: int) -> int:
@@ -235,10 +247,10 @@ class StageLoop:
             return prepare(key, batch)
         return jax.vmap(prepare)(jax.random.split(key, self._minibatches), batch)
 
-    def _read(self, pending: Pending | None, hooks: Hooks, checkpoints: Checkpoints | None) -> None:
-        """Wait for the metrics of a dispatch, raise if a loss is not finite, and log their means."""
+    def _read(self, pending: Pending | None, hooks: Hooks, checkpoints: Checkpoints | None) -> dict[str, Any]:
+        """Wait for the metrics of a dispatch, raise if a loss is not finite, log their means and return them."""
         if pending is None:
-            return
+            return {}
         metrics = {name: np.asarray(values, np.float64) for name, values in pending.metrics.items()}
         for name, values in metrics.items():
             if name.rpartition("/")[2] == "loss" and not np.isfinite(values).all():
@@ -257,6 +269,7 @@ class StageLoop:
         self._last_read = now
         means = {name: values.mean(axis=-1) for name, values in metrics.items()}
         hooks.log_metrics(pending.step + pending.count, means | {"steps_per_second": rate})
+        return means
 
     def _save(
         self, step: int, state: TrainState, held_out: dict[str, np.ndarray], checkpoints: Checkpoints | None

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import jax
 import numpy as np
 
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.registry import evaluate
-from genjax.evaluation.samples import draw_samples
+from genjax.evaluation.samples import BATCH_SIZE, draw_samples
 from genjax.experiment import Experiment
 from genjax.figures.latents import LatentSpace
 from genjax.metrics import FeatureNetwork, Result, pixels
 from genjax.metrics.progress import Progress, no_progress
+from genjax.metrics.rows import format_value
 from genjax.sharding import replica
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Run:
     """A trained experiment: what ``train`` returns.
 
@@ -47,6 +49,18 @@ class Run:
         """Trained model."""
         return self.experiment.model
 
+    def __repr__(self) -> str:
+        """Return a few lines: what was trained, on what, for how long, and the newest metrics."""
+        sizes = [leaf.size for leaf in jax.tree.leaves(self.variables.params)]
+        metrics = {name: value for row in self.rows for name, value in row.items() if isinstance(value, int | float)}
+        shown = [f"{name} {format_value(value)}" for name, value in metrics.items() if name != "step"]
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {self.seeds[0]} to {self.seeds[-1]}"
+        count = sum(sizes) // len(self.seeds)
+        return (
+            f"Run of {type(self.model).__name__} on {self.experiment.data.name!r}, {count:,} parameters, {seeds}, "
+            f"step {self.step:,}\n  {', '.join(shown[:6]) or 'no metrics'}\n  folder {self.folder}"
+        )
+
     def replica(self, index: int = 0) -> Variables:
         """Return the variables of one replica."""
         if not 0 <= index < len(self.seeds):
@@ -55,12 +69,15 @@ class Run:
             )
         return self.variables if len(self.seeds) == 1 else replica(self.variables, index)
 
-    def sample(self, key: Array, num_samples: int, *, replica: int = 0, **sample_kwargs: Any) -> Array:
+    def sample(
+        self, key: Array, num_samples: int, *, replica: int = 0, batch_size: int = BATCH_SIZE, **sample_kwargs: Any
+    ) -> Array:
         """Draw samples (N, ...) of one replica, with keyword arguments of the model's own ``sample``.
 
-        See ``genjax.evaluation.samples.draw_samples``.
+        ``batch_size`` samples are drawn at once; see ``genjax.evaluation.samples.draw_samples``.
         """
-        return draw_samples(self.model, self.replica(replica), key, num_samples, **sample_kwargs)
+        variables = self.replica(replica)
+        return draw_samples(self.model, variables, key, num_samples, batch_size=batch_size, **sample_kwargs)
 
     def latent_pictures(
         self, key: Array, *, split: str = "test", rows: int = 8, steps: int = 11, label: int = 0

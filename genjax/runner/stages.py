@@ -32,7 +32,7 @@ class StageWalk:
     def finish(self, loop: StageLoop, state: TrainState) -> None:
         """Pass the variables of a finished stage on to the next stages."""
         self.finished[loop.stage.name] = state.variables
-        self.steps_before += loop.stage.steps
+        self.steps_before += loop.num_steps
 
     def variables(self) -> Variables:
         """Return the model's variables, once all stages are finished."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 
 from genjax.core import TrainState
-from genjax.experiment import SINGLE_STAGE, Experiment
+from genjax.experiment import SINGLE_STAGE, Experiment, StopTraining
 from genjax.ops import check_at_least
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
@@ -25,6 +24,7 @@ from genjax.runner.previews import LATEST, Previews
 from genjax.runner.progress import Progress
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
+from genjax.runner.shell import genjax_command
 from genjax.runner.stages import StageWalk
 from genjax.runner.validation import Monitor, Validation, monitor_stage
 from genjax.runner.weights import save_weights
@@ -40,6 +40,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    name: str = "experiment",
+    arguments: Mapping[str, Any] | None = None,
     source: ExperimentSource | None = None,
 ) -> Run:
     """Train an experiment to its end, and return the run.
@@ -52,7 +54,10 @@ def train(
       resume: whether to continue from the newest intact checkpoint in ``workdir``.
       overwrite: whether to replace the run in ``workdir``.
       progress: whether to show a progress bar on stderr.
-      source: file and arguments of the experiment, for the run folder.
+      name: name of an experiment that is built in Python, for the run folder and the report.
+      arguments: its hyper-parameters, such as ``{"learning_rate": 1e-3}``, for the same; a resumed run must have equal
+        ones.
+      source: both and the file, for an experiment that is read from a file.
 
     Raises:
       ValueError: before anything compiles, if the experiment, the devices or the folder cannot be used.
@@ -79,7 +84,7 @@ def train(
     if (resume or overwrite) and workdir is None:
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
-    source = source or ExperimentSource()
+    source = source or ExperimentSource(name=name, arguments=arguments or {})
     placement = Placement()
     folder = None if workdir is None else RunFolder(Path(workdir))
     if folder is not None and placement.is_writer:
@@ -172,11 +177,27 @@ class _Training:
                 log.write(offset + step, results)
             return results
 
+        def after(step: int, metrics: Mapping[str, Any], state: TrainState) -> bool:
+            variables = walk.variables_at(loop, state) if loop.is_last else state.variables
+            values = {name: value.item() if value.ndim == 0 else value for name, value in metrics.items()}
+            try:
+                for callback in walk.experiment.callbacks:
+                    callback(offset + step, values, variables)
+            except StopTraining:
+                return True
+            return False
+
         def preview(step: int, state: TrainState) -> None:
             if self._previews is not None and loop.is_last:
                 self._previews(offset + step, walk.variables_at(loop, state))
 
-        return Hooks(log_metrics=log_metrics, evaluate=evaluate, preview=preview, stop_signal=stop_signal)
+        return Hooks(
+            log_metrics=log_metrics,
+            evaluate=evaluate,
+            preview=preview,
+            after=after if walk.experiment.callbacks else None,
+            stop_signal=stop_signal,
+        )
 
     def _bar(self, loop: StageLoop, start: int) -> Progress:
         name, stage = self._source.name, loop.stage
@@ -224,8 +245,7 @@ class _Training:
         if self._folder is None:
             return "nothing was saved, because the run has no folder"
         file = self._source.file or "FILE"
-        command = ["genjax", "train", str(file), "--workdir", str(self._folder.path), "--resume"]
-        return f"resume with: {shlex.join(command)}"
+        return f"resume with: {genjax_command('train', file, '--workdir', self._folder.path, '--resume')}"
 
     def _finish(self, run: Run, seconds: float) -> None:
         if self._folder is None or not self._walk.placement.is_writer:

@@ -171,7 +171,8 @@ def test_refuses_other_sequences(x, message):
         ({"prompt": jnp.array([7])}, "prompt is 7 at .*, but num_values=3 allows 0 … 2"),
         ({"prompt": jnp.zeros(2)}, r"prompt has dtype float32 and shape \(1, 2\), but must be integers"),
         ({"prompt": jnp.zeros((2, 2), jnp.int32)}, r"must be integers \(P,\) or \(3, P\)"),
-        ({"length": 6}, "length is 6, but must be in 1 … 5, the length of the model"),
+        ({"num_tokens": 0}, "num_tokens is 0, but must be at least 1"),
+        ({"num_tokens": 7, "prompt": jnp.zeros(6, jnp.int32)}, "prompt has 6 tokens, but sequences have length=5"),
         ({"temperature": -1.0}, "temperature is -1.0, but must be at least 0; 0 takes the most probable token"),
         ({"repetition_penalty": 0.5}, "repetition_penalty is 0.5, but must be at least 1; 1 applies no penalty"),
     ],
@@ -181,3 +182,41 @@ def test_refuses_other_requests(arguments, message):
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 5), jnp.int32)})
     with pytest.raises(ValueError, match=message):
         model.sample(variables, jax.random.key(0), 3, **arguments)
+
+
+def test_texts_longer_than_the_context_continue_from_its_second_half():
+    model = small()
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 5), jnp.int32)})
+    variables = jax.tree.map(lambda p: 5 * p, variables)  # far from uniform
+    options = {"temperature": 0.0}
+    x = jax.jit(lambda key: model.sample(variables, key, 2, num_tokens=12, prompt=jnp.array([1]), **options))(
+        jax.random.key(1)
+    )
+    expected = model.sample(variables, jax.random.key(2), 2, prompt=jnp.array([1]), **options)
+    while expected.shape[1] < 12:
+        window = model.sample(variables, jax.random.key(2), 2, prompt=expected[:, -2:], **options)
+        expected = jnp.concatenate([expected, window[:, 2:]], axis=1)
+    assert x.shape == (2, 12)
+    np.testing.assert_array_equal(x, expected[:, :12])
+
+
+def test_every_token_of_a_long_text_is_streamed_once():
+    model = small(stop_token=None)
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 5), jnp.int32)})
+    seen = []
+    draw = jax.jit(lambda key: model.sample(variables, key, 2, num_tokens=12, callback=lambda *pair: seen.append(pair)))
+    for seed in range(2):  # the second time, the compiled program calls
+        seen.clear()
+        x = draw(jax.device_put(jax.random.key(seed), jax.devices()[0]))
+        jax.effects_barrier()
+        assert [int(number) for number, _ in seen] == list(range(1, 13))
+        np.testing.assert_array_equal(np.stack([tokens for _, tokens in seen], axis=1), x)
+
+
+def test_sequences_that_ended_stay_ended_in_long_texts():
+    model = small(stop_token=0)
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 5), jnp.int32)})
+    x = np.asarray(model.sample(variables, jax.random.key(1), 50, num_tokens=20))
+    after_stop = np.cumsum(x == 0, axis=1) > 0
+    assert np.all(x[after_stop] == 0)
+    assert not np.all(x[:, 5] == 0)

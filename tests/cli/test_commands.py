@@ -15,6 +15,7 @@ import pytest
 
 from genjax import Experiment, autoregressive, data, vae
 from genjax.cli import commands
+from genjax.cli.options import SampleOptions
 from genjax.metrics import COMPARISONS
 from genjax.runner import load_run
 from tests.running import ROOT, TINY
@@ -274,7 +275,9 @@ def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):
 def test_sample_refuses_what_it_cannot_do(genjax, tiny_run, tmp_path):
     assert "num_samples is 0" in refused(genjax, "sample", tiny_run, "-n", "0")
     assert "checkpoint is 'first', but must be" in refused(genjax, "sample", tiny_run, "--checkpoint", "first")
-    assert "must end in .png, .npz or .npy" in refused(genjax, "sample", tiny_run, "--out", tmp_path / "x.jpg")
+    assert "must end in .png, .npz, .npy or nothing, for a folder" in refused(
+        genjax, "sample", tiny_run, "--out", tmp_path / "x.jpg"
+    )
     assert "num_classes=None" in refused(genjax, "sample", tiny_run, "--label", "3")
     status, _, err = genjax("sample", tiny_run, "--checkpoint", "17")
     assert status == 1
@@ -293,13 +296,13 @@ def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
     model = autoregressive.MADE(shape=(8, 8, 1), features=(4,))
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 8, 8, 1), jnp.int32)})
     experiment = Experiment(model=model, data=data.digits(), optimizer=optax.sgd(1.0), steps=1)
-    with commands._sampling_progress(experiment, 2) as extra:
+    with commands._sampling_progress(experiment, {}, SampleOptions(num_samples=2)) as extra:
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
     assert "64/64" in shown
     other = dataclasses.replace(experiment, model=vae.FactorizedCategorical(num_values=2))
-    with commands._sampling_progress(other, 2) as extra:
-        assert extra == {}
+    with commands._sampling_progress(other, {}, SampleOptions(num_samples=2)) as extra:
+        assert set(extra) == {"progress"}  # of samples, since it does not draw tokens one by one
 
 
 @pytest.fixture
@@ -334,6 +337,10 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
     assert status == 0, err
     assert "12/12" in err
     assert len((tmp_path / "three.txt").read_text().splitlines()) == 3
+    status, out, err = genjax("sample", text_run, "-n", "1", "--num-tokens", "40", "--out", tmp_path / "long.txt")
+    assert status == 0, err
+    text = (tmp_path / "long.txt").read_text()
+    assert (len(text), out.startswith(text)) == (41, True)
     assert "'N' is not among the 8 characters" in refused(genjax, "sample", text_run, "--prompt", "Not")
     status, _, err = genjax("sample", text_run, "--prompt", "t" * 13)
     assert (status, "prompt has 13 tokens, but sequences have length=12; shorten it" in err) == (2, True)

@@ -17,6 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from genjax import capabilities, latent
 from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel
+from genjax.evaluation import samples
 from tests.contract.batches import NUM_EXAMPLES
 from tests.contract.case import Case
 from tests.contract.registry import OWN_METHODS
@@ -271,6 +272,15 @@ class TestSample:
         one, again, other = (np.asarray(run.draw(run.model, run.learned, run.key(i), 5)) for i in (0, 0, 1))
         np.testing.assert_array_equal(one, again)
         assert not np.array_equal(one, other)
+
+    @pytest.mark.slow
+    def test_a_batch_size_changes_no_sample(self, run: Run, monkeypatch):
+        monkeypatch.setattr(samples, "BLOCK_SIZE", 2)
+        label = {name: np.asarray(value) for name, value in label_option(run.model, 4).items()}
+        whole, parts = (
+            samples.draw_samples(run.model, run.learned, run.key(0), 4, batch_size=size, **label) for size in (4, 2)
+        )
+        close(whole, parts, tolerance=1e-4)
 
     def test_samples_look_like_data(self, run: Run):
         x = run.draw(run.model, run.learned, run.key(0), 5)

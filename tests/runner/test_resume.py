@@ -73,7 +73,7 @@ def test_sigterm_saves_and_says_how_to_resume(tmp_path, uninterrupted):
     assert status == 128 + signal.SIGTERM, err
     last = err.splitlines()[-1]
     assert "stopped by SIGTERM after step" in last
-    command = last.partition("resume with: genjax ")[2].split()
+    command = last.partition("resume with: ")[2].partition("genjax ")[2].split()
     assert command[-1] == "--resume"
     assert load_run(folder).step == int(last.partition("after step ")[2].partition(";")[0])
     status, _, err = finish(start(*command))

@@ -24,6 +24,7 @@ import numpy as np
 from genjax.core import Array, Batch, PyTree, stream_key
 from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
 from genjax.data.cache import Arrays, cache_arrays
+from genjax.data.progress import progress_bar
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 from genjax.metrics.progress import chunks
@@ -224,15 +225,13 @@ def _steps(
 
 
 def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> PyTree:
-    from tqdm import tqdm
-
     root = seed_key(recipe.seed)
     variables = _initial(apply, train, levels, stream_key(root, "init"))
     state = _optimizer(recipe).init(variables["params"])
     batch = {name: jnp.asarray(train.arrays[name]) for name in ("x", "label")}
     batch_size = min(recipe.batch_size, len(train))
     positions = np.arange(recipe.steps * batch_size).reshape(recipe.steps, batch_size)
-    with tqdm(total=recipe.steps, desc=f"training {apply.name}", unit="step", leave=False) as bar:
+    with progress_bar(f"training {apply.name}", recipe.steps, "step", leave=False) as bar:
         for part in chunks(recipe.steps, STEPS_PER_DISPATCH, bar.update):
             rows = shuffle_indices(stream_key(root, "data"), positions[part], len(train))
             outputs = _steps(apply, levels, recipe, variables, state, batch, jnp.asarray(rows))

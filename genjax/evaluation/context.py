@@ -146,8 +146,22 @@ class Evaluation:
             advance(valid)
 
     def to_display(self, x: Array) -> Array:
-        """Return data as images in [0, 1]."""
-        return x if self.display is None else self.display(x)
+        """Return data, or samples of any type, as images in [0, 1]."""
+        return self._scaled(x) if self.display is None else self.display(x)
+
+    @functools.cached_property
+    def _top(self) -> int:
+        """Largest value of integer data, L − 1, as the model sees them; 1 for real numbers or unknown levels."""
+        batch = {
+            name: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for name, s in self.dataset.spec(self.split).items()
+        }
+        x = jax.eval_shape(self.preprocess, self.key, batch)["x"]
+        has_levels = self.dataset.levels is not None and jnp.issubdtype(x.dtype, jnp.integer)
+        return max(1, self.dataset.levels - 1) if has_levels else 1
+
+    def _scaled(self, x: Array) -> Array:
+        """Return float32, with integer data on [0, 1]: data and samples on one scale, whatever their types."""
+        return jnp.asarray(x, jnp.float32) / self._top
 
     @functools.cached_property
     def _outputs(self) -> dict[str | int, Outputs]:
@@ -169,8 +183,8 @@ class Evaluation:
 
     def _features(self, name: str | int, batches: Iterator[Array], count: int) -> Outputs:
         if name not in self._outputs:
-            images = map(self.to_display, batches) if self.network.requires_images else batches
-            self._outputs[name] = extract(self.network, images, count)
+            convert = self.to_display if self.network.requires_images else self._scaled
+            self._outputs[name] = extract(self.network, map(convert, batches), count)
         return self._outputs[name]
 
     @property
@@ -206,4 +220,6 @@ class Evaluation:
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
         settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
         settings |= dict.fromkeys(self._condition_rows, "given")
+        if self._top > 1 and not self.network.requires_images:
+            settings |= {"integers_divided_by": self._top}
         return self.network.protocol | sides | settings

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -128,7 +129,10 @@ def frechet_score(
 
     The feature network is built on first use; ``features`` is its name, such as "classifier:digits", see
     ``metrics.feature_network``. ``display`` maps samples to images in [0, 1], which the network takes; None if samples
-    are such images.
+    are such images, or for pixels, which take both as they are.
+
+    Raises:
+      ValueError: from ``score``, if pixels compare a source of integers with real numbers, which have another scale.
     """
 
     @functools.cache
@@ -139,6 +143,12 @@ def frechet_score(
     def score(samples: Array) -> Mapping[str, Array]:
         network, data_moments = reference()
         images = samples if display is None else display(samples)
+        are_integers = {jnp.issubdtype(dtype, jnp.integer) for dtype in (images.dtype, source.spec["x"].dtype)}
+        if network.levels is None and len(are_integers) > 1:
+            raise ValueError(
+                f"samples are {images.dtype} and the source is {source.spec['x'].dtype}, but {network.name} need one "
+                "scale; use a classifier, or a source of scaled data"
+            )
         return frechet_distance_from_moments(data_moments, moments(extract(network, [images], len(images)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, higher_is_better=False)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import Array
-from genjax.metrics.features.network import FeatureNetwork
+from genjax.metrics.features.network import FeatureNetwork, as_numbers
 from genjax.metrics.metric import Values
 from genjax.ops import check_positive
 
@@ -124,11 +124,11 @@ class StackedModes:
 
 
 def channel_classes(network: FeatureNetwork, images: Array) -> Array:
-    """Return the class of each channel of images in [0, 1], shape (B, H, W, C), as int32 of shape (B, C).
+    """Return the class of each channel of images (B, H, W, C), see ``extract``, as int32 of shape (B, C).
 
     The network takes images of one channel; one without logits raises ValueError.
     """
-    channels = jnp.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3], 1)
+    channels = jnp.moveaxis(as_numbers(images, network.levels), -1, 1).reshape(-1, *images.shape[1:3], 1)
     logits = network.apply(network.variables, channels).logits
     if logits is None:
         raise ValueError(f"{network.name} has no logits; use a classifier of single channels")

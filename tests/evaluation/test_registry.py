@@ -14,6 +14,7 @@ from scipy.stats import norm
 from genjax import autoregressive, data, metrics
 from genjax.capabilities import label_condition
 from genjax.core import Variables
+from genjax.evaluation.context import Evaluation
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run, train
 
@@ -295,3 +296,56 @@ def test_particles_of_a_bound_whose_normalizer_is_an_estimate_are_asked_for():
     result = run.evaluate(jax.random.key(0), likelihood_samples=7)["log_prob_lower_bound"]
     assert result.value == 7
     assert result.protocol["num_particles"] == 7
+
+
+def integer_run(rows, samples, *, levels, display=None):
+    """Return a run on integers whose model samples these arrays in order."""
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Repeater(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return jnp.asarray(samples[:num_samples])
+
+    source = data.ArraySource({"x": rows})
+    dataset = data.Dataset(name="integers", splits={"train": source, "test": source}, levels=levels)
+    experiment = Experiment(
+        model=Repeater(), data=dataset, learner=run_of(Gaussian(), (0.0,)).experiment.learner, steps=1, batch_size=2
+    )
+    experiment = dataclasses.replace(experiment, display=display)
+    return Run(experiment=experiment, variables=Variables({}, {}), seeds=(0,), step=1, rows=(), folder=None)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+@pytest.mark.parametrize("levels", [17, 256])
+def test_integer_data_and_samples_of_any_type_have_one_scale(dtype, levels):
+    """Samples that are 1 / 16 or 1 / 255 above the data, of constant covariance, are at the square of that times D."""
+    rows = np.random.default_rng(0).integers(0, levels - 1, size=(40, 2, 2, 1)).astype(np.uint8)
+    names = ["frechet_distance", "memorization"]
+    same = integer_run(rows, rows.astype(dtype), levels=levels)
+    results = same.evaluate(jax.random.key(0), metrics=[*names, "precision_recall"], num_samples=40, num_neighbours=1)
+    assert results["frechet_distance"].value < 1e-10
+    assert results["precision"].value == results["recall"].value == 1.0
+    assert results["frechet_distance"].protocol["integers_divided_by"] == levels - 1
+    above = integer_run(rows, (rows + 1).astype(dtype), levels=levels)
+    distance = above.evaluate(jax.random.key(0), metrics=names, num_samples=40)["frechet_distance"].value
+    assert distance == pytest.approx(4 / (levels - 1) ** 2, rel=1e-3)
+
+
+def test_images_of_integers_reach_a_network_on_the_same_scale():
+    """With and without a display, a network sees [0, 1] on both sides."""
+    rows = np.array([0, 16], np.uint8).reshape(2, 1, 1, 1)
+    network = metrics.FeatureNetwork(
+        name="values", hash=None, variables={}, apply=lambda _, x: metrics.Outputs(x.reshape(len(x), -1), None)
+    )
+    for display in (None, lambda x: x / 16):
+        run = integer_run(rows, rows.astype(np.int32), levels=17, display=display)
+        evaluation = Evaluation(
+            model=run.model,
+            variables=run.variables,
+            dataset=run.experiment.data,
+            key=jax.random.key(0),
+            network=network,
+            display=display,
+        )
+        for features in (evaluation.reference.features, evaluation.generated(0).features):
+            np.testing.assert_allclose(features, [[0.0], [1.0]])

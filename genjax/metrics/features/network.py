@@ -34,7 +34,8 @@ class FeatureNetwork:
       variables: weights.
       apply: pure function ``(variables, images) -> Outputs`` of float32 images in [0, 1], shape (B, H, W, C).
       requires_images: whether the data must be images; False for a network that takes any data as the model sees it.
-      levels: number of levels of integer images, whose values 0 … levels − 1 map to [0, 1].
+      levels: number of levels of integer images, whose values 0 … levels − 1 map to [0, 1]; None for a network that
+        takes integers as they are.
       accuracy: accuracy on held-out examples; None if not measured.
     """
 
@@ -43,7 +44,7 @@ class FeatureNetwork:
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
     requires_images: bool = True
-    levels: int = 256
+    levels: int | None = 256
     accuracy: float | None = None
 
     @property
@@ -55,15 +56,16 @@ class FeatureNetwork:
 def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
     """Extract features of ``count`` images into one buffer on the device, so that they are in memory once only.
 
-    Batches have shape (B, H, W, C), values in [0, 1], or uint8 with ``network.levels`` levels; other values, and more
-    than ``count`` images, raise ValueError. Smaller batches are padded to the size of earlier ones, to compile once.
+    Batches have shape (B, H, W, C), values in [0, 1], or integers of any type with ``network.levels`` levels; other
+    values, and more than ``count`` images, raise ValueError. Smaller batches are padded to the size of earlier ones, to
+    compile once.
     """
     state: tuple[SamplesState, ...] | None = None
     size = 0
     for batch in batches:
         if len(batch) == 0:
             continue
-        x = _as_images(batch, network.levels) if network.requires_images else _as_numbers(batch, network.levels)
+        x = _as_images(batch, network.levels) if network.requires_images else as_numbers(batch, network.levels)
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
@@ -103,14 +105,15 @@ def _append(
     )
 
 
-def _as_numbers(x: Any, levels: int) -> Array:
-    """Return float32, with bytes scaled to [0, 1] as pixels."""
+def as_numbers(x: Any, levels: int | None) -> Array:
+    """Return float32, with the integers 0 … levels − 1 scaled to [0, 1]."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / (levels - 1) if x.dtype == jnp.uint8 else x.astype(jnp.float32)
+    is_scaled = levels is not None and jnp.issubdtype(x.dtype, jnp.integer)
+    return x.astype(jnp.float32) / (levels - 1) if is_scaled else x.astype(jnp.float32)
 
 
-def _as_images(x: Any, levels: int) -> Array:
-    x = _as_numbers(x, levels)
+def _as_images(x: Any, levels: int | None) -> Array:
+    x = as_numbers(x, levels)
     if x.ndim != 4:
         raise ValueError(f"images have shape {x.shape}, but the network takes (B, H, W, C); use features=pixels")
     low, high = float(x.min()), float(x.max())

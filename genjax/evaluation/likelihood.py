@@ -15,7 +15,7 @@ from genjax.capabilities import GUARANTEES, conditioning, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result
+from genjax.metrics import Result, unavailable
 from genjax.sharding import Placement
 
 
@@ -77,6 +77,10 @@ def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
 
     def score(evaluation: Evaluation, index: int) -> list[Result]:
         scores = log_likelihoods(evaluation, method)[index]
+        num_nan = np.isnan(scores).sum()
+        if num_nan:
+            reason = f"{num_nan} of {len(scores)} log-likelihoods of seed {evaluation.seeds[index]} are NaN"
+            return [unavailable(method, reason)]
         protocol = {"examples": len(scores), "split": evaluation.split} | _num_draws(evaluation, method)
         return [
             _result(method if unit == "nats" else f"{method}/{unit}", value, unit, protocol)

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, GenerativeModel, Variables
-from genjax.data import Dataset, Source
+from genjax.data import Dataset, Source, shuffle_indices
 from genjax.metrics import (
     FeatureNetwork,
     MomentsState,
@@ -67,7 +67,7 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
     """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
     They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
-    else the conditions of the first training examples.
+    else those of random training examples, the same every time.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -76,7 +76,7 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
     if not others and first.kind == "label" and first.num_values is not None:
         return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
     source = dataset.splits["train"]
-    return conditioning(model, source.take(np.arange(count) % len(source)))
+    return conditioning(model, source.take(shuffle_indices(jax.random.key(0), np.arange(count), len(source))))
 
 
 @final

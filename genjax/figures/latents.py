@@ -87,9 +87,7 @@ class LatentSpace:
             raise ValueError(
                 f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
-        source = splits[split]
-        rows = data.shuffle_indices(rows_key, np.arange(min(MAX_ENCODED, len(source))), len(source))
-        return jax.jit(self.preprocess)(batch_key, source.take(rows))
+        return jax.jit(self.preprocess)(batch_key, data.random_examples(rows_key, splits[split], MAX_ENCODED))
 
     def _reconstructions(self, key: Array, batch: Batch) -> np.ndarray:
         """Draw examples above their reconstructions."""

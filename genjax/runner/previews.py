@@ -11,6 +11,7 @@ import numpy as np
 
 from genjax.capabilities import stop_token
 from genjax.core import Variables, step_key
+from genjax.data import random_examples
 from genjax.evaluation.samples import example_conditions
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
@@ -37,7 +38,7 @@ class Previews:
         """Write some training examples of sounds for comparison; formats that cannot be written raise here."""
         dataset = self._experiment.data
         if dataset.sound is not None:
-            examples = dataset.splits["train"].take(np.arange(min(NUM_SOUNDS, len(dataset.splits["train"]))))
+            examples = random_examples(jax.random.key(0), dataset.splits["train"], NUM_SOUNDS)
             save_sounds(self._folder / "samples" / "data", dataset.sound, np.asarray(examples["x"]))
 
     def __call__(self, step: int, variables: Variables) -> None:

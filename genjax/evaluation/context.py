@@ -156,8 +156,8 @@ class Evaluation:
             name: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for name, s in self.dataset.spec(self.split).items()
         }
         x = jax.eval_shape(self.preprocess, self.key, batch)["x"]
-        has_levels = self.dataset.levels is not None and jnp.issubdtype(x.dtype, jnp.integer)
-        return max(1, self.dataset.levels - 1) if has_levels else 1
+        levels = self.dataset.levels if jnp.issubdtype(x.dtype, jnp.integer) else None
+        return 1 if levels is None else max(1, levels - 1)
 
     def _scaled(self, x: Array) -> Array:
         """Return float32, with integer data on [0, 1]: data and samples on one scale, whatever their types."""

@@ -63,6 +63,20 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
     return to_pixels(figure)
 
 
+def columns_by_class(shape: tuple[int, ...], num_classes: int) -> int | None:
+    """Return the number of columns that shows each class in columns of its own, for images whose labels cycle.
+
+    ``shape`` is that of the samples. The grid is as nearly square as that allows; None, if it shows no class twice.
+
+    >>> columns_by_class((64, 28, 28, 1), 10), columns_by_class((64, 28, 28, 1), 3), columns_by_class((4, 8, 8, 1), 3)
+    (10, 9, None)
+    """
+    num, height, width = (*shape, 1, 1)[:3]
+    if num < 2 * num_classes:
+        return None
+    return num_classes * max(1, round(math.sqrt(num * height / width) / num_classes))
+
+
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Write pixels as a PNG file atomically, and create missing folders."""
     from PIL import Image

@@ -24,7 +24,7 @@ from genjax.core import Array
 from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
-from genjax.metrics.result import Result, table
+from genjax.metrics.result import Result, table, terminal_width
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help=f"comparisons to compute: {', '.join(COMPARISONS)}.")]
 
@@ -80,7 +80,7 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
     samples = {name: read(getattr(options, name)) for name in ("real", "generated")}
     network = on_one_scale(samples, network)
     features = {name: _features(network, x, name, options.batch_size, progress) for name, x in samples.items()}
-    protocol = network.protocol | {
+    protocol: dict[str, Any] = network.protocol | {
         "reference": f"{len(samples['real'])} of {options.real}",
         "generated": f"{len(samples['generated'])} of {options.generated}",
     }
@@ -161,7 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"genjax.metrics: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(json.dumps(as_json(results, protocol | {"seed": options.seed})) if options.json else table(results))
+    print(
+        json.dumps(as_json(results, protocol | {"seed": options.seed}))
+        if options.json
+        else table(results, width=terminal_width())
+    )
     return 0
 
 

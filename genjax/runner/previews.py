@@ -15,7 +15,7 @@ from genjax.data import random_examples
 from genjax.evaluation.samples import example_conditions
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
-from genjax.figures.images import sample_picture, save_picture
+from genjax.figures.images import columns_by_class, sample_picture, save_picture
 from genjax.figures.texts import save_texts
 from genjax.runner.folder import RunFolder
 from genjax.runner.loop import root_keys
@@ -52,9 +52,9 @@ class Previews:
             for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
                 save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
             return
-        # Labels cycle through the classes, so that with one column per class each column shows one class.
-        columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
-        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=labels)
+        images = self._experiment.to_display(x)
+        columns = None if labels is None else columns_by_class(images.shape, max(labels) + 1)
+        picture = sample_picture(images, columns=columns, labels=labels)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if dataset.sound is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import jax
 import numpy as np
@@ -166,3 +167,15 @@ def test_unequal_scales_and_layouts_are_refused(tmp_path, capsys, real, generate
     np.save(tmp_path / "generated.npy", generated)
     assert main([str(tmp_path / "real.npy"), str(tmp_path / "generated.npy")]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_fits_the_terminal_and_loses_no_word(width):
+    protocol = {"features": "inception-v3-unverified", "reference": "10000 of test", "guarantee": "biased estimate"}
+    results = [
+        Result(name="frechet_distance", value=123.4567, standard_error=0.1, protocol=protocol),
+        unavailable("log_prob", "GAN has no log_prob or log_prob_lower_bound or log_prob_estimate"),
+    ]
+    narrow, wide = table(results, width=width), table(results)
+    assert max(map(len, narrow.splitlines())) <= width
+    assert Counter("".join(narrow.split())) == Counter("".join(wide.replace("  protocol", "").split()))

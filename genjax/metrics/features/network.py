@@ -108,8 +108,8 @@ def _append(
 def as_numbers(x: Any, levels: int | None) -> Array:
     """Return float32, with the integers 0 … levels − 1 scaled to [0, 1]."""
     x = jnp.asarray(x)
-    is_scaled = levels is not None and jnp.issubdtype(x.dtype, jnp.integer)
-    return x.astype(jnp.float32) / (levels - 1) if is_scaled else x.astype(jnp.float32)
+    top = 1 if levels is None or not jnp.issubdtype(x.dtype, jnp.integer) else levels - 1
+    return x.astype(jnp.float32) / top
 
 
 def _as_images(x: Any, levels: int | None) -> Array:

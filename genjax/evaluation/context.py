@@ -16,19 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import draw_samples
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, no_progress
-from genjax.ops import check_at_least
 from genjax.sharding import Placement, replica
 
 MAX_SAMPLES = 10_000
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """A trained model, data to score it on, and the settings of all scores.
@@ -51,7 +52,7 @@ class Evaluation:
       progress: function that starts a progress bar, ``(name, total) -> callback``.
 
     Raises:
-      ValueError: if the data set lacks the split, or a count is below 1.
+      ValueError: if the data set lacks the split.
     """
 
     model: GenerativeModel
@@ -63,10 +64,10 @@ class Evaluation:
     display: Callable[[PyTree], PyTree] | None = None
     split: str = "test"
     network: FeatureNetwork = field(default_factory=pixels)
-    num_samples: int | None = None
-    likelihood_samples: int = 1000
-    num_neighbours: int = 5
-    batch_size: int = 500
+    num_samples: PositiveInt | None = None
+    likelihood_samples: PositiveInt = 1000
+    num_neighbours: PositiveInt = 5
+    batch_size: PositiveInt = 500
     sample_kwargs: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = no_progress
 
@@ -76,10 +77,6 @@ class Evaluation:
             raise ValueError(
                 f"split is {self.split!r}, but {self.dataset.name!r} has {sorted(splits)}; use one of these"
             )
-        for name in ("num_samples", "likelihood_samples", "num_neighbours", "batch_size"):
-            value = getattr(self, name)
-            if value is not None:
-                check_at_least(name, value, 1)
 
     @property
     def model_name(self) -> str:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import GUARANTEES, conditioning, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data.transforms import Preprocess
@@ -20,6 +21,7 @@ from genjax.sharding import Placement
 
 
 @final
+@check_arguments
 class Scorer:
     """Scores every example of a source by one log-likelihood method, in nats per example.
 
@@ -35,8 +37,8 @@ class Scorer:
         *,
         preprocess: Preprocess,
         placement: Placement,
-        num_seeds: int = 1,
-        batch_size: int = 500,
+        num_seeds: PositiveInt = 1,
+        batch_size: PositiveInt = 500,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         def score(variables: Variables, key: Array, batch: Batch) -> Array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from genjax import metrics
+from genjax.arguments import check_arguments
 from genjax.evaluation.calibration import calibration
 from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
@@ -29,6 +30,7 @@ Function = Callable[[Evaluation, int], Mapping[str, Any]]
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One evaluation.
@@ -184,6 +186,7 @@ ROWS: tuple[Row, ...] = (
 METRICS: Mapping[str, Row] = {row.name: row for row in ROWS}
 
 
+@check_arguments
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return metric names in the order of ``ROWS``; "all" stands for every metric that is not part of another.
 
@@ -199,6 +202,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(row.name for row in ROWS if row.name in names or ("all" in names and row.part_of is None))
 
 
+@check_arguments
 def evaluate(evaluation: Evaluation, metrics: Sequence[str | Row | Function]) -> dict[str, Result]:
     """Return the results of metrics by name; one metric may give several.
 
@@ -223,6 +227,7 @@ def _row_of(function: Function) -> Row:
     return Row(name=name, function=compute, summary=f"own metric {name}", results={name: None})
 
 
+@check_arguments
 def available(evaluation: Evaluation) -> tuple[str, ...]:
     """Return the names of the metrics that the model and the data support, without those that are part of another."""
     return tuple(row.name for row in ROWS if row.part_of is None and row.obstacle(evaluation) is None)
@@ -232,6 +237,7 @@ def available(evaluation: Evaluation) -> tuple[str, ...]:
 TRAINING_METRICS: Mapping[str, bool | None] = {"accuracy": True, "modes_captured": True, "high_quality_share": True}
 
 
+@check_arguments
 def higher_is_better(name: str) -> bool | None:
     """Return the direction of a result, or of a logged metric such as "validation/log_prob"; None if it has none.
 

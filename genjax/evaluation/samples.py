@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Dataset, Source, shuffle_indices
@@ -26,14 +27,14 @@ from genjax.metrics import (
     moments,
 )
 from genjax.metrics.progress import chunks
-from genjax.ops import check_at_least
 from genjax.sharding import Placement
 
 CLASSIFIER_BATCH_SIZE = 1_000  # stacks
 
 
+@check_arguments
 def draw_samples(
-    model: GenerativeModel, variables: Variables, key: Array, num_samples: int, **sample_kwargs: Any
+    model: GenerativeModel, variables: Variables, key: Array, num_samples: PositiveInt, **sample_kwargs: Any
 ) -> Array:
     """Return samples (N, ...), drawn by a program that is compiled once for each number of samples and each setting.
 
@@ -80,6 +81,7 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScore:
     """Scores of samples, logged at every evaluation as ``samples/NAME``; one of them selects the best checkpoint.
@@ -96,11 +98,8 @@ class SampleScore:
 
     name: str
     score: Callable[[Array], Mapping[str, Any]]
-    num_samples: int = 1_000
+    num_samples: PositiveInt = 1_000
     higher_is_better: bool = True
-
-    def __post_init__(self) -> None:
-        check_at_least("num_samples", self.num_samples, 1, "; 1000 is the default")
 
     @property
     def label(self) -> str:
@@ -118,11 +117,12 @@ class SampleScore:
         return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}
 
 
+@check_arguments
 def frechet_score(
     features: str,
     source: Source,
     *,
-    num_samples: int = 1_000,
+    num_samples: PositiveInt = 1_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
     """Return the Fréchet distance between samples and all examples of a source as a score.
@@ -154,12 +154,13 @@ def frechet_score(
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, higher_is_better=False)
 
 
+@check_arguments
 def modes_score(
     features: str,
     *,
-    num_channels: int,
-    num_classes: int = 10,
-    num_samples: int = 26_000,
+    num_channels: PositiveInt,
+    num_classes: PositiveInt = 10,
+    num_samples: PositiveInt = 26_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
     """Return a score that counts the class combinations among stacked images; see ``metrics.StackedModes``.

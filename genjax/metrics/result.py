@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+from genjax.arguments import PositiveInt, check_arguments
+
 FID_NETWORK = "inception-v3"
 
 
@@ -107,7 +109,8 @@ def mean_over_replicas(results: Sequence[Result]) -> Result:
     )
 
 
-def table(results: Sequence[Result], *, width: int | None = None) -> str:
+@check_arguments
+def table(results: Sequence[Result], *, width: PositiveInt | None = None) -> str:
     """Format results as a text table, one line each, with their protocols.
 
     With a ``width``, lines have at most so many characters, at least 60, and protocols stand below the numbers.

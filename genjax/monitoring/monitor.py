@@ -14,6 +14,7 @@ from typing import Any, final
 import jax
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Diagnoses, Quantizes, supports
 from genjax.core import Array, Batch, PyTree, TrainState, Variables, stream_key
 from genjax.data import Source, random_examples
@@ -71,6 +72,7 @@ def can_monitor(model: object) -> bool:
 
 
 @final
+@check_arguments
 class TrainingMonitor:
     """Measures latent usage and diagnoses of a model in training, and warns once about each kind of failure.
 
@@ -86,7 +88,7 @@ class TrainingMonitor:
         source: Source,
         *,
         prefix: str,
-        num_seeds: int = 1,
+        num_seeds: PositiveInt = 1,
     ) -> None:
         self._prefix, self._num_replica_axes = prefix, 0 if num_seeds == 1 else 1
         self._batch = random_examples(jax.random.key(0), source, NUM_EXAMPLES)  # the same for every run

@@ -153,7 +153,7 @@ def test_images_that_do_not_fit_are_refused(trained):
 
 def test_recipes_that_train_nothing_are_refused():
     for name, value in {"steps": 0, "batch_size": 0, "num_features": 0, "learning_rate": 0.0, "widths": (8, 0)}.items():
-        with pytest.raises(ValueError, match=f"^{name} "):
+        with pytest.raises(ValueError, match=f"^Recipe: {name} "):
             Recipe(seed=0, **{name: value})
 
 

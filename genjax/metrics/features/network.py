@@ -6,12 +6,14 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Annotated, Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Fraction, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.metrics.metric import Samples, SamplesState
 
@@ -24,6 +26,7 @@ class Outputs(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureNetwork:
     """A fixed network. Its weights are an argument of ``apply``, so that compiled programs hold no copies.
@@ -44,8 +47,8 @@ class FeatureNetwork:
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
     requires_images: bool = True
-    levels: int | None = 256
-    accuracy: float | None = None
+    levels: Annotated[int, Ge(2)] | None = 256
+    accuracy: Fraction | None = None
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -53,7 +56,8 @@ class FeatureNetwork:
         return {"features": self.name} | ({} if self.hash is None else {"features_hash": self.hash})
 
 
-def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
+@check_arguments
+def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: PositiveInt) -> Outputs:
     """Extract features of ``count`` images into one buffer on the device, so that they are in memory once only.
 
     Batches have shape (B, H, W, C), values in [0, 1], or integers of any type with ``network.levels`` levels; other

@@ -200,6 +200,7 @@ def evaluate(arguments: list[str]) -> int:
     from genjax.evaluation.registry import check_names, summary
     from genjax.metrics import feature_network, table
     from genjax.metrics.progress import progress_bars
+    from genjax.metrics.result import terminal_width
     from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
     from genjax.runner.load import load_experiment, load_run
@@ -241,7 +242,10 @@ def evaluate(arguments: list[str]) -> int:
         "seed": options.seed,
     }
     RunFolder(path).write_json("evaluation.json", report)
-    print(json.dumps(report) if options.json else table(list(results.values())))
+    print(json.dumps(report) if options.json else table(list(results.values()), width=terminal_width()))
+    if all(result.value is None for result in results.values()):
+        metrics = run.available_metrics(split=options.split, network=network)
+        print(f"none of these is available for this run; use --metrics {' '.join(metrics)}", file=sys.stderr)
     print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
     if options.record is not None:
         record_results(options.record, path, report)

@@ -34,6 +34,7 @@ from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
 from genjax.data.loading import load as load
 from genjax.data.loading import names as names
+from genjax.data.shuffling import random_examples as random_examples
 from genjax.data.shuffling import shuffle_indices as shuffle_indices
 from genjax.data.sounds import Sound as Sound
 from genjax.data.sounds import Voices as Voices

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
+from genjax.data.source import Source
 
 _lock = threading.Lock()
 
@@ -32,6 +33,19 @@ def shuffle_indices(key: jax.Array, positions: np.ndarray, size: PositiveInt) ->
     [[0, 1, 2, 3], [0, 1, 2, 3]]
     """
     return shuffle_indices_from_words(key_words(key), positions, size)
+
+
+def random_examples(key: jax.Array, source: Source, count: int) -> dict[str, np.ndarray]:
+    """Return at most ``count`` examples of a source, drawn without replacement, in random order.
+
+    Unlike the first examples, they represent data that are sorted by class, as folders are.
+
+    >>> from genjax.data import ArraySource
+    >>> batch = random_examples(jax.random.key(0), ArraySource({"x": np.arange(3)}), 5)
+    >>> sorted(batch["x"].tolist())
+    [0, 1, 2]
+    """
+    return source.take(shuffle_indices(key, np.arange(min(count, len(source))), len(source)))
 
 
 def key_words(key: jax.Array) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.evaluation.classification import label_posteriors
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
@@ -32,7 +33,8 @@ def calibration(evaluation: Evaluation, index: int) -> list[Result]:
     return [Result(name="calibration_error", value=value, protocol=protocol)]
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> float:
+@check_arguments
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, num_bins: PositiveInt = NUM_BINS) -> float:
     """Return equation 1, in [0, 1].
 
     Args:

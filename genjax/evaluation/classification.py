@@ -16,6 +16,7 @@ import numpy as np
 from genjax import metrics
 from genjax.capabilities import num_classes
 from genjax.core import Array
+from genjax.evaluation.comparison import no_classifier
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Outputs, Result
 from genjax.metrics.likelihood import mean_per
@@ -56,7 +57,7 @@ def no_class_accuracy(evaluation: Evaluation) -> str | None:
     classes = num_classes(evaluation.model)
     if classes is None:
         return f"{evaluation.model_name} is not conditioned on classes"
-    logits = evaluation.reference.logits
+    logits = None if no_classifier(evaluation) else evaluation.reference.logits
     if logits is None or logits.shape[-1] != classes:
         return f"{evaluation.network.name} does not classify into the model's {classes} classes; use classifier:DATASET"
     return None

@@ -16,19 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import draw_samples
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, no_progress
-from genjax.ops import check_at_least
 from genjax.sharding import Placement, replica
 
 MAX_SAMPLES = 10_000
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """A trained model, data to score it on, and the settings of all scores.
@@ -51,7 +52,7 @@ class Evaluation:
       progress: function that starts a progress bar, ``(name, total) -> callback``.
 
     Raises:
-      ValueError: if the data set lacks the split, or a count is below 1.
+      ValueError: if the data set lacks the split.
     """
 
     model: GenerativeModel
@@ -63,10 +64,10 @@ class Evaluation:
     display: Callable[[PyTree], PyTree] | None = None
     split: str = "test"
     network: FeatureNetwork = field(default_factory=pixels)
-    num_samples: int | None = None
-    likelihood_samples: int = 1000
-    num_neighbours: int = 5
-    batch_size: int = 500
+    num_samples: PositiveInt | None = None
+    likelihood_samples: PositiveInt = 1000
+    num_neighbours: PositiveInt = 5
+    batch_size: PositiveInt = 500
     sample_kwargs: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = no_progress
 
@@ -76,10 +77,6 @@ class Evaluation:
             raise ValueError(
                 f"split is {self.split!r}, but {self.dataset.name!r} has {sorted(splits)}; use one of these"
             )
-        for name in ("num_samples", "likelihood_samples", "num_neighbours", "batch_size"):
-            value = getattr(self, name)
-            if value is not None:
-                check_at_least(name, value, 1)
 
     @property
     def model_name(self) -> str:
@@ -146,8 +143,22 @@ class Evaluation:
             advance(valid)
 
     def to_display(self, x: Array) -> Array:
-        """Return data as images in [0, 1]."""
-        return x if self.display is None else self.display(x)
+        """Return data, or samples of any type, as images in [0, 1]."""
+        return self._scaled(x) if self.display is None else self.display(x)
+
+    @functools.cached_property
+    def _top(self) -> int:
+        """Largest value of integer data, L − 1, as the model sees them; 1 for real numbers or unknown levels."""
+        batch = {
+            name: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for name, s in self.dataset.spec(self.split).items()
+        }
+        x = jax.eval_shape(self.preprocess, self.key, batch)["x"]
+        levels = self.dataset.levels if jnp.issubdtype(x.dtype, jnp.integer) else None
+        return 1 if levels is None else max(1, levels - 1)
+
+    def _scaled(self, x: Array) -> Array:
+        """Return float32, with integer data on [0, 1]: data and samples on one scale, whatever their types."""
+        return jnp.asarray(x, jnp.float32) / self._top
 
     @functools.cached_property
     def _outputs(self) -> dict[str | int, Outputs]:
@@ -169,8 +180,8 @@ class Evaluation:
 
     def _features(self, name: str | int, batches: Iterator[Array], count: int) -> Outputs:
         if name not in self._outputs:
-            images = map(self.to_display, batches) if self.network.requires_images else batches
-            self._outputs[name] = extract(self.network, images, count)
+            convert = self.to_display if self.network.requires_images else self._scaled
+            self._outputs[name] = extract(self.network, map(convert, batches), count)
         return self._outputs[name]
 
     @property
@@ -206,4 +217,6 @@ class Evaluation:
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
         settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
         settings |= dict.fromkeys(self._condition_rows, "given")
+        if self._top > 1 and not self.network.requires_images:
+            settings |= {"integers_divided_by": self._top}
         return self.network.protocol | sides | settings

@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import core, data
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import GUARANTEES, conditioning, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result
+from genjax.metrics import Result, unavailable
 from genjax.sharding import Placement
 
 
 @final
+@check_arguments
 class Scorer:
     """Scores every example of a source by one log-likelihood method, in nats per example.
 
@@ -35,8 +37,8 @@ class Scorer:
         *,
         preprocess: Preprocess,
         placement: Placement,
-        num_seeds: int = 1,
-        batch_size: int = 500,
+        num_seeds: PositiveInt = 1,
+        batch_size: PositiveInt = 500,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         def score(variables: Variables, key: Array, batch: Batch) -> Array:
@@ -77,6 +79,10 @@ def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
 
     def score(evaluation: Evaluation, index: int) -> list[Result]:
         scores = log_likelihoods(evaluation, method)[index]
+        num_nan = np.isnan(scores).sum()
+        if num_nan:
+            reason = f"{num_nan} of {len(scores)} log-likelihoods of seed {evaluation.seeds[index]} are NaN"
+            return [unavailable(method, reason)]
         protocol = {"examples": len(scores), "split": evaluation.split} | _num_draws(evaluation, method)
         return [
             _result(method if unit == "nats" else f"{method}/{unit}", value, unit, protocol)

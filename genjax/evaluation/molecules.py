@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from genjax.capabilities import stop_token
-from genjax.data import decode_texts
+from genjax.core import stream_key
+from genjax.data import decode_texts, random_examples
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, canonical_smiles, molecule_statistics, rdkit_version
 from genjax.metrics.result import results_of
@@ -28,10 +29,9 @@ def no_molecules(evaluation: Evaluation) -> str | None:
     dataset = evaluation.dataset
     if dataset.tokenizer is None:
         return f"samples are not texts: {dataset.name!r} has no tokenizer"
-    source = dataset.splits["train"]
-    rows = np.linspace(0, len(source) - 1, min(len(source), MAX_READ)).astype(int)
+    read = random_examples(stream_key(evaluation.key, "molecules"), dataset.splits["train"], MAX_READ)
     try:
-        smiles = canonical_smiles(_texts(evaluation, [source.take(rows)["x"]]))
+        smiles = canonical_smiles(_texts(evaluation, [read["x"]]))
     except ImportError as error:
         return str(error)
     valid = len(smiles) - smiles.count(None)

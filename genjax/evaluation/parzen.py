@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from genjax import metrics
+from genjax.core import stream_key
+from genjax.data import shuffle_indices
 from genjax.evaluation.comparison import no_features
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
@@ -14,7 +16,7 @@ from genjax.metrics.result import results_of
 
 # For data in [0, 1]; for other scales, the search continues beyond either end.
 BANDWIDTHS = tuple(float(width) for width in np.round(np.logspace(-1.5, 0.5, 21), 4))
-MAX_VALIDATION = 1000  # examples that the bandwidth is chosen on
+MAX_VALIDATION = 1000  # random examples that the bandwidth is chosen on
 
 
 def no_parzen(evaluation: Evaluation) -> str | None:
@@ -28,7 +30,9 @@ def parzen(evaluation: Evaluation, index: int) -> list[Result]:
     """Score the split under Gaussian windows around samples, with the bandwidth chosen on the validation split."""
     validation, test = evaluation.split_features("validation").features, evaluation.reference.features
     generated = evaluation.generated(index).features
-    bandwidth, is_inside = metrics.parzen_bandwidth_search(generated, validation[:MAX_VALIDATION], BANDWIDTHS)
+    some = np.arange(min(MAX_VALIDATION, len(validation)))
+    some = shuffle_indices(stream_key(evaluation.key, "parzen"), some, len(validation))
+    bandwidth, is_inside = metrics.parzen_bandwidth_search(generated, validation[some], BANDWIDTHS)
     advance = evaluation.progress("parzen", len(test))
     values = metrics.parzen_log_likelihood(generated, test, bandwidth=bandwidth, progress=advance)
     guarantee = "estimate that ranks models wrongly (arXiv:1511.01844)"

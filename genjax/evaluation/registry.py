@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from genjax import metrics
+from genjax.arguments import check_arguments
 from genjax.evaluation.calibration import calibration
 from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
@@ -23,9 +24,13 @@ from genjax.evaluation.molecules import molecules, no_molecules
 from genjax.evaluation.parzen import no_parzen, parzen
 from genjax.evaluation.reconstruction import no_reconstruction, reconstruction
 from genjax.metrics import Result, mean_over_replicas, unavailable
+from genjax.metrics.result import results_of
+
+Function = Callable[[Evaluation, int], Mapping[str, Any]]
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One evaluation.
@@ -181,6 +186,7 @@ ROWS: tuple[Row, ...] = (
 METRICS: Mapping[str, Row] = {row.name: row for row in ROWS}
 
 
+@check_arguments
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return metric names in the order of ``ROWS``; "all" stands for every metric that is not part of another.
 
@@ -196,16 +202,42 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(row.name for row in ROWS if row.name in names or ("all" in names and row.part_of is None))
 
 
-def evaluate(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Result]:
-    """Return the results of metrics by name; one metric may give several."""
-    results = [result for name in check_names(names) for result in METRICS[name].evaluate(evaluation)]
+@check_arguments
+def evaluate(evaluation: Evaluation, metrics: Sequence[str | Row | Function]) -> dict[str, Result]:
+    """Return the results of metrics by name; one metric may give several.
+
+    A metric is a name, a row, or a function ``(evaluation, replica) -> values by name``, where ``NAME_standard_error``
+    is the standard error of ``NAME``, as in ``genjax.metrics``. Those of one's own come last.
+    """
+    own = [metric for metric in metrics if not isinstance(metric, str)]
+    names = [metric for metric in metrics if isinstance(metric, str)]
+    rows = [METRICS[name] for name in check_names(names)] if names or not own else []
+    rows += [metric if isinstance(metric, Row) else _row_of(metric) for metric in own]
+    results = [result for row in rows for result in row.evaluate(evaluation)]
     return {result.name: result for result in results}
+
+
+def _row_of(function: Function) -> Row:
+    def compute(evaluation: Evaluation, index: int) -> list[Result]:
+        values = function(evaluation, index)
+        names = [name for name in values if not name.endswith("_standard_error")]
+        return results_of(values, {name: {"split": evaluation.split} for name in names})
+
+    name = getattr(function, "__name__", type(function).__name__)
+    return Row(name=name, function=compute, summary=f"own metric {name}", results={name: None})
+
+
+@check_arguments
+def available(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the names of the metrics that the model and the data support, without those that are part of another."""
+    return tuple(row.name for row in ROWS if row.part_of is None and row.obstacle(evaluation) is None)
 
 
 # Directions of metrics that are logged during training, and that no evaluation computes.
 TRAINING_METRICS: Mapping[str, bool | None] = {"accuracy": True, "modes_captured": True, "high_quality_share": True}
 
 
+@check_arguments
 def higher_is_better(name: str) -> bool | None:
     """Return the direction of a result, or of a logged metric such as "validation/log_prob"; None if it has none.
 

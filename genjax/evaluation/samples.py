@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions
 from genjax.core import Array, GenerativeModel, Variables
-from genjax.data import Dataset, Source
+from genjax.data import Dataset, Source, shuffle_indices
 from genjax.metrics import (
     FeatureNetwork,
     MomentsState,
@@ -27,7 +28,6 @@ from genjax.metrics import (
     moments,
 )
 from genjax.metrics.progress import ProgressCallback, chunks
-from genjax.ops import check_at_least
 from genjax.sharding import Placement
 
 CLASSIFIER_BATCH_SIZE = 1_000  # stacks
@@ -35,13 +35,14 @@ BATCH_SIZE = 512  # samples drawn at once by default
 BLOCK_SIZE = 64  # samples that share a key
 
 
+@check_arguments
 def draw_samples(
     model: GenerativeModel,
     variables: Variables,
     key: Array,
-    num_samples: int,
+    num_samples: PositiveInt,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: PositiveInt = BATCH_SIZE,
     progress: ProgressCallback | None = None,
     **sample_kwargs: Any,
 ) -> Array:
@@ -61,8 +62,6 @@ def draw_samples(
         for all. A ``callback`` needs its calls in order, so that samples are drawn on the first device alone;
         otherwise a single process uses all its devices if they can share a batch evenly.
     """
-    check_at_least("num_samples", num_samples, 1)
-    check_at_least("batch_size", batch_size, 1)
     block_size, blocks = min(BLOCK_SIZE, num_samples), _blocks_per_batch(num_samples, batch_size)
     rows, arrays, settings = _split_arguments(model, num_samples, sample_kwargs)
     variables, sharding = _place(variables, blocks * block_size, "callback" in sample_kwargs)
@@ -143,7 +142,7 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
     """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
     They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
-    else the conditions of the first training examples.
+    else those of random training examples, the same every time.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -152,10 +151,11 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
     if not others and first.kind == "label" and first.num_values is not None:
         return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
     source = dataset.splits["train"]
-    return conditioning(model, source.take(np.arange(count) % len(source)))
+    return conditioning(model, source.take(shuffle_indices(jax.random.key(0), np.arange(count), len(source))))
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScore:
     """Scores of samples, logged at every evaluation as ``samples/NAME``; one of them selects the best checkpoint.
@@ -172,11 +172,8 @@ class SampleScore:
 
     name: str
     score: Callable[[Array], Mapping[str, Any]]
-    num_samples: int = 1_000
+    num_samples: PositiveInt = 1_000
     higher_is_better: bool = True
-
-    def __post_init__(self) -> None:
-        check_at_least("num_samples", self.num_samples, 1, "; 1000 is the default")
 
     @property
     def label(self) -> str:
@@ -194,18 +191,22 @@ class SampleScore:
         return {f"samples/{name}": np.asarray(value, np.float64) for name, value in values.items()}
 
 
+@check_arguments
 def frechet_score(
     features: str,
     source: Source,
     *,
-    num_samples: int = 1_000,
+    num_samples: PositiveInt = 1_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
     """Return the Fréchet distance between samples and all examples of a source as a score.
 
     The feature network is built on first use; ``features`` is its name, such as "classifier:digits", see
     ``metrics.feature_network``. ``display`` maps samples to images in [0, 1], which the network takes; None if samples
-    are such images.
+    are such images, or for pixels, which take both as they are.
+
+    Raises:
+      ValueError: from ``score``, if pixels compare a source of integers with real numbers, which have another scale.
     """
 
     @functools.cache
@@ -216,17 +217,24 @@ def frechet_score(
     def score(samples: Array) -> Mapping[str, Array]:
         network, data_moments = reference()
         images = samples if display is None else display(samples)
+        are_integers = {jnp.issubdtype(dtype, jnp.integer) for dtype in (images.dtype, source.spec["x"].dtype)}
+        if network.levels is None and len(are_integers) > 1:
+            raise ValueError(
+                f"samples are {images.dtype} and the source is {source.spec['x'].dtype}, but {network.name} need one "
+                "scale; use a classifier, or a source of scaled data"
+            )
         return frechet_distance_from_moments(data_moments, moments(extract(network, [images], len(images)).features))
 
     return SampleScore(name="frechet_distance", score=score, num_samples=num_samples, higher_is_better=False)
 
 
+@check_arguments
 def modes_score(
     features: str,
     *,
-    num_channels: int,
-    num_classes: int = 10,
-    num_samples: int = 26_000,
+    num_channels: PositiveInt,
+    num_classes: PositiveInt = 10,
+    num_samples: PositiveInt = 26_000,
     display: Callable[[Any], Any] | None = None,
 ) -> SampleScore:
     """Return a score that counts the class combinations among stacked images; see ``metrics.StackedModes``.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.data import Sound
 
 
+@check_arguments
 def save_sounds(folder: Path, sound: Sound, x: np.ndarray) -> None:
     """Write examples (N, T) into a folder, as ``00.wav``, ``01.wav`` and so on."""
     folder.mkdir(parents=True, exist_ok=True)

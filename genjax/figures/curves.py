@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.figures.plotting import COLOURS, heat_map, make_figure, tidy, to_pixels
 from genjax.metrics.rows import Row, format_value, metric_names
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@check_arguments
 def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> np.ndarray:
     """Plot every metric over the steps, with training and validation values of one name in one panel.
 
@@ -35,6 +37,7 @@ def curves_picture(rows: Sequence[Row], *, title: str, log_x: bool = False) -> n
     return to_pixels(figure)
 
 
+@check_arguments
 def vectors_picture(steps: Sequence[int], values: np.ndarray, *, title: str) -> np.ndarray:
     """Plot vectors (S, D) over S steps as a heat map, with dimensions sorted by their last value, largest first."""
     order = np.argsort(-np.nan_to_num(values[-1]), kind="stable")

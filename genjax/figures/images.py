@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genjax.arguments import PositiveInt, Shape, check_arguments
+from genjax.core import Array
 from genjax.data.io import replace_file
 from genjax.figures.plotting import COLOURS, heat_map, make_figure, tidy, to_pixels
 
@@ -29,7 +31,10 @@ MIN_TILE = 40
 _MAX_PAIRED_COLUMNS, _MAX_ROWS = 5, 100
 
 
-def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequence[Any] | None = None) -> np.ndarray:
+@check_arguments
+def sample_picture(
+    x: np.ndarray | Array, *, columns: PositiveInt | None = None, labels: Sequence[Any] | None = None
+) -> np.ndarray:
     """Draw N samples in the shapes that the module's docstring lists.
 
     Args:
@@ -63,6 +68,22 @@ def sample_picture(x: np.ndarray, *, columns: int | None = None, labels: Sequenc
     return to_pixels(figure)
 
 
+@check_arguments
+def columns_by_class(shape: Shape, num_classes: PositiveInt) -> int | None:
+    """Return the number of columns that shows each class in columns of its own, for images whose labels cycle.
+
+    ``shape`` is that of the samples. The grid is as nearly square as that allows; None, if it shows no class twice.
+
+    >>> columns_by_class((64, 28, 28, 1), 10), columns_by_class((64, 28, 28, 1), 3), columns_by_class((4, 8, 8, 1), 3)
+    (10, 9, None)
+    """
+    num, height, width = (*shape, 1, 1)[:3]
+    if num < 2 * num_classes:
+        return None
+    return num_classes * max(1, round(math.sqrt(num * height / width) / num_classes))
+
+
+@check_arguments
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Write pixels as a PNG file atomically, and create missing folders."""
     from PIL import Image

@@ -9,13 +9,15 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
 from genjax import data, latent, ops
+from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.capabilities import Decodes, Encodes, Reconstructs, conditioning, num_classes, supports
 from genjax.core import Array, Batch, Variables, stream_key
 from genjax.data.transforms import Preprocess
@@ -26,6 +28,7 @@ MAX_DIMENSIONS = 10
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LatentSpace:
     """A trained model that encodes and decodes, and the examples that its pictures are drawn from.
@@ -44,7 +47,9 @@ class LatentSpace:
     preprocess: Preprocess
     to_display: Callable[[Any], Any]
 
-    def pictures(self, key: Array, *, split: str, rows: int, steps: int, label: int) -> dict[str, np.ndarray]:
+    def pictures(
+        self, key: Array, *, split: str, rows: PositiveInt, steps: Annotated[int, Ge(2)], label: NonNegativeInt
+    ) -> dict[str, np.ndarray]:
         """Draw the pictures of the latent space that the model supports, of ``rows`` examples of a split each.
 
         Paths have ``steps`` points, at least 2. ``label`` is the class of the examples, for models that take labels.
@@ -87,9 +92,7 @@ class LatentSpace:
             raise ValueError(
                 f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
-        source = splits[split]
-        rows = data.shuffle_indices(rows_key, np.arange(min(MAX_ENCODED, len(source))), len(source))
-        return jax.jit(self.preprocess)(batch_key, source.take(rows))
+        return jax.jit(self.preprocess)(batch_key, data.random_examples(rows_key, splits[split], MAX_ENCODED))
 
     def _reconstructions(self, key: Array, batch: Batch) -> np.ndarray:
         """Draw examples above their reconstructions."""
@@ -144,6 +147,7 @@ class LatentSpace:
         return sample_picture(self.to_display(x), columns=columns)
 
 
+@check_arguments
 def principal_components(vectors: np.ndarray) -> np.ndarray:
     """Return the first two principal components of vectors (N, D), or the vectors themselves if D is at most 2."""
     if vectors.shape[1] <= 2:

@@ -8,10 +8,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.data import Tokenizer, decode_texts
 from genjax.data.io import replace_file
 
 
+@check_arguments
 def save_texts(path: Path, tokenizer: Tokenizer, x: np.ndarray, stop_token: int | None = None) -> None:
     """Write the texts of tokens (N, T), one per line, or separated by rules if a text has several lines."""
     texts = decode_texts(tokenizer, x, stop_token)

@@ -47,8 +47,9 @@ from genjax.gan.augmentation import Augment
 from genjax.gan.diagnosis import gan_diagnosis
 from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
-from genjax.gan.statistics import has_batch_statistics, standing_statistics
+from genjax.gan.statistics import standing_statistics
 from genjax.nets import Net, NetSpec, apply_part, init_parts
+from genjax.nets.normalization import has_batch_statistics
 from genjax.ops import at_least_float32, condition_inputs, label_of
 from genjax.ops.labels import Label
 

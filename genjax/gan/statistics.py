@@ -18,19 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
-
-_AVERAGES = ("mean", "var")  # names in Linen; spectral norms are in the same collection
-
-
-def has_batch_statistics(state: PyTree) -> bool:
-    """Return whether a network's state has moving averages of batch statistics.
-
-    >>> has_batch_statistics({"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}})
-    True
-    >>> has_batch_statistics({"batch_stats": {"SpectralNorm_0": {"Dense_0/kernel/sigma": jnp.ones(())}}})
-    False
-    """
-    return any(_is_average(path) for path, _ in jax.tree_util.tree_leaves_with_path(state))
+from genjax.nets.normalization import is_batch_average
 
 
 def standing_statistics(update: Callable[[PyTree, Array], PyTree], state: PyTree, keys: Array) -> PyTree:
@@ -41,7 +29,7 @@ def standing_statistics(update: Callable[[PyTree, Array], PyTree], state: PyTree
 
     def with_averages(value: Array) -> PyTree:
         return jax.tree_util.tree_map_with_path(
-            lambda path, a: jnp.full_like(a, value) if _is_average(path) else a, state
+            lambda path, a: jnp.full_like(a, value) if is_batch_average(path) else a, state
         )
 
     def statistics(key: Array) -> PyTree:
@@ -49,8 +37,6 @@ def standing_statistics(update: Callable[[PyTree, Array], PyTree], state: PyTree
         return jax.tree.map(lambda a, m: a / (1 - m), from_zero, momentum)  # equation 1
 
     means = jax.tree.map(lambda s: jnp.mean(s, axis=0), jax.lax.map(statistics, keys))
-    return jax.tree_util.tree_map_with_path(lambda path, old, mean: mean if _is_average(path) else old, state, means)
-
-
-def _is_average(path: jax.tree_util.KeyPath) -> bool:
-    return jax.tree_util.keystr(path[-1:], simple=True) in _AVERAGES
+    return jax.tree_util.tree_map_with_path(
+        lambda path, old, mean: mean if is_batch_average(path) else old, state, means
+    )

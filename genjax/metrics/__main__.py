@@ -1,17 +1,19 @@
 """Compare samples from any tool: ``python -m genjax.metrics REAL.npz GENERATED.npz``.
 
 Each file is a ``.npz`` with an array ``x``, or a ``.npy``. Samples lie along the first axis; images are (N, H, W, C),
-floats in [0, 1] or uint8. The exit status is 2 if the input is invalid.
+floats in [0, 1] or uint8. Bytes 0 … 255 become [0, 1] in both files if either is uint8. The exit status is 2 if the
+input is invalid, or if the files differ in layout, range or kind of number.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import tyro
@@ -21,7 +23,7 @@ from genjax.data.io import read_entry
 from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
 from genjax.metrics.features import FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
-from genjax.metrics.result import Result, table
+from genjax.metrics.result import Result, table, terminal_width
 from genjax.ops.keys import seed_key
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help=f"comparisons to compute: {', '.join(COMPARISONS)}.")]
@@ -75,11 +77,14 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
     """Return the results and the protocol that they share."""
     network = feature_network(options.features)
     samples = {name: read(getattr(options, name)) for name in ("real", "generated")}
+    network = on_one_scale(samples, network)
     features = {name: _features(network, x, name, options.batch_size, progress) for name, x in samples.items()}
-    protocol = network.protocol | {
+    protocol: dict[str, Any] = network.protocol | {
         "reference": f"{len(samples['real'])} of {options.real}",
         "generated": f"{len(samples['generated'])} of {options.generated}",
     }
+    if any(x.dtype == np.uint8 for x in samples.values()):
+        protocol["bytes_divided_by"] = (network.levels or 256) - 1
     results = compare(
         features["real"],
         features["generated"],
@@ -90,6 +95,45 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
         progress=progress,
     )
     return results, protocol
+
+
+def on_one_scale(samples: Mapping[str, np.ndarray], network: FeatureNetwork) -> FeatureNetwork:
+    """Return the network, which maps bytes 0 … 255 to [0, 1] if either file holds them.
+
+    Raises:
+      ValueError: if scales differ: integers beside real numbers, or values outside [0, 1] beside bytes or beside images
+        in [0, 1]; or, for a network that takes any data, if the layouts of the examples differ.
+    """
+    if not network.requires_images:
+        _check_layouts(samples["real"].shape[1:], samples["generated"].shape[1:])
+    are_integers = {name: x.dtype.kind in "iu" for name, x in samples.items()}
+    if any(x.dtype == np.uint8 for x in samples.values()):
+        levels = network.levels or 256
+        if not all(_is_within(x, levels - 1 if are_integers[name] else 1) for name, x in samples.items()):
+            _refuse(samples, f"bytes 0 … {levels - 1} or real numbers in [0, 1] in both files; scale or clip one")
+        return replace(network, levels=levels)
+    if len(set(are_integers.values())) > 1:
+        _refuse(samples, "one kind of number in both files; convert one, or use uint8 for images")
+    if all(x.ndim == 4 for x in samples.values()) and len({_is_within(x, 1) for x in samples.values()}) > 1:
+        _refuse(samples, "images of one range in both files; scale or clip one")
+    return network
+
+
+def _is_within(x: np.ndarray, top: float) -> bool:
+    """Return whether values are in [0, top], up to rounding; NaN and infinity are left to the comparisons."""
+    return bool(np.all(~np.isfinite(x) | ((x >= -1e-6) & (x <= top + 1e-6))))
+
+
+def _check_layouts(real: tuple[int, ...], generated: tuple[int, ...]) -> None:
+    if real != generated and math.prod(real) == math.prod(generated):
+        raise ValueError(
+            f"examples of generated have shape {generated}, but those of real have {real}; transpose or reshape one"
+        )
+
+
+def _refuse(samples: Mapping[str, np.ndarray], needs: str) -> NoReturn:
+    values = [f"{name} holds {x.dtype} in [{float(x.min()):.4g}, {float(x.max()):.4g}]" for name, x in samples.items()]
+    raise ValueError(f"{' and '.join(values)}, but a comparison needs {needs}")
 
 
 def _features(network: FeatureNetwork, x: np.ndarray, name: str, batch_size: int, progress: Progress) -> Array:
@@ -116,7 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"genjax.metrics: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(json.dumps(as_json(results, protocol | {"seed": options.seed})) if options.json else table(results))
+    print(
+        json.dumps(as_json(results, protocol | {"seed": options.seed}))
+        if options.json
+        else table(results, width=terminal_width())
+    )
     return 0
 
 

@@ -15,10 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genjax.arguments import check_arguments
 from genjax.capabilities import HasLogProb, num_classes, supports
 from genjax.core import Array, Variables
 
 
+@check_arguments
 def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: Array | None = None) -> Array:
     """Return log p(y | x) of every class: equation 1.
 
@@ -53,6 +55,7 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
     return jax.nn.log_softmax(log_joint, axis=-1)
 
 
+@check_arguments
 def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
     """Return accuracy and negative log-likelihood of the true label (B,), given log p(y | x), shape (B, C).
 
@@ -68,6 +71,7 @@ def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
     return correct.astype(jnp.float32), -truth
 
 
+@check_arguments
 def label_posterior_unavailable_reason(model: object) -> str | None:
     """Return why Bayes' rule gives a model no p(y | x); None if it does."""
     if not supports(model, HasLogProb):

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.metric import Values
@@ -31,6 +32,7 @@ from genjax.metrics.progress import ProgressCallback, chunks
 PREDICTION_BATCH_SIZE = 1024
 
 
+@check_arguments
 def classifier_two_sample_test(
     key: Array,
     reference: Array | np.ndarray,
@@ -71,7 +73,8 @@ def classifier_two_sample_test(
     }
 
 
-def nearest_neighbours(num_points: int) -> Any:
+@check_arguments
+def nearest_neighbours(num_points: PositiveInt) -> Any:
     """Return the paper's k-nearest-neighbour classifier on standardized features, k = √n for n training points."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline

@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, stream_key
 from genjax.metrics.checks import checked_features
 from genjax.metrics.classifier_test import classifier_two_sample_test
@@ -24,6 +25,7 @@ from genjax.metrics.sliced import NUM_PROJECTIONS, sliced_wasserstein
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One way to compare two samples.
@@ -125,13 +127,14 @@ COMPARISONS: Mapping[str, Comparison] = {row.name: row for row in _ROWS}
 DEFAULT = ("frechet_distance", "kernel_distance", "precision_recall", "mmd2")
 
 
+@check_arguments
 def compare(
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     names: Sequence[str] = DEFAULT,
     *,
     key: Array,
-    num_neighbours: int = 5,
+    num_neighbours: PositiveInt = 5,
     protocol: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> list[Result]:

@@ -26,14 +26,17 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.core import Array
 
 
+@check_arguments
 def likelihood_score(log_prob: Array | np.ndarray) -> Array:
     """Return −log p, which is higher for unlikely examples, from log-likelihoods in nats, shape (N,)."""
     return -jnp.asarray(log_prob)
 
 
+@check_arguments
 def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Array | np.ndarray) -> Array:
     """Return log p_background − log p, which removes the likelihood of the background (Ren et al. 2019).
 
@@ -47,6 +50,7 @@ def likelihood_ratio_score(log_prob: Array | np.ndarray, background_log_prob: Ar
     return jnp.asarray(background_log_prob) - jnp.asarray(log_prob)  # equation 1
 
 
+@check_arguments
 def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np.ndarray) -> Array:
     """Return |−log p − Ĥ|, which is higher for examples either less or more likely than data (Nalisnick et al. 2019).
 
@@ -65,6 +69,7 @@ def typicality_score(log_prob: Array | np.ndarray, training_log_prob: Array | np
     return jnp.abs(surprise - entropy)  # equation 2
 
 
+@check_arguments
 def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndarray) -> Array:
     """Return −log p − L, the code length of the model in excess of a compressor's (Serrà et al. 2020).
 
@@ -79,6 +84,7 @@ def input_complexity_score(log_prob: Array | np.ndarray, length: Array | np.ndar
     return -jnp.asarray(log_prob) - jnp.asarray(length)  # equation 3
 
 
+@check_arguments
 def compressed_length(x: Array | np.ndarray) -> np.ndarray:
     """Return the length of each example under lossless compression in nats, 8 ln 2 per byte, float32 of shape (N,).
 
@@ -104,6 +110,7 @@ def _png_bytes(image: np.ndarray) -> int:
     return file.tell()
 
 
+@check_arguments
 def detection_metrics(scores: Array | np.ndarray, labels: Array | np.ndarray) -> dict[str, float]:
     """Return AUROC and average precision of anomaly scores (N,); only the order of the scores matters.
 
@@ -136,6 +143,7 @@ def detection_metrics(scores: Array | np.ndarray, labels: Array | np.ndarray) ->
     }
 
 
+@check_arguments
 def auroc(high: np.ndarray, low: np.ndarray) -> tuple[float, float]:
     """Return P(high > low) + ½ P(high = low) over all pairs of two samples, and its standard error by DeLong.
 

@@ -18,18 +18,19 @@ sum of squares would lose half of the digits, which is why other implementations
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import check_same_features, checked_features, checked_samples
 from genjax.metrics.metric import TwoSample, Values
 from genjax.metrics.progress import chunks
-from genjax.ops import check_at_least
 
 CHUNK_SIZE = 10_000  # number of rows copied at once
 
@@ -54,11 +55,12 @@ class MomentsState(flax.struct.PyTreeNode):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Moments:
     """Accumulator of mean and covariance of D features; larger batches cost less per row."""
 
-    num_features: int
+    num_features: PositiveInt
 
     def init(self) -> MomentsState:
         """Return an empty state."""
@@ -96,7 +98,8 @@ def _joined(state: MomentsState, count: Array, mean: Array, rows: Array) -> Mome
 _update = jax.jit(Moments.update, static_argnums=0)
 
 
-def moments(x: Array | np.ndarray, *, chunk_size: int = CHUNK_SIZE) -> MomentsState:
+@check_arguments
+def moments(x: Array | np.ndarray, *, chunk_size: PositiveInt = CHUNK_SIZE) -> MomentsState:
     """Return the moments of two or more samples, shape (N, ...), ``chunk_size`` of which are copied at once."""
     return _moments(checked_samples("x", x, minimum=2), chunk_size)
 
@@ -109,7 +112,12 @@ def _moments(x: Array, chunk_size: int) -> MomentsState:
     return state
 
 
-def moments_from_statistics(mean: Array | np.ndarray, covariance: Array | np.ndarray, count: int) -> MomentsState:
+@check_arguments
+def moments_from_statistics(
+    mean: Array | np.ndarray,
+    covariance: Array | np.ndarray,
+    count: Annotated[int, Ge(2), Cure("; one sample has no covariance")],
+) -> MomentsState:
     """Return moments from stored statistics, such as ``mu`` and ``sigma`` in files of other tools.
 
     Args:
@@ -125,13 +133,13 @@ def moments_from_statistics(mean: Array | np.ndarray, covariance: Array | np.nda
         raise ValueError(f"mean has shape {mean.shape} and covariance {covariance.shape}; they must be (D,) and (D, D)")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise ValueError("mean or covariance holds values that are not finite; recompute them from finite features")
-    check_at_least("count", count, 2, "; one sample has no covariance")
     with jax.enable_x64(True):
         eigenvalues, vectors = jnp.linalg.eigh(jnp.asarray(covariance, jnp.float64))
         root = jnp.sqrt((count - 1) * jnp.maximum(eigenvalues, 0))[:, None] * vectors.T
     return MomentsState(jnp.float32(count), jnp.asarray(mean, jnp.float32), jnp.asarray(np.asarray(root), jnp.float32))
 
 
+@check_arguments
 def frechet_distance_from_moments(reference: MomentsState, generated: MomentsState) -> Values:
     """Return the squared Fréchet distance (1) between two sets of moments; on Inception features, the FID.
 
@@ -171,11 +179,13 @@ def _squared_distance(a: MomentsState, b: MomentsState) -> float:
     return max(float(squares - 2 * singular.sum()), 0.0)  # equation 1
 
 
-def frechet_metric(num_features: int) -> TwoSample:
+@check_arguments
+def frechet_metric(num_features: PositiveInt) -> TwoSample:
     """Return the Fréchet distance as a streaming metric; ``update(state, reference, generated)`` takes one or both."""
     return TwoSample(accumulator=Moments(num_features=num_features), statistic=frechet_distance_from_moments)
 
 
+@check_arguments
 def frechet_distance(reference: Array | np.ndarray, generated: Array | np.ndarray) -> Values:
     """Return the squared Fréchet distance (1) of two feature arrays; see ``frechet_distance_from_moments``."""
     reference, generated = checked_features(reference, generated, minimum=2)

@@ -10,16 +10,17 @@ arXiv:1606.03498; their protocol is the mean and standard deviation over ten spl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.metric import Values
-from genjax.ops import check_at_least
 
 
 class InceptionScoreState(flax.struct.PyTreeNode):
@@ -31,6 +32,7 @@ class InceptionScoreState(flax.struct.PyTreeNode):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class InceptionScore:
     """Streaming Inception Score of logits for K classes, at least 2.
@@ -41,10 +43,7 @@ class InceptionScore:
     3.0
     """
 
-    num_classes: int
-
-    def __post_init__(self) -> None:
-        check_at_least("num_classes", self.num_classes, 2, "; a single class always scores 1")
+    num_classes: Annotated[int, Ge(2), Cure("; a single class always scores 1")]
 
     def init(self) -> InceptionScoreState:
         """Return an empty state."""
@@ -81,7 +80,8 @@ class InceptionScore:
         return {"inception_score": jnp.where(state.count > 0, score, jnp.nan)}
 
 
-def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: int = 10) -> Values:
+@check_arguments
+def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: PositiveInt = 10) -> Values:
     """Return the Inception Score of logits (N, K) by the published protocol.
 
     Returns:
@@ -94,7 +94,7 @@ def inception_score(key: Array, logits: Array | np.ndarray, *, num_splits: int =
     logits = jnp.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits have shape {logits.shape}, but must be (samples, classes) with at least 2 classes")
-    if not 1 <= num_splits <= len(logits):
+    if num_splits > len(logits):
         raise ValueError(f"num_splits is {num_splits}, but must be 1 to {len(logits)}, the number of samples")
     if not bool(jnp.isfinite(logits).all()):
         raise ValueError("logits hold values that are not finite; check the samples for NaN")

@@ -25,18 +25,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback, chunks
-from genjax.ops import check_at_least
 from genjax.ops.mmd import check_bandwidths, gaussian_kernel, mmd_from_sums
 
 Kernel = Callable[[Array, Array, PyTree], Array]  # (rows (B, D), columns (N, D), settings) -> (B, N)
@@ -44,11 +45,12 @@ MEDIAN_OF = 1000  # number of points whose distances give the default bandwidths
 MULTIPLES = (0.5, 1.0, 2.0)
 
 
+@check_arguments
 def kernel_distance(
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    chunk_size: int = 1024,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the kernel distance: MMD² with a cubic kernel.
@@ -71,13 +73,14 @@ def kernel_distance(
     return {"kernel_distance": jnp.float32(value), "kernel_distance_standard_error": jnp.float32(error)}
 
 
+@check_arguments
 def kernel_distance_subsets(
     key: Array,
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    num_subsets: int = 100,
-    subset_size: int = 1000,
+    num_subsets: PositiveInt = 100,
+    subset_size: Annotated[int, Ge(2)] = 1000,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the kernel distance by the published protocol, for comparison with papers; see ``kernel_distance``.
@@ -89,8 +92,6 @@ def kernel_distance_subsets(
       ``kernel_distance``, the mean over subsets, and ``kernel_distance_sd``, the standard deviation of the distance
       between subsets of ``subset_size`` points, which is not the error of the mean.
     """
-    check_at_least("num_subsets", num_subsets, 1)
-    check_at_least("subset_size", subset_size, 2)
     reference, generated = checked_features(reference, generated)
     fewest = min(len(reference), len(generated))
     if fewest < subset_size:
@@ -110,12 +111,13 @@ def kernel_distance_subsets(
     return {"kernel_distance": jnp.float32(np.mean(values)), "kernel_distance_sd": jnp.float32(np.std(values))}
 
 
+@check_arguments
 def mmd_squared(
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    bandwidths: Sequence[float] | None = None,
-    chunk_size: int = 1024,
+    bandwidths: Sequence[float] | Array | np.ndarray | None = None,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return MMD² with a mixture of Gaussian kernels.
@@ -134,6 +136,7 @@ def mmd_squared(
     return {"mmd2": jnp.float32(value), "mmd2_standard_error": jnp.float32(error), "bandwidths": widths}
 
 
+@check_arguments
 def median_bandwidths(reference: Array) -> Array:
     """Return ½, 1 and 2 times the median distance between unequal rows, among 1,000 evenly spaced ones.
 

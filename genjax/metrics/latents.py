@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.metric import Values
 from genjax.ops import check_at_least, gaussian_kl, quantization
@@ -29,6 +30,7 @@ from genjax.ops import check_at_least, gaussian_kl, quantization
 MIN_ACTIVE_VARIANCE = 0.01
 
 
+@check_arguments
 def gaussian_usage(mean: Array, log_var: Array) -> Values:
     """Return the number of active dimensions of Gaussian posteriors, and the KL divergence of each.
 
@@ -49,6 +51,7 @@ def gaussian_usage(mean: Array, log_var: Array) -> Values:
     }
 
 
+@check_arguments
 def implicit_usage(draws: Array) -> Values:
     """Return the number of active dimensions of implicit posteriors, from samples.
 
@@ -77,7 +80,8 @@ def implicit_usage(draws: Array) -> Values:
     }
 
 
-def codebook_usage(codes: Array, num_codes: int) -> Values:
+@check_arguments
+def codebook_usage(codes: Array, num_codes: PositiveInt) -> Values:
     """Return ``codebook_usage`` in [0, 1] and ``code_perplexity`` in [1, K] (3) of indices of K codes, any shape.
 
     >>> values = codebook_usage(jnp.array([0, 0, 3, 3]), 8)

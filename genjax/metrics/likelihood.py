@@ -28,27 +28,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
+from typing import Annotated, Any, TypeVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Gt
 
+from genjax.arguments import Cure, Infinite, PositiveInt, check_arguments
 from genjax.capabilities import IsDiscrete, stop_token
 from genjax.core import Array
 from genjax.data import Bytes, Characters, Dataset, Source, Tokenizer
 from genjax.data.transforms import Preprocess, bin_width
 from genjax.metrics.progress import chunks
-from genjax.ops import check_at_least, check_choice, check_positive
+from genjax.ops import check_choice
 
 Nats = TypeVar("Nats", float, Array, np.ndarray)
 
 # The guarantee of a number that falls as the likelihood rises, by the guarantee of the likelihood.
 _REVERSED_GUARANTEES = {"exact": "exact", "lower bound": "upper bound", "estimate": "estimate"}
-_CURE = "; count the dimensions of one example"
+Count = Annotated[int, Ge(1), Cure("; count the dimensions of one example")]
+BinWidth = Annotated[float, Gt(0), Cure("; use None for a log-mass of discrete values")]
 
 
-def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = None) -> Nats:
+@check_arguments
+def bits_per_dim(log_prob: Nats, num_dims: Count, *, bin_width: BinWidth | None = None) -> Nats:
     """Convert nats per example to bits per dimension.
 
     Args:
@@ -67,23 +71,21 @@ def bits_per_dim(log_prob: Nats, num_dims: int, *, bin_width: float | None = Non
       >>> bits_per_dim(-3 * math.log(2), 3, bin_width=2 / 256), bits_per_dim(-3 * math.log(256), 3)
       (8.0, 8.0)
     """
-    check_at_least("num_dims", num_dims, 1, _CURE)
-    if bin_width is not None:
-        check_positive("bin_width", bin_width, "; use None for a log-mass of discrete values")
     return -log_prob / (num_dims * math.log(2)) - math.log2(bin_width or 1)  # equation 2, divided by −D log 2
 
 
-def bits_per_character(log_prob: Nats, num_characters: int) -> Nats:
+@check_arguments
+def bits_per_character(log_prob: Nats, num_characters: Count) -> Nats:
     """Convert the log-mass of texts, in nats per example, to bits per character; see ``bits_per_dim``.
 
     >>> round(bits_per_character(-math.log(27), 1), 3)  # any of 26 letters or a space
     4.755
     """
-    check_at_least("num_characters", num_characters, 1, _CURE)
     return bits_per_dim(log_prob, num_characters)
 
 
-def perplexity(log_prob: Array | np.ndarray | float, num_tokens: int) -> Array:
+@check_arguments
+def perplexity(log_prob: Array | np.ndarray | Annotated[float, Infinite()], num_tokens: Count) -> Array:
     """Convert the log-mass of sequences of ``num_tokens`` tokens, in nats per example, to perplexity per token.
 
     It is the number of equally likely tokens that would be as hard to predict, at least 1; float32, infinite on
@@ -92,11 +94,11 @@ def perplexity(log_prob: Array | np.ndarray | float, num_tokens: int) -> Array:
     >>> round(float(perplexity(-1.4697 * 1024, 1024)), 3)
     4.348
     """
-    check_at_least("num_tokens", num_tokens, 1, _CURE)
     return jnp.exp(-jnp.asarray(log_prob, jnp.float32) / num_tokens)
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodUnits:
     """Units in which the log-likelihoods of a model on a data set can be expressed.
@@ -111,10 +113,10 @@ class LikelihoodUnits:
       unique_tokenization: whether each text has one token sequence only, as with bytes and characters.
     """
 
-    num_dims: int
+    num_dims: Count
     discrete: bool | None
-    num_values: int | None = None
-    bin_width: float | None = None
+    num_values: PositiveInt | None = None
+    bin_width: BinWidth | None = None
     counts: Mapping[str, np.ndarray] | None = None
     unique_tokenization: bool = True
 
@@ -156,7 +158,7 @@ class LikelihoodUnits:
                 continue
             nats, error = mean_per(log_likelihoods, count)
             if symbol == "token":
-                value = float(perplexity(nats, 1))
+                value = float(perplexity(np.asarray(nats), 1))
                 error *= value  # to first order
             else:
                 value = bits_per_dim(nats, 1, bin_width=self.bin_width)
@@ -181,6 +183,7 @@ def mean_per(scores: np.ndarray, counts: np.ndarray | int = 1) -> tuple[float, f
     return float(ratio), float(spread / math.sqrt(scores.size) / average)
 
 
+@check_arguments
 def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, split: str = "train") -> LikelihoodUnits:
     """Return the units in which log-likelihoods of a model on a data set can be expressed.
 

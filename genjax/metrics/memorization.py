@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import NonNegativeFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.detection import auroc
@@ -34,11 +35,12 @@ from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
 
 
+@check_arguments
 def nearest_neighbours(
     queries: Array | np.ndarray,
     reference: Array | np.ndarray,
     *,
-    chunk_size: int = 1024,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> tuple[Array, Array]:
     """Return the distance from each query (N, D) to its nearest reference sample, and the index of that sample.
@@ -71,13 +73,14 @@ def _nearest(queries: Array, reference: Array, center: Array, rows: Array, *, dt
     return jnp.sum(tied, axis=1) != 1, jnp.linalg.norm(difference, axis=1), first
 
 
+@check_arguments
 def data_copying(
     train: Array | np.ndarray,
     held_out: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    copy_distance: float = 0.0,
-    chunk_size: int = 1024,
+    copy_distance: NonNegativeFloat = 0.0,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Test for data-copying in the feature space of the samples; return the values of ``copying_statistics``.
@@ -89,7 +92,8 @@ def data_copying(
     return copying_statistics(to_generated, to_held_out, copy_distance=copy_distance)
 
 
-def copying_statistics(generated: Array, held_out: Array, *, copy_distance: float = 0.0) -> Values:
+@check_arguments
+def copying_statistics(generated: Array, held_out: Array, *, copy_distance: NonNegativeFloat = 0.0) -> Values:
     """Compare distances (M,) and (L,) to the nearest training example, as returned by ``nearest_neighbours``.
 
     Returns:

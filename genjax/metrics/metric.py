@@ -14,7 +14,6 @@ keeps the rows themselves in a buffer of fixed capacity.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 import flax.struct
 import jax.numpy as jnp
 
+from genjax.arguments import PositiveInt, Shape, check_arguments
 from genjax.core import Array, PyTree
 
 Values = Mapping[str, Array]
@@ -66,6 +66,7 @@ class MeanState(flax.struct.PyTreeNode):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Mean:
     """Mean of numbers, with its standard error.
@@ -124,6 +125,7 @@ class SamplesState(flax.struct.PyTreeNode):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """Buffer of rows; donate the state to ``update`` under ``jit`` to keep them in memory once only.
@@ -133,12 +135,8 @@ class Samples:
       capacity: number of rows that the buffer holds, at least 1.
     """
 
-    shape: tuple[int, ...]
-    capacity: int
-
-    def __post_init__(self) -> None:
-        if self.capacity < 1 or math.prod(self.shape) < 1:
-            raise ValueError(f"capacity is {self.capacity} and shape {self.shape}, but every size must be at least 1")
+    shape: Shape
+    capacity: PositiveInt
 
     def init(self) -> SamplesState:
         """Return an empty buffer."""
@@ -167,6 +165,7 @@ class TwoSampleState(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class TwoSample:
     """Streaming metric that compares generated samples with a reference.

@@ -24,10 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.metrics.features.network import FeatureNetwork
+from genjax.metrics.features.network import FeatureNetwork, as_numbers
 from genjax.metrics.metric import Values
-from genjax.ops import check_positive
 
 
 class ModesState(flax.struct.PyTreeNode):
@@ -38,6 +38,7 @@ class ModesState(flax.struct.PyTreeNode):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GaussianModes:
     """Coverage of Gaussian modes with known centres.
@@ -53,16 +54,14 @@ class GaussianModes:
     {'modes_captured': 1.0, 'kl_to_uniform': 0.6931, 'high_quality_share': 0.75}
     """
 
-    modes: Sequence[Sequence[float]]
-    scale: float
-    radius: float = 3.0
+    modes: Sequence[Sequence[float]] | Array | np.ndarray
+    scale: PositiveFloat
+    radius: PositiveFloat = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modes", tuple(tuple(map(float, mode)) for mode in self.modes))  # hashable
         if not self.modes or len({len(mode) for mode in self.modes}) != 1:
             raise ValueError(f"modes are {self.modes}, but must be one or more points of equal dimension")
-        for name in ("scale", "radius"):
-            check_positive(name, getattr(self, name))
 
     def init(self) -> ModesState:
         """Return an empty state."""
@@ -91,6 +90,7 @@ class GaussianModes:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class StackedModes:
     """Coverage of the combinations of classes over several channels, 1,000 for stacked MNIST.
@@ -100,8 +100,8 @@ class StackedModes:
       num_channels: number of channels, each a separate image.
     """
 
-    num_classes: int = 10
-    num_channels: int = 3
+    num_classes: PositiveInt = 10
+    num_channels: PositiveInt = 3
 
     def init(self) -> ModesState:
         """Return an empty state."""
@@ -123,12 +123,13 @@ class StackedModes:
         return _coverage(state)
 
 
+@check_arguments
 def channel_classes(network: FeatureNetwork, images: Array) -> Array:
-    """Return the class of each channel of images in [0, 1], shape (B, H, W, C), as int32 of shape (B, C).
+    """Return the class of each channel of images (B, H, W, C), see ``extract``, as int32 of shape (B, C).
 
     The network takes images of one channel; one without logits raises ValueError.
     """
-    channels = jnp.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3], 1)
+    channels = jnp.moveaxis(as_numbers(images, network.levels), -1, 1).reshape(-1, *images.shape[1:3], 1)
     logits = network.apply(network.variables, channels).logits
     if logits is None:
         raise ValueError(f"{network.name} has no logits; use a classifier of single channels")

@@ -22,7 +22,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from genjax.arguments import check_arguments
 
+
+@check_arguments
 def canonical_smiles(texts: Iterable[str]) -> list[str | None]:
     """Return the canonical SMILES of each text, None for invalid ones; raise ImportError without RDKit.
 
@@ -39,6 +42,7 @@ def canonical_smiles(texts: Iterable[str]) -> list[str | None]:
     return canonical
 
 
+@check_arguments
 def molecule_statistics(samples: Sequence[str | None], training: Iterable[str | None]) -> dict[str, float]:
     """Return validity, uniqueness and novelty of one or more molecules, canonical SMILES or None if invalid.
 

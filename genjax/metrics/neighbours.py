@@ -32,12 +32,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features, checked_samples
 from genjax.metrics.distances import decide, middle, squared_distances_with_error
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
-from genjax.ops import check_at_least
 
 
 class _Balls(NamedTuple):
@@ -48,12 +48,13 @@ class _Balls(NamedTuple):
     edge: np.ndarray
 
 
+@check_arguments
 def precision_recall_density_coverage(
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    num_neighbours: int = 5,
-    chunk_size: int = 1024,
+    num_neighbours: PositiveInt = 5,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return fidelity (precision, density) and diversity (recall, coverage) of generated samples.
@@ -96,8 +97,13 @@ def precision_recall_density_coverage(
     return {name: jnp.float32(mean) for name, mean in means.items()}
 
 
+@check_arguments
 def neighbour_radii(
-    x: Array | np.ndarray, *, num_neighbours: int = 5, chunk_size: int = 1024, progress: ProgressCallback | None = None
+    x: Array | np.ndarray,
+    *,
+    num_neighbours: PositiveInt = 5,
+    chunk_size: PositiveInt = 1024,
+    progress: ProgressCallback | None = None,
 ) -> Array:
     """Return the distance from each of N samples, N > k, to its k-th nearest neighbour, float32 of shape (N,).
 
@@ -110,7 +116,6 @@ def neighbour_radii(
 
 
 def _balls(name: str, x: Array, center: Array, k: int, chunk_size: int, progress: ProgressCallback | None) -> _Balls:
-    check_at_least("num_neighbours", k, 1, "; the papers use 3 and 5")
     if len(x) <= k:
         raise ValueError(
             f"{name} has {len(x)} samples, but num_neighbours={k} needs at least {k + 1}; "

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
@@ -33,12 +34,13 @@ from genjax.ops.distances import rounding
 _FLOAT32 = np.finfo(np.float32)
 
 
+@check_arguments
 def parzen_log_likelihood(
     generated: Array | np.ndarray,
     test: Array | np.ndarray,
     *,
-    bandwidth: float,
-    chunk_size: int = 1024,
+    bandwidth: PositiveFloat,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return ``parzen_log_likelihood``, the mean log-density (1) of test data in nats per example, and its error.
@@ -54,12 +56,13 @@ def parzen_log_likelihood(
     }
 
 
+@check_arguments
 def parzen_bandwidth(
     generated: Array | np.ndarray,
     validation: Array | np.ndarray,
-    bandwidths: Sequence[float],
+    bandwidths: Sequence[float] | Array | np.ndarray,
     *,
-    chunk_size: int = 1024,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> float:
     """Return the one of ``bandwidths`` that maximizes the likelihood of validation data, disjoint from the test data.
@@ -73,13 +76,14 @@ def parzen_bandwidth(
     return float(bandwidths[int(np.argmax(means))])
 
 
+@check_arguments
 def parzen_bandwidth_search(
     generated: Array | np.ndarray,
     validation: Array | np.ndarray,
-    bandwidths: Sequence[float],
+    bandwidths: Sequence[float] | Array | np.ndarray,
     *,
-    max_extensions: int = 8,
-    chunk_size: int = 1024,
+    max_extensions: NonNegativeInt = 8,
+    chunk_size: PositiveInt = 1024,
 ) -> tuple[float, bool]:
     """Return the bandwidth that maximizes the likelihood of validation data, and whether it is an interior optimum.
 
@@ -119,12 +123,13 @@ def parzen_bandwidth_search(
     return best, min(scores) < best < max(scores)
 
 
+@check_arguments
 def parzen_log_prob(
     generated: Array | np.ndarray,
     x: Array | np.ndarray,
     *,
-    bandwidth: float,
-    chunk_size: int = 1024,
+    bandwidth: PositiveFloat,
+    chunk_size: PositiveInt = 1024,
     progress: ProgressCallback | None = None,
 ) -> np.ndarray:
     """Return the log-density (1) of each row of ``x`` in nats, float64 of shape (N,); see ``parzen_log_likelihood``.
@@ -138,7 +143,7 @@ def parzen_log_prob(
 def _log_prob(
     generated: Array | np.ndarray,
     x: Array | np.ndarray,
-    bandwidths: Sequence[float],
+    bandwidths: Sequence[float] | Array | np.ndarray,
     chunk_size: int,
     progress: ProgressCallback | None,
 ) -> np.ndarray:

@@ -25,20 +25,23 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 
+from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.metrics.metric import Mean, MeanState, Values
-from genjax.ops import check_positive
 
 SSIM_WINDOW = 11
 SSIM_SCALE = 1.5
+Range = Annotated[float, Gt(0), Cure("; for images on [0, 1] it is 1")]
 
 
+@check_arguments
 @jax.jit
 def mse(x: Array, reconstruction: Array) -> Array:
     """Return the mean squared error of each example, in squared units of the data; 0 if they are equal."""
@@ -46,19 +49,20 @@ def mse(x: Array, reconstruction: Array) -> Array:
     return jnp.mean(jnp.square(x - reconstruction), axis=tuple(range(1, x.ndim)))
 
 
+@check_arguments
 @functools.partial(jax.jit, static_argnames="data_range")
-def psnr(x: Array, reconstruction: Array, *, data_range: float) -> Array:
+def psnr(x: Array, reconstruction: Array, *, data_range: Range) -> Array:
     """Return the peak signal-to-noise ratio of each example in decibels; infinite if they are equal.
 
     >>> psnr(jnp.zeros((1, 4)), jnp.full((1, 4), 0.1), data_range=1.0).round(3).tolist()
     [20.0]
     """
-    _check_range(data_range)
     return 20 * math.log10(data_range) - 10 * jnp.log10(mse(x, reconstruction))
 
 
+@check_arguments
 @functools.partial(jax.jit, static_argnames=("data_range", "window_size"))
-def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int = SSIM_WINDOW) -> Array:
+def ssim(x: Array, reconstruction: Array, *, data_range: Range, window_size: PositiveInt = SSIM_WINDOW) -> Array:
     """Return the structural similarity of each pair of images, in [-1, 1]; 1 if they are equal.
 
     Images have shape (B, H, W, C). SSIM of signed data depends on the position of zero: use [0, 1] to compare with
@@ -72,7 +76,6 @@ def ssim(x: Array, reconstruction: Array, *, data_range: float, window_size: int
     0.8001
     """
     x, reconstruction = _checked(x, reconstruction)
-    _check_range(data_range)
     _check_window(x.shape, window_size)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     # Variances do not depend on the origin; squares cancel least relative to the image's mean.
@@ -107,15 +110,11 @@ def _checked(x: Array, reconstruction: Array) -> tuple[Array, Array]:
     return x.astype(jnp.float32), reconstruction.astype(jnp.float32)
 
 
-def _check_range(data_range: float) -> None:
-    check_positive("data_range", data_range, "; for images on [0, 1] it is 1")
-
-
 def _check_window(shape: tuple[int, ...], size: int) -> None:
     if len(shape) != 4:
         raise ValueError(f"x has shape {shape}, but SSIM needs images (B, H, W, C); use mse and psnr for other data")
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"window_size is {size}, but must be odd and positive; the paper's is {SSIM_WINDOW}")
+    if size % 2 == 0:
+        raise ValueError(f"window_size is {size}, but must be odd; the paper's is {SSIM_WINDOW}")
     smallest = min(shape[1:3])
     if smallest < size:
         raise ValueError(
@@ -125,6 +124,7 @@ def _check_window(shape: tuple[int, ...], size: int) -> None:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """Streaming means of MSE, PSNR and SSIM over examples.
@@ -139,11 +139,8 @@ class Reconstruction:
     {'mse': 0.0051, 'psnr': 30.0, 'count': 2.0}
     """
 
-    data_range: float
-    window_size: int | None = SSIM_WINDOW
-
-    def __post_init__(self) -> None:
-        _check_range(self.data_range)
+    data_range: Range
+    window_size: PositiveInt | None = SSIM_WINDOW
 
     def init(self) -> dict[str, MeanState]:
         """Return an empty state."""

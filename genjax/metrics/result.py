@@ -15,10 +15,15 @@ log_prob                                       n/a           -             -  th
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
+
+from genjax.arguments import PositiveInt, check_arguments
 
 FID_NETWORK = "inception-v3"
 
@@ -104,15 +109,42 @@ def mean_over_replicas(results: Sequence[Result]) -> Result:
     )
 
 
-def table(results: Sequence[Result]) -> str:
-    """Format results as a text table, one line each, with their protocols."""
-    width = max([34, *(len(result.label) for result in results)])
-    lines = [f"{'metric':<{width}}{'value':>16}{'± se':>12}{'± sd (seeds)':>14}  protocol"]
+@check_arguments
+def table(results: Sequence[Result], *, width: PositiveInt | None = None) -> str:
+    """Format results as a text table, one line each, with their protocols.
+
+    With a ``width``, lines have at most so many characters, at least 60, and protocols stand below the numbers.
+
+    >>> print(table([Result(name="mmd2", value=0.5, protocol={"split": "test"})], width=60))
+    metric                     value        ± se  ± sd (seeds)
+    mmd2                      0.5000           -             -
+        split test
+    """
+    label_width = max([34, *(len(result.label) for result in results)])
+    if width is not None:
+        label_width = min(label_width, max(60, width) - len(_numbers("", "", "")))
+    head = f"{'metric':<{label_width}}{_numbers('value', '± se', '± sd (seeds)')}"
+    lines = [head if width is not None else f"{head}  protocol"]
     for result in results:
-        numbers = f"{_number(result.value, 'n/a'):>16}{_number(result.standard_error):>12}{_number(result.sd):>14}"
+        numbers = _numbers(_number(result.value, "n/a"), _number(result.standard_error), _number(result.sd))
         text = result.reason or ", ".join(f"{k.replace('_', ' ')} {_entry(v)}" for k, v in result.protocol.items())
-        lines.append(f"{result.label:<{width}}{numbers}  {text}")
+        if width is None:
+            lines.append(f"{result.label:<{label_width}}{numbers}  {text}")
+        else:
+            *above, label = textwrap.wrap(result.label, label_width)
+            indent = " " * 4
+            below = textwrap.wrap(text, max(60, width), initial_indent=indent, subsequent_indent=indent)
+            lines += [*above, f"{label:<{label_width}}{numbers}", *below]
     return "\n".join(lines)
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal in characters, or None where the output is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _numbers(value: str, standard_error: str, sd: str) -> str:
+    return f"{value:>16}{standard_error:>12}{sd:>14}"
 
 
 def _entry(value: Any) -> str:

@@ -11,29 +11,32 @@ exact also for N ≠ M.
 from __future__ import annotations
 
 import functools
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback, chunks
-from genjax.ops import check_at_least, check_choice
 
 NUM_PROJECTIONS = 256
 PROJECTION_BATCH_SIZE = 16
 
 
+@check_arguments
 def sliced_wasserstein(
     key: Array,
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    num_projections: int = NUM_PROJECTIONS,
-    order: int = 2,
+    num_projections: Annotated[int, Ge(2), Cure(", for a standard error")] = NUM_PROJECTIONS,
+    order: Literal[1, 2] = 2,
     progress: ProgressCallback | None = None,
 ) -> Values:
     """Return the sliced Wasserstein distance (1) of order p = ``order``, 1 or 2.
@@ -51,8 +54,6 @@ def sliced_wasserstein(
       >>> round(float(sliced_wasserstein(jax.random.key(0), x, x + 2, num_projections=2)["sliced_wasserstein"]), 5)
       2.0
     """
-    check_at_least("num_projections", num_projections, 2, ", for a standard error")
-    check_choice("order", order, (1, 2))
     reference, generated = checked_features(reference, generated)
     center = middle(reference)[None]  # changes no distance, only the rounding of projections
     reference, generated = reference - center, generated - center

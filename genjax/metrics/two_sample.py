@@ -21,11 +21,14 @@ Arthur Gretton, Karsten Borgwardt, Malte Rasch, Bernhard Schölkopf and Alexande
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.metrics.checks import checked_features
 from genjax.metrics.distances import middle, squared_distances_with_error
@@ -38,13 +41,14 @@ MAX_POINTS = 8_000  # a kernel matrix of 256 MB
 _TIE = 1e-6  # times the largest entry of the matrix: closer values of MMD² differ by rounding alone
 
 
+@check_arguments
 def mmd_test(
     key: Array,
     reference: Array | np.ndarray,
     generated: Array | np.ndarray,
     *,
-    num_permutations: int = 999,
-    bandwidths: Sequence[float] | None = None,
+    num_permutations: Annotated[int, Ge(19), Cure(", for the 5 % level; use 999")] = 999,
+    bandwidths: Sequence[float] | Array | np.ndarray | None = None,
 ) -> Values:
     """Test with MMD², for a mixture of Gaussian kernels, whether two samples have the same distribution.
 
@@ -68,8 +72,6 @@ def mmd_test(
             f"the samples have {size} points in total, but the kernel matrix of the test has at most {MAX_POINTS} "
             f"rows; give {MAX_POINTS // 2} of each"
         )
-    if num_permutations < round(1 / LEVEL) - 1:
-        raise ValueError(f"num_permutations is {num_permutations}, but the 5 % level needs at least 19; use 999")
     median_key, deal_key = jax.random.split(key)
     points = jnp.concatenate([reference, generated])
     if bandwidths is None:

@@ -31,6 +31,18 @@ NUM_STANDARD_ERRORS = 3.0
 MAX_LIKELIHOOD_DROP = 0.05  # share of the gain over independent units
 
 
+def not_finite(values: Measurements, where: str) -> str | None:
+    """Check for NaN and infinite values; ``where`` says what was measured, such as "split 'validation'"."""
+    counts = {name: np.sum(~np.isfinite(value)) for name, value in values.items()}
+    parts = [f"{n:,} of {np.size(values[name]):,} values of {name}" for name, n in counts.items() if n]
+    if not parts:
+        return None
+    return (
+        f"{' and '.join(parts)} on {where} are not finite: lower the learning rate, clip gradients "
+        "(optax.clip_by_global_norm), or look for examples that the model cannot have drawn"
+    )
+
+
 def posterior_collapse(remedies: Sequence[str]) -> Check:
     """Return a check for posteriors, in any layer, that ignore the data; ``remedies`` are those of the model."""
 

@@ -8,15 +8,16 @@ At every evaluation, the model encodes the same held-out examples, and diagnoses
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import jax
 import numpy as np
 
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Diagnoses, Quantizes, supports
-from genjax.core import Array, Batch, PyTree, Variables, stream_key
-from genjax.data import Source
+from genjax.core import Array, Batch, PyTree, TrainState, Variables, stream_key
+from genjax.data import Source, random_examples
 from genjax.metrics.metric import Values
 from genjax.monitoring.checks import (
     KL_PER_DIMENSION,
@@ -28,9 +29,11 @@ from genjax.monitoring.checks import (
     diverged_parameters,
     gan_failure,
     kernel_bandwidth,
+    not_finite,
     posterior_collapse,
 )
 from genjax.monitoring.latent_usage import autoencoder_of, autoencoder_variables, has_latents, latent_usage
+from genjax.nets.normalization import has_batch_statistics
 
 NUM_EXAMPLES = 1_000
 FIRST_STEP = 1_000  # earlier, a model may not use its latent variables yet
@@ -47,17 +50,34 @@ class TrainingWarning(UserWarning):
     """A model in training failed a check."""
 
 
+@final
+class ValueWarning:
+    """Warns of measurements that are not finite, at whatever step, and once for each place."""
+
+    def __init__(self) -> None:
+        self._places: set[str] = set()
+
+    def __call__(self, step: int, values: Mapping[str, np.ndarray], where: str) -> bool:
+        """Return whether a value is not finite; ``where`` is that of ``checks.not_finite``."""
+        message = not_finite(values, where)
+        if message is not None and where not in self._places:
+            self._places.add(where)
+            warnings.warn(f"after step {step:,} {message}", TrainingWarning, stacklevel=3)
+        return message is not None
+
+
 def can_monitor(model: object) -> bool:
     """Return whether there is something to monitor: latent variables, or a model that diagnoses itself."""
     return has_latents(autoencoder_of(model)) or supports(model, Diagnoses)
 
 
 @final
+@check_arguments
 class TrainingMonitor:
     """Measures latent usage and diagnoses of a model in training, and warns once about each kind of failure.
 
     The model is one that ``can_monitor`` accepts. ``to_batch`` maps variables of earlier stages by name, a key and raw
-    examples, the first 1,000 of the source, to what the stage trains on. ``prefix`` begins the metric names. With
+    examples, 1,000 random ones of the source, to what the stage trains on. ``prefix`` begins the metric names. With
     several seeds, variables and keys have a leading axis of replicas.
     """
 
@@ -68,10 +88,10 @@ class TrainingMonitor:
         source: Source,
         *,
         prefix: str,
-        num_seeds: int = 1,
+        num_seeds: PositiveInt = 1,
     ) -> None:
         self._prefix, self._num_replica_axes = prefix, 0 if num_seeds == 1 else 1
-        self._batch = source.take(np.arange(min(NUM_EXAMPLES, len(source))))
+        self._batch = random_examples(jax.random.key(0), source, NUM_EXAMPLES)  # the same for every run
         autoencoder = autoencoder_of(model)
 
         def measure(variables: Variables, finished: PyTree, key: Array, batch: Batch) -> Values:
@@ -85,6 +105,7 @@ class TrainingMonitor:
                 values |= model.diagnose(variables, diagnosis_key, batch)
             return values
 
+        self._warn_of_values = ValueWarning()
         self._measure = jax.jit(measure if num_seeds == 1 else jax.vmap(measure, (0, 0, 0, None)))
         num_codes = autoencoder.num_codes if supports(autoencoder, Quantizes) else 0
         self._checks: list[Check] = [
@@ -106,15 +127,30 @@ class TrainingMonitor:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Measure, and warn about failed checks; return scalars, () or (K,), and vectors, (D,) or (K, D), by name."""
         values = {name: np.asarray(v) for name, v in self._measure(variables, finished, keys, self._batch).items()}
-        for check in tuple(self._checks):
-            message = check({**values, "step": np.asarray(step)})
-            if message is not None and step >= FIRST_STEP:
-                self._checks.remove(check)
-                warnings.warn(f"after step {step:,} {message}", TrainingWarning, stacklevel=2)
+        if not self._warn_of_values(step, values, f"split {self._prefix.rstrip('/')!r}"):
+            self._check(step, values)
         vectors = {self._prefix + name: values.pop(name) for name in tuple(values) if name.startswith(VECTORS)}
         # Values of each example are logged as their mean.
         means = {name: v.mean(axis=tuple(range(self._num_replica_axes, v.ndim))) for name, v in values.items()}
         return {self._prefix + name: value for name, value in means.items()}, vectors
+
+    def _check(self, step: int, values: dict[str, np.ndarray]) -> None:
+        for check in tuple(self._checks):
+            message = check({**values, "step": np.asarray(step)})
+            if message is not None and step >= FIRST_STEP:
+                self._checks.remove(check)
+                warnings.warn(f"after step {step:,} {message}", TrainingWarning, stacklevel=3)
+
+
+def warn_of_batch_statistics(state: TrainState) -> None:
+    """Warn if parameters have moving averages and batch normalization uses the statistics of other parameters."""
+    if state.ema is not None and has_batch_statistics(state.state):
+        warnings.warn(
+            "the averaged parameters (ema_decay) are evaluated with batch statistics of the parameters in training: "
+            "compute them anew in Experiment.variables, as gan.GAN.standing_statistics does, or use ema_decay=None",
+            TrainingWarning,
+            stacklevel=2,
+        )
 
 
 def remedies(model: object) -> list[str]:

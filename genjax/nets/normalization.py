@@ -123,3 +123,22 @@ class ConditionalBatchNorm(nn.Module):
             return outputs.reshape(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
 
         return normalized * (1 + linear_in_condition("gain")) + linear_in_condition("bias")
+
+
+def has_batch_statistics(state: PyTree) -> bool:
+    """Return whether a network's state has moving averages of batch statistics.
+
+    >>> has_batch_statistics({"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}})
+    True
+    >>> has_batch_statistics({"batch_stats": {"SpectralNorm_0": {"Dense_0/kernel/sigma": jnp.ones(())}}})
+    False
+    """
+    return any(is_batch_average(path) for path, _ in jax.tree_util.tree_leaves_with_path(state))
+
+
+def is_batch_average(path: jax.tree_util.KeyPath) -> bool:
+    """Return whether a leaf at this path is a moving average of a mean or variance, by its name in Linen.
+
+    Spectral norms are in the same collection.
+    """
+    return jax.tree_util.keystr(path[-1:], simple=True) in ("mean", "var")

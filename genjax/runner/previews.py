@@ -11,10 +11,11 @@ import numpy as np
 
 from genjax.capabilities import stop_token
 from genjax.core import Variables, step_key
+from genjax.data import random_examples
 from genjax.evaluation.samples import example_conditions
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
-from genjax.figures.images import sample_picture, save_picture
+from genjax.figures.images import columns_by_class, sample_picture, save_picture
 from genjax.figures.texts import save_texts
 from genjax.runner.folder import RunFolder
 from genjax.runner.loop import root_keys
@@ -37,7 +38,7 @@ class Previews:
         """Write some training examples of sounds for comparison; formats that cannot be written raise here."""
         dataset = self._experiment.data
         if dataset.sound is not None:
-            examples = dataset.splits["train"].take(np.arange(min(NUM_SOUNDS, len(dataset.splits["train"]))))
+            examples = random_examples(jax.random.key(0), dataset.splits["train"], NUM_SOUNDS)
             save_sounds(self._folder / "samples" / "data", dataset.sound, np.asarray(examples["x"]))
 
     def __call__(self, step: int, variables: Variables) -> None:
@@ -51,10 +52,10 @@ class Previews:
             for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
                 save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
             return
-        # Labels cycle through the classes, so that with one column per class each column shows one class.
-        columns = None if labels is None or len(x) < 2 * (max(labels) + 1) else max(labels) + 1
+        images = self._experiment.to_display(x)
+        columns = None if labels is None else columns_by_class(images.shape, max(labels) + 1)
         names = [dataset.class_name(label) for label in labels] if labels and dataset.class_names else labels
-        picture = sample_picture(self._experiment.to_display(x), columns=columns, labels=names)
+        picture = sample_picture(images, columns=columns, labels=names)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if dataset.sound is not None:

@@ -48,12 +48,12 @@ def write_report(
     finals = [(name, _value(value, len(seeds))) for name, value in _flat(results)]
     parts = [
         f"# {_one_line(title)}",
-        description.strip(),
         f"{steps} in {_duration(wall_clock_s)}; {seed_text}.",
         *_section("Results", finals, ("metric", "value")),
         *_section("Training", _summary(rows), ("metric", "last", "best")),
         *_pictures(folder, {"samples": samples, "curves": "curves.png"} | _vector_pictures(folder, rows)),
         *_section("Arguments", [(k, _code(v)) for k, v in _flat(arguments)], ("argument", "value")),
+        *_recipe(description.strip()),
         *_section("Machine", [(k, _code(v)) for k, v in _flat(environment)], ("property", "value")),
         _commands(folder),
         _files(folder),
@@ -124,6 +124,11 @@ def _section(title: str, rows: Iterable[tuple[str, ...]], head: tuple[str, ...])
         return []
     table = [list(head), ["---"] * len(head), *lines]
     return [f"## {title}", "\n".join(f"| {' | '.join(cells)} |" for cells in table)]
+
+
+def _recipe(description: str) -> list[str]:
+    """Return a heading and the text of the experiment file, whose numbers are not those of this run."""
+    return ["## Recipe", "From the experiment file; its numbers are of other runs.", description] if description else []
 
 
 def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.registry import evaluate
+from genjax.evaluation.registry import Function, Row, available, evaluate
 from genjax.evaluation.samples import BATCH_SIZE, draw_samples
 from genjax.experiment import Experiment
 from genjax.figures.latents import LatentSpace
@@ -96,7 +96,7 @@ class Run:
         self,
         key: Array,
         *,
-        metrics: Sequence[str] = ("likelihood",),
+        metrics: Sequence[str | Row | Function] = ("likelihood",),
         split: str = "test",
         num_samples: int | None = None,
         network: FeatureNetwork | None = None,
@@ -108,8 +108,9 @@ class Run:
     ) -> dict[str, Result]:
         """Score a split of the data, and samples against it.
 
-        ``metrics`` are names in ``genjax.evaluation.registry``, or ``"all"``. The feature network None compares raw
-        values. Other arguments are those of ``genjax.evaluation.context.Evaluation``.
+        ``metrics`` are names in ``genjax.evaluation.registry``, ``"all"``, or metrics of your own (see ``evaluate``
+        there). The feature network None compares raw values. Other arguments are those of
+        ``genjax.evaluation.context.Evaluation``.
 
         Returns:
           Results by name, with standard errors and protocols. A metric that the model or the data does not support has
@@ -118,14 +119,8 @@ class Run:
         Raises:
           ValueError: if a metric is unknown, or the data set lacks the split.
         """
-        evaluation = Evaluation(
-            model=self.model,
-            variables=self.variables,
-            dataset=self.experiment.data,
+        evaluation = self._evaluation(
             key=key,
-            seeds=self.seeds,
-            preprocess=self.experiment.preprocess,
-            display=self.experiment.display,
             split=split,
             network=pixels() if network is None else network,
             num_samples=num_samples,
@@ -136,3 +131,19 @@ class Run:
             progress=progress,
         )
         return evaluate(evaluation, metrics)
+
+    def available_metrics(self, *, split: str = "test", network: FeatureNetwork | None = None) -> tuple[str, ...]:
+        """Return the names of the metrics that ``evaluate`` can compute on a split, by a feature network."""
+        network = pixels() if network is None else network
+        return available(self._evaluation(key=jax.random.key(0), split=split, network=network))
+
+    def _evaluation(self, **settings: Any) -> Evaluation:
+        return Evaluation(
+            model=self.model,
+            variables=self.variables,
+            dataset=self.experiment.data,
+            seeds=self.seeds,
+            preprocess=self.experiment.preprocess,
+            display=self.experiment.display,
+            **settings,
+        )

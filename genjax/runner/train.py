@@ -14,6 +14,7 @@ import numpy as np
 
 from genjax.core import TrainState
 from genjax.experiment import SINGLE_STAGE, Experiment, StopTraining
+from genjax.monitoring.monitor import warn_of_batch_statistics
 from genjax.ops import check_at_least
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.compilation import enable_compilation_cache
@@ -152,6 +153,8 @@ class _Training:
         if state is not None and start == loop.stage.steps and not loop.is_last:
             return state
         loop.prepare(start)
+        if self._walk.experiment.variables is None:
+            warn_of_batch_statistics(loop.abstract())
         state = loop.init() if state is None else state
         if self._log is None:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
@@ -172,7 +175,7 @@ class _Training:
             variables = walk.variables_at(loop, state) if loop.is_last else state.variables
             if monitor is not None:
                 monitor(log, step, state, variables)
-            results = self._validation(variables) if loop.is_last else {}
+            results = self._validation(variables, offset + step) if loop.is_last else {}
             if results:
                 log.write(offset + step, results)
             return results

@@ -13,7 +13,7 @@ from genjax.capabilities import likelihoods
 from genjax.core import Batch, TrainState, Variables
 from genjax.evaluation.likelihood import Scorer
 from genjax.experiment import Experiment
-from genjax.monitoring.monitor import TrainingMonitor, can_monitor
+from genjax.monitoring.monitor import TrainingMonitor, ValueWarning, can_monitor
 from genjax.runner.log import MetricLog
 from genjax.runner.loop import StageLoop, root_keys
 from genjax.sharding import Placement, replica
@@ -36,6 +36,7 @@ class Validation:
         self._experiment, self._seeds, self._placement = experiment, seeds, placement
         cheap = [method for method in likelihoods(experiment.model) if method != "log_prob_estimate"]
         self._method = cheap[0] if cheap and "validation" in experiment.data.splits else None
+        self._warn_of_values = ValueWarning()
         self.results: dict[str, np.ndarray] = {}
 
     @property
@@ -51,14 +52,17 @@ class Validation:
             return BestMetric(score.label, score.higher_is_better)
         return None if self.likelihood is None else BestMetric(self.likelihood, True)
 
-    def __call__(self, variables: Variables) -> dict[str, np.ndarray]:
-        """Return scores by name, each of shape () or (K,)."""
+    def __call__(self, variables: Variables, step: int) -> dict[str, np.ndarray]:
+        """Return scores by name, each of shape () or (K,); warn once of those that are not finite."""
         results: dict[str, np.ndarray] = {}
         if self.likelihood is not None:
             keys = root_keys(self._seeds, "validation")
             scores = self._scorer(variables, keys, self._experiment.data.splits["validation"])
             results[self.likelihood] = scores.mean(axis=-1)
-        results |= self._score_samples(variables)
+            self._warn_of_values(step, {str(self._method): scores}, "split 'validation'")
+        sample_scores = self._score_samples(variables)
+        self._warn_of_values(step, sample_scores, "samples")
+        results |= sample_scores
         self.results |= results
         return results
 

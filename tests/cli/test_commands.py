@@ -132,6 +132,14 @@ def test_evaluate_scores_samples_too(genjax, tiny_run):
     assert genjax("evaluate", tiny_run, "--metrics", "frechet_distance", "--mean")[1].count("mean True") == 1
 
 
+def test_evaluate_names_what_is_available_if_nothing_else_is(genjax, tiny_run):
+    status, out, err = genjax("evaluate", tiny_run, "--metrics", "inception_score", "-n", "10")
+    assert status == 0
+    assert "n/a" in out
+    assert "none of these is available for this run; use --metrics likelihood reconstruction latents" in err
+    assert "classification" not in err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

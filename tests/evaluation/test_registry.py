@@ -14,6 +14,9 @@ from scipy.stats import norm
 from genjax import autoregressive, data, metrics
 from genjax.capabilities import label_condition
 from genjax.core import Variables
+from genjax.evaluation.context import Evaluation
+from genjax.evaluation.parzen import BANDWIDTHS
+from genjax.evaluation.registry import METRICS, Row
 from genjax.learners import Learner, TrainState
 from genjax.runner import Experiment, Run, train
 
@@ -295,3 +298,122 @@ def test_particles_of_a_bound_whose_normalizer_is_an_estimate_are_asked_for():
     result = run.evaluate(jax.random.key(0), likelihood_samples=7)["log_prob_lower_bound"]
     assert result.value == 7
     assert result.protocol["num_particles"] == 7
+
+
+def integer_run(rows, samples, *, levels, display=None):
+    """Return a run on integers whose model samples these arrays in order."""
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Repeater(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return jnp.asarray(samples[:num_samples])
+
+    source = data.ArraySource({"x": rows})
+    dataset = data.Dataset(name="integers", splits={"train": source, "test": source}, levels=levels)
+    experiment = Experiment(
+        model=Repeater(), data=dataset, learner=run_of(Gaussian(), (0.0,)).experiment.learner, steps=1, batch_size=2
+    )
+    experiment = dataclasses.replace(experiment, display=display)
+    return Run(experiment=experiment, variables=Variables({}, {}), seeds=(0,), step=1, rows=(), folder=None)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+@pytest.mark.parametrize("levels", [17, 256])
+def test_integer_data_and_samples_of_any_type_have_one_scale(dtype, levels):
+    """Samples that are 1 / 16 or 1 / 255 above the data, of constant covariance, are at the square of that times D."""
+    rows = np.random.default_rng(0).integers(0, levels - 1, size=(40, 2, 2, 1)).astype(np.uint8)
+    names = ["frechet_distance", "memorization"]
+    same = integer_run(rows, rows.astype(dtype), levels=levels)
+    results = same.evaluate(jax.random.key(0), metrics=[*names, "precision_recall"], num_samples=40, num_neighbours=1)
+    assert results["frechet_distance"].value < 1e-10
+    assert results["precision"].value == results["recall"].value == 1.0
+    assert results["frechet_distance"].protocol["integers_divided_by"] == levels - 1
+    above = integer_run(rows, (rows + 1).astype(dtype), levels=levels)
+    distance = above.evaluate(jax.random.key(0), metrics=names, num_samples=40)["frechet_distance"].value
+    assert distance == pytest.approx(4 / (levels - 1) ** 2, rel=1e-3)
+
+
+def test_images_of_integers_reach_a_network_on_the_same_scale():
+    """With and without a display, a network sees [0, 1] on both sides."""
+    rows = np.array([0, 16], np.uint8).reshape(2, 1, 1, 1)
+    network = metrics.FeatureNetwork(
+        name="values", hash=None, variables={}, apply=lambda _, x: metrics.Outputs(x.reshape(len(x), -1), None)
+    )
+    for display in (None, lambda x: x / 16):
+        run = integer_run(rows, rows.astype(np.int32), levels=17, display=display)
+        evaluation = Evaluation(
+            model=run.model,
+            variables=run.variables,
+            dataset=run.experiment.data,
+            key=jax.random.key(0),
+            network=network,
+            display=display,
+        )
+        for features in (evaluation.reference.features, evaluation.generated(0).features):
+            np.testing.assert_allclose(features, [[0.0], [1.0]])
+
+
+def test_own_functions_and_rows_are_metrics_too():
+    """The mean norm of samples, with its error, beside a built-in metric and a row with a protocol of its own."""
+
+    def mean_norm(evaluation, index):
+        norms = np.linalg.norm(np.concatenate(list(evaluation.samples(index))), axis=1)
+        return {"mean_norm": norms.mean(), "mean_norm_standard_error": norms.std(ddof=1) / len(norms) ** 0.5}
+
+    def count(evaluation, index):
+        return [metrics.Result(name="count", value=float(evaluation.count), protocol={"replica": index})]
+
+    run = run_of(Gaussian(), (0.0, 3.0))
+    row = Row(name="count", function=count, summary="number of samples", results={"count": None})
+    results = run.evaluate(jax.random.key(0), metrics=[mean_norm, "mmd2", row], num_samples=50)
+    assert list(results) == ["mmd2", "mean_norm", "count"]
+    norm_of_gaussian = 2 * (2 / np.pi) ** 0.5  # of N(0, I) in three dimensions
+    first, second = results["mean_norm"].replicas
+    assert abs(first - norm_of_gaussian) < 4 * results["mean_norm"].standard_error
+    assert second > 4
+    assert results["count"].value == 50
+    assert run.evaluate(jax.random.key(0), metrics=[mean_norm], num_samples=50)["mean_norm"] == results["mean_norm"]
+
+
+def test_available_metrics_are_those_with_a_value():
+    for run in (run_of(Gaussian(), (0.0,)), run_of(Density(), (0.0,)), run_of(Gaussian(2), (0.0,), labels=0.5)):
+        names = run.available_metrics()
+        rows = {name: run.evaluate(jax.random.key(0), metrics=[name], num_samples=20) for name in METRICS}
+        with_value = [name for name, results in rows.items() if any(r.value is not None for r in results.values())]
+        assert list(names) == [name for name in with_value if METRICS[name].part_of is None]
+
+
+def test_a_likelihood_that_is_nan_says_so():
+    @dataclasses.dataclass(frozen=True)
+    class Broken(Density):
+        def log_prob(self, variables, x):
+            return jnp.where(x[:, 0] > 1, jnp.nan, 0.0)
+
+    run = run_of(Broken(), (0.0,))
+    count = int((run.experiment.data.splits["test"].take(np.arange(130))["x"][:, 0] > 1).sum())
+    result = run.evaluate(jax.random.key(0))["log_prob"]
+    assert result.value is None
+    assert result.reason == f"{count} of 130 log-likelihoods of seed 0 are NaN"
+
+
+def test_the_bandwidth_is_chosen_on_examples_of_the_whole_split():
+    """The first thousand validation examples are alike, and would choose a window as narrow as they are."""
+    rng = np.random.default_rng(0)
+    narrow, wide = 0.01 * rng.normal(size=(1_000, 1)), rng.normal(size=(3_000, 1))
+    x = np.concatenate([narrow, wide]).astype(np.float32)
+    source = data.ArraySource({"x": x})
+    samples = jnp.asarray(rng.permutation(x))
+
+    @dataclasses.dataclass(frozen=True)
+    class Resampler(Gaussian):
+        def sample(self, variables, key, num_samples):
+            return samples[:num_samples]
+
+    run = run_of(Resampler(), (0.0,))
+    dataset = data.Dataset(name="sorted", splits={"train": source, "validation": source, "test": source})
+    run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, data=dataset))
+    chosen = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=200)["parzen"].protocol["bandwidth"]
+    whole, _ = metrics.parzen_bandwidth_search(samples[:200], x, BANDWIDTHS)
+    first, _ = metrics.parzen_bandwidth_search(samples[:200], x[:1_000], BANDWIDTHS)
+    assert whole / 1.6 < chosen < whole * 1.6
+    assert first < whole / 2

@@ -86,6 +86,15 @@ def test_the_frechet_distance_is_that_of_the_features():
     assert score.label == "samples/frechet_distance"
 
 
+def test_pixels_of_integers_are_not_compared_with_real_numbers():
+    digits = data.digits().splits["validation"]
+    x = digits.take(np.arange(len(digits)))["x"]
+    score = frechet_score("pixels", digits)
+    assert float(score.score(jnp.asarray(x, jnp.int32))["frechet_distance"]) < 1e-2
+    with pytest.raises(ValueError, match="samples are float32 and the source is uint8, but pixels need one scale"):
+        frechet_score("pixels", digits, display=lambda x: x / 16).score(jnp.asarray(x))
+
+
 def test_a_score_needs_samples_and_the_number_that_decides():
     variables = MODEL.init(jax.random.key(0), {"x": jnp.asarray(X)})
     with pytest.raises(ValueError, match=r"named 'width' returns \['mean', 'spread'\]"):

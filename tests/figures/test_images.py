@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genjax.figures.curves import curves_picture
-from genjax.figures.images import sample_picture, save_picture
+from genjax.figures.images import columns_by_class, sample_picture, save_picture
 
 MAGENTA = (255, 0, 255)
 
@@ -64,6 +64,17 @@ def test_long_labels_are_cut_to_their_tiles():
     )
     assert (short != long).any()
     assert (long[:, 44:] == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_classes"), [((64, 28, 28, 1), 3), ((64, 28, 28, 1), 2), ((64, 8, 8, 1), 10), ((60, 20, 80, 3), 3)]
+)
+def test_classes_have_columns_of_their_own_in_a_grid_of_sane_shape(shape, num_classes):
+    """Labels that cycle stand in columns of one class; neither side of the picture is over four times the other."""
+    columns = columns_by_class(shape, num_classes)
+    assert columns % num_classes == 0
+    height, width, _ = sample_picture(np.zeros(shape), columns=columns, labels=[0] * shape[0]).shape
+    assert 1 / 4 < height / width < 4
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

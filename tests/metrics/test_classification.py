@@ -54,8 +54,14 @@ class Bounded:
 
     num_classes = 3
 
+    def init(self, key, batch):
+        return Variables({}, {})
+
     def objectives(self):
         return ()
+
+    def sample(self, variables, key, num_samples):
+        return jax.random.normal(key, (num_samples, 2))
 
     def log_prob_lower_bound(self, variables, key, x):
         return jnp.zeros(len(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import jax
 import numpy as np
@@ -128,3 +129,53 @@ def test_what_is_absent_or_not_finite_is_said_so():
     assert "n/a" in text
     assert "no samples" in text
     assert "inf" in text
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64", "float32"])
+def test_content_against_itself_in_another_type_is_at_distance_zero(tmp_path, capsys, dtype):
+    images = np.random.default_rng(0).integers(0, 256, size=(20, 4, 4, 1), dtype=np.uint8)
+    np.save(tmp_path / "bytes.npy", images)
+    np.save(tmp_path / "other.npy", images / np.float32(255) if dtype == "float32" else images.astype(dtype))
+    command = [str(tmp_path / "bytes.npy"), str(tmp_path / "other.npy"), "--json", "--metrics", "frechet_distance"]
+    for arguments in (command, [*reversed(command[:2]), *command[2:]]):
+        assert main(arguments) == 0
+        entries = json.loads(capsys.readouterr().out)
+        assert entries["frechet_distance"] < 1e-10
+        assert entries["protocol"]["bytes_divided_by"] == 255
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "message"),
+    [
+        (
+            np.zeros((9, 4, 4, 1), np.uint8),
+            np.full((9, 4, 4, 1), 7.0),
+            "real holds uint8 in [0, 0] and generated holds float64 in [7, 7], but a comparison needs bytes 0 … 255",
+        ),
+        (np.zeros((9, 3), np.uint8), np.full((9, 3), 256), "needs bytes 0 … 255 or real numbers in [0, 1]"),
+        (np.zeros((9, 3), np.int32), np.zeros((9, 3)), "needs one kind of number in both files; convert one"),
+        (np.zeros((9, 4, 4, 1)), -np.ones((9, 4, 4, 1)), "needs images of one range in both files; scale or clip one"),
+        (
+            np.zeros((9, 4, 4, 1)),
+            np.zeros((9, 1, 4, 4)),
+            "examples of generated have shape (1, 4, 4), but those of real have (4, 4, 1); transpose",
+        ),
+    ],
+)
+def test_unequal_scales_and_layouts_are_refused(tmp_path, capsys, real, generated, message):
+    np.save(tmp_path / "real.npy", real)
+    np.save(tmp_path / "generated.npy", generated)
+    assert main([str(tmp_path / "real.npy"), str(tmp_path / "generated.npy")]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_fits_the_terminal_and_loses_no_word(width):
+    protocol = {"features": "inception-v3-unverified", "reference": "10000 of test", "guarantee": "biased estimate"}
+    results = [
+        Result(name="frechet_distance", value=123.4567, standard_error=0.1, protocol=protocol),
+        unavailable("log_prob", "GAN has no log_prob or log_prob_lower_bound or log_prob_estimate"),
+    ]
+    narrow, wide = table(results, width=width), table(results)
+    assert max(map(len, narrow.splitlines())) <= width
+    assert Counter("".join(narrow.split())) == Counter("".join(wide.replace("  protocol", "").split()))

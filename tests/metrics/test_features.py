@@ -124,6 +124,13 @@ def test_features_do_not_depend_on_the_batches(trained):
     np.testing.assert_allclose(whole.logits, parts.logits, atol=1e-5)
 
 
+def test_integers_of_any_type_have_the_same_features(trained):
+    images = np.random.default_rng(0).integers(0, 17, size=(5, 8, 8, 1), dtype=np.uint8)
+    for network in (trained, pixels()):
+        first, second = (extract(network, [images.astype(dtype)], 5).features for dtype in ("uint8", "int32"))
+        np.testing.assert_array_equal(first, second)
+
+
 def test_pixels_are_the_data_whatever_its_kind():
     x = np.random.default_rng(0).normal(size=(5, 2, 3)) * 10
     outputs = extract(pixels(), [x[:2], x[2:]], 5)
@@ -146,7 +153,7 @@ def test_images_that_do_not_fit_are_refused(trained):
 
 def test_recipes_that_train_nothing_are_refused():
     for name, value in {"steps": 0, "batch_size": 0, "num_features": 0, "learning_rate": 0.0, "widths": (8, 0)}.items():
-        with pytest.raises(ValueError, match=f"^{name} "):
+        with pytest.raises(ValueError, match=f"^Recipe: {name} "):
             Recipe(seed=0, **{name: value})
 
 

@@ -98,7 +98,7 @@ def test_refusals():
     many = np.zeros((MAX_POINTS - 2, 2))
     with pytest.raises(ValueError, match=r"have 8001 points in total, but .* at most 8000 rows; give 4000 of each"):
         mmd_test(key, many, x)
-    with pytest.raises(ValueError, match="num_permutations is 18, but the 5 % level needs at least 19"):
+    with pytest.raises(ValueError, match="num_permutations is 18, but must be at least 19, for the 5 % level"):
         mmd_test(key, x, x, num_permutations=18)
     with pytest.raises(ValueError, match="generated has 1 samples, but at least 2 are needed"):
         mmd_test(key, x, x[:1])

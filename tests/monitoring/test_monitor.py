@@ -14,6 +14,7 @@ import pytest
 from genjax import boltzmann, data, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Variables
 from genjax.data import synthetic
+from genjax.gan.diagnosis import num_nearest
 from genjax.monitoring.latent_usage import has_latents
 from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarning, can_monitor, remedies
 from genjax.runner import Experiment, train
@@ -332,6 +333,89 @@ def test_replicas_draw_from_their_own_posteriors():
     numbers, vectors = monitor_of(FirstDraws(alive=3), num_seeds=2)(FIRST_STEP, variables, {}, keys)
     np.testing.assert_array_equal(numbers["train/active_units"], [3, 3])
     assert (vectors["train/variance_of_means"][0] != vectors["train/variance_of_means"][1]).all()
+
+
+SORTED = data.arrays(np.repeat(np.eye(5, 20, dtype=np.float32), 1_000, axis=0)).splits["train"]
+
+
+def test_examples_are_drawn_from_the_whole_of_a_sorted_source():
+    """Of five classes in order, the first 1,000 examples are one, whose posterior means do not vary."""
+    monitor = TrainingMonitor(FirstUnits(alive=20), lambda finished, key, batch: batch, SORTED, prefix="train/")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers, _ = monitor(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    assert numbers == {"train/active_units": 5}
+
+
+def test_a_generator_of_one_class_in_five_covers_a_third():
+    """500 samples reach 4/5 of the 100 points of their class, and other data 1/2 of all 500: 80 / 250.
+
+    Half of a batch stands for the data and half for other data, so that its order must be random: the first 1,000
+    examples in their order are all of one class, of which the generator covers 97 %.
+    """
+
+    class OneClass:
+        def diagnose(self, variables, key, batch):
+            data_key, sample_key = jax.random.split(key)
+            first, second = jnp.split(batch["x"] + 0.01 * jax.random.normal(data_key, batch["x"].shape), 2)
+            samples = jnp.zeros_like(first).at[:, 0].set(1.0) + 0.01 * jax.random.normal(sample_key, first.shape)
+            ones = jnp.ones(())
+            coverage = num_nearest(first, samples) / num_nearest(first, second)
+            return {"coverage": coverage, "discriminator_std": ones, "generator_gradient": ones}
+
+    monitor = TrainingMonitor(OneClass(), lambda finished, key, batch: batch, SORTED, prefix="train/")
+    numbers, _ = monitor(FIRST_STEP, NOTHING, {}, jax.random.key(0))
+    assert 0.25 < numbers["train/coverage"] < 0.4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_it_tells_at_once_and_once_of_values_that_are_not_finite(value):
+    monitor = monitor_of(Machine())
+    message = r"after step 7 1 of 1 values of chain_movement on split 'train' are not finite: lower the learning rate"
+    with pytest.warns(TrainingWarning, match=message):
+        numbers, _ = monitor(7, machine_variables(chain_movement=value), {}, jax.random.key(0))
+    assert not np.isfinite(numbers["train/chain_movement"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor(8, machine_variables(chain_movement=value), {}, jax.random.key(0))
+
+
+def test_held_out_scores_that_are_not_finite_are_told_with_step_and_split():
+    @dataclass(frozen=True)
+    class Impossible(vae.VAE):
+        def log_prob_lower_bound(self, variables, key, x, **options):
+            return jnp.where(x[:, 0] > 0, jnp.nan, 0.0)
+
+    net = nets.MLP((20,))
+    model = Impossible(latent_dim=2, encoder=nets.MLP((4,)), decoder=net, likelihood=ops.Gaussian(log_scale=0.0))
+    dataset = data.arrays(X, validation=50)
+    experiment = Experiment(model=model, data=dataset, optimizer=optax.sgd(1e-3), steps=2, batch_size=8, log_every=1)
+    count = int((X[250:, 0] > 0).sum())
+    message = f"after step 1 {count} of 50 values of log_prob_lower_bound on split 'validation' are not finite"
+    with pytest.warns(TrainingWarning, match=message) as warning_list:
+        train(experiment, progress=False)
+    assert len([w for w in warning_list if "log_prob_lower_bound" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({"ema_decay": 0.9}, True),
+        ({"ema_decay": None}, False),
+        ({"ema_decay": 0.9, "variables": lambda finished: finished["model"]}, False),
+    ],
+)
+def test_averaged_parameters_with_other_batch_statistics_are_told(settings, warns):
+    generator = gan.MLPGenerator((4,), (20,), normalization="batch")
+    model = gan.GAN(latent_dim=2, generator=generator, discriminator=nets.MLP((4, 1)))
+    experiment = Experiment(
+        model=model, data=data.arrays(X), optimizer=optax.sgd(1e-3), steps=1, batch_size=8, log_every=1, **settings
+    )
+    with warnings.catch_warnings(record=True) as warning_list:
+        warnings.simplefilter("always")
+        train(experiment, progress=False)
+    messages = [str(w.message) for w in warning_list if w.category is TrainingWarning]
+    assert sum("evaluated with batch statistics of the parameters in training: compute" in m for m in messages) == warns
 
 
 def test_a_vae_that_ignores_its_latents_is_reported(tmp_path):

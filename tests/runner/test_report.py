@@ -48,8 +48,14 @@ def page(folder):
 
 
 def test_it_begins_with_what_was_run(page):
-    assert page.startswith("# vae_digits\n\nGaussian VAE on digits.\n\nSecond paragraph.\n\n")
-    assert "300 steps in 12 min 34 s; 3 seeds (3, 4, 5), mean ± sd." in page
+    assert page.startswith("# vae_digits\n\n300 steps in 12 min 34 s; 3 seeds (3, 4, 5), mean ± sd.\n\n## Results\n")
+
+
+def test_claims_of_the_recipe_are_not_those_of_the_run(page):
+    recipe = (
+        "## Recipe\n\nFrom the experiment file; its numbers are of other runs.\n\nGaussian VAE on digits.\n\nSecond"
+    )
+    assert page.index("## Results") < page.index("## Arguments") < page.index(recipe)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,7 @@ def test_what_is_missing_is_left_out(tmp_path):
     assert "0 steps in 4.2 s; seed 7." in page
     assert "not_there" not in page
     assert "Results" not in page
+    assert "Recipe" not in page
     assert "Arguments" not in page
     assert "--resume" not in page
     assert "![curves](curves.png)" in page

@@ -16,6 +16,7 @@ import pytest
 from genjax import data
 from genjax.core import Learner, Objective, TrainState, Variables
 from genjax.learners import Stage, gradient_learner
+from genjax.monitoring.monitor import TrainingWarning
 from genjax.runner import Experiment, Interrupted, NonFiniteError, load_run, train
 
 spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "experiments" / "tiny.py")
@@ -137,7 +138,10 @@ def test_parameters_that_break_in_the_last_step_are_not_saved(tmp_path):
     experiment = dataclasses.replace(
         tiny.experiment(), optimizer=optax.sgd(lambda step: jnp.where(step < 19, 1e-3, jnp.nan))
     )
-    with pytest.raises(NonFiniteError, match=r"parameters stopped being finite by step 20; .* that of step 10"):
+    with (
+        pytest.warns(TrainingWarning, match="after step 20 .* on split 'validation' are not finite"),
+        pytest.raises(NonFiniteError, match=r"parameters stopped being finite by step 20; .* that of step 10"),
+    ):
         train(experiment, workdir=tmp_path / "run", progress=False)
 
 

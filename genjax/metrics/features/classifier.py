@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array, Batch, PyTree, stream_key
 from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
 from genjax.data.cache import Arrays, cache_arrays
@@ -28,7 +29,6 @@ from genjax.data.progress import progress_bar
 from genjax.data.source import RESIDENT_BYTES, num_bytes
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 from genjax.metrics.progress import chunks
-from genjax.ops import check_at_least, check_positive
 from genjax.ops.keys import seed_key
 
 STEPS_PER_DISPATCH = 50  # between two updates of the progress bar
@@ -65,6 +65,7 @@ def neighbourhoods(x: Array) -> Array:
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Training recipe of a classifier: Adam with warm-up and a cosine schedule, on the training split.
@@ -79,19 +80,11 @@ class Recipe:
     """
 
     seed: int
-    steps: int = 1500
-    batch_size: int = 128
-    learning_rate: float = 4e-3
-    widths: tuple[int, ...] = (32, 64, 64)
-    num_features: int = 64
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        for name in ("steps", "batch_size", "num_features"):
-            check_at_least(name, getattr(self, name), 1)
-        if min(self.widths, default=1) < 1:
-            raise ValueError(f"widths are {self.widths}, but every layer needs at least 1 channel")
-        check_positive("learning_rate", self.learning_rate)
+    steps: PositiveInt = 1500
+    batch_size: PositiveInt = 128
+    learning_rate: PositiveFloat = 4e-3
+    widths: tuple[PositiveInt, ...] = (32, 64, 64)
+    num_features: PositiveInt = 64
 
 
 @final
@@ -110,6 +103,7 @@ class _Apply:
         return self.net.apply({"params": variables["params"]}, (images - mean) / deviation)  # type: ignore[return-value]
 
 
+@check_arguments
 def classifier(dataset: Dataset, recipe: Recipe) -> FeatureNetwork:
     """Return the classifier of a data set of images with ``levels`` and labels, trained now unless it is cached.
 

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.arguments import check_arguments
 from genjax.core import Array, PyTree
 from genjax.metrics.features.network import FeatureNetwork, Outputs, arrays_hash
 
@@ -203,6 +204,7 @@ def _apply(variables: PyTree, images: Array) -> Outputs:
     return Inception().apply(variables, preprocess(images))  # type: ignore[return-value]
 
 
+@check_arguments
 def inception(path: str | Path) -> FeatureNetwork:
     """Return Inception-v3 with weights from a ``.safetensors`` file, written by ``convert_inception``.
 

@@ -6,12 +6,14 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Annotated, Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
+from genjax.arguments import Fraction, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.metrics.metric import Samples, SamplesState
 
@@ -24,6 +26,7 @@ class Outputs(NamedTuple):
 
 
 @final
+@check_arguments
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureNetwork:
     """A fixed network. Its weights are an argument of ``apply``, so that compiled programs hold no copies.
@@ -34,7 +37,8 @@ class FeatureNetwork:
       variables: weights.
       apply: pure function ``(variables, images) -> Outputs`` of float32 images in [0, 1], shape (B, H, W, C).
       requires_images: whether the data must be images; False for a network that takes any data as the model sees it.
-      levels: number of levels of integer images, whose values 0 … levels − 1 map to [0, 1].
+      levels: number of levels of integer images, whose values 0 … levels − 1 map to [0, 1]; None for a network that
+        takes integers as they are.
       accuracy: accuracy on held-out examples; None if not measured.
     """
 
@@ -43,8 +47,8 @@ class FeatureNetwork:
     variables: PyTree
     apply: Callable[[PyTree, Array], Outputs]
     requires_images: bool = True
-    levels: int = 256
-    accuracy: float | None = None
+    levels: Annotated[int, Ge(2)] | None = 256
+    accuracy: Fraction | None = None
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -52,18 +56,20 @@ class FeatureNetwork:
         return {"features": self.name} | ({} if self.hash is None else {"features_hash": self.hash})
 
 
-def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: int) -> Outputs:
+@check_arguments
+def extract(network: FeatureNetwork, batches: Iterable[Array | np.ndarray], count: PositiveInt) -> Outputs:
     """Extract features of ``count`` images into one buffer on the device, so that they are in memory once only.
 
-    Batches have shape (B, H, W, C), values in [0, 1], or uint8 with ``network.levels`` levels; other values, and more
-    than ``count`` images, raise ValueError. Smaller batches are padded to the size of earlier ones, to compile once.
+    Batches have shape (B, H, W, C), values in [0, 1], or integers of any type with ``network.levels`` levels; other
+    values, and more than ``count`` images, raise ValueError. Smaller batches are padded to the size of earlier ones, to
+    compile once.
     """
     state: tuple[SamplesState, ...] | None = None
     size = 0
     for batch in batches:
         if len(batch) == 0:
             continue
-        x = _as_images(batch, network.levels) if network.requires_images else _as_numbers(batch, network.levels)
+        x = _as_images(batch, network.levels) if network.requires_images else as_numbers(batch, network.levels)
         valid, size = len(x), max(size, len(x))
         x = jnp.pad(x, [(0, size - valid)] + [(0, 0)] * (x.ndim - 1))
         if state is None:
@@ -103,14 +109,15 @@ def _append(
     )
 
 
-def _as_numbers(x: Any, levels: int) -> Array:
-    """Return float32, with bytes scaled to [0, 1] as pixels."""
+def as_numbers(x: Any, levels: int | None) -> Array:
+    """Return float32, with the integers 0 … levels − 1 scaled to [0, 1]."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / (levels - 1) if x.dtype == jnp.uint8 else x.astype(jnp.float32)
+    top = 1 if levels is None or not jnp.issubdtype(x.dtype, jnp.integer) else levels - 1
+    return x.astype(jnp.float32) / top
 
 
-def _as_images(x: Any, levels: int) -> Array:
-    x = _as_numbers(x, levels)
+def _as_images(x: Any, levels: int | None) -> Array:
+    x = as_numbers(x, levels)
     if x.ndim != 4:
         raise ValueError(f"images have shape {x.shape}, but the network takes (B, H, W, C); use features=pixels")
     low, high = float(x.min()), float(x.max())

@@ -12,5 +12,7 @@ def _flattened(variables: None, x: Array) -> Outputs:
 
 
 def pixels() -> FeatureNetwork:
-    """Return the network that flattens its input."""
-    return FeatureNetwork(name="pixels", hash=None, variables=None, apply=_flattened, requires_images=False)
+    """Return the network that flattens its input, whose values it takes as they are."""
+    return FeatureNetwork(
+        name="pixels", hash=None, variables=None, apply=_flattened, requires_images=False, levels=None
+    )

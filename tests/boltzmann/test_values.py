@@ -198,3 +198,26 @@ def test_initial_weights_have_a_standard_deviation_of_a_hundredth(make):
     params = model.init(jax.random.key(0), {"x": jnp.zeros((3, 40))}).params
     weights = next(leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "bias" not in str(path))
     assert float(jnp.std(weights)) == pytest.approx(0.01, rel=0.05)
+
+
+def test_pairs_of_temperatures_swap_in_turn():
+    """Without weights all swaps are accepted: rows (0, 1) and (2, 3) at even steps, rows (1, 2) at odd ones."""
+    params = random_params(4, 3, scale=0.0)
+    phase = boltzmann.ParallelTempering(num_chains=6, num_temperatures=4)
+    chains = phase.init(params, jnp.zeros(4), jax.random.key(0)).chains
+    even, odd = (phase._step(params, jnp.zeros(4), jax.random.key(1), jnp.int32(n), chains) for n in (0, 1))
+    np.testing.assert_array_equal(even[jnp.array([1, 0, 3, 2])], odd[jnp.array([0, 2, 1, 3])])
+    assert not np.array_equal(even, odd)
+
+
+def test_the_bound_of_a_deep_belief_net_takes_the_upper_end_of_the_interval(monkeypatch):
+    interval = annealing.LogPartition(*map(jnp.float32, (5.0, 4.0, 7.0, 9.0)), jnp.zeros((2, 4)))
+    monkeypatch.setattr(bipartite, "MAX_ENUMERATED_UNITS", 1)
+    monkeypatch.setattr(boltzmann.RBM, "log_partition_estimate", lambda self, *args, **options: interval)
+    model = boltzmann.DeepBeliefNet(shape=(4,), num_hidden=(3, 2))
+    variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    ends = [
+        model._log_partition(variables, jax.random.key(1), num_particles=2, num_temperatures=1, upper=upper)
+        for upper in (True, False)
+    ]
+    assert list(map(float, ends)) == [7, 5]

@@ -11,6 +11,7 @@ from genjax import nets
 from genjax.nets.attention import multi_head_attention
 from genjax.nets.dit import modulate, sincos_positions
 from genjax.nets.levels import sinusoids
+from genjax.nets.unet import ResidualBlock
 
 RNG = np.random.default_rng(0)
 
@@ -150,3 +151,17 @@ def test_blocks_of_a_residual_network_add_to_their_input():
     shallow = nets.ResidualCNN(features=4, num_blocks=0, output_shape=(3, 3, 1))
     expected = shallow.apply({"params": {"Conv_0": first, "Conv_1": last}}, x)
     np.testing.assert_allclose(net.apply({"params": without}, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_residual_block_drops_whole_channels_and_scales_the_others():
+    """With an identity as the last convolution, the block adds what dropout leaves."""
+    block = ResidualBlock(8, num_groups=2, dropout=0.4)
+    x, embedded = RNG.normal(size=(5, 3, 3, 8)).astype(np.float32), jnp.ones((5, 4))
+    params = block.init(jax.random.key(0), x, embedded)["params"]
+    kernel = jnp.zeros((3, 3, 8, 8)).at[1, 1].set(jnp.eye(8))
+    params = params | {"Conv_1": params["Conv_1"] | {"kernel": kernel}}
+    fixed = block.apply({"params": params}, x, embedded) - x
+    trained = block.apply({"params": params}, x, embedded, train=True, rngs={"dropout": jax.random.key(1)}) - x
+    kept = np.abs(np.asarray(trained)).max(axis=(1, 2), keepdims=True) > 0
+    np.testing.assert_allclose(trained, np.where(kept, fixed / 0.6, 0), rtol=1e-3, atol=1e-5)
+    assert 0 < kept.mean() < 1

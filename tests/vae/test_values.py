@@ -1,6 +1,6 @@
 """Losses and metrics of the autoencoders, computed again with numpy."""
 
-import types
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 
 from genjax import ops, vae
 from genjax.core import Variables
+from genjax.ops.quantization import MovingCodebook
 from genjax.vae.gaussian import reparameterize, split_moments
 from tests.networks import Function
 
@@ -80,12 +81,26 @@ def test_importance_weights_of_the_prior_are_likelihoods():
     np.testing.assert_allclose(metrics["effective_samples"], (1 / (weight**2).sum(axis=0)).mean(), rtol=1e-5)
 
 
+class FixedPrior:
+    """A prior with known samples."""
+
+    dim, num_classes = 2, None
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def sample(self, key, num_samples, label=None):
+        return jnp.asarray(self.samples)
+
+    def log_prob(self, z):
+        return jnp.zeros(len(z))
+
+
 def test_losses_of_the_adversarial_autoencoder():
     matrix = RNG.normal(size=(5, 2)).astype(np.float32)
     real = RNG.normal(size=(6, 2)).astype(np.float32) + 1
-    prior = types.SimpleNamespace(dim=2, num_classes=None, sample=lambda key, num, label=None: jnp.asarray(real))
     model = vae.AdversarialAutoencoder(
-        prior=prior,
+        prior=FixedPrior(real),
         encoder=Function(lambda params, x: x @ matrix),
         decoder=Function(constant),
         discriminator=Function(lambda params, z: 0.3 * jnp.sum(z**2, axis=1, keepdims=True) - 0.5),
@@ -215,3 +230,39 @@ def test_defaults_are_those_of_the_papers():
     model, *_ = quantizer()
     assert (model.commitment, model.decay) == (0.25, 0.99)
     assert vae.VAE(latent_dim=1, encoder=model.encoder, decoder=model.decoder, likelihood=ops.Bernoulli()).beta == 1
+
+
+def test_a_code_restarts_below_a_twentieth_of_the_mean_count():
+    model, params, _, codes = quantizer()
+    model = dataclasses.replace(model, codebook="ema", decay=0.999)
+    counts = np.float32([7.84, 0.1, 0.32])  # 12 vectors; the mean of 4 times 0.05 is 0.2
+    codebook = MovingCodebook(jnp.asarray(counts), jnp.asarray(counts[:, None] * codes))
+    x = jnp.zeros((6, 4))  # all vectors are at the first code
+    state = vae.VQVAEState({}, {}, codebook)
+    params = {name: params[name] for name in ("encoder", "decoder")}
+    _, (state, _) = model.loss(params, state, jax.random.key(0), {"x": x}, STEP)
+    np.testing.assert_allclose(state.codebook.counts, [0.999 * 7.84 + 0.001 * 12, 4, 0.999 * 0.32], rtol=1e-4)
+
+
+class KeyRecorder:
+    """A network of zeros that stores the key of each call."""
+
+    def __init__(self, size):
+        self.size, self.keys = size, set()
+
+    def init(self, key, *args):
+        return {"params": {}}
+
+    def apply(self, variables, x, rngs=None):
+        if rngs is not None:
+            self.keys.add(tuple(jax.random.key_data(rngs["dropout"]).tolist()))
+        return jnp.zeros((len(x), self.size))
+
+
+def test_layers_of_an_importance_weighted_autoencoder_have_a_dropout_key_each():
+    encoders, decoders = (KeyRecorder(4), KeyRecorder(4)), (KeyRecorder(5), KeyRecorder(4))
+    model = vae.IWAE(latent_dims=(2, 2), encoders=encoders, decoders=decoders, likelihood=ops.Bernoulli())
+    params = {"encoders": ({}, {}), "decoders": ({}, {})}
+    model.loss(params, {}, jax.random.key(0), {"x": X}, STEP)
+    assert [len(net.keys) for net in encoders + decoders] == [1, 1, 1, 1]
+    assert len(set.union(*(net.keys for net in encoders + decoders))) == 4

@@ -221,3 +221,26 @@ def test_the_bound_of_a_deep_belief_net_takes_the_upper_end_of_the_interval(monk
         for upper in (True, False)
     ]
     assert list(map(float, ends)) == [7, 5]
+
+
+def test_the_discriminative_term_is_minus_the_log_probability_of_the_label():
+    label = jnp.asarray(RNG.integers(0, 3, 12), jnp.int32)
+    plain = boltzmann.ClassRBM(shape=(4,), num_classes=3, num_hidden=2, centred=False)
+    model, batch = dataclasses.replace(plain, discriminative_weight=0.7), {"x": jnp.asarray(X), "label": label}
+    variables = plain.init(jax.random.key(0), batch)
+    params = random_params(7, 2)
+    variables = variables._replace(params={"rbm": params.arrays})
+    without, loss = (m.loss(*variables, jax.random.key(1), batch, STEP)[0] for m in (plain, model))
+    w, b, c = (np.asarray(array, np.float64) for array in params.arrays.values())
+    scores = b[4:] + softplus((X @ w[:4] + c)[:, None] + w[4:][None]).sum(axis=-1)
+    log_probs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(loss - without, -0.7 * log_probs[np.arange(12), np.asarray(label)].mean(), rtol=1e-3)
+
+
+def test_the_three_terms_of_wake_and_sleep():
+    model = boltzmann.DeepBeliefNet(shape=(4,), num_hidden=(3, 2))
+    variables = model.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    loss, (_, metrics) = model.loss(*variables, jax.random.key(1), {"x": jnp.asarray(X)}, STEP)
+    expected = metrics["free_energy_gap"] - metrics["generative_log_prob"] - metrics["recognition_log_prob"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert metrics["generative_log_prob"] < 0 and metrics["recognition_log_prob"] < 0

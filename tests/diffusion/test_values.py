@@ -19,6 +19,7 @@ def exact(process):
     """Return the denoiser of independent N(MEAN, SCALE²)."""
 
     def predict(x, t):
+        t = t if jnp.ndim(t) == 0 else t[:, None]
         alpha, sigma = process.alpha(t), process.sigma(t)
         centred = (x - alpha * MEAN) / (alpha**2 * SCALE**2 + sigma**2)
         return diffusion.Prediction(MEAN + alpha * SCALE**2 * centred, sigma * centred)
@@ -152,3 +153,21 @@ def test_defaults_are_those_of_the_papers():
     assert (continuous.beta_min, continuous.beta_max) == (0.1, 20)
     assert (discrete.num_steps, discrete.beta_min, discrete.beta_max) == (1_000, 1e-4, 0.02)
     assert (processes.VarianceExploding().sigma_min, processes.VarianceExploding().sigma_max) == (0.01, 50)
+
+
+def test_the_bound_for_infinitely_many_steps_depends_on_the_ends_alone():
+    """For N(m, s²) and r = e^λ, E(ε − ε̂)² = (r s² / (1 + r s²))² + r (x − m)² / (1 + r s²)²."""
+    process = processes.LinearPath(start=0.4, end=0.9)
+    predict, x = exact(process), jnp.asarray(X)
+    bound = jax.jit(lambda key: likelihood.variational_bound(process, predict, key, x, 16_000))(jax.random.key(0))
+    first, last = 2 * np.log(0.6 / 0.4), 2 * np.log(0.1 / 0.9)
+
+    def error(log_snr):
+        r, x = np.exp(log_snr), X.astype(np.float64)[..., None]
+        return (r * SCALE**2 / (1 + r * SCALE**2)) ** 2 + r * (x - MEAN) ** 2 / (1 + r * SCALE**2) ** 2
+
+    middles = last + (first - last) * (np.arange(2_000) + 0.5) / 2_000
+    path = 0.5 * (first - last) * error(middles).mean(axis=-1)
+    at_data = 0.5 * (error(np.array([first]))[..., 0] + np.log(2 * np.pi) - first)
+    prior = 0.5 * np.exp(last) * X**2
+    np.testing.assert_allclose(bound, -(prior + path + at_data).sum(axis=1), atol=0.12)

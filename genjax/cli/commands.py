@@ -32,6 +32,7 @@ from genjax.runner.shell import genjax_command
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
+    from genjax.runner.folder import RunFolder
 
 
 def train(arguments: list[str]) -> int:
@@ -41,38 +42,42 @@ def train(arguments: list[str]) -> int:
     from genjax.experiment import Experiment
     from genjax.runner import load_experiment_fn
     from genjax.runner import train as train_experiment
-    from genjax.runner.folder import ExperimentSource, default_path
+    from genjax.runner.folder import ExperimentSource, default_folder, newest_path
+    from genjax.runner.modules import modules_beside
+    from genjax.runner.stored_arguments import check_storable
 
     function = load_experiment_fn(file)
     program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
     _join_processes(options)
-    if options.workdir is None:
-        options.workdir = default_path(file.stem, resume=options.resume)
     if options.resume:
+        options.workdir = options.workdir or newest_path(file.stem)
         hyper, options = _parse_resumed(program, flags, function, options.workdir)
-    hyper_parameters = dataclasses.asdict(hyper)
+    hyper_parameters = dict(vars(hyper))  # asdict would take dataclasses among the arguments apart
+    check_storable(function, hyper_parameters)
     with record_datasets() as datasets:
         experiment = function(**hyper_parameters)
     if not isinstance(experiment, Experiment):
         raise ValueError(
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
-    run = train_experiment(
-        experiment,
-        seed=options.seed,
-        seeds=options.seeds,
-        workdir=options.workdir,
-        resume=options.resume,
-        overwrite=options.overwrite,
-        source=ExperimentSource(
-            name=file.stem,
-            file=file,
-            arguments=hyper_parameters,
-            description=inspect.cleandoc(function.__globals__["__doc__"] or ""),
-            datasets=datasets,
-        ),
-    )
+    with contextlib.ExitStack() as stack:
+        run = train_experiment(
+            experiment,
+            seed=options.seed,
+            seeds=options.seeds,
+            workdir=options.workdir or stack.enter_context(default_folder(file.stem)),
+            resume=options.resume,
+            overwrite=options.overwrite,
+            source=ExperimentSource(
+                name=file.stem,
+                file=file,
+                modules=modules_beside(file),
+                arguments=hyper_parameters,
+                description=inspect.cleandoc(function.__globals__["__doc__"] or ""),
+                datasets=datasets,
+            ),
+        )
     draw = genjax_command("sample", run.folder, "-n", 64)
     print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: {draw}")
     return 0
@@ -91,12 +96,14 @@ def _join_processes(options: TrainOptions) -> None:
                 f"the processes cannot be connected ({error}); pass --coordinator HOST:PORT, --num-processes and "
                 "--process-id"
             ) from error
+        if options.workdir is None and jax.process_count() > 1:
+            raise ValueError("--workdir is missing, but all processes need the same run folder; pass one")
 
 
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
     """Parse again with the run's own arguments as defaults, so that resuming needs no flags."""
     from genjax.runner.folder import RunFolder
-    from genjax.runner.load import arguments_from_json
+    from genjax.runner.stored_arguments import arguments_from_json
 
     stored = RunFolder(workdir).read_json("arguments.json")
     defaults = arguments_from_json(function, stored["arguments"])
@@ -207,7 +214,7 @@ def evaluate(arguments: list[str]) -> int:
     from genjax.runner.records import read_results, record_results
 
     enable_compilation_cache()
-    experiment = load_experiment(path)
+    experiment = load_experiment(path, defer_data=True)
     model, dataset = experiment.model, experiment.data
     # Without the settings of previews: the distribution of the model itself is evaluated.
     model_flags = flags_of_sample(model, dataset, {})
@@ -235,22 +242,39 @@ def evaluate(arguments: list[str]) -> int:
             progress=progress,
             **(changed | read_conditions(changed, model, dataset, num_samples=1)),
         )
+    settings = ("checkpoint", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
     report: Mapping[str, Any] = {
         "results": {name: result.as_dict() for name, result in results.items()},
         "step": run.step,
-        "checkpoint": options.checkpoint,
-        "seed": options.seed,
+        **{name: getattr(options, name) for name in settings},
+        "sample_flags": changed,
     }
-    RunFolder(path).write_json("evaluation.json", report)
     print(json.dumps(report) if options.json else table(list(results.values()), width=terminal_width()))
     if all(result.value is None for result in results.values()):
         metrics = run.available_metrics(split=options.split, network=network)
         print(f"none of these is available for this run; use --metrics {' '.join(metrics)}", file=sys.stderr)
-    print(f"wrote {path / 'evaluation.json'}", file=sys.stderr)
+    out = _write_evaluation(RunFolder(path), report, options.out)
+    print(f"wrote {out}", file=sys.stderr)
     if options.record is not None:
         record_results(options.record, path, report)
         print(f"recorded in {options.record}", file=sys.stderr)
     return 0
+
+
+def _write_evaluation(folder: RunFolder, report: Mapping[str, Any], out: Path | None) -> Path:
+    """Write the results of an evaluation, and return the file."""
+    from genjax.data.io import replace_file
+
+    if out is not None:
+        replace_file(out, (json.dumps(report, indent=2) + "\n").encode())
+        return out
+    try:
+        folder.write_json("evaluation.json", report)
+        with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write evaluation.json ({error}); pass --out FILE to write elsewhere") from error
+    return folder / "evaluation.json"
 
 
 def _changed_flags(flags: Any) -> dict[str, Any]:

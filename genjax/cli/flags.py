@@ -85,10 +85,16 @@ def _plain(hint: Any) -> Any:
 
 def _as_dataclass(name: str, flags: Mapping[str, tuple[Any, Any]], doc: str | None) -> type:
     """Return a dataclass of flags, which are (type, default) by name."""
-    fields = [(key, hint, dataclasses.field(default=default)) for key, (hint, default) in flags.items()]
+    fields = [(key, hint, _field(default)) for key, (hint, default) in flags.items()]
     group = dataclasses.make_dataclass(name, fields, kw_only=True, frozen=True)
     group.__doc__ = doc or name
     return group
+
+
+def _field(default: Any) -> Any:
+    """Return a dataclass field; defaults that cannot be hashed, such as lists, need a factory."""
+    hashable = type(default).__hash__ is not None
+    return dataclasses.field(default=default) if hashable else dataclasses.field(default_factory=lambda: default)
 
 
 def parse(program: str, flags: Sequence[str], *groups: type, description: str = "") -> tuple[Any, ...]:

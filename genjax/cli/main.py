@@ -13,8 +13,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from genjax.cli.commands import COMMANDS
-
 USAGE = """usage: genjax COMMAND ...
 
   train FILE      train the experiment of a file:         genjax train experiments/vae_digits.py
@@ -43,16 +41,17 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 def _guarded(arguments: list[str]) -> int:
     """Run a command, and turn errors into one line and an exit status."""
-    from genjax.runner import CheckpointError, Interrupted, NonFiniteError
-
+    try:
+        from genjax.runner import CheckpointError, Interrupted, NonFiniteError
+    except KeyboardInterrupt:
+        return _interrupted()
     try:
         return _run(arguments)
     except Interrupted as interruption:
         print(f"genjax: {interruption}", file=sys.stderr)
         return 128 + interruption.signal_number
     except KeyboardInterrupt:
-        print("genjax: interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
     except (NonFiniteError, CheckpointError) as error:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as error:  # ImportError: a missing extra
@@ -64,6 +63,11 @@ def _guarded(arguments: list[str]) -> int:
         place = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
         message = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
         return _fail(RuntimeError(f"{message}; set GENJAX_TRACEBACK=1 to see how it came about"), 1, cause=error)
+
+
+def _interrupted() -> int:
+    print("genjax: interrupted", file=sys.stderr)
+    return 130
 
 
 def _fail(error: Exception, status: int, cause: Exception | None = None) -> int:
@@ -82,6 +86,8 @@ def _run(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
+    from genjax.cli.commands import COMMANDS  # here, so that Ctrl-C during slow imports is one line too
+
     name, *rest = arguments
     if name not in COMMANDS:
         raise ValueError(f"unknown command {name!r}; use one of {', '.join(COMMANDS)}")

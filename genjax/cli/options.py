@@ -98,6 +98,7 @@ class EvaluateOptions:
       seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
       json: print JSON instead of a table.
+      out: file for the results as JSON; by default evaluation.json in the run folder; evaluations.jsonl there has all.
       record: results file to add the results to, such as experiments/results.json, the project's own.
     """
 
@@ -111,6 +112,7 @@ class EvaluateOptions:
     seed: Seed = 0
     checkpoint: str = "last"
     json: bool = False
+    out: Path | None = None
     record: Path | None = None
 
 

@@ -19,6 +19,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ParamSpec
@@ -35,6 +38,7 @@ from genjax.data.tokenizers import Bytes, Characters
 from genjax.data.values import Values
 
 P = ParamSpec("P")
+MAX_CHARACTERS = 80  # of a value in a message
 Description = Mapping[str, Any]  # JSON
 SERIALIZABLE = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # fields can be JSON
 
@@ -87,7 +91,14 @@ def defer_datasets(descriptions: Sequence[Description]) -> Iterator[None]:
         entry = next(remaining, {})
         if entry.get("function") != function or entry["dataset"] is None:
             return open_dataset()
-        return _deferred(entry["dataset"], functools.cache(open_dataset))
+
+        @functools.cache
+        def open_unchanged() -> Dataset:
+            dataset = open_dataset()
+            check_unchanged(entry["dataset"], describe(dataset) or entry["dataset"])
+            return dataset
+
+        return _deferred(entry["dataset"], open_unchanged)
 
     with _use(defer):
         yield
@@ -114,11 +125,47 @@ def describe(dataset: Dataset) -> dict[str, Any] | None:
         "class_names": dataset.class_names,
         "values": None if dataset.values is None else dataclasses.asdict(dataset.values),
         "lengths": {split: len(source) for split, source in dataset.splits.items()},
+        "fingerprint": {split: _fingerprint(source) for split, source in dataset.splits.items()},
         "spec": {entry: [list(s.shape), np.dtype(s.dtype).name] for entry, s in dataset.spec().items()},
         "tokenizer": _encode(dataset.tokenizer),
         "sound": _encode(dataset.sound),
         "condition_tokenizers": {name: _encode(t) for name, t in dataset.condition_tokenizers.items()},
     }
+
+
+def check_unchanged(recorded: Description, current: Description) -> None:
+    """Compare two descriptions of a data set, when a model was trained and now.
+
+    Warn if examples differ; raise ValueError if they differ in what values mean: shapes, levels, classes, a tokenizer.
+    """
+    recorded, current = json.loads(json.dumps([recorded, current]))
+    for part in ("spec", "levels", "num_classes", "tokenizer", "sound", "condition_tokenizers"):
+        if recorded[part] != current[part]:
+            raise ValueError(
+                f"the data set {recorded['name']!r} has changed since training: its {part} was "
+                f"{_short(recorded[part])}, but is {_short(current[part])}; restore the data of the training"
+            )
+    for split, fingerprint in recorded.get("fingerprint", {}).items():
+        if current["fingerprint"].get(split) != fingerprint:
+            warnings.warn(
+                f"the examples of split {split!r} of {recorded['name']!r} have changed since training", stacklevel=2
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+
+def _fingerprint(source: Source) -> list[int]:
+    """Return the number of examples, and the CRC-32 of evenly spaced ones, up to 1 MiB, but at least 64."""
+    num_bytes = sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in source.spec.values())
+    count = min(len(source), max(64, 2**20 // max(num_bytes, 1)))
+    examples = source.take(np.linspace(0, len(source) - 1, count).astype(int))
+    return [
+        len(source),
+        functools.reduce(lambda crc, name: zlib.crc32(examples[name].tobytes(), crc), sorted(examples), 0),
+    ]
 
 
 def _deferred(description: Mapping[str, Any], open_dataset: Callable[[], Dataset]) -> Dataset:

@@ -194,6 +194,11 @@ class DeferredSource:
         """See ``Source.take``."""
         return self.open().take(indices)
 
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Arrays of the source, if it has some; AttributeError otherwise."""
+        return getattr(self.open(), "arrays")  # noqa: B009 - sources of records have none
+
 
 @check_arguments
 @final

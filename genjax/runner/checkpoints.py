@@ -8,10 +8,18 @@ b_i of all arrays: the weights are odd, so a change of any single element change
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
+import functools
+import glob
 import logging
+import math
+import os
 import shutil
+import sys
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -47,34 +55,36 @@ class Checkpoints:
         read_only: bool = False,
     ) -> None:
         import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
-        logging.getLogger("absl").addFilter(_not_orbax)
+        _silence_orbax()
         self._ocp = ocp
         self._folder = folder.absolute()
-        self._metric, self._sign = metric, 1 if higher_is_better else -1
-        policies: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
-        if metric is not None:
-            best = policy.BestN(
-                get_metric_fn=lambda m: self._sign * m[metric], n=1, keep_checkpoints_without_metrics=False
-            )
-            policies.append(best)
+        self._keep, self._metric, self._sign = keep, metric, 1 if higher_is_better else -1
+        self._scores: dict[int, float] = {}
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._link = _Link(self._folder)
         self._manager = ocp.CheckpointManager(
-            self._folder,
+            self._link.path,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy.AnyPreservationPolicy(policies),
+                preservation_policy=_Policy(self._kept),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
+                # A folder that disappears fails at once, where orbax would wait for it for five minutes.
+                async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
             ),
         )
 
-    def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
+    def save(
+        self, step: int, state: PyTree, metrics: Mapping[str, float], programs: Mapping[str, int] | None = None
+    ) -> None:
         """Start writing a checkpoint, unless the step has one.
 
         Args:
           step: number of finished steps.
           state: pytree of arrays, which may be donated as soon as this returns.
-          metrics: held-out metrics by name; without ``metric``, the checkpoint cannot become the best one.
+          metrics: held-out metrics by name; without a finite ``metric``, the checkpoint cannot become the best one.
+          programs: checksums of the training programs, see ``StageLoop.programs``.
 
         Raises:
           CheckpointError: if this write fails, or the previous one has failed.
@@ -85,12 +95,25 @@ class Checkpoints:
         # Orbax reads the buffers while training continues and donates them, so it gets a copy.
         state = jax.tree.map(jnp.copy, state)
         best_by = self._metric if self._metric in metrics else None
-        facts = {"checksum": int(checksum(state)), "metrics": dict(metrics), "best_by": best_by, "sign": self._sign}
+        facts = {
+            "checksum": int(checksum(state)),
+            "metrics": dict(metrics),
+            "best_by": best_by,
+            "sign": self._sign,
+            "programs": dict(programs or {}),
+        }
+        self._scores[step] = _score(facts)
+        if best_by and self._scores[step] == -math.inf:
+            warnings.warn(
+                f"{best_by} is {metrics[best_by]} at step {step}, so its checkpoint cannot be the best one",
+                stacklevel=2,
+            )
         with self._writing():
+            if not self._folder.is_dir():
+                raise FileNotFoundError(self._folder)  # orbax would create it anew
             self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(facts)),
-                metrics=dict(metrics) if best_by else None,
                 force=True,
             )
 
@@ -101,7 +124,8 @@ class Checkpoints:
         checkpoints are skipped with a warning.
 
         Raises:
-          CheckpointError: if the step has no checkpoint or a damaged one, or if all checkpoints are damaged.
+          CheckpointError: if the step has no checkpoint or a damaged one, if all checkpoints are damaged, if one holds
+            another model, or if the system refuses to read it now.
         """
         steps = self.steps()
         if step is not None and step not in steps:
@@ -110,18 +134,18 @@ class Checkpoints:
             )
         candidates = steps[::-1] if step is None else [step]
         for candidate in candidates:
+            self._check_fits(candidate, abstract)
             try:
                 return candidate, self._read(candidate, abstract)
             except Exception as error:  # orbax and tensorstore raise many types for incomplete files
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                damage = f"checkpoint of step {candidate} in {self._folder} is damaged ({reason})"
+                self._check_readable(candidate, error)
+                damage = f"checkpoint of step {candidate} in {self._folder} is damaged ({_first_line(error)})"
                 if step is not None:
                     raise CheckpointError(f"the {damage}; there are {steps}: use another one") from error
                 warnings.warn(f"{damage}; trying the one before", stacklevel=2)
         if candidates:
             raise CheckpointError(
-                f"none of the checkpoints {candidates} in {self._folder} can be read for this model; "
-                "train again with --overwrite"
+                f"all checkpoints in {self._folder}, {candidates}, are damaged; train again with --overwrite"
             )
         return None
 
@@ -130,18 +154,16 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """Return the step of the checkpoint with the best held-out metric, or None if no checkpoint has one."""
-        facts_by_step = {step: self._facts(step) for step in self.steps()}
-        scores = {
-            step: facts.get("sign", 1) * facts["metrics"][facts["best_by"]]
-            for step, facts in facts_by_step.items()
-            if facts.get("best_by")
-        }
-        return max(scores, key=lambda step: scores[step]) if scores else None
+        """Return the step of the checkpoint with the best held-out metric, or None if none has a finite one."""
+        return self._best(self.steps())
 
     def metrics(self, step: int) -> dict[str, float]:
         """Return the held-out metrics stored with a checkpoint."""
         return dict(self._facts(step).get("metrics", {}))
+
+    def programs(self, step: int) -> dict[str, int]:
+        """Return the checksums of the training programs stored with a checkpoint."""
+        return dict(self._facts(step).get("programs", {}))
 
     def discard_after(self, step: int) -> None:
         """Delete the checkpoints after a step: damaged ones, which a resumed run writes again."""
@@ -157,8 +179,22 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything is on disk, and release the folder."""
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+            self._link.remove()
+
+    def _kept(self, steps: list[int]) -> set[int | None]:
+        """Return the steps, of ascending ones, whose checkpoints are kept."""
+        return {*steps[-self._keep :], self._best(steps)}
+
+    def _best(self, steps: list[int]) -> int | None:
+        for step in steps:
+            if step not in self._scores:  # written before this process resumed the run
+                self._scores[step] = _score(self._facts(step))
+        best = max(steps, key=lambda step: self._scores[step], default=None)
+        return None if best is None or self._scores[best] == -math.inf else best
 
     def _facts(self, step: int) -> dict[str, Any]:
         args = self._ocp.args.Composite(facts=self._ocp.args.JsonRestore())
@@ -176,11 +212,49 @@ class Checkpoints:
             raise ValueError(f"its checksum is {actual}, but {expected} was written")
         return stored["state"]
 
+    def _check_fits(self, step: int, abstract: PyTree) -> None:
+        """Raise if a checkpoint holds other arrays than ``abstract``, and name the first one."""
+        try:
+            metadata = self._ocp.StandardCheckpointer().metadata(self._link.path / str(step) / "state")
+            stored = _layout(getattr(metadata.item_metadata, "tree"))  # noqa: B009 - untyped in orbax
+        except Exception:  # damaged: reading it says so
+            return
+        expected = _layout(abstract)
+        for name in [*expected, *stored]:
+            there, here = stored.get(name, "missing"), expected.get(name, "missing")
+            if there != here:
+                raise CheckpointError(
+                    f"the checkpoint of step {step} in {self._folder} does not fit the experiment: {name} is {there} "
+                    f"there, but {here} here; use the experiment and the settings that the run began with"
+                )
+
+    def _check_readable(self, step: int, error: Exception) -> None:
+        """Raise if the system refuses to read a checkpoint now, which is then not proved damaged."""
+        refusal = next((refusal for refusal in _REFUSALS if refusal in _text(error)), None)
+        try:
+            for file in (self._folder / str(step)).rglob("*"):
+                if file.is_dir():
+                    next(file.iterdir(), None)
+                else:
+                    file.open("rb").close()
+        except OSError as cause:
+            refusal = refusal or str(cause)
+        if refusal:
+            raise CheckpointError(
+                f"cannot read the checkpoint of step {step} in {self._folder} now: {refusal}; nothing was deleted, so "
+                "mend that and try again"
+            ) from error
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
+            if not self._folder.is_dir() or any(sign in _text(error) for sign in _VANISHED):
+                raise CheckpointError(
+                    f"cannot write a checkpoint, because {self._folder} was deleted or moved while training; move it "
+                    "back and continue with --resume, or start again"
+                ) from error
             # Tensorstore reports a full disk as a ValueError, the file system as an OSError.
             steps = self.steps()
             text = " ".join(str(error).split())[:300]
@@ -191,9 +265,87 @@ class Checkpoints:
             ) from error
 
 
-def _not_orbax(record: logging.LogRecord) -> bool:
-    """Filter out orbax's log of every read and failure; this module's own message says what to do."""
-    return "orbax" not in record.pathname
+_NUMBERS = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
+_REFUSALS = (
+    *map(os.strerror, _NUMBERS),
+    "RESOURCE_EXHAUSTED",
+    "MemoryError",
+)  # the last two: memory of the device, host
+
+
+# What orbax, tensorstore and the file system say if the folder disappears while they write; they may create it anew.
+_VANISHED = (os.strerror(errno.ENOENT), "NOT_FOUND", "No ArrayMetadata found")
+
+
+def _text(error: BaseException | None) -> str:
+    """Return the messages of an error and its causes."""
+    return "" if error is None else f"{error!r} {_text(error.__cause__ or error.__context__)}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _score(facts: Mapping[str, Any]) -> float:
+    """Return the held-out metric of a checkpoint, where higher is better; -inf if it is missing or not finite."""
+    if not facts.get("best_by"):
+        return -math.inf
+    value = facts.get("sign", 1) * facts["metrics"][facts["best_by"]]
+    return value if math.isfinite(value) else -math.inf
+
+
+def _layout(tree: PyTree) -> dict[str, str]:
+    """Describe type and shape of each array of a tree by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class _Policy:
+    """Which checkpoints orbax preserves: those whose steps ``kept`` returns."""
+
+    kept: Callable[[list[int]], set[int | None]]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
+        """Return whether to preserve each of the checkpoints."""
+        del context
+        kept = self.kept(sorted(info.step for info in checkpoints))
+        return [info.step in kept for info in checkpoints]
+
+
+@final
+class _Link:
+    """A path to a folder without the characters ``*?[``, which orbax would take for patterns, by a link if needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._temporary = folder, None
+        if folder.is_dir() and glob.escape(str(folder)) != str(folder):
+            self._temporary = tempfile.mkdtemp(prefix="genjax-")
+            self.path = Path(self._temporary, "checkpoints")
+            self.path.symlink_to(folder, target_is_directory=True)
+
+    def remove(self) -> None:
+        """Remove the link."""
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@functools.cache
+def _silence_orbax() -> None:
+    """Drop orbax's log of reads and failures, and the tracebacks that its threads print after a failure."""
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    report = sys.unraisablehook
+
+    def report_others(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
 
 
 @jax.jit

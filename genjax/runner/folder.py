@@ -1,6 +1,6 @@
 """The run folder: everything that a run writes, in open formats.
 
-<experiment>.py      copy of the experiment file
+<experiment>.py      copy of the experiment file, and of the modules beside it that it imports
 arguments.json       its arguments, the seed and the number of seeds
 datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
 environment.json     versions, git commits, devices, command
@@ -8,12 +8,15 @@ metrics.jsonl        one row of metrics per line; also as TensorBoard events in 
 samples/             samples drawn during training: pictures, texts or sounds
 checkpoints/         one folder per checkpoint, in one folder per stage if there are several
 weights.safetensors  variables of the finished run, for sampling and for other programs
+owner.json           process that is writing the folder; its lock is .lock
 results.json         final results
+evaluation.json      newest evaluation; evaluations.jsonl has all
 report.md            one page: results, curves, samples
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -22,17 +25,28 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import quote
 
 import jax
 
+from genjax.data.deferred import check_unchanged
 from genjax.data.io import replace_file
 from genjax.experiment import SINGLE_STAGE
+from genjax.runner.claim import LOCK, OWNER
+from genjax.runner.stored_arguments import to_json
 
+# What a run and the commands write into its folder, besides the experiment's copy and the pictures of the report.
+_WRITTEN = {
+    *("arguments.json", "datasets.json", "environment.json", "metrics.jsonl", "results.json"),
+    *("evaluation.json", "evaluations.jsonl"),
+    *("report.md", "weights.safetensors", "samples.png", "samples.txt", "curves.png"),
+    *("checkpoints", "samples", "tensorboard", "latent", "__pycache__"),
+}
 _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -44,6 +58,7 @@ class ExperimentSource:
     Attributes:
       name: name of the experiment, which is that of its file without ``.py``.
       file: experiment file; None for an experiment built in Python.
+      modules: files that it imports from its folder, relative to that.
       arguments: hyper-parameters that ``experiment`` was called with.
       description: one paragraph for the report.
       datasets: descriptions of the data sets that ``experiment`` opened, see ``genjax.data.deferred``.
@@ -51,9 +66,16 @@ class ExperimentSource:
 
     name: str = "experiment"
     file: Path | None = None
+    modules: Sequence[Path] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     datasets: Sequence[Mapping[str, Any]] = ()
+
+    def files(self) -> dict[Path, Path]:
+        """Return the files that a run folder has copies of, by their paths in it."""
+        if self.file is None:
+            return {}
+        return {Path(self.file.name): self.file} | {path: self.file.parent / path for path in self.modules}
 
 
 @final
@@ -90,56 +112,139 @@ class RunFolder:
         return json.loads(file.read_text())
 
 
-def default_path(name: str, *, resume: bool) -> Path:
-    """Return ``runs/<name>/<time>``, or with ``resume`` the newest existing run."""
+def newest_path(name: str) -> Path:
+    """Return the newest run folder ``runs/<name>/<time>``."""
     parent = Path("runs") / name
-    if resume:
-        runs = sorted(p.parent for p in parent.glob("*/arguments.json"))
-        if not runs:
-            raise FileNotFoundError(f"there is no run to resume in {parent}; leave --resume out, or pass --workdir")
-        return runs[-1]
-    return parent / time.strftime("%Y-%m-%d_%H-%M-%S")
+    runs = sorted(p.parent for p in parent.glob("*/arguments.json"))
+    if not runs:
+        raise FileNotFoundError(f"there is no run to resume in {parent}; leave --resume out, or pass --workdir")
+    return runs[-1]
+
+
+@contextlib.contextmanager
+def default_folder(name: str) -> Iterator[Path]:
+    """Create ``runs/<name>/<time>``, with a suffix if the name is taken, and remove it if it is empty at the end.
+
+    No two runs share a folder, although they start in the same second.
+    """
+    path = first = Path("runs") / name / time.strftime("%Y-%m-%d_%H-%M-%S")
+    created = [folder for folder in (path.parent, path.parent.parent) if not folder.exists()]
+    number = 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+            path = first.with_name(f"{first.name}-{number}")
+    try:
+        yield path
+    finally:
+        for folder in (path, *created):
+            with contextlib.suppress(OSError):  # it is gone, or not empty
+                folder.rmdir()
 
 
 def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
-    """Raise ValueError if training in a folder, which may not exist yet, would mix two runs or lose files.
+    """Raise ValueError if training in a folder, which this process has claimed, would mix two runs or lose files.
 
-    With ``resume`` the folder may hold a run of the same experiment, arguments and seeds, with ``overwrite`` any run or
-    files. Nothing is written.
+    With ``resume`` the folder may hold a run of the same experiment, arguments and seeds, but of fewer steps; with
+    ``overwrite`` any run, but nothing else. Nothing is written.
     """
     folder = RunFolder(path)
-    is_run = (path / "arguments.json").is_file()
-    if path.exists() and any(path.iterdir()) and not is_run and not overwrite:
-        raise ValueError(f"{path} is not empty and holds no run; choose another --workdir, or pass --overwrite")
+    is_run, requested = (path / "arguments.json").is_file(), _arguments(source, seed, seeds)
     if is_run and resume:
-        _check_same(folder, _arguments(source, seed, seeds), source)
-    elif is_run and not overwrite:
+        _check_same(folder, requested, source)
+        return
+    if is_run and not overwrite:
         name = folder.read_json("arguments.json")["experiment"]
         raise ValueError(
             f"{path} holds a run of {name!r}; pass --resume to continue it, --overwrite to replace it, "
             "or choose another --workdir"
         )
+    own = _own_names(folder, source)
+    foreign = sorted(name for name in _names(path) if name not in own)
+    if foreign and overwrite:
+        why = "which is the experiment" if Path(foreign[0]) in source.files() else "which no run wrote"
+        raise ValueError(
+            f"{path} holds {foreign[0]!r}, {why}, and --overwrite replaces runs alone; move it, or choose another "
+            "--workdir"
+        )
+    if foreign or (own and not overwrite):
+        cure = "choose another --workdir" + ("" if foreign else ", or pass --overwrite")
+        raise ValueError(f"{path} is not empty and holds no run; {cure}")
 
 
 def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool) -> None:
-    """Create a run folder that ``check_folder`` accepts; without ``resume``, delete the run that it holds."""
-    if not resume and (path / "arguments.json").is_file():
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
-    if source.file is not None and not (path / source.file.name).exists():
-        shutil.copyfile(source.file, path / source.file.name)
+    """Write the small files of a run into a folder that ``check_folder`` accepts.
+
+    Without ``resume``, what an earlier run wrote is deleted first.
+    """
     folder = RunFolder(path)
+    copies = {path / name: file.read_bytes() for name, file in source.files().items()}
+    if not resume:
+        _delete_run(folder, source)
+    for copy, content in copies.items():
+        if not copy.exists():
+            replace_file(copy, content)
     installed = sorted({f"{each.name}=={each.version}" for each in metadata.distributions()})
     folder.write_json("environment.json", environment() | {"installed": installed})
-    folder.write_json("datasets.json", list(source.datasets))
-    folder.write_json("arguments.json", _arguments(source, seed, seeds))
+    if not (resume and (path / "arguments.json").is_file()):
+        folder.write_json("datasets.json", list(source.datasets))
+        write_arguments(path, source, seed=seed, seeds=seeds)
+
+
+def write_arguments(path: Path, source: ExperimentSource, *, seed: int, seeds: int) -> None:
+    """Write the arguments of a run, which only ``steps`` may change when it is resumed."""
+    RunFolder(path).write_json("arguments.json", _arguments(source, seed, seeds))
+
+
+def steps_argument(path: Path) -> int | None:
+    """Return the argument ``steps`` of the run in a folder; None without such an argument, or without a run."""
+    file = path / "arguments.json"
+    return RunFolder(path).read_json(file.name)["arguments"].get("steps") if file.is_file() else None
+
+
+def _delete_run(folder: RunFolder, source: ExperimentSource) -> None:
+    """Delete what a run wrote: checkpoints first and arguments last, so that a killed process leaves no mixture."""
+    order = {"checkpoints": 0, "report.md": 2, "arguments.json": 3}
+    for name in sorted(_own_names(folder, source), key=lambda name: order.get(name, 1)):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _own_names(folder: RunFolder, source: ExperimentSource) -> set[str]:
+    """Return the names of what a run wrote into a folder."""
+    names = _names(folder.path)
+    own = {name for name in names if name in _WRITTEN or (name.startswith(".") and name.endswith(".tmp"))}
+    if "report.md" in own:
+        report = (folder / "report.md").read_text(encoding="utf-8")
+        own |= {name for name in names if name.endswith(".png") and quote(name) in report}
+    if "arguments.json" in own:
+        stored = folder.read_json("arguments.json")
+        own |= {Path(name).parts[0] for name in [stored["file"], *stored.get("modules", [])] if name} & names
+    for name, file in source.files().items():
+        copy = folder / str(name)
+        if copy.exists() and copy.samefile(file):
+            own -= {name.parts[0]}  # the experiment itself lies in the folder
+        elif copy.is_file() and copy.read_bytes() == file.read_bytes():
+            own |= {name.parts[0]}
+    return own
+
+
+def _names(path: Path) -> set[str]:
+    return {file.name for file in path.iterdir()} - {LOCK, OWNER}
 
 
 def _arguments(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "file": source.file.name if source.file else None,
-        "arguments": json.loads(json.dumps(dict(source.arguments), default=str)),
+        "modules": [str(path) for path in source.modules],
+        "arguments": to_json(source.arguments),
         "seed": seed,
         "seeds": seeds,
     }
@@ -160,18 +265,24 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
             )
     for name in sorted(set(stored["arguments"]) | set(requested["arguments"])):
         old, new = stored["arguments"].get(name), requested["arguments"].get(name)
-        if old != new:
+        if old != new and not (name == "steps" and isinstance(old, int) and isinstance(new, int) and new > old):
             raise ValueError(
                 f"{folder.path} holds a run with {name}={old!r}, not {new!r}; leave the flag out to resume it "
                 "unchanged, or choose another --workdir"
             )
-    if source.file is not None:
-        copy = folder.path / source.file.name
-        if copy.is_file() and copy.read_bytes() != source.file.read_bytes():
+    for name, file in source.files().items():
+        copy = folder / str(name)
+        if copy.is_file() and copy.read_bytes() != file.read_bytes():
+            assert source.file is not None
+            command = ["genjax", "train", str(folder / source.file.name), "--workdir", str(folder.path), "--resume"]
             raise ValueError(
-                f"{source.file} has changed since the run in {folder.path} began; resume from the copy with "
-                f"'genjax train {copy} --workdir {folder.path} --resume', or choose another --workdir"
+                f"{file} has changed since the run in {folder.path} began; resume from the copy with "
+                f"'{shlex.join(command)}', or choose another --workdir"
             )
+    if (folder / "datasets.json").is_file():
+        for began_with, now in zip(folder.read_json("datasets.json"), source.datasets, strict=False):
+            if began_with["dataset"] and now["dataset"]:
+                check_unchanged(began_with["dataset"], now["dataset"])
 
 
 def environment() -> dict[str, Any]:

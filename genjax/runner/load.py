@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from genjax.core import TrainState, Variables
 from genjax.data.deferred import defer_datasets
@@ -16,8 +14,10 @@ from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.folder import RunFolder
 from genjax.runner.log import read_rows
 from genjax.runner.loop import StageLoop
+from genjax.runner.modules import import_file
 from genjax.runner.run import Run
 from genjax.runner.stages import StageWalk
+from genjax.runner.stored_arguments import arguments_from_json
 from genjax.runner.weights import load_weights
 from genjax.sharding import Placement
 
@@ -25,7 +25,7 @@ ExperimentFn = Callable[..., Experiment]
 
 
 def load_experiment_fn(file: Path) -> ExperimentFn:
-    """Import an experiment file and return its function ``experiment``.
+    """Import an experiment file, which may import modules beside it, and return its function ``experiment``.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -35,11 +35,8 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
         raise FileNotFoundError(f"there is no experiment file {file}; give the path of a Python file")
     if file.suffix != ".py":
         raise ValueError(f"{file} is not a Python file; give the path of one that defines experiment()")
-    spec = importlib.util.spec_from_file_location(f"genjax_experiment_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = import_file(file)
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}; correct the file") from error
     function = getattr(module, "experiment", None)
@@ -63,19 +60,6 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
     if not function.__doc__ and module.__doc__:
         function.__doc__ = module.__doc__
     return typing.cast(ExperimentFn, function)
-
-
-def arguments_from_json(function: ExperimentFn, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments from JSON, with lists turned back into the tuples that the function takes."""
-    hints = typing.get_type_hints(function)
-    return {
-        name: tuple(value) if isinstance(value, list) and _takes_tuple(hints.get(name)) else value
-        for name, value in stored.items()
-    }
-
-
-def _takes_tuple(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple or any(typing.get_origin(h) is tuple for h in typing.get_args(hint))
 
 
 def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment:
@@ -121,7 +105,7 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
     folder = RunFolder(Path(path))
     stored = folder.read_json("arguments.json")
     seeds = tuple(range(stored["seed"], stored["seed"] + stored["seeds"]))
-    experiment = experiment or load_experiment(path)
+    experiment = experiment or load_experiment(path, defer_data=True)
     step, variables = _load_weights(folder, experiment, len(seeds)) if checkpoint == "last" else (0, None)
     if variables is None:
         step, variables = _load_checkpoint(folder, experiment, seeds, checkpoint)

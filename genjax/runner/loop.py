@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, final
@@ -33,6 +35,8 @@ from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, replica
 
 StopSignal = Callable[[], int | None]
+MAX_POLLING_SECONDS = 0.05  # between two looks at metrics that are being computed
+SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def root_keys(seeds: tuple[int, ...], stream: str) -> Array:
@@ -89,7 +93,8 @@ class StageLoop:
     """One stage of an experiment, ready to run with one replica for each seed.
 
     ``finished`` are the variables of the stages before, with a leading axis of replicas for several seeds, and
-    ``steps_before`` is their number of steps.
+    ``steps_before`` is their number of steps. ``programs`` are checksums of the programs that train the stage, by
+    number of steps, devices and version of JAX: equal ones make equal steps.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class StageLoop:
         first = self.finished if self._num_seeds == 1 else replica(self.finished, 0)
         self._minibatches = stage.learner(first).minibatches
         self._keys = placement.replicate(root_keys(seeds, stage.name))
+        self.programs: dict[str, int] = {}
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
         self._finite = jax.jit(all_finite)
         self._last_read = 0.0
@@ -208,6 +214,10 @@ class StageLoop:
         if count not in self._compiled:
             steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
             lowered = jax.jit(steps, donate_argnums=0, out_shardings=shardings).lower(*arguments)
+            name = (
+                f"{count} steps, {self._placement.num_devices} {jax.default_backend()} devices, jax {jax.__version__}"
+            )
+            self.programs[name] = zlib.crc32(lowered.as_text().encode())
             announce()
             self._compiled[count] = lowered.compile()
         return self._compiled[count]
@@ -251,6 +261,7 @@ class StageLoop:
         """Wait for the metrics of a dispatch, raise if a loss is not finite, log their means and return them."""
         if pending is None:
             return {}
+        _wait(pending.metrics)
         metrics = {name: np.asarray(values, np.float64) for name, values in pending.metrics.items()}
         for name, values in metrics.items():
             if name.rpartition("/")[2] == "loss" and not np.isfinite(values).all():
@@ -281,7 +292,16 @@ class StageLoop:
                 "lower the learning rate, or clip gradients"
             )
         if checkpoints is not None:
-            checkpoints.save(step, state, {name: float(np.mean(value)) for name, value in held_out.items()})
+            metrics = {name: float(np.mean(value)) for name, value in held_out.items()}
+            checkpoints.save(step, state, metrics, self.programs)
+
+
+def _wait(metrics: Metrics) -> None:
+    """Wait for metrics in sleeps, which signals interrupt; reading an array answers none until it is computed."""
+    seconds = 1e-4
+    while not all(array.is_ready() for array in jax.tree.leaves(metrics)):
+        time.sleep(seconds)
+        seconds = min(2 * seconds, MAX_POLLING_SECONDS)
 
 
 def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
@@ -298,9 +318,10 @@ def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
 
 @contextlib.contextmanager
 def record_stop_signals() -> Iterator[StopSignal]:
-    """Yield a function that returns the SIGTERM or SIGINT that any process has received, or None.
+    """Yield a function that returns the signal to stop that any process has received, or None.
 
-    A second SIGINT interrupts at once.
+    These are SIGTERM, SIGINT, and what schedulers send, SIGHUP and SIGUSR1, unless the program ignores or handles them
+    itself. A second SIGINT interrupts at once.
     """
     received: list[int] = []
 
@@ -309,6 +330,9 @@ def record_stop_signals() -> Iterator[StopSignal]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
+        hint = " (Ctrl-C again: at once)" if number == signal.SIGINT else ""
+        with contextlib.suppress(OSError):  # print is not safe in a handler
+            os.write(2, f"\nstopping after this dispatch{hint}\n".encode())
 
     def stop_signal() -> int | None:
         latest = received[-1] if received else 0
@@ -316,11 +340,9 @@ def record_stop_signals() -> Iterator[StopSignal]:
             latest = int(np.max(multihost_utils.process_allgather(np.int32(latest))))
         return latest or None
 
-    # Python allows handlers in the main thread only.
-    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    previous = {number: signal.signal(number, receive) for number in numbers}
-    try:
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
+            free = [number for number in SCHEDULER_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+            for number in (signal.SIGTERM, signal.SIGINT, *free):
+                stack.callback(signal.signal, number, signal.signal(number, receive))
         yield stop_signal
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from typing import Any
 from genjax.data.io import replace_file
 from genjax.runner.folder import RunFolder
 from genjax.runner.load import load_experiment_fn
+from genjax.runner.stored_arguments import to_json
 
 
 def read_results(file: Path) -> dict[str, Any]:
@@ -83,8 +84,7 @@ def _run_record(folder: RunFolder, report: Mapping[str, Any]) -> dict[str, Any]:
 def _changed_arguments(file: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyper-parameters that differ from the defaults in the experiment file."""
     defaults = {name: p.default for name, p in inspect.signature(load_experiment_fn(file)).parameters.items()}
-    defaults = json.loads(json.dumps(defaults, default=str))
-    return {name: value for name, value in arguments.items() if value != defaults.get(name)}
+    return {name: value for name, value in arguments.items() if value != to_json(defaults.get(name))}
 
 
 def _portable(command: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -17,8 +18,17 @@ from genjax.experiment import SINGLE_STAGE, Experiment, StopTraining
 from genjax.monitoring.monitor import warn_of_batch_statistics
 from genjax.ops import check_at_least
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
+from genjax.runner.claim import claim
 from genjax.runner.compilation import enable_compilation_cache
-from genjax.runner.folder import ExperimentSource, RunFolder, check_folder, environment, write_folder
+from genjax.runner.folder import (
+    ExperimentSource,
+    RunFolder,
+    check_folder,
+    environment,
+    steps_argument,
+    write_arguments,
+    write_folder,
+)
 from genjax.runner.log import MetricLog
 from genjax.runner.loop import Hooks, Interrupted, StageLoop, StopSignal, record_stop_signals
 from genjax.runner.previews import LATEST, Previews
@@ -28,7 +38,7 @@ from genjax.runner.run import Run
 from genjax.runner.shell import genjax_command
 from genjax.runner.stages import StageWalk
 from genjax.runner.validation import Monitor, Validation, monitor_stage
-from genjax.runner.weights import save_weights
+from genjax.runner.weights import save_weights, saved_step
 from genjax.sharding import Placement
 
 
@@ -81,17 +91,19 @@ def train(
       >>> run.sample(jax.random.key(1), 3).shape
       (3, 8, 8, 1)
     """
-    check_at_least("seeds", seeds, 1)
     if (resume or overwrite) and workdir is None:
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
     source = source or ExperimentSource(name=name, arguments=arguments or {})
     placement = Placement()
     folder = None if workdir is None else RunFolder(Path(workdir))
-    if folder is not None and placement.is_writer:
-        check_folder(folder.path, source, seed=seed, seeds=seeds, resume=resume, overwrite=overwrite)
-    walk = StageWalk(experiment, tuple(range(seed, seed + seeds)), placement)
-    return _Training(walk, folder, source, resume, progress and placement.is_writer).run()
+    with contextlib.ExitStack() as stack:
+        if folder is not None and placement.is_writer:
+            stack.enter_context(claim(folder.path))
+            check_folder(folder.path, source, seed=seed, seeds=seeds, resume=resume, overwrite=overwrite)
+        check_at_least("seeds", seeds, 1)
+        walk = StageWalk(experiment, tuple(range(seed, seed + seeds)), placement)
+        return _Training(walk, folder, source, resume, progress and placement.is_writer).run()
 
 
 @final
@@ -103,6 +115,8 @@ class _Training:
     ) -> None:
         self._walk, self._folder, self._source = walk, folder, source
         self._resume, self._show_progress = resume, show_progress
+        steps = steps_argument(folder.path) if folder is not None and resume else None
+        self._lengthened = steps is not None and source.arguments.get("steps", steps) != steps
         self._validation = Validation(walk.experiment, walk.seeds, walk.placement)
         self._previews = None if folder is None else Previews(walk.experiment, folder, walk.seeds, walk.placement)
         self._log: MetricLog | None = None
@@ -150,17 +164,51 @@ class _Training:
         start, state = restored or (0, None)
         if checkpoints is not None and state is not None:
             checkpoints.discard_after(start)
+            self._check_length(loop, start)
         if state is not None and start == loop.stage.steps and not loop.is_last:
             return state
         loop.prepare(start)
         if self._walk.experiment.variables is None:
             warn_of_batch_statistics(loop.abstract())
+        if checkpoints is not None and state is not None:
+            self._check_program(loop, checkpoints.programs(start))
+        if self._lengthened and self._folder is not None and self._walk.placement.is_writer:
+            seeds = self._walk.seeds
+            write_arguments(self._folder.path, self._source, seed=seeds[0], seeds=len(seeds))
         state = loop.init() if state is None else state
         if self._log is None:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
             return loop.run(state, start, self._hooks(loop, self._log, bar, monitor, stop_signal), checkpoints)
+
+    def _check_length(self, loop: StageLoop, start: int) -> None:
+        """Raise if a resumed run would have to forget steps, or to repeat stages."""
+        if start > loop.stage.steps:
+            raise ValueError(
+                f"steps is {loop.stage.steps}, but the run to resume has {start} steps already; use at least {start}"
+            )
+        if self._lengthened and start < loop.stage.steps and not loop.is_last:
+            raise ValueError(
+                f"steps lengthens stage {loop.stage.name!r}, which later stages are built on; train anew, without "
+                "--resume"
+            )
+
+    def _check_program(self, loop: StageLoop, began_with: Mapping[str, int]) -> None:
+        """Compare the training programs with those that a resumed run began with; raise if the length changed them."""
+        changed = any(began_with[name] != loop.programs[name] for name in began_with.keys() & loop.programs.keys())
+        if changed and self._lengthened:
+            raise ValueError(
+                f"steps is {self._source.arguments['steps']}, but the training step of this run depends on steps, as "
+                "many learning rate schedules do, so the run cannot be lengthened; train anew, without --resume"
+            )
+        if changed:
+            warnings.warn(
+                f"the training step of stage {loop.stage.name!r} is not the one that the run began with: its model, "
+                "optimizer, schedule, batch size or preprocessing has changed; training continues with the new one",
+                stacklevel=2,
+            )
+        loop.programs = {**began_with, **loop.programs}
 
     def _hooks(
         self, loop: StageLoop, log: MetricLog, bar: Progress, monitor: Monitor | None, stop_signal: StopSignal
@@ -251,12 +299,16 @@ class _Training:
         return f"resume with: {genjax_command('train', file, '--workdir', self._folder.path, '--resume')}"
 
     def _finish(self, run: Run, seconds: float) -> None:
-        if self._folder is None or not self._walk.placement.is_writer:
+        """Write results, report and weights; the weights come last and tell a resumed run that all was written."""
+        if self._folder is None:
             return
-        save_weights(self._folder.path, run.variables, run.step)
         results = self._validation.results
-        if not results and (self._folder / "results.json").exists():
-            return  # a finished run was resumed
+        if not results:  # all steps had been trained when this process began
+            if saved_step(self._folder.path) == run.step:
+                return
+            results = self._validation(run.variables, run.step)
+        if not self._walk.placement.is_writer:
+            return
         values = {name: np.asarray(value).tolist() for name, value in results.items()}
         self._folder.write_json("results.json", values | {"seconds": seconds})
         write_report(
@@ -271,3 +323,4 @@ class _Training:
             wall_clock_s=seconds,
             seeds=run.seeds,
         )
+        save_weights(self._folder.path, run.variables, run.step)

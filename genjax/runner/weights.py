@@ -35,6 +35,17 @@ def save_weights(folder: Path, variables: Variables, step: int) -> None:
     replace_file(folder / FILE, save(arrays, {"step": str(step), "crc32": _checksum(arrays)}))
 
 
+def saved_step(folder: Path) -> int | None:
+    """Return the step of the weights that ``save_weights`` wrote, or None if there are none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / FILE, framework="numpy") as stored:
+            return int((stored.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
 def load_weights(folder: Path, experiment: Experiment, num_seeds: int, step: int) -> Variables | None:
     """Return the variables that ``save_weights`` wrote; None if there are none of this step and this model.
 

@@ -273,11 +273,54 @@ def test_resume_passes_over_a_damaged_newest_checkpoint(genjax, tiny_run, tmp_pa
 def test_overwrite_replaces_the_run(genjax, tiny_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
-    (folder / "leftover").write_text("old")
-    status, _, err = genjax("train", TINY, "--workdir", folder, "--overwrite", "--steps", "10")
+    (folder / "checkpoints" / "leftover").write_text("old")
+    (folder / "notes").write_text("mine")
+    command = ("train", TINY, "--workdir", folder, "--overwrite", "--steps", "10")
+    assert "holds 'notes', which no run wrote" in refused(genjax, *command)
+    (folder / "notes").unlink()
+    status, _, err = genjax(*command)
     assert status == 0, err
-    assert not (folder / "leftover").exists()
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["10"]
+
+
+def test_evaluations_are_printed_first_and_all_kept(genjax, tiny_run, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation*"))
+    command = ("evaluate", folder, "--metrics", "log_prob_lower_bound", "--json")
+    reports = [json.loads(genjax(*command, "--split", split)[1]) for split in ("test", "validation")]
+    assert [report["split"] for report in reports] == ["test", "validation"]
+    kept = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    assert kept == reports
+    status, out, err = genjax(*command, "--out", tmp_path / "new" / "mine.json")
+    assert status == 0
+    assert json.loads((tmp_path / "new" / "mine.json").read_text()) == json.loads(out)
+    assert "mine.json" in err
+    assert json.loads((folder / "evaluation.json").read_text()) == reports[-1]
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("genjax.runner.folder.RunFolder.write_json", refuse)
+    status, out, err = genjax(*command)
+    assert status == 1
+    assert json.loads(out)["results"] == reports[0]["results"]
+    assert "pass --out FILE" in err
+
+
+@pytest.mark.filterwarnings("default:the examples of split")
+def test_a_resumed_run_tells_that_its_data_have_changed(genjax, tmp_path):
+    file = tmp_path / "own.py"
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8))
+    text = TINY.read_text().replace("data.load(dataset)", "data.npy(dataset, validation=8, levels=256)")
+    file.write_text(text.replace('"random",', f'"{tmp_path / "x.npy"}",'))
+    command = ("train", file, "--workdir", tmp_path / "run")
+    assert genjax(*command, "--steps", "10")[0] == 0
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).integers(0, 256, (40, 4, 4, 1), np.uint8))
+    status, _, err = genjax(*command, "--resume")
+    assert status == 0
+    assert "warning: the examples of split 'train' of 'x' have changed since training" in err
+    (tmp_path / "x.npy").unlink()
+    status, _, err = genjax("sample", tmp_path / "run", "-n", "2")
+    assert status == 0, err
 
 
 def test_sample_refuses_what_it_cannot_do(genjax, tiny_run, tmp_path):

@@ -1,7 +1,11 @@
 """Checkpoints are restored bit for bit, damaged ones are detected, and a failed write keeps the previous one."""
 
+import errno
+import os
 import resource
+import shutil
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -142,3 +146,89 @@ def test_checksum_sees_every_single_change_and_every_swap():
         assert int(checksum(jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]]))) != base
     swapped = state.replace(params=state.params | {"net": {"w": state.params["net"]["w"][:, ::-1]}})
     assert int(checksum(swapped)) != base
+
+
+def shape_of(state):
+    return jax.eval_shape(lambda: state)
+
+
+def save_scores(folder, scores, first=0, **settings):
+    checkpoints = Checkpoints(folder, keep=1, metric="score", **settings)
+    for step, score in enumerate(scores, start=first):
+        checkpoints.save(step, make_state(step), {"score": score})
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_best_stays_best_over_restarts(tmp_path, higher):
+    sign = 1 if higher else -1
+    for first, scores in [(0, [1, 9]), (2, [3]), (3, [4, 2])]:
+        save_scores(tmp_path, [sign * score for score in scores], first, higher_is_better=higher)
+    reopened = Checkpoints(tmp_path, read_only=True)
+    assert reopened.steps() == [1, 4]
+    assert reopened.best_step() == 1
+    reopened.close()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_the_worst_and_is_told(tmp_path, bad):
+    with pytest.warns(UserWarning, match=r"score is -?(nan|inf) at step \d, so its checkpoint cannot be the best"):
+        save_scores(tmp_path, [bad, 1.0, bad])
+    reopened = Checkpoints(tmp_path, read_only=True)
+    assert reopened.best_step() == 1
+    reopened.close()
+    with pytest.warns(UserWarning, match="cannot be the best"):
+        save_scores(tmp_path / "none", [bad])
+    assert Checkpoints(tmp_path / "none", read_only=True).best_step() is None
+
+
+@pytest.fixture
+def saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "saved")
+    for step in (1, 2):
+        checkpoints.save(step, make_state(step), {})
+    checkpoints.close()
+    return tmp_path / "saved"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p | {"b": jnp.ones(4, jnp.bfloat16)}, r"params/b is bfloat16\[3\] there, but bfloat16\[4\] here"),
+        (lambda p: p | {"b": jnp.ones(3)}, r"params/b is bfloat16\[3\] there, but float32\[3\] here"),
+        (lambda p: p | {"c": jnp.ones(3)}, r"params/c is missing there, but float32\[3\] here"),
+        (lambda p: {"net": p["net"]}, r"params/b is bfloat16\[3\] there, but missing here"),
+    ],
+    ids=["shape", "type", "more", "fewer"],
+)
+def test_a_checkpoint_that_does_not_fit_names_the_first_difference(saved, change, message):
+    state = make_state(0)
+    checkpoints = Checkpoints(saved)
+    with pytest.raises(CheckpointError, match=rf"step 2 .* does not fit the experiment: {message}"):
+        checkpoints.restore(shape_of(state.replace(params=change(state.params))))
+    assert checkpoints.steps() == [1, 2]
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(saved, monkeypatch, number):
+    checkpoints = Checkpoints(saved)
+
+    def refuse(*args, **kwargs):
+        raise ValueError("tensorstore") from OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checkpoints._manager, "restore", refuse)
+    with pytest.raises(CheckpointError, match=rf"step 2 .* now: {os.strerror(number)}; nothing was deleted"):
+        checkpoints.restore(shape_of(make_state(0)))
+    checkpoints.close()
+
+
+def test_a_folder_that_vanishes_ends_training_at_once(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(1, make_state(1), {})
+    shutil.rmtree(tmp_path / "run")
+    started = time.monotonic()
+    with pytest.raises(CheckpointError, match=r"run was deleted or moved while training"):
+        checkpoints.wait()
+        checkpoints.save(2, make_state(2), {})
+    assert time.monotonic() - started < 20

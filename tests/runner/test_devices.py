@@ -60,6 +60,17 @@ def test_many_devices_draw_the_same_samples(tmp_path, tiny_run, num_samples):
     np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
+def test_a_batch_that_fewer_devices_shared_is_sampled_and_evaluated(tmp_path):
+    """A batch of 9 cannot be split over 2 devices, but only training splits it."""
+    folder = tmp_path / "run"
+    status, _, err = finish(start("train", TINY, "--workdir", folder, "--steps", "10", "--batch-size", "9"))
+    assert status == 0, err
+    (folder / "weights.safetensors").unlink()  # read the checkpoint
+    for command in (("sample", folder), ("evaluate", folder, "--metrics", "log_prob_lower_bound")):
+        status, _, err = finish(start(*command, devices=2))
+        assert status == 0, err
+
+
 def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
     folder = tmp_path / "run"
     with socket.socket() as free:

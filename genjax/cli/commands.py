@@ -247,7 +247,7 @@ def evaluate(arguments: list[str]) -> int:
         "results": {name: result.as_dict() for name, result in results.items()},
         "step": run.step,
         **{name: getattr(options, name) for name in settings},
-        "sample_flags": changed,
+        "sample_flags": {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()},
     }
     print(json.dumps(report) if options.json else table(list(results.values()), width=terminal_width()))
     if all(result.value is None for result in results.values()):

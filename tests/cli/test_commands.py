@@ -198,13 +198,19 @@ def test_help_and_version(genjax):
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),
         (("train", TINY, "--latent-dim", "many"), "Error parsing --latent-dim: invalid literal for int()"),
-        (("train", TINY, "--seeds", "0"), "seeds is 0, but must be at least 1"),
+        (("train", TINY, "--seeds", "0"), "seeds is 0, but must be in [1, 1000]"),
         (("train", TINY, "--seed", "-1"), "seed is -1, but must be"),
-        (("train", TINY, "--seed", "4294967295", "--seeds", "2"), "seed is 4294967296, but must be"),
+        (
+            ("train", TINY, "--seed", "4294967295", "--seeds", "2"),
+            "seed is 4294967295, but with seeds=2 must be at most 4294967294",
+        ),
         (("train", TINY, "--batch-size", "65"), "batch_size is 65, but the training split of 'random' has 64"),
         (("train", TINY, "--batch-size", "7"), "batch_size is 7, but 2 devices must share it evenly"),
         (("train", TINY, "--dataset", "digitz"), "did you mean 'digits'"),
-        (("train", TINY, "--dataset", "digits"), "decoder returned shape"),
+        (
+            ("train", TINY, "--dataset", "digits"),
+            "takes 256 values from 0 to 255, but x has 17 values from 0 to 16; use",
+        ),
         (("sample", "nowhere"), "nowhere is not a run folder, because it has no arguments.json"),
         (("evaluate", "nowhere"), "nowhere is not a run folder"),
         (("latent", "nowhere", "--label=-1"), "label is -1, but must be at least 0"),
@@ -344,14 +350,14 @@ def test_non_finite_loss_exits_with_1(genjax, tmp_path):
 
 
 def test_a_bar_counts_the_tokens_that_are_drawn(capsys):
-    model = autoregressive.MADE(shape=(8, 8, 1), features=(4,))
+    model = autoregressive.MADE(shape=(8, 8, 1), num_values=17, features=(4,))
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 8, 8, 1), jnp.int32)})
     experiment = Experiment(model=model, data=data.digits(), optimizer=optax.sgd(1.0), steps=1)
     with commands._sampling_progress(experiment, {}, SampleOptions(num_samples=2)) as extra:
         model.sample(variables, jax.random.key(1), 2, **extra)
     assert "samples: 100%" in (shown := capsys.readouterr().err)
     assert "64/64" in shown
-    other = dataclasses.replace(experiment, model=vae.FactorizedCategorical(num_values=2))
+    other = dataclasses.replace(experiment, model=vae.FactorizedCategorical(num_values=17))
     with commands._sampling_progress(other, {}, SampleOptions(num_samples=2)) as extra:
         assert set(extra) == {"progress"}  # of samples, since it does not draw tokens one by one
 

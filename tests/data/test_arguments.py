@@ -23,7 +23,10 @@ KEY = jax.random.key(0)
         (lambda: data.load("digits2", length="x"), "no data set or file 'digits2'"),
         (lambda: data.arrays(np.zeros(3), levels="256"), "arrays: levels is '256', but must be a whole number"),
         (lambda: data.npz("a.npz", x=None), "npz: x is None, but must be a str"),
-        (lambda: data.image_folder(".", size=28), "image_folder: size is 28, but must be a tuple or None"),
+        (
+            lambda: data.image_folder(".", size=28),
+            "image_folder: size is 28, but must be a tuple, such as .28,. or None",
+        ),
         (lambda: data.image_folder(".", size=(28, 0)), "image_folder: size is .* at least 1, and 0 is not"),
         (lambda: data.wav("a.wav", length=None), "wav: length is None, but must be a whole number"),
         (lambda: data.clips("a.npz", sample_rate=0, length=1), "clips: sample_rate is 0, but must be at least 1"),
@@ -41,7 +44,10 @@ KEY = jax.random.key(0)
         (lambda: data.gaussian_noise(None), "gaussian_noise: scale is None, but must be a number"),
         (lambda: data.Dataset(name="a", splits=None), "Dataset: splits is None, but must be a Mapping"),
         (lambda: data.Dataset(name=1, splits={"train": SOURCE}), "Dataset: name is 1, but must be a str"),
-        (lambda: data.Dataset(name="a", splits={"train": np.zeros(3)}), "Dataset: splits is .* a Source, and"),
+        (
+            lambda: data.Dataset(name="a", splits={"train": np.zeros(3)}),
+            "Dataset: splits is .* a Source: any object with take, spec and resident, and",
+        ),
         (lambda: data.Dataset(name="a", splits={"train": SOURCE}, num_classes=0), "num_classes is 0, but must be at"),
         (lambda: data.ArraySource(np.zeros(3)), "ArraySource: arrays is .*, but must be a Mapping"),
         (lambda: data.RecordSource([], transform=1), "RecordSource: transform is 1, but must be a function or None"),

@@ -106,7 +106,7 @@ def test_a_wav_of_the_extensible_format_is_read(tmp_path):
 
 
 def test_bad_waveforms():
-    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float' or 'mu_law' or 'linear'"):
+    with pytest.raises(ValueError, match="encoding is 'alaw', but must be 'float', 'mu_law' or 'linear'"):
         data.Waveform(8000, "alaw")
     with pytest.raises(ValueError, match=r"levels is 256, but must be .* None for 'float'; encoding is 'float'"):
         data.Waveform(8000, levels=256)

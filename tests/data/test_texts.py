@@ -154,7 +154,7 @@ class TestText:
             ({"num_tokens": 300}, "num_tokens is 300, but only tokenizer='bpe' uses it"),
             (
                 {"tokenizer": "words"},
-                "tokenizer is 'words', but must be 'bytes' or 'characters' or 'bpe' or a Tokenizer",
+                "tokenizer is 'words', but must be 'bytes', 'characters', 'bpe' or a Tokenizer",
             ),
         ],
     )

@@ -137,9 +137,9 @@ def test_values_compare_hash_and_print():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: data.scale(1), "levels is 1, but must be at least 2 and at most 16777216; use 256 for 8-bit images"),
-        (lambda: data.dynamic_binarization(2**17), "levels is 131072, but must be at least 2 and at most 65536"),
-        (lambda: data.static_binarization(threshold=1.0), "threshold is 1.0, but must be at least 0 and below 1"),
+        (lambda: data.scale(1), r"levels is 1, but must be in \[2, 16777216\]; use 256 for 8-bit images"),
+        (lambda: data.dynamic_binarization(2**17), r"levels is 131072, but must be in \[2, 65536\]"),
+        (lambda: data.static_binarization(threshold=1.0), r"threshold is 1.0, but must be in \[0, 1\)"),
         (lambda: data.dequantize(low=1.0), "low is 1.0 and high is 1.0, but low must be below high"),
         (
             lambda: data.dequantize()(jax.random.key(0), {"x": jnp.zeros((2, 2))}),

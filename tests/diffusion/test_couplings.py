@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
+from genjax.core import Variables
 
 MEAN, DEVIATION = 1.5, 0.4
 WASSERSTEIN = MEAN**2 + (1 - DEVIATION) ** 2  # W₂² of N(MEAN, DEVIATION²) and N(0, 1)
@@ -136,4 +137,4 @@ class TestReflow:
 
     def test_no_pairs(self):
         with pytest.raises(ValueError, match="num_pairs is 0, but must be at least 1"):
-            diffusion.reflow_pairs(model(True), VARIABLES, jax.random.key(12), 0)
+            diffusion.reflow_pairs(model(True), Variables(*VARIABLES), jax.random.key(12), 0)

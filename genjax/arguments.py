@@ -349,7 +349,7 @@ def _members(protocol: type) -> str:
 
 def _a(kind: type) -> str:
     name = kind.__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def _shown(value: Any) -> str:

@@ -242,4 +242,4 @@ def test_the_command_writes_them(genjax, tiny_run, tmp_path):
     assert all(f"{name}.png" in out for name in names)
     status, _, err = genjax("latent", tiny_run, "--steps", 1)
     assert status == 2
-    assert err.strip() == "genjax: error: steps is 1, but must be at least 2"
+    assert err.strip() == "genjax: error: steps is 1, but must be in [2, 1000]"

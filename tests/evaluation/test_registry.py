@@ -399,21 +399,21 @@ def test_a_likelihood_that_is_nan_says_so():
 def test_the_bandwidth_is_chosen_on_examples_of_the_whole_split():
     """The first thousand validation examples are alike, and would choose a window as narrow as they are."""
     rng = np.random.default_rng(0)
-    narrow, wide = 0.01 * rng.normal(size=(1_000, 1)), rng.normal(size=(3_000, 1))
-    x = np.concatenate([narrow, wide]).astype(np.float32)
+    scale = np.repeat([0.01, 1.0], [1_000, 3_000])[:, None]
+    x, samples = (np.float32(scale * rng.normal(size=(4_000, 1))) for _ in range(2))
     source = data.ArraySource({"x": x})
-    samples = jnp.asarray(rng.permutation(x))
+    samples = jnp.asarray(rng.permutation(samples))
 
     @dataclasses.dataclass(frozen=True)
     class Resampler(Gaussian):
         def sample(self, variables, key, num_samples):
-            return samples[:num_samples]
+            return jax.random.choice(key, samples, (num_samples,))
 
     run = run_of(Resampler(), (0.0,))
     dataset = data.Dataset(name="sorted", splits={"train": source, "validation": source, "test": source})
     run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, data=dataset))
-    chosen = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=200)["parzen"].protocol["bandwidth"]
-    whole, _ = metrics.parzen_bandwidth_search(samples[:200], x, BANDWIDTHS)
-    first, _ = metrics.parzen_bandwidth_search(samples[:200], x[:1_000], BANDWIDTHS)
+    chosen = run.evaluate(jax.random.key(0), metrics=["parzen"], num_samples=1_000)["parzen"].protocol["bandwidth"]
+    whole, _ = metrics.parzen_bandwidth_search(samples[:1_000], x, BANDWIDTHS)
+    first, _ = metrics.parzen_bandwidth_search(samples[:1_000], x[:1_000], BANDWIDTHS)
     assert whole / 1.6 < chosen < whole * 1.6
     assert first < whole / 2

@@ -53,6 +53,7 @@ class Bounded:
     """A model with a lower bound only."""
 
     num_classes = 3
+    conditions = label_condition(3)
 
     def init(self, key, batch):
         return Variables({}, {})

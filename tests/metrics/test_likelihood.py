@@ -74,7 +74,7 @@ class TestConversions:
 
     @pytest.mark.parametrize("width", [0.0, -1.0, math.inf, math.nan])
     def test_a_width_is_positive(self, width):
-        with pytest.raises(ValueError, match=f"bin_width is {width}, but must be (above 0|a finite number) or None"):
+        with pytest.raises(ValueError, match=f"bin_width is {width}, but must be (above 0|a finite number); use None"):
             bits_per_dim(-1.0, 1, bin_width=width)
 
 

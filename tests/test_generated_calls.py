@@ -33,7 +33,7 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 def modules() -> Iterator[types.ModuleType]:
     for info in pkgutil.walk_packages(genjax.__path__, "genjax."):
-        if not info.name.endswith("__main__"):
+        if not info.name.endswith(("__main__", "genjax.arguments")):
             yield importlib.import_module(info.name)
 
 

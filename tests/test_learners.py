@@ -410,12 +410,16 @@ def test_the_first_trace_says_what_init_returns():
         def objectives(self):
             return QUADRATIC.objectives_
 
+        def sample(self, variables, key, num_samples):
+            return None
+
     learner = gradient_learner(Dict(), optax.sgd(1.0))
     with pytest.raises(ValueError, match=r"init of Dict returned a dict, but must return genjax\.Variables"):
         jax.eval_shape(learner.init, KEY, {"x": jnp.float32(0)})
 
 
 def test_a_model_that_is_not_frozen_is_refused():
-    thawed = dataclasses.make_dataclass("Thawed", ["width"])(3)
+    methods = {name: lambda *_: None for name in ("init", "objectives", "sample")}
+    thawed = dataclasses.make_dataclass("Thawed", ["width"], namespace=methods)(3)
     with pytest.raises(ValueError, match=r"Thawed cannot be hashed .* decorate its class with @dataclass\(frozen=True"):
         gradient_learner(thawed, optax.sgd(1.0))

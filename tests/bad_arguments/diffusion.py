@@ -40,6 +40,7 @@ CASES = (
     partial(samplers.Ancestral),
     partial(samplers.Churn, gamma=0.1),
     partial(samplers.DDIM),
+    partial(samplers.DEIS),
     partial(samplers.DPMSolverPP),
     partial(samplers.Euler),
     partial(samplers.Heun),

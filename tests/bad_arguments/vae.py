@@ -18,6 +18,7 @@ CASES = (
     partial(vae.VQVAE, num_codes=4, code_dim=2, grid=(2,), **PAIR),
     partial(vae.IWAE, latent_dims=(2,), encoders=(NET,), decoders=(NET,), likelihood=ops.Bernoulli()),
     partial(vae.AdversarialAutoencoder, prior=ops.StandardNormal(2), discriminator=NET, **PAIR),
+    partial(vae.WassersteinAutoencoder, prior=ops.StandardNormal(2), bandwidths=(1.0,), **PAIR),
     partial(vae.AdversarialVariationalBayes, latent_dim=2, noise_dim=3, discriminator=NET, **PAIR),
     partial(vae.FactorizedCategorical, num_values=3),
     partial(VAE.init, key=SAMPLE["key"], batch={"x": X}),

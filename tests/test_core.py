@@ -76,6 +76,7 @@ METHODS = {
     capabilities.HasCodeLikelihood: {"log_likelihood"},
     capabilities.Reconstructs: {"reconstruct"},
     capabilities.HasConditions: {"conditions"},
+    capabilities.HasLikelihood: {"likelihood"},
     capabilities.Diagnoses: {"diagnose"},
     capabilities.HasNumValues: {"num_values"},
     capabilities.Stops: {"stop_token"},

@@ -116,8 +116,8 @@ def table(results: Sequence[Result], *, width: PositiveInt | None = None) -> str
     With a ``width``, lines have at most so many characters, at least 60, and protocols stand below the numbers.
 
     >>> print(table([Result(name="mmd2", value=0.5, protocol={"split": "test"})], width=60))
-    metric                     value        ± se  ± sd (seeds)
-    mmd2                      0.5000           -             -
+    metric                       value        ± se  ± sd (seeds)
+    mmd2                        0.5000           -             -
         split test
     """
     label_width = max([34, *(len(result.label) for result in results)])

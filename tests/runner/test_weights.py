@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from genjax import nets
-from genjax.core import Variables
+from genjax.core import Learner, Variables
 from genjax.runner import load_run, train
 from genjax.runner.weights import FILE, load_weights, save_weights
 
@@ -90,7 +90,8 @@ def test_every_type_of_array_comes_back(tmp_path, finished):
             zeros = {"bf16": jnp.zeros((2, 3), jnp.bfloat16), "bool": jnp.zeros(3, bool), "empty": jnp.zeros((0, 2))}
             return Variables({"part": zeros}, (jnp.int32(0), jnp.zeros(2, jnp.uint8)))
 
-    experiment = dataclasses.replace(finished[0], optimizer=None, learner=object())
+    nothing = Learner(init=lambda key, batch: None, step=lambda *_: (None, {}))
+    experiment = dataclasses.replace(finished[0], optimizer=None, learner=nothing)
     object.__setattr__(experiment, "model", Model())
     values = {
         "bf16": jnp.full((2, 3), 1.5, jnp.bfloat16),

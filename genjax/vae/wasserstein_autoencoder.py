@@ -11,8 +11,9 @@ acts on all codes together: codes may be deterministic, and reconstructions shar
 ``genjax.ops.mmd`` between the codes of a minibatch and as many draws of the prior; it is a difference of means, so a
 minibatch of 100 or more is advisable.
 
-The paper's kernel is an inverse multiquadric; here it is the mean of Gaussian kernels over several bandwidths, which is
-heavy-tailed as well. Distances between draws of N(0, I) in D dimensions are about √(2 D), which bandwidths should span.
+The paper's kernel is an inverse multiquadric, a mixture of Gaussian kernels of all bandwidths; here it is the mean of
+Gaussian kernels over several bandwidths, the widest of which still sees distant codes. Distances between draws of
+N(0, I) in D dimensions are about √(2 D), which bandwidths should span.
 
 Ilya Tolstikhin, Olivier Bousquet, Sylvain Gelly and Bernhard Schölkopf 2018, arXiv:1711.01558.
 """

@@ -93,6 +93,7 @@ def test_an_editable_install_is_found_beside_the_clone(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     script = f"import site; site.addsitedir({str(site)!r}); from genjax import Experiment; print(Experiment)"
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
-    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import script"]
+    # Without the site packages, where this package may be installed itself.
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import script"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", done.stderr

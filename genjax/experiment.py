@@ -23,7 +23,7 @@ from genjax.data.transforms import Preprocess, bin_width, map_values
 from genjax.data.values import Values
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
-from genjax.ops import HasLevels, HasSupport
+from genjax.ops import HasLevels, HasSupport, leaves_by_path
 
 SINGLE_STAGE = "model"
 MAX_CLIPPED = 0.25  # share of pixels that pictures clip without a warning
@@ -230,5 +230,4 @@ class Experiment:
 
 def _shapes(variables: Variables | None) -> dict[str, tuple[int, ...]]:
     """Return the shapes of arrays by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.shape(leaf) for path, leaf in leaves}
+    return {name: jnp.shape(leaf) for name, leaf in leaves_by_path(variables).items()}

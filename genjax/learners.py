@@ -140,11 +140,11 @@ def _schedule_free_params(
     def is_schedule_free(state: PyTree) -> bool:
         return isinstance(state, contrib.ScheduleFreeState)
 
-    found = {}
+    averages = {}
     for name, objective in objectives.items():
         for state in filter(is_schedule_free, jax.tree.leaves(opt_state[name], is_leaf=is_schedule_free)):
-            found |= contrib.schedule_free_eval_params(state, _parts(params, objective))
-    return {**params, **found} if found else None
+            averages |= contrib.schedule_free_eval_params(state, _parts(params, objective))
+    return {**params, **averages} if averages else None
 
 
 def check_hashable(model: object) -> None:

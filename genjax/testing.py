@@ -19,6 +19,7 @@ import optax
 from genjax.capabilities import conditioning, likelihoods
 from genjax.core import Array, Batch, GenerativeModel, Objective, PyTree, Variables
 from genjax.learners import check_hashable, checked_loss, checked_variables, gradient_learner
+from genjax.ops import leaves_by_path
 
 TOLERANCE = 1e-4
 
@@ -85,8 +86,8 @@ def _objectives(model: GenerativeModel, batch: Batch) -> Iterator[str]:
             for part in objective.wrt
             if part not in params
         )
-    forgotten = set(params) - {part for objective in objectives for part in objective.wrt}
-    yield from (f"no objective has {part!r} in wrt, so that it is never trained" for part in sorted(forgotten))
+    untrained = set(params) - {part for objective in objectives for part in objective.wrt}
+    yield from (f"no objective has {part!r} in wrt, so that it is never trained" for part in sorted(untrained))
 
 
 def _losses(model: GenerativeModel, batch: Batch) -> Iterator[str]:
@@ -111,8 +112,8 @@ def _losses(model: GenerativeModel, batch: Batch) -> Iterator[str]:
         yield from (f"metric {m!r} of {name} has shape {a.shape}; average it" for m, a in metrics.items() if a.shape)
         yield from (f"{name}: {entry} has {fault}" for entry, fault in _non_finite(compiled))
         gradient = jax.jit(jax.grad(lambda parts, loss=loss: loss(parts)[0]))
-        gradients = jax.tree_util.tree_leaves_with_path(gradient(_perturbed(parts)))
-        silent = [_path(path) for path, values in gradients if not np.any(np.asarray(values))]
+        gradients = leaves_by_path(gradient(_perturbed(parts)))
+        silent = [path for path, values in gradients.items() if not np.any(np.asarray(values))]
         yield from (f"{name} gives no gradient to {each}; leave it out of wrt, or use it" for each in silent)
 
 
@@ -184,10 +185,6 @@ def _spec(tree: PyTree) -> PyTree:
 
 def _non_finite(tree: PyTree) -> Iterator[tuple[str, str]]:
     """Yield the path and a description of every leaf that has values which are not finite."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in leaves_by_path(tree).items():
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
-            yield _path(path), "values that are not finite"
-
-
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+            yield path, "values that are not finite"

@@ -193,7 +193,7 @@ class GPT:
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
         )
-        length, kept = min(num_tokens, self.length), self.length // 2
+        length, overlap = min(num_tokens, self.length), self.length // 2
         callback = None if callback is None else _call_once(callback, num_tokens)
 
         def window(key: Array, prompt: Array | None, position: Array | int) -> Array:
@@ -212,16 +212,16 @@ class GPT:
             )
 
         def next_window(last: Array, number: Array) -> tuple[Array, Array]:
-            new = length - kept
+            new = length - overlap
             x = window(jax.random.fold_in(key, number), last, number * new)
-            return x[:, new:], x[:, kept:]
+            return x[:, new:], x[:, overlap:]
 
         if num_tokens <= self.length:
             return window(key, prompt, 0)
         first_key, key = jax.random.split(key)
         x = window(first_key, prompt, 0)
-        num_windows = -(-(num_tokens - length) // (length - kept))
-        _, rest = jax.lax.scan(next_window, x[:, length - kept :], jnp.arange(1, num_windows + 1))
+        num_windows = -(-(num_tokens - length) // (length - overlap))
+        _, rest = jax.lax.scan(next_window, x[:, length - overlap :], jnp.arange(1, num_windows + 1))
         return jnp.concatenate([x, rest.swapaxes(0, 1).reshape(num_samples, -1)], axis=1)[:, :num_tokens]
 
     def _token_log_probs(self, params: PyTree, x: Array, key: Array | None = None) -> Array:

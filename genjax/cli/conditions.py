@@ -60,21 +60,16 @@ def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, n
     return values
 
 
-def class_names(dataset: Dataset) -> tuple[str, ...]:
-    """Return the names of a data set's classes, or an empty tuple if they have none."""
-    return getattr(dataset, "class_names", None) or ()
-
-
 def _read_label(label: int | str, condition: Condition, dataset: Dataset, num_samples: int) -> int | np.ndarray:
     """Return the class of a number, of a name, or for "all" those of the samples, int32 (N,)."""
-    if label == ALL and label not in class_names(dataset) and condition.num_values is not None:
+    if label == ALL and label not in (dataset.class_names or ()) and condition.num_values is not None:
         return np.arange(num_samples, dtype=np.int32) % condition.num_values
     return class_number(label, dataset, f" or {ALL!r}")
 
 
 def class_number(label: int | str, dataset: Dataset, others: str = "") -> int:
     """Return the class of a number or of a name; ``others`` ends the list of choices in the message of a ValueError."""
-    names = class_names(dataset)
+    names = dataset.class_names or ()
     if label in names:
         return names.index(str(label))
     if isinstance(label, str):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from genjax.capabilities import stop_token
-from genjax.cli.conditions import class_names
 from genjax.data import Dataset
 from genjax.data.io import replace_file
 from genjax.experiment import Experiment
@@ -84,7 +83,7 @@ def _picture(shown: np.ndarray, labels: np.ndarray | None, dataset: Dataset) -> 
         return sample_picture(shown)
     num_classes = int(labels.max()) + 1
     columns = num_classes * max(1, round(len(labels) ** 0.5 / num_classes))
-    names = class_names(dataset) or range(num_classes)
+    names = dataset.class_names or range(num_classes)
     return sample_picture(shown, columns=columns, labels=[names[label] for label in labels])
 
 

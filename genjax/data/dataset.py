@@ -90,6 +90,10 @@ class Dataset:
             raise ValueError(f"{self.name!r} has no split {split!r}; it has {sorted(self.splits)}")
         return self.splits[split].spec
 
+    def batch_spec(self, *axes: int, split: str = "train") -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shape and type of a batch, whose leading ``axes`` come before those of an example."""
+        return {name: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype) for name, s in self.spec(split).items()}
+
     def class_name(self, label: int) -> str:
         """Return the name of a class, which is its number if it has none."""
         names = self.class_names or ()

@@ -93,7 +93,7 @@ class Karras:
 @check_arguments
 @dataclass(frozen=True)
 class Custom:
-    """Given times, decreasing, one for each step of the sampler."""
+    """Decreasing times of your own, one for each step of the sampler."""
 
     values: Annotated[tuple[float, ...], MinLen(1)]
 

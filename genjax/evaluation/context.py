@@ -149,9 +149,7 @@ class Evaluation:
     @functools.cached_property
     def _top(self) -> int:
         """Largest value of integer data, L − 1, as the model sees them; 1 for real numbers or unknown levels."""
-        batch = {
-            name: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for name, s in self.dataset.spec(self.split).items()
-        }
+        batch = self.dataset.batch_spec(1, split=self.split)
         x = jax.eval_shape(self.preprocess, self.key, batch)["x"]
         levels = self.dataset.levels if jnp.issubdtype(x.dtype, jnp.integer) else None
         return 1 if levels is None else max(1, levels - 1)

@@ -100,7 +100,7 @@ _update = jax.jit(Moments.update, static_argnums=0)
 
 @check_arguments
 def moments(x: Array | np.ndarray, *, chunk_size: PositiveInt = CHUNK_SIZE) -> MomentsState:
-    """Return the moments of two or more samples, shape (N, ...), ``chunk_size`` of which are copied at once."""
+    """Return the moments of N ≥ 2 samples, shape (N, ...); ``chunk_size`` samples are copied at once."""
     return _moments(checked_samples("x", x, minimum=2), chunk_size)
 
 

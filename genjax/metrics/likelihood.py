@@ -191,7 +191,7 @@ def likelihood_units(model: object, dataset: Dataset, preprocess: Preprocess, sp
     lengths are counted on the split that is scored. Only the shapes of the preprocessing are evaluated; texts whose
     shape it changes are treated as dimensions.
     """
-    batch = {name: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype) for name, spec in dataset.spec(split).items()}
+    batch = dataset.batch_spec(1, split=split)
     x = jax.eval_shape(preprocess, jax.eval_shape(jax.random.key, 0), batch)["x"]
     counts = None
     if dataset.tokenizer is not None and x.shape == batch["x"].shape:

@@ -4,6 +4,7 @@ from genjax.ops.adversarial import discriminator_accuracy as discriminator_accur
 from genjax.ops.adversarial import logistic_fake_loss as logistic_fake_loss
 from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
 from genjax.ops.arrays import at_least_float32 as at_least_float32
+from genjax.ops.arrays import leaves_by_path as leaves_by_path
 from genjax.ops.arrays import sum_except_batch as sum_except_batch
 from genjax.ops.attention import causal_attention as causal_attention
 from genjax.ops.convolution import conv_general_dilated as conv_general_dilated
@@ -42,13 +43,9 @@ from genjax.ops.transport import sinkhorn as sinkhorn
 from genjax.ops.validation import check_at_least as check_at_least
 from genjax.ops.validation import check_choice as check_choice
 from genjax.ops.validation import check_data_axes as check_data_axes
-from genjax.ops.validation import check_dropout as check_dropout
 from genjax.ops.validation import check_example_shape as check_example_shape
 from genjax.ops.validation import check_examples as check_examples
 from genjax.ops.validation import check_finite as check_finite
-from genjax.ops.validation import check_num_classes as check_num_classes
 from genjax.ops.validation import check_positive as check_positive
-from genjax.ops.validation import check_shape as check_shape
-from genjax.ops.validation import check_sizes as check_sizes
 from genjax.ops.validation import check_values as check_values
 from genjax.ops.validation import resolve_choice as resolve_choice

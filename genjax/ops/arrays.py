@@ -1,10 +1,13 @@
-"""Sums over examples, in sufficient precision."""
+"""Sums over examples in sufficient precision, and the arrays of a tree by name."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
-from genjax.core import Array
+from genjax.core import Array, PyTree
 
 
 def sum_except_batch(values: Array) -> Array:
@@ -14,6 +17,16 @@ def sum_except_batch(values: Array) -> Array:
     [12.0, 12.0]
     """
     return jnp.sum(values.reshape(values.shape[0], -1), axis=-1)
+
+
+def leaves_by_path(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves of a tree by path, in the order of the tree.
+
+    >>> leaves_by_path({"decoder": {"bias": 1}, "encoder": [2, 3]})
+    {'decoder/bias': 1, 'encoder/0': 2, 'encoder/1': 3}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def at_least_float32(value: Array) -> Array:

@@ -30,12 +30,6 @@ def check_at_least(name: str, value: float, limit: float, cure: str = "") -> Non
         raise ValueError(f"{name} is {value}, but must be at least {limit}{cure}")
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise if one of several sizes or counts is below 1."""
-    for name, size in sizes.items():
-        check_at_least(name, size, 1)
-
-
 def check_positive(name: str, value: float, cure: str = "") -> None:
     """Raise if a setting is not above 0, or not finite; see ``check_at_least``.
 
@@ -71,24 +65,6 @@ def resolve_choice(name: str, value: Value | str | None, choices: Mapping[str, V
         return value
     check_choice(name, value, tuple(choices))
     return choices[value]
-
-
-def check_num_classes(num_classes: int | None) -> None:
-    """Raise if a model is to have fewer than one class; None is an unconditional model."""
-    if num_classes is not None:
-        check_at_least("num_classes", num_classes, 1, "; use None for an unconditional model")
-
-
-def check_dropout(dropout: float) -> None:
-    """Raise if a dropout rate is outside [0, 1)."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}, but must be in [0, 1); 0 turns it off")
-
-
-def check_shape(shape: Sequence[int]) -> None:
-    """Raise if the shape of one example is empty or has a size below 1."""
-    if not shape or min(shape) < 1:
-        raise ValueError(f"shape is {shape}, but every size must be at least 1; use (D,) for vectors")
 
 
 def check_data_axes(shape: Sequence[int]) -> None:

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array, PyTree
+from genjax.ops import leaves_by_path
 
 
 class CheckpointError(RuntimeError):
@@ -67,7 +68,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._link.path,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_Policy(self._kept),
+                preservation_policy=_Policy(self._preserved),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
                 # A folder that disappears fails at once, where orbax would wait for it for five minutes.
@@ -185,7 +186,7 @@ class Checkpoints:
             self._manager.close()
             self._link.remove()
 
-    def _kept(self, steps: list[int]) -> set[int | None]:
+    def _preserved(self, steps: list[int]) -> set[int | None]:
         """Return the steps, of ascending ones, whose checkpoints are kept."""
         return {*steps[-self._keep :], self._best(steps)}
 
@@ -221,11 +222,11 @@ class Checkpoints:
             return
         expected = _layout(abstract)
         for name in [*expected, *stored]:
-            there, here = stored.get(name, "missing"), expected.get(name, "missing")
-            if there != here:
+            old, new = stored.get(name, "missing"), expected.get(name, "missing")
+            if old != new:
                 raise CheckpointError(
-                    f"the checkpoint of step {step} in {self._folder} does not fit the experiment: {name} is {there} "
-                    f"there, but {here} here; use the experiment and the settings that the run began with"
+                    f"the checkpoint of step {step} in {self._folder} does not fit the experiment: {name} is {old} "
+                    f"there, but {new} here; use the experiment and the settings that the run began with"
                 )
 
     def _check_readable(self, step: int, error: Exception) -> None:
@@ -297,25 +298,21 @@ def _score(facts: Mapping[str, Any]) -> float:
 
 def _layout(tree: PyTree) -> dict[str, str]:
     """Describe type and shape of each array of a tree by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}"
-        for path, leaf in leaves
-    }
+    return {name: f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in leaves_by_path(tree).items()}
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class _Policy:
-    """Which checkpoints orbax preserves: those whose steps ``kept`` returns."""
+    """Which checkpoints orbax preserves: those whose steps ``select`` returns."""
 
-    kept: Callable[[list[int]], set[int | None]]
+    select: Callable[[list[int]], set[int | None]]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
         """Return whether to preserve each of the checkpoints."""
         del context
-        kept = self.kept(sorted(info.step for info in checkpoints))
-        return [info.step in kept for info in checkpoints]
+        preserved = self.select(sorted(info.step for info in checkpoints))
+        return [info.step in preserved for info in checkpoints]
 
 
 @final

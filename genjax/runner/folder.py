@@ -38,6 +38,7 @@ from genjax.data.deferred import check_unchanged
 from genjax.data.io import replace_file
 from genjax.experiment import SINGLE_STAGE
 from genjax.runner.claim import LOCK, OWNER
+from genjax.runner.shell import genjax_command
 from genjax.runner.stored_arguments import to_json
 
 # What a run and the commands write into its folder, besides the experiment's copy and the pictures of the report.
@@ -274,10 +275,10 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
         copy = folder / str(name)
         if copy.is_file() and copy.read_bytes() != file.read_bytes():
             assert source.file is not None
-            command = ["genjax", "train", str(folder / source.file.name), "--workdir", str(folder.path), "--resume"]
+            command = genjax_command("train", folder / source.file.name, "--workdir", folder.path, "--resume")
             raise ValueError(
                 f"{file} has changed since the run in {folder.path} began; resume from the copy with "
-                f"'{shlex.join(command)}', or choose another --workdir"
+                f"'{command}', or choose another --workdir"
             )
     if (folder / "datasets.json").is_file():
         for began_with, now in zip(folder.read_json("datasets.json"), source.datasets, strict=False):

@@ -136,10 +136,7 @@ class StageLoop:
     def abstract(self) -> TrainState:
         """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
         axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]
-        batch = {
-            name: jax.ShapeDtypeStruct((*axes, self._experiment.batch_size, *entry.shape), entry.dtype)
-            for name, entry in self._experiment.data.spec().items()
-        }
+        batch = self._experiment.data.batch_spec(*axes, self._experiment.batch_size)
         init = self._init_on if self._num_seeds == 1 else jax.vmap(self._init_on)
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
         return jax.tree.map(

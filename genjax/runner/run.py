@@ -53,12 +53,12 @@ class Run:
         """Return a few lines: what was trained, on what, for how long, and the newest metrics."""
         sizes = [leaf.size for leaf in jax.tree.leaves(self.variables.params)]
         metrics = {name: value for row in self.rows for name, value in row.items() if isinstance(value, int | float)}
-        shown = [f"{name} {format_value(value)}" for name, value in metrics.items() if name != "step"]
+        texts = [f"{name} {format_value(value)}" for name, value in metrics.items() if name != "step"]
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {self.seeds[0]} to {self.seeds[-1]}"
         count = sum(sizes) // len(self.seeds)
         return (
             f"Run of {type(self.model).__name__} on {self.experiment.data.name!r}, {count:,} parameters, {seeds}, "
-            f"step {self.step:,}\n  {', '.join(shown[:6]) or 'no metrics'}\n  folder {self.folder}"
+            f"step {self.step:,}\n  {', '.join(texts[:6]) or 'no metrics'}\n  folder {self.folder}"
         )
 
     def replica(self, index: int = 0) -> Variables:

@@ -19,8 +19,8 @@ def _program() -> list[str]:
     script = Path(sys.executable).parent / "genjax"
     if not script.is_file():
         return [sys.executable or "python", "-m", "genjax"]
-    found = shutil.which("genjax")  # which may belong to another environment, or to another package
-    if found is not None and Path(found).resolve() == script.resolve():
+    on_path = shutil.which("genjax")  # may belong to another environment, or to another package
+    if on_path is not None and Path(on_path).resolve() == script.resolve():
         return ["genjax"]
     relative = os.path.relpath(script)
     return [relative if len(relative) < len(str(script)) else str(script)]

@@ -91,6 +91,7 @@ def train(
       >>> run.sample(jax.random.key(1), 3).shape
       (3, 8, 8, 1)
     """
+    check_at_least("seeds", seeds, 1)
     if (resume or overwrite) and workdir is None:
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
@@ -101,7 +102,6 @@ def train(
         if folder is not None and placement.is_writer:
             stack.enter_context(claim(folder.path))
             check_folder(folder.path, source, seed=seed, seeds=seeds, resume=resume, overwrite=overwrite)
-        check_at_least("seeds", seeds, 1)
         walk = StageWalk(experiment, tuple(range(seed, seed + seeds)), placement)
         return _Training(walk, folder, source, resume, progress and placement.is_writer).run()
 

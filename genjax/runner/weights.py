@@ -14,15 +14,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from genjax.core import Array, PyTree, Variables, stream_key
+from genjax.core import Array, Variables, stream_key
 from genjax.data.io import replace_file
 from genjax.experiment import Experiment
+from genjax.ops import leaves_by_path
 
 FILE = "weights.safetensors"
 
 
 def save_weights(folder: Path, variables: Variables, step: int) -> None:
-    """Write the weights of a finished run.
+    """Write the variables of a finished run to ``weights.safetensors``.
 
     Args:
       folder: run folder.
@@ -31,12 +32,12 @@ def save_weights(folder: Path, variables: Variables, step: int) -> None:
     """
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(array) for name, array in _named(variables).items()}
+    arrays = {name: np.asarray(array) for name, array in leaves_by_path(variables).items()}
     replace_file(folder / FILE, save(arrays, {"step": str(step), "crc32": _checksum(arrays)}))
 
 
 def saved_step(folder: Path) -> int | None:
-    """Return the step of the weights that ``save_weights`` wrote, or None if there are none that can be read."""
+    """Return the number of steps of the weights in a run folder, or None if it has no readable weights."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -47,7 +48,7 @@ def saved_step(folder: Path) -> int | None:
 
 
 def load_weights(folder: Path, experiment: Experiment, num_seeds: int, step: int) -> Variables | None:
-    """Return the variables that ``save_weights`` wrote; None if there are none of this step and this model.
+    """Return the variables of a finished run, or None if its weights are missing, outdated, damaged or do not fit.
 
     Args:
       folder: run folder.
@@ -55,52 +56,44 @@ def load_weights(folder: Path, experiment: Experiment, num_seeds: int, step: int
       num_seeds: number of replicas.
       step: number of learner steps that the weights must have.
     """
+    from safetensors import SafetensorError, safe_open
+
     file = folder / FILE
     if not file.is_file():
         return None
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(file, framework="numpy") as stored:
             metadata = stored.metadata() or {}
+            if metadata.get("step") != str(step):
+                return None
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it has no __iter__)
-    except SafetensorError as error:
-        arrays, metadata = {}, {"step": str(step), "crc32": str(error)}
-    if metadata.get("step") != str(step):
-        return None
-    if metadata.get("crc32") != _checksum(arrays):
+        is_damaged = metadata.get("crc32") != _checksum(arrays)
+    except SafetensorError:
+        is_damaged = True
+    if is_damaged:
         warnings.warn(f"{file} is damaged; reading the newest checkpoint instead", stacklevel=2)
         return None
     try:
         like = _abstract(experiment, num_seeds)
-    except Exception:  # the model does not fit the data any more: reading the checkpoint says why
+    except Exception:  # the model no longer fits the data: reading the checkpoint says why
         return None
-    expected = {name: (leaf.shape, leaf.dtype) for name, leaf in _named(like).items()}
+    expected = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves_by_path(like).items()}
     if expected != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
-        return None  # the experiment has changed: the checkpoint tells how
+        return None  # the experiment has changed: reading the checkpoint says how
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
 
 def _abstract(experiment: Experiment, num_seeds: int) -> Variables:
     """Return the shapes and dtypes of the model's variables, computing nothing and reading no data."""
-    batch = {
-        name: jax.ShapeDtypeStruct((experiment.batch_size, *entry.shape), entry.dtype)
-        for name, entry in experiment.data.spec().items()
-    }
 
     def init(key: Array, batch: Mapping[str, Array]) -> Variables:
         batch = experiment.preprocess(stream_key(key, "batch"), batch)
         return experiment.model.init(stream_key(key, "init"), batch)
 
+    batch = experiment.data.batch_spec(experiment.batch_size)
     variables = jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), batch)
     axis = (num_seeds,) if num_seeds > 1 else ()
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axis, *leaf.shape), leaf.dtype), variables)
-
-
-def _named(tree: PyTree) -> dict[str, PyTree]:
-    """Return the leaves of a tree by path, in the order of the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

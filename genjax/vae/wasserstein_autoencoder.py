@@ -6,10 +6,10 @@ posterior q(z) = E_x q(z | x) is the prior p(z). With the constraint relaxed to 
     min over q, p    −E log p(x | z) + λ MMD²(q(z), p(z)),                z ~ q(z | x),                          (1)
 
 equation 4 of the paper with the cost c(x, G(z)) = −log p(x | z), which is a squared error for Gaussian likelihoods.
-Unlike a VAE's KL divergence, which pulls the codes of *each* example to the prior, so that they overlap, the penalty
-acts on all codes together: codes may be deterministic, and reconstructions sharp. MMD² is the unbiased estimate of
-``genjax.ops.mmd`` between the codes of a minibatch and as many draws of the prior; it is a difference of means, so a
-minibatch of 100 or more is advisable.
+A VAE's KL divergence pulls the posterior of *each* example to the prior, so that posteriors overlap. The penalty acts
+on all codes together: codes may be deterministic, and reconstructions sharp. MMD² is the unbiased estimate of
+``genjax.ops.mmd`` between the codes of a minibatch and as many draws of the prior. Its variance falls with the size of
+the minibatch; use 100 examples or more.
 
 The paper's kernel is an inverse multiquadric, a mixture of Gaussian kernels of all bandwidths; here it is the mean of
 Gaussian kernels over several bandwidths, the widest of which still sees distant codes. Distances between draws of

@@ -203,14 +203,16 @@ def test_texts_longer_than_the_context_continue_from_its_second_half():
 def test_every_token_of_a_long_text_is_streamed_once():
     model = small(stop_token=None)
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 5), jnp.int32)})
-    seen = []
-    draw = jax.jit(lambda key: model.sample(variables, key, 2, num_tokens=12, callback=lambda *pair: seen.append(pair)))
+    calls = []
+    draw = jax.jit(
+        lambda key: model.sample(variables, key, 2, num_tokens=12, callback=lambda *call: calls.append(call))
+    )
     for seed in range(2):  # the second time, the compiled program calls
-        seen.clear()
+        calls.clear()
         x = draw(jax.device_put(jax.random.key(seed), jax.devices()[0]))
         jax.effects_barrier()
-        assert [int(number) for number, _ in seen] == list(range(1, 13))
-        np.testing.assert_array_equal(np.stack([tokens for _, tokens in seen], axis=1), x)
+        assert [int(number) for number, _ in calls] == list(range(1, 13))
+        np.testing.assert_array_equal(np.stack([tokens for _, tokens in calls], axis=1), x)
 
 
 def test_sequences_that_ended_stay_ended_in_long_texts():

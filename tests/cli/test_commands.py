@@ -294,8 +294,8 @@ def test_evaluations_are_printed_first_and_all_kept(genjax, tiny_run, tmp_path, 
     command = ("evaluate", folder, "--metrics", "log_prob_lower_bound", "--json")
     reports = [json.loads(genjax(*command, "--split", split)[1]) for split in ("test", "validation")]
     assert [report["split"] for report in reports] == ["test", "validation"]
-    kept = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
-    assert kept == reports
+    lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    assert lines == reports
     status, out, err = genjax(*command, "--out", tmp_path / "new" / "mine.json")
     assert status == 0
     assert json.loads((tmp_path / "new" / "mine.json").read_text()) == json.loads(out)

@@ -124,14 +124,15 @@ def test_all_classes_are_drawn_by_default_and_on_demand(genjax, class_run, tmp_p
     assert genjax("evaluate", class_run, "--split", "train", "--label", "all", "--likelihood-samples", "2")[0] == 0
 
 
-def test_a_class_is_called_by_its_name(monkeypatch):
+def test_a_class_is_called_by_its_name():
     model = vae.VAE(
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli(), num_classes=2
     )
-    monkeypatch.setattr("genjax.cli.conditions.class_names", lambda dataset: ("circles", "squares"))
-    assert read_conditions({"label": "squares"}, model, data.digits(), 3) == {"label": 1}
+    source = data.ArraySource({"x": np.zeros((2, 5), np.float32), "label": np.int32([0, 1])})
+    shapes = data.Dataset(name="shapes", splits={"train": source}, class_names=("circles", "squares"))
+    assert read_conditions({"label": "squares"}, model, shapes, 3) == {"label": 1}
     with pytest.raises(ValueError, match="but must be one of circles, squares, a class number or 'all'"):
-        read_conditions({"label": "stars"}, model, data.digits(), 3)
+        read_conditions({"label": "stars"}, model, shapes, 3)
 
 
 def test_terminals_without_unicode_show_what_they_can(tiny_run):

@@ -16,23 +16,11 @@ from scipy import integrate, optimize, spatial, special, stats
 
 from genjax import gradient_learner, nets, ops, vae
 from genjax.core import stream_key
+from tests.networks import Function
 
 LOADINGS = np.array([[1.0, 0.8], [-0.5, 1.0], [1.0, -0.3]])
 OFFSET = np.array([0.2, -1.0, 0.5])
 SCALE = 0.5
-
-
-class Function:
-    """A function with the interface of a network, and optional parameters."""
-
-    def __init__(self, function, params=None):
-        self.function, self.params = function, params or {}
-
-    def init(self, key, *args):
-        return {"params": self.params}
-
-    def apply(self, variables, *args):
-        return self.function(variables["params"], *args)
 
 
 WEIGHT = np.float32(0.4 * LOADINGS)

@@ -39,7 +39,7 @@ class History(NamedTuple):
     Attributes:
       values: values, (K, N, ...).
       positions: abscissas, (K,).
-      count: number of values that there are, int32 (); later entries are zeros.
+      count: number of values so far, int32 (); the entries after them are zeros.
     """
 
     values: Array
@@ -48,7 +48,7 @@ class History(NamedTuple):
 
     @classmethod
     def empty(cls, x: Array, length: int) -> History:
-        """Return a history of ``length`` values of the shape of x, none of which is there yet."""
+        """Return a history with room for ``length`` values shaped like x, and no value yet."""
         return cls(jnp.zeros((length, *x.shape), x.dtype), jnp.zeros(length), jnp.int32(0))
 
     def push(self, value: Array, position: Array) -> History:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, final
 
 import jax
@@ -36,6 +37,9 @@ TopK = Annotated[int, Ge(1), Cure("; None allows all tokens")]
 TopP = Annotated[float, Gt(0), Le(1), Cure("; 1 allows all tokens")]
 MinP = Annotated[float, Interval(ge=0, le=1), Cure("; 0 allows all tokens")]
 RepetitionPenalty = Annotated[float, Ge(1), Cure("; 1 applies no penalty")]
+Grow = Callable[[Any, int], Any]
+Read = Callable[[Array, Array], Any]
+SHORTEST_CACHE = 64
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
 
 
@@ -111,6 +115,8 @@ def generate(
     known: Array | None = None,
     keep: Array | None = None,
     stop_token: int | None = None,
+    grow: Grow | None = None,
+    read: Read | None = None,
     callback: Callback | None = None,
     position: Array | int = 0,
 ) -> Array:
@@ -123,10 +129,15 @@ def generate(
       batch_size: number of sequences, B.
       length: length of the sequences, D.
       sampling: how tokens are drawn; None for samples from the model itself.
-      known: known tokens, (B, D) or (1, D), used where ``keep`` is true. Later draws depend on them: after a known
-        prefix, the rest is drawn from its conditional distribution. Draws before a known token do not depend on it.
-      keep: where tokens are known, bool (D,) or (B, D).
+      known: known tokens of the first P ≤ D positions, (B, P) or (1, P), used where ``keep`` is true. Later draws
+        depend on them: after a known prefix, the rest is drawn from its conditional distribution. Draws before a known
+        token do not depend on it.
+      keep: where tokens are known, bool (P,) or (B, P).
       stop_token: token that ends a sequence and fills its remaining positions; sampling ends when all sequences have.
+      grow: function from a cache and n that makes room for the first n tokens, so that early steps read short caches;
+        None for a cache of one size. Each size compiles a loop of its own; sizes double from ``SHORTEST_CACHE`` to D.
+      read: function from known tokens (B, P) and n to the cache after the first n, computed at once; None to step
+        through them.
       callback: function that is called on the host after each token, in order, with the number of tokens so far and
         the newest ones. All arrays must be on one device. Under ``vmap`` it receives those of the first batch alone.
       position: number of tokens before these sequences, which the callback adds to its number.
@@ -137,15 +148,28 @@ def generate(
     """
     sampling = sampling or Sampling()
     known, keep = _checked_known(known, keep, batch_size, length)
+    num_known, filler = known.shape[1], 0 if stop_token is None else stop_token
+    first, last, ended = jnp.int32(0), jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, bool)
+    if read is not None and num_known:
+        first, known, ended = _beginning(known, keep, stop_token)
+        cache, last = read(known, first), known[:, jnp.maximum(first - 1, 0)]
+    is_read = (jnp.arange(num_known) < first)[:, None]
+    tokens = jnp.full((length, batch_size), filler, jnp.int32).at[:num_known].set(jnp.where(is_read, known.T, filler))
     uniforms = jax.random.uniform(key, (length, batch_size))  # all at once, which is cheaper
-    tokens = jnp.full((length, batch_size), 0 if stop_token is None else stop_token, jnp.int32)
+    sizes = [length] if grow is None else [size for size in _cache_sizes(length) if size >= num_known]
+    grow = grow or (lambda cache, size: cache)
+    num_values = jax.eval_shape(lambda cache: step(grow(cache, length), last)[0], cache).shape[-1]
     penalizes = sampling.repetition_penalty != 1
-    num_values = jax.eval_shape(step, cache, tokens[0])[0].shape[-1]
     present = jnp.zeros((batch_size, num_values if penalizes else 0), bool)
-    ended = jnp.zeros(batch_size, bool)
+    if penalizes and num_known:
+        present = present.at[jnp.arange(batch_size), tokens[:num_known]].max(is_read)
 
-    def unfinished(carry: tuple[Array, ...]) -> Array:
-        return (carry[0] < length) & ~_all(carry[-1])
+    def tell(index: Array, token: Array) -> None:
+        if callback is not None:
+            jax.debug.callback(callback, position + index + 1, _first(token), ordered=True)
+
+    def unfinished(carry: tuple[Any, ...], size: int) -> Array:
+        return (carry[0] < size) & ~_all(carry[-1])
 
     def next_token(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         index, cache, last, tokens, present, ended = carry
@@ -153,21 +177,39 @@ def generate(
         if penalizes:
             logits = sampling.penalize(logits, present)
         token = sampling.draw(logits, uniforms[index])
-        token = jnp.where(keep[:, index], known[:, index], token)
+        if num_known:
+            at = jnp.minimum(index, num_known - 1)
+            token = jnp.where(keep[:, at] & (index < num_known), known[:, at], token)
         if stop_token is not None:
             token = jnp.where(ended, stop_token, token)
             ended = ended | (token == stop_token)
         if penalizes:
             present = present | jax.nn.one_hot(token, num_values, dtype=bool)
-        if callback is not None:
-            jax.debug.callback(callback, position + index + 1, _first(token), ordered=True)
+        tell(index, token)
         return index + 1, cache, token, tokens.at[index].set(token), present, ended
 
-    carry = (jnp.int32(0), cache, jnp.zeros(batch_size, jnp.int32), tokens, present, ended)
-    tokens = jax.lax.while_loop(unfinished, next_token, carry)[3].T
+    if callback is not None and num_known:
+        jax.lax.fori_loop(0, first, lambda index, _: tell(index, tokens[index]), None)
+    carry = (first, cache, last, tokens, present, ended)
+    for size in sizes:
+        index, cache, *rest = carry
+        carry = jax.lax.while_loop(partial(unfinished, size=size), next_token, (index, grow(cache, size), *rest))
+    tokens = carry[3].T
     cure = "its logits are NaN or infinite; the parameters have diverged, so train with a lower learning rate"
     check_values(tokens, lambda x: x < 0, cure, name="a token")
     return tokens
+
+
+def _cache_sizes(length: int) -> list[int]:
+    """Return D and its halves down to the shortest size, in ascending order.
+
+    >>> _cache_sizes(1024), _cache_sizes(100)
+    ([64, 128, 256, 512, 1024], [100])
+    """
+    sizes = [length]
+    while sizes[0] >= 2 * SHORTEST_CACHE:
+        sizes.insert(0, -(-sizes[0] // 2))
+    return sizes
 
 
 def _only(logits: Array, tokens: Array, kept: Array | bool) -> Array:
@@ -200,16 +242,30 @@ def _first_batch(axis_size: int, in_batched: Sequence[bool], token: Array) -> tu
     return _first(token[0]), False
 
 
+def _beginning(known: Array, keep: Array, stop_token: int | None) -> tuple[Array, Array, Array]:
+    """Return how many first tokens are known in all sequences, these without any after the end, and who has ended."""
+    count = jnp.min(jnp.sum(jnp.cumprod(keep, axis=1, dtype=jnp.int32), axis=1, dtype=jnp.int32))
+    if stop_token is None:
+        return count, known, jnp.zeros(known.shape[0], bool)
+    stops = (known == stop_token) & (jnp.arange(known.shape[1]) < count)[None]
+    return count, jnp.where(jnp.cumsum(stops, axis=1) > 0, stop_token, known), jnp.any(stops, axis=1)
+
+
 def _checked_known(known: Array | None, keep: Array | None, batch_size: int, length: int) -> tuple[Array, Array]:
-    """Return known tokens and where to keep them, (B, D) each."""
+    """Return known tokens and where to keep them, (B, P) each."""
     if (known is None) != (keep is None):
         name, missing = ("known", "keep") if keep is None else ("keep", "known")
         raise ValueError(f"{name} is set, but {missing} is None; pass both, or neither")
-    shape = (batch_size, length)
     if known is None or keep is None:
-        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool)
-    if known.shape not in (shape, (1, length)) or not jnp.issubdtype(known.dtype, jnp.integer):
-        raise ValueError(f"known has dtype {known.dtype} and shape {known.shape}, but must be integers {shape}")
-    if keep.shape not in ((length,), shape, (1, length)) or keep.dtype != bool:
-        raise ValueError(f"keep has dtype {keep.dtype} and shape {keep.shape}, but must be bool ({length},)")
-    return jnp.broadcast_to(known.astype(jnp.int32), shape), jnp.broadcast_to(keep.reshape(-1, length), shape)
+        return jnp.zeros((batch_size, 0), jnp.int32), jnp.zeros((batch_size, 0), bool)
+    size = known.shape[-1]
+    if known.shape not in ((batch_size, size), (1, size)) or not jnp.issubdtype(known.dtype, jnp.integer):
+        raise ValueError(
+            f"known has dtype {known.dtype} and shape {known.shape}, but must be integers ({batch_size}, {length})"
+        )
+    if size > length:
+        raise ValueError(f"known has {size} tokens, but sequences have length={length}; shorten it")
+    if keep.shape not in ((size,), (batch_size, size), (1, size)) or keep.dtype != bool:
+        raise ValueError(f"keep has dtype {keep.dtype} and shape {keep.shape}, but must be bool ({size},)")
+    shape = (batch_size, size)
+    return jnp.broadcast_to(known.astype(jnp.int32), shape), jnp.broadcast_to(keep.reshape(-1, size), shape)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, final
 
 import flax.linen as nn
@@ -48,7 +49,7 @@ from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, token_ma
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import linear
-from genjax.ops import at_least_float32, causal_attention
+from genjax.ops import at_least_float32, attend_to_first, causal_attention
 
 ROTARY_BASE = 10_000.0
 
@@ -197,7 +198,7 @@ class GPT:
         callback = None if callback is None else _call_once(callback, num_tokens)
 
         def window(key: Array, prompt: Array | None, position: Array | int) -> Array:
-            cache, step = self._decoder(variables.params["net"], num_samples, length)
+            cache, step = self._decoder(variables.params["net"], num_samples)
             return generate(
                 step,
                 cache,
@@ -207,6 +208,8 @@ class GPT:
                 sampling=sampling,
                 **prompt_tokens(prompt, num_samples, length, self.num_values),
                 stop_token=self.stop_token,
+                grow=_Cache.grow,
+                read=partial(self._read, variables.params["net"]),
                 callback=callback,
                 position=position,
             )
@@ -230,37 +233,37 @@ class GPT:
         logits_of_x = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
         return (logits_of_x - jax.nn.logsumexp(logits, axis=-1)) * token_mask(x, self.stop_token)  # equation 1
 
-    def _decoder(self, params: PyTree, batch_size: int, length: int) -> tuple[_Cache, Step]:
-        """Return an empty cache and ``step(cache, token) -> (logits, cache)``."""
-        shape = (self.num_layers, batch_size, length, self.num_heads, self.features // self.num_heads)
-        dtype = self.dtype or jnp.float32
-        empty = _Cache(jnp.int32(0), jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+    def _read(self, params: PyTree, x: Array, count: Array) -> _Cache:
+        """Return the cache before the token at position ``count`` of x (B, P)."""
 
-        zero = jnp.int32(0)  # beside 32-bit indices, also where JAX uses 64 bits
+        def attention(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
+            rows = (x.shape[0] * self.num_heads, x.shape[1], -1)
+            return causal_attention(q, k, v), (k.swapaxes(1, 2).reshape(rows), v.swapaxes(1, 2).reshape(rows))
+
+        def layer(h: Array, layer_params: PyTree) -> tuple[Array, tuple[Array, Array]]:
+            return _layer(self, layer_params, h, positions, attention)
+
+        positions = jnp.arange(x.shape[1])
+        _, (keys, values) = jax.lax.scan(layer, _embedded(self, params, x), params["layers"])
+        return _Cache(count, list(keys), list(values))
+
+    def _decoder(self, params: PyTree, batch_size: int) -> tuple[_Cache, Step]:
+        """Return an empty cache and ``step(cache, token) -> (logits, cache)``."""
+        shape = (batch_size * self.num_heads, 0, self.features // self.num_heads)
+        nothing = [jnp.zeros(shape, self.dtype or jnp.float32)] * self.num_layers
+        empty = _Cache(jnp.int32(0), keys=nothing, values=nothing)
+        # Sliced here, outside of the loop over tokens, which would copy the weights of every layer for each token.
+        layers = [jax.tree.map(lambda a, i=i: a[i], params["layers"]) for i in range(self.num_layers)]
 
         def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
             position = cache.position
             last = jnp.where(position > 0, params["embedding"][token], params["start"][None])
             h = _add_positions(self, params, last[:, None], position[None])
-            lengths = jnp.full(batch_size, position + 1, jnp.int32)
-
-            def layer(carry: tuple[Array, Array, Array], inputs: tuple[Array, PyTree]) -> tuple[Any, None]:
-                (h, keys, values), (index, layer_params) = carry, inputs
-
-                def attention(q: Array, k: Array, v: Array) -> Array:
-                    nonlocal keys, values
-                    at = (index, zero, position, zero, zero)
-                    keys = jax.lax.dynamic_update_slice(keys, k[None], at)
-                    values = jax.lax.dynamic_update_slice(values, v[None], at)
-                    k = jax.lax.dynamic_index_in_dim(keys, index, keepdims=False)
-                    v = jax.lax.dynamic_index_in_dim(values, index, keepdims=False)
-                    return jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=lengths)
-
-                h = _layer(self, layer_params, h, position[None], attention)
-                return (h, keys, values), None
-
-            layers = (jnp.arange(self.num_layers, dtype=jnp.int32), params["layers"])
-            (h, keys, values), _ = jax.lax.scan(layer, (h, cache.keys, cache.values), layers)
+            caches = []
+            for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
+                h, kept = _layer(self, layer, h, position[None], partial(_attend_to_cache, keys, values, position))
+                caches.append(kept)
+            keys, values = map(list, zip(*caches, strict=True))
             return _logits(self, params, h)[:, 0], _Cache(position + 1, keys, values)
 
         return empty, step
@@ -281,11 +284,26 @@ def _call_once(callback: Callback, num_tokens: int) -> Callback:
 
 
 class _Cache(NamedTuple):
-    """The position of the next token, and the keys and values of earlier ones, (num_layers, B, T, num_heads, D)."""
+    """The position of the next token, and each layer's keys and values of earlier ones, (B num_heads, T, D)."""
 
     position: Array
-    keys: Array
-    values: Array
+    keys: list[Array]
+    values: list[Array]
+
+    def grow(self, length: int) -> _Cache:
+        """Return a cache with room for more tokens."""
+        padded = [[jnp.pad(a, ((0, 0), (0, length - a.shape[1]), (0, 0))) for a in part] for part in self[1:]]
+        return _Cache(self.position, *padded)
+
+
+def _attend_to_cache(
+    keys: Array, values: Array, position: Array, q: Array, k: Array, v: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return attention at a position to all up to it, (B, 1, num_heads, D), and the cache with its key and value."""
+    rows = (keys.shape[0], 1, -1)
+    keys = jax.lax.dynamic_update_slice_in_dim(keys, k.reshape(rows), position, axis=1)
+    values = jax.lax.dynamic_update_slice_in_dim(values, v.reshape(rows), position, axis=1)
+    return attend_to_first(q, keys, values, position + 1), (keys, values)
 
 
 def _parameters(model: GPT, key: Array) -> PyTree:
@@ -325,14 +343,11 @@ def _parameters(model: GPT, key: Array) -> PyTree:
 
 def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
-    positions = jnp.arange(x.shape[1])
-    start = jnp.broadcast_to(params["start"], (x.shape[0], 1, model.features))
-    h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
-    h = _add_positions(model, params, h, positions)
+    h, positions = _embedded(model, params, x), jnp.arange(x.shape[1])
 
-    def layer(h: Array, inputs: tuple[PyTree, Array | None]) -> tuple[Array, None]:
+    def layer(h: Array, inputs: tuple[PyTree, Array | None]) -> tuple[Array, Any]:
         layer_params, layer_key = inputs
-        return _layer(model, layer_params, h, positions, causal_attention, layer_key), None
+        return _layer(model, layer_params, h, positions, lambda *qkv: (causal_attention(*qkv), None), layer_key)
 
     keys = None
     if key is not None and model.dropout > 0:
@@ -341,6 +356,13 @@ def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     layer = jax.checkpoint(layer) if model.remat else layer
     h, _ = jax.lax.scan(layer, h, (params["layers"], keys), unroll=min(model.unroll, model.num_layers))
     return _logits(model, params, h)
+
+
+def _embedded(model: GPT, params: PyTree, x: Array) -> Array:
+    """Return h before the first layer, (B, T, features), for tokens (B, T)."""
+    start = jnp.broadcast_to(params["start"], (x.shape[0], 1, model.features))
+    h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
+    return _add_positions(model, params, h, jnp.arange(x.shape[1]))
 
 
 def _add_positions(model: GPT, params: PyTree, h: Array, positions: Array) -> Array:
@@ -355,10 +377,13 @@ def _layer(
     params: PyTree,
     h: Array,
     positions: Array,
-    attention: Callable[[Array, Array, Array], Array],
+    attention: Callable[[Array, Array, Array], tuple[Array, Any]],
     key: Array | None = None,
-) -> Array:
-    """Apply a layer of equation 2 to h (B, n, features); ``attention`` maps q, k and v to outputs."""
+) -> tuple[Array, Any]:
+    """Apply a layer of equation 2 to h (B, n, features).
+
+    ``attention`` maps q, k and v to outputs and to what is kept of k and v, which is returned beside h.
+    """
     attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
     heads = (*h.shape[:2], model.num_heads, -1)
     q, k, v = (a.reshape(heads) for a in jnp.split(linear(params["qkv"], _norm(params["norm_1"], h)), 3, axis=-1))
@@ -366,10 +391,10 @@ def _layer(
         q, k = _unit(q), _unit(k)
     if model.positions == "rotary":
         q, k = _rotate(q, positions), _rotate(k, positions)
-    attended = linear(params["attention"], attention(q, k, v).reshape(h.shape))
-    h = h + _dropout(model, attended, attention_key)
+    attended, kept = attention(q, k, v)
+    h = h + _dropout(model, linear(params["attention"], attended.reshape(h.shape)), attention_key)
     hidden = linear(params["down"], model.activation(linear(params["up"], _norm(params["norm_2"], h))))
-    return h + _dropout(model, hidden, mlp_key)
+    return h + _dropout(model, hidden, mlp_key), kept
 
 
 def _logits(model: GPT, params: PyTree, h: Array) -> Array:

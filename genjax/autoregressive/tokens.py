@@ -34,9 +34,7 @@ def prompt_tokens(prompt: Array | None, batch_size: int, length: int, num_values
         raise ValueError(f"prompt has {prompt.shape[1]} tokens, but sequences have length={length}; shorten it")
     cure = f"num_values={num_values} allows 0 … {num_values - 1}, and -1 for padding"
     check_values(prompt, lambda x: (x < -1) | (x >= num_values), cure, name="prompt")
-    padding = ((0, 0), (0, length - prompt.shape[1]))
-    known = jnp.broadcast_to(jnp.pad(prompt, padding, constant_values=-1), (batch_size, length))
-    return {"known": jnp.maximum(known, 0), "keep": known >= 0}
+    return {"known": jnp.maximum(prompt, 0), "keep": prompt >= 0}
 
 
 def token_mask(x: Array, stop_token: int | None) -> Array:

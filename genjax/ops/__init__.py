@@ -6,6 +6,7 @@ from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
 from genjax.ops.arrays import at_least_float32 as at_least_float32
 from genjax.ops.arrays import leaves_by_path as leaves_by_path
 from genjax.ops.arrays import sum_except_batch as sum_except_batch
+from genjax.ops.attention import attend_to_first as attend_to_first
 from genjax.ops.attention import causal_attention as causal_attention
 from genjax.ops.convolution import conv_general_dilated as conv_general_dilated
 from genjax.ops.divergence import Divergence as Divergence

@@ -32,3 +32,17 @@ def _normalize_last(q: Array, k: Array, v: Array) -> Array:
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     attended = jnp.einsum("bnts,bsnd->bntd", weights.astype(v.dtype), v)
     return (attended / jnp.sum(weights, axis=-1)[..., None].astype(v.dtype)).swapaxes(1, 2)
+
+
+def attend_to_first(q: Array, k: Array, v: Array, length: Array) -> Array:
+    """Return attention of one query to the first keys: q is (B, 1, N, D), and k and v are (B N, T, D).
+
+    >>> k, v = jnp.zeros((1, 4, 2)), jnp.arange(8.0).reshape(1, 4, 2)
+    >>> attend_to_first(jnp.zeros((1, 1, 1, 2)), k, v, 3)[0, 0].tolist()
+    [[2.0, 3.0]]
+    """
+    scaled = q.reshape(k.shape[0], k.shape[2]) * q.shape[-1] ** -0.5
+    logits = at_least_float32(jnp.einsum("nd,ntd->nt", scaled, k))
+    logits = jnp.where((jnp.arange(k.shape[1]) < length)[None], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("nt,ntd->nd", weights, v).reshape(q.shape)

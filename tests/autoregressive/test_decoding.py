@@ -114,6 +114,13 @@ def test_known_tokens_stay_and_what_follows_depends_on_them():
     assert (run(known=own, keep=jnp.broadcast_to(keep, (2_000, 5)))[:, 2] == own[:, 2]).all()
 
 
+def test_known_tokens_may_end_early():
+    keep = jnp.array([False, True])
+    tokens = run(known=jnp.full((1, 2), 2), keep=keep)
+    padded = run(known=jnp.full((1, 5), 2), keep=jnp.pad(keep, (0, 3)))
+    np.testing.assert_array_equal(tokens, padded)
+
+
 def test_a_callback_sees_every_token_in_order():
     calls = []
     tokens = jax.jit(
@@ -144,7 +151,8 @@ def test_refuses_settings_beyond_their_limits(settings, message):
     [
         ({"known": jnp.zeros((1, 5), jnp.int32)}, "known is set, but keep is None; pass both, or neither"),
         ({"keep": jnp.ones(5, bool)}, "keep is set, but known is None"),
-        ({"known": jnp.zeros((1, 4), jnp.int32), "keep": jnp.ones(5, bool)}, r"shape \(1, 4\), but must be integers"),
+        ({"known": jnp.zeros((3, 5), jnp.int32), "keep": jnp.ones(5, bool)}, r"shape \(3, 5\), but must be integers"),
+        ({"known": jnp.zeros((1, 6), jnp.int32), "keep": jnp.ones(6, bool)}, "known has 6 tokens, but .* length=5"),
         ({"known": jnp.zeros((1, 5)), "keep": jnp.ones(5, bool)}, "known has dtype float32"),
         ({"known": jnp.zeros((1, 5), jnp.int32), "keep": jnp.ones(4, bool)}, r"shape \(4,\), but must be bool \(5,\)"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),

@@ -81,7 +81,8 @@ def test_cached_steps_are_the_whole_network(options):
 
     @functools.partial(jax.jit)
     def both(params):
-        cache, step = model._decoder(params, 4, 6)
+        cache, step = model._decoder(params, 4)
+        cache = cache.grow(6)
         before = jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
         _, logits = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], cache, before.T)
         log_prob = jax.nn.log_softmax(logits.swapaxes(0, 1))
@@ -90,6 +91,61 @@ def test_cached_steps_are_the_whole_network(options):
     whole, stepped = both(variables.params["net"])
     assert np.abs(whole).max() > 1
     np.testing.assert_allclose(stepped, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", KINDS, ids=["learned", "rotary", "untied"])
+def test_a_prompt_is_read_at_once_as_steps_would_read_it(options):
+    model = small(num_values=7, length=6, **options)
+    params = randomized(model).params["net"]
+    x = jax.random.randint(jax.random.key(2), (4, 5), 0, 7)
+
+    @jax.jit
+    def both(params):
+        empty, step = model._decoder(params, 4)
+        before = jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+        stepped, _ = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], empty.grow(5), before.T)
+        return model._read(params, x, jnp.int32(5)), stepped
+
+    read, stepped = both(params)
+    assert max(np.abs(a).max() for a in jax.tree.leaves(stepped)) > 1
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), read, stepped)
+
+
+def continued(model, variables, prompts, penalty):
+    """Return the most probable continuations by the whole network, token by token."""
+    rows = []
+    for prompt in prompts:
+        row = [int(token) for token in prompt if token >= 0]
+        if model.stop_token in row:
+            row = row[: row.index(model.stop_token) + 1]
+        while len(row) < model.length and model.stop_token not in row:
+            x = jnp.array([row + [0] * (model.length - len(row))])
+            logits = np.asarray(model.logits(variables, x))[0, len(row)]
+            lower = np.where(logits > 0, logits / penalty, logits * penalty)
+            row.append(int(np.argmax(np.where(np.isin(np.arange(len(logits)), row), lower, logits))))
+        rows.append(row + [model.stop_token] * (model.length - len(row)))
+    return np.array(rows)
+
+
+def test_prompts_with_ends_and_penalties_are_continued_as_by_the_whole_network(monkeypatch):
+    """Prompts of unequal length, one of which ends, in caches of several sizes."""
+    monkeypatch.setattr("genjax.autoregressive.decoding.SHORTEST_CACHE", 3)
+    model = small(num_values=9, length=12, stop_token=8)
+    variables, calls = randomized(model), []
+    prompts = jnp.array([[1, 2, 3, 4], [5, 6, 7, -1], [2, 8, 3, 3], [7, 7, -1, -1]])
+
+    def draw(variables):
+        settings = {"temperature": 0, "repetition_penalty": 1.5}
+        return model.sample(
+            variables, jax.random.key(1), 4, prompt=prompts, callback=lambda *call: calls.append(call), **settings
+        )
+
+    x = np.asarray(jax.jit(draw)(variables))
+    jax.effects_barrier()
+    np.testing.assert_array_equal(x, continued(model, variables, np.asarray(prompts), 1.5))
+    assert len(np.unique(x)) > 4
+    assert [int(number) for number, _ in calls] == list(range(1, len(calls) + 1))
+    np.testing.assert_array_equal(np.stack([tokens for _, tokens in calls], axis=1), x[:, : len(calls)])
 
 
 def test_prompts_of_unequal_length_are_each_completed_from_their_own_distribution():

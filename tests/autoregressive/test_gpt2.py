@@ -123,7 +123,8 @@ def test_log_probabilities_are_those_of_transformers(tmp_path):
     log_prob = torch.log_softmax(logits, -1).gather(2, torch.tensor(x)[..., None])[..., 0].sum(1)
     np.testing.assert_allclose(model.log_prob(variables, jnp.asarray(x)), log_prob, rtol=1e-4)
 
-    cache, step = model._decoder(variables.params["net"], 4, 15)
+    cache, step = model._decoder(variables.params["net"], 4)
+    cache = cache.grow(15)
     before = np.concatenate([x[:, :1], x[:, :-1]], axis=1)
     _, ours = jax.lax.scan(lambda cache, token: step(cache, token)[::-1], cache, jnp.asarray(before.T))
     np.testing.assert_allclose(ours.swapaxes(0, 1), logits, rtol=1e-4, atol=1e-4)

@@ -39,7 +39,7 @@ MinP = Annotated[float, Interval(ge=0, le=1), Cure("; 0 allows all tokens")]
 RepetitionPenalty = Annotated[float, Ge(1), Cure("; 1 applies no penalty")]
 Grow = Callable[[Any, int], Any]
 Read = Callable[[Array, Array], Any]
-SHORTEST_CACHE = 64
+SHORTEST_CACHE = 64  # positions
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
 
 
@@ -135,7 +135,7 @@ def generate(
       keep: where tokens are known, bool (P,) or (B, P).
       stop_token: token that ends a sequence and fills its remaining positions; sampling ends when all sequences have.
       grow: function from a cache and n that makes room for the first n tokens, so that early steps read short caches;
-        None for a cache of one size. Each size compiles a loop of its own; sizes double from ``SHORTEST_CACHE`` to D.
+        None for a cache of one size. Each of at most four sizes compiles a loop of its own.
       read: function from known tokens (B, P) and n to the cache after the first n, computed at once; None to step
         through them.
       callback: function that is called on the host after each token, in order, with the number of tokens so far and
@@ -201,15 +201,12 @@ def generate(
 
 
 def _cache_sizes(length: int) -> list[int]:
-    """Return D and its halves down to the shortest size, in ascending order.
+    """Return at most four sizes up to D, in ascending order, the shortest for texts that end early.
 
-    >>> _cache_sizes(1024), _cache_sizes(100)
-    ([64, 128, 256, 512, 1024], [100])
+    >>> _cache_sizes(1024), _cache_sizes(256), _cache_sizes(100)
+    ([64, 256, 512, 1024], [64, 128, 256], [100])
     """
-    sizes = [length]
-    while sizes[0] >= 2 * SHORTEST_CACHE:
-        sizes.insert(0, -(-sizes[0] // 2))
-    return sizes
+    return [-(-length // part) for part in (16, 4, 2) if length >= part * SHORTEST_CACHE] + [length]
 
 
 def _only(logits: Array, tokens: Array, kept: Array | bool) -> Array:

@@ -10,6 +10,7 @@ import pytest
 
 from genjax import autoregressive
 from tests.autoregressive.frequencies import p_value
+from tests.compiled import compiled, copies_in_loops
 
 KINDS = [{}, {"positions": "rotary", "qk_norm": True, "use_bias": False}, {"tied": False, "remat": True}]
 DRAWS = 20_000
@@ -129,7 +130,7 @@ def continued(model, variables, prompts, penalty):
 
 def test_prompts_with_ends_and_penalties_are_continued_as_by_the_whole_network(monkeypatch):
     """Prompts of unequal length, one of which ends, in caches of several sizes."""
-    monkeypatch.setattr("genjax.autoregressive.decoding.SHORTEST_CACHE", 3)
+    monkeypatch.setattr("genjax.autoregressive.decoding.SHORTEST_CACHE", 2)
     model = small(num_values=9, length=12, stop_token=8)
     variables, calls = randomized(model), []
     prompts = jnp.array([[1, 2, 3, 4], [5, 6, 7, -1], [2, 8, 3, 3], [7, 7, -1, -1]])
@@ -278,3 +279,10 @@ def test_sequences_that_ended_stay_ended_in_long_texts():
     after_stop = np.cumsum(x == 0, axis=1) > 0
     assert np.all(x[after_stop] == 0)
     assert not np.all(x[:, 5] == 0)
+
+
+def test_the_sampling_loop_copies_neither_weights_nor_caches():
+    model = small(num_values=40, length=48, features=32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), {"x": jnp.zeros((1, 48), jnp.int32)})
+    program = compiled(lambda v, key: model.sample(v, key, 3), variables, jax.random.key(0))
+    assert copies_in_loops(program, at_least=32 * 32) == []

@@ -1,5 +1,9 @@
-"""Networks are told whether they are trained: ``train`` is True, with a key for dropout, in losses and only there."""
+"""Networks are told whether they are trained: ``train`` is True, with a key for dropout, in losses and only there.
 
+What they keep for later, such as averages of batch statistics, comes back from the losses.
+"""
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -156,3 +160,39 @@ def test_networks_are_trained_in_losses_and_fixed_elsewhere(name):
         net.calls.clear()
     run(model, variables, jax.random.key(1))
     assert {part: net.calls for part, net in networks.items()} == expected
+
+
+class Normalized(nn.Module):
+    """A linear network with batch normalization, which ignores further arguments such as a noise level."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x, *arguments, train=False):
+        return nn.BatchNorm(use_running_average=not train)(nn.Dense(self.features)(x))
+
+
+LOSSES = {
+    "vae loss": (a_vae, loss("loss"), ("encoder", "decoder")),
+    "aae reconstruction": (an_aae, loss("reconstruction_loss"), ("encoder", "decoder")),
+    "avb elbo": (an_avb, loss("elbo_loss"), ("encoder", "decoder")),
+    "avb discriminator": (an_avb, loss("discriminator_loss"), ("discriminator",)),
+    "gan discriminator": (a_gan, loss("discriminator_loss"), ("discriminator",)),
+    "gan generator": (a_gan, loss("generator_loss"), ("generator",)),
+    "gmmn loss": (a_gmmn, loss("loss"), ("generator",)),
+    "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_return_new_averages_of_batch_statistics(name, monkeypatch):
+    monkeypatch.setattr("tests.contract.test_train_flags.mlp", lambda *features: Normalized(features[-1]))
+    monkeypatch.setattr("tests.contract.test_train_flags.Recorder", lambda net: Normalized(5))  # of diffusion
+    make, run, parts = LOSSES[name]
+    model = make()
+    variables = model.init(jax.random.key(0), {"x": X})
+    _, (state, _) = run(model, variables, jax.random.key(1))
+    for part in parts:
+        before, after = (jax.tree.leaves(a[part]) for a in (variables.state, state))
+        assert before
+        assert all((a != b).any() for a, b in zip(before, after, strict=True)), part

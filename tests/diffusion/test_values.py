@@ -49,6 +49,25 @@ def test_the_density_along_the_flow_is_that_of_data_with_the_noise_of_the_first_
     np.testing.assert_allclose(log_prob[:, 0], expected, rtol=1e-3, atol=2e-3)
 
 
+def test_samples_and_latents_start_with_the_noise_of_the_first_level_and_data_with_the_signal_of_the_last():
+    process = processes.LinearPath(start=0.4, end=0.9)
+
+    def net(params, x, level):
+        sigma = jax.nn.sigmoid(20 * level - 10)  # of log-SNR 20 − 40 level
+        x_t = jnp.hypot(1 - sigma, sigma)[:, None] * x  # inputs are x_t with unit variance
+        return exact(process)(x_t, sigma).data
+
+    model, variables = a_model(net, process=process, parametrization=diffusion.parametrizations.Data())
+    _, starts = model.sample_trajectory(variables, jax.random.key(0), 20_000, num_steps=1, observe=lambda info: info.x)
+    assert float(starts.std()) == pytest.approx(0.9, rel=0.02)
+    x = jnp.asarray(X)
+    decoded = model.decode(variables, x, num_steps=1, sampler=samplers.DDIM())
+    np.testing.assert_allclose(decoded, exact(process)(0.9 * x, jnp.float32(0.9)).data, rtol=1e-4, atol=1e-4)
+    stretch = np.hypot(0.1 * SCALE, 0.9) / np.hypot(0.6 * SCALE, 0.4)  # of the affine map between both ends
+    expected = (0.1 * MEAN + stretch * 0.6 * (X - MEAN)) / 0.9
+    np.testing.assert_allclose(model.encode(variables, x, num_steps=100), expected, rtol=2e-3, atol=2e-3)
+
+
 def a_model(function, **options):
     return diffusion.Diffusion(shape=(3,), net=Function(function), **options), Variables(
         {"denoiser": {}}, {"denoiser": {}}
@@ -108,6 +127,41 @@ def test_the_score_is_minus_noise_over_sigma():
     np.testing.assert_allclose(score, np.full((5, 3), -3 / float(model.process.sigma(t))), rtol=1e-5)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_a_step_of_ddim(eta):
+    """N(α_s x̂₀ + √(σ_s² − v) ε̂, v) with v = η² σ_s² (1 − e^{λ_t − λ_s}), for x̂₀ = 2 and ε̂ = 3."""
+    process = processes.VariancePreserving()
+    t, s = (processes.level_at(process, jnp.float32(time)) for time in (0.5, 0.3))
+    x = jnp.zeros((40_000, 1))
+
+    def denoise(x, t):
+        return diffusion.Prediction(jnp.full_like(x, 2.0), jnp.full_like(x, 3.0))
+
+    step = samplers.DDIM(eta=eta).step(process, denoise, t, s, jax.random.key(0), x, ())
+    alpha, sigma, ratio = float(s.alpha), float(s.sigma), float(np.exp(t.log_snr - s.log_snr))
+    variance = eta**2 * sigma**2 * (1 - ratio)
+    assert float(step.x.mean()) == pytest.approx(2 * alpha + 3 * np.sqrt(sigma**2 - variance), abs=0.01)
+    assert float(step.x.std()) == pytest.approx(np.sqrt(variance), rel=0.02, abs=1e-6)
+
+
+class Stays(samplers.DDIM):
+    """A sampler that takes x for the data and stays there."""
+
+    def step(self, process, denoise, t, s, key, x, carry):
+        return samplers.Step(x, carry, x)
+
+
+def test_repeated_steps_go_back_with_the_signal_and_the_noise_of_the_level_before():
+    """q(x_t | x_s) = N(α_t/α_s x_s, σ_t² − (α_t/α_s)² σ_s²); the last of three levels is not repeated."""
+    process = processes.LinearPath()
+    levels = processes.level_at(process, jnp.float32([0.8, 0.3, 0.0]))
+    x = jnp.full((40_000, 1), 5.0)
+    end, _ = diffusion.sample_loop(Stays(), process, exact(process), levels, jax.random.key(0), x, repeats=2)
+    ratio = 0.2 / 0.7
+    assert float(end.mean()) == pytest.approx(5 * ratio, abs=0.02)
+    assert float(end.std()) == pytest.approx(np.sqrt(0.8**2 - ratio**2 * 0.3**2), rel=0.02)
+
+
 def test_a_langevin_step():
     """x + δ ∇ log q + √(2δ) z with δ = 2 (r σ)², for a score of −ε̂/σ with ε̂ = 1."""
     process, snr, sigma = processes.VarianceExploding(), 0.2, 3.0
@@ -157,10 +211,10 @@ def test_defaults_are_those_of_the_papers():
 
 def test_the_bound_for_infinitely_many_steps_depends_on_the_ends_alone():
     """For N(m, s²) and r = e^λ, E(ε − ε̂)² = (r s² / (1 + r s²))² + r (x − m)² / (1 + r s²)²."""
-    process = processes.LinearPath(start=0.4, end=0.9)
+    process = processes.LinearPath(start=0.4, end=0.7)
     predict, x = exact(process), jnp.asarray(X)
     bound = jax.jit(lambda key: likelihood.variational_bound(process, predict, key, x, 16_000))(jax.random.key(0))
-    first, last = 2 * np.log(0.6 / 0.4), 2 * np.log(0.1 / 0.9)
+    first, last = 2 * np.log(0.6 / 0.4), 2 * np.log(0.3 / 0.7)
 
     def error(log_snr):
         r, x = np.exp(log_snr), X.astype(np.float64)[..., None]

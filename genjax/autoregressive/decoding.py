@@ -5,8 +5,8 @@ provides these conditionals as a step
 
     step(cache, token) -> (logits, cache)
 
-which maps the last token (ignored at the first step) to the logits of the next one. The cache has a fixed shape and
-holds what the network has computed so far, so that a step costs only what is new. ``generate`` repeats the step.
+which maps the last token (ignored at the first step) to the logits of the next one. The cache holds what the network
+has computed so far, so that a step costs only what is new; a step keeps its shape. ``generate`` repeats the step.
 
 Logits may be sharpened and truncated before a token is drawn, in the usual order: temperature T, p ∝ exp(l / T); the k
 most probable tokens; the smallest set of most probable tokens whose mass reaches p (Ari Holtzman et al. 2020,

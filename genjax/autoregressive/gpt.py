@@ -16,7 +16,8 @@ arXiv:2104.09864). They may also be normalized, which bounds their products (Ale
 With a stop token, tokens after it are ignored, and p is a mass over sequences of any length up to T; sequences of
 length T need not end with it.
 
-Sampling caches the keys and values of all positions, so that a token costs one position of each layer.
+Sampling reads a prompt at once and caches the keys and values of all positions, so that a token costs one position of
+each layer. The cache grows with the text, in at most four sizes.
 
 Alec Radford, Jeffrey Wu, Rewon Child, David Luan, Dario Amodei and Ilya Sutskever, 2019, "Language models are
 unsupervised multitask learners".

@@ -28,6 +28,11 @@ RUN = {
 }
 
 
+def timed(ratio, target=">= 2"):
+    row = {"row": "a step", "ratio": ratio, "target": target, "rival": "torch", "machine": "a cpu"}
+    return json.dumps(row) + "\n"
+
+
 def test_the_committed_page_is_the_one_that_the_script_makes():
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert page == SCRIPT["page"](CONTENT), "run python experiments/tools/make_readme.py"
@@ -56,7 +61,7 @@ def test_every_file_that_is_named_exists():
 
 
 def test_recorded_runs_and_benchmarks_become_tables():
-    content = SCRIPT["add_benchmark"]({"tables": [], "records": [RUN]}, "gmmn", '{"ratio": 2.3, "machine": "a cpu"}\n')
+    content = SCRIPT["add_benchmark"]({"tables": [], "records": [RUN]}, "gmmn", [timed(2.3)])
     lines = SCRIPT["page"](content).splitlines()
     (bound,) = (line for line in lines if "log_prob_lower_bound" in line)
     assert bound.split(" | ")[:4] == [
@@ -67,7 +72,14 @@ def test_recorded_runs_and_benchmarks_become_tables():
     ]
     assert bound.endswith("| 1 × cpu, 2 CPU cores, jax 0.10.2 | 2026-01-02 |")
     assert any("| mse | 0.25 | 1,000 |" in line for line in lines)
-    assert any("| ratio 2.3 | a cpu |" in line for line in lines)
-    again = SCRIPT["add_benchmark"](content, "gmmn", '{"ratio": 2.4}\n')
+    (speed,) = (line for line in lines if "a step" in line)
+    assert speed.startswith("| a step | 2.3 | >= 2 | torch | [`benchmarks/gmmn.py`](benchmarks/gmmn.py) | a cpu | ")
+
+
+def test_of_several_runs_of_a_benchmark_the_worse_ratio_stands():
+    content = SCRIPT["add_benchmark"]({"tables": [], "records": [RUN]}, "gmmn", [timed(2.3)])
+    again = SCRIPT["add_benchmark"](content, "gmmn", [timed(2.4), timed(2.2), timed(2.5)])
     assert [record["kind"] for record in again["records"]] == ["run", "benchmark"]
-    assert again["records"][1]["rows"] == [{"ratio": 2.4}]
+    assert again["records"][1]["rows"] == [json.loads(timed(2.2))]
+    limits = SCRIPT["add_benchmark"](content, "gmmn", [timed(1.0, "<= 1.1"), timed(1.2, "<= 1.1")])
+    assert limits["records"][1]["rows"] == [json.loads(timed(1.2, "<= 1.1"))]

@@ -1,8 +1,9 @@
 """Make experiments/README.md from experiments/results.json, or add the figures of a benchmark to the latter.
 
     python experiments/tools/make_readme.py
-    python experiments/benchmarks/gmmn.py --json > gmmn.jsonl
-    python experiments/tools/make_readme.py --add gmmn gmmn.jsonl
+    python experiments/benchmarks/gmmn.py --json > first.jsonl
+    python experiments/benchmarks/gmmn.py --json > second.jsonl
+    python experiments/tools/make_readme.py --add gmmn first.jsonl second.jsonl
 
 The page is a function of the JSON file alone, which holds
 
@@ -12,7 +13,8 @@ The page is a function of the JSON file alone, which holds
   ``genjax evaluate RUN --record experiments/results.json``: ``experiment``, the ``arguments`` that differ from their
   defaults, ``seeds``, ``step``, ``checkpoint``, training ``command``, ``device``, ``num_devices``, ``cpu_cores``,
   ``jax``, ``started``, and ``results`` by name with value, standard error, sd over seeds and protocol. Those of kind
-  "benchmark" come from ``--add``: ``benchmark``, ``date``, and ``rows`` as the benchmark printed them.
+  "benchmark" come from ``--add``: ``benchmark``, ``date``, and ``rows`` as the benchmark printed them; of several
+  runs the worse ratio stands.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def page(content: Mapping[str, Any]) -> str:
         *_record_table("runs", "Recorded runs", _RUN_COLUMNS, map(_run_rows, _of_kind(records, "run"))),
         *_record_table(
             "benchmarks",
-            "Recorded benchmarks",
+            "Speed",
             _BENCHMARK_COLUMNS,
             map(_benchmark_rows, _of_kind(records, "benchmark")),
         ),
@@ -62,7 +64,7 @@ def _section(table: Mapping[str, Any]) -> str:
 
 
 _RUN_COLUMNS = ("experiment", "metric", "value", "step", "command", "hardware", "date")
-_BENCHMARK_COLUMNS = ("benchmark", "figures", "machine", "date")
+_BENCHMARK_COLUMNS = ("what is timed", "ratio", "target", "compared with; genjax", "benchmark", "machine", "date")
 
 
 def _of_kind(records: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
@@ -98,39 +100,43 @@ def _benchmark_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """Return one row per line that the benchmark printed."""
     name = f"`experiments/benchmarks/{record['benchmark']}.py`"
     return [
-        [
-            name,
-            ", ".join(f"{key} {value}" for key, value in row.items() if key != "machine"),
-            str(row.get("machine", "")),
-            record["date"],
-        ]
+        [row["row"], f"{row['ratio']:.3g}", row["target"], row["rival"], name, row["machine"], record["date"]]
         for row in record["rows"]
     ]
 
 
-def add_benchmark(content: Mapping[str, Any], name: str, lines: str) -> dict[str, Any]:
+def add_benchmark(content: Mapping[str, Any], name: str, runs: Sequence[str]) -> dict[str, Any]:
     """Return the content with the figures of a benchmark, which replace earlier ones.
 
     Args:
       content: content of the results file.
       name: name of the benchmark's file, without ``.py``.
-      lines: what it printed with ``--json``, one JSON object a line.
+      runs: what each run printed with ``--json``, one JSON object a line; of each row the worse ratio stands.
     """
-    rows = [json.loads(line) for line in lines.splitlines() if line.strip()]
-    record = {"kind": "benchmark", "benchmark": name, "date": time.strftime("%Y-%m-%d"), "rows": rows}
+    rows: dict[str, dict[str, Any]] = {}
+    for row in (json.loads(line) for run in runs for line in run.splitlines()):
+        rows[row["row"]] = _worse(rows.get(row["row"], row), row)
+    record = {"kind": "benchmark", "benchmark": name, "date": time.strftime("%Y-%m-%d"), "rows": list(rows.values())}
     others = [other for other in content["records"] if other.get("benchmark") != name]
     return {**content, "records": [*others, record]}
+
+
+def _worse(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with the larger ratio if the target is an upper limit, else that with the smaller one."""
+    pick = max if a["target"].startswith("<") else min
+    return pick(a, b, key=lambda row: row["ratio"])
 
 
 def main() -> None:
     """Make the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--add", nargs=2, metavar=("BENCHMARK", "FILE"), help="add what a benchmark printed by --json")
+    parser.add_argument("--add", nargs="+", metavar=("BENCHMARK", "FILE"), help="add what runs printed by --json")
     options = parser.parse_args()
     file = FOLDER / "results.json"
     if options.add is not None:
-        name, lines = options.add
-        write_results(file, add_benchmark(read_results(file), name, Path(lines).read_text(encoding="utf-8")))
+        name, *paths = options.add
+        runs = [Path(path).read_text(encoding="utf-8") for path in paths]
+        write_results(file, add_benchmark(read_results(file), name, runs))
     (FOLDER / "README.md").write_text(page(read_results(file)), encoding="utf-8")
 
 

@@ -115,7 +115,8 @@ def add_benchmark(content: Mapping[str, Any], name: str, runs: Sequence[str]) ->
     """
     rows: dict[str, dict[str, Any]] = {}
     for row in (json.loads(line) for run in runs for line in run.splitlines()):
-        rows[row["row"]] = _worse(rows.get(row["row"], row), row)
+        name_of_row = row["row"]
+        rows[name_of_row] = _worse(rows[name_of_row], row) if name_of_row in rows else row
     record = {"kind": "benchmark", "benchmark": name, "date": time.strftime("%Y-%m-%d"), "rows": list(rows.values())}
     others = [other for other in content["records"] if other.get("benchmark") != name]
     return {**content, "records": [*others, record]}

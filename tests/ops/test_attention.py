@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.ops import causal_attention
+from genjax.ops import attend_to_first, causal_attention
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-6), (jnp.bfloat16, 3e-2)])
@@ -28,6 +28,19 @@ def test_is_that_of_jax(dtype, tolerance):
         assert a.dtype == dtype
         scale = np.abs(np.asarray(b, np.float32)).max()
         np.testing.assert_allclose(np.asarray(a, np.float32), np.asarray(b, np.float32), atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-6), (jnp.bfloat16, 3e-2)])
+def test_one_query_attends_to_the_first_keys(dtype, tolerance):
+    keys = jax.random.split(jax.random.key(0), 3)
+    q = 3.0 * jax.random.normal(keys[0], (2, 1, 3, 4)).astype(dtype)
+    k, v = (3.0 * jax.random.normal(key, (2, 5, 3, 4)).astype(dtype) for key in keys[1:])
+    rows = [a.swapaxes(1, 2).reshape(6, 5, 4) for a in (k, v)]
+    for length in (1, 3, 5):
+        ours = attend_to_first(q, *rows, jnp.int32(length))
+        theirs = jax.nn.dot_product_attention(q, k, v, key_value_seq_lengths=jnp.full(2, length, jnp.int32))
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(np.float32(ours), np.float32(theirs), atol=3 * tolerance * np.abs(v).max())
 
 
 def test_great_logits_stay_finite():

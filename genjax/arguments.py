@@ -16,6 +16,11 @@ genjax.arguments.ArgumentError: Model: latent_dim is 2.5, but must be a whole nu
 Traceback (most recent call last):
 genjax.arguments.ArgumentError: Model: beta is nan, but must be a finite number
 
+Scalars of NumPy and JAX become Python's numbers where a number is declared:
+
+>>> Model(latent_dim=np.int64(2)).latent_dim
+2
+
 Compiled programs pay nothing: the checks run while a function is traced. Values of tracers, and sizes that an export
 leaves open, are unknown and pass.
 """
@@ -120,17 +125,36 @@ def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         hints = _hints(hints_of)
-        named = dict(zip(positional, args, strict=False)) | kwargs
+        before = [(name, _plain(hints.get(name), value)) for name, value in zip(positional, args, strict=False)]
+        kwargs = {name: _plain(hints.get(name), value) for name, value in kwargs.items()}
+        named = dict(before) | kwargs
         for name, value in named.items():
             if name in hints:
                 _check(owner, name, hints[name], value)
         try:
-            return function(*args, **kwargs)
+            return function(*(value for _, value in before), *args[len(positional) :], **kwargs)
         except KeyError as error:
             _explain_missing_part(owner, named.get("variables"), error)
             raise
 
     return call
+
+
+def _plain(hint: Any, value: Any) -> Any:
+    """Return Python's number for a scalar of NumPy or JAX where a number is declared, also in a tuple of numbers."""
+    if type(value) is tuple:
+        return tuple(_plain(hint, entry) for entry in value)
+    is_scalar = isinstance(value, np.generic | np.ndarray | jax.Array) and value.shape == ()
+    if not is_scalar or isinstance(value, Tracer) or getattr(value.dtype, "kind", "") not in "biuf":
+        return value
+    return value.item() if _takes_numbers(hint) else value
+
+
+@functools.cache
+def _takes_numbers(hint: Any) -> bool:
+    """Return whether an annotation allows a number, alone or in a tuple."""
+    is_nested = typing.get_origin(hint) in (Annotated, Union, types.UnionType, tuple, collections.abc.Sequence)
+    return hint in _NUMBERS or (is_nested and any(map(_takes_numbers, typing.get_args(hint))))
 
 
 def _explain_missing_part(owner: str, variables: Any, error: KeyError) -> None:

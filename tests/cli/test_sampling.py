@@ -1,6 +1,10 @@
 """What ``genjax sample`` writes, and how it draws: in batches, of all classes, longer than a context."""
 
 import csv
+import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,7 +16,7 @@ from genjax.cli.conditions import read_conditions
 from genjax.evaluation import samples
 from genjax.evaluation.samples import draw_samples, num_batches
 from genjax.metrics.progress import progress_bars
-from tests.running import finish, start
+from tests.running import ROOT, finish, start
 
 CLASSES = """
 import numpy as np, optax
@@ -141,6 +145,38 @@ def test_terminals_without_unicode_show_what_they_can(tiny_run):
         status, out, err = finish(process)
         assert status == 0, err
         assert out.isascii() and out
+
+
+def test_the_metrics_command_needs_no_unicode(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(8, 2)))
+    command = [sys.executable, "-m", "genjax.metrics", tmp_path / "x.npy", tmp_path / "x.npy", "--metrics", "mmd2"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    process = subprocess.run(command, check=False, env=environment, capture_output=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(b"metric") and process.stdout.isascii()
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "optax":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("Encountered an error while initializing the extension.")
+
+sys.meta_path.insert(0, Interrupts())
+from genjax.cli.main import main
+main(["list"])
+"""
+
+
+def test_imports_interrupted_by_ctrl_c_end_in_one_line():
+    """Extension modules turn KeyboardInterrupt into an ImportError."""
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (process.returncode, process.stderr) == (130, "genjax: interrupted\n")
 
 
 def test_bars_outside_a_terminal_take_a_line(capfd):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from genjax.capabilities import stop_token
-from genjax.cli.conditions import ALL, class_number, read_conditions, with_required
+from genjax.cli.conditions import ALL, class_number, describe_label, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 from genjax.cli.output import check_out, default_suffix, write_samples
@@ -137,7 +137,8 @@ def sample(arguments: list[str]) -> int:
     out = options.out or path / "samples" / f"seed_{seed}{default_suffix(experiment)}"
     label = sample_kwargs.get("label")
     write_samples(out, np.asarray(x), label if isinstance(label, np.ndarray) else None, experiment)
-    print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
+    classes = describe_label(label, experiment.data)
+    print(f"wrote {out}: {options.num_samples} samples{classes} at step {run.step}, drawn with --seed {seed}")
     return 0
 
 

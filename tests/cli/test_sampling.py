@@ -128,6 +128,30 @@ def test_all_classes_are_drawn_by_default_and_on_demand(genjax, class_run, tmp_p
     assert genjax("evaluate", class_run, "--split", "train", "--label", "all", "--likelihood-samples", "2")[0] == 0
 
 
+NAMED = CLASSES.replace("4, 4, 1)", "16, 64, 1)").replace(
+    "    preprocess =",
+    '    images = dataclasses.replace(images, class_names=("circles", "squares", "a | b"))\n    preprocess =',
+)
+
+
+def test_classes_are_named_in_messages_reports_and_evaluations(genjax, tmp_path):
+    run = trained(genjax, tmp_path, f"import dataclasses\n{NAMED}")
+    assert (
+        "## Samples\n\n![samples](samples.png)\n\nClasses: circles, squares, a | b.\n"
+        in (run / "report.md").read_text()
+    )
+    for flags, classes in (((), "classes circles, squares, a | b in turn"), (("--label", "squares"), "class squares")):
+        status, out, err = genjax("sample", run, "-n", "64", "--seed", "1", "--out", tmp_path / "x.png", *flags)
+        assert status == 0, err
+        assert out == f"wrote {tmp_path / 'x.png'}: 64 samples of {classes} at step 2, drawn with --seed 1\n"
+        if not flags:
+            assert Image.open(tmp_path / "x.png").size == Image.open(run / "samples.png").size
+    flags = ("--split", "train", "--metrics", "mmd2", "-n", "4", "--label", "1", "--json")
+    status, out, err = genjax("evaluate", run, *flags)
+    assert status == 0, err
+    assert json.loads(out)["results"]["mmd2"]["label"] == "squares"
+
+
 def test_a_class_is_called_by_its_name():
     model = vae.VAE(
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli(), num_classes=2

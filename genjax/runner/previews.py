@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import final
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from genjax.capabilities import stop_token
 from genjax.core import Variables, step_key
 from genjax.data import random_examples
-from genjax.evaluation.samples import example_conditions
+from genjax.evaluation.samples import check_drawn, example_conditions
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
 from genjax.figures.images import class_picture, save_picture
@@ -45,6 +46,11 @@ class Previews:
         key = step_key(root_keys(self._seeds[:1], "pictures"), step)
         x, label = self._draw(variables, key)
         if not self._placement.is_writer:
+            return
+        try:
+            check_drawn(self._experiment.model, x)
+        except FloatingPointError as error:
+            warnings.warn(f"no samples are written at step {step}: {error}", stacklevel=2)
             return
         name, dataset = f"step_{step:08d}", self._experiment.data
         if dataset.tokenizer is not None:

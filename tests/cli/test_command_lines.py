@@ -37,6 +37,7 @@ def test_files_that_cannot_be_called(genjax, tmp_path, name):
     ("flags", "message"),
     [
         (("--latent-dim", 10**20), "latent_dim is 100000000000000000000, but must be a whole number of 64 bits"),
+        (("--latent-dim", 10**10), "GB, but a device has"),
         (("--learning-rate", "nan"), "learning_rate is nan, but must be a finite number"),
         (("--learning-rate", "inf"), "learning_rate is inf, but must be a finite number"),
         (("--seeds", 10**6), "seeds is 1000000, but must be in [1, 1000]"),

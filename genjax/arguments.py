@@ -99,20 +99,17 @@ def check_arguments(target: T) -> T:
     return typing.cast(T, target)
 
 
-def check_settings(owner: Any, settings: Mapping[str, Any]) -> None:
-    """Raise ArgumentError for the first of some values that the annotation of its name, in a class, rules out."""
+def check_settings(owner: type, settings: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise ArgumentError for the first setting that the annotation of its name, in a class, rules out; defaults pass.
+
+    ``prefix`` begins the message.
+    """
     hints = _hints(owner)
-    for name in settings.keys() & hints.keys():
-        _check(owner.__name__, name, hints[name], settings[name])
-
-
-def check_fields(instance: Any) -> None:
-    """Raise ArgumentError for the first field of a dataclass that its annotation rules out; defaults pass."""
-    for name, hint in _hints(type(instance)).items():
-        value = getattr(instance, name)
-        needs = None if value is getattr(type(instance), name, inspect.Parameter.empty) else _needs(hint, value)
+    for name, value in settings.items():
+        is_changed = value is not getattr(owner, name, inspect.Parameter.empty)
+        needs = _needs(hints[name], value) if is_changed and name in hints else None
         if needs is not None:
-            raise ArgumentError(f"{name} is {_shown(value)}, but must be {needs}")
+            raise ArgumentError(f"{prefix}{name} is {_shown(value)}, but must be {needs}")
 
 
 def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:

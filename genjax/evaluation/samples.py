@@ -83,7 +83,7 @@ def draw_samples(
     return x
 
 
-def check_drawn(model: GenerativeModel, x: Array) -> None:
+def check_drawn(model: GenerativeModel, x: Array | np.ndarray) -> None:
     """Raise FloatingPointError if samples hold tokens of −1, which mark logits that are NaN or infinite."""
     if num_values(model) is not None and jnp.issubdtype(x.dtype, jnp.integer) and bool(jnp.any(x < 0)):
         raise FloatingPointError(

@@ -159,7 +159,7 @@ def test_many_command_lines_never_end_in_a_traceback(genjax, tiny_run, tmp_path,
 
 def test_processes_started_by_hand_are_connected(genjax, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments))
     by_hand = ("--coordinator", "localhost:1234", "--num-processes", 2, "--process-id", 1)
     common = ("--dataset", "nowhere", "--workdir", tmp_path / "run")
     for flags in (by_hand, ("--distributed",), ()):
@@ -169,7 +169,7 @@ def test_processes_started_by_hand_are_connected(genjax, tmp_path, monkeypatch):
 
 
 def test_processes_that_cannot_be_connected_are_told(genjax, tmp_path, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **_):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)

@@ -138,6 +138,7 @@ SETTINGS = {
     "deadline": None,
     "database": None,
     "derandomize": True,
+    "phases": (hypothesis.Phase.generate,),  # shrinking repeats slow commands, and a message shows the line
     "suppress_health_check": [hypothesis.HealthCheck.function_scoped_fixture],
 }
 

@@ -150,8 +150,11 @@ def _plain(hint: Any, value: Any) -> Any:
 @functools.cache
 def _takes_numbers(hint: Any) -> bool:
     """Return whether an annotation allows a number, alone or in a tuple."""
-    is_nested = typing.get_origin(hint) in (Annotated, Union, types.UnionType, tuple, collections.abc.Sequence)
-    return hint in _NUMBERS or (is_nested and any(map(_takes_numbers, typing.get_args(hint))))
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return any(type(option) in _NUMBERS for option in options)
+    is_nested = origin in (Annotated, Union, types.UnionType, tuple, collections.abc.Sequence)
+    return hint in _NUMBERS or (is_nested and any(map(_takes_numbers, options)))
 
 
 def _explain_missing_part(owner: str, variables: Any, error: KeyError) -> None:

@@ -45,6 +45,7 @@ class Model:
     limit: Annotated[float, Infinite()] = np.inf
     num_classes: NumClasses | None = None
     kind: Literal["a", "b"] = "a"
+    order: Literal[1, 2] = 1
     shape: Shape = (3,)
     widths: Widths = (3,)
     small: Annotated[float, Interval(gt=0, le=1e-7)] = 1e-8
@@ -146,6 +147,7 @@ def test_right_fields_arrive_as_they_are(fields):
         ({"shape": (np.int32(3), 4)}, (3, 4)),
         ({"pair": (np.int64(1), np.float64(2.0))}, (1, 2.0)),
         ({"flag": np.bool_(True)}, True),
+        ({"order": np.int64(2)}, 2),
     ],
 )
 def test_scalars_of_arrays_become_numbers(fields, expected):

@@ -16,6 +16,11 @@ genjax.arguments.ArgumentError: Model: latent_dim is 2.5, but must be a whole nu
 Traceback (most recent call last):
 genjax.arguments.ArgumentError: Model: beta is nan, but must be a finite number
 
+Scalars of NumPy and JAX become Python's numbers where a number is declared:
+
+>>> Model(latent_dim=np.int64(2)).latent_dim
+2
+
 Compiled programs pay nothing: the checks run while a function is traced. Values of tracers, and sizes that an export
 leaves open, are unknown and pass.
 """
@@ -94,20 +99,17 @@ def check_arguments(target: T) -> T:
     return typing.cast(T, target)
 
 
-def check_settings(owner: Any, settings: Mapping[str, Any]) -> None:
-    """Raise ArgumentError for the first of some values that the annotation of its name, in a class, rules out."""
+def check_settings(owner: type, settings: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise ArgumentError for the first setting that the annotation of its name, in a class, rules out; defaults pass.
+
+    ``prefix`` begins the message.
+    """
     hints = _hints(owner)
-    for name in settings.keys() & hints.keys():
-        _check(owner.__name__, name, hints[name], settings[name])
-
-
-def check_fields(instance: Any) -> None:
-    """Raise ArgumentError for the first field of a dataclass that its annotation rules out; defaults pass."""
-    for name, hint in _hints(type(instance)).items():
-        value = getattr(instance, name)
-        needs = None if value is getattr(type(instance), name, inspect.Parameter.empty) else _needs(hint, value)
+    for name, value in settings.items():
+        is_changed = value is not getattr(owner, name, inspect.Parameter.empty)
+        needs = _needs(hints[name], value) if is_changed and name in hints else None
         if needs is not None:
-            raise ArgumentError(f"{name} is {_shown(value)}, but must be {needs}")
+            raise ArgumentError(f"{prefix}{name} is {_shown(value)}, but must be {needs}")
 
 
 def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
@@ -120,17 +122,39 @@ def _checked(function: Callable[..., Any], owner: str, hints_of: Any) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         hints = _hints(hints_of)
-        named = dict(zip(positional, args, strict=False)) | kwargs
+        before = [(name, _plain(hints.get(name), value)) for name, value in zip(positional, args, strict=False)]
+        kwargs = {name: _plain(hints.get(name), value) for name, value in kwargs.items()}
+        named = dict(before) | kwargs
         for name, value in named.items():
             if name in hints:
                 _check(owner, name, hints[name], value)
         try:
-            return function(*args, **kwargs)
+            return function(*(value for _, value in before), *args[len(positional) :], **kwargs)
         except KeyError as error:
             _explain_missing_part(owner, named.get("variables"), error)
             raise
 
     return call
+
+
+def _plain(hint: Any, value: Any) -> Any:
+    """Return Python's number for a scalar of NumPy or JAX where a number is declared, also in a tuple of numbers."""
+    if type(value) is tuple:
+        return tuple(_plain(hint, entry) for entry in value)
+    is_scalar = isinstance(value, np.generic | np.ndarray | jax.Array) and value.shape == ()
+    if not is_scalar or isinstance(value, Tracer) or getattr(value.dtype, "kind", "") not in "biuf":
+        return value
+    return value.item() if _takes_numbers(hint) else value
+
+
+@functools.cache
+def _takes_numbers(hint: Any) -> bool:
+    """Return whether an annotation allows a number, alone or in a tuple."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return any(type(option) in _NUMBERS for option in options)
+    is_nested = origin in (Annotated, Union, types.UnionType, tuple, collections.abc.Sequence)
+    return hint in _NUMBERS or (is_nested and any(map(_takes_numbers, options)))
 
 
 def _explain_missing_part(owner: str, variables: Any, error: KeyError) -> None:

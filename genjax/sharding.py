@@ -6,6 +6,7 @@ and ``jit`` inserts the collectives, so that batch statistics are those of the w
 
 from __future__ import annotations
 
+import os
 from typing import final
 
 import jax
@@ -50,6 +51,16 @@ class Placement:
                 f"use a multiple of {self.num_devices}, such as {-(-batch_size // self.num_devices) * self.num_devices}"
             )
 
+    def check_memory(self, state: PyTree) -> None:
+        """Raise ValueError if arrays, given by shapes and types, exceed the memory of a device that holds them all."""
+        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        available = memory_per_device()
+        if needed > available:
+            raise ValueError(
+                f"parameters and optimizer take {needed / 1e9:.3g} GB, but a device has {available / 1e9:.3g} GB of "
+                "memory; make the networks smaller, or train fewer seeds"
+            )
+
     def barrier(self, name: str) -> None:
         """Wait until every process has reached this point."""
         if jax.process_count() > 1:
@@ -75,6 +86,14 @@ class Placement:
             return jax.random.wrap_key_data(data)
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def memory_per_device() -> float:
+    """Return the memory of one device in bytes; devices on CPU share that of the machine."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return stats.get("bytes_limit", machine / jax.local_device_count())
 
 
 def replica(tree: PyTree, index: int) -> PyTree:

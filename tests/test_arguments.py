@@ -45,6 +45,7 @@ class Model:
     limit: Annotated[float, Infinite()] = np.inf
     num_classes: NumClasses | None = None
     kind: Literal["a", "b"] = "a"
+    order: Literal[1, 2] = 1
     shape: Shape = (3,)
     widths: Widths = (3,)
     small: Annotated[float, Interval(gt=0, le=1e-7)] = 1e-8
@@ -119,21 +120,50 @@ def test_a_wrong_field_is_named_with_its_value_and_what_it_must_be(field, value,
 @pytest.mark.parametrize(
     "fields",
     [
-        {"size": np.int64(3)},
-        {"weight": np.float32(0.5)},
-        {"weight": jnp.float32(0.5)},
+        {"size": 3},
         {"weight": 1},
         {"num_classes": 3},
         {"limit": -np.inf},
         {"apply": functools.partial(jnp.clip, max=1.0)},
         {"names": ["a", "b"]},
         {"table": {"a": 1}},
-        {"flag": np.bool_(True)},
+        {"flag": True},
     ],
 )
 def test_right_fields_arrive_as_they_are(fields):
     (name, value), *_ = fields.items()
     assert getattr(Model(**fields), name) is value
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"size": np.int64(3)}, 3),
+        ({"size": jnp.int32(3)}, 3),
+        ({"size": np.array(3)}, 3),
+        ({"weight": np.float32(0.5)}, 0.5),
+        ({"weight": jnp.float32(0.5)}, 0.5),
+        ({"num_classes": np.uint8(3)}, 3),
+        ({"shape": (np.int32(3), 4)}, (3, 4)),
+        ({"pair": (np.int64(1), np.float64(2.0))}, (1, 2.0)),
+        ({"flag": np.bool_(True)}, True),
+        ({"order": np.int64(2)}, 2),
+    ],
+)
+def test_scalars_of_arrays_become_numbers(fields, expected):
+    (name, _), *_ = fields.items()
+    for value in (getattr(Model(**fields), name), getattr(replace(Model(), **fields), name)):
+        assert repr(value) == repr(expected)
+
+
+def test_scalars_of_arrays_become_numbers_in_calls_but_data_stay_arrays():
+    @check_arguments
+    def identity(x: Array, count: PositiveInt, *, label: int | None = None) -> Any:
+        return x, count, label
+
+    x, *numbers = identity(np.float32(2.0), np.int64(3), label=np.int8(1))
+    assert type(x) is np.float32
+    assert repr(numbers) == "[3, 1]"
 
 
 def test_checks_of_several_fields_come_after_those_of_one():

@@ -26,6 +26,7 @@ FAMILIES = {"vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "e
 MODELS = SHARED | {"learners", "latent", "data"}
 MAY_IMPORT = {
     "core": set(),
+    "terminal": set(),
     "arguments": {"core"},
     "capabilities": {"core", "arguments"},
     "ops": {"core", "arguments"},
@@ -36,14 +37,14 @@ MAY_IMPORT = {
     "latent": SHARED | {"learners"},
     "data": {"core", "arguments", "ops"},
     "sharding": {"core"},
-    "metrics": SHARED | {"data"},
+    "metrics": SHARED | {"data", "terminal"},
     "monitoring": MODELS | {"metrics"},
     "figures": MODELS | {"metrics"},
     "evaluation": MODELS | {"metrics", "sharding", "monitoring"},
     "experiment": MODELS | {"evaluation"},
     "runner": MODELS | {"experiment", "metrics", "sharding", "evaluation", "monitoring", "figures"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data", "boltzmann", "experiment", "runner"},
-    "cli": MODELS | {"experiment", "metrics", "evaluation", "figures", "runner", "genjax"},
+    "cli": MODELS | {"experiment", "metrics", "evaluation", "figures", "runner", "terminal", "genjax"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from genjax.capabilities import stop_token
-from genjax.cli.conditions import ALL, class_number, read_conditions, with_required
+from genjax.cli.conditions import ALL, class_number, describe_label, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
 from genjax.cli.output import check_out, default_suffix, write_samples
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 def train(arguments: list[str]) -> int:
     """Train the experiment of a file."""
     file, flags = _positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions)
+    from genjax.cli.processes import connect, lost_processes_named
     from genjax.data.deferred import record_datasets
     from genjax.experiment import Experiment
     from genjax.runner import load_experiment_fn
@@ -49,7 +50,9 @@ def train(arguments: list[str]) -> int:
     function = load_experiment_fn(file)
     program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
-    _join_processes(options)
+    options.check()
+    if options.distributed or options.coordinator is not None:
+        connect(options.coordinator, options.num_processes, options.process_id)
     if options.resume:
         options.workdir = options.workdir or newest_path(file.stem)
         hyper, options = _parse_resumed(program, flags, function, options.workdir)
@@ -62,6 +65,7 @@ def train(arguments: list[str]) -> int:
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
     with contextlib.ExitStack() as stack:
+        stack.enter_context(lost_processes_named())
         run = train_experiment(
             experiment,
             seed=options.seed,
@@ -81,23 +85,6 @@ def train(arguments: list[str]) -> int:
     draw = genjax_command("sample", run.folder, "-n", 64)
     print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: {draw}")
     return 0
-
-
-def _join_processes(options: TrainOptions) -> None:
-    """Connect the processes of distributed training."""
-    options.check()
-    if options.distributed or options.coordinator is not None:
-        import jax
-
-        try:
-            jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"the processes cannot be connected ({error}); pass --coordinator HOST:PORT, --num-processes and "
-                "--process-id"
-            ) from error
-        if options.workdir is None and jax.process_count() > 1:
-            raise ValueError("--workdir is missing, but all processes need the same run folder; pass one")
 
 
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
@@ -137,7 +124,8 @@ def sample(arguments: list[str]) -> int:
     out = options.out or path / "samples" / f"seed_{seed}{default_suffix(experiment)}"
     label = sample_kwargs.get("label")
     write_samples(out, np.asarray(x), label if isinstance(label, np.ndarray) else None, experiment)
-    print(f"wrote {out}: {options.num_samples} samples of step {run.step}, drawn with --seed {seed}")
+    classes = describe_label(label, experiment.data)
+    print(f"wrote {out}: {options.num_samples} samples{classes} at step {run.step}, drawn with --seed {seed}")
     return 0
 
 

@@ -24,6 +24,7 @@ FLAG_TYPES: Mapping[str, Any] = {
     "array": Path,
 }  # by kind of condition
 ALL = "all"  # value of --label for all classes in turn
+MAX_SHOWN = 10  # classes in a message
 
 
 def condition_flags(model: object, dataset: Dataset, defaults: Mapping[str, Any]) -> dict[str, Flag]:
@@ -76,6 +77,15 @@ def class_number(label: int | str, dataset: Dataset, others: str = "") -> int:
         choices = f"one of {', '.join(names)}, " if names else ""
         raise ValueError(f"--label is {label!r}, but must be {choices}a class number{others}")
     return label
+
+
+def describe_label(label: int | np.ndarray | None, dataset: Dataset) -> str:
+    """Return the classes of samples for a message, such as " of class cat", or "" for samples without a label."""
+    if label is None:
+        return ""
+    names = [dataset.class_name(each) for each in np.unique(label).tolist()]
+    shown = ", ".join(names[:MAX_SHOWN]) + ", …" * (len(names) > MAX_SHOWN)
+    return f" of class {shown}" if len(names) == 1 else f" of classes {shown} in turn"
 
 
 def with_required(flags: Mapping[str, Any], model: object) -> dict[str, Any]:

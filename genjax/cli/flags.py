@@ -19,7 +19,7 @@ import docstring_parser
 import tyro
 
 from genjax import core
-from genjax.arguments import check_fields
+from genjax.arguments import check_settings
 from genjax.capabilities import conditions
 from genjax.cli.conditions import condition_flags
 from genjax.data import Dataset
@@ -118,7 +118,7 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
         raise ValueError(f"{_one_line(errors.getvalue())}; see {program} --help") from None
     values = tuple(getattr(parsed, name) for name in by_name)
     for value in values:
-        check_fields(value)
+        check_settings(type(value), vars(value))
     return values
 
 

@@ -5,13 +5,18 @@ Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before 
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
+
+from genjax.terminal import replace_unknown_characters
 
 USAGE = """usage: genjax COMMAND ...
 
@@ -23,12 +28,12 @@ USAGE = """usage: genjax COMMAND ...
 
 'genjax COMMAND --help' shows the flags; with FILE or RUN, also those of the experiment or model."""
 
+INTERRUPTED = "genjax: interrupted"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal may lack characters of tables and texts
+    replace_unknown_characters()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
@@ -41,18 +46,17 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 def _guarded(arguments: list[str]) -> int:
     """Run a command, and turn errors into one line and an exit status."""
-    try:
+    with _exit_on_interrupt():
         from genjax.runner import CheckpointError, Interrupted, NonFiniteError
-    except KeyboardInterrupt:
-        return _interrupted()
     try:
         return _run(arguments)
     except Interrupted as interruption:
         print(f"genjax: {interruption}", file=sys.stderr)
         return 128 + interruption.signal_number
     except KeyboardInterrupt:
-        return _interrupted()
-    except (NonFiniteError, CheckpointError) as error:
+        print(INTERRUPTED, file=sys.stderr)
+        return 128 + signal.SIGINT
+    except (NonFiniteError, CheckpointError, FloatingPointError) as error:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as error:  # ImportError: a missing extra
         return _fail(error, 2)
@@ -65,9 +69,24 @@ def _guarded(arguments: list[str]) -> int:
         return _fail(RuntimeError(f"{message}; set GENJAX_TRACEBACK=1 to see how it came about"), 1, cause=error)
 
 
-def _interrupted() -> int:
-    print("genjax: interrupted", file=sys.stderr)
-    return 130
+@contextlib.contextmanager
+def _exit_on_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, for imports, in which KeyboardInterrupt is lost or becomes another error."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()  # Python allows handlers there only
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(error: Exception, status: int, cause: Exception | None = None) -> int:
@@ -86,7 +105,8 @@ def _run(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
-    from genjax.cli.commands import COMMANDS  # here, so that Ctrl-C during slow imports is one line too
+    with _exit_on_interrupt():
+        from genjax.cli.commands import COMMANDS
 
     name, *rest = arguments
     if name not in COMMANDS:

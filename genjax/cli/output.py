@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from genjax.capabilities import stop_token
-from genjax.data import Dataset
 from genjax.data.io import replace_file
 from genjax.experiment import Experiment
 
@@ -50,7 +49,7 @@ def _suffixes(experiment: Experiment) -> list[str]:
 def write_samples(out: Path, x: np.ndarray, labels: np.ndarray | None, experiment: Experiment) -> None:
     """Write samples (N, ...), and their labels (N,) if each has its own, in the format of a path's suffix."""
     from genjax.figures.audio import save_sounds
-    from genjax.figures.images import save_picture
+    from genjax.figures.images import class_picture, save_picture
     from genjax.figures.texts import save_texts
 
     dataset = experiment.data
@@ -66,25 +65,13 @@ def write_samples(out: Path, x: np.ndarray, labels: np.ndarray | None, experimen
     elif tokenizer is not None:
         save_texts(out, tokenizer, x, stop_token(experiment.model))
     elif out.suffix == ".png":
-        save_picture(out, _picture(experiment.to_display(x), labels, dataset))
+        save_picture(out, class_picture(experiment.to_display(x), labels, dataset))
     elif sound is not None and out.suffix:
         sound.save(out, x[0])
     elif sound is not None:
         save_sounds(out, sound, x)
     else:
         _save_images(out, experiment.to_display(x))
-
-
-def _picture(shown: np.ndarray, labels: np.ndarray | None, dataset: Dataset) -> np.ndarray:
-    """Draw samples; those of all classes in turn have each class in columns of its own."""
-    from genjax.figures.images import sample_picture
-
-    if labels is None:
-        return sample_picture(shown)
-    num_classes = int(labels.max()) + 1
-    columns = num_classes * max(1, round(len(labels) ** 0.5 / num_classes))
-    names = dataset.class_names or range(num_classes)
-    return sample_picture(shown, columns=columns, labels=[names[label] for label in labels])
 
 
 def _save_images(folder: Path, shown: np.ndarray) -> None:

@@ -164,6 +164,15 @@ def _windows(samples: np.ndarray, length: int) -> np.ndarray:
     return padded[: len(padded) // length * length].reshape(-1, length)
 
 
+def _check_whole(path: Path) -> None:
+    """Raise ValueError if a file is shorter than its header says; streams say the largest number instead."""
+    with path.open("rb") as file:
+        kind, size = file.read(4), int.from_bytes(file.read(4), "little") + 8
+    actual = path.stat().st_size
+    if kind == b"RIFF" and actual < size < 2**32:
+        raise ValueError(f"{path} has {actual:,} bytes, but {size:,} by its header; it was cut off, so get it again")
+
+
 def _read(path: Path) -> tuple[np.ndarray, int]:
     """Return the samples in [-1, 1) and the sampling rate."""
     from scipy.io import wavfile
@@ -174,6 +183,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
             rate, samples = wavfile.read(path)
     except Exception as error:  # damaged files raise anything
         raise ValueError(f"cannot read {path} ({error}); convert it to 16-bit PCM wav") from None
+    _check_whole(path)
     if samples.dtype != np.int16:
         raise ValueError(f"{path} has {8 * samples.itemsize}-bit samples; convert it to 16-bit PCM wav")
     if not samples.size:

@@ -137,7 +137,7 @@ class DensityTransformer(
 
     def _check_settings(self) -> None:
         """Raise for settings that their annotations rule out; scikit-learn leaves this to the time of their use."""
-        check_settings(type(self), self.get_params(deep=False))
+        check_settings(type(self), self.get_params(deep=False), f"{type(self).__name__}: ")
 
     def _units_and_phase(self) -> dict[str, Any]:
         """Return the arguments of a model that are objects."""

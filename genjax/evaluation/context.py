@@ -214,6 +214,8 @@ class Evaluation:
         """Protocol entries of every comparison of samples."""
         sides = {"reference": f"{len(self.source)} of {self.split}", "generated": self.count}
         settings = {name: value for name, value in self.sample_kwargs.items() if value is not None}
+        if self.dataset.class_names is not None and isinstance(settings.get("label"), int):
+            settings["label"] = self.dataset.class_name(settings["label"])
         settings |= dict.fromkeys(self._condition_rows, "given")
         if self._top > 1 and not self.network.requires_images:
             settings |= {"integers_divided_by": self._top}

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import conditioning, conditions
+from genjax.capabilities import conditioning, conditions, num_values
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Dataset, Source, shuffle_indices
 from genjax.metrics import (
@@ -61,6 +61,9 @@ def draw_samples(
       sample_kwargs: keyword arguments of the model's own ``sample``; conditions have one row for each sample, or one
         for all. A ``callback`` needs its calls in order, so that samples are drawn on the first device alone;
         otherwise a single process uses all its devices if they can share a batch evenly.
+
+    Raises:
+      FloatingPointError: if the model's logits are NaN or infinite.
     """
     block_size, blocks = min(BLOCK_SIZE, num_samples), _blocks_per_batch(num_samples, batch_size)
     rows, arrays, settings = _split_arguments(model, num_samples, sample_kwargs)
@@ -75,7 +78,18 @@ def draw_samples(
         # The checker of keys mistakes a scan over keys under vmap for their reuse.
         with contextlib.nullcontext() if blocks == 1 else jax.debug_key_reuse(False):
             parts.append(draw(variables, key, block_numbers, arrays, batch)[: part.stop - part.start])
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    x = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    check_drawn(model, x)
+    return x
+
+
+def check_drawn(model: GenerativeModel, x: Array | np.ndarray) -> None:
+    """Raise FloatingPointError if samples hold tokens of −1, which mark logits that are NaN or infinite."""
+    if num_values(model) is not None and jnp.issubdtype(x.dtype, jnp.integer) and bool(jnp.any(x < 0)):
+        raise FloatingPointError(
+            f"the logits of this {type(model).__name__} are NaN or infinite, because its training diverged; use an "
+            "earlier checkpoint, or train again with a lower learning rate"
+        )
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 from genjax.arguments import PositiveInt, Shape, check_arguments
 from genjax.core import Array
+from genjax.data import Dataset
 from genjax.data.io import replace_file
 from genjax.figures.plotting import COLOURS, heat_map, make_figure, tidy, to_pixels
 
@@ -81,6 +82,15 @@ def columns_by_class(shape: Shape, num_classes: PositiveInt) -> int | None:
     if num < 2 * num_classes:
         return None
     return num_classes * max(1, round(math.sqrt(num * height / width) / num_classes))
+
+
+@check_arguments
+def class_picture(x: np.ndarray, label: np.ndarray | None, dataset: Dataset) -> np.ndarray:
+    """Draw samples with the names of their classes, ``label`` (N,), each class in columns of its own if they cycle."""
+    if label is None:
+        return sample_picture(x)
+    names = label if dataset.class_names is None else [dataset.class_name(each) for each in label]
+    return sample_picture(x, columns=columns_by_class(x.shape, int(label.max()) + 1), labels=list(names))
 
 
 @check_arguments

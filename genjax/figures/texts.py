@@ -29,9 +29,10 @@ def stream_text(tokenizer: Tokenizer, stream: IO[str], stop_token: int | None = 
     def write(number: Any, newest: Any) -> None:
         nonlocal num_written
         del number
-        if stop_token is not None and int(newest[0]) == stop_token:
+        token = int(newest[0])
+        if token == stop_token or token < 0:  # −1 marks logits that are not finite
             return
-        tokens.append(int(newest[0]))
+        tokens.append(token)
         text = tokenizer.decode(tokens).rstrip("�")  # bytes of an incomplete character
         stream.write(text[num_written:])
         stream.flush()

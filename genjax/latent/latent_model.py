@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast, final, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Condition, HasLogProb, Quantizes, conditions, is_discrete, num_values
@@ -127,9 +128,15 @@ class LatentModel:
     def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, **options: Any) -> Array:
         """Decode draws of the prior, and return the expected data given these codes, (num_samples, ...).
 
-        ``options`` are further arguments of the prior's ``sample``: its conditions, a temperature and the like.
+        ``options`` are further arguments of the prior's ``sample``: its conditions, a temperature and the like. Codes
+        of −1, which mark that the prior has diverged, become NaN.
         """
-        return self.decode(variables, self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options))
+        codes = self.prior.sample(self.part(variables, PRIOR), key, num_samples, **options)
+        x = self.decode(variables, codes)
+        if num_values(self.prior) is None:
+            return x
+        is_drawn = jnp.all(codes >= 0, axis=range(1, codes.ndim))
+        return jnp.where(is_drawn.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan)
 
     # Codes do not depend on the conditions, which are those of the prior; ``encode`` and the like take and ignore them.
 

@@ -25,6 +25,7 @@ from genjax.metrics.features import FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
 from genjax.metrics.result import Result, table, terminal_width
 from genjax.ops.keys import seed_key
+from genjax.terminal import replace_unknown_characters
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help=f"comparisons to compute: {', '.join(COMPARISONS)}.")]
 
@@ -153,6 +154,7 @@ def as_json(results: Sequence[Result], protocol: dict[str, Any]) -> dict[str, An
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    replace_unknown_characters()
     options = tyro.cli(Options, prog="python -m genjax.metrics", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     try:
         with progress_bars() as progress:

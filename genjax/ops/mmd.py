@@ -84,7 +84,8 @@ def mmd_loss(
         raise ValueError(f"samples have shapes {x.shape} and {y.shape}, but must be (N, D) and (M, D); flatten them")
     for name, sample in (("x", x), ("y", y)):
         check_at_least(f"the number of points in {name}", len(sample), 2 if unbiased else 1)
-    x, y = at_least_float32(x), at_least_float32(y)
+    dtype = jnp.promote_types(jnp.promote_types(x.dtype, y.dtype), jnp.float32)
+    x, y = x.astype(dtype), y.astype(dtype)  # the gradients of _mmd_squared have one type
     return _mmd_squared(x, y, _Settings(tuple(map(float, bandwidths)), unbiased, chunk_size))
 
 

@@ -149,6 +149,7 @@ class StageLoop:
         ``announce`` is called before compilation, which takes long, once tracing has succeeded.
         """
         self._placement.check_batch(self._experiment.batch_size)
+        self._placement.check_memory(self.abstract())
         count = self._next_count(start_step)
         if count and count not in self._compiled:
             arguments = self._arguments(self._feed.send(start_step, count))

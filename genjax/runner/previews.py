@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import warnings
 from typing import final
 
 import jax
@@ -12,10 +12,10 @@ import numpy as np
 from genjax.capabilities import stop_token
 from genjax.core import Variables, step_key
 from genjax.data import random_examples
-from genjax.evaluation.samples import example_conditions
+from genjax.evaluation.samples import check_drawn, example_conditions
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
-from genjax.figures.images import columns_by_class, sample_picture, save_picture
+from genjax.figures.images import class_picture, save_picture
 from genjax.figures.texts import save_texts
 from genjax.runner.folder import RunFolder
 from genjax.runner.loop import root_keys
@@ -44,28 +44,30 @@ class Previews:
     def __call__(self, step: int, variables: Variables) -> None:
         """Draw and write the preview of a step."""
         key = step_key(root_keys(self._seeds[:1], "pictures"), step)
-        x, labels = self._draw(variables, key)
+        x, label = self._draw(variables, key)
         if not self._placement.is_writer:
+            return
+        try:
+            check_drawn(self._experiment.model, x)
+        except FloatingPointError as error:
+            warnings.warn(f"no samples are written at step {step}: {error}", stacklevel=2)
             return
         name, dataset = f"step_{step:08d}", self._experiment.data
         if dataset.tokenizer is not None:
             for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
                 save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
             return
-        images = self._experiment.to_display(x)
-        columns = None if labels is None else columns_by_class(images.shape, max(labels) + 1)
-        names = [dataset.class_name(label) for label in labels] if labels and dataset.class_names else labels
-        picture = sample_picture(images, columns=columns, labels=names)
+        picture = class_picture(self._experiment.to_display(x), label, dataset)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if dataset.sound is not None:
             save_sounds(self._folder / "samples" / name, dataset.sound, x[:NUM_SOUNDS])
 
-    def _draw(self, variables: Variables, key: jax.Array) -> tuple[np.ndarray, Sequence[int] | None]:
+    def _draw(self, variables: Variables, key: jax.Array) -> tuple[np.ndarray, np.ndarray | None]:
         """Return samples, and their labels if the model has classes."""
         if len(self._seeds) > 1:
             variables = replica(variables, 0)
         condition = example_conditions(self._experiment.model, self._experiment.data, NUM_PICTURES)
         arrays = {name: jax.numpy.asarray(values) for name, values in condition.items()}
         x = self._sample(variables, key, NUM_PICTURES, **arrays)
-        return np.asarray(x), condition["label"].tolist() if "label" in condition else None
+        return np.asarray(x), condition.get("label")

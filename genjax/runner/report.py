@@ -5,7 +5,6 @@ The page is Markdown with relative links only, so that the run folder can be mov
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from genjax.figures.curves import curves_picture, vectors_picture
 from genjax.figures.images import save_picture
 from genjax.metrics.rows import VECTOR_SUFFIX, Row, format_value, metric_names
 from genjax.runner.log import FILE_NAME
+from genjax.runner.shell import genjax_command
 
 MAX_TEXT = 2_000  # characters of samples that are texts
 
@@ -35,11 +35,13 @@ def write_report(
     samples: str | None,
     wall_clock_s: float,
     seeds: Sequence[int],
+    class_names: Sequence[str] = (),
 ) -> Path:
     """Write ``report.md`` and ``curves.png`` into a run folder, and return the path of the page.
 
     ``rows`` are those of ``MetricLog``. A result is a number, K numbers for K seeds, or anything with a short ``str``.
-    ``samples`` is a picture or text, relative to the folder; None, or a missing file, leaves it out.
+    ``samples`` is a picture or text, relative to the folder; None, or a missing file, leaves it out. ``class_names``
+    are those of the classes that the samples are drawn from.
     """
     save_picture(folder / "curves.png", curves_picture(rows, title=title))
     several = f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), mean ± sd"
@@ -51,7 +53,9 @@ def write_report(
         f"{steps} in {_duration(wall_clock_s)}; {seed_text}.",
         *_section("Results", finals, ("metric", "value")),
         *_section("Training", _summary(rows), ("metric", "last", "best")),
-        *_pictures(folder, {"samples": samples, "curves": "curves.png"} | _vector_pictures(folder, rows)),
+        *_pictures(folder, {"samples": samples}),
+        f"Classes: {', '.join(map(_one_line, class_names))}." if class_names and samples else "",
+        *_pictures(folder, {"curves": "curves.png"} | _vector_pictures(folder, rows)),
         *_section("Arguments", [(k, _code(v)) for k, v in _flat(arguments)], ("argument", "value")),
         *_recipe(description.strip()),
         *_section("Machine", [(k, _code(v)) for k, v in _flat(environment)], ("property", "value")),
@@ -145,15 +149,14 @@ def _pictures(folder: Path, paths: Mapping[str, str | None]) -> list[str]:
 
 
 def _commands(folder: Path) -> str:
-    name = shlex.quote(str(folder))
     commands = [
-        (f"genjax sample {name} -n 64", "draw samples"),
-        (f"genjax evaluate {name}", "evaluate on held-out data"),
+        (genjax_command("sample", folder, "-n", 64), "draw samples"),
+        (genjax_command("evaluate", folder), "evaluate on held-out data"),
     ]
     copies = sorted(folder.glob("*.py"))
     if copies:
-        file = shlex.quote(str(copies[0]))
-        commands.append((f"genjax train {file} --workdir {name} --resume", "resume after an interruption"))
+        command = genjax_command("train", copies[0], "--workdir", folder, "--resume")
+        commands.append((command, "resume after an interruption"))
     width = max(len(command) for command, _ in commands)
     lines = [f"{command:<{width}}  # {purpose}" for command, purpose in commands]
     return "\n".join(["## Go on from here", "", "```sh", *lines, "```"])

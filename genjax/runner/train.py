@@ -13,6 +13,7 @@ from typing import Any, final
 import jax
 import numpy as np
 
+from genjax.capabilities import num_classes
 from genjax.core import TrainState
 from genjax.experiment import SINGLE_STAGE, Experiment, StopTraining
 from genjax.monitoring.monitor import warn_of_batch_statistics
@@ -24,7 +25,6 @@ from genjax.runner.folder import (
     ExperimentSource,
     RunFolder,
     check_folder,
-    environment,
     steps_argument,
     write_arguments,
     write_folder,
@@ -310,17 +310,20 @@ class _Training:
         if not self._walk.placement.is_writer:
             return
         values = {name: np.asarray(value).tolist() for name, value in results.items()}
+        environment = self._folder.read_json("environment.json")
+        del environment["installed"]  # hundreds of packages
         self._folder.write_json("results.json", values | {"seconds": seconds})
         write_report(
             self._folder.path,
             title=self._source.name,
             description=self._source.description,
             arguments=self._source.arguments,
-            environment=environment(),
+            environment=environment,
             rows=list(run.rows),
             results=results,
             samples=next((name for name in LATEST if (self._folder / name).exists()), None),
             wall_clock_s=seconds,
             seeds=run.seeds,
+            class_names=(run.experiment.data.class_names or ()) if num_classes(run.model) else (),
         )
         save_weights(self._folder.path, run.variables, run.step)

@@ -28,7 +28,7 @@ def randomized(model, x=EVERYTHING):
     return variables._replace(params=params)
 
 
-@pytest.mark.parametrize("orders", ["natural", ORDER, 3], ids=["natural", "own", "three"])
+@pytest.mark.parametrize("orders", ["natural", ORDER, np.int64(3)], ids=["natural", "own", "three"])
 @pytest.mark.parametrize("num_classes", [None, 3], ids=["unconditional", "by class"])
 def test_masses_sum_to_one_and_samples_have_them(orders, num_classes):
     model = small(orders=orders, num_classes=num_classes)

@@ -37,6 +37,7 @@ def test_files_that_cannot_be_called(genjax, tmp_path, name):
     ("flags", "message"),
     [
         (("--latent-dim", 10**20), "latent_dim is 100000000000000000000, but must be a whole number of 64 bits"),
+        (("--latent-dim", 10**10), "GB, but a device has"),
         (("--learning-rate", "nan"), "learning_rate is nan, but must be a finite number"),
         (("--learning-rate", "inf"), "learning_rate is inf, but must be a finite number"),
         (("--seeds", 10**6), "seeds is 1000000, but must be in [1, 1000]"),
@@ -137,6 +138,7 @@ SETTINGS = {
     "deadline": None,
     "database": None,
     "derandomize": True,
+    "phases": (hypothesis.Phase.generate,),  # shrinking repeats slow commands, and a message shows the line
     "suppress_health_check": [hypothesis.HealthCheck.function_scoped_fixture],
 }
 
@@ -158,7 +160,7 @@ def test_many_command_lines_never_end_in_a_traceback(genjax, tiny_run, tmp_path,
 
 def test_processes_started_by_hand_are_connected(genjax, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments))
     by_hand = ("--coordinator", "localhost:1234", "--num-processes", 2, "--process-id", 1)
     common = ("--dataset", "nowhere", "--workdir", tmp_path / "run")
     for flags in (by_hand, ("--distributed",), ()):
@@ -168,7 +170,7 @@ def test_processes_started_by_hand_are_connected(genjax, tmp_path, monkeypatch):
 
 
 def test_processes_that_cannot_be_connected_are_told(genjax, tmp_path, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **_):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)

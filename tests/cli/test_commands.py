@@ -18,6 +18,10 @@ from genjax.cli import commands
 from genjax.cli.options import SampleOptions
 from genjax.metrics import COMPARISONS
 from genjax.runner import load_run
+from genjax.runner.folder import RunFolder
+from genjax.runner.previews import Previews
+from genjax.runner.weights import save_weights
+from genjax.sharding import Placement
 from tests.running import ROOT, TINY
 from tests.test_imports import FAMILIES
 
@@ -402,6 +406,20 @@ def test_texts_are_written_as_texts_and_begin_with_their_prompt(genjax, text_run
     status, _, err = genjax("sample", text_run, "--prompt", "t" * 13)
     assert (status, "prompt has 13 tokens, but sequences have length=12; shorten it" in err) == (2, True)
     assert "must end in .txt, .npz or .npy" in refused(genjax, "sample", text_run, "--out", "x.png")
+
+
+def test_a_diverged_model_of_tokens_is_named_and_its_samples_are_not_decoded(genjax, text_run, tmp_path):
+    run = load_run(text_run)
+    save_weights(text_run, jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), run.variables), run.step)
+    for flags in (("-n", "1"), ("-n", "70"), ("-n", "2", "--num-tokens", "30")):
+        status, out, err = genjax("sample", text_run, *flags)
+        assert status == 1, err
+        assert "the logits of this GPT are NaN or infinite, because its training diverged; use an earlier" in err
+        assert not out.strip()
+    diverged = Previews(run.experiment, RunFolder(tmp_path / "other"), (0,), Placement())
+    with pytest.warns(UserWarning, match="no samples are written at step 7: the logits of this GPT are NaN"):
+        diverged(7, load_run(text_run).variables)
+    assert not (tmp_path / "other").exists()
 
 
 def test_refuses_a_prompt_for_what_is_no_text(genjax, tiny_run):

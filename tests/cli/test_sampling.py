@@ -1,6 +1,10 @@
 """What ``genjax sample`` writes, and how it draws: in batches, of all classes, longer than a context."""
 
 import csv
+import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,7 +16,7 @@ from genjax.cli.conditions import read_conditions
 from genjax.evaluation import samples
 from genjax.evaluation.samples import draw_samples, num_batches
 from genjax.metrics.progress import progress_bars
-from tests.running import finish, start
+from tests.running import ROOT, finish, start
 
 CLASSES = """
 import numpy as np, optax
@@ -124,6 +128,30 @@ def test_all_classes_are_drawn_by_default_and_on_demand(genjax, class_run, tmp_p
     assert genjax("evaluate", class_run, "--split", "train", "--label", "all", "--likelihood-samples", "2")[0] == 0
 
 
+NAMED = CLASSES.replace("4, 4, 1)", "16, 64, 1)").replace(
+    "    preprocess =",
+    '    images = dataclasses.replace(images, class_names=("circles", "squares", "a | b"))\n    preprocess =',
+)
+
+
+def test_classes_are_named_in_messages_reports_and_evaluations(genjax, tmp_path):
+    run = trained(genjax, tmp_path, f"import dataclasses\n{NAMED}")
+    assert (
+        "## Samples\n\n![samples](samples.png)\n\nClasses: circles, squares, a | b.\n"
+        in (run / "report.md").read_text()
+    )
+    for flags, classes in (((), "classes circles, squares, a | b in turn"), (("--label", "squares"), "class squares")):
+        status, out, err = genjax("sample", run, "-n", "64", "--seed", "1", "--out", tmp_path / "x.png", *flags)
+        assert status == 0, err
+        assert out == f"wrote {tmp_path / 'x.png'}: 64 samples of {classes} at step 2, drawn with --seed 1\n"
+        if not flags:
+            assert Image.open(tmp_path / "x.png").size == Image.open(run / "samples.png").size
+    flags = ("--split", "train", "--metrics", "mmd2", "-n", "4", "--label", "1", "--json")
+    status, out, err = genjax("evaluate", run, *flags)
+    assert status == 0, err
+    assert json.loads(out)["results"]["mmd2"]["label"] == "squares"
+
+
 def test_a_class_is_called_by_its_name():
     model = vae.VAE(
         latent_dim=2, encoder=nets.MLP((4,)), decoder=nets.MLP((5,)), likelihood=ops.Bernoulli(), num_classes=2
@@ -141,6 +169,38 @@ def test_terminals_without_unicode_show_what_they_can(tiny_run):
         status, out, err = finish(process)
         assert status == 0, err
         assert out.isascii() and out
+
+
+def test_the_metrics_command_needs_no_unicode(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(8, 2)))
+    command = [sys.executable, "-m", "genjax.metrics", tmp_path / "x.npy", tmp_path / "x.npy", "--metrics", "mmd2"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    process = subprocess.run(command, check=False, env=environment, capture_output=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(b"metric") and process.stdout.isascii()
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "optax":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("Encountered an error while initializing the extension.")
+
+sys.meta_path.insert(0, Interrupts())
+from genjax.cli.main import main
+main(["list"])
+"""
+
+
+def test_imports_interrupted_by_ctrl_c_end_in_one_line():
+    """Extension modules turn KeyboardInterrupt into an ImportError."""
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (process.returncode, process.stderr) == (130, "genjax: interrupted\n")
 
 
 def test_bars_outside_a_terminal_take_a_line(capfd):

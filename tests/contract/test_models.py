@@ -31,6 +31,22 @@ def close(actual, expected, tolerance: float = 1e-5):
     assert_trees_all_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
+def as_numpy(value):
+    """Return a setting with scalars of NumPy for all numbers in it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return rebuilt(value)
+    if type(value) is tuple:
+        return tuple(map(as_numpy, value))
+    kinds = {bool: np.bool_, int: np.int64, float: np.float64}
+    return kinds[type(value)](value) if type(value) in kinds else value
+
+
+def rebuilt(value):
+    """Return a copy of a dataclass that is built with scalars of NumPy."""
+    names = [field.name for field in dataclasses.fields(value) if field.init and field.name not in ("parent", "name")]
+    return type(value)(**{name: as_numpy(getattr(value, name)) for name in names})
+
+
 class TestValue:
     """A model is a value: its fields are its whole configuration."""
 
@@ -57,6 +73,10 @@ class TestValue:
             there = dataclasses.replace(model, **{field.name: getattr(model, field.name)})
             assert there == model
             assert hash(there) == hash(model)
+
+    def test_scalars_of_numpy_in_its_fields_become_numbers(self, case: Case):
+        model = case.model()
+        assert repr(rebuilt(model)) == repr(model)
 
     def test_equal_models_are_one_static_argument_of_jit(self, run: Run):
         for _ in range(2):

@@ -42,6 +42,12 @@ def test_bad_wav(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=r"cannot read .*broken\.wav"):
         data.wav(tmp_path / "broken.wav", length=3)
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:-6])
+    with pytest.raises(ValueError, match=r"cut\.wav has 56 bytes, but 62 by its header; it was cut off"):
+        data.wav(tmp_path / "cut.wav", length=3)
+    (tmp_path / "stream.wav").write_bytes(whole[:4] + b"\xff" * 4 + whole[8:])
+    assert len(data.wav(tmp_path / "stream.wav", length=3).splits["train"]) == 3
     with pytest.raises(ValueError, match="length is 0"):
         data.wav(tmp_path / "a.wav", length=0)
 

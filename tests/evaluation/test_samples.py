@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import data, gan, metrics, nets
+from genjax import autoregressive, data, gan, metrics, nets
+from genjax.evaluation.samples import draw_samples
 from genjax.runner import Experiment, SampleScore, frechet_score, load_run, modes_score, train
 from genjax.runner.log import read_rows
 
@@ -32,6 +33,14 @@ def experiment(score, model=MODEL, dataset=None):
 def spread(x):
     """Scores that change during training."""
     return {"spread": jnp.std(x), "mean": jnp.mean(x)}
+
+
+def test_samples_of_a_diverged_model_of_tokens_are_refused():
+    model = autoregressive.MADE(shape=(3,), num_values=4, features=(4,))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((1, 3), jnp.int32)})
+    diverged = jax.tree.map(lambda a: jnp.full_like(a, jnp.inf), variables)
+    with pytest.raises(FloatingPointError, match="the logits of this MADE are NaN or infinite, because its training"):
+        draw_samples(model, diverged, jax.random.key(1), 5)
 
 
 @pytest.mark.parametrize(("lower", "choose", "seeds"), [(False, max, 1), (True, min, 2)])

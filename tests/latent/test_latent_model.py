@@ -89,6 +89,19 @@ def test_samples_are_decoded_draws_of_the_prior(variables):
     np.testing.assert_allclose(MODEL.sample(variables, jax.random.key(1), 6), expected, rtol=1e-5)
 
 
+def test_codes_of_a_diverged_prior_are_not_decoded():
+    prior = autoregressive.MADE(shape=(2,), num_values=3, features=(4,))
+    model = latent.LatentModel(autoencoder=QUANTIZED, prior=prior)
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 5))})
+    params = {
+        name: jax.tree.map(lambda a: a * jnp.nan, part) if name == "prior.net" else part
+        for name, part in variables.params.items()
+    }
+    sample = jax.jit(model.sample, static_argnums=2)
+    assert np.isfinite(sample(variables, jax.random.key(1), 4)).all()
+    assert np.isnan(sample(Variables(params, variables.state), jax.random.key(1), 4)).all()
+
+
 def test_joining_the_parts_restores_the_variables(variables):
     parts = [MODEL.part(variables, name) for name in ("autoencoder", "prior")]
     again = MODEL.join(*parts)

@@ -90,6 +90,13 @@ def test_gradients_pass_through_what_makes_the_samples():
     np.testing.assert_allclose(ours, jax.grad(loss)(0.3, lambda x, y: naive(x, y, unbiased=False)), rtol=1e-4)
 
 
+def test_gradients_have_the_types_of_their_samples():
+    with jax.enable_x64(True):
+        x, y = jnp.zeros((3, 2), jnp.float32), jnp.ones((2, 2), jnp.float64)
+        gradients = jax.grad(lambda x, y: mmd_loss(x, y, WIDTHS), (0, 1))(x, y)
+    assert [gradient.dtype for gradient in gradients] == [jnp.float32, jnp.float64]
+
+
 def test_maps_over_replicas():
     batch = jnp.float32(np.stack([X, X + 1.0]))
     together = jax.vmap(jax.grad(lambda x: mmd_loss(x, jnp.float32(Y), WIDTHS, chunk_size=4)))(batch)

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -71,25 +72,61 @@ def test_a_batch_that_fewer_devices_shared_is_sampled_and_evaluated(tmp_path):
         assert status == 0, err
 
 
-def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
-    folder = tmp_path / "run"
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def run_python(program, *arguments):
+    """Start a program in a process of two devices."""
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    environment = {**os.environ, **flags, **QUICK}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, coordinator, "2", str(index), str(folder), str(TINY)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for index in range(2)
-    ]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, **flags, **QUICK},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
+    folder, coordinator = tmp_path / "run", free_address()
+    processes = [run_python(PROCESS, coordinator, 2, index, folder, TINY) for index in range(2)]
     for process in processes:
         status, _, err = finish(process)
         assert status == 0, err
     assert_same_curve(folder, one_device)
+
+
+LOSING = """
+import sys
+from genjax.cli import processes
+from genjax.cli.main import main
+processes.HEARTBEAT_SECONDS = 8
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_is_named_by_the_other(tmp_path, lost):
+    folder, coordinator = tmp_path / "run", free_address()
+    training = ("train", TINY, "--steps", "1000000", "--workdir", folder)
+    processes = [
+        run_python(LOSING, *training, "--coordinator", coordinator, "--num-processes", "2", "--process-id", index)
+        for index in range(2)
+    ]
+    try:
+        while len(losses(folder) if (folder / "metrics.jsonl").exists() else ()) < 2:
+            assert all(process.poll() is None for process in processes), processes[0].communicate()
+            time.sleep(0.1)
+        processes[lost].kill()
+        status, _, err = finish(processes[1 - lost], timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+    assert status != 0
+    *_, line = err.splitlines()
+    assert line == f"genjax: error: process {lost} was lost; start all processes again with --resume to continue"
+    assert "stack trace" not in err

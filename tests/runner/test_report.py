@@ -9,6 +9,7 @@ import pytest
 from genjax.figures.images import save_picture
 from genjax.runner.log import MetricLog
 from genjax.runner.report import write_report
+from genjax.runner.shell import genjax_command
 
 
 def make_report(folder, **changes):
@@ -96,9 +97,12 @@ def test_every_link_is_relative_and_leads_to_a_file(folder, page):
 
 
 def test_commands_name_the_folder(folder, page):
-    assert f"genjax sample '{folder}' -n 64" in page
-    assert f"genjax evaluate '{folder}'" in page
-    assert f"genjax train '{folder}/vae_digits.py' --workdir '{folder}' --resume" in page
+    for command in (
+        genjax_command("sample", folder, "-n", "64"),
+        genjax_command("evaluate", folder),
+        genjax_command("train", folder / "vae_digits.py", "--workdir", folder, "--resume"),
+    ):
+        assert re.search(rf"^{re.escape(command)} +# ", page, flags=re.MULTILINE)
 
 
 def test_what_is_missing_is_left_out(tmp_path):

@@ -102,10 +102,13 @@ def test_evaluation_counts_every_example_once(lone):
         lone.evaluate(jax.random.key(0), split="dev")
 
 
-def test_a_run_folder_reads_back(tmp_path, lone):
+def test_a_run_folder_reads_back(tmp_path, lone, monkeypatch):
+    folders = []
+    monkeypatch.setattr("genjax.runner.folder._commit", lambda folder: str(folders.append(folder)))
     experiment = tiny.experiment()
     run = train(experiment, workdir=tmp_path / "run", progress=False)
     assert_same_variables(run.variables, lone.variables, rtol=0, atol=0)
+    assert len(folders) == 2  # of the working folder and of the package, once each
     with pytest.raises(ValueError, match="keeps no experiment file"):
         load_run(tmp_path / "run")
     back = load_run(tmp_path / "run", experiment=experiment)

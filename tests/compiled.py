@@ -10,7 +10,7 @@ MOVES = "bitcast-convert", "concatenate", "copy", "dynamic-slice", "gather", "pa
 
 # "%name (arguments) -> result {", then one instruction a line, then "}".
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_CALLED = re.compile(r"(?:body|calls|condition|to_apply|\w+_computations?)=\{?((?:%[\w.-]+(?:, )?)+)")
+_CALLED = re.compile(r"(body|calls|condition|to_apply|\w+_computations?)=\{?((?:%[\w.-]+(?:, )?)+)")
 _MOVE = re.compile(rf"%(\S+) = \w+\[([\d,]*)\]\S* (?:{'|'.join(MOVES)})\(")
 
 
@@ -23,12 +23,12 @@ def compiled(function, *arguments):
     return jax.jit(function).lower(*arguments).compile(compiler_options=options)
 
 
-def copies_in_loops(program, at_least):
+def copies_in_loops(program, at_least, *, branches=True):
     """Return the instructions in loops of a compiled program that only move ``at_least`` numbers or more.
 
-    Loops contain what they call: fusions, branches and other loops. A ``dynamic-update-slice`` writes in place, or XLA
-    adds a ``copy``, which is listed; ``bitcast`` and ``reshape`` move nothing. The loop that draws random bits copies
-    them, so that ``at_least`` should exceed their number.
+    Loops contain what they call: fusions, other loops and, with ``branches``, both branches of conditionals. A
+    ``dynamic-update-slice`` writes in place, or XLA adds a ``copy``, which is listed; ``bitcast`` and ``reshape`` move
+    nothing. The loop that draws random bits copies them, so that ``at_least`` should exceed their number.
     """
     computations = dict(_COMPUTATION.findall(program.as_text()))
     unread = re.findall(r" while\(.*?body=%([\w.-]+)", "".join(computations.values()))
@@ -37,7 +37,11 @@ def copies_in_loops(program, at_least):
         name = unread.pop()
         if name not in in_loops:
             in_loops[name] = computations[name]
-            unread += re.findall(r"%([\w.-]+)", " ".join(_CALLED.findall(computations[name])))
+            called = _CALLED.findall(computations[name])
+            names = " ".join(
+                names for kind, names in called if branches or not kind.endswith(("computation", "computations"))
+            )
+            unread += re.findall(r"%([\w.-]+)", names)
     lines = [line.strip().partition(", metadata=")[0] for body in in_loops.values() for line in body.splitlines()]
     return [line for line in lines if (move := _MOVE.search(line)) and _size(move[2]) >= at_least]
 

@@ -109,21 +109,20 @@ class GatedPixelCNNNet(nn.Module):
         empty = _Cache(
             index=jnp.int32(0),
             row=jnp.zeros((batch_size, width, inputs), jnp.float32),
-            above=[jnp.zeros((batch_size, r, width, c), jnp.float32) for c in channels],
+            above=[jnp.zeros((batch_size, r + 1, width, c), jnp.float32) for c in channels],
             linked=[jnp.zeros((batch_size, width, 2 * self.features), jnp.float32) for _ in layers],
-            left=[jnp.zeros((batch_size, r, c), jnp.float32) for c in channels],
+            left=[jnp.zeros((batch_size, r + width, c), jnp.float32) for c in channels],
         )
 
         def next_row(cache: _Cache) -> _Cache:
             """Compute equation 1 for a whole row, from the finished row above it."""
             v, above, linked = cache.row, [], []
             for layer, past, c in zip(layers, cache.above, labels, strict=True):
-                rows = jnp.concatenate([past, v[:, None]], axis=1)  # i - r … i
-                both = row_conv(layer["vertical"]["kernel"], rows) + layer["vertical"]["bias"][None, None]
-                above.append(rows[:, 1:])
+                above.append(jnp.concatenate([past[:, 1:], v[:, None]], axis=1))  # i - r … i
+                both = row_conv(layer["vertical"]["kernel"], above[-1]) + layer["vertical"]["bias"][None, None]
                 linked.append(linear(layer["link"], both) + c)
                 v = gated_tanh(both + c)
-            return cache._replace(above=above, linked=linked, left=[jnp.zeros_like(left) for left in cache.left])
+            return cache._replace(above=above, linked=linked)
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
             column = cache.index % width
@@ -132,14 +131,14 @@ class GatedPixelCNNNet(nn.Module):
             cache = jax.lax.cond(column == 0, next_row, lambda same: same, cache._replace(row=row))
             h, left, skip = jnp.where(column > 0, last, 0.0), [], 0.0
             for layer, past, linked in zip(layers, cache.left, cache.linked, strict=True):
-                columns = jnp.concatenate([past, h[:, None]], axis=1)  # j - r … j
+                left.append(jax.lax.dynamic_update_slice_in_dim(past, h[:, None], r + column, axis=1))
+                columns = jax.lax.dynamic_slice_in_dim(left[-1], column, r + 1, axis=1)  # j - r … j
                 kernel = layer["horizontal"]["kernel"][0]
                 both = columns.reshape(batch_size, -1) @ kernel.reshape(-1, kernel.shape[-1])  # equation 2
                 both += layer["horizontal"]["bias"][None] + jax.lax.dynamic_index_in_dim(
                     linked, column, 1, keepdims=False
                 )
                 gated = gated_tanh(both)
-                left.append(columns[:, 1:])
                 if "residual" in layer:
                     h = linear(layer["residual"], gated) + (0.0 if layer is layers[0] else h)
                 skip = skip + linear(layer["skip"], gated)
@@ -155,9 +154,10 @@ class _Cache(NamedTuple):
     Attributes:
       index: number of the next pixel.
       row: pixels of the current row, (B, W, D).
-      above: rows of v that the vertical convolution of each layer still sees, (B, r, W, C).
+      above: rows of v that the vertical convolution of each layer sees, (B, r + 1, W, C).
       linked: second term of equation 2, and c, in the current row for each layer, (B, W, 2 F).
-      left: entries of h that the horizontal convolution of each layer still sees, (B, r, C).
+      left: inputs h of the horizontal convolution of each layer in the current row, after r columns of zeros,
+        (B, r + W, C).
     """
 
     index: Array

@@ -288,17 +288,19 @@ class _Decoder:
         def coarser_entry() -> tuple[Array, _Caches]:
             h = _entry_conv(self.params[f"v_down_{k}"], inputs[f"v_down_{k}"], row, column)
             h, caches = self.step_entry(coarser, u[1:], h, row // 2, column // 2)
-            h = linear(self.params[f"v_up_{k}"], h).reshape(h.shape[0], 1, 2, 2, -1)
-            assert cache.coarse is not None
-            return jax.lax.dynamic_update_slice_in_dim(cache.coarse, h, column // 2, axis=1), caches
+            return linear(self.params[f"v_up_{k}"], h).reshape(h.shape[0], 1, 2, 2, -1), caches
 
         def step_coarser(h: Array) -> Array:
             nonlocal coarse, coarser
             inputs[f"v_down_{k}"] = _push_entry(inputs[f"v_down_{k}"], h, row, column)
-            even = (row % 2 == 0) & (column % 2 == 0)
-            coarse, coarser = jax.lax.cond(even, coarser_entry, lambda: (cache.coarse, coarser))
-            at = (ZERO, column // 2, row % 2, column % 2, ZERO)
-            return jax.lax.dynamic_slice(coarse, at, (h.shape[0], 1, 1, 1, h.shape[1])).reshape(h.shape)
+            assert cache.coarse is not None
+            even, at = (row % 2 == 0) & (column % 2 == 0), column // 2
+            # Only the entry passes through the branches; XLA would copy the whole row.
+            last = jax.lax.dynamic_slice_in_dim(cache.coarse, at, 1, axis=1)
+            entry, coarser = jax.lax.cond(even, coarser_entry, lambda: (last, coarser))
+            coarse = jax.lax.dynamic_update_slice_in_dim(cache.coarse, entry, at, axis=1)
+            here = (ZERO, ZERO, row % 2, column % 2, ZERO)
+            return jax.lax.dynamic_slice(entry, here, (h.shape[0], 1, 1, 1, h.shape[1])).reshape(h.shape)
 
         h = _in_and_back(self.net, h, k, block, step_coarser)
         return h, (_StreamCache(inputs, {}, coarse), *coarser)

@@ -121,43 +121,43 @@ class PixelRNNNet(nn.Module):
     ) -> tuple[_Cache, Step]:
         """See ``CausalNet``."""
         width, kind = size[1], _LAYERS[self.kind]
-        layers = _stack([_with_label(params[f"layer_{i}"], condition, batch_size) for i in range(self.num_layers)])
-        residuals = _stack([params[f"residual_{i}"] for i in range(self.num_layers)])
+        layers = [kind.weights(params[f"layer_{i}"], condition, batch_size) for i in range(self.num_layers)]
+        stacked = _stack(layers)
 
-        def zeros(channels: int) -> Array:
-            return jnp.zeros((self.num_layers, batch_size, width, channels), jnp.float32)
+        def zeros(*shape: int) -> Array:
+            return jnp.zeros((*shape[:-1], shape[-1] * self.features), jnp.float32)
 
         empty = _Cache(
             index=jnp.int32(0),
             first=CausalConvCache.start(params["first"], batch_size, width),
-            above=zeros(kind.NUM_ABOVE * self.features),
-            row=_States(zeros(2 * self.features), zeros(self.features), zeros(self.features)),
+            above=[tuple(zeros(batch_size, width, size) for size in kind.ABOVE) for _ in layers],
+            rows=[_States(*(zeros(batch_size, width, size) for size in (2, 1, 1))) for _ in layers],
+            left=[_States(*(zeros(batch_size, size) for size in (2, 1, 1))) for _ in layers],
         )
 
         def next_row(cache: _Cache) -> _Cache:
-            finished = cache.first.row[:, self.reach :]
-            above = jax.vmap(kind.next_row, in_axes=(0, None, 0, 0))(layers, finished, cache.above, cache.row)
+            finished, past = cache.first.row[:, self.reach :], (_stack(cache.above), _stack(cache.rows))
+            above = jax.vmap(kind.next_row, in_axes=(0, None, 0, 0))(stacked, finished, *past)
+            above = [jax.tree.map(lambda a, i=i: a[i], above) for i in range(self.num_layers)]
             return cache._replace(first=cache.first.next_row(params["first"]), above=above)
-
-        def layer(u: Array, inputs: tuple[PyTree, PyTree, Array, _States, _States]) -> tuple[Array, _States]:
-            params, residual, above, here, left = inputs
-            hidden, states = kind.pixel(params, u, above, here, left)
-            return u + linear(residual, hidden), states
 
         def step(cache: _Cache, pixel: Array) -> tuple[Array, _Cache]:
             index, column = cache.index, cache.index % width
             last = jnp.where(index > 0, pixel, 0.0)  # no pixel precedes the first
             cache = cache._replace(first=cache.first.put(last, (index - 1) % width))
             cache = jax.lax.cond((column == 0) & (index > 0), next_row, lambda same: same, cache)
-            u = cache.first.outputs(params["first"], column)
-            above, here = jax.tree.map(lambda a: _take(a, column), (cache.above, cache.row))
-            left = jax.tree.map(lambda a: jnp.where(column > 0, _take(a, column - 1), 0.0), cache.row)
-            u, states = jax.lax.scan(layer, u, (layers, residuals, above, here, left))
-            put = jax.lax.dynamic_update_slice_in_dim
-            row = jax.tree.map(lambda a, b: put(a, b[:, :, None], column, 2), cache.row, states)
+            put = lambda row, x: jax.lax.dynamic_update_slice_in_dim(row, x[:, None], column, axis=1)  # noqa: E731
+            u, rows, lefts = cache.first.outputs(params["first"], column), [], []
+            for i, layer in enumerate(layers):
+                above = [jax.lax.dynamic_index_in_dim(a, column, 1, keepdims=False) for a in cache.above[i]]
+                left = jax.tree.map(lambda a: jnp.where(column > 0, a, 0.0), cache.left[i])
+                hidden, states = kind.pixel(layer, u, *above, left)
+                u = u + linear(params[f"residual_{i}"], hidden)
+                rows.append(jax.tree.map(put, cache.rows[i], states))
+                lefts.append(states)
             for name in ("head_0", "head_1", "logits"):
                 u = linear(params[name], nn.relu(u))
-            return u, cache._replace(index=index + 1, row=row)
+            return u, cache._replace(index=index + 1, rows=rows, left=lefts)
 
         return empty, step
 
@@ -176,15 +176,17 @@ class _Cache(NamedTuple):
     Attributes:
       index: number of the next pixel.
       first: cache of the first convolution.
-      above: what each layer receives from the row above, (num_layers, B, W, C).
-      row: states of all layers, (num_layers, B, W, ...): those of the current row to the left of the next pixel, and
-        those of the row above from there on.
+      above: what each layer receives from the row above, two arrays (B, W, C).
+      rows: states of each layer in the current row, (B, W, ...). A step only writes to them: XLA would copy a row that
+        it both reads and writes.
+      left: states of each layer at the last pixel, (B, ...).
     """
 
     index: Array
     first: CausalConvCache
-    above: Array
-    row: _States
+    above: list[tuple[Array, ...]]
+    rows: list[_States]
+    left: list[_States]
 
 
 class _RowLSTM(nn.Module):
@@ -192,7 +194,7 @@ class _RowLSTM(nn.Module):
 
     features: int
     dtype: Any = None
-    NUM_ABOVE: ClassVar = 4  # channels of ``next_row``, in multiples of ``features``
+    ABOVE: ClassVar = (4, 1)  # channels of ``next_row``, in multiples of ``features``
 
     @nn.compact
     def __call__(self, u: Array, x: Array, condition: Array | None) -> Array:
@@ -205,17 +207,23 @@ class _RowLSTM(nn.Module):
         return _scan_lstm(gates, kernel, 1, _neighbors)
 
     @staticmethod
-    def next_row(params: PyTree, pixels: Array, above: Array, row: _States) -> Array:
-        """Return U ∗ h for a whole row, from the finished row above it."""
-        del pixels, above
-        return _neighbors(row.hidden) @ params["state"]
+    def weights(params: PyTree, condition: Array | None, batch_size: int) -> PyTree:
+        """Return K, b and U of equation 1, for ``next_row`` and ``pixel``."""
+        kernel = params["input"]["kernel"]
+        return kernel.reshape(-1, kernel.shape[-1]), _bias(params, condition, batch_size), params["state"]
 
     @staticmethod
-    def pixel(params: PyTree, u: Array, above: Array, here: _States, left: _States) -> tuple[Array, _States]:
-        """Return h and the states of a pixel, from the states above it (``here``) and to its left."""
-        kernel = params["input"]["kernel"].reshape(-1, above.shape[-1])
+    def next_row(weights: PyTree, pixels: Array, above: tuple[Array, ...], row: _States) -> tuple[Array, ...]:
+        """Return U ∗ h and c for a whole row, from the finished row above it."""
+        del pixels, above
+        return _neighbors(row.hidden) @ weights[2], row.cell
+
+    @staticmethod
+    def pixel(weights: PyTree, u: Array, above: Array, cell: Array, left: _States) -> tuple[Array, _States]:
+        """Return h and the states of a pixel, from ``next_row`` at its column and the states to its left."""
+        kernel, bias, _ = weights
         inputs = jnp.concatenate([left.u, u], axis=-1)
-        hidden, cell = _lstm(above + params["label"], inputs, kernel, here.cell)
+        hidden, cell = _lstm(above + bias, inputs, kernel, cell)
         return hidden, _States(u, hidden, cell)
 
 
@@ -224,7 +232,7 @@ class _DiagonalBiLSTM(nn.Module):
 
     features: int
     dtype: Any = None
-    NUM_ABOVE: ClassVar = 1
+    ABOVE: ClassVar = (1, 1)
 
     @nn.compact
     def __call__(self, u: Array, x: Array, condition: Array | None) -> Array:
@@ -238,20 +246,28 @@ class _DiagonalBiLSTM(nn.Module):
         return hidden + shifted(jnp.flip(reverse, axis=2), axis=1)
 
     @staticmethod
-    def next_row(params: PyTree, pixels: Array, above: Array, row: _States) -> Array:
-        """Return h̃ of the finished row, from h̃ of the row above it."""
-        kernel, label, state = _direction(params, 1)
-        from_right, from_above = jnp.split(state, 2)
-        gates = row.u @ kernel + pixels @ params["pixel"]["kernel"] + label[:, None] + above @ from_above
-        return _scan_lstm(gates, from_right, 1, lambda h: h, reverse=True)
+    def weights(params: PyTree, condition: Array | None, batch_size: int) -> PyTree:
+        """Return K, b and U of equation 1, and K̃, P, b̃ and the two halves of Ũ of equation 5."""
+        kernel, reverse_kernel = jnp.split(params["input"]["kernel"], 2, axis=-1)
+        bias, reverse_bias = jnp.split(_bias(params, condition, batch_size), 2, axis=-1)
+        state, reverse_state = params["state"]
+        reverse = (reverse_kernel, params["pixel"]["kernel"], reverse_bias, *jnp.split(reverse_state, 2))
+        return (kernel, bias, state), reverse
 
     @staticmethod
-    def pixel(params: PyTree, u: Array, above: Array, here: _States, left: _States) -> tuple[Array, _States]:
+    def next_row(weights: PyTree, pixels: Array, above: tuple[Array, ...], row: _States) -> tuple[Array, ...]:
+        """Return h̃ and h of the finished row, from h̃ of the row above it."""
+        kernel, pixel_kernel, bias, from_right, from_above = weights[1]
+        gates = row.u @ kernel + pixels @ pixel_kernel + bias[:, None] + above[0] @ from_above
+        return _scan_lstm(gates, from_right, 1, lambda h: h, reverse=True), row.hidden
+
+    @staticmethod
+    def pixel(weights: PyTree, u: Array, reverse: Array, above: Array, left: _States) -> tuple[Array, _States]:
         """Return h + h̃ of equation 5, and the states of a pixel in the direction from left to right."""
-        kernel, label, state = _direction(params, 0)
-        previous = jnp.concatenate([left.hidden, here.hidden], axis=-1)
-        hidden, cell = _lstm(u @ kernel + label, previous, state, left.cell)
-        return hidden + above, _States(u, hidden, cell)
+        kernel, bias, state = weights[0]
+        previous = jnp.concatenate([left.hidden, above], axis=-1)
+        hidden, cell = _lstm(u @ kernel + bias, previous, state, left.cell)
+        return hidden + reverse, _States(u, hidden, cell)
 
 
 _LAYERS = {"row": _RowLSTM, "diagonal": _DiagonalBiLSTM}
@@ -293,13 +309,6 @@ def _diagonals(gates: Array, kernel: Array) -> Array:
     return wide.reshape(num, height, width + height, -1)[:, :, :width]
 
 
-def _direction(layer: PyTree, index: int) -> tuple[Array, Array, Array]:
-    """Return K, b and U of one direction: 0 for left to right, 1 for right to left."""
-    kernel = jnp.split(layer["input"]["kernel"], 2, axis=-1)[index]
-    label = jnp.split(layer["label"], 2, axis=-1)[index]
-    return kernel, label, layer["state"][index]
-
-
 def _add_label(gates: Array, condition: Array | None) -> Array:
     """Add a linear map of the condition, inside a compact method."""
     if condition is None:
@@ -308,11 +317,12 @@ def _add_label(gates: Array, condition: Array | None) -> Array:
     return gates + dense(condition)[:, None, None]
 
 
-def _with_label(layer: PyTree, condition: Array | None, batch_size: int) -> PyTree:
-    """Return a layer's parameters and, as ``label``, b of equation 1, (B, ...)."""
+def _bias(layer: PyTree, condition: Array | None, batch_size: int) -> Array:
+    """Return b of equation 1 for each example, (B, ...), with the linear map of its condition."""
     bias = layer["input"]["bias"][None]
-    label = bias if condition is None else bias + condition @ layer["condition"]["kernel"]
-    return {**layer, "label": jnp.broadcast_to(label, (batch_size, bias.shape[1]))}
+    if condition is not None:
+        bias = bias + condition @ layer["condition"]["kernel"]
+    return jnp.broadcast_to(bias, (batch_size, bias.shape[1]))
 
 
 def _stack(layers: list[PyTree]) -> PyTree:
@@ -323,7 +333,3 @@ def _neighbors(a: Array) -> Array:
     """Concatenate the channels of columns j - 1 … j + 1 of (B, W, C) at column j."""
     wide = jnp.pad(a, ((0, 0), (1, 1), (0, 0)))
     return jnp.concatenate([wide[:, :-2], a, wide[:, 2:]], axis=-1)
-
-
-def _take(a: Array, column: Array) -> Array:
-    return jax.lax.dynamic_index_in_dim(a, column, 2, keepdims=False)

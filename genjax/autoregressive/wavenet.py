@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
@@ -156,8 +157,10 @@ class WaveNetNet(nn.Module):
             h = linear(params["first"], jnp.where(t > 0, last, 0.0))  # nothing precedes the first
             c = None if frames is None else frames[t // (size[0] // frames.shape[0])]
             for i, (layer, old) in enumerate(zip(layers, cache.rings, strict=True)):
-                ring = old.at[t % old.shape[0]].set(h)
-                taps = jnp.concatenate([ring[(t + 1) % ring.shape[0]], h], axis=-1)
+                slots = old.shape[0]
+                ring = jax.lax.dynamic_update_index_in_dim(old, h, t % slots, axis=0)
+                oldest = jax.lax.dynamic_index_in_dim(ring, (t + 1) % slots, axis=0, keepdims=False)
+                taps = jnp.concatenate([oldest, h], axis=-1)
                 both = linear(layer["taps"], taps)
                 gated = gated_tanh(both if c is None else both + c[:, i])
                 rings.append(ring)

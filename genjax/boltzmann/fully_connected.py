@@ -174,8 +174,9 @@ def gibbs_sweeps(couplings: Couplings, key: Array, s: Array, num_steps: int, fir
 
     def draw(s: Array, x: tuple[Array, Array]) -> tuple[Array, None]:
         i, uniform = x
-        inputs = s @ couplings.weights[:, i] + couplings.bias[i]
-        return s.at[:, i].set((uniform < jax.nn.sigmoid(inputs)).astype(s.dtype)), None  # equation 2
+        inputs = s @ couplings.weights[i] + couplings.bias[i]  # J is symmetric, and its rows are contiguous in memory
+        drawn = (uniform < jax.nn.sigmoid(inputs)).astype(s.dtype)  # equation 2
+        return jax.lax.dynamic_update_slice_in_dim(s, drawn[:, None], i, axis=1), None
 
     def sweep(s: Array, key: Array) -> tuple[Array, None]:
         return jax.lax.scan(draw, s, (indices, jax.random.uniform(key, (indices.shape[0], s.shape[0]), s.dtype)))[

@@ -25,6 +25,7 @@ import numpy as np
 from report import Row, arguments, interleaved, milliseconds, print_rows, ratio
 
 from genjax import nets
+from genjax.compilation import jit
 
 SHAPE, CHANNELS, NUM_LAYERS, RATE, NUM_STEPS = (64, 14, 14), 32, 5, 1e-4, 4
 Chunk = Callable[[], object]  # runs NUM_STEPS steps and waits for them
@@ -57,7 +58,7 @@ def of_jax(conv: Any) -> Chunk:
         gradient = jax.grad(lambda v: jnp.mean((jnp.asarray(net.apply(v, x)) - 1) ** 2))(variables)
         return jax.tree.map(lambda p, g: p - RATE * g, variables, gradient), None
 
-    run = jax.jit(lambda variables: jax.lax.scan(step, variables, length=NUM_STEPS)[0])
+    run = jit(lambda variables: jax.lax.scan(step, variables, length=NUM_STEPS)[0])
     return lambda: jax.block_until_ready(run(variables))
 
 

@@ -9,9 +9,8 @@ times, Adam, batches of 32; genjax runs its steps as one ``lax.scan`` in a compi
 the fused Adam. Sampling: 16 images with 50 steps of DDIM; one compiled program against a loop with ``DDIMScheduler``.
 PyTorch uses channels-last images, which make its forward pass a tenth faster and leave its training step as fast.
 
-PyTorch has one thread per core. XLA computes convolutions of up to 64 channels on one thread, however many there are;
-genjax therefore has one JAX device per core and splits batches over them, as ``JAX_NUM_CPU_DEVICES=2 genjax train``
-does; set it to 1 to measure without.
+PyTorch has one thread per core. genjax has one JAX device per core and splits batches over them, as
+``JAX_NUM_CPU_DEVICES=2 genjax train`` does; set it to 1 to measure one device with a thread per core.
 
 The cost of the loops is measured as well: sampling against 50 calls of the compiled denoiser, and a scanned training
 step against the compiled loss and gradient alone.
@@ -36,6 +35,7 @@ import optax
 from report import Row, arguments, interleaved, milliseconds, print_rows, ratio, steps_of, timed
 
 from genjax import Variables, diffusion, gradient_learner, nets
+from genjax.compilation import jit
 from genjax.sharding import Placement
 
 SHAPE, FEATURES, MULTIPLIERS, BLOCKS, GROUPS = (28, 28, 1), 32, (1, 2, 2), 2, 8
@@ -60,14 +60,14 @@ def of_genjax(data: np.ndarray) -> tuple[Contestants, int]:
     keys = list(placement.replicate(jax.random.split(jax.random.key(1), STEPS)))
     batches = [placement.shard(x, axis=0) for x in data]
     noise = placement.shard(data[0, :SAMPLES], axis=0)
-    variables = placement.replicate(jax.jit(MODEL.init)(jax.random.key(0), {"x": jnp.asarray(data[0])}))
+    variables = placement.replicate(jit(MODEL.init)(jax.random.key(0), {"x": jnp.asarray(data[0])}))
 
-    @jax.jit
+    @jit
     def bare(variables: Variables, key: jax.Array, x: jax.Array) -> Any:
         return jax.value_and_grad(MODEL.loss, has_aux=True)(*variables, key, {"x": x}, jnp.int32(0))
 
-    sample = jax.jit(functools.partial(MODEL.sample, num_samples=SAMPLES), out_shardings=placement.split(0))
-    call, wait = jax.jit(MODEL.predict), jax.block_until_ready
+    sample = jit(functools.partial(MODEL.sample, num_samples=SAMPLES), out_shardings=placement.split(0))
+    call, wait = jit(MODEL.predict), jax.block_until_ready
     contestants = {
         "training": steps_of(gradient_learner(MODEL, optax.adam(LEARNING_RATE)), placement.shard(data, axis=1)),
         "bare": timed(lambda: [wait(bare(variables, *now)) for now in zip(keys, batches, strict=True)], 1 / STEPS),

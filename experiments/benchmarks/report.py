@@ -71,10 +71,12 @@ def steps_of(learner: Any, data: Any) -> Callable[[], float]:
     """Return a contestant that reports seconds per step, over steps on data (S, B, ...) in one dispatch."""
     import jax
 
-    x = jax.numpy.asarray(data)
-    state = jax.jit(learner.init)(jax.random.key(0), {"x": x[0]})
+    from genjax.compilation import jit
 
-    @jax.jit
+    x = jax.numpy.asarray(data)
+    state = jit(learner.init)(jax.random.key(0), {"x": x[0]})
+
+    @jit
     def chunk(state: Any, x: jax.Array) -> Any:
         def step(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
             return learner.step(state, now[0], {"x": now[1]})

@@ -123,7 +123,7 @@ def start_seconds(cache: str) -> float:
     """Return the seconds from process start to the end of the first dispatch, for a cache folder."""
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); import jax; import throughput;"
-        "from genjax.runner.compilation import enable_compilation_cache; enable_compilation_cache();"
+        "from genjax.compilation import enable_compilation_cache; enable_compilation_cache();"
         "run = throughput.first_dispatch()"
     )
     started = time.perf_counter()

@@ -109,7 +109,7 @@ def sample(arguments: list[str]) -> int:
     path, flags = _positional(arguments, "sample", "RUN", "a run folder that train wrote", SampleOptions)
     import numpy as np
 
-    from genjax.runner.compilation import enable_compilation_cache
+    from genjax.compilation import enable_compilation_cache
     from genjax.runner.load import load_experiment, load_run
 
     enable_compilation_cache()
@@ -192,11 +192,11 @@ def evaluate(arguments: list[str]) -> int:
     """Score a finished run and its samples."""
     path, flags = _positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions)
 
+    from genjax.compilation import enable_compilation_cache
     from genjax.evaluation.registry import check_names, summary
     from genjax.metrics import feature_network, table
     from genjax.metrics.progress import progress_bars
     from genjax.metrics.result import terminal_width
-    from genjax.runner.compilation import enable_compilation_cache
     from genjax.runner.folder import RunFolder
     from genjax.runner.load import load_experiment, load_run
     from genjax.runner.records import read_results, record_results

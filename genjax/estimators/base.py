@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from genjax import boltzmann
 from genjax.arguments import Cure, PositiveInt, check_arguments, check_settings
 from genjax.boltzmann.annealing import NumParticles
+from genjax.compilation import jit
 from genjax.core import Array, Variables
 from genjax.experiment import Experiment
 from genjax.runner import train
@@ -166,6 +167,6 @@ class DensityTransformer(
         return tags
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+@functools.partial(jit, static_argnums=(0, 3, 4))
 def _sample(model: Any, variables: Variables, key: Array, num_samples: int, num_steps: int) -> Array:
     return model.sample(variables, key, num_samples, num_steps=num_steps)

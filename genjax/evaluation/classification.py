@@ -10,11 +10,11 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from genjax import metrics
 from genjax.capabilities import num_classes
+from genjax.compilation import jit
 from genjax.core import Array
 from genjax.evaluation.comparison import no_classifier
 from genjax.evaluation.context import Evaluation
@@ -47,7 +47,7 @@ def classification(evaluation: Evaluation, index: int) -> list[Result]:
 def label_posteriors(evaluation: Evaluation, index: int) -> Iterator[tuple[Array, Array]]:
     """Yield log p(y | x) of every class, (B, C), and the true labels, int32 (B,), of each batch of the split."""
     variables, name = evaluation.replica(index), f"classification by seed {evaluation.seeds[index]}"
-    posterior = jax.jit(functools.partial(metrics.label_log_posterior, evaluation.model))
+    posterior = jit(functools.partial(metrics.label_log_posterior, evaluation.model))
     for batch in evaluation.batches(evaluation.split, name):
         yield posterior(variables, batch["x"]), batch["label"]
 

@@ -18,6 +18,7 @@ import numpy as np
 from genjax import core, data
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions
+from genjax.compilation import jit
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import draw_samples
@@ -115,7 +116,7 @@ class Evaluation:
     def batches(self, split: str, name: str) -> Iterator[Batch]:
         """Yield the preprocessed batches of a split, with a progress bar."""
         source = self.dataset.splits[split]
-        preprocess = jax.jit(self.preprocess)
+        preprocess = jit(self.preprocess)
         advance = self.progress(name, len(source))
         for number, (batch, valid) in enumerate(data.batches(source, min(self.batch_size, len(source)))):
             prepared = preprocess(core.step_key(stream_key(self.key, split), number), batch)

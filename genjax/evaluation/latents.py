@@ -12,6 +12,7 @@ import numpy as np
 
 from genjax import core
 from genjax.capabilities import HasLatentVariables, conditioning, supports
+from genjax.compilation import jit
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, mmd_test
@@ -89,7 +90,7 @@ def aggregated_posterior(evaluation: Evaluation, index: int) -> list[Result]:
 
 def _encode(evaluation: Evaluation, index: int, encode: Callable[..., T]) -> T:
     """Return ``encode(variables, key, x)`` for the whole split, joined along the first axis."""
-    encode, model = jax.jit(encode), autoencoder_of(evaluation.model)
+    encode, model = jit(encode), autoencoder_of(evaluation.model)
     variables, parts = autoencoder_variables(evaluation.model, evaluation.replica(index)), []
     for number, batch in enumerate(evaluation.batches(evaluation.split, f"codes of seed {evaluation.seeds[index]}")):
         key = core.step_key(stream_key(evaluation.key, "codes"), number)

@@ -13,6 +13,7 @@ import numpy as np
 from genjax import core, data
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import GUARANTEES, conditioning, likelihoods
+from genjax.compilation import jit
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.context import Evaluation
@@ -48,7 +49,7 @@ class Scorer:
             return getattr(model, method)(*keyed, batch["x"], **(arguments or {}), **conditioning(model, batch))
 
         mapped = score if num_seeds == 1 else jax.vmap(score, in_axes=(0, 0, None))
-        self._score = jax.jit(mapped, out_shardings=placement.replicated)
+        self._score = jit(mapped, out_shardings=placement.replicated)
         self._placement = placement
         self._batch_size = -(-batch_size // placement.num_devices) * placement.num_devices
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
 from genjax import core, metrics
 from genjax.capabilities import Reconstructs, conditioning, supports
+from genjax.compilation import jit
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
@@ -23,9 +22,9 @@ def reconstruction(evaluation: Evaluation, index: int) -> list[Result]:
     """Compare the split with its reconstructions."""
     model: Any = evaluation.model
     metric = _metric(evaluation)
-    reconstruct = jax.jit(model.reconstruct)
+    reconstruct = jit(model.reconstruct)
     variables, name = evaluation.replica(index), f"reconstructions of seed {evaluation.seeds[index]}"
-    update, state = jax.jit(metric.update), metric.init()
+    update, state = jit(metric.update), metric.init()
     for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
         key = core.step_key(stream_key(evaluation.key, "reconstructions"), number)
         x_hat = reconstruct(variables, key, batch["x"], **conditioning(model, batch))

@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions, num_values
+from genjax.compilation import jit
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Dataset, Source, shuffle_indices
 from genjax.metrics import (
@@ -149,7 +150,7 @@ def _compiled_sample(
         x = jax.vmap(block)(numbers, rows)
         return x.reshape(blocks * block_size, *x.shape[2:])
 
-    return jax.jit(sample, out_shardings=sharding)
+    return jit(sample, out_shardings=sharding)
 
 
 def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> dict[str, np.ndarray]:

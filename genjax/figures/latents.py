@@ -19,6 +19,7 @@ from annotated_types import Ge
 from genjax import data, latent, ops
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.capabilities import Decodes, Encodes, Reconstructs, conditioning, num_classes, supports
+from genjax.compilation import jit
 from genjax.core import Array, Batch, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.figures.images import sample_picture
@@ -78,7 +79,7 @@ class LatentSpace:
                     f"there are {present}: use one of these"
                 )
             condition, x, labels = {"label": label}, x[labels == label], None
-        codes = jax.jit(functools.partial(model.encode, **condition))(self.variables, x)
+        codes = jit(functools.partial(model.encode, **condition))(self.variables, x)
         if jnp.issubdtype(codes.dtype, jnp.floating):
             pictures |= dict(self._paths(condition, x, codes, labels, rows, steps))
         return pictures
@@ -92,12 +93,12 @@ class LatentSpace:
             raise ValueError(
                 f"{type(self.model).__name__} does not both encode and decode, so it has no latent space to draw"
             )
-        return jax.jit(self.preprocess)(batch_key, data.random_examples(rows_key, splits[split], MAX_ENCODED))
+        return jit(self.preprocess)(batch_key, data.random_examples(rows_key, splits[split], MAX_ENCODED))
 
     def _reconstructions(self, key: Array, batch: Batch) -> np.ndarray:
         """Draw examples above their reconstructions."""
         x = batch["x"]
-        x_hat = jax.jit(self.model.reconstruct)(self.variables, key, x, **conditioning(self.model, batch))
+        x_hat = jit(self.model.reconstruct)(self.variables, key, x, **conditioning(self.model, batch))
         return self._picture(jnp.concatenate([x, x_hat]), len(x))
 
     def _paths(

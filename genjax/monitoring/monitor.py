@@ -16,6 +16,7 @@ import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Diagnoses, Quantizes, supports
+from genjax.compilation import jit
 from genjax.core import Array, Batch, PyTree, TrainState, Variables, stream_key
 from genjax.data import Source, random_examples
 from genjax.metrics.metric import Values
@@ -106,7 +107,8 @@ class TrainingMonitor:
             return values
 
         self._warn_of_values = ValueWarning()
-        self._measure = jax.jit(measure if num_seeds == 1 else jax.vmap(measure, (0, 0, 0, None)))
+        self._traced = measure if num_seeds == 1 else jax.vmap(measure, (0, 0, 0, None))
+        self._measure = jit(self._traced)
         num_codes = autoencoder.num_codes if supports(autoencoder, Quantizes) else 0
         self._checks: list[Check] = [
             posterior_collapse(remedies(autoencoder)),
@@ -120,7 +122,7 @@ class TrainingMonitor:
 
     def trace(self, variables: Variables, finished: PyTree, keys: Array) -> None:
         """Trace the measurement for the shapes of its arguments, so that examples that do not suit it raise early."""
-        jax.eval_shape(self._measure, variables, finished, keys, self._batch)
+        jax.eval_shape(self._traced, variables, finished, keys, self._batch)
 
     def __call__(
         self, step: int, variables: Variables, finished: PyTree, keys: Array

@@ -9,6 +9,9 @@ kernels HWIO) and converts all others to it, except inside loops: in scanned lay
 kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every convolution has
 the fast layout from the start. Results agree up to rounding.
 
+A transposed convolution has zeros between the pixels of x. Its ∂L/∂w is computed without them, by a convolution that
+has one feature for each position modulo the distance of the pixels.
+
 If the padding exceeds the window size minus one, the padding of ∂L/∂x in equation 1 is negative, which XLA:CPU gets
 wrong: it reads beyond the array (observed in jax 0.10.2). The excess is therefore padded beforehand.
 """
@@ -16,6 +19,7 @@ wrong: it reads beyond the array (observed in jax 0.10.2). The excess is therefo
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -44,6 +48,8 @@ def conv_general_dilated(
         lhs, padding = _without_excess(lhs, rhs, padding, settings.get("rhs_dilation") or (1,) * (n - 1))
     settings |= {"window_strides": window_strides, "padding": padding}
     convolve = functools.partial(jax.lax.conv_general_dilated, **settings)
+    lhs_dilation, rhs_dilation = (set(settings.get(f"{side}_dilation") or (1,)) for side in ("lhs", "rhs"))
+    is_transposed = lhs_dilation != {1} and rhs_dilation | set(window_strides) == {1}
 
     @jax.custom_jvp
     def convolution(x: Array, w: Array) -> Array:
@@ -54,11 +60,42 @@ def conv_general_dilated(
         (x, w), (x_dot, w_dot) = primals, tangents
         # JAX transposes these two layouts into NHWC and HWIO: equation 1.
         of_x = convolve(x_dot, w.swapaxes(-1, -2), dimension_numbers=_numbers((0, n), (n - 1, n), (0, n), n))
-        x_by_channel, w_by_channel = x.swapaxes(0, n), jnp.moveaxis(w_dot, n - 1, 0)
-        of_w = convolve(x_by_channel, w_by_channel, dimension_numbers=_numbers((n, 0), (n, 0), (n - 1, n), n))
+        w_by_channel, by_channel = jnp.moveaxis(w_dot, n - 1, 0), _numbers((n, 0), (n, 0), (n - 1, n), n)
+        if is_transposed:
+            valid = settings | {"padding": "VALID", "lhs_dilation": None, "dimension_numbers": by_channel}
+            of_w = _transposed(x, w_by_channel, padding, settings["lhs_dilation"], valid)
+        else:
+            of_w = convolve(x.swapaxes(0, n), w_by_channel, dimension_numbers=by_channel)
         return convolution(x, w), of_x + jnp.moveaxis(of_w, n - 1, 0)
 
     return convolution(lhs, rhs)
+
+
+def _transposed(x: Array, w: Array, padding: Any, steps: Sequence[int], settings: dict[str, Any]) -> Array:
+    """Convolve images (B, *spatial, C) that have ``step - 1`` zeros between their pixels, swapped as in equation 1.
+
+    Kernels are (C, *window, features), outputs (*spatial, B, features). The outputs at positions r modulo ``step`` see
+    every ``step``-th weight alone, so they are further features of one convolution of the images without the zeros.
+    """
+    k, sides, sizes = len(steps), [], []
+    for axis, ((low, high), step) in enumerate(zip(padding, steps, strict=True), 1):
+        length, size, before = x.shape[axis], w.shape[axis], step - 1 - low % step
+        count = -(-(before + size) // step)
+        w = jnp.pad(w, [(before, count * step - before - size) if d == axis else (0, 0) for d in range(w.ndim)])
+        w = w.reshape(*w.shape[:axis], count, step, *w.shape[axis + 1 :])
+        w = jnp.moveaxis(jnp.flip(w, axis + 1), axis + 1, -2)  # (C, *counts, *steps, features) in the end
+        sizes.append((length - 1) * step + low + high + 2 - size)
+        sides.append((low // step, -(-sizes[-1] // step) + count - 1 - length - low // step, 0))
+    # Padded before the swap: XLA exchanges an image that is smaller than its window, here ∂L/∂y, for it, reversed, and
+    # has no fast kernels for that.
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)]).swapaxes(0, k + 1)
+    features = w.shape[k + 1 :]
+    w = w.reshape(*w.shape[: k + 1], -1)
+    y = jax.lax.conv_general_dilated(x, w, **settings)
+    order = [axis for d in range(k) for axis in (d, k + 1 + d)]  # each position beside its remainder
+    y = y.reshape(*y.shape[: k + 1], *features).transpose(*order, k, 2 * k + 1)
+    y = y.reshape(*(y.shape[2 * d] * y.shape[2 * d + 1] for d in range(k)), *y.shape[2 * k :])
+    return y[tuple(slice(size) for size in sizes)]
 
 
 def _without_excess(lhs: Array, rhs: Array, padding: Any, dilation: Any) -> tuple[Array, Any]:

@@ -26,6 +26,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
+from genjax.compilation import jit
 from genjax.core import Array, PyTree
 from genjax.ops import leaves_by_path
 
@@ -345,7 +346,7 @@ def _silence_orbax() -> None:
     sys.unraisablehook = report_others
 
 
-@jax.jit
+@jit
 def checksum(tree: PyTree) -> Array:
     """Return Σ_i (2 i + 1) b_i mod 2³² over the bit patterns b_i of all arrays of a pytree, uint32 scalar."""
     total = jnp.uint32(0)

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from genjax.compilation import compiler_options, jit
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
 from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
@@ -116,7 +117,7 @@ class StageLoop:
         self._keys = placement.replicate(root_keys(seeds, stage.name))
         self.programs: dict[str, int] = {}
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
-        self._finite = jax.jit(all_finite)
+        self._finite = jit(all_finite)
         self._last_read = 0.0
         self.num_steps = stage.steps  # fewer after ``run`` if callbacks stop training
 
@@ -129,7 +130,7 @@ class StageLoop:
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
-        init = jax.jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
+        init = jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
         return init(*self._arguments(self._feed.send(0, 1)))
 
     @functools.cache  # noqa: B019 - loops live as long as their training
@@ -211,7 +212,8 @@ class StageLoop:
         """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
             steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
-            lowered = jax.jit(steps, donate_argnums=0, out_shardings=shardings).lower(*arguments)
+            program = jax.jit(steps, donate_argnums=0, out_shardings=shardings, compiler_options=compiler_options())
+            lowered = program.lower(*arguments)
             name = (
                 f"{count} steps, {self._placement.num_devices} {jax.default_backend()} devices, jax {jax.__version__}"
             )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from genjax.capabilities import stop_token
+from genjax.compilation import jit
 from genjax.core import Variables, step_key
 from genjax.data import random_examples
 from genjax.evaluation.samples import check_drawn, example_conditions
@@ -32,7 +33,7 @@ class Previews:
     def __init__(self, experiment: Experiment, folder: RunFolder, seeds: tuple[int, ...], placement: Placement) -> None:
         self._experiment, self._folder, self._seeds, self._placement = experiment, folder, seeds, placement
         sample = functools.partial(experiment.model.sample, **experiment.preview_kwargs)
-        self._sample = jax.jit(sample, static_argnums=2, out_shardings=placement.replicated)
+        self._sample = jit(sample, static_argnums=2, out_shardings=placement.replicated)
 
     def save_examples(self) -> None:
         """Write some training examples of sounds for comparison; formats that cannot be written raise here."""

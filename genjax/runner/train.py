@@ -14,13 +14,13 @@ import jax
 import numpy as np
 
 from genjax.capabilities import num_classes
+from genjax.compilation import enable_compilation_cache
 from genjax.core import TrainState
 from genjax.experiment import SINGLE_STAGE, Experiment, StopTraining
 from genjax.monitoring.monitor import warn_of_batch_statistics
 from genjax.ops import check_at_least
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
 from genjax.runner.claim import claim
-from genjax.runner.compilation import enable_compilation_cache
 from genjax.runner.folder import (
     ExperimentSource,
     RunFolder,

@@ -1,5 +1,6 @@
 """Convolutions: the same results as JAX's, in layouts with fast CPU kernels."""
 
+import functools
 import re
 
 import jax
@@ -46,6 +47,26 @@ def test_equals_jax_in_value_gradients_and_tangents(settings):
     ours, theirs = everything(x, w)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(abs(b).max())), ours, theirs
+    )
+
+
+@pytest.mark.parametrize("side", [4, 7])
+def test_no_window_of_a_transposed_convolution_is_reversed(side):
+    """XLA:CPU has no fast kernels for those."""
+
+    def squares(convolve, x, w):
+        y = convolve(x, w, (1, 1), ((2, 2), (2, 1)), lhs_dilation=(2, 2), dimension_numbers=LAST)
+        return jnp.sum(y**2)
+
+    rng = np.random.default_rng(0)
+    arguments = jnp.float32(rng.normal(size=(3, side, side, 4))), jnp.float32(rng.normal(size=(4, 4, 4, 6)))
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(functools.partial(squares, convolve), (0, 1))).lower(*arguments).compile()
+        for convolve in (conv_general_dilated, jax.lax.conv_general_dilated)
+    )
+    assert "rhs_reversal" not in ours.as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), ours(*arguments), theirs(*arguments)
     )
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
+from genjax.compilation import jit
 from genjax.core import Array, Batch, PyTree, stream_key
 from genjax.data import ArraySource, Dataset, materialize, shuffle_indices
 from genjax.data.cache import Arrays, cache_arrays
@@ -197,7 +198,7 @@ def _optimizer(recipe: Recipe) -> Any:
     return optax.adam(optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warm_up, recipe.steps))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _steps(
     apply: _Apply, levels: int, recipe: Recipe, variables: PyTree, state: PyTree, batch: Batch, rows: Array
 ) -> tuple[PyTree, PyTree]:
@@ -233,7 +234,7 @@ def _trained(apply: _Apply, train: ArraySource, levels: int, recipe: Recipe) -> 
     return variables
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _predicted(apply: _Apply, levels: int, variables: PyTree, x: Array) -> Array:
     return jnp.argmax(apply(variables, x / (levels - 1)).logits, axis=-1)  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ import numpy as np
 from annotated_types import Ge
 
 from genjax.arguments import Fraction, PositiveInt, check_arguments
+from genjax.compilation import jit
 from genjax.core import Array, PyTree
 from genjax.metrics.metric import Samples, SamplesState
 
@@ -92,7 +93,7 @@ def arrays_hash(arrays: PyTree) -> str:
     return digest.hexdigest()[:8]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@functools.partial(jit, static_argnums=(0, 1), donate_argnums=2)
 def _append(
     apply: Callable[[PyTree, Array], Outputs],
     count: int,

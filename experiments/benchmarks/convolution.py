@@ -104,7 +104,8 @@ def main() -> None:
     rows = []
     for rival in [name for name in contestants if name != "genjax"]:
         times = f"{rival}, {milliseconds(seconds[rival])}; {milliseconds(seconds['genjax'])}"
-        rows.append(Row(f"training step: {rival} / genjax", ratio(seconds, rival, "genjax"), "", times))
+        target = {"linen": ">= 10", "torch": ">= 0.8"}[rival]
+        rows.append(Row(f"training step: {rival} / genjax", ratio(seconds, rival, "genjax"), target, times))
     print_rows(*rows, as_json=options.json)
 
 

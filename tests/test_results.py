@@ -73,7 +73,7 @@ def test_recorded_runs_and_benchmarks_become_tables():
     assert bound.endswith("| 1 × cpu, 2 CPU cores, jax 0.10.2 | 2026-01-02 |")
     assert any("| mse | 0.25 | 1,000 |" in line for line in lines)
     (speed,) = (line for line in lines if "a step" in line)
-    assert speed.startswith("| a step | 2.3 | >= 2 | torch | [`benchmarks/gmmn.py`](benchmarks/gmmn.py) | a cpu | ")
+    assert speed.startswith("| a step | 2.3 | >= 2 | torch | [`benchmarks/gmmn.py`](benchmarks/gmmn.py) | a cpu | 1 | ")
 
 
 def test_of_several_runs_of_a_benchmark_the_worse_ratio_stands():

@@ -13,8 +13,8 @@ The page is a function of the JSON file alone, which holds
   ``genjax evaluate RUN --record experiments/results.json``: ``experiment``, the ``arguments`` that differ from their
   defaults, ``seeds``, ``step``, ``checkpoint``, training ``command``, ``device``, ``num_devices``, ``cpu_cores``,
   ``jax``, ``started``, and ``results`` by name with value, standard error, sd over seeds and protocol. Those of kind
-  "benchmark" come from ``--add``: ``benchmark``, ``date``, and ``rows`` as the benchmark printed them; of several
-  runs the worse ratio stands.
+  "benchmark" come from ``--add``: ``benchmark``, ``date``, the number of ``runs``, and ``rows`` as the benchmark
+  printed them; of several runs the worse ratio stands.
 """
 
 from __future__ import annotations
@@ -64,7 +64,16 @@ def _section(table: Mapping[str, Any]) -> str:
 
 
 _RUN_COLUMNS = ("experiment", "metric", "value", "step", "command", "hardware", "date")
-_BENCHMARK_COLUMNS = ("what is timed", "ratio", "target", "compared with; genjax", "benchmark", "machine", "date")
+_BENCHMARK_COLUMNS = (
+    "what is timed",
+    "ratio",
+    "target",
+    "compared with; genjax",
+    "benchmark",
+    "machine",
+    "runs",
+    "date",
+)
 
 
 def _of_kind(records: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
@@ -98,9 +107,9 @@ def _value(result: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 def _benchmark_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """Return one row per line that the benchmark printed."""
-    name = f"`experiments/benchmarks/{record['benchmark']}.py`"
+    name, rest = f"`experiments/benchmarks/{record['benchmark']}.py`", [str(record["runs"]), record["date"]]
     return [
-        [row["row"], f"{row['ratio']:.3g}", row["target"], row["rival"], name, row["machine"], record["date"]]
+        [row["row"], f"{row['ratio']:.3g}", row["target"], row["rival"], name, row["machine"], *rest]
         for row in record["rows"]
     ]
 
@@ -117,7 +126,8 @@ def add_benchmark(content: Mapping[str, Any], name: str, runs: Sequence[str]) ->
     for row in (json.loads(line) for run in runs for line in run.splitlines()):
         name_of_row = row["row"]
         rows[name_of_row] = _worse(rows[name_of_row], row) if name_of_row in rows else row
-    record = {"kind": "benchmark", "benchmark": name, "date": time.strftime("%Y-%m-%d"), "rows": list(rows.values())}
+    record = {"kind": "benchmark", "benchmark": name, "date": time.strftime("%Y-%m-%d"), "runs": len(runs)}
+    record["rows"] = list(rows.values())
     others = [other for other in content["records"] if other.get("benchmark") != name]
     return {**content, "records": [*others, record]}
 

@@ -1,10 +1,10 @@
 """WAE-MMD with a squared error on scikit-learn's digits, 8 x 8 pixels in [0, 1].
 
-Command: genjax train experiments/wae_digits.py --seeds 3, then
-genjax evaluate RUN --metrics aggregated_posterior reconstruction memorization frechet_distance
-Reached: squared error 0.0114 ± 0.0002 (360 test images, mean ± sd of seeds 0 to 2), no memorization. MMD² between codes
-and prior is 0.0018 ± 0.0006, which a permutation test of 360 codes tells from zero (mean p = 0.03). 36 s for the three
-seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+Command: genjax train experiments/wae_digits.py --seeds 5 --seed 100, then
+genjax evaluate RUN --metrics aggregated_posterior reconstruction memorization
+Reached: squared error 0.0115 ± 0.0002 (360 test images, mean ± sd of seeds 100 to 104), no memorization. MMD² between
+codes and prior is 0.0020 ± 0.0004, which a permutation test of 360 codes tells from zero (mean p = 0.02). 6 min 15 s
+for the five seeds beside much other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
 """
 
 import optax

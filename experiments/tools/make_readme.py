@@ -109,9 +109,13 @@ def _benchmark_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """Return one row per line that the benchmark printed."""
     name, rest = f"`experiments/benchmarks/{record['benchmark']}.py`", [str(record["runs"]), record["date"]]
     return [
-        [row["row"], f"{row['ratio']:.3g}", row["target"], row["rival"], name, row["machine"], *rest]
+        [row["row"], _ratio(row["ratio"]), row["target"], row["rival"], name, row["machine"], *rest]
         for row in record["rows"]
     ]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3g}" if value < 1_000 else f"{value:,.0f}"
 
 
 def add_benchmark(content: Mapping[str, Any], name: str, runs: Sequence[str]) -> dict[str, Any]:

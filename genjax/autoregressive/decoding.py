@@ -39,8 +39,9 @@ MinP = Annotated[float, Interval(ge=0, le=1), Cure("; 0 allows all tokens")]
 RepetitionPenalty = Annotated[float, Ge(1), Cure("; 1 applies no penalty")]
 Grow = Callable[[Any, int], Any]
 Read = Callable[[Array, Array], Any]
-SHORTEST_CACHE = 64  # positions
 Callback = Callable[[Any, Any], None]  # (number of tokens so far, the newest tokens (B,))
+
+MIN_CACHE_SIZE = 64  # positions
 
 
 @final
@@ -148,13 +149,14 @@ def generate(
     """
     sampling = sampling or Sampling()
     known, keep = _checked_known(known, keep, batch_size, length)
-    num_known, filler = known.shape[1], 0 if stop_token is None else stop_token
+    num_known = known.shape[1]
     first, last, ended = jnp.int32(0), jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, bool)
     if read is not None and num_known:
         first, known, ended = _beginning(known, keep, stop_token)
         cache, last = read(known, first), known[:, jnp.maximum(first - 1, 0)]
-    is_read = (jnp.arange(num_known) < first)[:, None]
-    tokens = jnp.full((length, batch_size), filler, jnp.int32).at[:num_known].set(jnp.where(is_read, known.T, filler))
+    known, keep = (jnp.pad(a, ((0, 0), (0, length - num_known))) for a in (known, keep))
+    is_read = (jnp.arange(length) < first)[:, None]
+    tokens = jnp.where(is_read, known.T, 0 if stop_token is None else stop_token)
     uniforms = jax.random.uniform(key, (length, batch_size))  # all at once, which is cheaper
     sizes = [length] if grow is None else [size for size in _cache_sizes(length) if size >= num_known]
     grow = grow or (lambda cache, size: cache)
@@ -162,7 +164,7 @@ def generate(
     penalizes = sampling.repetition_penalty != 1
     present = jnp.zeros((batch_size, num_values if penalizes else 0), bool)
     if penalizes and num_known:
-        present = present.at[jnp.arange(batch_size), tokens[:num_known]].max(is_read)
+        present = present.at[jnp.arange(batch_size), tokens].max(is_read)
 
     def tell(index: Array, token: Array) -> None:
         if callback is not None:
@@ -178,8 +180,7 @@ def generate(
             logits = sampling.penalize(logits, present)
         token = sampling.draw(logits, uniforms[index])
         if num_known:
-            at = jnp.minimum(index, num_known - 1)
-            token = jnp.where(keep[:, at] & (index < num_known), known[:, at], token)
+            token = jnp.where(keep[:, index], known[:, index], token)
         if stop_token is not None:
             token = jnp.where(ended, stop_token, token)
             ended = ended | (token == stop_token)
@@ -201,12 +202,12 @@ def generate(
 
 
 def _cache_sizes(length: int) -> list[int]:
-    """Return at most four sizes up to D, in ascending order, the shortest for texts that end early.
+    """Return at most four sizes in ascending order, the last of them D; texts that end early need only the first.
 
     >>> _cache_sizes(1024), _cache_sizes(256), _cache_sizes(100)
     ([64, 256, 512, 1024], [64, 128, 256], [100])
     """
-    return [-(-length // part) for part in (16, 4, 2) if length >= part * SHORTEST_CACHE] + [length]
+    return [-(-length // part) for part in (16, 4, 2) if length >= part * MIN_CACHE_SIZE] + [length]
 
 
 def _only(logits: Array, tokens: Array, kept: Array | bool) -> Array:
@@ -240,7 +241,7 @@ def _first_batch(axis_size: int, in_batched: Sequence[bool], token: Array) -> tu
 
 
 def _beginning(known: Array, keep: Array, stop_token: int | None) -> tuple[Array, Array, Array]:
-    """Return how many first tokens are known in all sequences, these without any after the end, and who has ended."""
+    """Return the number of first tokens that all sequences know, the tokens up to their ends, and which have ended."""
     count = jnp.min(jnp.sum(jnp.cumprod(keep, axis=1, dtype=jnp.int32), axis=1, dtype=jnp.int32))
     if stop_token is None:
         return count, known, jnp.zeros(known.shape[0], bool)

@@ -171,7 +171,7 @@ class GPT:
         """Draw sequences, int32 (N, num_tokens), token by token.
 
         After T tokens the context slides: the second half of the last T tokens is read again as the beginning of T new
-        ones, so that each token beyond T costs two, and depends on between T/2 and T − 1 tokens before it.
+        ones. Each token beyond T depends on between T/2 and T − 1 tokens before it.
 
         Args:
           variables: variables from ``init`` or training.
@@ -197,9 +197,9 @@ class GPT:
         )
         length, overlap = min(num_tokens, self.length), self.length // 2
         callback = None if callback is None else _call_once(callback, num_tokens)
+        cache, step = self._decoder(variables.params["net"], num_samples)
 
         def window(key: Array, prompt: Array | None, position: Array | int) -> Array:
-            cache, step = self._decoder(variables.params["net"], num_samples)
             return generate(
                 step,
                 cache,
@@ -262,8 +262,8 @@ class GPT:
             h = _add_positions(self, params, last[:, None], position[None])
             caches = []
             for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
-                h, kept = _layer(self, layer, h, position[None], partial(_attend_to_cache, keys, values, position))
-                caches.append(kept)
+                h, new = _layer(self, layer, h, position[None], partial(_attend_to_cache, keys, values, position))
+                caches.append(new)
             keys, values = map(list, zip(*caches, strict=True))
             return _logits(self, params, h)[:, 0], _Cache(position + 1, keys, values)
 
@@ -383,7 +383,7 @@ def _layer(
 ) -> tuple[Array, Any]:
     """Apply a layer of equation 2 to h (B, n, features).
 
-    ``attention`` maps q, k and v to outputs and to what is kept of k and v, which is returned beside h.
+    ``attention`` maps q, k and v to outputs and a cache, which is returned beside h.
     """
     attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
     heads = (*h.shape[:2], model.num_heads, -1)
@@ -392,10 +392,10 @@ def _layer(
         q, k = _unit(q), _unit(k)
     if model.positions == "rotary":
         q, k = _rotate(q, positions), _rotate(k, positions)
-    attended, kept = attention(q, k, v)
+    attended, cache = attention(q, k, v)
     h = h + _dropout(model, linear(params["attention"], attended.reshape(h.shape)), attention_key)
     hidden = linear(params["down"], model.activation(linear(params["up"], _norm(params["norm_2"], h))))
-    return h + _dropout(model, hidden, mlp_key), kept
+    return h + _dropout(model, hidden, mlp_key), cache
 
 
 def _logits(model: GPT, params: PyTree, h: Array) -> Array:

@@ -35,7 +35,7 @@ def _normalize_last(q: Array, k: Array, v: Array) -> Array:
 
 
 def attend_to_first(q: Array, k: Array, v: Array, length: Array) -> Array:
-    """Return attention of one query to the first keys: q is (B, 1, N, D), and k and v are (B N, T, D).
+    """Return attention of one query to the first ``length`` keys: q is (B, 1, N, D), and k and v are (B N, T, D).
 
     >>> k, v = jnp.zeros((1, 4, 2)), jnp.arange(8.0).reshape(1, 4, 2)
     >>> attend_to_first(jnp.zeros((1, 1, 1, 2)), k, v, 3)[0, 0].tolist()

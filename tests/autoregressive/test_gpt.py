@@ -112,8 +112,8 @@ def test_a_prompt_is_read_at_once_as_steps_would_read_it(options):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), read, stepped)
 
 
-def continued(model, variables, prompts, penalty):
-    """Return the most probable continuations by the whole network, token by token."""
+def continuations(model, variables, prompts, penalty):
+    """Return prompts, each followed by its most probable tokens according to the whole network."""
     rows = []
     for prompt in prompts:
         row = [int(token) for token in prompt if token >= 0]
@@ -128,9 +128,9 @@ def continued(model, variables, prompts, penalty):
     return np.array(rows)
 
 
-def test_prompts_with_ends_and_penalties_are_continued_as_by_the_whole_network(monkeypatch):
-    """Prompts of unequal length, one of which ends, in caches of several sizes."""
-    monkeypatch.setattr("genjax.autoregressive.decoding.SHORTEST_CACHE", 2)
+def test_continuations_of_prompts_are_those_of_the_whole_network(monkeypatch):
+    """Prompts have unequal lengths, one contains the stop token, and the cache grows through several sizes."""
+    monkeypatch.setattr("genjax.autoregressive.decoding.MIN_CACHE_SIZE", 2)
     model = small(num_values=9, length=12, stop_token=8)
     variables, calls = randomized(model), []
     prompts = jnp.array([[1, 2, 3, 4], [5, 6, 7, -1], [2, 8, 3, 3], [7, 7, -1, -1]])
@@ -143,7 +143,7 @@ def test_prompts_with_ends_and_penalties_are_continued_as_by_the_whole_network(m
 
     x = np.asarray(jax.jit(draw)(variables))
     jax.effects_barrier()
-    np.testing.assert_array_equal(x, continued(model, variables, np.asarray(prompts), 1.5))
+    np.testing.assert_array_equal(x, continuations(model, variables, np.asarray(prompts), 1.5))
     assert len(np.unique(x)) > 4
     assert [int(number) for number, _ in calls] == list(range(1, len(calls) + 1))
     np.testing.assert_array_equal(np.stack([tokens for _, tokens in calls], axis=1), x[:, : len(calls)])

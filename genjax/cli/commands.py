@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def train(arguments: list[str]) -> int:
     """Train the experiment of a file."""
     file, flags = _positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions)
-    from genjax.cli.processes import connect, lost_processes_named
+    from genjax.cli.processes import connect, name_lost_process
     from genjax.data.deferred import record_datasets
     from genjax.experiment import Experiment
     from genjax.runner import load_experiment_fn
@@ -65,7 +65,7 @@ def train(arguments: list[str]) -> int:
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(lost_processes_named())
+        stack.enter_context(name_lost_process())
         run = train_experiment(
             experiment,
             seed=options.seed,

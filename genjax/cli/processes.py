@@ -17,13 +17,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
-HEARTBEAT_SECONDS = 30  # without a heartbeat, after which a process is lost
-_OF_SERVICE = re.compile(r"[WEF]\d{4} .*(coordination_service|preemption_sync_manager|client\.h)")
-_OF_ABORT = "Terminating process because the JAX distributed service detected fatal errors"
+HEARTBEAT_SECONDS = 30  # a process is lost if it sends no heartbeat for so long
+_SERVICE_LINE = re.compile(r"[WEF]\d{4} .*(coordination_service|preemption_sync_manager|client\.h)")
+_ABORT = "Terminating process because the JAX distributed service detected fatal errors"
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Connect the processes of distributed training; None is for what JAX learns from the cluster.
+    """Connect the processes of distributed training; JAX asks the cluster for arguments that are None.
 
     Raises:
       ValueError: if they cannot be connected.
@@ -40,8 +40,8 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 @contextlib.contextmanager
-def lost_processes_named() -> Iterator[None]:
-    """Let this process, if it is one of several, end with a line that names a lost one."""
+def name_lost_process() -> Iterator[None]:
+    """Within the block, let each of several processes end with a line that names the lost one."""
     import jax
 
     if jax.process_count() == 1:
@@ -51,16 +51,16 @@ def lost_processes_named() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if _is_of_connection(error, jax.errors.JaxRuntimeError):
+            if _is_communication_error(error, jax.errors.JaxRuntimeError):
                 time.sleep(2 * HEARTBEAT_SECONDS)  # if a process is lost, JAX aborts this one meanwhile
             raise
 
 
-def _is_of_connection(error: BaseException | None, kind: type[Exception]) -> bool:
-    """Return whether an error, or what it came from, may be that of the communication between processes."""
+def _is_communication_error(error: BaseException | None, kind: type[Exception]) -> bool:
+    """Return whether an error or one of its causes may come from the communication between processes."""
     if error is None or isinstance(error, kind):
         return error is not None and "RESOURCE_EXHAUSTED" not in str(error)
-    return _is_of_connection(error.__cause__ or error.__context__, kind)
+    return _is_communication_error(error.__cause__ or error.__context__, kind)
 
 
 @contextlib.contextmanager
@@ -82,26 +82,26 @@ def _filtered_stderr() -> Iterator[None]:
 
 
 def without_abort(lines: Iterable[str]) -> Iterator[str]:
-    r"""Yield lines of stderr, and instead of those of an abort one that names the lost process.
+    r"""Yield lines of stderr, but for the lines of an abort one line that names the lost process.
 
     >>> service = "E1129 16:24:39.4 1 coordination_service.cc:1549] The following tasks are unhealthy (stopped sending"
-    >>> lines = ["step 10\n", f"{service} heartbeats):\n", "1\n", f"F1129 16:24:39.6 1 client.h:80] {_OF_ABORT}\n"]
+    >>> lines = ["step 10\n", f"{service} heartbeats):\n", "1\n", f"F1129 16:24:39.6 1 client.h:80] {_ABORT}\n"]
     >>> print("".join(without_abort(lines)), end="")
     step 10
     genjax: error: process 1 was lost; start all processes again with --resume to continue
     """
-    held: list[str] = []
+    service_lines: list[str] = []
     for line in lines:
-        if held or _OF_SERVICE.match(line):
-            held.append(line)
+        if service_lines or _SERVICE_LINE.match(line):
+            service_lines.append(line)
         else:
             yield line
-    text = "".join(held)
-    if _OF_ABORT not in text:
+    text = "".join(service_lines)
+    if _ABORT not in text:
         yield text
         return
-    found = re.search(r"heartbeats\):\s*(\d+)|Task (\d+) heartbeat timeout", text)
-    number = (found[1] or found[2]) if found else 0  # only the service of the first process leaves no numbers
+    match = re.search(r"heartbeats\):\s*(\d+)|Task (\d+) heartbeat timeout", text)
+    number = (match[1] or match[2]) if match else 0  # the service names all but the first process, which runs it
     yield f"genjax: error: process {number} was lost; start all processes again with --resume to continue\n"
 
 

@@ -311,7 +311,7 @@ class _Training:
             return
         values = {name: np.asarray(value).tolist() for name, value in results.items()}
         environment = self._folder.read_json("environment.json")
-        del environment["installed"]  # hundreds of packages
+        environment.pop("installed", None)  # hundreds of packages
         self._folder.write_json("results.json", values | {"seconds": seconds})
         write_report(
             self._folder.path,

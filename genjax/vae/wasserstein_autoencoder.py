@@ -6,14 +6,13 @@ posterior q(z) = E_x q(z | x) is the prior p(z). With the constraint relaxed to 
     min over q, p    −E log p(x | z) + λ MMD²(q(z), p(z)),                z ~ q(z | x),                          (1)
 
 equation 4 of the paper with the cost c(x, G(z)) = −log p(x | z), which is a squared error for Gaussian likelihoods.
-A VAE's KL divergence pulls the posterior of *each* example to the prior, so that posteriors overlap. The penalty acts
-on all codes together: codes may be deterministic, and reconstructions sharp. MMD² is the unbiased estimate of
-``genjax.ops.mmd`` between the codes of a minibatch and as many draws of the prior. Its variance falls with the size of
-the minibatch; use 100 examples or more.
+A VAE's KL divergence pulls the posterior of *each* example to the prior, so that posteriors overlap. This penalty
+acts on the distribution of all codes: an encoder may be deterministic, and reconstructions sharp. ``genjax.ops.mmd``
+estimates MMD² without bias from the codes of a minibatch and as many draws of the prior. The variance of this estimate
+falls with the size of the minibatch; use 100 examples or more.
 
-The paper's kernel is an inverse multiquadric, a mixture of Gaussian kernels of all bandwidths; here it is the mean of
-Gaussian kernels over several bandwidths, the widest of which still sees distant codes. Distances between draws of
-N(0, I) in D dimensions are about √(2 D), which bandwidths should span.
+The paper's kernel is an inverse multiquadric, a mixture of Gaussian kernels of all bandwidths. Here it is the mean of
+several Gaussian kernels. Draws of N(0, I) in D dimensions are about √(2 D) apart; choose bandwidths below and above.
 
 Ilya Tolstikhin, Olivier Bousquet, Sylvain Gelly and Bernhard Schölkopf 2018, arXiv:1711.01558.
 """

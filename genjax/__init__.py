@@ -10,7 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genjax import autoregressive, boltzmann, data, diffusion, flow, gan, latent, moment_matching, nets, ops, vae
+    from genjax import (
+        autoregressive,
+        boltzmann,
+        data,
+        diffusion,
+        energy,
+        flow,
+        gan,
+        latent,
+        moment_matching,
+        nets,
+        ops,
+        vae,
+    )
     from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
     from genjax.experiment import Experiment, StopTraining
     from genjax.learners import Stage, gradient_learner
@@ -34,6 +47,7 @@ __all__ = [
     "clip_params",
     "data",
     "diffusion",
+    "energy",
     "flow",
     "gan",
     "gradient_learner",

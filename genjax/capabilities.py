@@ -83,6 +83,31 @@ class HasLogProbEstimate(Protocol):
 
 
 @runtime_checkable
+class HasLogDensity(Protocol):
+    """Has log p(x) up to a constant that does not depend on x, nats, (B,): enough to rank examples."""
+
+    def log_density(self, variables: Variables, x: Array) -> Array: ...
+
+
+@runtime_checkable
+class HasEnergy(Protocol):
+    """Has an energy, whose chains can run from any data."""
+
+    def energy(self, variables: Variables, x: Array) -> Array: ...
+
+    def score(self, variables: Variables, x: Array) -> Array: ...
+
+    def chains(self, variables: Variables, key: Array, x: Array, num_steps: int) -> Any: ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Has log p(y | x) of all classes without Bayes' rule, nats, (B, K)."""
+
+    def class_log_prob(self, variables: Variables, x: Array) -> Array: ...
+
+
+@runtime_checkable
 class IsDiscrete(Protocol):
     """Says whether its log-likelihoods are log-masses of discrete values (True) or log-densities (False)."""
 
@@ -199,6 +224,9 @@ CAPABILITIES: tuple[type, ...] = (
     HasLogProb,
     HasLogProbLowerBound,
     HasLogProbEstimate,
+    HasLogDensity,
+    HasEnergy,
+    Classifies,
     IsDiscrete,
     HasNumValues,
     Stops,

@@ -1,6 +1,6 @@
 """Boltzmann machines with exact likelihoods, or estimates with confidence intervals."""
 
-from genjax.boltzmann.annealing import LogPartition, annealed_importance_sampling
+from genjax.boltzmann.annealing import annealed_importance_sampling
 from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, log_partition, sample_exactly
 from genjax.boltzmann.class_rbm import ClassRBM
 from genjax.boltzmann.deep_belief_net import DeepBeliefNet
@@ -17,6 +17,7 @@ from genjax.boltzmann.negative_phase import (
 )
 from genjax.boltzmann.rbm import RBM, RBMState
 from genjax.boltzmann.units import BinaryUnits, BinomialUnits, GaussianUnits, MixedUnits, SoftmaxUnits, Units
+from genjax.ops.importance import LogPartition
 
 __all__ = [
     "RBM",

@@ -16,38 +16,14 @@ deep belief networks"; both directions: Roger Grosse, Zoubin Ghahramani and Ryan
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
-
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
 
-from genjax.arguments import Cure, PositiveInt, check_arguments
+from genjax.arguments import PositiveInt, check_arguments
 from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, base_log_partition, gibbs_step
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array
-
-QUANTILE_99 = 2.5758  # of the standard normal distribution, two-sided
-
-NumParticles = Annotated[int, Ge(2), Cure("; one particle gives no interval")]
-
-
-class LogPartition(NamedTuple):
-    """An estimate of log Z.
-
-    Attributes:
-      value: estimate of log Z, nats.
-      low: lower end of its 99 % interval by the delta method, which assumes that many particles have similar weights.
-      high: upper end of that interval.
-      effective_sample_size: (Σ w)² / Σ w²; if it is small, the interval is not to be trusted.
-      particles: final states of the particles, (P, N).
-    """
-
-    value: Array
-    low: Array
-    high: Array
-    effective_sample_size: Array
-    particles: Array
+from genjax.ops.importance import LogPartition, NumParticles, log_partition_of
 
 
 @check_arguments
@@ -97,13 +73,7 @@ def annealed_importance_sampling(
 
     keys = jax.random.split(chain_key, num_temperatures)
     (v, log_weight), _ = jax.lax.scan(step, (v, jnp.zeros(v.shape[0], dtype)), (betas[:-1], betas[1:], keys))
-    weight = jnp.exp(log_weight - jnp.max(log_weight))
-    mean = jnp.mean(weight)
-    error = jnp.std(weight, ddof=1) / (mean * jnp.sqrt(v.shape[0]))
-    log_ratio = jnp.max(log_weight) + jnp.log(mean)
-    value = base_log_partition(base) + (-log_ratio if backwards else log_ratio)
-    effective = jnp.square(jnp.sum(weight)) / jnp.sum(jnp.square(weight))
-    return LogPartition(value, value - QUANTILE_99 * error, value + QUANTILE_99 * error, effective, v)
+    return log_partition_of(log_weight, v, base_log_partition=base_log_partition(base), backwards=backwards)
 
 
 def _log_ratio(base: TemperedRBM, beta: Array, next_beta: Array, v: Array) -> Array:

@@ -30,7 +30,7 @@ from annotated_types import Ge
 
 from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import NumParticles, annealed_importance_sampling
+from genjax.boltzmann.annealing import annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent
@@ -39,6 +39,7 @@ from genjax.boltzmann.units import BinaryUnits, MixedUnits, SoftmaxUnits, Units,
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import label_of, one_hot_label
+from genjax.ops.importance import NumParticles
 
 
 @final

@@ -38,7 +38,6 @@ import jax.numpy as jnp
 
 from genjax.arguments import ExampleShape, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import NumParticles
 from genjax.boltzmann.bipartite import RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
@@ -46,6 +45,7 @@ from genjax.boltzmann.rbm import PART, RBM, LayerSizes
 from genjax.boltzmann.units import BINARY, BinaryUnits, Units, conditional_log_prob
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import log_mean_weight, mean_log_weight
+from genjax.ops.importance import NumParticles
 
 UP, DOWN, TOP = "recognition", "generative", "top"
 BURN_IN = 1_000  # draws of the negative phase

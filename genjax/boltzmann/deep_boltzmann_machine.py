@@ -40,13 +40,14 @@ from jax.scipy.special import entr
 
 from genjax.arguments import ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
+from genjax.boltzmann.annealing import annealed_importance_sampling
 from genjax.boltzmann.bipartite import MAX_ENUMERATED_UNITS, EnumeratesStates, RBMParams, at_unit_temperature
 from genjax.boltzmann.diagnosis import chain_movement
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.rbm import INITIAL_SCALE, RBM, LayerSizes
 from genjax.boltzmann.units import BINARY, BinomialUnits, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.ops.importance import LogPartition, NumParticles
 
 PART = "machine"
 

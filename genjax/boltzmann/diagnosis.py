@@ -22,10 +22,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import QUANTILE_99, annealed_importance_sampling
+from genjax.boltzmann.annealing import annealed_importance_sampling
 from genjax.boltzmann.bipartite import RBMParams, TemperedRBM, at_unit_temperature
 from genjax.boltzmann.negative_phase import NegativePhase
 from genjax.core import Array, Metrics, PyTree
+from genjax.ops.importance import QUANTILE_99
 
 NUM_UPDATES = 10
 MAX_UNITS_IN_DIAGNOSIS = 20  # binary units that a diagnosis enumerates; more take longer than the estimate

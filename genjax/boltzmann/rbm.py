@@ -30,12 +30,13 @@ from annotated_types import Gt, Lt, MinLen
 
 from genjax.arguments import Cure, ExampleShape, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.boltzmann import bipartite
-from genjax.boltzmann.annealing import LogPartition, NumParticles, annealed_importance_sampling
+from genjax.boltzmann.annealing import annealed_importance_sampling
 from genjax.boltzmann.bipartite import EnumeratesStates, RBMParams, TemperedRBM, at_unit_temperature
 from genjax.boltzmann.diagnosis import diagnose
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.ops.importance import LogPartition, NumParticles
 
 PART = "rbm"
 INITIAL_SCALE = 0.01  # standard deviation of the initial weights: Hinton (2010), section 8

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from genjax.capabilities import CAPABILITIES, Lacks, supports
 
-FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "moment_matching", "latent")
+FAMILIES = ("vae", "gan", "autoregressive", "flow", "diffusion", "boltzmann", "energy", "moment_matching", "latent")
 
 
 def list_models(experiments: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@
 ... )
 """
 
-from genjax.diffusion import couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
@@ -23,6 +23,7 @@ from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Prediction, convert
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
+from genjax.ops import couplings
 
 __all__ = [
     "Diffusion",

@@ -28,7 +28,6 @@ from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion import likelihood
-from genjax.diffusion.couplings import Coupling, draw_noise
 from genjax.diffusion.grids import GRIDS, Grid, GridName, LogSNR, NumSteps, levels
 from genjax.diffusion.guidance import (
     GuidanceWeight,
@@ -54,6 +53,7 @@ from genjax.ops import (
     mean_log_weight,
     resolve_choice,
 )
+from genjax.ops.couplings import Coupling, draw_noise
 
 PART = "denoiser"
 HEUN = Heun()

@@ -11,7 +11,7 @@ density of x_t into
 
 and with s = −ε̂/σ this gives an unbiased estimate of the mean of equation 1 over examples at time t,
 
-    ‖ε̂‖² − 2 σ vᵀ (∂ε̂/∂x) v + D.                                                                                 (3)
+    2 σ² (vᵀ (∂s/∂x) v + ½ ‖s‖²) + D.                                                                             (3)
 
 Equations 1 and 3 have the same expectation and the same minimizer: the last term of (2) and D do not depend on the
 parameters. The estimate of a single example may be negative. Its variance is that of ‖ε̂‖², even if ε̂ is nearly right,
@@ -38,7 +38,7 @@ from genjax.core import Array, PyTree
 from genjax.diffusion.parametrizations import Parametrization, Prediction, broadcast_level
 from genjax.diffusion.processes import NoiseProcess
 from genjax.diffusion.weightings import Errors
-from genjax.ops import sum_except_batch
+from genjax.ops import implicit_score_loss, sum_except_batch
 
 NetworkFn = Callable[[Array], tuple[Array, PyTree]]  # x_t (B, ...) -> the network's output (B, ...) and its new state
 
@@ -115,15 +115,14 @@ class Sliced:
         """See ``ScoreMatching``."""
         x_t, level = _add_noise(process, t, truth), broadcast_level(process, t, truth.data)
 
-        def predict_noise(x: Array) -> tuple[Array, PyTree]:
+        def score(x: Array) -> tuple[Array, PyTree]:
             output, state = network(x)
-            return parametrization.predict(process, t, x, output).noise, state
+            return -parametrization.predict(process, t, x, output).noise / level.sigma, state
 
-        prediction, jvp, state = jax.linearize(predict_noise, x_t, has_aux=True)
         directions = jax.random.rademacher(key, (self.num_directions, *x_t.shape), x_t.dtype)
-        slopes = jnp.mean(jax.vmap(lambda v: v * jvp(v))(directions), axis=0)
-        size = x_t[0].size
-        noise = sum_except_batch(jnp.square(prediction) - 2 * level.sigma * slopes) + size  # equation 3
+        loss, state = implicit_score_loss(score, x_t, directions, has_aux=True)
+        size, variance = x_t[0].size, jnp.square(level.sigma).reshape(-1)
+        noise = 2 * variance * loss + size  # equation 3
         # At fixed x_t, dx₀/dε = −σ/α; q changes accordingly.
         data_change = -jnp.exp(-0.5 * process.log_snr(t))
         ones = jnp.ones((t.shape[0], 1), x_t.dtype)

@@ -23,10 +23,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from genjax import boltzmann
 from genjax.arguments import Cure, PositiveInt, check_arguments, check_settings
-from genjax.boltzmann.annealing import NumParticles
 from genjax.compilation import jit
 from genjax.core import Array, Variables
 from genjax.experiment import Experiment
+from genjax.ops.importance import NumParticles
 from genjax.runner import train
 from genjax.runner.folder import ExperimentSource
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array, Metrics
 from genjax.ops import sum_except_batch
+from genjax.ops.distances import num_nearest
 
 
 def gan_diagnosis(
@@ -45,16 +46,3 @@ def gan_diagnosis(
         "discriminator_std": std,
         "generator_gradient": jnp.where(varies, gradient_norm / jnp.where(varies, std, 1.0), 0.0),  # equation 2
     }
-
-
-def num_nearest(reference: Array, x: Array) -> Array:
-    """Return how many of the reference points (N, ...) are the nearest neighbor of some x (M, ...), float32.
-
-    >>> num_nearest(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([[0.9], [1.2], [9.0]])).item()
-    2.0
-    """
-    reference, x = (points.reshape(points.shape[0], -1).astype(jnp.float32) for points in (reference, x))
-    # |x|² does not change which point is nearest.
-    distances = jnp.sum(jnp.square(reference), axis=-1)[None] - 2 * x @ reference.T
-    nearest = jnp.argmin(distances, axis=-1)
-    return jnp.sum(jnp.zeros(reference.shape[0]).at[nearest].set(1.0))

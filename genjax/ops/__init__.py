@@ -11,6 +11,7 @@ from genjax.ops.attention import causal_attention as causal_attention
 from genjax.ops.convolution import conv_general_dilated as conv_general_dilated
 from genjax.ops.divergence import Divergence as Divergence
 from genjax.ops.divergence import divergence as divergence
+from genjax.ops.divergence import implicit_score_loss as implicit_score_loss
 from genjax.ops.gaussians import gaussian_kl as gaussian_kl
 from genjax.ops.gaussians import gaussian_log_prob as gaussian_log_prob
 from genjax.ops.importance import log_mean_weight as log_mean_weight

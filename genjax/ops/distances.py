@@ -37,3 +37,16 @@ def rounding(dim: int, dtype: str) -> float:
 def matmul(a: Array, b: Array) -> Array:
     """Multiply matrices with all digits; by default accelerators keep 8 or 11 bits, too few for what cancels."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def num_nearest(reference: Array, x: Array) -> Array:
+    """Return how many of the reference points (N, ...) are the nearest neighbor of some x (M, ...), float32.
+
+    >>> num_nearest(jnp.array([[0.0], [1.0], [5.0]]), jnp.array([[0.9], [1.2], [9.0]])).item()
+    2.0
+    """
+    reference, x = (points.reshape(points.shape[0], -1).astype(jnp.float32) for points in (reference, x))
+    # |x|² does not change which point is nearest.
+    distances = jnp.sum(jnp.square(reference), axis=-1)[None] - 2 * x @ reference.T
+    nearest = jnp.argmin(distances, axis=-1)
+    return jnp.sum(jnp.zeros(reference.shape[0]).at[nearest].set(1.0))

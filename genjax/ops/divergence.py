@@ -4,13 +4,19 @@ The trace of J = ∂v/∂x takes D products with unit vectors e_i. Random direct
 estimate from one product each (Michael Hutchinson, 1990):
 
     tr J = Σ_i e_iᵀ J e_i = E[εᵀ J ε],        ‖J‖²_F = Σ_i ‖J e_i‖² = E[‖J ε‖²].                                  (1)
+
+For a score s, integration by parts turns its distance from the score of the density q of x into terms without q,
+
+    ½ E‖s − ∇ log q‖² = E[tr ∂s/∂x + ½ ‖s‖²] + ½ E‖∇ log q‖²                                                       (2)
+
+(Aapo Hyvärinen 2005; with random directions, Yang Song et al. 2019, arXiv:1905.07088).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,3 +62,18 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
     if exact:
         return Divergence(value, jnp.sum(traces, axis=0)[:, None], jnp.sum(squares, axis=0)[:, None])
     return Divergence(value, traces.T, squares.T)
+
+
+def implicit_score_loss(score: Callable[[Array], Any], x: Array, directions: Array, *, has_aux: bool = False) -> Any:
+    """Return tr ∂s/∂x + ½ ‖s‖² of equation 2, (B,), with the trace along directions (S, B, ...) of ±1.
+
+    The score maps x (B, ...) to the same shape and does not mix examples; with ``has_aux`` it returns a pair, and so
+    does this function.
+
+    >>> implicit_score_loss(lambda x: -x, jnp.array([[1.0, 2.0]]), jnp.ones((1, 1, 2))).tolist()  # −2 + 5 / 2
+    [0.5]
+    """
+    value, jvp, *aux = jax.linearize(score, x, has_aux=has_aux)
+    slopes = jnp.mean(jax.vmap(lambda v: v * jvp(v))(directions), axis=0)
+    loss = sum_except_batch(slopes + 0.5 * jnp.square(value))
+    return (loss, aux[0]) if has_aux else loss

@@ -7,9 +7,19 @@ import jax.numpy as jnp
 
 from genjax import diffusion, nets
 from genjax.core import Variables
-from genjax.diffusion import couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
 
-PACKAGES = (diffusion, couplings, grids, parametrizations, processes, samplers, score_matching, times, weightings)
+PACKAGES = (
+    diffusion,
+    diffusion.couplings,
+    grids,
+    parametrizations,
+    processes,
+    samplers,
+    score_matching,
+    times,
+    weightings,
+)
 EXCEPT = (parametrizations.Parametrization,)  # abstract
 MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
 PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
@@ -23,7 +33,7 @@ def denoise(x, t):
 
 CASES = (
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
-    partial(couplings.SinkhornCoupling),
+    partial(diffusion.couplings.SinkhornCoupling),
     partial(grids.Custom, values=(1.0, 0.5)),
     partial(grids.Karras),
     *(

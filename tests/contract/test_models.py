@@ -320,7 +320,7 @@ class TestCapabilities:
             assert np.isfinite(np.asarray(value)).all(), method
 
     def test_exact_log_probabilities_depend_on_their_own_example_alone(self, run: Run):
-        if isinstance(run.model, capabilities.HasLogProb) and not label_option(run.model, 1):
+        if capabilities.supports(run.model, capabilities.HasLogProb) and not label_option(run.model, 1):
             x = run.minibatch["x"]
             forwards, backwards = (run.log_probs(run.learned, run.key(0), each)["log_prob"] for each in (x, x[::-1]))
             close(backwards, forwards[::-1])

@@ -14,9 +14,9 @@ import pytest
 from genjax import boltzmann, data, gan, latent, moment_matching, nets, ops, vae
 from genjax.core import Variables
 from genjax.data import synthetic
-from genjax.gan.diagnosis import num_nearest
 from genjax.monitoring.latent_usage import has_latents
 from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarning, can_monitor, remedies
+from genjax.ops.distances import num_nearest
 from genjax.runner import Experiment, train
 from genjax.runner.log import read_rows
 

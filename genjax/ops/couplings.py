@@ -29,8 +29,8 @@ from annotated_types import Gt
 
 from genjax.arguments import Cure, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.ops import sinkhorn
 from genjax.ops.distances import squared_distances
+from genjax.ops.transport import sinkhorn
 
 
 @runtime_checkable

@@ -1,0 +1,118 @@
+"""Annealed importance sampling of an energy model: log Z with an interval, from below and from above.
+
+Particles start as samples of the base, whose density is normalized, and move to the model through
+
+    log pₖ(x) = log p₀(x) − βₖ E(x) + const,        0 = β₀ < … < β_K = 1,                                         (1)
+
+by steps of an adjusted kernel. Their weights satisfy
+
+    log w = −Σₖ (βₖ₊₁ − βₖ) E(xₖ),        E w = Z.                                                                 (2)
+
+log mean w is slightly below log Z on average, and far below it if the particles miss modes. From samples of the model,
+the same path backwards has weights of mean 1 / Z and errs in the other direction, so that both together bracket log Z.
+
+A pilot run tunes the step size at every βₖ to the kernel's best acceptance. The main run uses these step sizes with
+fresh particles, so that its weights stay unbiased.
+
+Radford Neal 2001, arXiv:physics/9803008; both directions: Roger Grosse, Zoubin Ghahramani and Ryan Adams 2015,
+arXiv:1511.02543.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from genjax.arguments import PositiveInt, check_arguments
+from genjax.core import Array
+from genjax.energy.density import EnergyDensity
+from genjax.energy.kernels import HMC, Kernel
+from genjax.ops.importance import LogPartition, NumParticles, log_partition_of
+
+PILOT_PARTICLES = 32
+ADAPTATION_RATE = 0.1  # change of the log step size per step, for an acceptance 1 off the target
+
+
+@check_arguments
+def annealed_importance_sampling(
+    density: EnergyDensity,
+    key: Array,
+    *,
+    num_particles: NumParticles = 100,
+    num_temperatures: PositiveInt = 1_000,
+    kernel: Kernel | None = None,
+    backwards_from: Array | None = None,
+) -> LogPartition:
+    """Estimate log Z.
+
+    Args:
+      density: density of the model.
+      key: typed key.
+      num_particles: number of particles, P, at least 2.
+      num_temperatures: number of steps, K, evenly spaced in β; the error falls as it grows.
+      kernel: adjusted kernel of the steps; None for HMC, or Gibbs with gradients for binary data.
+      backwards_from: samples of the model, (P, *shape), for the reverse direction; None for the forward direction.
+
+    Raises:
+      ValueError: if the kernel is unadjusted, or the number of samples is not P.
+    """
+    kernel = kernel or HMC(step_size=0.1, num_leapfrog=5)
+    if not kernel.adjusted:
+        raise ValueError(
+            f"kernel is {kernel}, but the weights of annealed importance sampling are exact only for adjusted kernels; "
+            "use energy.MALA or energy.HMC"
+        )
+    backwards = backwards_from is not None
+    if backwards and backwards_from.shape[0] != num_particles:
+        raise ValueError(
+            f"backwards_from has {backwards_from.shape[0]} samples, but num_particles is {num_particles}; "
+            f"draw as many samples, or set num_particles={backwards_from.shape[0]}"
+        )
+    pilot_key, start_key, chain_key = jax.random.split(key, 3)
+    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
+    tuned = None if kernel.target_acceptance is None else _tune(density, kernel, pilot_key, betas)
+    x = backwards_from if backwards else density.sample_base(start_key, num_particles)
+    if backwards:
+        betas, tuned = betas[::-1], None if tuned is None else tuned[::-1]
+
+    def step(carry: tuple[Array, Array], inputs: Any) -> tuple[tuple[Array, Array], None]:
+        (x, log_weight), (beta, next_beta, key, step_size) = carry, inputs
+        log_weight -= (next_beta - beta) * density.energy(density.base.fold(x))  # equation 2
+        return (_move(density, kernel, key, x, next_beta, step_size)[0], log_weight), None
+
+    inputs = (betas[:-1], betas[1:], jax.random.split(chain_key, num_temperatures), tuned)
+    (x, log_weight), _ = jax.lax.scan(step, (x, jnp.zeros(x.shape[0], x.dtype)), inputs)
+    return log_partition_of(log_weight, density.base.fold(x), backwards=backwards)
+
+
+def _move(
+    density: EnergyDensity, kernel: Kernel, key: Array, x: Array, beta: Array, step_size: Array | None
+) -> tuple[Array, Array]:
+    """Take a step that leaves equation 1 invariant; return the new positions and the mean acceptance."""
+    if step_size is not None:
+        kernel = cast(Any, replace)(kernel, step_size=step_size)
+
+    def log_density(x: Array) -> Array:
+        x = density.base.fold(x)
+        return density.base.log_prob(density.base_variables, x) - beta * density.energy(x)
+
+    state, info = kernel.step(log_density, key, kernel.init(log_density, x))
+    return state.x, jnp.mean(info.acceptance)
+
+
+def _tune(density: EnergyDensity, kernel: Kernel, key: Array, betas: Array) -> Array:
+    """Return the step sizes, (K,), that give the kernel's best acceptance on the way from the base to the model."""
+    start_key, key = jax.random.split(key)
+    target = cast(float, kernel.target_acceptance)
+
+    def step(carry: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        (x, log_step), (beta, key) = carry, inputs
+        x, acceptance = _move(density, kernel, key, x, beta, jnp.exp(log_step))
+        return (x, log_step + ADAPTATION_RATE * (acceptance - target)), log_step
+
+    x = density.sample_base(start_key, PILOT_PARTICLES)
+    start = (x, jnp.log(jnp.asarray(cast(Any, kernel).step_size, x.dtype)))
+    return jnp.exp(jax.lax.scan(step, start, (betas[1:], jax.random.split(key, betas.shape[0] - 1)))[1])

@@ -1,0 +1,56 @@
+"""Noise-contrastive estimation: the energy is learned as a classifier of data against samples of the base.
+
+With ν samples x′ of the base for each example, the log-odds that a point is an example are
+
+    log p(x) − log p₀(x) − log ν = −E(x) − log ν,                                                                 (1)
+
+if Z = 1, which the best energy learns. The loss is the classifier's cross-entropy,
+
+    E softplus(E(x) + log ν) + ν E softplus(−E(x′) − log ν).                                                      (2)
+
+The closer the base is to the data, the more a sample tells: a trained flow (``Pretrained``) is a good one, and the
+energy learns what the flow misses.
+
+Michael Gutmann and Aapo Hyvärinen 2010, "Noise-contrastive estimation: a new estimation principle for unnormalized
+statistical models"; flows: Ruiqi Gao et al. 2020, arXiv:1912.00589.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+
+from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
+from genjax.core import Array, PyTree
+from genjax.energy.density import EnergyDensity
+from genjax.energy.rules.base import Rule, RuleOutput
+
+
+@final
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class NoiseContrastive(Rule):
+    """Equation 2.
+
+    Attributes:
+      num_noise: ν, samples of the base per example.
+      weight: factor on the loss.
+    """
+
+    num_noise: PositiveInt = 1
+    weight: PositiveFloat = 1.0
+
+    def loss(
+        self, density: EnergyDensity, key: Array, x: Array, label: Array | None, state: PyTree, step: Array
+    ) -> RuleOutput:
+        """See ``Rule``; the metric ``accuracy`` is that of the classifier, averaged over both sides."""
+        del label, step
+        noise = jax.lax.stop_gradient(density.sample_base(key, self.num_noise * x.shape[0]))
+        offset = math.log(self.num_noise)
+        data, noise = density.energy(x) + offset, density.energy(noise) + offset
+        loss = jnp.mean(jax.nn.softplus(data)) + self.num_noise * jnp.mean(jax.nn.softplus(-noise))  # equation 2
+        return RuleOutput(loss, state, {"accuracy": 0.5 * (jnp.mean(data < 0) + jnp.mean(noise > 0))})

@@ -1,0 +1,62 @@
+"""Penalties on an energy, for training that stays stable.
+
+    magnitude    E E(x)² + E E(x′)²                                                                               (1)
+    gradient     E ‖∇E(x)‖²                                                                                       (2)
+
+for data x and samples x′. The first keeps energies from drifting apart without bound, since their differences alone
+enter contrastive divergence (Yilun Du and Igor Mordatch 2019, arXiv:1903.08689); the second keeps the energy smooth, so
+that chains with a fixed step size stay close to its density. Spectral normalization of the network's layers
+(``nets.SpectralNorm``) bounds its slope as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import jax
+import jax.numpy as jnp
+
+from genjax.arguments import NonNegativeFloat, check_arguments
+from genjax.core import Array
+from genjax.energy.density import EnergyDensity
+from genjax.energy.rules.base import Penalty
+from genjax.ops import sum_except_batch
+
+
+@final
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class EnergyMagnitude(Penalty):
+    """Equation 1, at data alone if no rule draws samples.
+
+    Attributes:
+      weight: weight of the penalty.
+    """
+
+    weight: NonNegativeFloat = 0.1
+
+    def __call__(self, density: EnergyDensity, x: Array, samples: Array | None) -> Array:
+        """See ``Penalty``."""
+        sides = (x,) if samples is None else (x, samples)
+        magnitudes = [jnp.mean(jnp.square(density.energy(side))) for side in sides]
+        return self.weight * jnp.sum(jnp.stack(magnitudes))  # equation 1
+
+
+@final
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class GradientPenalty(Penalty):
+    """Equation 2.
+
+    Attributes:
+      weight: weight of the penalty.
+    """
+
+    weight: NonNegativeFloat = 0.1
+
+    def __call__(self, density: EnergyDensity, x: Array, samples: Array | None) -> Array:
+        """See ``Penalty``."""
+        del samples
+        gradient = jax.grad(lambda x: jnp.sum(density.energy(x)))(x)
+        return self.weight * jnp.mean(sum_except_batch(jnp.square(gradient)))  # equation 2

@@ -26,7 +26,7 @@ def at(center: float, slope: float) -> Variables:
 def test_a_product_of_gaussians_is_their_gaussian():
     """Precisions add up, with weights, to that of the base: 0.5 · 2 + 1 · 1 + 1/9."""
     half = energy.Expert(EXPERT, weight=0.5)
-    product = energy.Product(experts=(half, energy.Expert(EXPERT)), kernel=energy.MALA(0.1))
+    product = energy.Product(experts=(half, EXPERT), kernel=energy.MALA(0.1))
     variables = product.join([at(1.0, 2.0), at(-2.0, 1.0)])
     precision = 0.5 * 2.0 + 1.0 + 1 / 9
     mean = (0.5 * 2.0 * 1.0 - 2.0) / precision
@@ -38,7 +38,7 @@ def test_a_product_of_gaussians_is_their_gaussian():
 
 
 def test_a_negated_expert_divides():
-    product = energy.Product(experts=(energy.Expert(EXPERT), energy.Negation(EXPERT)), kernel=energy.MALA(0.1))
+    product = energy.Product(experts=(EXPERT, energy.Negation(EXPERT)), kernel=energy.MALA(0.1))
     variables = product.join([at(1.0, 2.0), at(1.0, 1.0)])
     np.testing.assert_allclose(product.energy(variables, X), 0.5 * jnp.sum(jnp.square(X - 1), axis=1), rtol=1e-5)
     assert energy.Negation(energy.Negation(EXPERT)) == energy.Expert(EXPERT)

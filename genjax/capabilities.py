@@ -206,7 +206,8 @@ class Diagnoses(Protocol):
     """Measures on a batch how training goes: numbers of shape () or (B,) by name.
 
     The family defines the numbers: the balance of a GAN (``genjax.gan.diagnosis``), the mixing of a Boltzmann machine's
-    chains and the trend of its likelihood (``genjax.boltzmann.diagnosis``). ``genjax.monitoring`` warns about them.
+    chains and the trend of its likelihood (``genjax.boltzmann.diagnosis``), the chains and the buffer of an energy
+    model (``genjax.energy.diagnosis``). ``genjax.monitoring`` warns about them.
     """
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics: ...

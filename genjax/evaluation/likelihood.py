@@ -26,9 +26,9 @@ from genjax.sharding import Placement
 class Scorer:
     """Scores every example of a source by one log-likelihood method, in nats per example.
 
-    The method is one of ``capabilities.likelihoods``; ``arguments`` are further keyword arguments of it, such as
-    ``num_samples``. Examples are preprocessed first. With several seeds, variables and keys have a leading axis of
-    replicas.
+    The method is one of ``capabilities.likelihoods``, or ``"log_density"``; ``arguments`` are further keyword arguments
+    of it, such as ``num_samples``. Examples are preprocessed first. With several seeds, variables and keys have a
+    leading axis of replicas.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Scorer:
         def score(variables: Variables, key: Array, batch: Batch) -> Array:
             preprocess_key, method_key = jax.random.split(key)
             batch = preprocess(preprocess_key, batch)
-            keyed = (variables,) if method == "log_prob" else (variables, method_key)
+            keyed = (variables,) if method in ("log_prob", "log_density") else (variables, method_key)
             return getattr(model, method)(*keyed, batch["x"], **(arguments or {}), **conditioning(model, batch))
 
         mapped = score if num_seeds == 1 else jax.vmap(score, in_axes=(0, 0, None))

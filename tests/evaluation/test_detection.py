@@ -54,6 +54,16 @@ class Sampler:
     init, objectives, sample = Exponential.init, Exponential.objectives, Exponential.sample
 
 
+class Unnormalized(Sampler):
+    """A model that knows its density up to a constant alone, and whose estimate would rank examples at random."""
+
+    def log_density(self, variables, x):
+        return 7.0 - variables.params["rate"] * x[:, 0]
+
+    def log_prob_estimate(self, variables, key, x, num_samples):
+        return jax.random.normal(key, (x.shape[0],))
+
+
 def run_of(model, entries=("x", "label")):
     rng = np.random.default_rng(0)
     splits = {}
@@ -76,6 +86,15 @@ def test_area_under_the_curve_of_two_gaussians():
     assert area.protocol["score"] == "-log_prob"
     assert area.protocol["prevalence"] == round(530 / 3_530, 4)
     assert 0.5 < results["average_precision"].value < 1
+
+
+def test_an_unnormalized_density_ranks_as_well():
+    normalized, unnormalized = (
+        run_of(model).evaluate(jax.random.key(0), metrics=("detection",))["auroc"]
+        for model in (Exponential(), Unnormalized())
+    )
+    assert unnormalized.value == pytest.approx(normalized.value)
+    assert unnormalized.protocol["score"] == "-log_density"
 
 
 @pytest.mark.parametrize(

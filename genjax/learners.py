@@ -113,7 +113,7 @@ def gradient_learner(
 
 @check_arguments
 def warm_start(model: GenerativeModel, variables: Variables) -> Callable[[Array, Batch], Variables]:
-    """Return an ``init`` for ``gradient_learner``: parameters of an earlier stage, with a state that starts anew.
+    """Return an ``init`` for ``gradient_learner``: the parameters of an earlier stage, and a newly initialized state.
 
     >>> from genjax import energy, nets
     >>> model = energy.EnergyModel(net=nets.MLP((4, 1)), base=energy.Gaussian((2,)))

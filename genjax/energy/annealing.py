@@ -1,18 +1,19 @@
-"""Annealed importance sampling of an energy model: log Z with an interval, from below and from above.
+"""Annealed importance sampling (AIS) of energy models: stochastic lower and upper bounds on log Z, with intervals.
 
-Particles start as samples of the base, whose density is normalized, and move to the model through
+Particles start as samples of the base, whose density is normalized, and move to the model through the densities
 
     log pₖ(x) = log p₀(x) − βₖ E(x) + const,        0 = β₀ < … < β_K = 1,                                         (1)
 
-by steps of an adjusted kernel. Their weights satisfy
+by steps of an adjusted kernel. Their weights w satisfy
 
     log w = −Σₖ (βₖ₊₁ − βₖ) E(xₖ),        E w = Z.                                                                 (2)
 
-log mean w is slightly below log Z on average, and far below it if the particles miss modes. From samples of the model,
-the same path backwards has weights of mean 1 / Z and errs in the other direction, so that both together bracket log Z.
+The estimate log mean w is biased downwards: slightly if the steps are many, and far if the particles miss modes. The
+reverse path, from exact samples of the model to the base, has weights of mean 1 / Z. Its estimate of log Z is biased
+upwards, so that both together bracket log Z.
 
-A pilot run tunes the step size at every βₖ to the kernel's best acceptance. The main run uses these step sizes with
-fresh particles, so that its weights stay unbiased.
+A pilot run tunes the step size at each βₖ to the target acceptance of the kernel. The main run uses these step sizes
+with fresh particles, so that its weights stay unbiased.
 
 Radford Neal 2001, arXiv:physics/9803008; both directions: Roger Grosse, Zoubin Ghahramani and Ryan Adams 2015,
 arXiv:1511.02543.
@@ -33,7 +34,7 @@ from genjax.energy.kernels import HMC, Kernel
 from genjax.ops.importance import LogPartition, NumParticles, log_partition_of
 
 PILOT_PARTICLES = 32
-ADAPTATION_RATE = 0.1  # change of the log step size per step, for an acceptance 1 off the target
+ADAPTATION_RATE = 0.1  # change of the log step size, per step and per unit of acceptance above its target
 
 
 @check_arguments
@@ -46,15 +47,15 @@ def annealed_importance_sampling(
     kernel: Kernel | None = None,
     backwards_from: Array | None = None,
 ) -> LogPartition:
-    """Estimate log Z.
+    """Estimate log Z, forward or in reverse.
 
     Args:
       density: density of the model.
       key: typed key.
       num_particles: number of particles, P, at least 2.
-      num_temperatures: number of steps, K, evenly spaced in β; the error falls as it grows.
-      kernel: adjusted kernel of the steps; None for HMC, or Gibbs with gradients for binary data.
-      backwards_from: samples of the model, (P, *shape), for the reverse direction; None for the forward direction.
+      num_temperatures: number of annealing steps, K, evenly spaced in β; the error falls as K grows.
+      kernel: adjusted kernel; None for HMC with 5 leapfrog steps. Binary data need ``GibbsWithGradients``.
+      backwards_from: exact samples of the model, (P, *shape), for the reverse path; None for the forward path.
 
     Raises:
       ValueError: if the kernel is unadjusted, or the number of samples is not P.
@@ -91,7 +92,7 @@ def annealed_importance_sampling(
 def _move(
     density: EnergyDensity, kernel: Kernel, key: Array, x: Array, beta: Array, step_size: Array | None
 ) -> tuple[Array, Array]:
-    """Take a step that leaves equation 1 invariant; return the new positions and the mean acceptance."""
+    """Take a step that leaves equation 1 invariant; return the new positions and the mean acceptance, ()."""
     if step_size is not None:
         kernel = cast(Any, replace)(kernel, step_size=step_size)
 
@@ -104,7 +105,7 @@ def _move(
 
 
 def _tune(density: EnergyDensity, kernel: Kernel, key: Array, betas: Array) -> Array:
-    """Return the step sizes, (K,), that give the kernel's best acceptance on the way from the base to the model."""
+    """Return the step sizes, (K,), at which the kernel has its target acceptance on the path from base to model."""
     start_key, key = jax.random.split(key)
     target = cast(float, kernel.target_acceptance)
 

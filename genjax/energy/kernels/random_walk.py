@@ -1,6 +1,6 @@
-"""Random-walk Metropolis: x′ = x + s ξ with ξ ~ N(0, I), accepted by ``metropolis``; it needs no gradient.
+"""Random-walk Metropolis: x′ = x + s ξ with ξ ~ N(0, I), accepted by ``metropolis``, without gradients.
 
-Nicholas Metropolis et al. 1953; best acceptance 0.234 in many dimensions: Gareth Roberts, Andrew Gelman and Walter
+Nicholas Metropolis et al. 1953; optimal acceptance 0.234 in high dimensions: Gareth Roberts, Andrew Gelman and Walter
 Gilks 1997.
 """
 
@@ -23,7 +23,7 @@ class RandomWalk(Kernel):
     """Random-walk Metropolis kernel.
 
     Attributes:
-      step_size: s, standard deviation of a proposal.
+      step_size: s, standard deviation of the proposal.
     """
 
     step_size: PositiveFloat = 0.1

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.energy.density import EnergyDensity
-from genjax.energy.kernels import HMC, Kernel
+from genjax.energy.kernels import HMC, GibbsWithGradients, Kernel, ParallelTempering
 from genjax.ops.importance import LogPartition, NumParticles, log_partition_of
 
 PILOT_PARTICLES = 32
@@ -60,7 +60,9 @@ def annealed_importance_sampling(
     Raises:
       ValueError: if the kernel is unadjusted, or the number of samples is not P.
     """
-    kernel = kernel or HMC(step_size=0.1, num_leapfrog=5)
+    kernel = kernel or (GibbsWithGradients() if density.base.discrete else HMC(step_size=0.1, num_leapfrog=5))
+    if isinstance(kernel, ParallelTempering):  # its replicas would start anew at every step
+        kernel = kernel.kernel
     if not kernel.adjusted:
         raise ValueError(
             f"kernel is {kernel}, but the weights of annealed importance sampling are exact only for adjusted kernels; "
@@ -78,13 +80,14 @@ def annealed_importance_sampling(
     x = backwards_from if backwards else density.sample_base(start_key, num_particles)
     if backwards:
         betas, tuned = betas[::-1], None if tuned is None else tuned[::-1]
+    step_sizes = None if tuned is None else tuned[1:]
 
     def step(carry: tuple[Array, Array], inputs: Any) -> tuple[tuple[Array, Array], None]:
         (x, log_weight), (beta, next_beta, key, step_size) = carry, inputs
         log_weight -= (next_beta - beta) * density.energy(density.base.fold(x))  # equation 2
         return (_move(density, kernel, key, x, next_beta, step_size)[0], log_weight), None
 
-    inputs = (betas[:-1], betas[1:], jax.random.split(chain_key, num_temperatures), tuned)
+    inputs = (betas[:-1], betas[1:], jax.random.split(chain_key, num_temperatures), step_sizes)
     (x, log_weight), _ = jax.lax.scan(step, (x, jnp.zeros(x.shape[0], x.dtype)), inputs)
     return log_partition_of(log_weight, density.base.fold(x), backwards=backwards)
 
@@ -105,7 +108,7 @@ def _move(
 
 
 def _tune(density: EnergyDensity, kernel: Kernel, key: Array, betas: Array) -> Array:
-    """Return the step sizes, (K,), at which the kernel has its target acceptance on the path from base to model."""
+    """Return the step sizes, (K + 1,), at which the kernel has its target acceptance at every βₖ."""
     start_key, key = jax.random.split(key)
     target = cast(float, kernel.target_acceptance)
 
@@ -116,4 +119,4 @@ def _tune(density: EnergyDensity, kernel: Kernel, key: Array, betas: Array) -> A
 
     x = density.sample_base(start_key, PILOT_PARTICLES)
     start = (x, jnp.log(jnp.asarray(cast(Any, kernel).step_size, x.dtype)))
-    return jnp.exp(jax.lax.scan(step, start, (betas[1:], jax.random.split(key, betas.shape[0] - 1)))[1])
+    return jnp.exp(jax.lax.scan(step, start, (betas, jax.random.split(key, betas.shape[0])))[1])

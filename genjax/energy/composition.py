@@ -19,6 +19,8 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array, Batch, LossFn, Metrics, Objective, PyTree, Variables
@@ -114,6 +116,14 @@ class Product(SamplesEnergy):
             raise ValueError(
                 f"there are variables of {len(variables)} models, but {len(self.experts)} experts; give those of each"
             )
+        bases = [jax.tree.leaves(each.state["base"]) for each in variables]
+        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(bases)):
+            different = [i for i, base in enumerate(bases) if not all(map(np.array_equal, base, bases[0]))]
+            if different:
+                raise ValueError(
+                    f"expert {different[0]} has other variables of the base than expert 0, but a product has one base; "
+                    "train the experts over the same one (with_base)"
+                )
         params = {f"{i}.{name}": part for i, each in enumerate(variables) for name, part in each.params.items()}
         return Variables(params, {str(i): each.state for i, each in enumerate(variables)})
 

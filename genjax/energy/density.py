@@ -33,6 +33,7 @@ class EnergyDensity(NamedTuple):
       base: base density p₀.
       base_variables: variables of the base.
       kernel: default kernel of the chains.
+      temperature: τ by which the network's outputs are divided.
       label: class of all positions, int32 (), or of each, int32 (B,), for p(x | y); None for p(x).
     """
 
@@ -41,6 +42,7 @@ class EnergyDensity(NamedTuple):
     base: Base
     base_variables: PyTree
     kernel: Kernel
+    temperature: float = 1.0
     label: Array | None = None
 
     def frozen(self) -> EnergyDensity:

@@ -85,6 +85,7 @@ class EnergyModel(SamplesEnergy):
             raise ValueError("rules is empty, but training needs one; use energy.rules.ContrastiveDivergence()")
         for rule in self.rules:
             name = type(rule).__name__
+            check_kernel(rule.kernel or self.kernel, self.base)
             if rule.needs_classes and self.num_classes is None:
                 raise ValueError(f"rules has a {name}, but num_classes is None; set num_classes")
             if rule.discrete is not None and rule.discrete != self.base.discrete:
@@ -118,11 +119,14 @@ class EnergyModel(SamplesEnergy):
         params, net_state = init_net(self.net, net_key, x)
         base_variables = jax.lax.stop_gradient(self.base.init(base_key, batch))
         variables = Variables({PART: params}, {PART: net_state, "base": base_variables, "rules": {}})
-        return Variables(variables.params, {**variables.state, "rules": self._init_rules(variables, rule_key)})
+        return self.with_new_rules(variables, rule_key)
 
     def with_base(self, variables: Variables, key: Array, base_variables: PyTree) -> Variables:
         """Return variables with the base's replaced, for example by a trained flow's, and the rules reinitialized."""
-        variables = Variables(variables.params, {**variables.state, "base": base_variables})
+        return self.with_new_rules(Variables(variables.params, {**variables.state, "base": base_variables}), key)
+
+    def with_new_rules(self, variables: Variables, key: Array) -> Variables:
+        """Return variables with the rules reinitialized, for example after a stage with other rules."""
         return Variables(variables.params, {**variables.state, "rules": self._init_rules(variables, key)})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -164,6 +168,7 @@ class EnergyModel(SamplesEnergy):
             base=self.base,
             base_variables=jax.lax.stop_gradient(variables.state["base"]),
             kernel=self.kernel,
+            temperature=self.temperature,
             label=None if one_hot is None else jnp.argmax(one_hot, axis=-1),
         )
 

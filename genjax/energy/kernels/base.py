@@ -66,6 +66,11 @@ class Kernel(Protocol):
         """Return the state after one step, and a record of the step."""
         ...
 
+    def tempered(self, beta: Array | float) -> Kernel:
+        """Return the kernel with a step size that suits p^β in place of p; kernels without one stay as they are."""
+        del beta
+        return self
+
     def at(self, fraction: Array) -> Kernel:
         """Return the kernel for a fraction of the run, in [0, 1]; a kernel without a schedule returns itself."""
         del fraction

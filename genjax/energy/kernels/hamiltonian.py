@@ -40,6 +40,10 @@ class HMC(Kernel):
     num_leapfrog: PositiveInt = 10
     target_acceptance = 0.8
 
+    def tempered(self, beta: Array | float) -> HMC:
+        """See ``Kernel``."""
+        return HMC(self.step_size * cast(float, beta) ** -0.5, self.num_leapfrog)
+
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""
         return with_gradient(log_density, x)
@@ -68,6 +72,10 @@ class NUTS(Kernel):
     step_size: PositiveFloat = 0.1
     max_doublings: PositiveInt = 8
     target_acceptance = 0.8
+
+    def tempered(self, beta: Array | float) -> NUTS:
+        """See ``Kernel``."""
+        return NUTS(self.step_size * cast(float, beta) ** -0.5, self.max_doublings)
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

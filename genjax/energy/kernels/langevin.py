@@ -118,6 +118,10 @@ class MALA(Kernel):
     step_size: PositiveFloat = 0.01
     target_acceptance = 0.574
 
+    def tempered(self, beta: Array | float) -> MALA:
+        """See ``Kernel``; h is a squared length."""
+        return MALA(self.step_size / cast(float, beta))
+
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""
         return with_gradient(log_density, x)

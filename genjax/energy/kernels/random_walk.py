@@ -7,7 +7,7 @@ Gilks 1997.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import jax
 
@@ -28,6 +28,10 @@ class RandomWalk(Kernel):
 
     step_size: PositiveFloat = 0.1
     target_acceptance = 0.234
+
+    def tempered(self, beta: Array | float) -> RandomWalk:
+        """See ``Kernel``."""
+        return RandomWalk(self.step_size * cast(float, beta) ** -0.5)
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

@@ -13,8 +13,8 @@ Robert Swendsen and Jian-Sheng Wang 1986; Charles Geyer 1991.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, cast, final
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -91,9 +91,7 @@ class ParallelTempering(Kernel):
         move_key, swap_key, parity_key = jax.random.split(key, 3)
 
         def move(beta: Array, key: Array, replica: KernelState) -> tuple[KernelState, Array]:
-            kernel = self.kernel
-            if kernel.target_acceptance is not None:
-                kernel = cast(Any, replace)(kernel, step_size=cast(Any, kernel).step_size / beta)
+            kernel = self.kernel.tempered(beta)
             new, info = kernel.step(lambda x: beta * log_density(x), key, _scaled(replica, beta))
             return _scaled(new, 1 / beta), info.acceptance
 

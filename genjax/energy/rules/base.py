@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from genjax.core import Array, Metrics, PyTree
 from genjax.energy.density import EnergyDensity
+from genjax.energy.kernels import Kernel
 
 
 class RuleOutput(NamedTuple):
@@ -30,11 +31,13 @@ class Rule(Protocol):
 
     Attributes:
       weight: factor on the loss.
+      kernel: kernel of the rule's chains; None for the model's, or without chains.
       needs_classes: whether the model must have classes.
       discrete: whether data must be binary (True) or real (False); None if either will do.
     """
 
     weight: float
+    kernel: Kernel | None = None
     needs_classes: bool = False
     discrete: bool | None = None
 

@@ -73,11 +73,10 @@ class ContrastiveDivergence(Rule):
     kl_weight: NonNegativeFloat = 0.0
     weight: PositiveFloat = 1.0
 
-    def __post_init__(self) -> None:
-        if self.kl_weight and self.kernel is not None and self.kernel.discrete:
-            raise ValueError(
-                f"kl_weight is {self.kl_weight}, but {self.kernel} has no gradient through its steps; use kl_weight=0"
-            )
+    @property
+    def discrete(self) -> bool | None:
+        """See ``Rule``; equation 2 needs gradients through a step."""
+        return False if self.kl_weight else None
 
     def init(self, density: EnergyDensity, key: Array) -> PyTree:
         """Fill the buffer with samples of the base."""
@@ -89,7 +88,7 @@ class ContrastiveDivergence(Rule):
         """See ``Rule``.
 
         The metrics are ``energy_gap``, the mean of E(x) − E(x′); ``data_energy``, the mean of E(x); ``acceptance``, the
-        mean acceptance of the chains; and with ``kl_weight``, ``sampler_energy``, equation 2.
+        mean acceptance of the chains; and with ``kl_weight``, ``kl_loss``, equation 2.
         """
         del label, step
         start_key, chain_key, entropy_key = jax.random.split(key, 3)
@@ -102,8 +101,8 @@ class ContrastiveDivergence(Rule):
         metrics = {"energy_gap": gap, "data_energy": data_energy, "acceptance": acceptance}
         loss = gap
         if self.kl_weight:
-            metrics["sampler_energy"] = self._sampler_loss(density, kernel, entropy_key, samples, start)
-            loss = loss + self.kl_weight * metrics["sampler_energy"]
+            metrics["kl_loss"] = self._kl_loss(density, kernel, entropy_key, samples, start)
+            loss = loss + self.kl_weight * metrics["kl_loss"]
         if rows is not None:
             state = Buffer(state.chains.at[rows].set(samples.astype(state.chains.dtype)))
         return RuleOutput(loss, state, metrics, samples)
@@ -124,9 +123,7 @@ class ContrastiveDivergence(Rule):
         restarts = jax.random.bernoulli(restart_key, self.restart, (num_chains, *[1] * (x.ndim - 1)))
         return jnp.where(restarts, fresh, state.chains[rows]).astype(x.dtype), rows
 
-    def _sampler_loss(
-        self, density: EnergyDensity, kernel: Kernel, key: Array, samples: Array, reference: Array
-    ) -> Array:
+    def _kl_loss(self, density: EnergyDensity, kernel: Kernel, key: Array, samples: Array, reference: Array) -> Array:
         """Return equation 2, with gradients through one more kernel step from the samples."""
         frozen, samples = density.frozen(), jax.lax.stop_gradient(samples)
         state, _ = kernel.step(density.log_density, key, kernel.init(density.log_density, samples))

@@ -35,12 +35,10 @@ class FlowMatching(Rule):
     """Flow matching of the potential, equation 1.
 
     Attributes:
-      temperature: τ, equal to ``temperature`` of the model.
       coupling: coupling that pairs noise with data; None for independent pairs.
       weight: factor on the loss.
     """
 
-    temperature: PositiveFloat = 1.0
     coupling: Coupling | None = field(default_factory=SinkhornCoupling)
     weight: PositiveFloat = 1.0
     discrete = False
@@ -55,6 +53,6 @@ class FlowMatching(Rule):
         if self.coupling is not None:
             noise = self.coupling.pair(pair_key, x, noise)
         t = jax.random.uniform(time_key, (x.shape[0], *[1] * (x.ndim - 1)), x.dtype)
-        velocity = self.temperature * density.score((1 - t) * noise + t * x)
+        velocity = density.temperature * density.score((1 - t) * noise + t * x)
         loss = jnp.mean(sum_except_batch(jnp.square(velocity - (x - noise))))  # equation 1
         return RuleOutput(loss, state, {"velocity_error": loss / x[0].size})

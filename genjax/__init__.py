@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from genjax.core import GenerativeModel, Learner, Objective, TrainState, Variables
     from genjax.experiment import Experiment, StopTraining
-    from genjax.learners import Stage, gradient_learner
+    from genjax.learners import Stage, gradient_learner, warm_start
     from genjax.optimizers import clip_params
     from genjax.runner import Run, load_run, train
 
@@ -58,12 +58,13 @@ __all__ = [
     "ops",
     "train",
     "vae",
+    "warm_start",
 ]
 
 _MODULES = {
     "genjax.core": ("GenerativeModel", "Learner", "Objective", "TrainState", "Variables"),
     "genjax.experiment": ("Experiment", "StopTraining"),
-    "genjax.learners": ("Stage", "gradient_learner"),
+    "genjax.learners": ("Stage", "gradient_learner", "warm_start"),
     "genjax.optimizers": ("clip_params",),
     "genjax.runner": ("Run", "load_run", "train"),
 }

@@ -90,8 +90,9 @@ def check_arguments(target: T) -> T:
     """
     if not isinstance(target, type):
         return _checked(target, target.__name__, target)
-    hints_of = target if "__dataclass_fields__" in vars(target) else target.__init__
-    type.__setattr__(target, "__init__", _checked(target.__init__, target.__name__, hints_of))
+    if "__init__" in vars(target):  # a mixin has none
+        hints_of = target if "__dataclass_fields__" in vars(target) else target.__init__
+        type.__setattr__(target, "__init__", _checked(target.__init__, target.__name__, hints_of))
     if not issubclass(target, nn.Module):  # Flax wraps the methods of modules itself
         for name, method in list(vars(target).items()):
             if inspect.isfunction(method) and not name.startswith("_"):

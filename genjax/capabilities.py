@@ -90,6 +90,13 @@ class HasLogDensity(Protocol):
 
 
 @runtime_checkable
+class HasLogPartitionEstimate(Protocol):
+    """Estimates log Z, the constant that ``log_density`` lacks: fields ``value``, ``low`` and ``high``, nats, ()."""
+
+    def log_partition_estimate(self, variables: Variables, key: Array, num_samples: int) -> Any: ...
+
+
+@runtime_checkable
 class HasEnergy(Protocol):
     """Has an energy, whose chains can run from any data."""
 
@@ -206,7 +213,8 @@ class Diagnoses(Protocol):
     """Measures on a batch how training goes: numbers of shape () or (B,) by name.
 
     The family defines the numbers: the balance of a GAN (``genjax.gan.diagnosis``), the mixing of a Boltzmann machine's
-    chains and the trend of its likelihood (``genjax.boltzmann.diagnosis``). ``genjax.monitoring`` warns about them.
+    chains and the trend of its likelihood (``genjax.boltzmann.diagnosis``), the chains and the buffer of an energy
+    model (``genjax.energy.diagnosis``). ``genjax.monitoring`` warns about them.
     """
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics: ...
@@ -225,6 +233,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasLogProbLowerBound,
     HasLogProbEstimate,
     HasLogDensity,
+    HasLogPartitionEstimate,
     HasEnergy,
     Classifies,
     IsDiscrete,

@@ -111,6 +111,20 @@ def gradient_learner(
     return Learner(init=init_state, step=step, minibatches=num_minibatches)
 
 
+@check_arguments
+def warm_start(model: GenerativeModel, variables: Variables) -> Callable[[Array, Batch], Variables]:
+    """Return an ``init`` for ``gradient_learner``: parameters of an earlier stage, with a state that starts anew.
+
+    >>> from genjax import energy, nets
+    >>> model = energy.EnergyModel(net=nets.MLP((4, 1)), base=energy.Gaussian((2,)))
+    >>> batch = {"x": jnp.zeros((3, 2))}
+    >>> trained = model.init(jax.random.key(0), batch)
+    >>> warm_start(model, trained)(jax.random.key(1), batch).params is trained.params
+    True
+    """
+    return lambda key, batch: Variables(variables.params, model.init(key, batch).state)
+
+
 def _update(
     objective: Objective, optimizer: optax.GradientTransformation, train: TrainState, key: Array, batch: Batch
 ) -> tuple[TrainState, Metrics]:

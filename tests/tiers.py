@@ -40,11 +40,22 @@ FAST = (
 )
 
 # Cases of the contract tests, by name: the first model of each family.
-FAST_CASES = ("vae", "gan", "made", "real_nvp", "diffusion", "rbm", "gmmn")
+FAST_CASES = (
+    "vae",
+    "gan",
+    "made",
+    "real_nvp",
+    "diffusion",
+    "rbm",
+    "energy_by_persistent_contrastive_divergence",
+    "gmmn",
+)
 
 # Tests that compute longer than they compile: everything else is compiled with few optimizations.
 OPTIMIZED = (
     "tests/boltzmann/test_annealing.py",
+    "tests/energy/test_annealing.py",
+    "tests/energy/test_kernels.py",
     "tests/evaluation/test_samples.py::test_modes_are_counted_by_class_in_each_channel",
     "tests/metrics/test_frechet.py",
     "tests/moment_matching/test_gmmn.py",

@@ -54,8 +54,12 @@ class Expert:
 @check_arguments
 def Negation(expert: Expert | EnergyModel) -> Expert:  # noqa: N802 - reads as a type beside Product
     """Return the expert with minus its weight."""
-    expert = expert if isinstance(expert, Expert) else Expert(expert)
+    expert = _as_expert(expert)
     return replace(expert, weight=-expert.weight)
+
+
+def _as_expert(expert: Expert | EnergyModel) -> Expert:
+    return expert if isinstance(expert, Expert) else Expert(expert)
 
 
 @final
@@ -65,35 +69,39 @@ class Product(SamplesEnergy):
     """Product of energy models, equation 1.
 
     Attributes:
-      experts: models with their weights and labels, over equal bases.
+      experts: models, or ``Expert``s with a weight and a label, over equal bases.
       kernel: kernel of ``sample``.
       num_steps: default number of steps of ``sample``.
 
     >>> from genjax import energy, nets
     >>> expert = energy.EnergyModel(net=nets.MLP((16, 1)), base=energy.Gaussian((2,)), kernel=energy.MALA(0.1))
-    >>> model = Product(experts=(energy.Expert(expert), energy.Negation(expert)), kernel=energy.MALA(0.1))
+    >>> model = Product(experts=(expert, energy.Negation(expert)), kernel=energy.MALA(0.1))
     >>> variables = expert.init(jax.random.key(0), {"x": jnp.zeros((4, 2))})
     >>> both = model.join([variables, variables])  # an expert and its opposite leave the base alone
     >>> round(float(model.log_prob(both, jnp.zeros((1, 2)))[0]), 3)  # −log 2π
     -1.838
     """
 
-    experts: tuple[Expert, ...]
+    experts: tuple[Expert | EnergyModel, ...]
     kernel: Kernel
     num_steps: PositiveInt = 100
 
     def __post_init__(self) -> None:
         if not self.experts:
-            raise ValueError("experts is empty, but a product needs at least one; give a tuple of energy.Expert")
-        bases = {expert.model.base for expert in self.experts}
+            raise ValueError("experts is empty, but a product needs at least one; give a tuple of models")
+        bases = {expert.model.base for expert in self._experts}
         if len(bases) > 1:
             raise ValueError(f"experts have the bases {sorted(map(str, bases))}, but must share one; train them alike")
         check_kernel(self.kernel, self.base)
 
     @property
+    def _experts(self) -> tuple[Expert, ...]:
+        return tuple(map(_as_expert, self.experts))
+
+    @property
     def base(self) -> Base:
         """Base of all experts."""
-        return self.experts[0].model.base
+        return self._experts[0].model.base
 
     def join(self, variables: Sequence[Variables]) -> Variables:
         """Return the product's variables from those of its experts, in their order.
@@ -117,7 +125,7 @@ class Product(SamplesEnergy):
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize all experts, which are usually trained instead; see ``join``."""
         keys = jax.random.split(key, len(self.experts))
-        return self.join([expert.model.init(k, batch) for expert, k in zip(self.experts, keys, strict=True)])
+        return self.join([expert.model.init(k, batch) for expert, k in zip(self._experts, keys, strict=True)])
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the objectives of the experts, each of which learns alone."""
@@ -134,7 +142,7 @@ class Product(SamplesEnergy):
 
         def energies(params: PyTree, x: Array) -> Array:
             total = jnp.zeros(x.shape[0], x.dtype)
-            for i, (expert, part) in enumerate(zip(self.experts, parts, strict=True)):
+            for i, (expert, part) in enumerate(zip(self._experts, parts, strict=True)):
                 density = expert.model.density(part._replace(params={PART: params[i]}), expert.label, x.shape[0])
                 total = total + expert.weight * density.energy(x)  # equation 1
             return total[:, None]
@@ -148,7 +156,7 @@ class Product(SamplesEnergy):
             params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
         ) -> tuple[Array, tuple[PyTree, Metrics]]:
             part = self.part(Variables(params, state), index)
-            value, (part_state, metrics) = self.experts[index].model.loss(*part, key, batch, step)
+            value, (part_state, metrics) = self._experts[index].model.loss(*part, key, batch, step)
             return value, ({**state, str(index): part_state}, metrics)
 
         return loss

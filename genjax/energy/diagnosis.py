@@ -6,7 +6,7 @@ For data x, and samples x̃ that fresh chains from noise reach in the model's nu
   their start and 0 for frozen ones;                                                                             (1)
 * the sample spread is the total variance of x̃ over that of x: far above 1 if chains diverge, and 0 if all of them end
   at one point;                                                                                                  (2)
-* the energy gap is E E(x) − E E(x̃), near 0 in a good fit;                                                       (3)
+* the energy gap per entry is (E E(x) − E E(x̃)) / D, near 0 in a good fit, where D is the size of an example;      (3)
 * the buffer coverage is the number of x that are nearest to a chain of the buffer, over the number that are nearest to
   other data: 1 if the buffer is distributed as data, and near 0 if it has collapsed to few modes.                (4)
 """
@@ -25,7 +25,7 @@ MAX_CHAINS = 100
 
 
 def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffer: Array | None) -> Metrics:
-    """Return ``chain_movement`` (1), ``sample_spread`` (2), ``energy_gap`` (3) and ``buffer_coverage`` (4), scalars.
+    """Return the scalars ``chain_movement``, ``sample_spread``, ``energy_gap_per_entry`` and ``buffer_coverage``.
 
     Data x, (B, *shape), are at least 4; the first half are x of equation 4, which is left out without a buffer.
     """
@@ -42,7 +42,7 @@ def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffe
     values = {
         "chain_movement": jnp.where(varies, distance / (2 * jnp.where(varies, variance, 1.0)), 1.0),  # equation 1
         "sample_spread": jnp.where(varies, jnp.sum(jnp.var(ends, axis=0)) / jnp.where(varies, variance, 1.0), 1.0),
-        "energy_gap": jnp.mean(density.energy(x)) - jnp.mean(density.energy(ends)),  # equation 3
+        "energy_gap_per_entry": jnp.mean(density.energy(data) - density.energy(ends)) / x[0].size,  # equation 3
     }
     if buffer is None:
         return values

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt
+from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array, Variables
 from genjax.energy.annealing import annealed_importance_sampling
 from genjax.energy.bases import Base
@@ -32,6 +32,7 @@ Label = Array | int | None
 NUM_NODES = 400  # of a quadrature, along each axis
 
 
+@check_arguments
 class SamplesEnergy:
     """A density exp(−E(x)) p₀(x) / Z; subclasses define ``density``, ``base``, ``kernel`` and ``num_steps``."""
 

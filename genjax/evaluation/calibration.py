@@ -1,7 +1,7 @@
 """Calibration of a generative classifier: is a class that it finds 80 % probable right in 80 % of the cases?
 
-Each example has the confidence c = max_y p(y | x) of Bayes' rule. Examples are sorted by confidence into bins of equal
-counts, and
+Each example has the confidence c = max_y p(y | x), of the model itself or by Bayes' rule. Examples are sorted by
+confidence into bins of equal counts, and
 
     ECE = Σ_b |B_b| / N · | accuracy(B_b) − mean confidence(B_b) |                                               (1)
 
@@ -25,7 +25,7 @@ NUM_BINS = 15  # as in the paper
 
 
 def calibration(evaluation: Evaluation, index: int) -> list[Result]:
-    """Return the expected calibration error of the most probable class by Bayes' rule."""
+    """Return the expected calibration error of the most probable class."""
     parts = [(np.exp(log_posterior), label) for log_posterior, label in label_posteriors(evaluation, index)]
     posterior, label = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     value = expected_calibration_error(posterior.max(axis=-1), posterior.argmax(axis=-1) == label)

@@ -1,7 +1,7 @@
 """Classification by a generative model, and of its samples.
 
-Exact class densities classify data by Bayes' rule (``label_accuracy``); a classifier trained on data decides whether
-samples belong to the class that they are conditioned on (``class_accuracy``).
+A model's own p(y | x), or Bayes' rule with exact class densities, classifies data (``label_accuracy``); a classifier
+trained on data decides whether samples belong to the class that they are conditioned on (``class_accuracy``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from genjax import metrics
-from genjax.capabilities import num_classes
+from genjax.capabilities import Classifies, num_classes, supports
 from genjax.compilation import jit
 from genjax.core import Array
 from genjax.evaluation.comparison import no_classifier
@@ -28,12 +28,13 @@ def no_classification(evaluation: Evaluation) -> str | None:
 
 
 def classification(evaluation: Evaluation, index: int) -> list[Result]:
-    """Classify the split by Bayes' rule: accuracy of the most probable class, and cross-entropy of the labels."""
+    """Classify the split by p(y | x): accuracy of the most probable class, and cross-entropy of the labels."""
     scores = [metrics.label_scores(posterior, label) for posterior, label in label_posteriors(evaluation, index)]
     correct, nats = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+    classes = num_classes(evaluation.model)
     protocol = {
         "guarantee": "exact",
-        "prior": f"{num_classes(evaluation.model)} equally likely classes",
+        "prior": "learned" if supports(evaluation.model, Classifies) else f"{classes} equally likely classes",
         "draws of preprocessing": 1,
         "examples": len(nats),
         "split": evaluation.split,

@@ -1,6 +1,7 @@
-"""Classify with a class-conditional density, by Bayes' rule.
+"""Classify with a generative model: by its own p(y | x), or by Bayes' rule.
 
-Given the exact log p(x | y) of each of C classes,
+A joint density of data and labels has a p(y | x) (``class_log_prob``). Given the exact log p(x | y) of each of C
+classes instead,
 
     log p(y | x) = log p(x | y) + log p(y) − log Σ_y' p(x | y') p(y'),                                            (1)
 
@@ -16,20 +17,21 @@ import jax
 import jax.numpy as jnp
 
 from genjax.arguments import check_arguments
-from genjax.capabilities import HasLogProb, num_classes, supports
+from genjax.capabilities import Classifies, HasLogProb, num_classes, supports
 from genjax.core import Array, Variables
 
 
 @check_arguments
 def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: Array | None = None) -> Array:
-    """Return log p(y | x) of every class: equation 1.
+    """Return log p(y | x) of every class: the model's own if it ``Classifies``, or else equation 1.
 
     Log-probabilities are in nats, shape (B, C), NaN where the density is zero under every class. Classes are evaluated
     one after the other, in the memory of one; compile with ``jit``. ``log_prior`` is log p(y) up to a constant, shape
-    (C,), None for a uniform prior.
+    (C,), None for a uniform prior; a model that ``Classifies`` has its own.
 
     Raises:
-      ValueError: if the model lacks an exact density for each of C classes, or the prior has another shape.
+      ValueError: if the model lacks an exact density for each of C classes, if the prior has another shape, or if there
+        are two priors.
 
     >>> from genjax import flow
     >>> model = flow.Flow(shape=(2,), bijection=flow.Elementwise(flow.Affine()), num_classes=4)
@@ -43,6 +45,10 @@ def label_log_posterior(model: Any, variables: Variables, x: Array, log_prior: A
         raise ValueError(f"{reason}; only exact densities of every class give a posterior of labels")
     classes = num_classes(model)
     assert classes is not None
+    if supports(model, Classifies):
+        if log_prior is not None:
+            raise ValueError(f"log_prior is given, but {type(model).__name__} learns its own; leave it out")
+        return model.class_log_prob(variables, x)
     if log_prior is not None and log_prior.shape != (classes,):
         raise ValueError(f"log_prior has shape {log_prior.shape}, but num_classes={classes} needs ({classes},)")
 
@@ -73,7 +79,9 @@ def label_scores(log_posterior: Array, label: Array) -> tuple[Array, Array]:
 
 @check_arguments
 def label_posterior_unavailable_reason(model: object) -> str | None:
-    """Return why Bayes' rule gives a model no p(y | x); None if it does."""
+    """Return why a model has no p(y | x), neither its own nor by Bayes' rule; None if it has one."""
+    if supports(model, Classifies):
+        return None
     if not supports(model, HasLogProb):
         return f"{type(model).__name__} has no exact log_prob"
     return f"{type(model).__name__} is unconditional" if num_classes(model) is None else None

@@ -25,6 +25,9 @@ MIN_DISCRIMINATOR_STD = 1e-6  # of its outputs
 MIN_GENERATOR_GRADIENT = 1e-4  # of the generator's loss
 # Relative to the distance between examples; chains that mix move by 0.05 to 0.5, stuck ones by less than 0.004.
 MIN_CHAIN_MOVEMENT = 0.01
+# Samples of an energy model relative to data: variance, and nats of energy per entry of an example.
+MIN_SAMPLE_SPREAD, MAX_SAMPLE_SPREAD = 0.02, 10.0
+MAX_ENERGY_GAP = 10.0
 MAX_LIKELIHOOD_DEFICIT = 1.0  # nats below independent units
 MIN_KERNEL_CONTRAST = 0.01  # distance of the mean kernel from 0 and from 1
 NUM_STANDARD_ERRORS = 3.0
@@ -122,14 +125,55 @@ def kernel_bandwidth(values: Measurements) -> str | None:
 
 
 def chain_mixing(values: Measurements) -> str | None:
-    """Check that Markov chains move; see ``genjax.boltzmann.diagnosis``."""
+    """Check that Markov chains move; see ``genjax.boltzmann.diagnosis`` and ``genjax.energy.diagnosis``."""
     movement = values["chain_movement"].min() if "chain_movement" in values else np.inf
     if not movement < MIN_CHAIN_MOVEMENT:
         return None
+    if "sample_spread" in values:
+        return (
+            f"in a whole run, chains move by {100 * movement:.2g} % of the distance between examples; below "
+            f"{100 * MIN_CHAIN_MOVEMENT:g} % they are frozen: use another step_size of the kernel, more steps "
+            "(num_steps), or energy.ParallelTempering"
+        )
     return (
         f"in one update, chains move by {100 * movement:.2g} % of the distance between examples; below "
         f"{100 * MIN_CHAIN_MOVEMENT:g} % they do not mix: use boltzmann.ParallelTempering, more Gibbs steps "
         "(num_steps), or a lower learning rate"
+    )
+
+
+def unstable_energy(values: Measurements) -> str | None:
+    """Check chains and energies of an energy model; see ``genjax.energy.diagnosis``."""
+    if "sample_spread" not in values:
+        return None
+    spread, gap = values["sample_spread"], values["energy_gap_per_entry"]
+    if spread.max() > MAX_SAMPLE_SPREAD:
+        return (
+            f"samples have {spread.max():.3g} times the variance of the data (the chains diverge): lower the step_size "
+            "of the kernel, clip gradients (max_gradient), or use energy.Uniform as the base, which confines chains"
+        )
+    if spread.min() < MIN_SAMPLE_SPREAD:
+        return (
+            f"samples have {spread.min():.2g} times the variance of the data (the chains collapse to a point): raise "
+            "the temperature of the kernel, or add energy.EnergyMagnitude"
+        )
+    if np.abs(gap).max() > MAX_ENERGY_GAP:
+        return (
+            f"the energies of data and samples differ by {np.abs(gap).max():.3g} nats per entry of an example, and "
+            f"beyond {MAX_ENERGY_GAP:g} they drift apart: add energy.EnergyMagnitude, lower the learning rate, or take "
+            "more steps per update (num_steps)"
+        )
+    return None
+
+
+def buffer_collapse(values: Measurements) -> str | None:
+    """Check that the chains of a buffer cover the data; see ``genjax.energy.diagnosis``."""
+    if "buffer_coverage" not in values or not values["buffer_coverage"].min() < MIN_COVERAGE:
+        return None
+    return (
+        f"the buffer covers {values['buffer_coverage'].min():.0%} of the data that other data cover (it has collapsed "
+        "to few modes): restart a larger share of its chains (restart), take more steps per update (num_steps), or "
+        "enlarge it (buffer_size)"
     )
 
 

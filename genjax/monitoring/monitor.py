@@ -25,6 +25,7 @@ from genjax.monitoring.checks import (
     VARIANCE_OF_MEANS,
     Check,
     FallingLikelihood,
+    buffer_collapse,
     chain_mixing,
     codebook_collapse,
     diverged_parameters,
@@ -32,6 +33,7 @@ from genjax.monitoring.checks import (
     kernel_bandwidth,
     not_finite,
     posterior_collapse,
+    unstable_energy,
 )
 from genjax.monitoring.latent_usage import autoencoder_of, autoencoder_variables, has_latents, latent_usage
 from genjax.nets.normalization import has_batch_statistics
@@ -116,6 +118,8 @@ class TrainingMonitor:
             gan_failure,
             kernel_bandwidth,
             chain_mixing,
+            unstable_energy,
+            buffer_collapse,
             diverged_parameters,
             FallingLikelihood(),
         ]

@@ -21,6 +21,7 @@ CASES = (
         Experiment, model=VAE, data=data.arrays(np.zeros((200, 2)), name="zeros"), optimizer=optax.sgd(0.1), steps=100
     ),
     partial(genjax.gradient_learner, model=VAE, optimizers=optax.sgd(0.1)),
+    partial(genjax.warm_start, model=VAE, variables=genjax.Variables({}, {})),
     partial(genjax.Stage, name="first", learner=lambda _: LEARNER, steps=10),
     partial(genjax.clip_params, limit=0.1),
     partial(optimizers.muon_and_adam, muon_learning_rate=0.1, adam_learning_rate=0.1, warmup_steps=0, steps=10),

@@ -102,6 +102,18 @@ def test_densities_that_underflow_still_have_a_posterior():
     np.testing.assert_allclose(np.exp(posterior), softmax(np.stack(log_density, -1), axis=-1), atol=1e-6)
 
 
+def test_a_model_that_classifies_is_asked_itself():
+    class Own(ByClass):
+        def class_log_prob(self, variables, x):
+            return jax.nn.log_softmax(x @ jnp.array([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]))
+
+    x = jnp.array([[1.0, 0.0], [0.0, 2.0]])
+    posterior = metrics.label_log_posterior(Own(), VARIABLES, x)
+    np.testing.assert_allclose(np.exp(posterior), softmax([[1.0, 2.0, 3.0], [0.0, 2.0, 0.0]], axis=-1), rtol=1e-5)
+    with pytest.raises(ValueError, match="log_prior is given, but Own learns its own; leave it out"):
+        metrics.label_log_posterior(Own(), VARIABLES, x, jnp.zeros(3))
+
+
 def test_where_no_class_has_density_the_label_is_missed():
     correct, nats = metrics.label_scores(jnp.full((2, 3), jnp.nan), jnp.array([0, 1]))
     assert correct.tolist() == [0, 0]

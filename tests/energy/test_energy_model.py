@@ -1,0 +1,232 @@
+"""The energy model: normalization on grids, samples, errors of a user, diagnosis."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import energy, flow, nets
+from genjax.core import Variables
+from genjax.energy.sampling import NUM_NODES
+
+MODEL = energy.EnergyModel(
+    net=nets.MLP((16, 1)),
+    base=energy.Gaussian((2,), mean=0.5, std=2.0),
+    kernel=energy.MALA(0.3),
+    rules=(energy.ContrastiveDivergence(num_steps=2, buffer_size=32),),
+)
+X = jax.random.normal(jax.random.key(9), (8, 2))
+CLASSES = dataclasses.replace(MODEL, net=nets.MLP((16, 3)), num_classes=3, rules=(energy.Classification(),))
+
+
+@pytest.fixture(scope="module")
+def variables() -> Variables:
+    return MODEL.init(jax.random.key(0), {"x": X})
+
+
+def integral(log_prob, low: float, high: float, size: int = 801) -> float:
+    """∫ p by the trapezoidal rule on a grid of its own."""
+    line = np.linspace(low, high, size, dtype=np.float32)
+    points = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    return float(np.exp(np.asarray(log_prob(jnp.asarray(points)), np.float64)).sum() * (line[1] - line[0]) ** 2)
+
+
+def test_densities_are_normalized(variables):
+    assert integral(lambda x: MODEL.log_prob(variables, x), -13, 14) == pytest.approx(1, abs=1e-3)
+
+
+def test_densities_in_a_box_are_normalized():
+    model = dataclasses.replace(MODEL, base=energy.Uniform(shape=(2,), low=-1.0, high=3.0))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((4, 2))})
+    line = -1 + 4 * (np.arange(500, dtype=np.float32) + 0.5) / 500
+    points = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    total = np.exp(np.asarray(model.log_prob(variables, jnp.asarray(points)), np.float64)).mean() * 16
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_densities_over_a_flow_are_normalized():
+    base = energy.Pretrained(flow.real_nvp(shape=(2,), num_layers=2, hidden=(8,)))
+    model = dataclasses.replace(MODEL, base=base, rules=(energy.NoiseContrastive(),))
+    variables = model.init(jax.random.key(3), {"x": X})
+    assert abs(model.log_partitions(variables)[0]) > 0.05
+    assert integral(lambda x: model.log_prob(variables, x), -12, 12) == pytest.approx(1, abs=1e-3)
+
+
+def test_masses_of_bits_sum_to_one():
+    model = dataclasses.replace(
+        MODEL, base=energy.Bernoulli((3,)), kernel=energy.GibbsWithGradients(), rules=(energy.NoiseContrastive(),)
+    )
+    states = ((jnp.arange(8)[:, None] >> jnp.arange(3)[None]) & 1).astype(jnp.float32)
+    variables = model.init(jax.random.key(0), {"x": states})
+    assert float(jnp.sum(jnp.exp(model.log_prob(variables, states)))) == pytest.approx(1, abs=1e-5)
+    assert model.discrete
+
+
+def test_more_nodes_change_nothing(variables):
+    few, many = (MODEL.log_partitions(variables, num_nodes=n) for n in (NUM_NODES // 2, 2 * NUM_NODES))
+    np.testing.assert_allclose(few, many, atol=1e-4)
+
+
+def test_classes_share_one_constant():
+    variables = CLASSES.init(jax.random.key(0), {"x": X, "label": jnp.arange(8) % 3})
+    log_z = CLASSES.log_partitions(variables)
+    by_class = jnp.stack([CLASSES.log_prob(variables, X, label=k) for k in range(3)], axis=1)
+    # log p(x, y) = log p(x | y) + log Z_y − log Z
+    joint = by_class + (log_z - jax.nn.logsumexp(log_z))[None]
+    np.testing.assert_allclose(jax.nn.logsumexp(joint, axis=1), CLASSES.log_prob(variables, X), rtol=1e-4)
+    expected = jax.nn.log_softmax(joint, axis=1)
+    np.testing.assert_allclose(CLASSES.class_log_prob(variables, X), expected, rtol=1e-3, atol=1e-4)
+    estimate = CLASSES.log_prob_estimate(variables, jax.random.key(1), X, 500, label=1, num_temperatures=50)
+    np.testing.assert_allclose(estimate, by_class[:, 1], atol=0.05)
+
+
+def test_scores_are_gradients_of_the_density(variables):
+    step = 1e-2
+    for i in range(2):
+        shift = step * jax.nn.one_hot(i, 2)[None]
+        slope = (MODEL.log_density(variables, X + shift) - MODEL.log_density(variables, X - shift)) / (2 * step)
+        np.testing.assert_allclose(MODEL.score(variables, X)[:, i], slope, atol=2e-2)
+
+
+def test_samples_follow_the_density(variables):
+    x = np.asarray(MODEL.sample(variables, jax.random.key(0), 4_000, num_steps=300))
+    line = np.linspace(-13, 14, 400, dtype=np.float32)
+    points = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    p = np.exp(np.asarray(MODEL.log_prob(variables, jnp.asarray(points)), np.float64))
+    p /= p.sum()
+    mean = p @ points
+    std = np.sqrt(p @ np.square(points - mean))
+    assert (np.abs(x.mean(axis=0) - mean) < 5 * std / np.sqrt(4_000)).all()
+
+
+def test_samples_of_a_class_follow_its_own_density():
+    variables = CLASSES.init(jax.random.key(2), {"x": X, "label": jnp.arange(8) % 3})
+    variables = variables._replace(params=jax.tree.map(lambda p: 3 * p, variables.params))
+    x = CLASSES.sample(variables, jax.random.key(1), 2_000, label=2, num_steps=300)
+    own, other = (float(jnp.mean(CLASSES.log_prob(variables, x, label=k))) for k in (2, 0))
+    assert own > other + 0.2
+
+
+def test_temperature_divides_energies(variables):
+    cool = dataclasses.replace(MODEL, temperature=0.5)
+    np.testing.assert_allclose(cool.energy(variables, X), 2 * MODEL.energy(variables, X), rtol=1e-5)
+
+
+def test_chains_in_a_box_never_leave_it():
+    model = dataclasses.replace(MODEL, base=energy.Uniform(shape=(2,), low=0.0, high=1.0), kernel=energy.Langevin(0.1))
+    variables = model.init(jax.random.key(0), {"x": jnp.full((4, 2), 0.5)})
+    x = model.sample(variables, jax.random.key(1), 100)
+    assert ((x >= 0) & (x <= 1)).all()
+    folded = model.base.fold(jnp.array([-0.25, 1.25, 2.25, -1.25, 0.5]))
+    np.testing.assert_allclose(folded, [0.25, 0.75, 0.25, 0.75, 0.5], atol=1e-6)
+
+
+def test_chains_start_from_the_buffer(variables):
+    x = MODEL.sample(variables, jax.random.key(0), 5, start="buffer", num_steps=0)
+    buffer = variables.state["rules"]["0"].chains
+    assert all(any(jnp.array_equal(row, chain) for chain in buffer) for row in x)
+
+
+def test_a_kernel_can_be_named(variables):
+    one, two = (
+        MODEL.sample(variables, jax.random.key(0), 4, num_steps=3, kernel=kernel, step_size=size)
+        for kernel, size in (("langevin", 0.02), (energy.Langevin(0.02), None))
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+class Wide(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(7)(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: dataclasses.replace(MODEL, net=Wide()).init(jax.random.key(0), {"x": X}),
+         "net returned shape (8, 7), but one energy for each example needs (8, 1)"),
+        (lambda: dataclasses.replace(MODEL, base=energy.Uniform(shape=(2,), low=0.0, high=1.0)).init(
+            jax.random.key(0), {"x": X}), "the base is uniform on [0, 1]; scale the data, or widen low and high"),
+        (lambda: dataclasses.replace(MODEL, kernel=energy.GibbsWithGradients()),
+         "moves binary data, but the base is of real numbers"),
+        (lambda: dataclasses.replace(MODEL, base=energy.Bernoulli((2,))),
+         "moves real numbers, but the base is of binary data; use energy.GibbsWithGradients()"),
+        (lambda: energy.Langevin(step_size=0.0), "step_size is 0.0, but must be above 0"),
+        (lambda: dataclasses.replace(MODEL, rules=(energy.Classification(),)), "num_classes is None; set num_classes"),
+        (lambda: dataclasses.replace(MODEL, rules=()), "rules is empty"),
+        (lambda: energy.EnergyModel(net=nets.MLP((1,)), base=energy.Bernoulli((2,)),
+            kernel=energy.GibbsWithGradients(), rules=(energy.SlicedScoreMatching(),)),
+         "which differentiates the density, but the base is of binary data"),
+        (lambda: energy.Uniform(shape=(2,), low=1.0, high=0.0), "high is 0.0, but must be above low=1.0"),
+    ],
+)  # fmt: skip
+def test_wrong_models_say_why(build, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build()
+
+
+def test_wrong_calls_say_why(variables):
+
+    def sample(num_samples: int = 2, **options):
+        return MODEL.sample(variables, jax.random.key(0), num_samples, **options)
+
+    for call, message in (
+        (
+            lambda: sample(33, start="buffer"),
+            "num_samples is 33, but the buffer has 32 chains",
+        ),
+        (lambda: sample(kernel="gibbs_with_gradients"), "use energy.MALA(), for example"),
+        (lambda: sample(kernel="hamilton"), "kernel is 'hamilton', but must be"),
+        (lambda: sample(label=1), "this model has num_classes=None"),
+        (lambda: MODEL.energy(variables, jnp.zeros((3, 5))), "x has shape (3, 5), but this model has shape=(2,)"),
+        (lambda: MODEL.energy(variables, jnp.zeros((3, 2), jnp.int32)), "x has dtype int32, but this model is of real"),
+        (lambda: MODEL.class_log_prob(variables, X), "only a model with classes classifies"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+    wide = energy.EnergyModel(net=nets.MLP((1,)), base=energy.Gaussian((3,)))
+    assert wide.lacks == ("log_prob", "class_log_prob")
+    with pytest.raises(ValueError, match="only 1 or 2 dimensions, or at most 20 bits, can be integrated"):
+        wide.log_prob(wide.init(jax.random.key(0), {"x": jnp.zeros((2, 3))}), jnp.zeros((2, 3)))
+    small = dataclasses.replace(MODEL, rules=(energy.ContrastiveDivergence(buffer_size=4),))
+    with pytest.raises(ValueError, match="buffer_size is 4, but a minibatch of 8 examples continues as many chains"):
+        small.loss(*small.init(jax.random.key(0), {"x": X}), jax.random.key(1), {"x": X}, jnp.int32(0))
+
+
+class TestDiagnosis:
+    """What a diagnosis tells of sound, frozen and diverged chains."""
+
+    data = jax.random.normal(jax.random.key(0), (400, 2))
+
+    def diagnose(self, model, scale: float = 1.0):
+        variables = model.init(jax.random.key(1), {"x": self.data})
+        variables = variables._replace(params=jax.tree.map(lambda p: scale * p, variables.params))
+        return model.diagnose(variables, jax.random.key(2), {"x": self.data})
+
+    def test_of_a_sound_model(self):
+        sound = dataclasses.replace(MODEL, base=energy.Gaussian((2,)), net=nets.MLP((4, 1), output_scale=0.0))
+        values = self.diagnose(sound)
+        assert values["sample_spread"] == pytest.approx(1, abs=0.4)
+        assert values["chain_movement"] == pytest.approx(1, abs=0.4)
+        assert values["energy_gap_per_entry"] == 0
+        assert values["buffer_coverage"] > 0.6
+
+    def test_of_frozen_chains(self):
+        assert self.diagnose(dataclasses.replace(MODEL, kernel=energy.MALA(1e-6)))["chain_movement"] < 0.01
+
+    def test_of_diverged_chains(self):
+        hot = dataclasses.replace(MODEL, kernel=energy.Langevin(0.5, temperature=100.0))
+        assert self.diagnose(hot)["sample_spread"] > 10
+
+    def test_of_a_collapsed_buffer(self):
+        variables = MODEL.init(jax.random.key(1), {"x": self.data})
+        point = jax.tree.map(lambda chains: jnp.zeros_like(chains) + 0.1, variables.state["rules"])
+        variables = variables._replace(state=variables.state | {"rules": point})
+        assert MODEL.diagnose(variables, jax.random.key(2), {"x": self.data})["buffer_coverage"] < 0.1

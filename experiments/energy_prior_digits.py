@@ -11,7 +11,8 @@ Reached: Fréchet distance of 10,000 samples, E[x | z], from the 360 test images
 8.10 ± 0.70, where the Gaussian prior has 65.3 ± 6.5; on pixels 0.160 ± 0.007, where it has 0.430 ± 0.018 (mean ± sd of
 seeds 0 to 4); 7 min for the five seeds beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2). Chosen on validation
 images with seeds 10 and 11, features of the classifier: 13.6 with 200 steps and 13.8 with 1,000, where the Gaussian
-prior has 79; noise-contrastive estimation has 18.8 with 200 steps (14.3 with 50), and 60 on means of posteriors.
+prior has 79; noise-contrastive estimation has 18.8 with 200 steps (14.3 with 50), and 60 on means of posteriors. The
+samples are no copies of training images (memorization 0.471 ± 0.006, where copies have 1).
 """
 
 from typing import Literal

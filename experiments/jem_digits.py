@@ -9,7 +9,7 @@ project's classifier recognizes the requested class in 99.1 ± 0.1 % of 10,000 s
 features (mean ± sd of seeds 0 to 4); 5 min 21 s for the five seeds beside other work on 2 CPU cores (AMD EPYC, jax
 0.10.2). The expected calibration error is no better: 0.022 ± 0.002 against 0.007 ± 0.003, where a perfectly calibrated
 model with the classifier's probabilities would have 0.006 on as few images. On the validation images, which are harder
-(95.6 % for the classifier) and on which the recipe was chosen among twelve, it is 0.019 against 0.028.
+(95.6 % for the classifier) and on which the recipe was chosen among fourteen, it is 0.019 against 0.028.
 """
 
 import jax

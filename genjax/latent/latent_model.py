@@ -141,12 +141,12 @@ class LatentModel:
             for objective in part.objectives()
         )
 
-    def codes(self, autoencoder: Variables, key: Array, batch: Batch) -> Batch:
-        """Return the batch with ``x`` replaced by its codes, as the prior learns them."""
+    def codes(self, variables: Variables, key: Array, batch: Batch) -> Batch:
+        """Return the batch with ``x`` replaced by the codes that the prior learns, at the autoencoder's variables."""
         if self.sample_codes:
-            codes = cast(SamplesPosterior, self.autoencoder).sample_posterior(autoencoder, key, batch["x"])
+            codes = cast(SamplesPosterior, self.autoencoder).sample_posterior(variables, key, batch["x"])
         else:
-            codes = self.autoencoder.encode(autoencoder, batch["x"])
+            codes = self.autoencoder.encode(variables, batch["x"])
         return {**batch, "x": jax.lax.stop_gradient(codes)}
 
     def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, **options: Any) -> Array:

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array, Batch, LossFn, Metrics, Objective, PyTree, Variables
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.energy_model import PART, EnergyModel
 from genjax.energy.kernels import Kernel
-from genjax.energy.sampling import Label, SamplesEnergy, check_kernel
+from genjax.energy.sampling import Label, SamplesEnergy
 
 
 @final

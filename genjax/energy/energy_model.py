@@ -32,11 +32,11 @@ from genjax.arguments import Cure, PositiveFloat, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.diagnosis import diagnose
 from genjax.energy.kernels import Kernel, Langevin
 from genjax.energy.rules import Buffer, ContrastiveDivergence, Penalty, Rule
-from genjax.energy.sampling import Label, SamplesEnergy, check_kernel
+from genjax.energy.sampling import Label, SamplesEnergy
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import at_least_float32, label_of, one_hot_label
 
@@ -92,6 +92,7 @@ class EnergyModel(SamplesEnergy):
                     f"rules has a {name}, which differentiates the density, but the base is of binary data; use "
                     "ContrastiveDivergence or NoiseContrastive"
                 )
+            rule.check(self.base, self.kernel)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -178,7 +179,7 @@ class EnergyModel(SamplesEnergy):
         return jax.nn.log_softmax(-self.density(variables).energies(self.base.check(x)), axis=-1)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Measure chains, energies and buffer on a batch of at least 4; see ``genjax.energy.diagnosis``."""
+        """Measure chains, energies and buffer on a batch; see ``genjax.energy.diagnosis``."""
         x = self.base.check(batch["x"])
         return diagnose(self.density(variables), key, x, self.num_steps, self._buffer(variables))
 

@@ -13,7 +13,7 @@ from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_a
 from genjax.core import Array, Variables
 from genjax.energy.annealing import annealed_importance_sampling
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, MALA, NUTS, Chains, GibbsWithGradients, Kernel, Langevin, RandomWalk, run_chains
 from genjax.energy.kernels.chains import advance
 from genjax.ops import resolve_choice
@@ -61,15 +61,18 @@ class SamplesEnergy:
 
     def energy(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return E(x), or E(x, y) of a label, nats, (B,); the base p₀ is not part of it."""
-        return self.density(variables, label, x.shape[0]).energy(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).energy(x)
 
     def log_density(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return log p(x) up to a constant that does not depend on x, nats, (B,)."""
-        return self.density(variables, label, x.shape[0]).log_density(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).log_density(x)
 
     def score(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return ∇ log p(x), (B, *shape)."""
-        return self.density(variables, label, x.shape[0]).score(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).score(x)
 
     def log_prob(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return log p(x), or log p(x | y) of a label, nats, (B,).
@@ -210,8 +213,9 @@ class SamplesEnergy:
         step_size: PositiveFloat | None = None,
     ) -> Chains:
         """Run chains from x, (N, *shape), and diagnose how well they mix; see ``run_chains`` and ``sample``."""
+        x = self.base.check(x)
         density = self.density(variables, label, x.shape[0])
-        chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, self.base.check(x), num_steps)
+        chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, x, num_steps)
         return chains._replace(x=self.base.fold(chains.x))
 
     def _kernel(self, kernel: KernelName | Kernel | None, step_size: float | None) -> Kernel:
@@ -225,11 +229,3 @@ class SamplesEnergy:
 
     def _from_buffer(self, variables: Variables, key: Array, num_samples: int) -> Array:
         raise ValueError("start is 'buffer', but this model keeps no chains; use start='noise'")
-
-
-def check_kernel(kernel: Kernel, base: Base) -> None:
-    """Raise if a kernel cannot move the data of a base."""
-    if kernel.discrete != base.discrete:
-        moves, data = ("binary data" if discrete else "real numbers" for discrete in (kernel.discrete, base.discrete))
-        cure = "energy.GibbsWithGradients()" if base.discrete else "energy.MALA(), for example"
-        raise ValueError(f"kernel is {kernel}, which moves {moves}, but the base is of {data}; use {cure}")

@@ -254,8 +254,18 @@ def test_the_sampler_term_moves_samples_to_low_energy():
 
     assert jnp.isfinite(jax.grad(term)(variables.params)["net"]["slope"])
     assert jax.grad(term)(variables.params)["net"]["slope"] != 0
-    with pytest.raises(ValueError, match="use kl_weight=0"):
-        energy.ContrastiveDivergence(kernel=energy.GibbsWithGradients(), kl_weight=1.0)
+    with pytest.raises(ValueError, match=r"use kl_weight=0$"):
+        model_of_bits(energy.ContrastiveDivergence(kl_weight=1.0))
+    for kernel in (energy.NUTS(), energy.RandomWalk(), energy.ParallelTempering(kernel=energy.RandomWalk())):
+        with pytest.raises(ValueError, match=r"has no gradient through its steps; use kl_weight=0, or energy.Langevin"):
+            quadratic_model(energy.ContrastiveDivergence(kernel=kernel, kl_weight=1.0))
+
+
+def test_kernels_of_rules_move_the_data():
+    with pytest.raises(ValueError, match=r"moves binary data, but the base is of real numbers"):
+        quadratic_model(energy.ContrastiveDivergence(kernel=energy.GibbsWithGradients()))
+    with pytest.raises(ValueError, match=r"moves real numbers, but the base is of binary data"):
+        model_of_bits(energy.ContrastiveDivergence(kernel=energy.MALA()))
 
 
 def test_spectral_vectors_move_in_training_alone():

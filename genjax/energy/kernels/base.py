@@ -50,11 +50,13 @@ class Kernel(Protocol):
     Attributes:
       discrete: whether it moves binary data in place of real numbers.
       adjusted: whether its stationary distribution is exactly p.
+      differentiable: whether gradients pass through its steps to the density.
       target_acceptance: mean acceptance to which its step size is best tuned, or None without a step size.
     """
 
     discrete: bool = False
     adjusted: bool = True
+    differentiable: bool = True
     target_acceptance: float | None = None
 
     def init(self, log_density: LogDensity, x: Array) -> Any:

@@ -30,6 +30,7 @@ class GibbsWithGradients(Kernel):
     """Flips one bit per step, chosen by the gradient."""
 
     discrete = True
+    differentiable = False
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

@@ -64,6 +64,7 @@ class NUTS(Kernel):
 
     step_size: PositiveFloat = 0.1
     max_doublings: PositiveInt = 8
+    differentiable = False
     target_acceptance = 0.8
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:

@@ -27,6 +27,7 @@ class RandomWalk(Kernel):
     """
 
     step_size: PositiveFloat = 0.1
+    differentiable = False
     target_acceptance = 0.234
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from genjax.core import Array, Metrics, PyTree
+from genjax.energy.bases import Base
 from genjax.energy.density import EnergyDensity
+from genjax.energy.kernels import Kernel
 
 
 class RuleOutput(NamedTuple):
@@ -37,6 +39,10 @@ class Rule(Protocol):
     weight: float
     needs_classes: bool = False
     discrete: bool | None = None
+
+    def check(self, base: Base, kernel: Kernel) -> None:
+        """Raise ValueError if the rule cannot train a model with this base and this kernel; most rules can."""
+        del base, kernel
 
     def init(self, density: EnergyDensity, key: Array) -> PyTree:
         """Return the initial state of the rule; rules without a state return an empty dict."""

@@ -34,7 +34,8 @@ import jax.numpy as jnp
 
 from genjax.arguments import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
-from genjax.energy.density import EnergyDensity
+from genjax.energy.bases import Base
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import Kernel
 from genjax.energy.kernels.chains import advance
 from genjax.energy.rules.base import Rule, RuleOutput
@@ -73,10 +74,14 @@ class ContrastiveDivergence(Rule):
     kl_weight: NonNegativeFloat = 0.0
     weight: PositiveFloat = 1.0
 
-    def __post_init__(self) -> None:
-        if self.kl_weight and self.kernel is not None and self.kernel.discrete:
+    def check(self, base: Base, kernel: Kernel) -> None:
+        """See ``Rule``."""
+        kernel = self.kernel or kernel
+        check_kernel(kernel, base)
+        if self.kl_weight and not kernel.differentiable:
             raise ValueError(
-                f"kl_weight is {self.kl_weight}, but {self.kernel} has no gradient through its steps; use kl_weight=0"
+                f"kl_weight is {self.kl_weight}, but {kernel} has no gradient through its steps; use kl_weight=0"
+                f"{'' if base.discrete else ', or energy.Langevin(), for example'}"
             )
 
     def init(self, density: EnergyDensity, key: Array) -> PyTree:

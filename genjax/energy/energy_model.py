@@ -153,7 +153,9 @@ class EnergyModel(SamplesEnergy):
             loss = loss + metrics["penalty"]
         net_state = state[PART]
         if net_state:  # such as the vectors of spectral normalization
-            _, net_state = apply_net(self.net, jax.lax.stop_gradient(params[PART]), net_state, x, train=True)
+            dropout_key = jax.random.fold_in(key, len(self.rules))
+            frozen = jax.lax.stop_gradient(params[PART])
+            _, net_state = apply_net(self.net, frozen, net_state, x, key=dropout_key, train=True)
         return loss, ({**state, PART: net_state, "rules": rule_states}, metrics)
 
     def density(self, variables: Variables, label: Label = None, num_rows: int = 0) -> EnergyDensity:

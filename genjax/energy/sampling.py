@@ -97,8 +97,8 @@ class SamplesEnergy:
         """
         if not self.base.can_integrate:
             raise ValueError(
-                f"base is {self.base}, but only 1 or 2 dimensions, or at most 20 bits, can be integrated; use "
-                "log_prob_estimate"
+                f"base is {self.base}, but only 1 or 2 dimensions, or at most 20 bits, can be integrated, and with a "
+                "Pretrained base only through its decode; use log_prob_estimate"
             )
         return self.density(variables).log_partitions(num_nodes)
 

@@ -19,6 +19,8 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array, Batch, LossFn, Metrics, Objective, PyTree, Variables
@@ -107,11 +109,18 @@ class Product(SamplesEnergy):
         """Return the product's variables from those of its experts, in their order.
 
         Raises:
-          ValueError: if there is not one for each expert.
+          ValueError: if there is not one for each expert, or if their bases were fitted to different data.
         """
         if len(variables) != len(self.experts):
             raise ValueError(
                 f"there are variables of {len(variables)} models, but {len(self.experts)} experts; give those of each"
+            )
+        base, *others = (each.state["base"] for each in variables)
+        known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((base, others)))
+        if known and not all(jax.tree.all(jax.tree.map(np.array_equal, base, other)) for other in others):
+            raise ValueError(
+                "experts have bases with different variables, but must share one; give them the same by "
+                "EnergyModel.with_base before they are trained"
             )
         params = {f"{i}.{name}": part for i, each in enumerate(variables) for name, part in each.params.items()}
         return Variables(params, {str(i): each.state for i, each in enumerate(variables)})
@@ -125,7 +134,10 @@ class Product(SamplesEnergy):
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize all experts, which are usually trained instead; see ``join``."""
         keys = jax.random.split(key, len(self.experts))
-        return self.join([expert.model.init(k, batch) for expert, k in zip(self._experts, keys, strict=True)])
+        experts = [(expert.model, k) for expert, k in zip(self._experts, keys, strict=True)]
+        variables = [model.init(k, batch) for model, k in experts]
+        base = variables[0].state["base"]
+        return self.join([model.with_base(v, k, base) for v, (model, k) in zip(variables, experts, strict=True)])
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the objectives of the experts, each of which learns alone."""

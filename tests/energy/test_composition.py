@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import energy, nets
+from genjax import energy, flow, nets
 from genjax.core import Variables
 from tests.energy.test_rules import Quadratic
 
@@ -63,6 +63,22 @@ def test_log_partition_of_a_product_is_estimated():
     variables = product.join([at(1.0, 2.0), at(-1.0, 1.0)])
     estimate = product.log_partition_estimate(variables, jax.random.key(0), 500, num_temperatures=100)
     assert estimate.low < product.log_partitions(variables)[0] < estimate.high
+
+
+def test_experts_share_the_variables_of_their_base():
+    def expert(base: energy.Base) -> energy.EnergyModel:
+        kernel = energy.GibbsWithGradients() if base.discrete else energy.MALA()
+        return energy.EnergyModel(net=Quadratic(), base=base, rules=(energy.NoiseContrastive(),), kernel=kernel)
+
+    bits = expert(energy.Bernoulli((2,)))
+    product = energy.Product(experts=(bits, bits), kernel=bits.kernel)
+    ones, zeros = (bits.init(jax.random.key(0), {"x": jnp.full((4, 2), bit)}) for bit in (1.0, 0.0))
+    with pytest.raises(ValueError, match="bases with different variables, but must share one"):
+        product.join([ones, zeros])
+    over_flow = expert(energy.Pretrained(flow.real_nvp(shape=(2,), num_layers=2, hidden=(4,))))
+    product = energy.Product(experts=(over_flow, over_flow), kernel=over_flow.kernel)
+    first, second = product.init(jax.random.key(0), {"x": X}).state.values()
+    jax.tree.map(np.testing.assert_array_equal, first["base"], second["base"])
 
 
 def test_wrong_products_say_why():

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, GibbsWithGradients, Kernel, ParallelTempering
 from genjax.ops.importance import LogPartition, NumParticles, log_partition_of
 
@@ -58,11 +58,12 @@ def annealed_importance_sampling(
       backwards_from: exact samples of the model, (P, *shape), for the reverse path; None for the forward path.
 
     Raises:
-      ValueError: if the kernel is unadjusted, or the number of samples is not P.
+      ValueError: if the kernel is unadjusted or cannot move the data, or the number of samples is not P.
     """
     kernel = kernel or (GibbsWithGradients() if density.base.discrete else HMC(step_size=0.1, num_leapfrog=5))
     if isinstance(kernel, ParallelTempering):  # its replicas would start anew at every step
         kernel = kernel.kernel
+    check_kernel(kernel, density.base)
     if not kernel.adjusted:
         raise ValueError(
             f"kernel is {kernel}, but the weights of annealed importance sampling are exact only for adjusted kernels; "
@@ -75,9 +76,9 @@ def annealed_importance_sampling(
             f"draw as many samples, or set num_particles={backwards_from.shape[0]}"
         )
     pilot_key, start_key, chain_key = jax.random.split(key, 3)
-    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
-    tuned = None if kernel.target_acceptance is None else _tune(density, kernel, pilot_key, betas)
-    x = backwards_from if backwards else density.sample_base(start_key, num_particles)
+    x = density.base.check(backwards_from) if backwards else density.sample_base(start_key, num_particles)
+    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1, dtype=x.dtype)
+    tuned = None if kernel.target_acceptance is None else _tune(density, kernel, pilot_key, betas).astype(x.dtype)
     if backwards:
         betas, tuned = betas[::-1], None if tuned is None else tuned[::-1]
     step_sizes = None if tuned is None else tuned[1:]

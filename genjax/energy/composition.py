@@ -25,10 +25,10 @@ from jax.core import Tracer
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.core import Array, Batch, LossFn, Metrics, Objective, PyTree, Variables
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.energy_model import PART, EnergyModel
 from genjax.energy.kernels import Kernel
-from genjax.energy.sampling import Label, SamplesEnergy, check_kernel
+from genjax.energy.sampling import Label, SamplesEnergy
 
 
 @final
@@ -136,7 +136,10 @@ class Product(SamplesEnergy):
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize all experts; ``join`` takes the variables of trained experts instead."""
         keys = jax.random.split(key, len(self.experts))
-        return self.join([expert.model.init(k, batch) for expert, k in zip(self._experts, keys, strict=True)])
+        experts = [(expert.model, k) for expert, k in zip(self._experts, keys, strict=True)]
+        variables = [model.init(k, batch) for model, k in experts]
+        base = variables[0].state["base"]
+        return self.join([model.with_base(v, k, base) for v, (model, k) in zip(variables, experts, strict=True)])
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return one objective for each expert, which trains that expert alone."""

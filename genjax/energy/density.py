@@ -79,3 +79,11 @@ class EnergyDensity(NamedTuple):
         points, log_weights = self.base.quadrature(self.base_variables, num_nodes)
         energies = jax.lax.map(lambda x: self.energies(x[None])[0], points, batch_size=BLOCK_SIZE)
         return jax.nn.logsumexp(log_weights[:, None] - energies, axis=0)
+
+
+def check_kernel(kernel: Kernel, base: Base) -> None:
+    """Raise ValueError if a kernel is for binary data and the base is not, or vice versa."""
+    if kernel.discrete != base.discrete:
+        moves, data = ("binary data" if discrete else "real numbers" for discrete in (kernel.discrete, base.discrete))
+        cure = "energy.GibbsWithGradients()" if base.discrete else "energy.MALA(), for example"
+        raise ValueError(f"kernel is {kernel}, which moves {moves}, but the base is of {data}; use {cure}")

@@ -27,7 +27,7 @@ MAX_CHAINS = 100
 def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffer: Array | None) -> Metrics:
     """Return the scalars ``chain_movement``, ``sample_spread``, ``energy_gap_per_entry`` and ``buffer_coverage``.
 
-    There are at least 4 examples, x (B, *shape), whose halves are x and x′ of equation 4. Without a buffer,
+    The halves of the examples x, (B, *shape), are x and x′ of equation 4. Without a buffer, or for B = 1,
     ``buffer_coverage`` is left out.
     """
     noise_key, chain_key, data_key, buffer_key = jax.random.split(key, 4)
@@ -37,7 +37,7 @@ def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffe
         density.base.fold(advance(density.kernel, density.log_density, key, start, num_steps)[0].x)
         for key, start in ((chain_key, noise), (data_key, data))
     )
-    variance = jnp.sum(jnp.var(x, axis=0))
+    variance = jnp.sum(jnp.var(x - x[:1], axis=0))  # exactly 0 for equal data
     distance = jnp.sum(jnp.mean(jnp.square(from_data - data), axis=0))
     varies = variance > 0
     values = {
@@ -45,7 +45,7 @@ def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffe
         "sample_spread": jnp.where(varies, jnp.sum(jnp.var(ends, axis=0)) / jnp.where(varies, variance, 1.0), 1.0),
         "energy_gap_per_entry": jnp.mean(density.energy(data) - density.energy(ends)) / x[0].size,  # equation 3
     }
-    if buffer is None:
+    if buffer is None or x.shape[0] == 1:
         return values
     half = x.shape[0] // 2
     size = min(half, buffer.shape[0])

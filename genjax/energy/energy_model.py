@@ -32,11 +32,11 @@ from genjax.arguments import Cure, PositiveFloat, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.diagnosis import diagnose
 from genjax.energy.kernels import Kernel, Langevin
 from genjax.energy.rules import Buffer, ContrastiveDivergence, Penalty, Rule
-from genjax.energy.sampling import Label, SamplesEnergy, check_kernel
+from genjax.energy.sampling import Label, SamplesEnergy
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import at_least_float32, label_of, one_hot_label
 
@@ -156,7 +156,9 @@ class EnergyModel(SamplesEnergy):
             loss = loss + metrics["penalty"]
         net_state = state[PART]
         if net_state:  # such as the singular vectors of spectral normalization
-            _, net_state = apply_net(self.net, jax.lax.stop_gradient(params[PART]), net_state, x, train=True)
+            dropout_key = jax.random.fold_in(key, len(self.rules))
+            frozen = jax.lax.stop_gradient(params[PART])
+            _, net_state = apply_net(self.net, frozen, net_state, x, key=dropout_key, train=True)
         return loss, ({**state, PART: net_state, "rules": rule_states}, metrics)
 
     def density(self, variables: Variables, label: Label = None, num_rows: int = 0) -> EnergyDensity:

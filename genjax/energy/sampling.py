@@ -13,7 +13,7 @@ from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_a
 from genjax.core import Array, Variables
 from genjax.energy.annealing import annealed_importance_sampling
 from genjax.energy.bases import Base
-from genjax.energy.density import EnergyDensity
+from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, MALA, NUTS, Chains, GibbsWithGradients, Kernel, Langevin, RandomWalk, run_chains
 from genjax.energy.kernels.chains import advance
 from genjax.ops import resolve_choice
@@ -61,15 +61,18 @@ class SamplesEnergy:
 
     def energy(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return E(x), or E(x, y) with a label, nats, (B,); it excludes the term −log p₀(x) of the base."""
-        return self.density(variables, label, x.shape[0]).energy(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).energy(x)
 
     def log_density(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return log p(x), or log p(x | y) with a label, up to an additive constant, nats, (B,)."""
-        return self.density(variables, label, x.shape[0]).log_density(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).log_density(x)
 
     def score(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return the score, ∇ log p(x), or ∇ log p(x | y) with a label, (B, *shape)."""
-        return self.density(variables, label, x.shape[0]).score(self.base.check(x))
+        x = self.base.check(x)
+        return self.density(variables, label, x.shape[0]).score(x)
 
     def log_prob(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return log p(x), or log p(x | y) with a label, nats, (B,).
@@ -94,8 +97,8 @@ class SamplesEnergy:
         """
         if not self.base.can_integrate:
             raise ValueError(
-                f"base is {self.base}, but only 1 or 2 dimensions, or at most 20 bits, can be integrated; use "
-                "log_prob_estimate"
+                f"base is {self.base}, but only 1 or 2 dimensions, or at most 20 bits, can be integrated, and with a "
+                "Pretrained base only through its decode; use log_prob_estimate"
             )
         return self.density(variables).log_partitions(num_nodes)
 
@@ -214,7 +217,7 @@ class SamplesEnergy:
     ) -> Chains:
         """Run chains from x, (N, *shape), with convergence diagnostics; see ``run_chains`` and ``sample``."""
         density = self.density(variables, label, x.shape[0])
-        chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, self.base.check(x), num_steps)
+        chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, x, num_steps)
         return chains._replace(x=self.base.fold(chains.x))
 
     def _kernel(self, kernel: KernelName | Kernel | None, step_size: float | None) -> Kernel:
@@ -228,11 +231,3 @@ class SamplesEnergy:
 
     def _from_buffer(self, variables: Variables, key: Array, num_samples: int) -> Array:
         raise ValueError("start is 'buffer', but this model keeps no chains; use start='noise'")
-
-
-def check_kernel(kernel: Kernel, base: Base) -> None:
-    """Raise ValueError if a kernel is for binary data and the base is not, or vice versa."""
-    if kernel.discrete != base.discrete:
-        moves, data = ("binary data" if discrete else "real numbers" for discrete in (kernel.discrete, base.discrete))
-        cure = "energy.GibbsWithGradients()" if base.discrete else "energy.MALA(), for example"
-        raise ValueError(f"kernel is {kernel}, which moves {moves}, but the base is of {data}; use {cure}")

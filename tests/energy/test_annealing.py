@@ -74,6 +74,31 @@ def test_states_of_bits_are_annealed_too():
     exact = model.log_partitions(variables)[0]
     assert estimate.low < exact < estimate.high
     assert abs(exact) > 0.3
+    by_default = energy.annealed_importance_sampling(
+        model.density(variables), jax.random.key(2), num_particles=400, num_temperatures=100
+    )
+    assert by_default.value == estimate.value
+
+
+def test_replicas_of_tempering_do_not_bias_the_weights(variables):
+    one, two = (
+        MODEL.log_partition_estimate(variables, jax.random.key(0), 10, num_temperatures=5, kernel=kernel).value
+        for kernel in (energy.MALA(0.1), energy.ParallelTempering(kernel=energy.MALA(0.1)))
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize("bits", [False, True])
+def test_annealing_traces_with_64_bit_types(bits):
+    model, x = MODEL, jnp.zeros((4, 2), jnp.float32)
+    if bits:
+        model = dataclasses.replace(MODEL, base=energy.Bernoulli((2,)), kernel=energy.GibbsWithGradients())
+    start = None if bits else x
+    with jax.enable_x64(True):
+        variables = model.init(jax.random.key(0), {"x": x})
+        jax.eval_shape(
+            lambda: model.log_partition_estimate(variables, jax.random.key(0), 4, backwards_from=start),
+        )
 
 
 def test_estimates_of_log_prob_use_the_same_constant(variables):
@@ -85,5 +110,7 @@ def test_estimates_of_log_prob_use_the_same_constant(variables):
 def test_biased_kernels_and_wrong_counts_are_refused(variables):
     with pytest.raises(ValueError, match=r"exact only for adjusted kernels; use energy.MALA"):
         MODEL.log_partition_estimate(variables, jax.random.key(0), 10, kernel=energy.Langevin())
+    with pytest.raises(ValueError, match="which moves binary data, but the base is of real numbers"):
+        MODEL.log_partition_estimate(variables, jax.random.key(0), 10, kernel=energy.GibbsWithGradients())
     with pytest.raises(ValueError, match="backwards_from has 3 samples, but num_particles is 10"):
         MODEL.log_partition_estimate(variables, jax.random.key(0), 10, backwards_from=jnp.zeros((3, 2)))

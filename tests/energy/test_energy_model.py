@@ -187,6 +187,7 @@ def test_wrong_calls_say_why(variables):
         (lambda: sample(label=1), "this model has num_classes=None"),
         (lambda: MODEL.energy(variables, jnp.zeros((3, 5))), "x has shape (3, 5), but this model has shape=(2,)"),
         (lambda: MODEL.energy(variables, jnp.zeros((3, 2), jnp.int32)), "x has dtype int32, but this model is of real"),
+        (lambda: MODEL.energy(variables, jnp.float32(0)), "x has shape (), but this model has shape=(2,)"),
         (lambda: MODEL.class_log_prob(variables, X), "only a model with classes classifies"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
@@ -224,6 +225,13 @@ class TestDiagnosis:
     def test_of_diverged_chains(self):
         hot = dataclasses.replace(MODEL, kernel=energy.Langevin(0.5, temperature=100.0))
         assert self.diagnose(hot)["sample_spread"] > 10
+
+    def test_of_few_or_equal_data(self):
+        variables = MODEL.init(jax.random.key(1), {"x": self.data})
+        for x in (self.data[:1], jnp.full((5, 2), 0.1)):
+            values = jax.jit(MODEL.diagnose)(variables, jax.random.key(2), {"x": x})
+            assert ("buffer_coverage" in values) == (len(x) > 1)
+            assert all(jnp.abs(value) < 10 for value in values.values())
 
     def test_of_a_collapsed_buffer(self):
         variables = MODEL.init(jax.random.key(1), {"x": self.data})

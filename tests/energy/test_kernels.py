@@ -168,9 +168,23 @@ def test_tempering_crosses_between_modes_that_langevin_cannot():
     assert share[energy.ParallelTempering] == pytest.approx(0.75, abs=5 * np.sqrt(0.75 * 0.25 / 200))
 
 
+def test_tempering_refuses_itself():
+    with pytest.raises(ValueError, match="use an adjusted kernel"):
+        energy.ParallelTempering(kernel=KERNELS["tempering"])
+
+
 def test_tempering_refuses_biased_kernels():
     with pytest.raises(ValueError, match="use an adjusted kernel, such as MALA"):
         energy.ParallelTempering(kernel=energy.Langevin(0.1))
+
+
+def test_tempering_keeps_the_type_of_its_chains():
+    with jax.enable_x64(True):
+        chains = jax.eval_shape(
+            lambda x: energy.run_chains(KERNELS["tempering"], targets.bimodal, jax.random.key(0), x, 4),
+            jax.ShapeDtypeStruct((3, 2), "float32"),
+        )
+    assert chains.x.dtype == "float32"
 
 
 def test_proposals_of_unknown_density_are_rejected():

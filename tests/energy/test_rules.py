@@ -263,7 +263,8 @@ def test_spectral_vectors_move_in_training_alone():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x, train: bool = False):
-            return nn.Dense(1)(nn.gelu(nets.SpectralNorm(nn.Dense(8))(x, train)))
+            x = nn.gelu(nets.SpectralNorm(nn.Dense(8))(x, train))
+            return nn.Dense(1)(nn.Dropout(0.5, deterministic=not train)(x))
 
     model = energy.EnergyModel(net=Net(), base=energy.Gaussian((2,)), rules=(energy.SlicedScoreMatching(),))
     x = jax.random.normal(jax.random.key(0), (8, 2))

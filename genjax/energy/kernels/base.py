@@ -51,11 +51,13 @@ class Kernel(Protocol):
     Attributes:
       discrete: whether states are binary; otherwise they are real.
       adjusted: whether p is exactly the stationary distribution.
+      differentiable: whether gradients pass through a step to the parameters of p.
       target_acceptance: mean acceptance to which the step size is tuned; None for kernels that are not tuned.
     """
 
     discrete: bool = False
     adjusted: bool = True
+    differentiable: bool = True
     target_acceptance: float | None = None
 
     def init(self, log_density: LogDensity, x: Array) -> Any:

@@ -30,6 +30,7 @@ class GibbsWithGradients(Kernel):
     """Gibbs-with-gradients kernel, which proposes one flip per step."""
 
     discrete = True
+    differentiable = False
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

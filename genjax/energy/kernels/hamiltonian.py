@@ -71,6 +71,7 @@ class NUTS(Kernel):
 
     step_size: PositiveFloat = 0.1
     max_doublings: PositiveInt = 8
+    differentiable = False
     target_acceptance = 0.8
 
     def tempered(self, beta: Array | float) -> NUTS:

@@ -27,6 +27,7 @@ class RandomWalk(Kernel):
     """
 
     step_size: PositiveFloat = 0.1
+    differentiable = False
     target_acceptance = 0.234
 
     def tempered(self, beta: Array | float) -> RandomWalk:

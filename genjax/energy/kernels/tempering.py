@@ -65,7 +65,7 @@ class ParallelTempering(Kernel):
     min_beta: Annotated[float, Gt(0), Lt(1)] = 0.05
 
     def __post_init__(self) -> None:
-        if not self.kernel.adjusted:
+        if not self.kernel.adjusted or isinstance(self.kernel, ParallelTempering):
             raise ValueError(
                 f"kernel is {self.kernel}, but swaps are exact only between adjusted kernels; use an adjusted "
                 "kernel, such as MALA"
@@ -75,6 +75,11 @@ class ParallelTempering(Kernel):
     def discrete(self) -> bool:
         """Whether states are binary."""
         return self.kernel.discrete
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients pass through the steps of the kernel."""
+        return self.kernel.differentiable
 
     @property
     def betas(self) -> Array:
@@ -96,7 +101,8 @@ class ParallelTempering(Kernel):
             return _scaled(new, 1 / beta), info.acceptance
 
         keys = jax.random.split(move_key, self.num_temperatures)
-        replicas, acceptance = jax.vmap(move)(self.betas, keys, state.replicas)
+        betas = self.betas.astype(state.x.dtype)
+        replicas, acceptance = jax.vmap(move)(betas, keys, state.replicas)
         replicas, swap_acceptance = self._swap(swap_key, parity_key, replicas)
         return TemperedState(replicas), TemperingInfo(acceptance[0], swap_acceptance)
 

@@ -93,6 +93,11 @@ class ContrastiveDivergence(Rule):
         del label, step
         start_key, chain_key, entropy_key = jax.random.split(key, 3)
         frozen, kernel = density.frozen(), self.kernel or density.kernel
+        if self.kl_weight and not kernel.differentiable:
+            raise ValueError(
+                f"kl_weight is {self.kl_weight}, but {kernel} has no gradient through its steps; use kl_weight=0, or "
+                "energy.Langevin(), for example"
+            )
         start, rows = self._starts(frozen, start_key, x, state)
         chains, acceptance, _ = advance(kernel, frozen.log_density, chain_key, start, self.num_steps)
         samples = density.base.fold(chains.x)

@@ -76,7 +76,8 @@ class SamplesEnergy:
 
         Z is a sum over a grid of 400 nodes along each axis, or over all states of bits. Nodes must be at most one
         standard deviation of the narrowest mode apart, so that twice as many (``log_partitions``) change nothing; 400
-        on a ``Uniform`` base resolve 1/400 of its width, on a ``Gaussian`` one 1/25 of its standard deviation.
+        on a ``Uniform`` base resolve 1/400 of its width, on a ``Gaussian`` one 1/25 of its standard deviation. Over a
+        flow, sharp modes may need 800.
 
         Raises:
           ValueError: if there are more than 2 dimensions or 20 bits, or the data are outside the support.

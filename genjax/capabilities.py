@@ -90,6 +90,13 @@ class HasLogDensity(Protocol):
 
 
 @runtime_checkable
+class HasLogPartitionEstimate(Protocol):
+    """Estimates log Z, the constant that ``log_density`` lacks: fields ``value``, ``low`` and ``high``, nats, ()."""
+
+    def log_partition_estimate(self, variables: Variables, key: Array, num_samples: int) -> Any: ...
+
+
+@runtime_checkable
 class HasEnergy(Protocol):
     """Has an energy, whose chains can run from any data."""
 
@@ -226,6 +233,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasLogProbLowerBound,
     HasLogProbEstimate,
     HasLogDensity,
+    HasLogPartitionEstimate,
     HasEnergy,
     Classifies,
     IsDiscrete,

@@ -1,11 +1,12 @@
-"""Anomaly detection on tables: neural spline flow, scikit-learn's isolation forest, and a Gaussian.
+"""Anomaly detection on tables: neural spline flow, energy, scikit-learn's isolation forest, and a Gaussian.
 
     python experiments/benchmarks/anomalies.py [--json] [--tables TABLE.npz ...] [--repeats SEEDS]
 
 All are trained on the same standardized normal rows, and separate the anomalies of the test split from its normal rows:
-area under the ROC curve, mean ± sd over seeds. The flow is ``experiments/nsf_anomalies.py`` unchanged, with its seeds
-trained in parallel; the forest has scikit-learn's default settings; the Gaussian has the full covariance of the rows,
-plus one ten-thousandth of their variance, and no seeds. The default table is breast cancer from scikit-learn.
+area under the ROC curve, mean ± sd over seeds. The flow is ``experiments/nsf_anomalies.py`` and the energy
+``experiments/energy_anomalies.py``, unchanged, with their seeds trained in parallel; the forest has scikit-learn's
+default settings; the Gaussian has the full covariance of the rows, plus one ten-thousandth of their variance, and no
+seeds. The default table is breast cancer from scikit-learn.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from report import arguments
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nsf_anomalies import experiment
+import energy_anomalies
+import nsf_anomalies
 
-from genjax import metrics
+from genjax import Experiment, metrics
 from genjax.runner import train
 
 RIDGE = 1e-4  # avoids a singular covariance of linearly dependent columns
 
 
-def of_flow(table: str, seeds: int) -> list[float]:
+def of_model(experiment: Experiment, seeds: int) -> list[float]:
     """Return the AUROC of each seed."""
-    run = train(experiment(table=table), seeds=seeds)
+    run = train(experiment, seeds=seeds)
     return list(run.evaluate(jax.random.key(0), metrics=["detection"])["auroc"].replicas)
 
 
@@ -55,13 +57,14 @@ def main() -> None:
     tables = {"nargs": "+", "default": ["breast_cancer"], "help": ".npz files with X and y, or breast_cancer"}
     options = arguments(__doc__ or "", repeats=5, tables=tables)
     for table in options.tables:
-        splits = experiment(table=table).data.splits
+        splits = nsf_anomalies.read(table).splits
         normal, test = (
             np.asarray(splits[split].take(np.arange(len(splits[split])))["x"]) for split in ("train", "test")
         )
         label = np.asarray(splits["test"].take(np.arange(len(test)))["label"])
         results = {
-            "neural spline flow": of_flow(table, options.repeats),
+            "neural spline flow": of_model(nsf_anomalies.experiment(table=table), options.repeats),
+            "energy": of_model(energy_anomalies.experiment(table=table), options.repeats),
             "isolation forest": of_forest(normal, test, label, options.repeats),
             "Gaussian": of_gaussian(normal, test, label),
         }

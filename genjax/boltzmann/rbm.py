@@ -174,6 +174,10 @@ class RBM(EnumeratesStates):
         v = self.units.encode(x, self.shape)
         return -bipartite.log_unnormalized_visible(at_unit_temperature(self.rbm_params(variables)), v)
 
+    def log_density(self, variables: Variables, x: Array) -> Array:
+        """Return log p(x) + log Z, nats, (B,), for data x, (B, *shape)."""
+        return -self.free_energy(variables, x)
+
     def log_prob(self, variables: Variables, x: Array) -> Array:
         """Return log p(x) exactly, nats, (B,), by enumerating the states of the smaller binary layer.
 

@@ -1,4 +1,4 @@
-"""Energy-based models: any network as an energy, trained by combinable rules, and sampled by diagnosed chains."""
+"""Energy-based models: any network as an energy, training rules that combine, and MCMC kernels with diagnostics."""
 
 from genjax.energy import kernels, rules
 from genjax.energy.annealing import annealed_importance_sampling

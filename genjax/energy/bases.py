@@ -1,12 +1,11 @@
-"""Base densities p₀: what an energy model reweights, and where its chains start from noise.
+"""Base densities p₀, which an energy reweights, and whose samples are the noise that chains start from.
 
-A base has variables of its own, which no energy's objective moves. Next to samples and a normalized density, it has a
-quadrature rule, points xᵢ and weights wᵢ with
+The variables of a base stay fixed while the energy is trained. Besides samples and a normalized density, a base may
+have a quadrature rule, with points xᵢ and weights wᵢ,
 
     ∫ f(x) p₀(x) dx ≈ Σᵢ wᵢ f(xᵢ),                                                                                (1)
 
-so that Z = ∫ exp(−E(x)) p₀(x) dx is a sum: over a grid in one or two dimensions, with as many nodes along each axis, or
-over all states of a few bits.
+so that Z = ∫ exp(−E(x)) p₀(x) dx is a sum: over a grid in one or two dimensions, or over all states of at most 20 bits.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from genjax.ops.gaussians import gaussian_log_prob
 
 MAX_GRID_DIMENSIONS = 2
 MAX_ENUMERATED_BITS = 20
-MAX_DEVIATIONS = 8.0  # half width of grids for Gaussians, in standard deviations; the mass beyond is below 1e-14
+MAX_DEVIATIONS = 8.0  # half width of Gaussian grids, in standard deviations; the mass outside is below 1e-14
 
 
 class Quadrature(NamedTuple):
-    """Equation 1: ``points``, (M, *shape), and ``log_weights``, (M,)."""
+    """Quadrature rule of equation 1: ``points``, (M, *shape), and ``log_weights``, (M,)."""
 
     points: Array
     log_weights: Array
@@ -54,7 +53,7 @@ class Base(Protocol):
 
     @property
     def can_integrate(self) -> bool:
-        """Whether ``quadrature`` is possible: in at most 2 dimensions, or for at most 20 bits."""
+        """Whether ``quadrature`` is available: in at most 2 dimensions, or for at most 20 bits."""
         ...
 
     def init(self, key: Array, batch: Batch) -> PyTree:
@@ -62,11 +61,11 @@ class Base(Protocol):
         ...
 
     def check(self, x: Array) -> Array:
-        """Return data (B, *shape) in float32 or wider; raise ValueError if they are outside of the support."""
+        """Return data (B, *shape) in float32 or wider; raise ValueError if they lie outside the support."""
         ...
 
     def fold(self, x: Array) -> Array:
-        """Map positions of chains, anywhere in space, into the support."""
+        """Map positions of chains, which may leave the support, back into it."""
         ...
 
     def sample(self, variables: PyTree, key: Array, num_samples: int) -> Array:
@@ -78,7 +77,7 @@ class Base(Protocol):
         ...
 
     def quadrature(self, variables: PyTree, num_nodes: int) -> Quadrature:
-        """Return equation 1, with this number of nodes along each axis."""
+        """Return the rule of equation 1, with ``num_nodes`` nodes along each axis."""
         ...
 
 
@@ -86,12 +85,12 @@ class Base(Protocol):
 @check_arguments
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, std² I).
+    """Gaussian base, N(mean, std² I).
 
     Attributes:
       shape: shape of one example.
       mean: mean of every entry.
-      std: standard deviation of every entry; it should cover the data.
+      std: standard deviation of every entry, wide enough to cover the data.
     """
 
     shape: ExampleShape
@@ -139,7 +138,7 @@ class Gaussian:
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """The uniform density on a box; chains that leave it are reflected.
+    """Uniform density on a box, at whose faces chains are reflected.
 
     Attributes:
       shape: shape of one example.
@@ -174,7 +173,7 @@ class Uniform:
         return x
 
     def fold(self, x: Array) -> Array:
-        """Reflect at the faces of the box, as often as necessary."""
+        """See ``Base``; positions are reflected at the faces of the box, as often as necessary."""
         width = self.high - self.low
         phase = jnp.mod(x - self.low, 2 * width)
         return self.low + jnp.where(phase > width, 2 * width - phase, phase)
@@ -185,7 +184,7 @@ class Uniform:
         return jax.random.uniform(key, (num_samples, *self.shape), minval=self.low, maxval=self.high)
 
     def log_prob(self, variables: PyTree, x: Array) -> Array:
-        """See ``Base``; −∞ outside of the box."""
+        """See ``Base``; −∞ outside the box."""
         del variables
         inside = jnp.all(((x >= self.low) & (x <= self.high)).reshape(x.shape[0], -1), axis=1)
         return jnp.where(inside, -math.prod(self.shape) * math.log(self.high - self.low), -jnp.inf).astype(x.dtype)
@@ -202,7 +201,7 @@ class Uniform:
 @check_arguments
 @dataclass(frozen=True)
 class Bernoulli:
-    """Independent bits with the frequencies of the batch that ``init`` gets, kept within [0.05, 0.95].
+    """Independent bits, whose probabilities are the frequencies in the batch of ``init``, clipped to [0.05, 0.95].
 
     Attributes:
       shape: shape of one example.
@@ -243,7 +242,7 @@ class Bernoulli:
         return sum_except_batch(x * logits - jax.nn.softplus(logits))
 
     def quadrature(self, variables: PyTree, num_nodes: int) -> Quadrature:
-        """See ``Base``; the sum runs over all states."""
+        """See ``Base``; the points are all states."""
         del num_nodes
         size = math.prod(self.shape)
         states = (jnp.arange(2**size)[:, None] >> jnp.arange(size)[None]) & 1
@@ -269,9 +268,9 @@ class NormalizedModel(GenerativeModel, Protocol):
 @check_arguments
 @dataclass(frozen=True)
 class Pretrained:
-    """Another model as the base, such as a trained flow; ``EnergyModel.with_base`` sets its trained variables.
+    """Trained model as the base, such as a flow; ``EnergyModel.with_base`` sets its trained variables.
 
-    Quadrature maps a grid of standard normal noise through the model's ``decode``, and so needs a flow.
+    The quadrature maps a grid of standard normal noise through the ``decode`` of the model, which must be a flow.
 
     Attributes:
       model: unconditional model with an exact density.
@@ -284,7 +283,7 @@ class Pretrained:
         if conditions(self.model):
             raise ValueError(
                 f"model is a {type(self.model).__name__} with conditions {[c.name for c in conditions(self.model)]}, "
-                "but a base is unconditional; train one without"
+                "but a base must be unconditional; train one without"
             )
 
     @property
@@ -325,7 +324,7 @@ class Pretrained:
 
 
 def _normal_grid(shape: tuple[int, ...], num_nodes: int) -> Quadrature:
-    """Return the trapezoidal rule for N(0, I), which converges faster than any power of the spacing."""
+    """Return the trapezoidal rule for N(0, I), whose error falls faster than any power of the spacing."""
     line = np.linspace(-MAX_DEVIATIONS, MAX_DEVIATIONS, num_nodes)
     log_weights = -0.5 * np.square(line)
     log_weights -= np.log(np.exp(log_weights).sum())
@@ -333,7 +332,7 @@ def _normal_grid(shape: tuple[int, ...], num_nodes: int) -> Quadrature:
 
 
 def _product(shape: tuple[int, ...], line: np.ndarray, log_weights: np.ndarray) -> Quadrature:
-    """Return the product of rules with the same nodes along each axis."""
+    """Return the product rule with the same nodes and weights along each axis."""
     size = math.prod(shape)
     axes = np.meshgrid(*[line] * size, indexing="ij")
     weights = np.meshgrid(*[log_weights] * size, indexing="ij")

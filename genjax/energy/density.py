@@ -1,12 +1,12 @@
-"""The unnormalized density of an energy model, as functions of positions.
+"""The unnormalized density of an energy-based model, as functions of x.
 
     p(x) = exp(−E(x)) p₀(x) / Z,        Z = ∫ exp(−E(x)) p₀(x) dx,                                                (1)
 
-for an energy E and a base p₀. With K classes, there is one energy for each, and
+for an energy E and a base density p₀. With K classes, each class y has an energy E(x, y), and
 
     p(x, y) = exp(−E(x, y)) p₀(x) / Z,        E(x) = −log Σ_y exp(−E(x, y)),                                      (2)
 
-where p(y | x) is the softmax over y of −E(x, y).
+so that p(y | x) is the softmax over y of −E(x, y).
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from genjax.core import Array, PyTree
 from genjax.energy.bases import Base
 from genjax.energy.kernels import Kernel
 
-BLOCK_SIZE = 4_096  # points of a quadrature whose energies are computed at once
+BLOCK_SIZE = 4_096  # number of quadrature points whose energies are computed at once
 
 
 class EnergyDensity(NamedTuple):
-    """Equation 1 at some parameters.
+    """Equation 1 for given parameters.
 
     Attributes:
       energies_of: function from parameters and positions (B, *shape) to energies of all classes, (B, K).
       params: parameters of the energy.
-      base: p₀.
-      base_variables: variables of p₀.
-      kernel: kernel that samples the density by default.
-      label: class of all positions, int32 (), or of each, (N,), for p(x | y); None for p(x).
+      base: base density p₀.
+      base_variables: variables of the base.
+      kernel: default kernel of the chains.
+      temperature: τ by which the network's outputs are divided.
+      label: class of all positions, int32 (), or of each, int32 (B,), for p(x | y); None for p(x).
     """
 
     energies_of: Callable[[PyTree, Array], Array]
@@ -41,10 +42,11 @@ class EnergyDensity(NamedTuple):
     base: Base
     base_variables: PyTree
     kernel: Kernel
+    temperature: float = 1.0
     label: Array | None = None
 
     def frozen(self) -> EnergyDensity:
-        """Return the density without gradients with respect to its parameters."""
+        """Return the density with its gradient with respect to the parameters stopped."""
         return self._replace(params=jax.lax.stop_gradient(self.params))
 
     def energies(self, x: Array) -> Array:
@@ -52,7 +54,7 @@ class EnergyDensity(NamedTuple):
         return self.energies_of(self.params, x)
 
     def energy(self, x: Array) -> Array:
-        """Return E(x), or E(x, y) with labels, nats, (B,)."""
+        """Return E(x), or E(x, y) with a label, nats, (B,)."""
         energies = self.energies(x)
         if self.label is None:
             return -jax.nn.logsumexp(-energies, axis=-1)  # equation 2
@@ -60,20 +62,20 @@ class EnergyDensity(NamedTuple):
         return jnp.take_along_axis(energies, label[:, None], axis=1)[:, 0]
 
     def log_density(self, x: Array) -> Array:
-        """Return log p(x) + log Z, nats, (B,); positions outside of the support of the base are reflected into it."""
+        """Return log p₀(x) − E(x), nats, (B,), after positions outside the support of the base are folded into it."""
         x = self.base.fold(x)
         return self.base.log_prob(self.base_variables, x) - self.energy(x)
 
     def score(self, x: Array) -> Array:
-        """Return ∇ log p(x), (B, *shape)."""
+        """Return the score, ∇ log p(x), (B, *shape)."""
         return jax.grad(lambda x: jnp.sum(self.log_density(x)))(x)
 
     def sample_base(self, key: Array, num_samples: int) -> Array:
-        """Draw from p₀, (N, *shape)."""
+        """Draw samples of p₀, (N, *shape)."""
         return self.base.sample(self.base_variables, key, num_samples)
 
     def log_partitions(self, num_nodes: int) -> Array:
-        """Return log ∫ exp(−E(x, y)) p₀(x) dx of every class by the base's quadrature, nats, (K,)."""
+        """Return log ∫ exp(−E(x, y)) p₀(x) dx for each class y, nats, (K,), by the quadrature rule of the base."""
         points, log_weights = self.base.quadrature(self.base_variables, num_nodes)
         energies = jax.lax.map(lambda x: self.energies(x[None])[0], points, batch_size=BLOCK_SIZE)
         return jax.nn.logsumexp(log_weights[:, None] - energies, axis=0)

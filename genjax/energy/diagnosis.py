@@ -1,14 +1,14 @@
-"""Signs that an energy model in training fails: chains that froze or diverged, energies that drift, a poor buffer.
+"""Indicators of failed training of an energy model: frozen or diverging chains, drifting energies, a poor buffer.
 
-For data x, and samples x̃ that fresh chains from noise reach in the model's number of steps,
+For independent data x and x′, and samples x̃ of chains that run from noise for the model's number of steps:
 
-* the chain movement is E ‖x̃′ − x‖² / E ‖x − x′‖² for chains x̃′ that start at data x, 1 or more for chains that forget
-  their start and 0 for frozen ones;                                                                             (1)
+* the chain movement is E ‖x̂ − x‖² / E ‖x − x′‖², where a chain that starts at x ends at x̂: 1 or more if chains forget
+  their start, and 0 if they are frozen;                                                                         (1)
 * the sample spread is the total variance of x̃ over that of x: far above 1 if chains diverge, and 0 if all of them end
   at one point;                                                                                                  (2)
-* the energy gap per entry is (E E(x) − E E(x̃)) / D, near 0 in a good fit, where D is the size of an example;      (3)
-* the buffer coverage is the number of x that are nearest to a chain of the buffer, over the number that are nearest to
-  other data: 1 if the buffer is distributed as data, and near 0 if it has collapsed to few modes.                (4)
+* the energy gap per entry is (E E(x) − E E(x̃)) / D for examples of D entries, and near 0 in a good fit;           (3)
+* the buffer coverage is the number of x that are the nearest neighbor of some chain in the buffer, over the number that
+  are the nearest neighbor of some x′: 1 if the buffer is distributed as data, and near 0 if it has collapsed.    (4)
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MAX_CHAINS = 100
 def diagnose(density: EnergyDensity, key: Array, x: Array, num_steps: int, buffer: Array | None) -> Metrics:
     """Return the scalars ``chain_movement``, ``sample_spread``, ``energy_gap_per_entry`` and ``buffer_coverage``.
 
-    Data x, (B, *shape), are at least 4; the first half are x of equation 4, which is left out without a buffer.
+    There are at least 4 examples, x (B, *shape), whose halves are x and x′ of equation 4. Without a buffer,
+    ``buffer_coverage`` is left out.
     """
     noise_key, chain_key, data_key, buffer_key = jax.random.split(key, 4)
     data = x[:MAX_CHAINS]

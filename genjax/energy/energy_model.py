@@ -1,18 +1,18 @@
 """The energy-based model: any network as an energy.
 
-With an energy E, here a network divided by a temperature τ, and a normalized base density p₀,
+With an energy E, here the output of a network divided by a temperature τ, and a normalized base density p₀,
 
     p(x) = exp(−E(x)) p₀(x) / Z,        Z = ∫ exp(−E(x)) p₀(x) dx,                                                (1)
 
-where Z is known only in one or two dimensions or for few bits. A training rule moves E without Z (``rules``); Markov
-chains draw samples (``kernels``); annealed importance sampling brackets log Z (``annealing``).
+where Z is tractable only in one or two dimensions or for few bits. Rules train E without Z (``rules``), Markov chains
+draw samples (``kernels``), and annealed importance sampling estimates log Z (``annealing``).
 
-With K classes the network returns one energy for each, E(x, y), of the joint density
+With K classes, the network returns the energy E(x, y) of each class y in the joint density
 
     p(x, y) = exp(−E(x, y)) p₀(x) / Z,        p(y | x) = softmax over y of −E(x, y),                              (2)
 
-whose marginal has the energy E(x) = −log Σ_y exp(−E(x, y)): a classifier is a density (Will Grathwohl et al. 2020,
-arXiv:1912.03263).
+whose marginal p(x) has the energy E(x) = −log Σ_y exp(−E(x, y)): the logits −E(x, y) of a classifier define a density
+(Will Grathwohl et al. 2020, arXiv:1912.03263).
 
 Yann LeCun, Sumit Chopra, Raia Hadsell, Marc'Aurelio Ranzato and Fu Jie Huang 2006, "A tutorial on energy-based
 learning"; Yilun Du and Igor Mordatch 2019, arXiv:1903.08689.
@@ -49,16 +49,16 @@ PART = "net"
 class EnergyModel(SamplesEnergy):
     """Energy-based model (LeCun et al. 2006).
 
-    Its state has the network's own, ``net``, the variables of the base, ``base``, and the states of the rules,
+    Its state holds the state of the network, ``net``, the variables of the base, ``base``, and the states of the rules,
     ``rules``, such as buffers of chains.
 
     Attributes:
       net: network from data (B, *shape) to energies (B, 1), or (B, num_classes).
       base: base density p₀.
-      rules: training rules, whose losses are added.
-      penalties: penalties added to the loss.
-      kernel: kernel of the chains, in training and in ``sample``.
-      num_steps: default number of steps of ``sample``.
+      rules: training rules, whose weighted losses are added.
+      penalties: penalties, which are added to the loss.
+      kernel: default kernel of the chains, in training and in ``sample``.
+      num_steps: default number of kernel steps in ``sample``, and that in ``diagnose``.
       temperature: τ; energies are the network's outputs divided by it.
       num_classes: number of classes, K, or None for an unconditional model. With classes, batches have ``"label"``,
         int32 (B,).
@@ -85,6 +85,7 @@ class EnergyModel(SamplesEnergy):
             raise ValueError("rules is empty, but training needs one; use energy.rules.ContrastiveDivergence()")
         for rule in self.rules:
             name = type(rule).__name__
+            check_kernel(rule.kernel or self.kernel, self.base)
             if rule.needs_classes and self.num_classes is None:
                 raise ValueError(f"rules has a {name}, but num_classes is None; set num_classes")
             if rule.discrete is not None and rule.discrete != self.base.discrete:
@@ -100,15 +101,15 @@ class EnergyModel(SamplesEnergy):
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob``, unless the base can integrate, and ``class_log_prob``, unless the model has classes."""
+        """``log_prob``, unless the base has a quadrature rule, and ``class_log_prob``, unless the model has classes."""
         return (*super().lacks, *(() if self.num_classes else ("class_log_prob",)))
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data like ``batch["x"]``.
 
         Raises:
-          ValueError: if the data have another shape, are outside of the base's support or not finite, or if the network
-            does not return energies.
+          ValueError: if the data have another shape, lie outside the support of the base or are not finite, or if the
+            network does not return one energy for each example and class.
         """
         net_key, base_key, rule_key = jax.random.split(key, 3)
         x = self.base.check(batch["x"])
@@ -118,11 +119,14 @@ class EnergyModel(SamplesEnergy):
         params, net_state = init_net(self.net, net_key, x)
         base_variables = jax.lax.stop_gradient(self.base.init(base_key, batch))
         variables = Variables({PART: params}, {PART: net_state, "base": base_variables, "rules": {}})
-        return Variables(variables.params, {**variables.state, "rules": self._init_rules(variables, rule_key)})
+        return self.with_new_rules(variables, rule_key)
 
     def with_base(self, variables: Variables, key: Array, base_variables: PyTree) -> Variables:
-        """Return variables whose base has been trained, for example in an earlier stage, and chains that start anew."""
-        variables = Variables(variables.params, {**variables.state, "base": base_variables})
+        """Return variables with the base's replaced, for example by a trained flow's, and the rules reinitialized."""
+        return self.with_new_rules(Variables(variables.params, {**variables.state, "base": base_variables}), key)
+
+    def with_new_rules(self, variables: Variables, key: Array) -> Variables:
+        """Return variables with the rules reinitialized, for example after a stage with other rules."""
         return Variables(variables.params, {**variables.state, "rules": self._init_rules(variables, key)})
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -132,9 +136,9 @@ class EnergyModel(SamplesEnergy):
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        """Return the sum of the rules' losses, each with its weight, and of the penalties; metrics are those of rules.
+        """Return the weighted sum of the rules' losses plus the penalties, and the metrics of the rules.
 
-        With penalties, ``penalty`` is their sum.
+        With penalties, the metric ``penalty`` is their sum.
         """
         x, label = self.base.check(batch["x"]), label_of(batch, self.num_classes)
         density = self.density(Variables(params, state))
@@ -151,12 +155,12 @@ class EnergyModel(SamplesEnergy):
             metrics["penalty"] = jnp.sum(jnp.stack([penalty(density, x, drawn) for penalty in self.penalties]))
             loss = loss + metrics["penalty"]
         net_state = state[PART]
-        if net_state:  # such as the vectors of spectral normalization
+        if net_state:  # such as the singular vectors of spectral normalization
             _, net_state = apply_net(self.net, jax.lax.stop_gradient(params[PART]), net_state, x, train=True)
         return loss, ({**state, PART: net_state, "rules": rule_states}, metrics)
 
     def density(self, variables: Variables, label: Label = None, num_rows: int = 0) -> EnergyDensity:
-        """Return the density as functions of positions; ``label`` is that of ``num_rows`` positions."""
+        """Return the density for these variables; ``label`` is broadcast to ``num_rows`` positions."""
         one_hot = None if label is None else one_hot_label(label, self.num_classes, num_rows)
         return EnergyDensity(
             energies_of=functools.partial(self._energies, variables.state[PART]),
@@ -164,11 +168,12 @@ class EnergyModel(SamplesEnergy):
             base=self.base,
             base_variables=jax.lax.stop_gradient(variables.state["base"]),
             kernel=self.kernel,
+            temperature=self.temperature,
             label=None if one_hot is None else jnp.argmax(one_hot, axis=-1),
         )
 
     def class_log_prob(self, variables: Variables, x: Array) -> Array:
-        """Return log p(y | x) of all classes, nats, (B, K), for data (B, *shape): equation 2.
+        """Return log p(y | x) of all classes, equation 2, nats, (B, K), for data (B, *shape).
 
         Raises:
           ValueError: if the model has no classes.
@@ -178,7 +183,7 @@ class EnergyModel(SamplesEnergy):
         return jax.nn.log_softmax(-self.density(variables).energies(self.base.check(x)), axis=-1)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Measure chains, energies and buffer on a batch of at least 4; see ``genjax.energy.diagnosis``."""
+        """Diagnose chains, energies and buffer on a batch of at least 4 examples; see ``genjax.energy.diagnosis``."""
         x = self.base.check(batch["x"])
         return diagnose(self.density(variables), key, x, self.num_steps, self._buffer(variables))
 
@@ -192,7 +197,7 @@ class EnergyModel(SamplesEnergy):
         return {str(i): rule.init(density, jax.random.fold_in(key, i)) for i, rule in enumerate(self.rules)}
 
     def _buffer(self, variables: Variables) -> Array | None:
-        """Return the chains of the first rule that keeps some, (M, *shape), or None."""
+        """Return the chains of the first rule with a buffer, (M, *shape), or None."""
         states = variables.state["rules"].values()
         return next((state.chains for state in states if isinstance(state, Buffer)), None)
 

@@ -1,4 +1,4 @@
-"""What every density with an energy can do: energies, scores, chains, samples and likelihoods."""
+"""Methods of energy-based models and of their products: energies, scores, chains, samples and likelihoods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KERNELS: Mapping[str, Kernel] = {
 }
 KernelName = Literal["langevin", "mala", "hmc", "nuts", "random_walk", "gibbs_with_gradients"]
 Label = Array | int | None
-NUM_NODES = 400  # of a quadrature, along each axis
+NUM_NODES = 400  # number of quadrature nodes along each axis
 
 
 @check_arguments
@@ -41,46 +41,46 @@ class SamplesEnergy:
     num_steps: int
 
     def density(self, variables: Variables, label: Label = None, num_rows: int = 0) -> EnergyDensity:
-        """Return the density at some variables, for labels of ``num_rows`` positions."""
+        """Return the density for these variables; ``label`` is broadcast to ``num_rows`` positions."""
         raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example, that of the base."""
+        """Shape of one example."""
         return self.base.shape
 
     @property
     def discrete(self) -> bool:
-        """Whether likelihoods are log-masses of binary data."""
+        """Whether data are binary, so that ``log_prob`` is the log-probability of a state."""
         return self.base.discrete
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """Names of unavailable methods: ``log_prob``, unless the base can integrate."""
+        """Names of unavailable methods: ``log_prob``, unless the base has a quadrature rule."""
         return () if self.base.can_integrate else ("log_prob",)
 
     def energy(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
-        """Return E(x), or E(x, y) of a label, nats, (B,); the base p₀ is not part of it."""
+        """Return E(x), or E(x, y) with a label, nats, (B,); it excludes the term −log p₀(x) of the base."""
         return self.density(variables, label, x.shape[0]).energy(self.base.check(x))
 
     def log_density(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
-        """Return log p(x) up to a constant that does not depend on x, nats, (B,)."""
+        """Return log p(x), or log p(x | y) with a label, up to an additive constant, nats, (B,)."""
         return self.density(variables, label, x.shape[0]).log_density(self.base.check(x))
 
     def score(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
-        """Return ∇ log p(x), (B, *shape)."""
+        """Return the score, ∇ log p(x), or ∇ log p(x | y) with a label, (B, *shape)."""
         return self.density(variables, label, x.shape[0]).score(self.base.check(x))
 
     def log_prob(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
-        """Return log p(x), or log p(x | y) of a label, nats, (B,).
+        """Return log p(x), or log p(x | y) with a label, nats, (B,).
 
-        Z is a sum over a grid of 400 nodes along each axis, or over all states of bits. Nodes must be at most one
-        standard deviation of the narrowest mode apart, so that twice as many (``log_partitions``) change nothing; 400
-        on a ``Uniform`` base resolve 1/400 of its width, on a ``Gaussian`` one 1/25 of its standard deviation. Over a
-        flow, sharp modes may need 800.
+        Z is a sum over a grid with 400 nodes along each axis, or over all states of binary data. The grid must resolve
+        the energy: ``log_partitions`` should not change when ``num_nodes`` is doubled. 400 nodes are 1/400 of the width
+        of a ``Uniform`` base apart, or 1/25 of the standard deviation of a ``Gaussian`` one, which must be at most the
+        standard deviation of the narrowest mode. Over a flow, sharp modes may need 800.
 
         Raises:
-          ValueError: if there are more than 2 dimensions or 20 bits, or the data are outside the support.
+          ValueError: if there are more than 2 dimensions or 20 bits, or the data lie outside the support of the base.
         """
         x = self.base.check(x)
         density = self.density(variables, label, x.shape[0])
@@ -89,7 +89,7 @@ class SamplesEnergy:
         return density.log_density(x) - log_z
 
     def log_partitions(self, variables: Variables, *, num_nodes: PositiveInt = NUM_NODES) -> Array:
-        """Return log ∫ exp(−E(x, y)) p₀(x) dx of every class y, nats, (K,); K is 1 without classes.
+        """Return log ∫ exp(−E(x, y)) p₀(x) dx for each class y, nats, (K,); K is 1 without classes.
 
         Raises:
           ValueError: if there are more than 2 dimensions or 20 bits.
@@ -111,9 +111,10 @@ class SamplesEnergy:
         label: Label = None,
         num_temperatures: PositiveInt = 1_000,
     ) -> Array:
-        """Return log p(x), or log p(x | y), nats, (B,), with log Z by annealed importance sampling; see its arguments.
+        """Estimate log p(x), or log p(x | y) with a label, nats, (B,), by ``annealed_importance_sampling`` for log Z.
 
-        It is slightly too high on average. ``num_samples`` is the number of particles, for each class with labels.
+        The estimate is biased upwards, because that of log Z is biased downwards. ``num_samples`` is the number of
+        particles; with a label, each class has that many.
         """
         x = self.base.check(x)
         density = self.density(variables, label, x.shape[0])
@@ -137,7 +138,7 @@ class SamplesEnergy:
         kernel: Kernel | None = None,
         backwards_from: Array | None = None,
     ) -> LogPartition:
-        """Estimate log Z with an interval, by ``annealed_importance_sampling`` of ``num_samples`` particles."""
+        """Estimate log Z, with a 99 % interval, by ``annealed_importance_sampling`` with ``num_samples`` particles."""
         density = self.density(variables)
         return self._annealed(density, key, num_samples, num_temperatures, kernel, backwards_from)
 
@@ -173,20 +174,22 @@ class SamplesEnergy:
         kernel: KernelName | Kernel | None = None,
         step_size: PositiveFloat | None = None,
     ) -> Array:
-        """Draw samples, (N, *shape), each the end of its own chain.
+        """Draw samples, (N, *shape), each the last state of its own chain.
 
         Args:
           variables: variables from ``init`` or training.
           key: typed key.
           num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,); None for any class. Only for models with classes.
-          num_steps: number of steps of the kernel; None for the model's own.
-          start: where chains start: ``"noise"``, samples of the base, or ``"buffer"``, the ends of training's chains.
-          kernel: kernel or its name; None for the model's own.
-          step_size: step size of the kernel; None for its own.
+          label: class of all samples, or of each, int32 (N,), for p(x | y), in a model with classes; None for p(x).
+          num_steps: number of kernel steps; None for the model's ``num_steps``.
+          start: initial states of the chains: ``"noise"`` for samples of the base, or ``"buffer"`` for the chains of
+            training.
+          kernel: kernel or its name; None for the model's kernel.
+          step_size: step size of the kernel; None for the kernel's own.
 
         Raises:
-          ValueError: if there is no kernel of this name, no buffer, or a buffer of fewer chains than N.
+          ValueError: if the kernel is unknown, lacks a step size or does not suit the data, or if there is no buffer of
+            at least N chains.
         """
         start_key, chain_key = jax.random.split(key)
         density = self.density(variables, label, num_samples)
@@ -211,7 +214,7 @@ class SamplesEnergy:
         kernel: KernelName | Kernel | None = None,
         step_size: PositiveFloat | None = None,
     ) -> Chains:
-        """Run chains from x, (N, *shape), and diagnose how well they mix; see ``run_chains`` and ``sample``."""
+        """Run chains from x, (N, *shape), with convergence diagnostics; see ``run_chains`` and ``sample``."""
         density = self.density(variables, label, x.shape[0])
         chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, self.base.check(x), num_steps)
         return chains._replace(x=self.base.fold(chains.x))
@@ -230,7 +233,7 @@ class SamplesEnergy:
 
 
 def check_kernel(kernel: Kernel, base: Base) -> None:
-    """Raise if a kernel cannot move the data of a base."""
+    """Raise ValueError if a kernel is for binary data and the base is not, or vice versa."""
     if kernel.discrete != base.discrete:
         moves, data = ("binary data" if discrete else "real numbers" for discrete in (kernel.discrete, base.discrete))
         cure = "energy.GibbsWithGradients()" if base.discrete else "energy.MALA(), for example"

@@ -24,6 +24,7 @@ from genjax.data.transforms import Preprocess
 from genjax.evaluation.samples import draw_samples
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, no_progress
+from genjax.ops.importance import LogPartition
 from genjax.sharding import Placement, replica
 
 MAX_SAMPLES = 10_000
@@ -97,6 +98,11 @@ class Evaluation:
     @functools.cached_property
     def log_likelihoods(self) -> dict[str, np.ndarray]:
         """Cache of ``likelihood.log_likelihoods``: nats by method, shape (K, N) for K replicas."""
+        return {}
+
+    @functools.cached_property
+    def log_partitions(self) -> dict[int, LogPartition]:
+        """Cache of ``likelihood.log_likelihoods``: estimate of log Z by replica."""
         return {}
 
     @functools.cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -12,12 +13,21 @@ import numpy as np
 
 from genjax import core, data
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import GUARANTEES, conditioning, likelihoods
+from genjax.capabilities import (
+    GUARANTEES,
+    HasLogDensity,
+    HasLogPartitionEstimate,
+    conditioning,
+    conditions,
+    likelihoods,
+    supports,
+)
 from genjax.compilation import jit
 from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data.transforms import Preprocess
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, unavailable
+from genjax.ops.importance import LogPartition
 from genjax.sharding import Placement
 
 
@@ -85,6 +95,9 @@ def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
             reason = f"{num_nan} of {len(scores)} log-likelihoods of seed {evaluation.seeds[index]} are NaN"
             return [unavailable(method, reason)]
         protocol = {"examples": len(scores), "split": evaluation.split} | _num_draws(evaluation, method)
+        if method == "log_prob_estimate" and index in evaluation.log_partitions:
+            log_z = evaluation.log_partitions[index]
+            protocol["log Z"] = f"{log_z.value:.3f}, 99 % interval {log_z.low:.3f} to {log_z.high:.3f}"
         return [
             _result(method if unit == "nats" else f"{method}/{unit}", value, unit, protocol)
             for unit, value in evaluation.units.convert(scores, GUARANTEES[method][1]).items()
@@ -106,9 +119,17 @@ def _result(name: str, value: Mapping[str, Any], unit: str, protocol: Mapping[st
 
 
 def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
-    """Return nats per example, shape (K, N) for K replicas; computed once, for all metrics."""
+    """Return nats per example, shape (K, N) for K replicas; computed once, for all metrics.
+
+    A model with a ``log_density`` estimates log Z once for all examples.
+    """
     if method in evaluation.log_likelihoods:
         return evaluation.log_likelihoods[method]
+    if method == "log_prob_estimate" and _estimates_constant(evaluation.model):
+        constants = [_log_partition(evaluation, index).value for index in range(len(evaluation.seeds))]
+        nats = log_likelihoods(evaluation, "log_density") - np.asarray(constants)[:, None]
+        evaluation.log_likelihoods[method] = nats
+        return nats
     num_seeds = len(evaluation.seeds)
     scorer = Scorer(
         evaluation.model,
@@ -127,6 +148,23 @@ def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
     nats = scorer(variables, keys, evaluation.source, advance).reshape(num_seeds, -1)
     evaluation.log_likelihoods[method] = nats
     return nats
+
+
+def _estimates_constant(model: object) -> bool:
+    """Return whether one constant normalizes the densities of all examples."""
+    return all(supports(model, each) for each in (HasLogDensity, HasLogPartitionEstimate)) and not conditions(model)
+
+
+def _log_partition(evaluation: Evaluation, index: int) -> LogPartition:
+    """Return the estimate of log Z of one replica; computed once."""
+    if index not in evaluation.log_partitions:
+        model: Any = evaluation.model
+        estimate = functools.partial(model.log_partition_estimate, num_samples=evaluation.likelihood_samples)
+        key = stream_key(evaluation.key, "log Z")
+        advance = evaluation.progress("log Z", 1)
+        evaluation.log_partitions[index] = jax.tree.map(np.asarray, jit(estimate)(evaluation.replica(index), key))
+        advance(1)
+    return evaluation.log_partitions[index]
 
 
 def _num_draws(evaluation: Evaluation, method: str) -> dict[str, int]:

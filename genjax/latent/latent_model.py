@@ -22,8 +22,20 @@ import jax
 import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import Condition, HasLogProb, Quantizes, conditions, is_discrete, num_values
-from genjax.core import Array, Batch, GenerativeModel, Learner, LossFn, Metrics, Objective, PyTree, Variables
+from genjax.capabilities import Condition, HasLogProb, Quantizes, conditions, is_discrete, num_values, supports
+from genjax.core import (
+    Array,
+    Batch,
+    GenerativeModel,
+    Learner,
+    LossFn,
+    Metrics,
+    Objective,
+    PyTree,
+    Variables,
+    stream_key,
+)
+from genjax.latent.greedy import SamplesPosterior
 from genjax.latent.traversal import Autoencoder
 from genjax.learners import Frozen, Stage
 
@@ -47,10 +59,12 @@ class LatentModel:
     Attributes:
       autoencoder: model that encodes and decodes without conditions.
       prior: model of the codes. Its conditions, of any kind, are those of the whole model.
+      sample_codes: whether the prior learns samples of the autoencoder's posterior, drawn anew for each batch, in place
+        of the codes of ``encode``. For a VAE, whose decoder was trained on them, they are the better codes.
 
     Raises:
-      ValueError: if ``autoencoder`` needs a condition, or if its number of codes is not the number of values of the
-        prior.
+      ValueError: if ``autoencoder`` needs a condition, if its number of codes is not the number of values of the prior,
+        or if codes are to be sampled from an autoencoder without a posterior.
 
     >>> from genjax import latent, moment_matching, nets, ops, vae
     >>> model = latent.LatentModel(
@@ -66,6 +80,7 @@ class LatentModel:
 
     autoencoder: GenerativeAutoencoder
     prior: GenerativeModel
+    sample_codes: bool = False
 
     def __post_init__(self) -> None:
         model = type(self.autoencoder).__name__
@@ -81,6 +96,10 @@ class LatentModel:
                 f"autoencoder has {num_codes} codes, but the prior models {num_values(self.prior)} values; "
                 "make the two equal"
             )
+        if self.sample_codes and not supports(self.autoencoder, SamplesPosterior):
+            raise ValueError(
+                f"sample_codes is True, but autoencoder is a {model} without sample_posterior; leave it out"
+            )
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -91,7 +110,8 @@ class LatentModel:
         """Make the variables of both parts for data like ``batch["x"]``."""
         autoencoder_key, prior_key = jax.random.split(key)
         autoencoder = self.autoencoder.init(autoencoder_key, batch)
-        return self.join(autoencoder, self.prior.init(prior_key, self.codes(autoencoder, batch)))
+        codes = self.codes(autoencoder, stream_key(prior_key, "codes"), batch)
+        return self.join(autoencoder, self.prior.init(prior_key, codes))
 
     def join(self, autoencoder: Variables, prior: Variables) -> Variables:
         """Return this model's variables from those of its parts."""
@@ -121,9 +141,13 @@ class LatentModel:
             for objective in part.objectives()
         )
 
-    def codes(self, autoencoder: Variables, batch: Batch) -> Batch:
-        """Return the batch with ``x`` replaced by its codes."""
-        return {**batch, "x": jax.lax.stop_gradient(self.autoencoder.encode(autoencoder, batch["x"]))}
+    def codes(self, variables: Variables, key: Array, batch: Batch) -> Batch:
+        """Return the batch with ``x`` replaced by the codes that the prior learns, at the autoencoder's variables."""
+        if self.sample_codes:
+            codes = cast(SamplesPosterior, self.autoencoder).sample_posterior(variables, key, batch["x"])
+        else:
+            codes = self.autoencoder.encode(variables, batch["x"])
+        return {**batch, "x": jax.lax.stop_gradient(codes)}
 
     def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, **options: Any) -> Array:
         """Decode draws of the prior, and return the expected data given these codes, (num_samples, ...).
@@ -191,7 +215,7 @@ class LatentModel:
         ) -> tuple[Array, tuple[PyTree, Metrics]]:
             variables = Variables(params, state)
             if name == PRIOR:
-                batch = self.codes(self.part(variables, AUTOENCODER), batch)
+                batch = self.codes(self.part(variables, AUTOENCODER), stream_key(key, "codes"), batch)
             value, (part_state, metrics) = part_loss(*self.part(variables, name), key, batch, step)
             return value, ({**state, name: part_state}, metrics)
 
@@ -208,7 +232,7 @@ def two_stages(
     """
 
     def codes(stages: Frozen) -> Callable[[Array, Batch], Batch]:
-        return lambda _, batch: model.codes(stages[AUTOENCODER], batch)
+        return lambda key, batch: model.codes(stages[AUTOENCODER], key, batch)
 
     return (
         Stage(name=AUTOENCODER, learner=lambda _: autoencoder, steps=steps[0], model=model.autoencoder),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,16 @@ def test_both_directions_bracket_log_partition(variables):
     backward = MODEL.log_partition_estimate(variables, keys[2], 400, num_temperatures=100, backwards_from=samples)
     assert forward.low < exact < forward.high
     assert backward.low < exact < backward.high
+
+
+def test_a_tempered_model_is_annealed_by_the_kernel_inside(variables):
+    """Swaps of replicas that start anew at every step would bias the weights."""
+    tempered = dataclasses.replace(MODEL, kernel=energy.ParallelTempering(kernel=MODEL.kernel))
+    one, other = (
+        model.log_partition_estimate(variables, jax.random.key(0), 10, num_temperatures=5).value
+        for model in (tempered, MODEL)
+    )
+    assert one == other
 
 
 def test_states_of_bits_are_annealed_too():

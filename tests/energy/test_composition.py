@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import energy, nets
+from genjax import energy, flow, nets
 from genjax.core import Variables
 from tests.energy.test_rules import Quadratic
 
@@ -26,7 +26,7 @@ def at(center: float, slope: float) -> Variables:
 def test_a_product_of_gaussians_is_their_gaussian():
     """Precisions add up, with weights, to that of the base: 0.5 · 2 + 1 · 1 + 1/9."""
     half = energy.Expert(EXPERT, weight=0.5)
-    product = energy.Product(experts=(half, energy.Expert(EXPERT)), kernel=energy.MALA(0.1))
+    product = energy.Product(experts=(half, EXPERT), kernel=energy.MALA(0.1))
     variables = product.join([at(1.0, 2.0), at(-2.0, 1.0)])
     precision = 0.5 * 2.0 + 1.0 + 1 / 9
     mean = (0.5 * 2.0 * 1.0 - 2.0) / precision
@@ -38,7 +38,7 @@ def test_a_product_of_gaussians_is_their_gaussian():
 
 
 def test_a_negated_expert_divides():
-    product = energy.Product(experts=(energy.Expert(EXPERT), energy.Negation(EXPERT)), kernel=energy.MALA(0.1))
+    product = energy.Product(experts=(EXPERT, energy.Negation(EXPERT)), kernel=energy.MALA(0.1))
     variables = product.join([at(1.0, 2.0), at(1.0, 1.0)])
     np.testing.assert_allclose(product.energy(variables, X), 0.5 * jnp.sum(jnp.square(X - 1), axis=1), rtol=1e-5)
     assert energy.Negation(energy.Negation(EXPERT)) == energy.Expert(EXPERT)
@@ -63,6 +63,16 @@ def test_log_partition_of_a_product_is_estimated():
     variables = product.join([at(1.0, 2.0), at(-1.0, 1.0)])
     estimate = product.log_partition_estimate(variables, jax.random.key(0), 500, num_temperatures=100)
     assert estimate.low < product.log_partitions(variables)[0] < estimate.high
+
+
+def test_bases_with_other_variables_do_not_join():
+    base = energy.Pretrained(flow.Flow(shape=(2,), bijection=flow.ActNorm()))
+    expert = dataclasses.replace(EXPERT, base=base)
+    product = energy.Product(experts=(expert, expert), kernel=energy.MALA(0.1))
+    one, other = (expert.init(jax.random.key(0), {"x": x}) for x in (X, 3 * X))
+    product.join([one, one])
+    with pytest.raises(ValueError, match="expert 1 has other variables of the base than expert 0"):
+        product.join([one, other])
 
 
 def test_wrong_products_say_why():

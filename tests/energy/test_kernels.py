@@ -136,6 +136,15 @@ def test_annealing_is_linear_between_start_and_stop():
         energy.AnnealedLangevin(start=0.5, stop=0.1)
 
 
+def test_a_run_follows_the_schedule():
+    """Until its temperature leaves 0, a chain on a flat density stays where it is."""
+    flat = lambda x: 0.0 * jnp.sum(x, axis=-1)  # noqa: E731
+    start = jnp.ones((4, 2))
+    cold, late = energy.AnnealedLangevin(0.1, 0.0, start=1.0, stop=1.0), energy.AnnealedLangevin(0.1, 0.0)
+    np.testing.assert_array_equal(advance(cold, flat, jax.random.key(0), start, 10)[0].x, start)
+    assert (advance(late, flat, jax.random.key(0), start, 10)[0].x != start).all()
+
+
 def test_clipping_leaves_small_gradients_alone():
     gradient = jnp.array([[0.03, 0.04], [30.0, 40.0]])
     np.testing.assert_allclose(langevin.clip_norm(gradient, 0.5), [[0.03, 0.04], [0.3, 0.4]], rtol=1e-6)

@@ -145,15 +145,14 @@ def test_denoising_score_matching_has_its_exact_gradient(normal_data):
 def test_flow_matching_regresses_the_velocity(normal_data):
     """With independent pairs, the loss is that of x_t and x₁ − x₀, whose moments are known."""
     tau = 0.5
-    model = quadratic_model(energy.FlowMatching(temperature=tau, coupling=None), std=1.0)
+    model = dataclasses.replace(quadratic_model(energy.FlowMatching(coupling=None), std=1.0), temperature=tau)
     variables = model.init(jax.random.key(0), {"x": normal_data})
     a, m = 0.7, 0.3
-    c = a + 1.0
     mean1, var1 = np.array([1.0, -0.5]), 0.64
     t = (np.arange(2_000) + 0.5) / 2_000
-    # The velocity field −τ c x_t + τ a m, minus x₁ − x₀, is linear in x₀ and x₁.
-    k0, k1 = -tau * c * (1 - t) + 1, -tau * c * t - 1
-    bias = tau * a * m + k1[:, None] * mean1[None]
+    # The velocity field −a (x_t − m) − τ x_t, minus x₁ − x₀, is linear in x₀ and x₁.
+    k0, k1 = -(a + tau) * (1 - t) + 1, -(a + tau) * t - 1
+    bias = a * m + k1[:, None] * mean1[None]
     expected = np.mean(2 * (k0**2 + k1**2 * var1) + np.sum(bias**2, axis=1))
     loss, (_, metrics) = model.loss(*variables, jax.random.key(1), {"x": normal_data}, STEP)
     assert float(loss) == pytest.approx(expected, rel=0.03)
@@ -164,8 +163,10 @@ def test_coupled_pairs_cost_less_than_random_ones(normal_data):
     x = normal_data[:200]
     losses = {}
     for coupling in (None, energy.FlowMatching().coupling):
-        model = quadratic_model(energy.FlowMatching(temperature=1e-6, coupling=coupling), std=1.0)
-        losses[coupling] = model.loss(*model.init(jax.random.key(0), {"x": x}), jax.random.key(1), {"x": x}, STEP)[0]
+        model = quadratic_model(energy.FlowMatching(coupling=coupling), std=1.0)
+        variables = model.init(jax.random.key(0), {"x": x})
+        still = {"net": {"slope": jnp.float32(0), "center": jnp.zeros(2)}}
+        losses[coupling] = model.loss(still, variables.state, jax.random.key(1), {"x": x}, STEP)[0]
     random, coupled = losses.values()
     assert coupled < 0.8 * random
 
@@ -248,14 +249,14 @@ def test_the_sampler_term_moves_samples_to_low_energy():
     variables = model.init(jax.random.key(0), {"x": jnp.zeros((64, 2))})
 
     def term(params):
-        return model.loss(params, variables.state, jax.random.key(1), {"x": jnp.zeros((64, 2))}, STEP)[1][1][
-            "sampler_energy"
-        ]
+        return model.loss(params, variables.state, jax.random.key(1), {"x": jnp.zeros((64, 2))}, STEP)[1][1]["kl_loss"]
 
     assert jnp.isfinite(jax.grad(term)(variables.params)["net"]["slope"])
     assert jax.grad(term)(variables.params)["net"]["slope"] != 0
-    with pytest.raises(ValueError, match="use kl_weight=0"):
-        energy.ContrastiveDivergence(kernel=energy.GibbsWithGradients(), kl_weight=1.0)
+    with pytest.raises(ValueError, match="which differentiates the density, but the base is of binary data"):
+        model_of_bits(energy.ContrastiveDivergence(kl_weight=1.0))
+    with pytest.raises(ValueError, match="moves real numbers, but the base is of binary data"):
+        model_of_bits(energy.ContrastiveDivergence(kernel=energy.Langevin()))
 
 
 def test_spectral_vectors_move_in_training_alone():

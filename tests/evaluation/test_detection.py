@@ -12,6 +12,7 @@ from genjax import data
 from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.learners import Learner, TrainState
+from genjax.ops.importance import LogPartition
 from genjax.runner import Experiment, Run
 
 SHIFT = 2.0
@@ -117,3 +118,21 @@ def test_scores_that_are_not_numbers_are_counted():
     result = run_of(Diverged()).evaluate(jax.random.key(0), metrics=("detection",))["auroc"]
     assert result.value is None
     assert "of 3530 scores of seed 0 are NaN" in result.reason
+
+
+def test_one_constant_normalizes_all_examples():
+    """A Gaussian RBM-like density with a known log Z, estimated once for both replicas."""
+    calls = []
+
+    class Estimated(Unnormalized):
+        def log_partition_estimate(self, variables, key, num_samples):
+            calls.append(num_samples)
+            value = 7.0 - jnp.log(variables.params["rate"])
+            return LogPartition(value, value - 0.1, value + 0.1, jnp.float32(9), jnp.zeros(1))
+
+    run = run_of(Estimated())
+    result = run.evaluate(jax.random.key(0), metrics=("log_prob_estimate",), likelihood_samples=30)["log_prob_estimate"]
+    exact = run_of(Exponential()).evaluate(jax.random.key(0), metrics=("log_prob",))["log_prob"]
+    np.testing.assert_allclose(result.replicas, exact.replicas, rtol=1e-5)
+    assert calls == [30, 30]
+    assert result.protocol["log Z"] == "7.000, 99 % interval 6.900 to 7.100"

@@ -227,6 +227,18 @@ def test_the_second_stage_trains_on_codes_of_the_finished_first(variables):
     assert np.std(prior_batch["x"]) > 0
 
 
+def test_the_prior_learns_samples_of_the_posterior_if_asked(variables):
+    model = dataclasses.replace(MODEL, sample_codes=True)
+    learner = gradient_learner(INNER, optax.sgd(0.1))
+    stage = latent.two_stages(model, autoencoder=learner, prior=learner, steps=(1, 1))[1]
+    finished = MODEL.part(variables, "autoencoder")
+    x = jnp.tile(jnp.linspace(-1.0, 1.0, 5), (20_000, 1))
+    codes = stage.batch({"autoencoder": finished})(jax.random.key(0), {"x": x})["x"]
+    mean, log_var = INNER.posterior(finished, x[:1])
+    np.testing.assert_allclose(jnp.mean(codes, axis=0), mean[0], atol=0.05)
+    np.testing.assert_allclose(jnp.log(jnp.var(codes, axis=0)), log_var[0], atol=0.05)
+
+
 def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="autoencoder has 3 codes, but the prior models 4 values; make the two equal"):
         latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=4))
@@ -238,6 +250,8 @@ def test_parts_that_do_not_fit_are_refused():
         ValueError, match=r"autoencoder is a VAE that needs 'label', but a LatentModel .*; use an uncond"
     ):
         latent.LatentModel(autoencoder=make_vae(5, 3, num_classes=2), prior=OUTER)
+    with pytest.raises(ValueError, match="sample_codes is True, but autoencoder is a VQVAE without sample_posterior"):
+        latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=3), sample_codes=True)
 
 
 def test_two_stages_train_one_after_the_other():

@@ -8,6 +8,8 @@ from genjax.monitoring import checks
 VECTOR = {"kl_per_dimension": np.zeros(20)}
 GAN = {"coverage": 0.9, "discriminator_std": 1.0, "generator_gradient": 1.0}
 
+ENERGY = {"chain_movement": 1.0, "sample_spread": 1.0, "energy_gap_per_entry": 0.1}
+
 
 def arrays(values):
     return {name: np.asarray(value, np.float64) for name, value in values.items()}
@@ -38,6 +40,14 @@ def spread(mean, error, num=100):
         (checks.kernel_bandwidth, {"mean_kernel": 0.02, "distance": 1.0}, False),
         (checks.chain_mixing, {"chain_movement": 0.008}, True),
         (checks.chain_mixing, {"chain_movement": 0.012}, False),
+        (checks.chain_mixing, ENERGY | {"chain_movement": 0.008}, True),
+        (checks.unstable_energy, ENERGY, False),
+        (checks.unstable_energy, ENERGY | {"sample_spread": 11.0}, True),
+        (checks.unstable_energy, ENERGY | {"sample_spread": 0.01}, True),
+        (checks.unstable_energy, ENERGY | {"energy_gap_per_entry": -11.0}, True),
+        (checks.unstable_energy, ENERGY | {"energy_gap_per_entry": 9.0}, False),
+        (checks.buffer_collapse, {"buffer_coverage": 0.2}, True),
+        (checks.buffer_collapse, {"buffer_coverage": 0.3}, False),
         (checks.diverged_parameters, {"gain": spread(-0.9, 0.01)}, False),
         (checks.diverged_parameters, {"gain": spread(-1.1, 0.01)}, True),
         (checks.diverged_parameters, {"gain": spread(-5.0, 2.0)}, False),  # 2.5 standard errors

@@ -1,4 +1,4 @@
-"""Markov chain kernels as values, and runs of chains with their diagnostics."""
+"""Markov chain Monte Carlo kernels, and runs of chains with convergence diagnostics."""
 
 from genjax.energy.kernels.base import Kernel as Kernel
 from genjax.energy.kernels.base import KernelInfo as KernelInfo

@@ -1,11 +1,12 @@
-"""Markov chain kernels: what all of them have in common.
+"""The interface of Markov chain kernels, and Metropolis–Hastings acceptance.
 
-A kernel moves N chains at once towards a density p(x) that is known up to a factor, through log p(x) + const. An
-*adjusted* kernel proposes x′ ~ q(x′ | x) and accepts it with the probability
+A kernel moves N chains at once. Their target density p(x) is known up to normalization, as log p(x) + const. An
+*adjusted* kernel proposes x′ ~ q(x′ | x) and accepts it with probability
 
     min(1, p(x′) q(x | x′) / (p(x) q(x′ | x))),                                                                  (1)
 
-so that p is its stationary distribution. Without this step, a kernel is biased by its step size.
+so that p is its stationary distribution. An *unadjusted* kernel accepts every proposal, and the stationary distribution
+has a bias that grows with the step size.
 
 Nicholas Metropolis et al. 1953; Wilfred Hastings 1970.
 """
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 
 from genjax.core import Array
 
-LogDensity = Callable[[Array], Array]  # (N, ...) -> (N,), log p up to a constant, each of its own example only
+LogDensity = Callable[[Array], Array]  # (N, ...) -> (N,): log p(x) + const, each from its own row alone
 
 
 class KernelState(NamedTuple):
@@ -38,19 +39,19 @@ class KernelState(NamedTuple):
 
 
 class KernelInfo(NamedTuple):
-    """What happened in one step: ``acceptance``, the probability of equation 1, (N,); 1 without this step."""
+    """Record of one step: ``acceptance``, the probability of equation 1, (N,), or 1 for unadjusted kernels."""
 
     acceptance: Array
 
 
 @runtime_checkable
 class Kernel(Protocol):
-    """A transition of N chains, as a value.
+    """Transition kernel of N chains.
 
     Attributes:
-      discrete: whether it moves binary data in place of real numbers.
-      adjusted: whether its stationary distribution is exactly p.
-      target_acceptance: mean acceptance to which its step size is best tuned, or None without a step size.
+      discrete: whether states are binary; otherwise they are real.
+      adjusted: whether p is exactly the stationary distribution.
+      target_acceptance: mean acceptance to which the step size is tuned; None for kernels that are not tuned.
     """
 
     discrete: bool = False
@@ -58,21 +59,26 @@ class Kernel(Protocol):
     target_acceptance: float | None = None
 
     def init(self, log_density: LogDensity, x: Array) -> Any:
-        """Return the state of chains at x, (N, ...); it has at least the attributes ``x`` and ``log_density``."""
+        """Return the state of chains at x, (N, ...), with at least the attributes ``x`` and ``log_density``."""
         ...
 
     def step(self, log_density: LogDensity, key: Array, state: Any) -> tuple[Any, KernelInfo]:
-        """Return the state after one step, and what happened in it."""
+        """Return the state after one step, and a record of the step."""
         ...
 
+    def tempered(self, beta: Array | float) -> Kernel:
+        """Return the kernel with a step size that suits p^β in place of p; kernels without one stay as they are."""
+        del beta
+        return self
+
     def at(self, fraction: Array) -> Kernel:
-        """Return the kernel at a fraction of a run, in [0, 1]; kernels without a schedule stay as they are."""
+        """Return the kernel for a fraction of the run, in [0, 1]; a kernel without a schedule returns itself."""
         del fraction
         return self
 
 
 def with_gradient(log_density: LogDensity, x: Array) -> KernelState:
-    """Return the state of chains at x, (N, ...), with its gradient."""
+    """Return the state of chains at x, (N, ...), with ∇ log p(x)."""
 
     def total(x: Array) -> tuple[Array, Array]:
         values = log_density(x)
@@ -85,9 +91,9 @@ def with_gradient(log_density: LogDensity, x: Array) -> KernelState:
 def metropolis(
     key: Array, state: KernelState, proposal: KernelState, log_proposal_ratio: Array | float = 0.0
 ) -> tuple[KernelState, KernelInfo]:
-    """Accept proposals by equation 1, where the last argument is log q(x | x′) − log q(x′ | x), (N,).
+    """Accept or reject proposals by equation 1, where ``log_proposal_ratio`` is log q(x | x′) − log q(x′ | x), (N,).
 
-    A proposal whose density is NaN is rejected.
+    A proposal with a log-density of NaN is rejected.
     """
     log_ratio = proposal.log_density - state.log_density + log_proposal_ratio
     acceptance = jnp.exp(jnp.minimum(jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio), 0.0))

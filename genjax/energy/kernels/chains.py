@@ -1,14 +1,14 @@
-"""Runs of Markov chains, and how well they mixed.
+"""Runs of Markov chains, with convergence diagnostics.
 
-A run records K numbers of every chain at every step: its log-density, and its coordinates or, in more than 16
-dimensions, 16 random projections. Of these it reports
+A run records K scalars of each chain at each step: the log-density, and the coordinates or, in more than 16 dimensions,
+16 random projections. It reports
 
-* the effective sample size of the least independent number: as many independent draws would estimate its mean as well;
-* split R̂ of the worst number: the spread of all draws over that within half chains, 1 if chains agree with one another
-  and with their own past. Above 1.01, chains have not mixed.
+* the smallest effective sample size of these scalars, the number of independent draws whose mean is as accurate;
+* the largest split R̂, the standard deviation of all draws over that within half chains: near 1 if chains agree with one
+  another and with their own past. If it is above 1.01, the chains have not mixed.
 
-Aki Vehtari, Andrew Gelman, Daniel Simpson, Bob Carpenter and Paul-Christian Bürkner 2021, arXiv:1903.08008; both
-numbers are computed by ``blackjax``.
+Aki Vehtari, Andrew Gelman, Daniel Simpson, Bob Carpenter and Paul-Christian Bürkner 2021, arXiv:1903.08008, without
+rank normalization; both are computed by ``blackjax``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from genjax.core import Array
 from genjax.energy.kernels.base import Kernel, LogDensity
 
 NUM_PROJECTIONS = 16
-MIN_STEPS = 4  # of a run with diagnostics; half a chain needs a variance
+MIN_STEPS = 4  # minimum length of a run with diagnostics; half a chain needs a variance
 
 
 class Chains(NamedTuple):
-    """N chains after a run.
+    """Result of a run of N chains.
 
     Attributes:
-      x: last states, (N, ...).
+      x: last positions, (N, ...).
       log_density: log p(x) up to a constant, nats, (N,).
-      acceptance: mean acceptance of all steps, (); 1 for an unadjusted kernel.
-      effective_sample_size: smallest effective sample size, of all chains together, ().
-      r_hat: largest split R̂, ().
-      draws: recorded numbers, (steps, N, K), log-density first.
+      acceptance: mean acceptance over chains and steps, (); 1 for an unadjusted kernel.
+      effective_sample_size: smallest effective sample size of the scalars, over all chains together, ().
+      r_hat: largest split R̂ of the scalars, ().
+      draws: recorded scalars, (steps, N, K), log-density first.
     """
 
     x: Array
@@ -49,7 +49,7 @@ class Chains(NamedTuple):
 
 @check_arguments
 def run_chains(kernel: Kernel, log_density: LogDensity, key: Array, x: Array, num_steps: PositiveInt) -> Chains:
-    """Run chains from x, (N, ...), N at least 2, for ``num_steps`` steps, at least 4, and diagnose them.
+    """Run at least 2 chains from x, (N, ...), for at least 4 steps, and diagnose their convergence.
 
     >>> from genjax.energy.kernels import MALA
     >>> log_density = lambda x: -0.5 * jnp.sum(x**2, axis=-1)
@@ -86,7 +86,7 @@ def run_chains(kernel: Kernel, log_density: LogDensity, key: Array, x: Array, nu
 def advance(
     kernel: Kernel, log_density: LogDensity, key: Array, x: Array, num_steps: int, *, record: Any = lambda _: None
 ) -> tuple[Any, Array, Any]:
-    """Return the last state of chains from x, (N, ...), their mean acceptance, (), and the records of all steps."""
+    """Run chains from x, (N, ...); return their last state, mean acceptance, (), and the records of all steps."""
 
     def step(state: Any, inputs: tuple[Array, Array]) -> tuple[Any, tuple[Array, Any]]:
         key, fraction = inputs

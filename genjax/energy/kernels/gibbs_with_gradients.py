@@ -1,11 +1,11 @@
-"""Gibbs with gradients: Metropolis–Hastings on binary vectors, whose proposals a gradient informs.
+"""Gibbs with gradients: Metropolis–Hastings for binary vectors, with proposals informed by the gradient.
 
-Flipping bit i changes log p by about
+Flipping bit i changes log p(x) by approximately
 
     dᵢ(x) = −(2 xᵢ − 1) ∂ log p(x) / ∂xᵢ,                                                                         (1)
 
-exactly so if log p is linear in each bit. The kernel flips one bit i ~ q(i | x) = softmax(d(x) / 2) and accepts by
-``metropolis``, with q(i | x′) for the way back.
+and by exactly dᵢ(x) if log p is linear in each bit. The kernel proposes to flip bit i ~ q(i | x) = softmax(d(x) / 2),
+and accepts by ``metropolis`` with the reverse proposal q(i | x′).
 
 Will Grathwohl, Kevin Swersky, Milad Hashemi, David Duvenaud and Chris Maddison 2021, arXiv:2102.04509, algorithm 1.
 """
@@ -27,7 +27,7 @@ from genjax.energy.kernels.base import Kernel, KernelInfo, KernelState, LogDensi
 @check_arguments
 @dataclass(frozen=True)
 class GibbsWithGradients(Kernel):
-    """Flips one bit per step, chosen by the gradient."""
+    """Gibbs-with-gradients kernel, which proposes one flip per step."""
 
     discrete = True
 

@@ -1,8 +1,11 @@
-"""Hamiltonian Monte Carlo and the no-U-turn sampler, as ``blackjax`` implements them, for N chains at once.
+"""Hamiltonian Monte Carlo and the no-U-turn sampler, as implemented by ``blackjax``, for N chains at once.
 
-A momentum v ~ N(0, I) is drawn, and (x, v) follows Hamilton's equations with the energy −log p(x) + ½ ‖v‖² by leapfrog
-steps of size h; the end is accepted by ``metropolis``'s rule for the joint density. The no-U-turn sampler doubles the
-path until it turns back, and draws a point of it.
+Hamiltonian Monte Carlo draws a momentum v ~ N(0, I), follows Hamilton's equations for
+
+    H(x, v) = −log p(x) + ½ ‖v‖²                                                                                 (1)
+
+by leapfrog steps of size h to (x′, v′), and accepts x′ with probability min(1, exp(H(x, v) − H(x′, v′))). The no-U-turn
+sampler doubles the trajectory until it turns back on itself, and draws the next state from its points.
 
 Simon Duane, Anthony Kennedy, Brian Pendleton and Duncan Roweth 1987; Radford Neal 2011, arXiv:1206.1901; Matthew
 Hoffman and Andrew Gelman 2014, arXiv:1111.4246; blackjax: Alberto Cabezas et al. 2024, arXiv:2402.10797.
@@ -29,13 +32,17 @@ class HMC(Kernel):
     """Hamiltonian Monte Carlo.
 
     Attributes:
-      step_size: h.
-      num_leapfrog: number of leapfrog steps of a proposal.
+      step_size: h, size of a leapfrog step.
+      num_leapfrog: number of leapfrog steps per proposal.
     """
 
     step_size: PositiveFloat = 0.1
     num_leapfrog: PositiveInt = 10
     target_acceptance = 0.8
+
+    def tempered(self, beta: Array | float) -> HMC:
+        """See ``Kernel``."""
+        return HMC(self.step_size * cast(float, beta) ** -0.5, self.num_leapfrog)
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""
@@ -58,13 +65,17 @@ class NUTS(Kernel):
     """No-U-turn sampler.
 
     Attributes:
-      step_size: h.
-      max_doublings: largest number of doublings of the path; all chains wait for the longest one.
+      step_size: h, size of a leapfrog step.
+      max_doublings: maximum number of doublings of the trajectory; all chains wait for the longest trajectory.
     """
 
     step_size: PositiveFloat = 0.1
     max_doublings: PositiveInt = 8
     target_acceptance = 0.8
+
+    def tempered(self, beta: Array | float) -> NUTS:
+        """See ``Kernel``."""
+        return NUTS(self.step_size * cast(float, beta) ** -0.5, self.max_doublings)
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""
@@ -88,7 +99,7 @@ def _for_each_chain(
     step_size: float,
     **settings: int,
 ) -> tuple[KernelState, KernelInfo]:
-    """Take a step of a kernel of blackjax, which moves one chain, with a unit mass matrix."""
+    """Apply a blackjax kernel, which moves one chain, to each chain, with a unit mass matrix."""
     from blackjax.mcmc.hmc import HMCState
 
     masses = jnp.ones(state.x[0].size, state.x.dtype)

@@ -1,22 +1,23 @@
-"""Langevin dynamics, without and with Metropolis' correction.
+"""Langevin dynamics, unadjusted and Metropolis-adjusted.
 
-Both propose, with a step size h and ξ ~ N(0, I),
+Both kernels propose, with a step size h, a temperature τ and ξ ~ N(0, I),
 
     x′ = x + h ∇ log p(x) + √(2 h τ) ξ.                                                                           (1)
 
-The unadjusted kernel takes x′ as it is. At the temperature τ = 1 its stationary distribution approaches p as h → 0; for
-p = N(0, s²) it is the Gaussian with the variance
+The unadjusted kernel accepts every x′. At τ = 1, its stationary distribution approaches p as h → 0. For p = N(0, s²),
+it is the Gaussian with variance
 
     s² / (1 − h / (2 s²)),        if h < 2 s².                                                                     (2)
 
-At other temperatures it approaches p^(1/τ). Short chains with large steps and little noise are usual for images, for
-example 60 steps with h = 1 and √(2 h τ) = 0.01, but their samples are not those of the model.
+At other temperatures, it approaches p^(1/τ), normalized. For images, short chains with large steps and little noise are
+common, such as 20 steps with h = 1 and √(2 h τ) = 0.01 (Will Grathwohl et al. 2020, arXiv:1912.03263); their samples
+are not distributed as the model.
 
-The adjusted kernel (MALA) accepts x′ by ``metropolis``, with q(x′ | x) = N(x + h ∇ log p(x), 2 h I).
+The adjusted kernel (MALA) has τ = 1 and accepts x′ by ``metropolis``, with q(x′ | x) = N(x + h ∇ log p(x), 2 h I).
 
-Ulf Grenander and Michael Miller 1994; Gareth Roberts and Richard Tweedie 1996; temperatures and clipped gradients: Erik
-Nijkamp, Mitch Hill, Song-Chun Zhu and Ying Nian Wu 2019, arXiv:1904.09770, Yilun Du and Igor Mordatch 2019,
-arXiv:1903.08689.
+Ulf Grenander and Michael Miller 1994; Gareth Roberts and Richard Tweedie 1996; optimal acceptance 0.574: Gareth Roberts
+and Jeffrey Rosenthal 1998; temperatures and clipped gradients: Erik Nijkamp, Mitch Hill, Song-Chun Zhu and Ying Nian Wu
+2019, arXiv:1904.09770, Yilun Du and Igor Mordatch 2019, arXiv:1903.08689.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Langevin(Kernel):
 
     Attributes:
       step_size: h.
-      temperature: τ; 1 samples the density, 0 is gradient ascent.
-      max_gradient: norm to which the gradient of each chain is clipped; None for no limit.
+      temperature: τ; 1 targets p, 0 is gradient ascent on log p.
+      max_gradient: norm to which ∇ log p of each chain is clipped; None for no clipping.
     """
 
     step_size: PositiveFloat = 0.01
@@ -67,16 +68,16 @@ class Langevin(Kernel):
 @check_arguments
 @dataclass(frozen=True)
 class AnnealedLangevin(Kernel):
-    """Langevin dynamics whose temperature changes linearly from ``initial_temperature`` to 1 in the course of a run.
+    """Unadjusted Langevin dynamics whose temperature changes linearly from ``initial_temperature`` to 1 during a run.
 
-    From above 1, chains first cross between modes. From 0, noise first flows to the data along the gradient, as in
-    energy matching (``rules.FlowMatching``).
+    A high initial temperature lets chains cross between modes first. With an initial temperature of 0, noise first
+    follows the gradient to the data, as in energy matching (``rules.FlowMatching``).
 
     Attributes:
       step_size: h.
-      initial_temperature: τ at the start.
+      initial_temperature: τ at the start of the run.
       start: fraction of the run at which the temperature begins to change.
-      stop: fraction of the run from which on it is 1, at least ``start``.
+      stop: fraction of the run at which the temperature reaches 1, at least ``start``.
     """
 
     step_size: PositiveFloat = 0.01
@@ -94,11 +95,11 @@ class AnnealedLangevin(Kernel):
         return with_gradient(log_density, x)
 
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
-        """Take a step at the last temperature, 1."""
+        """Take a step at the final temperature, 1."""
         return Langevin(self.step_size).step(log_density, key, state)
 
     def at(self, fraction: Array) -> Langevin:
-        """Return ``Langevin`` at the temperature of this fraction of a run."""
+        """Return ``Langevin`` with the temperature at this fraction of the run."""
         change = jnp.clip((fraction - self.start) / max(self.stop - self.start, 1e-6), 0.0, 1.0)
         temperature = self.initial_temperature + change * (1.0 - self.initial_temperature)
         return Langevin(self.step_size, cast(float, temperature))
@@ -117,6 +118,10 @@ class MALA(Kernel):
     step_size: PositiveFloat = 0.01
     target_acceptance = 0.574
 
+    def tempered(self, beta: Array | float) -> MALA:
+        """See ``Kernel``; h is a squared length."""
+        return MALA(self.step_size / cast(float, beta))
+
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""
         return with_gradient(log_density, x)
@@ -133,7 +138,7 @@ class MALA(Kernel):
 
 
 def clip_norm(gradient: Array, limit: float) -> Array:
-    """Scale gradients (N, ...) whose norm is above the limit down to it, and leave smaller ones as they are.
+    """Clip the norm of each gradient (N, ...) to the limit.
 
     >>> clip_norm(jnp.array([[3.0, 4.0], [0.1, 0.0]]), 1.0).round(3).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.10000000149011612, 0.0]]

@@ -1,13 +1,13 @@
-"""Random-walk Metropolis: x′ = x + s ξ with ξ ~ N(0, I), accepted by ``metropolis``; it needs no gradient.
+"""Random-walk Metropolis: x′ = x + s ξ with ξ ~ N(0, I), accepted by ``metropolis``, without gradients.
 
-Nicholas Metropolis et al. 1953; best acceptance 0.234 in many dimensions: Gareth Roberts, Andrew Gelman and Walter
+Nicholas Metropolis et al. 1953; optimal acceptance 0.234 in high dimensions: Gareth Roberts, Andrew Gelman and Walter
 Gilks 1997.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import jax
 
@@ -23,11 +23,15 @@ class RandomWalk(Kernel):
     """Random-walk Metropolis kernel.
 
     Attributes:
-      step_size: s, standard deviation of a proposal.
+      step_size: s, standard deviation of the proposal.
     """
 
     step_size: PositiveFloat = 0.1
     target_acceptance = 0.234
+
+    def tempered(self, beta: Array | float) -> RandomWalk:
+        """See ``Kernel``."""
+        return RandomWalk(self.step_size * cast(float, beta) ** -0.5)
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

@@ -1,20 +1,20 @@
-"""Parallel tempering: chains at several temperatures, of which neighbours swap their states.
+"""Parallel tempering: replicas of a chain at several temperatures, which swap states with their neighbors.
 
-Replica t has the density p^βₜ, with inverse temperatures 1 = β₀ > … > β_T−1 > 0, a geometric sequence. Every step moves
-all replicas by an adjusted kernel, whose step size is divided by βₜ, and then proposes swaps of neighbours, which are
+Replica t targets p^βₜ. The inverse temperatures 1 = β₀ > … > β_{T−1} > 0 are a geometric sequence. Each step moves all
+replicas by an adjusted kernel, whose step size is divided by βₜ, and then proposes swaps of neighbors, which are
 accepted with probability
 
     min(1, exp((βₜ − βₜ₊₁) (log p(xₜ₊₁) − log p(xₜ)))).                                                            (1)
 
-Hot replicas cross between modes, and swaps pass what they find to the replica of p itself.
+Hot replicas cross between modes, and swaps pass their states to the replica of p.
 
 Robert Swendsen and Jian-Sheng Wang 1986; Charles Geyer 1991.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, cast, final
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -26,23 +26,23 @@ from genjax.energy.kernels.base import Kernel, KernelState, LogDensity
 
 
 class TemperedState(NamedTuple):
-    """State of T replicas of N chains: ``replicas`` has fields (T, N, ...), with log p and gradients at β = 1."""
+    """State of T replicas of N chains: ``replicas`` has fields (T, N, ...), with log p and its gradient at β = 1."""
 
     replicas: KernelState
 
     @property
     def x(self) -> Array:
-        """Positions of the chains of p itself, (N, ...)."""
+        """Positions of the replicas at β = 1, (N, ...)."""
         return self.replicas.x[0]
 
     @property
     def log_density(self) -> Array:
-        """Log p at these positions, nats, (N,)."""
+        """Log p(x) up to a constant at these positions, nats, (N,)."""
         return self.replicas.log_density[0]
 
 
 class TemperingInfo(NamedTuple):
-    """What happened in one step: mean acceptance of moves at β = 1, (N,), and of swaps, (T − 1,)."""
+    """Record of one step: acceptance of the moves at β = 1, (N,), and mean acceptance of the swaps, (T − 1,)."""
 
     acceptance: Array
     swap_acceptance: Array
@@ -52,11 +52,11 @@ class TemperingInfo(NamedTuple):
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class ParallelTempering(Kernel):
-    """Parallel tempering; chains start at all temperatures from the same states.
+    """Parallel tempering; all replicas of a chain start from the same state.
 
     Attributes:
       kernel: adjusted kernel that moves the replicas.
-      num_temperatures: T.
+      num_temperatures: number of temperatures, T.
       min_beta: smallest inverse temperature, β of the hottest replica.
     """
 
@@ -67,18 +67,18 @@ class ParallelTempering(Kernel):
     def __post_init__(self) -> None:
         if not self.kernel.adjusted:
             raise ValueError(
-                f"kernel is {self.kernel}, but parallel tempering swaps states of exact chains; use an adjusted "
+                f"kernel is {self.kernel}, but swaps are exact only between adjusted kernels; use an adjusted "
                 "kernel, such as MALA"
             )
 
     @property
     def discrete(self) -> bool:
-        """Whether the kernel moves binary data."""
+        """Whether states are binary."""
         return self.kernel.discrete
 
     @property
     def betas(self) -> Array:
-        """Inverse temperatures, (T,), from 1 down."""
+        """Inverse temperatures βₜ, (T,), from 1 down to ``min_beta``."""
         return self.min_beta ** jnp.linspace(0.0, 1.0, self.num_temperatures)
 
     def init(self, log_density: LogDensity, x: Array) -> TemperedState:
@@ -91,9 +91,7 @@ class ParallelTempering(Kernel):
         move_key, swap_key, parity_key = jax.random.split(key, 3)
 
         def move(beta: Array, key: Array, replica: KernelState) -> tuple[KernelState, Array]:
-            kernel = self.kernel
-            if kernel.target_acceptance is not None:
-                kernel = cast(Any, replace)(kernel, step_size=cast(Any, kernel).step_size / beta)
+            kernel = self.kernel.tempered(beta)
             new, info = kernel.step(lambda x: beta * log_density(x), key, _scaled(replica, beta))
             return _scaled(new, 1 / beta), info.acceptance
 
@@ -103,7 +101,7 @@ class ParallelTempering(Kernel):
         return TemperedState(replicas), TemperingInfo(acceptance[0], swap_acceptance)
 
     def _swap(self, key: Array, parity_key: Array, replicas: KernelState) -> tuple[KernelState, Array]:
-        """Propose swaps of all even or all odd pairs of neighbours."""
+        """Propose swaps of all even or all odd pairs of neighbors."""
         log_density, betas = replicas.log_density, self.betas
         log_ratio = (betas[:-1] - betas[1:])[:, None] * (log_density[1:] - log_density[:-1])  # equation 1
         acceptance = jnp.exp(jnp.minimum(log_ratio, 0.0))
@@ -121,6 +119,6 @@ class ParallelTempering(Kernel):
 
 
 def _scaled(state: KernelState, factor: Array) -> KernelState:
-    """Return the state with log p and its gradient times a factor."""
+    """Return the state with log p and its gradient multiplied by a factor."""
     gradient = None if state.gradient is None else factor * state.gradient
     return KernelState(state.x, factor * state.log_density, gradient)

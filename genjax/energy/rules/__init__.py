@@ -1,4 +1,4 @@
-"""Training rules of energy models, which combine by their sum, and penalties."""
+"""Training rules of energy models, whose losses are added, and penalties."""
 
 from genjax.energy.rules.base import Penalty as Penalty
 from genjax.energy.rules.base import Rule as Rule

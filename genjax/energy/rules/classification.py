@@ -1,7 +1,7 @@
-"""Classification by energies: the discriminative half of a joint energy model.
+"""Classification by energies: the discriminative term of a joint energy-based model.
 
-An energy model of classes factors its likelihood, log p(x, y) = log p(x) + log p(y | x). Contrastive divergence on
-E(x) raises the first term, and the second is a classifier's, whose loss is
+With classes, the log-likelihood is log p(x, y) = log p(x) + log p(y | x). Contrastive divergence on E(x) raises the
+first term. The second is minus the cross-entropy loss of a classifier,
 
     −log p(y | x) = E(x, y) + log Σ_y′ exp(−E(x, y′)).                                                            (1)
 
@@ -26,7 +26,7 @@ from genjax.energy.rules.base import Rule, RuleOutput
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class Classification(Rule):
-    """Equation 1.
+    """Cross-entropy of the labels, equation 1.
 
     Attributes:
       weight: factor on the loss.
@@ -38,7 +38,7 @@ class Classification(Rule):
     def loss(
         self, density: EnergyDensity, key: Array, x: Array, label: Array | None, state: PyTree, step: Array
     ) -> RuleOutput:
-        """See ``Rule``; the metric ``class_accuracy`` is that of the most probable class."""
+        """See ``Rule``; the metric ``class_accuracy`` is the accuracy of the most probable class."""
         del key, step
         assert label is not None  # because the model has classes
         log_probs = jax.nn.log_softmax(-density.energies(x), axis=-1)

@@ -1,23 +1,23 @@
-"""Contrastive divergence: maximum likelihood with the samples of short chains in place of the model's.
+"""Contrastive divergence: maximum likelihood with samples of short chains in place of samples of the model.
 
-The gradient of the log-likelihood is a difference of means over data and model,
+The gradient of the log-likelihood with respect to the parameters θ contrasts data x with samples x′ of the model,
 
-    ∇ log p(x) = −∇E(x) + E_{x′ ~ p} ∇E(x′),                                                                      (1)
+    ∇_θ log p(x) = −∇_θ E(x) + E_{x′ ~ p} ∇_θ E(x′),                                                               (1)
 
-so that the loss E(x) − E(x′), with x′ fixed, has minus this gradient. The chains that draw x′ start
+so that the loss E(x) − E(x′), with x′ held fixed, has minus this gradient on average. The chains that draw x′ start
 
-* from data: contrastive divergence, biased towards energies without structure far from the data;
-* from noise: short-run chains, which learn to draw samples in their few steps, whatever the density is;
-* from a buffer of earlier ends, of which a share restarts at every step: persistent contrastive divergence, exact if
-  the model changes more slowly than the chains mix.
+* from data: contrastive divergence, which is biased, because short chains do not leave the neighborhood of the data;
+* from noise: short-run chains, which learn to generate samples in their few steps, even if the density is wrong;
+* from a buffer of earlier chains, a fraction of which restarts at each update: persistent contrastive divergence, which
+  is accurate if the model changes more slowly than the chains mix.
 
-Sampling from q, the ends of the chains, ignores that q depends on the parameters, too. Improved contrastive divergence
-adds the missing term, with gradients through the last Langevin step,
+The chains end in a distribution q_θ that depends on the parameters, too, which the loss ignores. Improved contrastive
+divergence adds the missing term,
 
     E_{x′ ~ q_θ}[E(x′)] − H(q_θ),                                                                                  (2)
 
-where the energy is fixed and the entropy is estimated from each sample's distance to its nearest neighbor among the
-chains' starting points, log ‖x′ − x″‖.
+with the parameters of E held fixed and gradients through one kernel step to x′. The entropy H is estimated, up to scale
+and a constant, by the mean of log ‖x′ − x″‖, where x″ is the nearest initial state of a chain.
 
 Geoffrey Hinton 2002; Tijmen Tieleman 2008; noise: Erik Nijkamp et al. 2019, arXiv:1904.09770; buffer: Yilun Du and Igor
 Mordatch 2019, arXiv:1903.08689; equation 2: Yilun Du, Shuang Li, Joshua Tenenbaum and Igor Mordatch 2021,
@@ -42,7 +42,7 @@ from genjax.ops.distances import squared_distances
 
 
 class Buffer(NamedTuple):
-    """Ends of earlier chains: ``chains``, (buffer_size, *shape)."""
+    """Last positions of earlier chains: ``chains``, (buffer_size, *shape)."""
 
     chains: Array
 
@@ -51,15 +51,15 @@ class Buffer(NamedTuple):
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveDivergence(Rule):
-    """Equation 1.
+    """Contrastive divergence, equation 1, and with ``kl_weight`` equation 2.
 
     Attributes:
-      start: where chains start: ``"buffer"``, ``"noise"`` (samples of the base), or ``"data"``.
-      num_steps: number of steps of the kernel per update.
+      start: initial states of the chains: ``"buffer"``, ``"noise"`` (samples of the base), or ``"data"``.
+      num_steps: number of kernel steps per update.
       kernel: kernel of the chains; None for the model's.
-      buffer_size: number of chains in the buffer, at least the size of a minibatch; a minibatch continues random ones.
-      restart: share of the chains from the buffer that start afresh.
-      restart_from: where they start afresh: ``"noise"`` or ``"data"``.
+      buffer_size: number of chains in the buffer, at least the batch size; each update continues a random subset.
+      restart: probability that a chain from the buffer restarts, in [0, 1].
+      restart_from: initial states of restarted chains: ``"noise"`` or ``"data"``.
       kl_weight: weight of equation 2; 0 turns it off.
       weight: factor on the loss.
     """
@@ -73,11 +73,10 @@ class ContrastiveDivergence(Rule):
     kl_weight: NonNegativeFloat = 0.0
     weight: PositiveFloat = 1.0
 
-    def __post_init__(self) -> None:
-        if self.kl_weight and self.kernel is not None and self.kernel.discrete:
-            raise ValueError(
-                f"kl_weight is {self.kl_weight}, but {self.kernel} has no gradient through its steps; use kl_weight=0"
-            )
+    @property
+    def discrete(self) -> bool | None:
+        """See ``Rule``; equation 2 needs gradients through a step."""
+        return False if self.kl_weight else None
 
     def init(self, density: EnergyDensity, key: Array) -> PyTree:
         """Fill the buffer with samples of the base."""
@@ -88,8 +87,8 @@ class ContrastiveDivergence(Rule):
     ) -> RuleOutput:
         """See ``Rule``.
 
-        Metrics are ``energy_gap``, the loss; ``data_energy``; ``acceptance``, of the chains; and with ``kl_weight``
-        ``sampler_energy``.
+        The metrics are ``energy_gap``, the mean of E(x) − E(x′); ``data_energy``, the mean of E(x); ``acceptance``, the
+        mean acceptance of the chains; and with ``kl_weight``, ``kl_loss``, equation 2.
         """
         del label, step
         start_key, chain_key, entropy_key = jax.random.split(key, 3)
@@ -102,14 +101,14 @@ class ContrastiveDivergence(Rule):
         metrics = {"energy_gap": gap, "data_energy": data_energy, "acceptance": acceptance}
         loss = gap
         if self.kl_weight:
-            metrics["sampler_energy"] = self._sampler_loss(density, kernel, entropy_key, samples, start)
-            loss = loss + self.kl_weight * metrics["sampler_energy"]
+            metrics["kl_loss"] = self._kl_loss(density, kernel, entropy_key, samples, start)
+            loss = loss + self.kl_weight * metrics["kl_loss"]
         if rows is not None:
             state = Buffer(state.chains.at[rows].set(samples.astype(state.chains.dtype)))
         return RuleOutput(loss, state, metrics, samples)
 
     def _starts(self, density: EnergyDensity, key: Array, x: Array, state: PyTree) -> tuple[Array, Array | None]:
-        """Return where chains start, (B, *shape), and their rows in the buffer, (B,), or None without a buffer."""
+        """Return the initial states of chains, (B, *shape), and their rows in the buffer, (B,), or None without one."""
         num_chains = x.shape[0]
         if self.start != "buffer":
             return (x if self.start == "data" else density.sample_base(key, num_chains)), None
@@ -124,10 +123,8 @@ class ContrastiveDivergence(Rule):
         restarts = jax.random.bernoulli(restart_key, self.restart, (num_chains, *[1] * (x.ndim - 1)))
         return jnp.where(restarts, fresh, state.chains[rows]).astype(x.dtype), rows
 
-    def _sampler_loss(
-        self, density: EnergyDensity, kernel: Kernel, key: Array, samples: Array, reference: Array
-    ) -> Array:
-        """Return equation 2, with gradients through one more step from the samples."""
+    def _kl_loss(self, density: EnergyDensity, kernel: Kernel, key: Array, samples: Array, reference: Array) -> Array:
+        """Return equation 2, with gradients through one more kernel step from the samples."""
         frozen, samples = density.frozen(), jax.lax.stop_gradient(samples)
         state, _ = kernel.step(density.log_density, key, kernel.init(density.log_density, samples))
         x = density.base.fold(state.x)

@@ -1,13 +1,13 @@
 """Flow matching of a potential: the first stage of energy matching.
 
-Noise x₀ ~ p₀ and data x₁ are paired by optimal transport within a minibatch. A gradient field, which does not know the
-time, is fitted to the velocity along the line between them,
+Noise x₀ ~ p₀ and data x₁ are paired by optimal transport within a minibatch. A time-independent gradient field is
+fitted to the velocity along the line between them,
 
     E ‖τ ∇ log p(x_t) − (x₁ − x₀)‖²,        x_t = (1 − t) x₀ + t x₁,  t uniform on [0, 1],                         (1)
 
-where τ is the model's temperature, so that V = −τ log p is the paper's potential. Following the gradient from noise for
-the time 1 leads to the data, for which ``AnnealedLangevin`` with an initial temperature of 0 is a sampler. A second,
-shorter stage of contrastive divergence together with equation 1 gives p the right density near the data.
+where τ is the model's temperature, so that V = −τ log p is the paper's potential. Following τ ∇ log p from noise for
+unit time leads to the data; ``AnnealedLangevin`` with an initial temperature of 0 and step size h does so in τ / h
+steps. A second, shorter stage adds contrastive divergence to equation 1, so that p fits the density near the data.
 
 Michal Balcerak et al. 2025, arXiv:2504.10612, algorithms 1 and 2.
 """
@@ -32,15 +32,13 @@ from genjax.ops.couplings import Coupling, SinkhornCoupling
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class FlowMatching(Rule):
-    """Equation 1.
+    """Flow matching of the potential, equation 1.
 
     Attributes:
-      temperature: τ, the temperature of the model.
-      coupling: rule that pairs noise with data; None for random pairs.
+      coupling: coupling that pairs noise with data; None for independent pairs.
       weight: factor on the loss.
     """
 
-    temperature: PositiveFloat = 1.0
     coupling: Coupling | None = field(default_factory=SinkhornCoupling)
     weight: PositiveFloat = 1.0
     discrete = False
@@ -55,6 +53,6 @@ class FlowMatching(Rule):
         if self.coupling is not None:
             noise = self.coupling.pair(pair_key, x, noise)
         t = jax.random.uniform(time_key, (x.shape[0], *[1] * (x.ndim - 1)), x.dtype)
-        velocity = self.temperature * density.score((1 - t) * noise + t * x)
+        velocity = density.temperature * density.score((1 - t) * noise + t * x)
         loss = jnp.mean(sum_except_batch(jnp.square(velocity - (x - noise))))  # equation 1
         return RuleOutput(loss, state, {"velocity_error": loss / x[0].size})

@@ -1,15 +1,15 @@
-"""Noise-contrastive estimation: the energy is learned as a classifier of data against samples of the base.
+"""Noise-contrastive estimation: the energy is trained to classify data against samples of the base.
 
-With ν samples x′ of the base for each example, the log-odds that a point is an example are
+With ν samples x′ of the base for each example, the log-odds of data against noise are
 
     log p(x) − log p₀(x) − log ν = −E(x) − log ν,                                                                 (1)
 
-if Z = 1, which the best energy learns. The loss is the classifier's cross-entropy,
+if Z = 1, which the optimal energy satisfies. The loss is the cross-entropy of the classifier,
 
     E softplus(E(x) + log ν) + ν E softplus(−E(x′) − log ν).                                                      (2)
 
-The closer the base is to the data, the more a sample tells: a trained flow (``Pretrained``) is a good one, and the
-energy learns what the flow misses.
+The closer the base is to the data, the more informative its samples are: a trained flow (``Pretrained``) is a good
+base, and the energy learns what the flow misses.
 
 Michael Gutmann and Aapo Hyvärinen 2010, "Noise-contrastive estimation: a new estimation principle for unnormalized
 statistical models"; flows: Ruiqi Gao et al. 2020, arXiv:1912.00589.
@@ -34,10 +34,10 @@ from genjax.energy.rules.base import Rule, RuleOutput
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class NoiseContrastive(Rule):
-    """Equation 2.
+    """Noise-contrastive estimation, equation 2.
 
     Attributes:
-      num_noise: ν, samples of the base per example.
+      num_noise: ν, number of samples of the base per example.
       weight: factor on the loss.
     """
 
@@ -47,7 +47,7 @@ class NoiseContrastive(Rule):
     def loss(
         self, density: EnergyDensity, key: Array, x: Array, label: Array | None, state: PyTree, step: Array
     ) -> RuleOutput:
-        """See ``Rule``; the metric ``accuracy`` is that of the classifier, averaged over both sides."""
+        """See ``Rule``; the metric ``accuracy`` is the balanced accuracy of the classifier."""
         del label, step
         noise = jax.lax.stop_gradient(density.sample_base(key, self.num_noise * x.shape[0]))
         offset = math.log(self.num_noise)

@@ -1,12 +1,12 @@
-"""Penalties on an energy, for training that stays stable.
+"""Penalties that stabilize the training of an energy.
 
     magnitude    E E(x)² + E E(x′)²                                                                               (1)
     gradient     E ‖∇E(x)‖²                                                                                       (2)
 
-for data x and samples x′. The first keeps energies from drifting apart without bound, since their differences alone
-enter contrastive divergence (Yilun Du and Igor Mordatch 2019, arXiv:1903.08689); the second keeps the energy smooth, so
-that chains with a fixed step size stay close to its density. Spectral normalization of the network's layers
-(``nets.SpectralNorm``) bounds its slope as well.
+for data x and samples x′. The magnitude penalty bounds the energies, of which only differences enter contrastive
+divergence (Yilun Du and Igor Mordatch 2019, arXiv:1903.08689). The gradient penalty keeps the energy smooth, so that
+chains with a fixed step size have little bias. Spectral normalization of the layers of the network
+(``nets.SpectralNorm``) also bounds the gradient.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from genjax.ops import sum_except_batch
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class EnergyMagnitude(Penalty):
-    """Equation 1, at data alone if no rule draws samples.
+    """Energy magnitude, equation 1, at data alone if no rule draws samples.
 
     Attributes:
       weight: weight of the penalty.
@@ -47,7 +47,7 @@ class EnergyMagnitude(Penalty):
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class GradientPenalty(Penalty):
-    """Equation 2.
+    """Squared gradient norm of the energy at data, equation 2.
 
     Attributes:
       weight: weight of the penalty.

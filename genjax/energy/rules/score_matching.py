@@ -1,16 +1,17 @@
-"""Score matching: the gradient of log p is fitted, so that neither Z nor samples are needed.
+"""Score matching: training by the score ∇ log p, which needs neither Z nor samples of the model.
 
-Denoising score matching fits the density of noisy data x̃ = x + σ ξ, ξ ~ N(0, I), whose score given x is known,
+Denoising score matching fits the density of noisy data x̃ = x + σ ξ, ξ ~ N(0, I), whose score given x is −ξ / σ,
 
     ½ E ‖σ ∇ log p(x̃) + ξ‖².                                                                                      (1)
 
-Sliced score matching fits the density of the data, by integration by parts along random directions v, E[v vᵀ] = I,
+Sliced score matching fits the density of the data, by integration by parts and random directions v with E[v vᵀ] = I,
 
     E[vᵀ (∇² log p(x)) v + ½ ‖∇ log p(x)‖²].                                                                       (2)
 
-Neither sees the relative weights of separate modes.
+Neither determines the relative weights of well-separated modes.
 
-Equation 1: Pascal Vincent 2011. Equation 2: Yang Song, Sahaj Garg, Jiaxin Shi and Stefano Ermon 2019, arXiv:1905.07088.
+Equation 1: Pascal Vincent 2011. Equation 2: Yang Song, Sahaj Garg, Jiaxin Shi and Stefano Ermon 2019, arXiv:1905.07088,
+with its variance reduction.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from genjax.ops.divergence import implicit_score_loss
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class DenoisingScoreMatching(Rule):
-    """Equation 1.
+    """Denoising score matching, equation 1.
 
     Attributes:
-      noise_std: σ; the model learns the density of data with this noise.
+      noise_std: σ, standard deviation of the noise; the model learns the density of the noisy data.
       weight: factor on the loss.
     """
 
@@ -47,7 +48,7 @@ class DenoisingScoreMatching(Rule):
     def loss(
         self, density: EnergyDensity, key: Array, x: Array, label: Array | None, state: PyTree, step: Array
     ) -> RuleOutput:
-        """See ``Rule``; the metric ``score_error`` is twice the loss per entry, 1 for a score of 0."""
+        """See ``Rule``; the metric ``score_error`` is twice the loss per entry, and 1 for a score of 0."""
         del label, step
         noise = jax.random.normal(key, x.shape, x.dtype)
         errors = sum_except_batch(jnp.square(self.noise_std * density.score(x + self.noise_std * noise) + noise))
@@ -59,7 +60,7 @@ class DenoisingScoreMatching(Rule):
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class SlicedScoreMatching(Rule):
-    """Equation 2.
+    """Sliced score matching, equation 2.
 
     Attributes:
       num_directions: number of random directions v per example, with entries ±1.

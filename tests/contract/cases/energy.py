@@ -42,7 +42,7 @@ CASES = (
         lambda: _model(
             base=energy.Uniform(shape=(NUM_FEATURES,), low=-1.0, high=2.0),
             rules=(
-                energy.FlowMatching(temperature=0.5),
+                energy.FlowMatching(),
                 energy.ContrastiveDivergence(start="data", num_steps=2, weight=0.1),
             ),
             kernel=energy.AnnealedLangevin(0.01, initial_temperature=0.0),
@@ -98,6 +98,6 @@ CASES = (
 )
 
 OWN_METHODS = {
-    "EnergyModel": ("density", "log_partition_estimate", "log_partitions", "shape", "with_base"),
+    "EnergyModel": ("density", "log_partition_estimate", "log_partitions", "shape", "with_base", "with_new_rules"),
     "Product": ("base", "density", "join", "log_partition_estimate", "log_partitions", "part", "shape"),
 }

@@ -4,7 +4,22 @@ Command: genjax train experiments/energy_densities.py --density gaussians --seed
 genjax evaluate RUN --metrics likelihood --batch-size 50000
 Reached: KL(data ‖ model) 0.0134 ± 0.0025 nats on 25 Gaussians and 0.0244 ± 0.0018 on the checkerboard by
 noise-contrastive estimation (50,000 test points, log Z on a grid of 400² nodes, which 800² change by less than 0.0002;
-mean ± sd of seeds 0 to 7). Eight seeds took 3 min beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+mean ± sd of seeds 0 to 7). Fresh chains find all 25 modes for every seed, and 98.8 ± 0.2 % of their samples are within
+three standard deviations of one (on the checkerboard 99.1 ± 0.3 % are on dark squares). Eight seeds took 169 s on the
+checkerboard beside much other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
+
+At equal steps (``--num-features 32 --steps 1200``), with 1,000 samples of each of the 8 seeds, on 25 Gaussians:
+
+    rule               KL, nats          modes         high quality     all 8 seeds
+    noise_contrastive  0.032 ± 0.012     25.0 ± 0.0    98.2 ± 0.6 %     142 s
+    energy_matching    0.083 ± 0.032     25.0 ± 0.0    97.0 ± 0.4 %     465 s, with 500 steps of flow matching
+    denoising          10.4 ± 4.4        10.5 ± 3.6    95.9 ± 0.5 %     100 s
+    sliced             10.5 ± 3.9        11.4 ± 2.4    98.5 ± 0.3 %     123 s
+
+and on the checkerboard, energy matching: 0.069 ± 0.005 nats, 96.4 ± 0.5 % of samples on dark squares. Start from noise-
+contrastive estimation if a base covers the data densely, as it does in few dimensions. Score matching learns the shape
+of each mode, but neither their weights nor that nothing is between them. Chains learn weights only as far as they cross
+between modes; with MALA in place of parallel tempering, and 5 % restarts from noise, training diverged (one seed).
 """
 
 from typing import Any, Literal
@@ -39,9 +54,7 @@ def scores_of(density: Any) -> SampleScore:
 
 
 def experiment(
-    rule: Literal[
-        "noise_contrastive", "persistent", "energy_matching", "short_run", "denoising", "sliced"
-    ] = "noise_contrastive",
+    rule: Literal["noise_contrastive", "persistent", "energy_matching", "denoising", "sliced"] = "noise_contrastive",
     density: Literal["gaussians", "checkerboard"] = "gaussians",
     width: int = 64,
     num_features: int = 64,
@@ -71,12 +84,11 @@ def experiment(
     # Hot replicas cross between modes in few, large steps, which a gradient would not help.
     tempering = energy.ParallelTempering(kernel=WALK, num_temperatures=4, min_beta=0.02)
     persistent = energy.ContrastiveDivergence(num_steps=10, kernel=tempering, buffer_size=2_048, restart=0.0)
-    matching = energy.FlowMatching(temperature=temperature, coupling=SinkhornCoupling(0.02, 10), weight=flow_weight)
+    matching = energy.FlowMatching(coupling=SinkhornCoupling(0.02, 10), weight=flow_weight)
     rules: dict[str, tuple[energy.Rule, ...]] = {
         "noise_contrastive": (energy.NoiseContrastive(),),
         "persistent": (persistent,),
         "energy_matching": (matching, persistent),
-        "short_run": (energy.ContrastiveDivergence(start="noise", num_steps=20, kernel=energy.Langevin(1e-3)),),
         "denoising": (energy.DenoisingScoreMatching(noise_std=0.03),),
         "sliced": (energy.SlicedScoreMatching(),),
     }

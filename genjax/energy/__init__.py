@@ -19,6 +19,7 @@ from genjax.energy.kernels import (
     RandomWalk,
     run_chains,
 )
+from genjax.energy.matching import energy_matching
 from genjax.energy.rules import (
     Classification,
     ContrastiveDivergence,
@@ -64,6 +65,7 @@ __all__ = [
     "SlicedScoreMatching",
     "Uniform",
     "annealed_importance_sampling",
+    "energy_matching",
     "kernels",
     "rules",
     "run_chains",

@@ -30,6 +30,7 @@ Chains learn weights only as far as they cross between modes; with MALA in place
 from noise, training diverged (one seed).
 """
 
+import dataclasses
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -38,7 +39,9 @@ import optax
 
 from genjax import Experiment, energy, metrics, nets
 from genjax.arguments import PositiveFloat
+from genjax.core import Array, Batch, Learner, Variables
 from genjax.data import synthetic
+from genjax.learners import Frozen, Stage, gradient_learner
 from genjax.ops.couplings import SinkhornCoupling
 from genjax.runner import SampleScore
 
@@ -58,6 +61,30 @@ def scores_of(density: Any) -> SampleScore:
         name="high_quality_share",
         score=lambda x: modes.compute(modes.update(modes.init(), x)),
         num_samples=1_000,
+    )
+
+
+def energy_matching(
+    model: energy.EnergyModel,
+    *,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    steps: tuple[int, int],
+    ema_decay: float,
+) -> tuple[Stage, Stage]:
+    """Return the two stages of energy matching: flow matching of the potential alone, then all rules of the model."""
+    potential = dataclasses.replace(model, rules=model.rules[:1])
+    first = gradient_learner(potential, optimizers[0], ema_decay=ema_decay)
+
+    def second(finished: Frozen) -> Learner:
+        def init(key: Array, batch: Batch) -> Variables:
+            del batch
+            return model.with_new_rules(finished["flow_matching"], key)
+
+        return gradient_learner(model, optimizers[1], ema_decay=ema_decay, init=init)
+
+    return (
+        Stage(name="flow_matching", learner=lambda _: first, steps=steps[0], model=potential),
+        Stage(name="tuning", learner=second, steps=steps[1]),
     )
 
 
@@ -117,7 +144,7 @@ def experiment(
 
     if is_matching:
         training: dict[str, Any] = {
-            "stages": energy.energy_matching(
+            "stages": energy_matching(
                 model,
                 optimizers=(adam(pretraining_steps), adam(steps)),
                 steps=(pretraining_steps, steps),

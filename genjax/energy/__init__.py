@@ -19,7 +19,6 @@ from genjax.energy.kernels import (
     RandomWalk,
     run_chains,
 )
-from genjax.energy.matching import energy_matching
 from genjax.energy.rules import (
     Classification,
     ContrastiveDivergence,
@@ -65,7 +64,6 @@ __all__ = [
     "SlicedScoreMatching",
     "Uniform",
     "annealed_importance_sampling",
-    "energy_matching",
     "kernels",
     "rules",
     "run_chains",

@@ -185,9 +185,15 @@ class EnergyModel(SamplesEnergy):
         return jax.nn.log_softmax(-self.density(variables).energies(self.base.check(x)), axis=-1)
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
-        """Diagnose chains, energies and buffer on a batch of at least 4 examples; see ``genjax.energy.diagnosis``."""
+        """Diagnose chains, energies and buffer on a batch; see ``genjax.energy.diagnosis``.
+
+        Energies of data and samples are compared only if a rule contrasts them.
+        """
         x = self.base.check(batch["x"])
-        return diagnose(self.density(variables), key, x, self.num_steps, self._buffer(variables))
+        values = diagnose(self.density(variables), key, x, self.num_steps, self._buffer(variables))
+        if not any(isinstance(rule, ContrastiveDivergence) for rule in self.rules):
+            del values["energy_gap_per_entry"]
+        return values
 
     def _energies(self, net_state: PyTree, params: PyTree, x: Array) -> Array:
         """Return the energies of all classes, (B, K), at least float32."""

@@ -29,7 +29,7 @@ KERNELS: Mapping[str, Kernel] = {
 }
 KernelName = Literal["langevin", "mala", "hmc", "nuts", "random_walk", "gibbs_with_gradients"]
 Label = Array | int | None
-NUM_NODES = 400  # number of quadrature nodes along each axis
+NUM_NODES = 800  # number of quadrature nodes along each axis
 
 
 @check_arguments
@@ -77,10 +77,10 @@ class SamplesEnergy:
     def log_prob(self, variables: Variables, x: Array, *, label: Label = None) -> Array:
         """Return log p(x), or log p(x | y) with a label, nats, (B,).
 
-        Z is a sum over a grid with 400 nodes along each axis, or over all states of binary data. The grid must resolve
-        the energy: ``log_partitions`` should not change when ``num_nodes`` is doubled. 400 nodes are 1/400 of the width
-        of a ``Uniform`` base apart, or 1/25 of the standard deviation of a ``Gaussian`` one, which must be at most the
-        standard deviation of the narrowest mode. Over a flow, sharp modes may need 800.
+        Z is a sum over a grid with 800 nodes along each axis, or over all states of binary data. The grid must resolve
+        the energy: ``log_partitions`` should not change when ``num_nodes`` is halved. Nodes are 1/800 of the width of a
+        ``Uniform`` base apart, or 1/50 of the standard deviation of a ``Gaussian`` one, which must be at most the
+        standard deviation of the narrowest mode.
 
         Raises:
           ValueError: if there are more than 2 dimensions or 20 bits, or the data lie outside the support of the base.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, final
+from typing import Any, cast, final
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from genjax.capabilities import (
     GUARANTEES,
     HasLogDensity,
     HasLogPartitionEstimate,
+    HasLogProb,
     conditioning,
     conditions,
     likelihoods,
@@ -29,6 +30,8 @@ from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, unavailable
 from genjax.ops.importance import LogPartition
 from genjax.sharding import Placement
+
+NUM_NORMALIZED = 4  # examples whose exact log-likelihood gives log Z
 
 
 @final
@@ -52,14 +55,23 @@ class Scorer:
         batch_size: PositiveInt = 500,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        def score(variables: Variables, key: Array, batch: Batch) -> Array:
+        def score(method: str, variables: Variables, key: Array, batch: Batch) -> Array:
             preprocess_key, method_key = jax.random.split(key)
             batch = preprocess(preprocess_key, batch)
             keyed = (variables,) if method in ("log_prob", "log_density") else (variables, method_key)
             return getattr(model, method)(*keyed, batch["x"], **(arguments or {}), **conditioning(model, batch))
 
-        mapped = score if num_seeds == 1 else jax.vmap(score, in_axes=(0, 0, None))
-        self._score = jit(mapped, out_shardings=placement.replicated)
+        def constant(variables: Variables, key: Array, batch: Batch) -> Array:
+            x, exact = preprocess(key, batch)["x"], cast(Any, model)
+            return exact.log_density(variables, x) - exact.log_prob(variables, x)
+
+        def compiled(function: Callable[[Variables, Array, Batch], Array]) -> Callable[..., Array]:
+            mapped = function if num_seeds == 1 else jax.vmap(function, in_axes=(0, 0, None))
+            return jit(mapped, out_shardings=placement.replicated)
+
+        shares_constant = method == "log_prob" and _shares_constant(model)  # log Z, which takes longer than a batch
+        self._score = compiled(functools.partial(score, "log_density" if shares_constant else method))
+        self._constant = compiled(constant) if shares_constant else None
         self._placement = placement
         self._batch_size = -(-batch_size // placement.num_devices) * placement.num_devices
 
@@ -70,11 +82,15 @@ class Scorer:
 
         ``progress`` is called after each batch with its number of examples.
         """
-        scores = []
+        scores, log_z = [], np.zeros(1)
         for number, (batch, valid) in enumerate(data.batches(source, self._batch_size)):
             key = core.step_key(keys, number) if keys.ndim == 0 else jax.vmap(core.step_key, (0, None))(keys, number)
-            score = self._score(variables, self._placement.replicate(key), self._placement.shard(batch, 0))
-            scores.append(np.asarray(score)[..., :valid])
+            key = self._placement.replicate(key)
+            if number == 0 and self._constant is not None:
+                few = self._placement.replicate({name: array[:NUM_NORMALIZED] for name, array in batch.items()})
+                log_z = np.nanmean(self._constant(variables, key, few), axis=-1, keepdims=True)
+            score = self._score(variables, key, self._placement.shard(batch, 0))
+            scores.append(np.asarray(score)[..., :valid] - log_z)
             if progress is not None:
                 progress(valid)
         return np.concatenate(scores, axis=-1)
@@ -98,6 +114,7 @@ def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
         if method == "log_prob_estimate" and index in evaluation.log_partitions:
             log_z = evaluation.log_partitions[index]
             protocol["log Z"] = f"{log_z.value:.3f}, 99 % interval {log_z.low:.3f} to {log_z.high:.3f}"
+            protocol["effective particles"] = round(float(log_z.effective_sample_size))
         return [
             _result(method if unit == "nats" else f"{method}/{unit}", value, unit, protocol)
             for unit, value in evaluation.units.convert(scores, GUARANTEES[method][1]).items()
@@ -125,7 +142,7 @@ def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
     """
     if method in evaluation.log_likelihoods:
         return evaluation.log_likelihoods[method]
-    if method == "log_prob_estimate" and _estimates_constant(evaluation.model):
+    if method == "log_prob_estimate" and _shares_constant(evaluation.model, HasLogPartitionEstimate):
         constants = [_log_partition(evaluation, index).value for index in range(len(evaluation.seeds))]
         nats = log_likelihoods(evaluation, "log_density") - np.asarray(constants)[:, None]
         evaluation.log_likelihoods[method] = nats
@@ -150,9 +167,9 @@ def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
     return nats
 
 
-def _estimates_constant(model: object) -> bool:
-    """Return whether one constant normalizes the densities of all examples."""
-    return all(supports(model, each) for each in (HasLogDensity, HasLogPartitionEstimate)) and not conditions(model)
+def _shares_constant(model: object, normalized: type = HasLogProb) -> bool:
+    """Return whether one constant, which the capability gives, normalizes the densities of all examples."""
+    return supports(model, HasLogDensity) and supports(model, normalized) and not conditions(model)
 
 
 def _log_partition(evaluation: Evaluation, index: int) -> LogPartition:

@@ -146,7 +146,7 @@ def unstable_energy(values: Measurements) -> str | None:
     """Check chains and energies of an energy model; see ``genjax.energy.diagnosis``."""
     if "sample_spread" not in values:
         return None
-    spread, gap = values["sample_spread"], values["energy_gap_per_entry"]
+    spread, gap = values["sample_spread"], values.get("energy_gap_per_entry", np.zeros(()))
     if spread.max() > MAX_SAMPLE_SPREAD:
         return (
             f"samples have {spread.max():.3g} times the variance of the data (the chains diverge): lower the step_size "

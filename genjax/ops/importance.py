@@ -63,7 +63,7 @@ class LogPartition(NamedTuple):
       value: estimate of log Z, nats.
       low: lower end of its 99 % interval by the delta method, which assumes that many particles have similar weights.
       high: upper end of that interval.
-      effective_sample_size: (Σ w)² / Σ w²; if it is small, the interval is not to be trusted.
+      effective_sample_size: (Σ w)² / Σ w²; below some 20, the interval is too short.
       particles: final states of the particles, (P, ...).
     """
 

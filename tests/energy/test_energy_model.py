@@ -133,6 +133,14 @@ def test_chains_start_from_the_buffer(variables):
     assert all(any(jnp.array_equal(row, chain) for chain in buffer) for row in x)
 
 
+def test_new_rules_keep_what_was_learned(variables):
+    first = dataclasses.replace(MODEL, rules=(energy.FlowMatching(),))
+    trained = first.init(jax.random.key(5), {"x": X})
+    both = MODEL.with_new_rules(trained, jax.random.key(6))
+    jax.tree.map(np.testing.assert_array_equal, both.params, trained.params)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), both.state, variables.state)
+
+
 def test_a_kernel_can_be_named(variables):
     one, two = (
         MODEL.sample(variables, jax.random.key(0), 4, num_steps=3, kernel=kernel, step_size=size)
@@ -218,6 +226,11 @@ class TestDiagnosis:
         assert values["chain_movement"] == pytest.approx(1, abs=0.4)
         assert values["energy_gap_per_entry"] == 0
         assert values["buffer_coverage"] > 0.6
+
+    def test_of_a_model_that_contrasts_nothing(self):
+        """Score matching leaves the energies of poor samples free."""
+        scores = dataclasses.replace(MODEL, rules=(energy.SlicedScoreMatching(),))
+        assert set(self.diagnose(scores)) == {"sample_spread", "chain_movement"}
 
     def test_of_frozen_chains(self):
         assert self.diagnose(dataclasses.replace(MODEL, kernel=energy.MALA(1e-6)))["chain_movement"] < 0.01

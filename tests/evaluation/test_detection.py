@@ -136,3 +136,20 @@ def test_one_constant_normalizes_all_examples():
     np.testing.assert_allclose(result.replicas, exact.replicas, rtol=1e-5)
     assert calls == [30, 30]
     assert result.protocol["log Z"] == "7.000, 99 % interval 6.900 to 7.100"
+
+
+def test_an_exact_constant_is_computed_once():
+    """log Z takes a sum over a grid, which no batch but the first needs."""
+    sizes = []
+
+    class Normalized(Unnormalized):
+        def log_prob(self, variables, x):
+            sizes.append(len(x))
+            return Exponential.log_prob(self, variables, x)
+
+    result, exact = (
+        run_of(model).evaluate(jax.random.key(0), metrics=("log_prob",))["log_prob"]
+        for model in (Normalized(), Exponential())
+    )
+    np.testing.assert_allclose(result.replicas, exact.replicas, rtol=1e-5)
+    assert sizes == [4]

@@ -138,6 +138,8 @@ class EnergyModel(SamplesEnergy):
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the weighted sum of the rules' losses plus the penalties, and the metrics of the rules.
 
+        A name that an earlier rule has taken gets the number of the rule, as in ``energy_gap_1``.
+
         With penalties, the metric ``penalty`` is their sum.
         """
         x, label = self.base.check(batch["x"]), label_of(batch, self.num_classes)
@@ -147,7 +149,7 @@ class EnergyModel(SamplesEnergy):
             rule_key = jax.random.fold_in(key, i)
             output = rule.loss(density, rule_key, x, label, state["rules"][str(i)], step)
             loss = loss + rule.weight * output.loss
-            metrics |= output.metrics
+            metrics |= {name if name not in metrics else f"{name}_{i}": v for name, v in output.metrics.items()}
             rule_states[str(i)] = output.state
             samples += [] if output.samples is None else [output.samples]
         if self.penalties:

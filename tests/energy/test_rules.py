@@ -211,6 +211,14 @@ def test_samples_of_chains_are_penalized_too():
     assert float(metrics["penalty"]) == pytest.approx(2 * np.mean(e**2), rel=1e-4)  # data, and chains still at data
 
 
+def test_metrics_of_two_rules_of_one_kind_stay_apart():
+    rules_of_a_kind = tuple(energy.DenoisingScoreMatching(noise_std=std) for std in (0.1, 10.0))
+    model = dataclasses.replace(quadratic_model(rules_of_a_kind[0]), rules=rules_of_a_kind)
+    x = jnp.array([[1.0, 0.0], [0.0, 2.0]])
+    metrics = model.loss(*model.init(jax.random.key(0), {"x": x}), jax.random.key(1), {"x": x}, STEP)[1][1]
+    assert metrics["score_error_1"] > 10 * metrics["score_error"]
+
+
 def test_weights_scale_each_rule():
     def rule(weight: float) -> Any:
         return energy.SlicedScoreMatching(weight=weight)
@@ -239,6 +247,17 @@ def test_the_buffer_keeps_the_ends_of_chains_and_restarts_a_share():
     assert float(jnp.mean(at_data)) == pytest.approx(0.25, abs=0.07)
     np.testing.assert_allclose(jnp.sort(before[~at_data], axis=0), jnp.sort(after[~at_data], axis=0), atol=1e-3)
     assert metrics["acceptance"] == 1
+
+
+def test_the_buffer_continues_where_chains_end():
+    """Without noise, each chain takes a step of gradient ascent, x + h (−a (x − m) − x / s²)."""
+    kernel = energy.Langevin(0.1, temperature=0.0)
+    model = quadratic_model(energy.ContrastiveDivergence(num_steps=1, kernel=kernel, buffer_size=8, restart=0.0))
+    x = jnp.zeros((8, 2))
+    variables = model.init(jax.random.key(0), {"x": x})
+    before = variables.state["rules"]["0"].chains
+    after = model.loss(*variables, jax.random.key(1), {"x": x}, STEP)[1][0]["rules"]["0"].chains
+    np.testing.assert_allclose(after, before + 0.1 * (-0.7 * (before - 0.3) - before / 4), rtol=1e-5, atol=1e-6)
 
 
 def test_the_sampler_term_moves_samples_to_low_energy():

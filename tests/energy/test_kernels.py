@@ -202,6 +202,12 @@ def test_proposals_of_unknown_density_are_rejected():
     assert (jnp.abs(x) < 0.5).all()
 
 
+def test_chains_that_drift_together_disagree_with_their_past():
+    log_density = lambda x: jnp.sum(x, axis=-1)  # noqa: E731
+    start = jax.random.normal(jax.random.key(0), (10, 2))
+    assert energy.run_chains(energy.Langevin(1.0, 0.0), log_density, jax.random.key(1), start, 100).r_hat > 1.5
+
+
 def test_diagnostics_tell_chains_that_do_not_mix():
     start = jnp.where(jnp.arange(40)[:, None] < 20, -4.0, 4.0) * jnp.array([[1.0, 0.0]])
     run = lambda target, x: energy.run_chains(energy.MALA(0.1), target, jax.random.key(0), x, 400)  # noqa: E731

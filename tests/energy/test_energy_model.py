@@ -248,6 +248,7 @@ class TestDiagnosis:
 
     def test_of_a_collapsed_buffer(self):
         variables = MODEL.init(jax.random.key(1), {"x": self.data})
-        point = jax.tree.map(lambda chains: jnp.zeros_like(chains) + 0.1, variables.state["rules"])
+        # A tiny cloud, of which several chains are nearest to data, but which is nearest to few data.
+        point = jax.tree.map(lambda chains: 1e-3 * chains + 0.1, variables.state["rules"])
         variables = variables._replace(state=variables.state | {"rules": point})
         assert MODEL.diagnose(variables, jax.random.key(2), {"x": self.data})["buffer_coverage"] < 0.1

@@ -77,7 +77,7 @@ def contestants_of(model: energy.EnergyModel, data: np.ndarray) -> dict[str, Cal
 
 def torch_contestants(name: str, data: np.ndarray) -> dict[str, Callable[[], float]]:
     """Return PyTorch's loops over the same network, chains and updates."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(2)
 

@@ -31,8 +31,8 @@ class RandomWalk(Kernel):
     target_acceptance = 0.234
 
     def tempered(self, beta: Array | float) -> RandomWalk:
-        """See ``Kernel``."""
-        return RandomWalk(self.step_size * cast(float, beta) ** -0.5)
+        """See ``Kernel``; steps longer than s / √β, the scale of one mode, let hot chains jump between modes."""
+        return RandomWalk(self.step_size / cast(float, beta))
 
     def init(self, log_density: LogDensity, x: Array) -> KernelState:
         """See ``Kernel``."""

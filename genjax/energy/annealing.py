@@ -54,7 +54,8 @@ def annealed_importance_sampling(
       key: typed key.
       num_particles: number of particles, P, at least 2.
       num_temperatures: number of annealing steps, K, evenly spaced in β; the error falls as K grows.
-      kernel: adjusted kernel; None for HMC with 5 leapfrog steps. Binary data need ``GibbsWithGradients``.
+      kernel: adjusted kernel; None for HMC with 5 leapfrog steps, or ``GibbsWithGradients`` for binary data. Parallel
+        tempering is replaced by the kernel of its replicas.
       backwards_from: exact samples of the model, (P, *shape), for the reverse path; None for the forward path.
 
     Raises:

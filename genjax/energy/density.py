@@ -61,6 +61,10 @@ class EnergyDensity(NamedTuple):
         label = jnp.broadcast_to(self.label, energies.shape[:1])
         return jnp.take_along_axis(energies, label[:, None], axis=1)[:, 0]
 
+    def class_log_probs(self, x: Array) -> Array:
+        """Return log p(y | x) of all classes, nats, (B, K)."""
+        return jax.nn.log_softmax(-self.energies(x), axis=-1)
+
     def log_density(self, x: Array) -> Array:
         """Return log p₀(x) − E(x), nats, (B,), after positions outside the support of the base are folded into it."""
         x = self.base.fold(x)

@@ -127,7 +127,9 @@ class EnergyModel(SamplesEnergy):
 
     def with_new_rules(self, variables: Variables, key: Array) -> Variables:
         """Return variables with the rules reinitialized, for example after a stage with other rules."""
-        return Variables(variables.params, {**variables.state, "rules": self._init_rules(variables, key)})
+        density = self.density(variables)
+        rules = {str(i): rule.init(density, jax.random.fold_in(key, i)) for i, rule in enumerate(self.rules)}
+        return Variables(variables.params, {**variables.state, "rules": rules})
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the only objective, ``energy``."""
@@ -138,9 +140,8 @@ class EnergyModel(SamplesEnergy):
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return the weighted sum of the rules' losses plus the penalties, and the metrics of the rules.
 
-        A name that an earlier rule has taken gets the number of the rule, as in ``energy_gap_1``.
-
-        With penalties, the metric ``penalty`` is their sum.
+        If two rules have a metric of the same name, that of the later rule ends with its number, as in
+        ``energy_gap_1``. With penalties, the metric ``penalty`` is their sum.
         """
         x, label = self.base.check(batch["x"]), label_of(batch, self.num_classes)
         density = self.density(Variables(params, state))
@@ -184,7 +185,7 @@ class EnergyModel(SamplesEnergy):
         """
         if self.num_classes is None:
             raise ValueError("num_classes is None, but only a model with classes classifies; set num_classes")
-        return jax.nn.log_softmax(-self.density(variables).energies(self.base.check(x)), axis=-1)
+        return self.density(variables).class_log_probs(self.base.check(x))
 
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Diagnose chains, energies and buffer on a batch; see ``genjax.energy.diagnosis``.
@@ -201,10 +202,6 @@ class EnergyModel(SamplesEnergy):
         """Return the energies of all classes, (B, K), at least float32."""
         outputs, _ = apply_net(self.net, params, net_state, x)
         return at_least_float32(outputs) / self.temperature
-
-    def _init_rules(self, variables: Variables, key: Array) -> dict[str, PyTree]:
-        density = self.density(variables)
-        return {str(i): rule.init(density, jax.random.fold_in(key, i)) for i, rule in enumerate(self.rules)}
 
     def _buffer(self, variables: Variables) -> Array | None:
         """Return the chains of the first rule with a buffer, (M, *shape), or None."""

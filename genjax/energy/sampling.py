@@ -218,6 +218,7 @@ class SamplesEnergy:
         step_size: PositiveFloat | None = None,
     ) -> Chains:
         """Run chains from x, (N, *shape), with convergence diagnostics; see ``run_chains`` and ``sample``."""
+        x = self.base.check(x)
         density = self.density(variables, label, x.shape[0])
         chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, x, num_steps)
         return chains._replace(x=self.base.fold(chains.x))
@@ -225,7 +226,7 @@ class SamplesEnergy:
     def _kernel(self, kernel: KernelName | Kernel | None, step_size: float | None) -> Kernel:
         chosen: Kernel = resolve_choice("kernel", kernel, KERNELS, self.kernel)
         if step_size is not None:
-            if chosen.target_acceptance is None and not hasattr(chosen, "step_size"):
+            if not hasattr(chosen, "step_size"):
                 raise ValueError(f"step_size is {step_size}, but {chosen} has none; leave it out")
             chosen = cast(Any, replace)(chosen, step_size=step_size)
         check_kernel(chosen, self.base)

@@ -195,6 +195,7 @@ def test_wrong_calls_say_why(variables):
         (lambda: sample(label=1), "this model has num_classes=None"),
         (lambda: MODEL.energy(variables, jnp.zeros((3, 5))), "x has shape (3, 5), but this model has shape=(2,)"),
         (lambda: MODEL.energy(variables, jnp.zeros((3, 2), jnp.int32)), "x has dtype int32, but this model is of real"),
+        (lambda: MODEL.chains(variables, jax.random.key(0), jnp.zeros((3, 5)), 4), "x has shape (3, 5), but this"),
         (lambda: MODEL.energy(variables, jnp.float32(0)), "x has shape (), but this model has shape=(2,)"),
         (lambda: MODEL.class_log_prob(variables, X), "only a model with classes classifies"),
     ):

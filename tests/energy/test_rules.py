@@ -71,9 +71,9 @@ def test_long_chains_give_the_likelihood_gradient(start):
     model = model_of_bits(rule)
     x = states()[jax.random.choice(jax.random.key(0), 8, (4_000,), p=jnp.arange(1, 9) / 36)]
     variables = model.init(jax.random.key(1), {"x": x})
-    found = gradient(model, variables, jax.random.key(2), x)["net"]["table"]
+    grads = gradient(model, variables, jax.random.key(2), x)["net"]["table"]
     exact = exact_gradient(model, variables, x)["net"]["table"]
-    np.testing.assert_allclose(found, exact, atol=5 * 0.5 / np.sqrt(4_000))
+    np.testing.assert_allclose(grads, exact, atol=5 * 0.5 / np.sqrt(4_000))
     assert np.abs(exact).max() > 0.05
 
 
@@ -91,8 +91,8 @@ def test_noise_contrastive_estimation_has_its_exact_gradient_and_minimum():
         data, noise = jax.nn.softplus(e + jnp.log(num_noise)), jax.nn.softplus(-e - jnp.log(num_noise))
         return jnp.sum(p * data) + num_noise * jnp.sum(p0 * noise)
 
-    found = gradient(model, variables, jax.random.key(2), x)["net"]["table"]
-    np.testing.assert_allclose(found, jax.grad(expected)(variables.params)["net"]["table"], atol=0.02)
+    grads = gradient(model, variables, jax.random.key(2), x)["net"]["table"]
+    np.testing.assert_allclose(grads, jax.grad(expected)(variables.params)["net"]["table"], atol=0.02)
     best = {"net": {"table": jnp.log(p0) - jnp.log(p)}}
     np.testing.assert_allclose(jax.grad(expected)(best)["net"]["table"], 0.0, atol=1e-6)
     log_z = model.log_partitions(Variables(best, variables.state))
@@ -118,9 +118,11 @@ def test_sliced_score_matching_has_its_exact_gradient(normal_data):
         score = -a * (normal_data - m) - normal_data / 4
         return -2 * (a + 0.25) + 0.5 * jnp.mean(jnp.sum(jnp.square(score), axis=1))
 
-    found = gradient(model, variables, jax.random.key(1), normal_data)
+    grads = gradient(model, variables, jax.random.key(1), normal_data)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, jax.grad(expected)(variables.params)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        grads,
+        jax.grad(expected)(variables.params),
     )
 
 
@@ -136,9 +138,11 @@ def test_denoising_score_matching_has_its_exact_gradient(normal_data):
         data = jnp.mean(jnp.sum(jnp.square(-c * normal_data + a * m[None]), axis=1))
         return 0.5 * (sigma**2 * data + 2 * jnp.square(1 - c * sigma**2))
 
-    found = gradient(model, variables, jax.random.key(1), normal_data)
+    grads = gradient(model, variables, jax.random.key(1), normal_data)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0.03, atol=0.02), found, jax.grad(expected)(variables.params)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0.03, atol=0.02),
+        grads,
+        jax.grad(expected)(variables.params),
     )
 
 

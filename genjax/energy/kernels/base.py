@@ -62,7 +62,7 @@ class Kernel(Protocol):
 
     def init(self, log_density: LogDensity, x: Array) -> Any:
         """Return the state of chains at x, (N, ...), with at least the attributes ``x`` and ``log_density``."""
-        ...
+        return with_gradient(log_density, x)
 
     def step(self, log_density: LogDensity, key: Array, state: Any) -> tuple[Any, KernelInfo]:
         """Return the state after one step, and a record of the step."""

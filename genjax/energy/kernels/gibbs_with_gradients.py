@@ -32,10 +32,6 @@ class GibbsWithGradients(Kernel):
     discrete = True
     differentiable = False
 
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
-
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """See ``Kernel``."""
         bit_key, accept_key = jax.random.split(key)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.energy.kernels.base import Kernel, KernelInfo, KernelState, LogDensity, with_gradient
+from genjax.energy.kernels.base import Kernel, KernelInfo, KernelState, LogDensity
 
 
 @final
@@ -43,10 +43,6 @@ class HMC(Kernel):
     def tempered(self, beta: Array | float) -> HMC:
         """See ``Kernel``."""
         return HMC(self.step_size * cast(float, beta) ** -0.5, self.num_leapfrog)
-
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
 
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """See ``Kernel``."""
@@ -77,10 +73,6 @@ class NUTS(Kernel):
     def tempered(self, beta: Array | float) -> NUTS:
         """See ``Kernel``."""
         return NUTS(self.step_size * cast(float, beta) ** -0.5, self.max_doublings)
-
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
 
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """See ``Kernel``."""

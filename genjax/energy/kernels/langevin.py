@@ -51,10 +51,6 @@ class Langevin(Kernel):
     max_gradient: PositiveFloat | None = None
     adjusted = False
 
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
-
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """See ``Kernel``."""
         gradient = state.gradient if self.max_gradient is None else clip_norm(state.gradient, self.max_gradient)
@@ -90,10 +86,6 @@ class AnnealedLangevin(Kernel):
         if self.stop < self.start:
             raise ValueError(f"stop is {self.stop}, but must be at least start={self.start}; raise stop")
 
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
-
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """Take a step at the final temperature, 1."""
         return Langevin(self.step_size).step(log_density, key, state)
@@ -121,10 +113,6 @@ class MALA(Kernel):
     def tempered(self, beta: Array | float) -> MALA:
         """See ``Kernel``; h is a squared length."""
         return MALA(self.step_size / cast(float, beta))
-
-    def init(self, log_density: LogDensity, x: Array) -> KernelState:
-        """See ``Kernel``."""
-        return with_gradient(log_density, x)
 
     def step(self, log_density: LogDensity, key: Array, state: KernelState) -> tuple[KernelState, KernelInfo]:
         """See ``Kernel``."""

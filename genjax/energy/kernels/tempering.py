@@ -1,7 +1,7 @@
 """Parallel tempering: replicas of a chain at several temperatures, which swap states with their neighbors.
 
 Replica t targets p^βₜ. The inverse temperatures 1 = β₀ > … > β_{T−1} > 0 are a geometric sequence. Each step moves all
-replicas by an adjusted kernel, whose step size is divided by βₜ, and then proposes swaps of neighbors, which are
+replicas by an adjusted kernel, with longer steps at smaller βₜ, and then proposes swaps of neighbors, which are
 accepted with probability
 
     min(1, exp((βₜ − βₜ₊₁) (log p(xₜ₊₁) − log p(xₜ)))).                                                            (1)

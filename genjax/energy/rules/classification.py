@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import jax
 import jax.numpy as jnp
 
 from genjax.arguments import PositiveFloat, check_arguments
@@ -41,6 +40,6 @@ class Classification(Rule):
         """See ``Rule``; the metric ``class_accuracy`` is the accuracy of the most probable class."""
         del key, step
         assert label is not None  # because the model has classes
-        log_probs = jax.nn.log_softmax(-density.energies(x), axis=-1)
+        log_probs = density.class_log_probs(x)
         loss = -jnp.mean(jnp.take_along_axis(log_probs, label[:, None], axis=1))  # equation 1
         return RuleOutput(loss, state, {"class_accuracy": jnp.mean(jnp.argmax(log_probs, axis=1) == label)})

@@ -4,14 +4,14 @@ The gradient of the log-likelihood with respect to the parameters θ contrasts d
 
     ∇_θ log p(x) = −∇_θ E(x) + E_{x′ ~ p} ∇_θ E(x′),                                                               (1)
 
-so that the loss E(x) − E(x′), with x′ held fixed, has minus this gradient on average. The chains that draw x′ start
+and the loss E(x) − E(x′), with x′ held fixed, has minus this gradient on average. The chains that draw x′ start
 
 * from data: contrastive divergence, which is biased, because short chains do not leave the neighborhood of the data;
 * from noise: short-run chains, which learn to generate samples in their few steps, even if the density is wrong;
-* from a buffer of earlier chains, a fraction of which restarts at each update: persistent contrastive divergence, which
-  is accurate if the model changes more slowly than the chains mix.
+* from a buffer of earlier chains, where each update restarts a fraction: persistent contrastive divergence, which is
+  accurate if the model changes more slowly than the chains mix.
 
-The chains end in a distribution q_θ that depends on the parameters, too, which the loss ignores. Improved contrastive
+The loss ignores that the distribution q_θ in which the chains end depends on the parameters. Improved contrastive
 divergence adds the missing term,
 
     E_{x′ ~ q_θ}[E(x′)] − H(q_θ),                                                                                  (2)

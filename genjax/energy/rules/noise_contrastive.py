@@ -28,6 +28,7 @@ from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.energy.density import EnergyDensity
 from genjax.energy.rules.base import Rule, RuleOutput
+from genjax.ops import discriminator_accuracy, logistic_fake_loss, logistic_real_loss
 
 
 @final
@@ -51,6 +52,7 @@ class NoiseContrastive(Rule):
         del label, step
         noise = jax.lax.stop_gradient(density.sample_base(key, self.num_noise * x.shape[0]))
         offset = math.log(self.num_noise)
-        data, noise = density.energy(x) + offset, density.energy(noise) + offset
-        loss = jnp.mean(jax.nn.softplus(data)) + self.num_noise * jnp.mean(jax.nn.softplus(-noise))  # equation 2
-        return RuleOutput(loss, state, {"accuracy": 0.5 * (jnp.mean(data < 0) + jnp.mean(noise > 0))})
+        data_logits, noise_logits = (-density.energy(each) - offset for each in (x, noise))  # equation 1
+        noise_loss = self.num_noise * jnp.mean(logistic_fake_loss(noise_logits))
+        loss = jnp.mean(logistic_real_loss(data_logits)) + noise_loss  # equation 2
+        return RuleOutput(loss, state, {"accuracy": discriminator_accuracy(data_logits, noise_logits)})

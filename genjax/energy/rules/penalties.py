@@ -3,8 +3,8 @@
     magnitude    E E(x)² + E E(x′)²                                                                               (1)
     gradient     E ‖∇E(x)‖²                                                                                       (2)
 
-for data x and samples x′. The magnitude penalty bounds the energies, of which only differences enter contrastive
-divergence (Yilun Du and Igor Mordatch 2019, arXiv:1903.08689). The gradient penalty keeps the energy smooth, so that
+for data x and samples x′. The magnitude penalty bounds the energies, because contrastive divergence sees only their
+differences (Yilun Du and Igor Mordatch 2019, arXiv:1903.08689). The gradient penalty keeps the energy smooth, so that
 chains with a fixed step size have little bias. Spectral normalization of the layers of the network
 (``nets.SpectralNorm``) also bounds the gradient.
 """

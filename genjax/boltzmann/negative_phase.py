@@ -40,6 +40,7 @@ from genjax.boltzmann.bipartite import (
 )
 from genjax.boltzmann.units import sample_independent
 from genjax.core import Array, PyTree
+from genjax.ops import swap_neighbors
 
 
 class ChainState(NamedTuple):
@@ -201,9 +202,7 @@ class ParallelTempering(NegativePhase):
         uniform = jax.random.uniform(swap_key, log_ratio.shape)
         pair = jnp.arange(self.num_temperatures - 1)
         swaps = (jnp.log(uniform) < log_ratio) & ((pair + number) % 2 == 0)[:, None]
-        up = jnp.concatenate([swaps, jnp.zeros_like(swaps[:1])])[..., None]  # row i takes from i + 1
-        down = jnp.concatenate([jnp.zeros_like(swaps[:1]), swaps])[..., None]
-        return jnp.where(up, jnp.roll(chains, -1, axis=0), jnp.where(down, jnp.roll(chains, 1, axis=0), chains))
+        return swap_neighbors(swaps, chains)
 
 
 def free_energy_gap(

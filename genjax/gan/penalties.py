@@ -27,7 +27,7 @@ from annotated_types import Interval
 from genjax.arguments import Cure, NonNegativeFloat, PositiveInt, check_arguments
 from genjax.core import Array
 from genjax.gan.augmentation import Augment
-from genjax.ops import sum_except_batch
+from genjax.ops import squared_gradient_norms
 
 Discriminate = Callable[[Array], Array]  # (B, ...) -> (B,), each output a function of its own input only
 
@@ -115,7 +115,7 @@ class R1(_WeightedPenalty):
 
     def _mean(self, discriminate: Discriminate, x: Array, key: Array) -> Array:
         del key
-        return jnp.mean(_squared_norms(discriminate, x)) / 2
+        return jnp.mean(squared_gradient_norms(discriminate, x)) / 2
 
 
 @final
@@ -179,10 +179,6 @@ class AnnealedPenalty:
 
 def gradient_norms(discriminate: Discriminate, x: Array) -> Array:
     """Return ‖∇D(x)‖ of each example, (B,). Its own gradient is finite even where the norm is zero."""
-    squared = _squared_norms(discriminate, x)
+    squared = squared_gradient_norms(discriminate, x)
     positive = squared > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
-
-
-def _squared_norms(discriminate: Discriminate, x: Array) -> Array:
-    return sum_except_batch(jnp.square(jax.grad(lambda x: jnp.sum(discriminate(x)))(x)))

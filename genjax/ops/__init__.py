@@ -5,7 +5,9 @@ from genjax.ops.adversarial import logistic_fake_loss as logistic_fake_loss
 from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
 from genjax.ops.arrays import at_least_float32 as at_least_float32
 from genjax.ops.arrays import leaves_by_path as leaves_by_path
+from genjax.ops.arrays import squared_gradient_norms as squared_gradient_norms
 from genjax.ops.arrays import sum_except_batch as sum_except_batch
+from genjax.ops.arrays import swap_neighbors as swap_neighbors
 from genjax.ops.attention import attend_to_first as attend_to_first
 from genjax.ops.attention import causal_attention as causal_attention
 from genjax.ops.convolution import conv_general_dilated as conv_general_dilated

@@ -1,7 +1,8 @@
-"""Sums over examples in sufficient precision, and the arrays of a tree by name."""
+"""Sums over examples, gradients of examples, exchanges of replicas, and the arrays of a tree by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +18,31 @@ def sum_except_batch(values: Array) -> Array:
     [12.0, 12.0]
     """
     return jnp.sum(values.reshape(values.shape[0], -1), axis=-1)
+
+
+def squared_gradient_norms(function: Callable[[Array], Array], x: Array) -> Array:
+    """Return ‖∇f(x)‖² of each example, (B,), for x (B, ...) and a function to (B,) that does not mix examples.
+
+    >>> squared_gradient_norms(lambda x: x @ jnp.array([3.0, 4.0]), jnp.zeros((1, 2))).tolist()
+    [25.0]
+    """
+    return sum_except_batch(jnp.square(jax.grad(lambda x: jnp.sum(function(x)))(x)))
+
+
+def swap_neighbors(swaps: Array, tree: PyTree) -> PyTree:
+    """Exchange rows t and t + 1 of arrays (T, N, ...) where ``swaps``, bool (T − 1, N), holds; pairs must not overlap.
+
+    >>> swap_neighbors(jnp.array([[True], [False]]), jnp.array([[1], [2], [3]])).tolist()
+    [[2], [1], [3]]
+    """
+    none = jnp.zeros_like(swaps[:1])
+    takes_next, takes_previous = jnp.concatenate([swaps, none]), jnp.concatenate([none, swaps])
+
+    def exchange(a: Array) -> Array:
+        following, previous = (m.reshape(*m.shape, *[1] * (a.ndim - 2)) for m in (takes_next, takes_previous))
+        return jnp.where(following, jnp.roll(a, -1, axis=0), jnp.where(previous, jnp.roll(a, 1, axis=0), a))
+
+    return jax.tree.map(exchange, tree)
 
 
 def leaves_by_path(tree: PyTree) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from annotated_types import Ge, Gt, Lt
 from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
 from genjax.energy.kernels.base import Kernel, KernelState, LogDensity
+from genjax.ops import swap_neighbors
 
 
 class TemperedState(NamedTuple):
@@ -114,14 +115,7 @@ class ParallelTempering(Kernel):
         pair = jnp.arange(self.num_temperatures - 1)
         proposed = (pair + jax.random.bernoulli(parity_key).astype(jnp.int32)) % 2 == 0
         swaps = (jax.random.uniform(key, acceptance.shape) < acceptance) & proposed[:, None]
-        none = jnp.zeros_like(swaps[:1])
-        takes_next, takes_previous = jnp.concatenate([swaps, none]), jnp.concatenate([none, swaps])
-
-        def exchange(a: Array) -> Array:
-            following, previous = (m.reshape(*m.shape, *[1] * (a.ndim - 2)) for m in (takes_next, takes_previous))
-            return jnp.where(following, jnp.roll(a, -1, axis=0), jnp.where(previous, jnp.roll(a, 1, axis=0), a))
-
-        return jax.tree.map(exchange, replicas), jnp.mean(acceptance, axis=1)
+        return swap_neighbors(swaps, replicas), jnp.mean(acceptance, axis=1)
 
 
 def _scaled(state: KernelState, factor: Array) -> KernelState:

@@ -14,14 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import jax
 import jax.numpy as jnp
 
 from genjax.arguments import NonNegativeFloat, check_arguments
 from genjax.core import Array
 from genjax.energy.density import EnergyDensity
 from genjax.energy.rules.base import Penalty
-from genjax.ops import sum_except_batch
+from genjax.ops import squared_gradient_norms
 
 
 @final
@@ -58,5 +57,4 @@ class GradientPenalty(Penalty):
     def __call__(self, density: EnergyDensity, x: Array, samples: Array | None) -> Array:
         """See ``Penalty``."""
         del samples
-        gradient = jax.grad(lambda x: jnp.sum(density.energy(x)))(x)
-        return self.weight * jnp.mean(sum_except_batch(jnp.square(gradient)))  # equation 2
+        return self.weight * jnp.mean(squared_gradient_norms(density.energy, x))  # equation 2

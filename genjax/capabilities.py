@@ -139,6 +139,20 @@ class Stops(Protocol):
 
 
 @runtime_checkable
+class Translates(Protocol):
+    """Maps images of one domain to another, for data with entries ``x`` and ``y``.
+
+    ``directions`` are "y_to_x", "x_to_y" or both; the first is the default. ``translate`` maps images (B, H, W, C) in
+    [0, 1] to images in [0, 1] of the other domain.
+    """
+
+    @property
+    def directions(self) -> tuple[str, ...]: ...
+
+    def translate(self, variables: Variables, key: Array, x: Array, *, direction: str) -> Array: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """Maps data to the codes that ``decode`` takes: posterior means, code indices or noise."""
 
@@ -239,6 +253,7 @@ CAPABILITIES: tuple[type, ...] = (
     IsDiscrete,
     HasNumValues,
     Stops,
+    Translates,
     Encodes,
     Decodes,
     Reconstructs,

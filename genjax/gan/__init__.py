@@ -1,7 +1,8 @@
-"""Generative adversarial networks: a generator, and a discriminator trained to tell its samples from data."""
+"""Generative adversarial networks: generators, and discriminators trained to tell their samples from data."""
 
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
+from genjax.gan.cycle_gan import CycleGAN
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
 from genjax.gan.gan import GAN
 from genjax.gan.heads import DiscriminatorHead
@@ -16,8 +17,12 @@ from genjax.gan.losses import (
     Wasserstein,
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
+from genjax.gan.patch_discriminator import PatchDiscriminator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.pix2pix import Pix2Pix
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from genjax.gan.translation_resnet import TranslationResNet
+from genjax.gan.unet_generator import UNetGenerator
 
 __all__ = [
     "GAN",
@@ -28,6 +33,7 @@ __all__ = [
     "BigGANDiscriminator",
     "BigGANGenerator",
     "ConsistencyPenalty",
+    "CycleGAN",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DifferentiableAugmentation",
@@ -39,11 +45,15 @@ __all__ = [
     "MLPGenerator",
     "Minimax",
     "NonSaturating",
+    "PatchDiscriminator",
     "Penalty",
+    "Pix2Pix",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "TranslationResNet",
+    "UNetGenerator",
     "Wasserstein",
     "gradient_norms",
 ]

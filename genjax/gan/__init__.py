@@ -3,6 +3,7 @@
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
+from genjax.gan.equalized import EqualizedConv, EqualizedDense, MinibatchStd, pixel_norm
 from genjax.gan.gan import GAN
 from genjax.gan.heads import DiscriminatorHead
 from genjax.gan.losses import (
@@ -32,11 +33,14 @@ __all__ = [
     "DCGANGenerator",
     "DifferentiableAugmentation",
     "DiscriminatorHead",
+    "EqualizedConv",
+    "EqualizedDense",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MinibatchStd",
     "Minimax",
     "NonSaturating",
     "Penalty",
@@ -46,4 +50,5 @@ __all__ = [
     "ResNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "pixel_norm",
 ]

@@ -45,6 +45,7 @@ from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.gan.augmentation import Augment
 from genjax.gan.diagnosis import gan_diagnosis
+from genjax.gan.equalized import ComparesExamples
 from genjax.gan.losses import AdversarialLoss, NonSaturating
 from genjax.gan.penalties import Penalty
 from genjax.gan.statistics import standing_statistics
@@ -74,7 +75,8 @@ class DiscriminatorOutput(NamedTuple):
 class GAN:
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
 
-    Data and samples go through the discriminator as one batch, or as two if it uses batch normalization.
+    Data and samples go through the discriminator as one batch, or as two if it uses batch normalization, or compares
+    the examples of groups that do not divide the batch.
 
     Attributes:
       latent_dim: length of the noise vector, L.
@@ -300,7 +302,7 @@ class GAN:
         self, variables: Variables, key: Array, real_inputs: tuple[Array, ...], fake_inputs: tuple[Array, ...]
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, PyTree]:
         """Return the discriminator's outputs for data and for samples, and its new state."""
-        if not has_batch_statistics(variables.state["discriminator"]):
+        if not (has_batch_statistics(variables.state["discriminator"]) or self._groups_are_split(real_inputs[0])):
             inputs = tuple(jnp.concatenate(pair) for pair in zip(real_inputs, fake_inputs, strict=True))
             both, state = self._discriminate(variables, inputs, key, train=True)
             (real, fake), (real_logits, fake_logits) = (jnp.split(a, 2) for a in both)
@@ -310,6 +312,10 @@ class GAN:
         variables = variables._replace(state=variables.state | {"discriminator": state})
         fake, state = self._discriminate(variables, fake_inputs, fake_key, train=True)
         return real, fake, state
+
+    def _groups_are_split(self, x: Array) -> bool:
+        """Return whether a discriminator that compares examples would compare data with samples in one batch."""
+        return isinstance(self.discriminator, ComparesExamples) and x.shape[0] % self.discriminator.group_size != 0
 
     def _generator_objective(
         self, variables: Variables, keys: tuple[Array, ...], x: Array, samples: Array, label: Array | None

@@ -28,6 +28,9 @@ CASES = (
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
     partial(gan.BigGANDiscriminator, features=(4, 4)),
+    partial(gan.EqualizedDense, features=2),
+    partial(gan.EqualizedConv, features=2),
+    partial(gan.MinibatchStd),
     partial(GAN.sample, num_samples=2, **SAMPLE),
     partial(GAN.standing_statistics, **SAMPLE),
 )

@@ -1,5 +1,6 @@
 """Generative adversarial networks: a generator, and a discriminator trained to tell its samples from data."""
 
+from genjax.gan.adaptive_augmentation import AdaptiveAugmentation, AugmentationState
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -23,9 +24,11 @@ from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 __all__ = [
     "GAN",
     "R1",
+    "AdaptiveAugmentation",
     "AdversarialLoss",
     "AnnealedPenalty",
     "Augment",
+    "AugmentationState",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "ConsistencyPenalty",

@@ -15,6 +15,7 @@ IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
     partial(gan.DifferentiableAugmentation),
+    partial(gan.AdaptiveAugmentation),
     partial(gan.R1),
     partial(gan.GradientPenalty),
     partial(gan.ConsistencyPenalty, augment=gan.DifferentiableAugmentation()),

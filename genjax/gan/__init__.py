@@ -1,9 +1,11 @@
 """Generative adversarial networks: generators, and discriminators trained to tell their samples from data."""
 
+from genjax.gan.adaptive_augmentation import AdaptiveAugmentation, AugmentationState
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from genjax.gan.cycle_gan import CycleGAN
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
+from genjax.gan.equalized import EqualizedConv, EqualizedDense, MinibatchStd, pixel_norm
 from genjax.gan.gan import GAN
 from genjax.gan.heads import DiscriminatorHead
 from genjax.gan.losses import (
@@ -27,9 +29,11 @@ from genjax.gan.unet_generator import UNetGenerator
 __all__ = [
     "GAN",
     "R1",
+    "AdaptiveAugmentation",
     "AdversarialLoss",
     "AnnealedPenalty",
     "Augment",
+    "AugmentationState",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "ConsistencyPenalty",
@@ -38,11 +42,14 @@ __all__ = [
     "DCGANGenerator",
     "DifferentiableAugmentation",
     "DiscriminatorHead",
+    "EqualizedConv",
+    "EqualizedDense",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MinibatchStd",
     "Minimax",
     "NonSaturating",
     "PatchDiscriminator",
@@ -56,4 +63,5 @@ __all__ = [
     "UNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "pixel_norm",
 ]

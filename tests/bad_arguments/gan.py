@@ -17,6 +17,7 @@ IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
     partial(gan.DifferentiableAugmentation),
+    partial(gan.AdaptiveAugmentation),
     partial(gan.R1),
     partial(gan.GradientPenalty),
     partial(gan.ConsistencyPenalty, augment=gan.DifferentiableAugmentation()),
@@ -30,6 +31,9 @@ CASES = (
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
     partial(gan.BigGANDiscriminator, features=(4, 4)),
+    partial(gan.EqualizedDense, features=2),
+    partial(gan.EqualizedConv, features=2),
+    partial(gan.MinibatchStd),
     partial(gan.UNetGenerator, features=(4, 4)),
     partial(gan.TranslationResNet),
     partial(gan.PatchDiscriminator, features=(4, 4)),

@@ -20,6 +20,8 @@ from genjax.gan.losses import (
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from genjax.gan.style_gan2 import PathLength, StyleGAN2
+from genjax.gan.style_networks import MappingNetwork, StyleDiscriminator, SynthesisNetwork, modulated_conv
 
 __all__ = [
     "GAN",
@@ -43,15 +45,21 @@ __all__ = [
     "LeastSquares",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MappingNetwork",
     "MinibatchStd",
     "Minimax",
     "NonSaturating",
+    "PathLength",
     "Penalty",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "StyleDiscriminator",
+    "StyleGAN2",
+    "SynthesisNetwork",
     "Wasserstein",
     "gradient_norms",
+    "modulated_conv",
     "pixel_norm",
 ]

@@ -68,7 +68,8 @@ class Previews:
         """Return samples, and their labels if the model has classes."""
         if len(self._seeds) > 1:
             variables = replica(variables, 0)
-        condition = example_conditions(self._experiment.model, self._experiment.data, NUM_PICTURES)
+        model, dataset, preprocess = self._experiment.model, self._experiment.data, self._experiment.preprocess
+        condition = example_conditions(model, dataset, NUM_PICTURES, preprocess)
         arrays = {name: jax.numpy.asarray(values) for name, values in condition.items()}
         x = self._sample(variables, key, NUM_PICTURES, **arrays)
         return np.asarray(x), condition.get("label")

@@ -150,11 +150,11 @@ class Experiment:
         images = [c for c in capabilities.conditions(self.model) if c.in_batch and c.kind == "image"]
         if not images or self.stages:  # whose batches are their own
             return
-        batch = jax.eval_shape(self.preprocess, jax.random.key(0), self.data.batch_spec(1))
+        spec = self.batch_spec()
         for condition in images:
-            if condition.name not in batch:
+            if condition.name not in spec:
                 continue
-            shape, dtype = batch[condition.name].shape[1:], batch[condition.name].dtype
+            shape, dtype = spec[condition.name].shape, spec[condition.name].dtype
             if not jnp.issubdtype(dtype, jnp.floating):
                 raise ValueError(
                     f"{type(self.model).__name__} takes {condition.name!r} in [0, 1], but it is {dtype}; "
@@ -167,6 +167,11 @@ class Experiment:
                     f"{type(self.model).__name__} takes {condition.name!r} of shape {condition.shape}, but it has "
                     f"shape {shape}; None is any length"
                 )
+
+    def batch_spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shape and type of one example after preprocessing, without the batch axis."""
+        batch = jax.eval_shape(self.preprocess, jax.random.key(0), self.data.batch_spec(1))
+        return {name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in batch.items()}
 
     @property
     def values(self) -> Values | None:

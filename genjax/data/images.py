@@ -18,6 +18,7 @@ from genjax.data.splitting import Size
 
 ImageSize = tuple[PositiveInt, PositiveInt]  # height, width
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+READ_CURE = "; repair or remove it"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _REFUSED = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIELAB colors"}
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # to each of _MODES
@@ -123,4 +124,4 @@ def read_image(path: Path, channels: int, size: ImageSize | None = None) -> np.n
     try:
         return decode_image(path.read_bytes(), channels=channels, size=size)
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"cannot read the image {path} ({error}); repair or remove it") from None
+        raise ValueError(f"cannot read the image {path} ({error}){READ_CURE}") from None

@@ -1,5 +1,6 @@
 """Generative adversarial networks: a generator, and a discriminator trained to tell its samples from data."""
 
+from genjax.gan.adaptive_augmentation import AdaptiveAugmentation, AugmentationState
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -19,13 +20,17 @@ from genjax.gan.losses import (
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from genjax.gan.style_gan2 import PathLength, StyleGAN2
+from genjax.gan.style_networks import MappingNetwork, StyleDiscriminator, SynthesisNetwork, modulated_conv
 
 __all__ = [
     "GAN",
     "R1",
+    "AdaptiveAugmentation",
     "AdversarialLoss",
     "AnnealedPenalty",
     "Augment",
+    "AugmentationState",
     "BigGANDiscriminator",
     "BigGANGenerator",
     "ConsistencyPenalty",
@@ -40,15 +45,21 @@ __all__ = [
     "LeastSquares",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MappingNetwork",
     "MinibatchStd",
     "Minimax",
     "NonSaturating",
+    "PathLength",
     "Penalty",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "StyleDiscriminator",
+    "StyleGAN2",
+    "SynthesisNetwork",
     "Wasserstein",
     "gradient_norms",
+    "modulated_conv",
     "pixel_norm",
 ]

@@ -12,9 +12,13 @@ NET = nets.MLP((4,))
 GAN = gan.GAN(latent_dim=2, generator=NET, discriminator=NET)
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0)}
 IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
+STYLES = gan.StyleGAN2(
+    latent_dim=2, mapping=NET, synthesis=gan.SynthesisNetwork((4,), output_shape=(4, 4, 1)), discriminator=NET
+)
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
     partial(gan.DifferentiableAugmentation),
+    partial(gan.AdaptiveAugmentation),
     partial(gan.R1),
     partial(gan.GradientPenalty),
     partial(gan.ConsistencyPenalty, augment=gan.DifferentiableAugmentation()),
@@ -31,6 +35,12 @@ CASES = (
     partial(gan.EqualizedDense, features=2),
     partial(gan.EqualizedConv, features=2),
     partial(gan.MinibatchStd),
+    partial(gan.PathLength),
+    partial(gan.MappingNetwork),
+    partial(gan.SynthesisNetwork, features=(4, 4), output_shape=(8, 8, 1)),
+    partial(gan.StyleDiscriminator, features=(4, 4)),
+    partial(gan.StyleGAN2, latent_dim=2, mapping=NET, synthesis=STYLES.synthesis, discriminator=NET),
+    partial(STYLES.sample, num_samples=2, **SAMPLE),
     partial(GAN.sample, num_samples=2, **SAMPLE),
     partial(GAN.standing_statistics, **SAMPLE),
 )

@@ -105,7 +105,7 @@ def test_packing_concatenates_consecutive_examples_along_the_last_axis():
     assert float(value) == pytest.approx(np.mean(softplus(-r)) + softplus(f), rel=1e-5)
     assert float(metrics["accuracy"]) == pytest.approx(np.mean(r > f))
     images = jax.random.normal(jax.random.key(1), (4, 2, 2, 3))
-    packed = gan.gan._pack(images, 2)
+    packed = gan.game._pack(images, 2)
     np.testing.assert_array_equal(packed[1], np.concatenate([images[2], images[3]], axis=-1))
 
 

@@ -20,6 +20,16 @@ def _image_gan(**options) -> gan.GAN:
     return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
 
 
+def _style_gan(**options) -> gan.StyleGAN2:
+    return gan.StyleGAN2(
+        latent_dim=3,
+        mapping=gan.MappingNetwork(4, num_layers=1),
+        synthesis=gan.SynthesisNetwork((4, 4), output_shape=(4, 4, 1)),
+        discriminator=gan.StyleDiscriminator((4, 4), group_size=2),
+        **options,
+    )
+
+
 CASES = (
     Case(
         "gan",
@@ -52,8 +62,20 @@ CASES = (
         batch=grey_batch,
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
+    Case(
+        "style_gan2",
+        lambda: _style_gan(
+            penalties=(gan.R1(weight=0.1, every=2),),
+            path_length=gan.PathLength(every=2),
+            augment=gan.AdaptiveAugmentation(transformations=("xflip", "contrast"), initial_probability=0.5),
+            num_classes=3,
+        ),
+        batch=grey_batch,
+        moves={"discriminator": ("augment",), "generator": ("style_mean", "path_length")},
+    ),
 )
 
 OWN_METHODS = {
     "GAN": ("standing_statistics",),
+    "StyleGAN2": ("styles",),
 }

@@ -17,6 +17,7 @@ from genjax.gan.losses import (
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.r3gan import R3GANDiscriminator, R3GANGenerator, r3gan
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
@@ -40,10 +41,13 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Penalty",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "r3gan",
 ]

@@ -17,7 +17,7 @@ def _gan(**options) -> gan.GAN:
 
 
 def _image_gan(**options) -> gan.GAN:
-    return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
+    return _gan(**({"generator": gan.DCGANGenerator((6,), (4, 4, 1)), "num_classes": 3} | options))
 
 
 def _style_gan(**options) -> gan.StyleGAN2:
@@ -102,6 +102,17 @@ CASES = (
         ),
         batch=pair_batch,
         moves={"discriminators": ("pool_x", "pool_y")},
+    ),
+    Case(
+        "r3gan",
+        lambda: _image_gan(
+            generator=gan.R3GANGenerator((4, 2), (4, 4, 1), num_blocks=1, group_size=4),
+            discriminator=gan.R3GANDiscriminator((2, 4), num_blocks=1, group_size=4),
+            adversarial_loss=gan.Relativistic(),
+            penalties=(gan.R1(weight=0.1, fake_weight=0.1),),
+        ),
+        batch=grey_batch,
+        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
 )
 

@@ -13,8 +13,8 @@ Nothing else in the library inspects a model's attributes: metrics, monitoring, 
 ... )
 >>> supports(model, Encodes), supports(model, HasLogProb), likelihoods(model)
 (True, False, ('log_prob_lower_bound', 'log_prob_estimate'))
->>> conditions(model)
-(Condition(name='label', kind='label', shape=(), num_values=3, optional=False, in_batch=True, pad_token=0),)
+>>> [(condition.name, condition.kind, condition.num_values) for condition in conditions(model)]
+[('label', 'label', 3)]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Condition:
       optional: whether the model also works without it.
       in_batch: whether batches contain it; False for conditions of ``sample`` alone, such as the prompt of a text.
       pad_token: token that pads a text to a fixed length.
+      paired: whether it must belong to the example that it comes with; False for models that learn from unpaired sets.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Condition:
     optional: bool = False
     in_batch: bool = True
     pad_token: int = 0
+    paired: bool = True
 
 
 @runtime_checkable

@@ -120,6 +120,8 @@ class Experiment:
                 f"use a batch_size of at most {size}"
             )
         self._check_classes()
+        self._check_pairs()
+        self._check_images()
         if self.values is not None:
             self._check_integers(self.values)
             self._check_likelihood(self.values)
@@ -133,6 +135,43 @@ class Experiment:
                 f"the model has num_classes={num_classes}, but labels of {self.data.name!r} are 0 to "
                 f"{self.data.num_classes - 1}; use num_classes={self.data.num_classes}"
             )
+
+    def _check_pairs(self) -> None:
+        """Raise if a model that learns from pairs would see the examples of two sets in random pairs."""
+        needed = [c.name for c in capabilities.conditions(self.model) if c.in_batch and c.paired]
+        if needed and not self.data.paired:
+            raise ValueError(
+                f"{type(self.model).__name__} learns x given {needed[0]!r}, but examples of {self.data.name!r} are "
+                "unpaired; use data.paired, or a model for unpaired data such as CycleGAN"
+            )
+
+    def _check_images(self) -> None:
+        """Raise if images that the model is conditioned on are not in [0, 1], or have another shape."""
+        images = [c for c in capabilities.conditions(self.model) if c.in_batch and c.kind == "image"]
+        if not images or self.stages:  # whose batches are their own
+            return
+        spec = self.batch_spec()
+        for condition in images:
+            if condition.name not in spec:
+                continue
+            shape, dtype = spec[condition.name].shape, spec[condition.name].dtype
+            if not jnp.issubdtype(dtype, jnp.floating):
+                raise ValueError(
+                    f"{type(self.model).__name__} takes {condition.name!r} in [0, 1], but it is {dtype}; "
+                    f"use preprocess=data.chain(data.scale(), data.scale(entry={condition.name!r}))"
+                )
+            if len(shape) != len(condition.shape) or any(
+                size not in (None, actual) for size, actual in zip(condition.shape, shape, strict=True)
+            ):
+                raise ValueError(
+                    f"{type(self.model).__name__} takes {condition.name!r} of shape {condition.shape}, but it has "
+                    f"shape {shape}; None is any length"
+                )
+
+    def batch_spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shape and type of one example after preprocessing, without the batch axis."""
+        batch = jax.eval_shape(self.preprocess, jax.random.key(0), self.data.batch_spec(1))
+        return {name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in batch.items()}
 
     @property
     def values(self) -> Values | None:

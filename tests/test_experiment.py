@@ -56,6 +56,39 @@ def test_labels_that_the_model_does_not_have_are_refused():
     make(model=Classes(), data=data.arrays(np.zeros((20, 2)), label=labels % 3, name="three"))
 
 
+class Translator(Model):
+    conditions = (capabilities.Condition(name="y", kind="image", shape=(None, None, 1)),)
+
+
+class UnpairedTranslator(Model):
+    conditions = (capabilities.Condition(name="y", kind="image", shape=(None, None, 1), paired=False),)
+
+
+PHOTOS = np.zeros((20, 4, 4, 1), np.uint8)
+SCALED = {"preprocess": data.chain(data.scale(), data.scale(entry="y"))}
+
+
+def test_a_model_of_pairs_refuses_unpaired_sets():
+    pairs, sets = data.paired(PHOTOS, PHOTOS), data.unpaired(PHOTOS, PHOTOS, name="sets")
+    with pytest.raises(
+        ValueError, match=r"Translator learns x given 'y', but .* of 'sets' are unpaired; use data.pair"
+    ):
+        make(model=Translator(), data=sets, **SCALED)
+    make(model=Translator(), data=pairs, **SCALED)
+    for dataset in (pairs, sets):
+        make(model=UnpairedTranslator(), data=dataset, **SCALED)
+    make(data=sets)  # a model of x alone
+
+
+def test_images_that_a_model_is_conditioned_on_must_be_scaled_and_have_its_shape():
+    pairs = data.paired(PHOTOS, PHOTOS)
+    with pytest.raises(ValueError, match=r"takes 'y' in \[0, 1\], but it is uint8; use .*data.scale\(entry='y'\)\)"):
+        make(model=Translator(), data=pairs, preprocess=data.scale())
+    rgb = data.paired(PHOTOS, np.repeat(PHOTOS, 3, axis=-1))
+    with pytest.raises(ValueError, match=r"'y' of shape \(None, None, 1\), but it has shape \(4, 4, 3\); None is any"):
+        make(model=Translator(), data=rgb, **SCALED)
+
+
 IMAGES = data.arrays(np.full((20, 4, 4, 1), 255, np.uint8), name="images")
 MADE = autoregressive.MADE(shape=(4, 4, 1), num_values=17, features=(4,))
 

@@ -10,20 +10,28 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from genjax.capabilities import stop_token
+from genjax.capabilities import Translates, stop_token
 from genjax.cli.conditions import ALL, class_number, describe_label, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
-from genjax.cli.options import EvaluateOptions, LatentOptions, ListOptions, SampleOptions, TrainOptions
+from genjax.cli.options import (
+    EvaluateOptions,
+    LatentOptions,
+    ListOptions,
+    SampleOptions,
+    TrainOptions,
+    TranslateOptions,
+)
 from genjax.cli.output import check_out, default_suffix, write_samples
 from genjax.data import Dataset
 from genjax.evaluation.samples import num_batches
@@ -188,6 +196,42 @@ def _sampling_progress(
         jax.effects_barrier()  # waits for the callbacks of the last tokens
 
 
+def translate(arguments: list[str]) -> int:
+    """Translate images by a finished run, without opening its data."""
+    path, rest = _positional(
+        arguments, "translate", "RUN", "a run folder that train wrote", TranslateOptions, "IMAGES ..."
+    )
+    images = list(itertools.takewhile(lambda argument: not argument.startswith("-"), rest))
+    (options,) = parse(genjax_command("translate", path, *images), rest[len(images) :], TranslateOptions)
+    from genjax.cli import translation
+    from genjax.compilation import enable_compilation_cache
+    from genjax.evaluation.translation import check_direction
+    from genjax.metrics.progress import progress_bars
+    from genjax.runner.load import load_experiment, load_run
+
+    enable_compilation_cache()
+    experiment = load_experiment(path, defer_data=True)
+    direction = check_direction(experiment.model, options.direction)
+    channels = translation.num_channels(experiment, direction)
+    out = options.out or path / "translations" / direction
+    files = translation.find_images([Path(image) for image in images], out, overwrite=options.overwrite)
+    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    model, variables = cast(Translates, run.model), run.replica(options.replica)
+    settings: dict[str, Any] = {"direction": direction, "channels": channels}
+    with progress_bars(unit="image") as progress:
+        sizes, bad = translation.check_images(files, model, variables, progress=progress, **settings)
+    if bad and not options.skip_bad:
+        raise ValueError(translation.describe_bad(bad, len(files)))
+    for reason in bad.values():
+        print(f"genjax: warning: skipped: {reason}", file=sys.stderr)
+    with progress_bars(unit="image") as progress:
+        settings |= {"batch_size": options.batch_size, "progress": progress}
+        count = translation.write_translations(sizes, out, model, variables, seed_key(options.seed), **settings)
+    skipped = f", {len(bad)} skipped" if bad else ""
+    print(f"wrote {out}: {count} images {direction} at step {run.step}{skipped}")
+    return 0
+
+
 def evaluate(arguments: list[str]) -> int:
     """Score a finished run and its samples."""
     path, flags = _positional(arguments, "evaluate", "RUN", "a run folder that train wrote", EvaluateOptions)
@@ -306,12 +350,14 @@ def list_models(arguments: list[str]) -> int:
     return 0
 
 
-def _positional(arguments: list[str], command: str, name: str, what: str, options: type) -> tuple[Path, list[str]]:
-    """Return the positional argument and the flags after it; for --help, print the general help and exit."""
+def _positional(
+    arguments: list[str], command: str, name: str, what: str, options: type, others: str = ""
+) -> tuple[Path, list[str]]:
+    """Return the positional argument and the rest, which may begin with ``others``; for --help, print help and exit."""
     if arguments and arguments[0] in ("-h", "--help"):
         tyro.cli(
             options,
-            prog=f"genjax {command} {name}",
+            prog=f"genjax {command} {name} {others}".rstrip(),
             description=f"{name} is {what}; 'genjax {command} {name} --help' with a real {name} shows all its flags.",
             args=["--help"],
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
@@ -324,6 +370,7 @@ def _positional(arguments: list[str], command: str, name: str, what: str, option
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": train,
     "sample": sample,
+    "translate": translate,
     "evaluate": evaluate,
     "latent": latent,
     "list": list_models,

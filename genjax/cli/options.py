@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from genjax.arguments import NonNegativeInt, PositiveInt
 from genjax.evaluation.samples import BATCH_SIZE
+from genjax.evaluation.translation import BATCH_SIZE as TRANSLATION_BATCH_SIZE
 
 MAX_SEEDS = 1_000  # replicas in one program
 MAX_TILES = 1_000  # in a row or column of a picture
@@ -79,6 +80,32 @@ class SampleOptions:
     out: Path | None = None
     batch_size: PositiveInt = BATCH_SIZE
     seed: Seed | None = None
+    checkpoint: str = "last"
+    replica: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class TranslateOptions:
+    """Translation options; IMAGES are files and folders of images, of any sizes that the network takes.
+
+    Attributes:
+      out: folder for the translations, PNG files with the names of the images, subfolders kept; by default
+        translations/DIRECTION in the run folder.
+      direction: direction of the model, y_to_x or x_to_y; by default its first.
+      batch_size: number of images of one size translated at once, which sets memory and leaves results as they are.
+      seed: seed of the randomness of the model, if it has some.
+      skip_bad: leave out images that cannot be read or have a size that the network does not take.
+      overwrite: replace translations that exist.
+      checkpoint: last, best (by the held-out metric), or a step.
+      replica: index of the replica, for a run of several seeds.
+    """
+
+    out: Path | None = None
+    direction: str | None = None
+    batch_size: PositiveInt = TRANSLATION_BATCH_SIZE
+    seed: Seed = 0
+    skip_bad: bool = False
+    overwrite: bool = False
     checkpoint: str = "last"
     replica: int = 0
 

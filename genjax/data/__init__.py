@@ -1,6 +1,7 @@
 """Data sets, shuffling, streaming and preprocessing.
 
-A data set consists of named splits of examples. A batch is a dict of arrays: ``x`` is the data, ``label`` its class.
+A data set consists of named splits of examples. A batch is a dict of arrays: ``x`` is the data, ``label`` its class,
+``y`` an image that ``x`` is generated from.
 Every random choice comes from a key, so that training can be repeated and resumed at any step.
 
 A function that opens a data set raises FileNotFoundError for a path that does not exist, and ValueError for content or
@@ -34,6 +35,8 @@ from genjax.data.lines import end_of_line as end_of_line
 from genjax.data.lines import lines as lines
 from genjax.data.loading import load as load
 from genjax.data.loading import names as names
+from genjax.data.pairs import paired as paired
+from genjax.data.pairs import unpaired as unpaired
 from genjax.data.shuffling import random_examples as random_examples
 from genjax.data.shuffling import shuffle_indices as shuffle_indices
 from genjax.data.sounds import Sound as Sound
@@ -42,6 +45,7 @@ from genjax.data.sounds import Waveform as Waveform
 from genjax.data.source import ArraySource as ArraySource
 from genjax.data.source import RecordSource as RecordSource
 from genjax.data.source import Source as Source
+from genjax.data.source import UnpairedSource as UnpairedSource
 from genjax.data.source import batches as batches
 from genjax.data.source import materialize as materialize
 from genjax.data.stacking import stack as stack

@@ -62,7 +62,8 @@ def npz(
 ) -> Dataset:
     """Read a ``.npz`` file with entries x and label (or y), or x_train, y_train, x_test etc.; never pickled objects.
 
-    Beside x_test and x_val, x is the training split.
+    Beside x_test and x_val, x is the training split. An entry y of images, (N, H, W) or (N, H, W, C), is not a label:
+    it becomes the entry ``y`` of a paired data set, see ``paired``.
 
     ``x`` and ``label`` name the entries with examples and labels; None takes "label" or "y" if there is one.
     ``validation`` and ``test`` are for files without splits; see ``arrays`` for them and for ``levels``.
@@ -94,26 +95,39 @@ def _npz_splits(path: Path, file: Any, x: str, label: str | None) -> dict[str, S
     for split, key in keys.items():
         suffix = key[len(x) :]
         label_key = next((n + suffix for n in label_names if n + suffix in file.files), None)
+        y_key = f"y{suffix}"
+        y = read_entry(path, file, y_key) if label is None and x != "y" and y_key in file.files else None
+        images = y if y is not None and y.ndim >= 3 else None
+        if images is not None and label_key == y_key:
+            label_key = None
         labels = None if label_key is None else read_entry(path, file, label_key)
-        splits[split] = _source(read_entry(path, file, key), labels)
+        splits[split] = _source(read_entry(path, file, key), labels, images)
     return splits
 
 
-def _source(x: np.ndarray, label: Any) -> ArraySource:
-    if x.dtype == np.uint8 and x.ndim == 3:
-        x = x[..., None]
+def _source(x: np.ndarray, label: Any, y: np.ndarray | None = None) -> ArraySource:
+    arrays = {"x": with_channels(x)} | ({} if y is None else {"y": with_channels(y)})
     if label is None:
-        return ArraySource({"x": x})
+        return ArraySource(arrays)
     label = np.asarray(label)
     if label.ndim != 1 or label.dtype.kind not in "iub":
         raise ValueError(f"label is {label.dtype}{list(label.shape)}, but must be integers of shape (N,)")
-    return ArraySource({"x": x, "label": label.astype(np.int64)})
+    return ArraySource(arrays | {"label": label.astype(np.int64)})
+
+
+def with_channels(x: np.ndarray) -> np.ndarray:
+    """Return an array, with a channel axis if it holds grey images, uint8 (N, H, W)."""
+    return x[..., None] if x.dtype == np.uint8 and x.ndim == 3 else x
+
+
+def levels_of_images(source: Source) -> int | None:
+    """Return 256 if ``x`` are uint8 images, else None."""
+    x = source.spec["x"]
+    return 256 if x.dtype == np.uint8 and len(x.shape) == 3 else None
 
 
 def _dataset(name: str, splits: dict[str, Source], levels: int | None) -> Dataset:
-    spec = splits["train"].spec
-    if levels is None and spec["x"].dtype == np.uint8 and len(spec["x"].shape) == 3:
-        levels = 256
+    levels = levels or levels_of_images(splits["train"])
     num_classes = None
     if all("label" in source.spec for source in splits.values()):
         labels = [source.arrays["label"] for source in splits.values() if isinstance(source, ArraySource)]

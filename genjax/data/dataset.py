@@ -13,7 +13,7 @@ import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.data.sounds import Sound
-from genjax.data.source import ArraySource, CheckedSource, DeferredSource, Source
+from genjax.data.source import ArraySource, CheckedSource, DeferredSource, Source, UnpairedSource
 from genjax.data.tokenizers import Tokenizer
 from genjax.data.values import Values
 
@@ -37,6 +37,7 @@ class Dataset:
       tokenizer: tokenizer of a text, whose tokens are the values of ``x``; None otherwise.
       condition_tokenizers: tokenizers of the other entries that are tokenized texts, such as captions, by entry.
       sound: how to play and draw examples of sound or music; None otherwise.
+      paired: whether the entries of an example belong together in training; False follows from an ``UnpairedSource``.
 
     Raises:
       ValueError: if "train" is missing, a split is empty, splits differ in entries, shapes or types, a number is not
@@ -60,6 +61,7 @@ class Dataset:
     tokenizer: Tokenizer | None = None
     condition_tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     sound: Sound | None = None
+    paired: bool = True
 
     def __post_init__(self) -> None:
         _check_names(self.name, tuple(self.splits))
@@ -76,6 +78,14 @@ class Dataset:
             _check_same_spec(self.name, split, source, self.splits["train"])
         splits = {split: self._checked(split, source) for split, source in self.splits.items()}
         object.__setattr__(self, "splits", splits)
+        train = self.splits["train"]
+        if isinstance(train, UnpairedSource):
+            object.__setattr__(self, "paired", False)
+        elif not self.paired and not isinstance(train, DeferredSource):
+            raise ValueError(
+                f"paired is False, but the entries of split 'train' of {self.name!r} are shuffled together; "
+                "make it an UnpairedSource"
+            )
         if self.values is None:
             object.__setattr__(self, "values", _values(self.splits["train"], self.levels))
         for entry in self.condition_tokenizers:
@@ -106,6 +116,8 @@ class Dataset:
         if isinstance(source, ArraySource):
             self._check_values(split, source.arrays)
             return source
+        if isinstance(source, UnpairedSource):
+            return UnpairedSource(self._checked(split, source.x), self._checked(split, source.y))
         source = source.source if isinstance(source, CheckedSource) else source
         checked = CheckedSource(source, functools.partial(self._check_values, split))
         checked.take(np.arange(1))
@@ -138,6 +150,7 @@ def count_classes(name: str, label: np.ndarray) -> int:
 def _values(source: Source, levels: int | None) -> Values | None:
     if levels is not None:
         return Values(0, levels - 1, levels)
+    source = source.x if isinstance(source, UnpairedSource) else source
     x = source.arrays.get("x") if isinstance(source, ArraySource) else None
     return None if x is None or not x.size else Values(float(x.min()), float(x.max()))
 

@@ -130,6 +130,7 @@ def describe(dataset: Dataset) -> dict[str, Any] | None:
         "tokenizer": _encode(dataset.tokenizer),
         "sound": _encode(dataset.sound),
         "condition_tokenizers": {name: _encode(t) for name, t in dataset.condition_tokenizers.items()},
+        "paired": dataset.paired,
     }
 
 
@@ -187,6 +188,7 @@ def _deferred(description: Mapping[str, Any], open_dataset: Callable[[], Dataset
         tokenizer=_decode(description["tokenizer"]),
         sound=_decode(description["sound"]),
         condition_tokenizers={name: _decode(t) for name, t in description["condition_tokenizers"].items()},
+        paired=description.get("paired", True),
     )
 
 

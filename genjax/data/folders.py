@@ -84,11 +84,25 @@ def find_splits(folder: Path, suffixes: tuple[str, ...], validation: Size, test:
 
 def contains_files(folder: Path, suffixes: tuple[str, ...]) -> bool:
     """Return whether the folder or its subfolders contain a file with one of the suffixes."""
-    return any(True for _ in _walk(folder, suffixes))
+    return any(True for _ in walk_files(folder, suffixes))
+
+
+def walk_files(folder: Path, suffixes: tuple[str, ...], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield files with one of the suffixes, in folders that are links, too, unless they link to a folder above."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for entry in os.scandir(folder):
+        if _is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            yield from walk_files(folder / entry.name, suffixes, (*above, here))
+        elif Path(entry.name).suffix.lower() in suffixes:
+            yield folder / entry.name
 
 
 def _find(folder: Path, suffixes: tuple[str, ...]) -> Files:
-    paths = sorted(_walk(folder, suffixes))
+    paths = sorted(walk_files(folder, suffixes))
     if not paths:
         raise ValueError(f"no {' or '.join(suffixes)} files in {folder}; check the path")
     missing = [path for path in paths if not path.is_file()]
@@ -111,20 +125,6 @@ def _find(folder: Path, suffixes: tuple[str, ...]) -> Files:
 
 def _subfolders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
-
-
-def _walk(folder: Path, suffixes: tuple[str, ...], above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield files with one of the suffixes, in folders that are links, too, unless they link to a folder above."""
-    here = folder.resolve()
-    if here in above:
-        return
-    for entry in os.scandir(folder):
-        if _is_hidden(entry.name):
-            continue
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, suffixes, (*above, here))
-        elif Path(entry.name).suffix.lower() in suffixes:
-            yield folder / entry.name
 
 
 def _is_hidden(name: str) -> bool:

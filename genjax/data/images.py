@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from genjax.data.splitting import Size
 
 ImageSize = tuple[PositiveInt, PositiveInt]  # height, width
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+READ_CURE = "; repair or remove it"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _REFUSED = {"I": "32-bit integers", "F": "32-bit floats", "LAB": "CIELAB colors"}
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # to each of _MODES
@@ -88,23 +90,38 @@ def image_folder(
 
 
 def _source(files: Files, channels: int, size: ImageSize | None) -> Source:
-    expected = size or _decode(files.paths[0], channels, None).shape[:2]
+    read_image = image_reader(files.paths[0], channels, size)
 
     def read(record: Record) -> dict[str, Any]:
-        x = _decode(record["path"], channels, size)
-        if x.shape[:2] != expected:
-            raise ValueError(
-                f"{record['path']} has size {x.shape[:2]}, but {files.paths[0]} has {expected}; "
-                "use size=(height, width)"
-            )
-        return {"x": x} | ({"label": record["label"]} if "label" in record else {})
+        return {"x": read_image(record["path"])} | ({"label": record["label"]} if "label" in record else {})
 
-    source = RecordSource(files, read)
+    return in_memory_if_small(RecordSource(files, read))
+
+
+def in_memory_if_small(source: Source) -> Source:
+    """Return a source that is read into memory if it is small."""
     return materialize(source) if num_bytes(source) <= SMALL_BYTES else source
 
 
-def _decode(path: Path, channels: int, size: ImageSize | None) -> np.ndarray:
+def image_reader(first: Path, channels: int, size: ImageSize | None) -> Callable[[Path], np.ndarray]:
+    """Return a function that decodes files to uint8 (H, W, channels), all of one size: that of ``first`` if it is None.
+
+    The function raises ValueError for a file that cannot be read or has another size.
+    """
+    expected = size or read_image(first, channels, None).shape[:2]
+
+    def read(path: Path) -> np.ndarray:
+        x = read_image(path, channels, size)
+        if x.shape[:2] != expected:
+            raise ValueError(f"{path} has size {x.shape[:2]}, but {first} has {expected}; use size=(height, width)")
+        return x
+
+    return read
+
+
+def read_image(path: Path, channels: int, size: ImageSize | None = None) -> np.ndarray:
+    """Decode a file, see ``decode_image``; ValueError with its path if that fails."""
     try:
         return decode_image(path.read_bytes(), channels=channels, size=size)
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"cannot read the image {path} ({error}); repair or remove it") from None
+        raise ValueError(f"cannot read the image {path} ({error}){READ_CURE}") from None

@@ -7,6 +7,9 @@ Position p of the endless stream of training examples holds example
 where the π_e are independent uniform permutations of 0 … N - 1. π_e sorts N random words of the counter-based generator
 Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), keyed by (key, e). It depends on nothing
 else: training resumes from any position, every example occurs exactly once per epoch, and a batch may span two epochs.
+
+The two sets of an ``UnpairedSource`` have such streams of their own, with N and permutations of their own, whose keys
+are derived from the key of both.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
+from genjax.core import stream_key
 from genjax.data.source import Source
 
 _lock = threading.Lock()
@@ -46,6 +50,11 @@ def random_examples(key: jax.Array, source: Source, count: int) -> dict[str, np.
     [0, 1, 2]
     """
     return source.take(shuffle_indices(key, np.arange(min(count, len(source))), len(source)))
+
+
+def domain_keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the keys of the order of examples of ``x`` and of ``y`` in an ``UnpairedSource``."""
+    return stream_key(key, "x"), stream_key(key, "y")
 
 
 def key_words(key: jax.Array) -> tuple[int, ...]:

@@ -136,6 +136,48 @@ class CheckedSource:
         return self.source.resident
 
 
+@check_arguments
+@final
+@dataclass(frozen=True, eq=False)
+class UnpairedSource:
+    """Two sets of examples of any sizes whose examples do not belong together, such as photos and paintings.
+
+    In training each set runs through permutations of its own, so that no pair of examples recurs (see
+    ``genjax.data.shuffling``). Everywhere else example i consists of example i of either set. There are as many as the
+    smaller set has, so that none counts twice; the rest of the larger set is left out.
+
+    Attributes:
+      x: examples of the domain that is generated, with an entry ``x``.
+      y: examples of the other domain, whose entries ``x`` does not have.
+
+    >>> photos, maps = ArraySource({"x": np.zeros((5, 2))}), ArraySource({"y": np.ones((3, 4))})
+    >>> source = UnpairedSource(photos, maps)
+    >>> len(source), source.spec["x"].shape, source.spec["y"].shape
+    (3, (2,), (4,))
+    """
+
+    x: Source
+    y: Source
+    resident = False  # as a whole, though each of the sets may be
+
+    def __post_init__(self) -> None:
+        both = sorted(self.x.spec.keys() & self.y.spec.keys())
+        if both:
+            raise ValueError(f"x and y both have an entry {both[0]!r}; rename it in one of them, for example to 'y'")
+
+    def __len__(self) -> int:
+        return min(len(self.x), len(self.y))
+
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        return {**self.x.take(indices), **self.y.take(indices)}
+
+    @property
+    def spec(self) -> Spec:
+        """See ``Source.spec``."""
+        return {**self.x.spec, **self.y.spec}
+
+
 def _narrow(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}, but must hold real numbers; convert it")

@@ -8,13 +8,14 @@ start at any step, and its batches equal those of resident data.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
-from genjax.data.shuffling import key_words, shuffle_indices_from_words
-from genjax.data.source import Source
+from genjax.data.shuffling import domain_keys, key_words, shuffle_indices_from_words
+from genjax.data.source import Source, UnpairedSource
 
 _MAX_STEPS = 2**31 - 1  # training steps are int32
 
@@ -49,6 +50,19 @@ def stream(
     Yields:
       Batches whose arrays have shape (B/n, ...), or (M, B/n, ...) when M > 1.
     """
+    if isinstance(source, UnpairedSource):
+        settings: dict[str, Any] = {
+            "batch_size": batch_size,
+            "start_step": start_step,
+            "num_steps": num_steps,
+            "minibatches": minibatches,
+            "shard": shard,
+            "prefetch": prefetch,
+            "num_threads": num_threads,
+        }
+        key_x, key_y = domain_keys(key)
+        pairs = zip(stream(source.x, key_x, **settings), stream(source.y, key_y, **settings), strict=True)
+        return ({**x, **y} for x, y in pairs)
     _check(len(source), batch_size, shard)
     import grain
 

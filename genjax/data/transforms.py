@@ -1,5 +1,7 @@
 """Preprocessing in the compiled training step: functions ``(key, batch) -> batch`` that transform the entry ``x``.
 
+``scale`` also transforms other entries, such as images that a model is conditioned on.
+
 For x an integer k in 0 … L - 1 (L = ``levels``) and independent randomness for each element,
 
 * ``scale``: low + (high - low) · k / (L - 1),
@@ -62,13 +64,14 @@ class MapsValues(Protocol):
 @final
 @dataclass(frozen=True)
 class Transform:
-    """A function of ``x`` with settings, ``(key, batch) -> batch``; compares, hashes and prints by value.
+    """A function of one entry with settings, ``(key, batch) -> batch``; compares, hashes and prints by value.
 
     Attributes:
       function: function ``(key, x, **settings) -> x``.
       settings: names and values of the settings.
       values: values of the result; None for values that depend on x.
       bin_width: width of the bin over which an integer is spread, in units of the result; None without dequantization.
+      entry: name of the entry of the batch.
 
     >>> scale(levels=17, high=2.0)
     scale(levels=17, low=0.0, high=2.0)
@@ -78,9 +81,12 @@ class Transform:
     settings: tuple[tuple[str, Any], ...]
     values: Values | None = None
     bin_width: float | None = None
+    entry: str = "x"
 
     def map_values(self, values: Values | None) -> Values | None:
         """See ``MapsValues``."""
+        if self.entry != "x":
+            return values
         levels = dict(self.settings).get("levels")
         if levels is not None and values is not None:
             taken = Values(0, levels - 1, levels)
@@ -90,11 +96,21 @@ class Transform:
         return self.values
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
-        """Transform ``batch["x"]`` and keep the other entries."""
-        return {**batch, "x": self.function(key, batch["x"], **dict(self.settings))}
+        """Transform ``batch[entry]`` and keep the other entries."""
+        if self.entry not in batch:
+            raise ValueError(
+                f"{self!r} transforms {self.entry!r}, but the batch has {sorted(batch)}; name one of these"
+            )
+        values, settings = batch[self.entry], dict(self.settings)
+        if "levels" in settings and not jnp.issubdtype(values.dtype, jnp.integer):
+            raise ValueError(
+                f"{self.entry} has dtype {values.dtype}, but this transform needs integers; leave it out for this data"
+            )
+        return {**batch, self.entry: self.function(key, values, **settings)}
 
     def __repr__(self) -> str:
-        return f"{self.function.__name__.strip('_')}({', '.join(f'{k}={v!r}' for k, v in self.settings)})"
+        settings = [*self.settings, *([("entry", self.entry)] if self.entry != "x" else [])]
+        return f"{self.function.__name__.strip('_')}({', '.join(f'{k}={v!r}' for k, v in settings)})"
 
 
 @check_arguments
@@ -107,8 +123,9 @@ class TransformChain:
 
     @property
     def bin_width(self) -> float | None:
-        """Bin width of the last transform; one after a dequantization may stretch the bins in unknown ways."""
-        return bin_width(self.transforms[-1]) if self.transforms else None
+        """Bin width of the last transform of ``x``, which may stretch the bins of one before it in unknown ways."""
+        of_x = [t for t in self.transforms if not (isinstance(t, Transform) and t.entry != "x")]
+        return bin_width(of_x[-1]) if of_x else None
 
     def map_values(self, values: Values | None) -> Values | None:
         """See ``MapsValues``."""
@@ -147,8 +164,10 @@ def map_values(preprocess: Preprocess, values: Values | None) -> Values | None:
 
 
 @check_arguments
-def scale(levels: Levels = 256, low: float = 0.0, high: float = 1.0) -> Transform:
+def scale(levels: Levels = 256, low: float = 0.0, high: float = 1.0, *, entry: str = "x") -> Transform:
     """Map integers 0 … levels - 1 evenly onto [low, high], or in reverse if low is above high.
+
+    ``chain(scale(), scale(entry="y"))`` scales two entries of a batch.
 
     >>> batch = {"x": jnp.array([[0, 51, 255]], jnp.uint8)}
     >>> scale(low=-1.0)(jax.random.key(0), batch)["x"].tolist()
@@ -157,7 +176,7 @@ def scale(levels: Levels = 256, low: float = 0.0, high: float = 1.0) -> Transfor
     if low == high:
         raise ValueError(f"low and high are {low}, but must differ, or all values become equal")
     settings = (("levels", levels), ("low", low), ("high", high))
-    return Transform(_scale, settings, Values(min(low, high), max(low, high), levels))
+    return Transform(_scale, settings, Values(min(low, high), max(low, high), levels), entry=entry)
 
 
 @check_arguments
@@ -209,24 +228,24 @@ def _gaussian_noise(key: Array, x: Array, *, scale: float) -> Array:
 
 def _scale(key: Array, x: Array, *, levels: int, low: float, high: float) -> Array:
     del key
-    return low + (high - low) * (_integers(x).astype(jnp.float32) / (levels - 1))
+    return low + (high - low) * (x.astype(jnp.float32) / (levels - 1))
 
 
 def _dynamic_binarization(key: Array, x: Array, *, levels: int) -> Array:
     top = levels - 1
-    k = _integers(x).astype(jnp.uint32)
+    k = x.astype(jnp.uint32)
     threshold = (k * 2**16 + top // 2) // top  # round(2^16 k / (L - 1)), which is 2^16 at the top
     return (_bits16(key, x.shape) < threshold).astype(jnp.float32)
 
 
 def _static_binarization(key: Array, x: Array, *, levels: int, threshold: float) -> Array:
     del key
-    return (_integers(x).astype(jnp.int32) > math.floor(threshold * (levels - 1))).astype(jnp.float32)
+    return (x.astype(jnp.int32) > math.floor(threshold * (levels - 1))).astype(jnp.float32)
 
 
 def _dequantize(key: Array, x: Array, *, levels: int, low: float, high: float) -> Array:
     noise = _bits16(key, x.shape).astype(jnp.float32) * 2.0**-16
-    spread = low + (high - low) * ((_integers(x).astype(jnp.float32) + noise) / levels)
+    spread = low + (high - low) * ((x.astype(jnp.float32) + noise) / levels)
     return jnp.minimum(spread, np.nextafter(np.float32(high), np.float32(low)))
 
 
@@ -247,12 +266,6 @@ def _bits16(key: Array, shape: tuple[int, ...]) -> Array:
     a, b = threefry2x32_p.bind(word0, word1, jnp.zeros_like(counter), counter)
     parts = [a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16]
     return jnp.concatenate(parts, axis=1)[:, :columns].reshape(shape)
-
-
-def _integers(x: Array) -> Array:
-    if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise ValueError(f"x has dtype {x.dtype}, but this transform needs integers; leave it out for this data")
-    return x
 
 
 def unchanged(key: Array, batch: Batch) -> Batch:

@@ -22,7 +22,10 @@ from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.patch_discriminator import PatchDiscriminator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.pix2pix import Pix2Pix
+from genjax.gan.r3gan import R3GANDiscriminator, R3GANGenerator, r3gan
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
+from genjax.gan.style_gan2 import PathLength, StyleGAN2
+from genjax.gan.style_networks import MappingNetwork, StyleDiscriminator, SynthesisNetwork, modulated_conv
 from genjax.gan.translation_resnet import TranslationResNet
 from genjax.gan.unet_generator import UNetGenerator
 
@@ -49,19 +52,28 @@ __all__ = [
     "LeastSquares",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MappingNetwork",
     "MinibatchStd",
     "Minimax",
     "NonSaturating",
     "PatchDiscriminator",
+    "PathLength",
     "Penalty",
     "Pix2Pix",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "StyleDiscriminator",
+    "StyleGAN2",
+    "SynthesisNetwork",
     "TranslationResNet",
     "UNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "modulated_conv",
     "pixel_norm",
+    "r3gan",
 ]

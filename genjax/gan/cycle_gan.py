@@ -110,7 +110,7 @@ class CycleGAN:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The image y that ``sample`` translates."""
-        return source_condition(self.source_channels)
+        return source_condition(self.source_channels, paired=False)
 
     @property
     def directions(self) -> tuple[str, ...]:

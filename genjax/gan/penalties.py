@@ -195,6 +195,10 @@ def sum_of_penalties(
 
 def gradient_norms(discriminate: Discriminate, x: Array) -> Array:
     """Return ‖∇D(x)‖ of each example, (B,). Its own gradient is finite even where the norm is zero."""
-    squared = squared_gradient_norms(discriminate, x)
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    return safe_sqrt(squared_gradient_norms(discriminate, x))
+
+
+def safe_sqrt(x: Array) -> Array:
+    """Return the square roots of nonnegative numbers, with gradient 0 instead of infinity at 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)

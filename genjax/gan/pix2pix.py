@@ -86,7 +86,7 @@ class Pix2Pix:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The source y."""
-        return source_condition(self.source_channels)
+        return source_condition(self.source_channels, paired=True)
 
     @property
     def directions(self) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 Data that fits on the device stays there in its own dtype, and a dispatch of n steps receives only int32 indices (n, B).
 Larger data is read ahead by worker threads and sent as arrays (n, B, ...). Both follow the same order, so the batches
-are the same. With K seeds, everything sent has a leading axis of length K; with M minibatches per step, an axis of
-length M precedes B.
+are the same. Each of two unpaired sets arrives in its own way. With K seeds, everything sent has a leading axis of
+length K; with M minibatches per step, an axis of length M precedes B.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from genjax import data
 from genjax.core import Batch, PyTree
+from genjax.data.shuffling import domain_keys
 from genjax.sharding import Placement
 
 
@@ -43,6 +44,9 @@ def make_feed(
     There is one key of the order of examples for each seed; ``batch_size`` is over all devices, and ``minibatches`` the
     number of minibatches that one step consumes.
     """
+    if isinstance(source, data.UnpairedSource):
+        domains = zip((source.x, source.y), zip(*map(domain_keys, keys), strict=True), strict=True)
+        return JointFeed([make_feed(domain, list(own), batch_size, minibatches, placement) for domain, own in domains])
     if isinstance(source, data.ArraySource) and source.resident:
         return ResidentFeed(source, keys, batch_size, minibatches, placement)
     return StreamFeed(source, keys, batch_size, minibatches, placement)
@@ -102,6 +106,24 @@ class StreamFeed:
         """Return the batch that was sent."""
         del constants
         return sent
+
+
+@final
+class JointFeed:
+    """Feeds side by side, whose entries make up a batch."""
+
+    def __init__(self, feeds: list[Feed]) -> None:
+        self._feeds = feeds
+        self.constants: PyTree = [feed.constants for feed in feeds]
+
+    def send(self, start_step: int, num_steps: int) -> PyTree:
+        """Return what each feed sends."""
+        return [feed.send(start_step, num_steps) for feed in self._feeds]
+
+    def pick(self, constants: PyTree, sent: PyTree) -> Batch:
+        """Return the entries of all feeds."""
+        parts = [feed.pick(*arguments) for feed, *arguments in zip(self._feeds, constants, sent, strict=True)]
+        return {name: array for part in parts for name, array in part.items()}
 
 
 def _stack(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

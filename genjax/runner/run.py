@@ -14,6 +14,8 @@ from genjax.core import Array, GenerativeModel, Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.registry import Function, Row, available, evaluate
 from genjax.evaluation.samples import BATCH_SIZE, draw_samples
+from genjax.evaluation.translation import BATCH_SIZE as TRANSLATION_BATCH_SIZE
+from genjax.evaluation.translation import translate_images
 from genjax.experiment import Experiment
 from genjax.figures.latents import LatentSpace
 from genjax.metrics import FeatureNetwork, Result, pixels
@@ -78,6 +80,24 @@ class Run:
         """
         variables = self.replica(replica)
         return draw_samples(self.model, variables, key, num_samples, batch_size=batch_size, **sample_kwargs)
+
+    def translate(
+        self,
+        key: Array,
+        x: Array,
+        *,
+        direction: str | None = None,
+        replica: int = 0,
+        batch_size: int = TRANSLATION_BATCH_SIZE,
+    ) -> Array:
+        """Translate images (N, H, W, C) in [0, 1] to the other domain of one replica's model.
+
+        ``direction`` is one of the model's ``directions``, None for the first; see
+        ``genjax.evaluation.translation.translate_images``.
+        """
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(np.arange(len(x), dtype=np.uint32))
+        settings: dict[str, Any] = {"direction": direction, "batch_size": batch_size}
+        return translate_images(self.model, self.replica(replica), keys, x, **settings)
 
     def latent_pictures(
         self, key: Array, *, split: str = "test", rows: int = 8, steps: int = 11, label: int = 0

@@ -14,6 +14,9 @@ SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0)}
 IMAGES = jax.numpy.zeros((2, 8, 8, 3))
 PARTS = ("generator_x", "generator_y", "discriminator_x", "discriminator_y")
 IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
+STYLES = gan.StyleGAN2(
+    latent_dim=2, mapping=NET, synthesis=gan.SynthesisNetwork((4,), output_shape=(4, 4, 1)), discriminator=NET
+)
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
     partial(gan.DifferentiableAugmentation),
@@ -27,6 +30,9 @@ CASES = (
     partial(gan.DCGANGenerator, **IMAGE),
     partial(gan.ResNetGenerator, **IMAGE),
     partial(gan.BigGANGenerator, **IMAGE),
+    partial(gan.R3GANGenerator, features=(8, 8), output_shape=(8, 8, 1)),
+    partial(gan.R3GANDiscriminator, features=(8, 8)),
+    partial(gan.r3gan, features=(8, 8), output_shape=(8, 8, 1)),
     partial(gan.MLPDiscriminator, features=(4,)),
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
@@ -34,6 +40,12 @@ CASES = (
     partial(gan.EqualizedDense, features=2),
     partial(gan.EqualizedConv, features=2),
     partial(gan.MinibatchStd),
+    partial(gan.PathLength),
+    partial(gan.MappingNetwork),
+    partial(gan.SynthesisNetwork, features=(4, 4), output_shape=(8, 8, 1)),
+    partial(gan.StyleDiscriminator, features=(4, 4)),
+    partial(gan.StyleGAN2, latent_dim=2, mapping=NET, synthesis=STYLES.synthesis, discriminator=NET),
+    partial(STYLES.sample, num_samples=2, **SAMPLE),
     partial(gan.UNetGenerator, features=(4, 4)),
     partial(gan.TranslationResNet),
     partial(gan.PatchDiscriminator, features=(4, 4)),

@@ -158,3 +158,21 @@ def test_gaussian_noise_has_its_scale():
     np.testing.assert_allclose(noisy.std(axis=0), 0.3, rtol=5 / (2 * 20_000) ** 0.5)
     with pytest.raises(ValueError, match=r"scale is 0.0, but must be above 0; 0.1 is usual for standardized data"):
         data.gaussian_noise(0.0)
+
+
+def test_scale_of_another_entry():
+    both = data.chain(data.dequantize(17), data.scale(17, high=2.0, entry="y"))
+    batch = {"x": jnp.array([[3]], jnp.uint8), "y": jnp.array([[0, 8, 16]], jnp.uint8)}
+    out = both(jax.random.key(0), batch)
+    np.testing.assert_array_equal(out["y"], [[0.0, 1.0, 2.0]])
+    assert 3 / 17 <= float(out["x"][0, 0]) < 4 / 17
+    values = data.transforms.Values(0, 16, 17)
+    assert data.transforms.map_values(both, values) == data.transforms.Values(0.0, 1.0)
+    assert data.transforms.map_values(data.scale(entry="y"), values) == values
+    assert bin_width(both) == 1 / 17
+    assert repr(data.scale(entry="y")) == "scale(levels=256, low=0.0, high=1.0, entry='y')"
+    assert data.scale() != data.scale(entry="y")
+    with pytest.raises(ValueError, match=r"entry='y'\) transforms 'y', but the batch has \['x'\]; name one of these"):
+        data.scale(entry="y")(jax.random.key(0), {"x": batch["x"]})
+    with pytest.raises(ValueError, match="y has dtype float32, but this transform needs integers; leave it out"):
+        data.scale(entry="y")(jax.random.key(0), {"y": jnp.zeros((1, 2))})

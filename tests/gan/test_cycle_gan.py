@@ -201,6 +201,7 @@ def test_each_objective_moves_its_own_parts():
 def test_directions():
     game, own, key = model(), variables(), jax.random.key(1)
     assert supports(game, Translates)
+    assert not game.conditions[0].paired
     assert game.directions == ("y_to_x", "x_to_y")
     to_x, to_y = (V @ G + 1) / 2, (U @ F + 1) / 2
     np.testing.assert_allclose(game.translate(own, key, BATCH["y"]), to_x, rtol=1e-4, atol=1e-6)

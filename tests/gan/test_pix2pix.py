@@ -215,6 +215,7 @@ def test_capabilities():
     game = model()
     assert supports(game, Translates)
     assert game.directions == ("y_to_x",)
+    assert game.conditions[0].paired
     assert capabilities.conditions(game) == (Condition(name="y", kind="image", shape=(None, None, 3)),)
 
 

@@ -17,7 +17,17 @@ def _gan(**options) -> gan.GAN:
 
 
 def _image_gan(**options) -> gan.GAN:
-    return _gan(generator=gan.DCGANGenerator((6,), (4, 4, 1)), num_classes=3, **options)
+    return _gan(**({"generator": gan.DCGANGenerator((6,), (4, 4, 1)), "num_classes": 3} | options))
+
+
+def _style_gan(**options) -> gan.StyleGAN2:
+    return gan.StyleGAN2(
+        latent_dim=3,
+        mapping=gan.MappingNetwork(4, num_layers=1),
+        synthesis=gan.SynthesisNetwork((4,), output_shape=(4, 4, 1)),
+        discriminator=gan.StyleDiscriminator((4,), group_size=2),
+        **options,
+    )
 
 
 def _translator(channels: int) -> gan.TranslationResNet:
@@ -58,6 +68,17 @@ CASES = (
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
     Case(
+        "style_gan2",
+        lambda: _style_gan(
+            penalties=(gan.R1(weight=0.1),),
+            path_length=gan.PathLength(every=1),
+            augment=gan.AdaptiveAugmentation(transformations=("contrast",), initial_probability=0.5),
+            num_classes=3,
+        ),
+        batch=grey_batch,
+        moves={"discriminator": ("augment",), "generator": ("style_mean", "path_length")},
+    ),
+    Case(
         "pix2pix",
         lambda: gan.Pix2Pix(
             generator=_translator(1),
@@ -82,8 +103,20 @@ CASES = (
         batch=pair_batch,
         moves={"discriminators": ("pool_x", "pool_y")},
     ),
+    Case(
+        "r3gan",
+        lambda: _image_gan(
+            generator=gan.R3GANGenerator((4, 2), (4, 4, 1), num_blocks=1, group_size=4),
+            discriminator=gan.R3GANDiscriminator((2, 4), num_blocks=1, group_size=4),
+            adversarial_loss=gan.Relativistic(),
+            penalties=(gan.R1(weight=0.1, fake_weight=0.1),),
+        ),
+        batch=grey_batch,
+        moves={"discriminator": ("discriminator",), "generator": ("generator",)},
+    ),
 )
 
 OWN_METHODS = {
     "GAN": ("standing_statistics",),
+    "StyleGAN2": ("styles",),
 }

@@ -49,13 +49,14 @@ def centered_pair(model: Any, batch: Batch) -> tuple[Array, Array]:
     return center(batch["x"]), center(y)
 
 
-def check_source(model: Any, y: Array, num_samples: int) -> None:
-    """Raise if there is not one image y for each sample."""
-    if y.shape[:1] != (num_samples,):
+def check_source(model: Any, y: Array | None, num_samples: int) -> Array:
+    """Return images y; raise ValueError if there is not one for each sample."""
+    if y is None or y.shape[:1] != (num_samples,):
         raise ValueError(
-            f"y has shape {y.shape}, but {type(model).__name__} translates one image per sample, and num_samples is "
-            f"{num_samples}; pass as many images"
+            f"y {'is None' if y is None else f'has shape {y.shape}'}, but {type(model).__name__} translates one image "
+            f"per sample, and num_samples is {num_samples}; pass as many images"
         )
+    return y
 
 
 def check_channels(model: Any, y: Array) -> None:

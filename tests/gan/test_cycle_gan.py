@@ -234,6 +234,8 @@ def test_errors():
             model().init(key, batch)
     with pytest.raises(ValueError, match="direction is 'back', but must be 'y_to_x' or 'x_to_y'"):
         model().translate(own, key, BATCH["x"], direction="back")
+    with pytest.raises(ValueError, match="y is None, but"):
+        model().sample(own, key, 3)
     with pytest.raises(ValueError, match="and num_samples is 3; pass as many images"):
         model().sample(own, key, 3, y=BATCH["y"])
     with pytest.raises(ValueError, match=re.escape("generator_x returned shape (4, 2, 3, 1), but matching x needs")):

@@ -202,7 +202,10 @@ class Evaluation:
         if not names:
             return {}
         rows = data.shuffle_indices(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        condition = conditioning(self.model, self.source.take(rows))
+        batch: Mapping[str, Any] = self.source.take(rows)
+        if any(c.kind in ("image", "array") for c in conditions(self.model)):  # the others are as the data has them
+            batch = jit(self.preprocess)(stream_key(self.key, "conditions"), batch)
+        condition = conditioning(self.model, batch)
         return {name: np.asarray(condition[name]) for name in names if name in condition}
 
     @functools.cached_property

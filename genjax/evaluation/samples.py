@@ -16,8 +16,9 @@ from jax.sharding import NamedSharding
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions, num_values
 from genjax.compilation import jit
-from genjax.core import Array, GenerativeModel, Variables
-from genjax.data import Dataset, Source, shuffle_indices
+from genjax.core import Array, Batch, GenerativeModel, Variables
+from genjax.data import Dataset, Source, shuffle_indices, unchanged
+from genjax.data.transforms import Preprocess
 from genjax.metrics import (
     FeatureNetwork,
     MomentsState,
@@ -153,11 +154,13 @@ def _compiled_sample(
     return jit(sample, out_shardings=sharding)
 
 
-def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
+def example_conditions(
+    model: GenerativeModel, dataset: Dataset, count: int, preprocess: Preprocess = unchanged
+) -> dict[str, Any]:
     """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
     They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
-    else those of random training examples, the same every time.
+    else those of ``example_batch``.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -165,8 +168,14 @@ def example_conditions(model: GenerativeModel, dataset: Dataset, count: int) -> 
     first, *others = batch_conditions
     if not others and first.kind == "label" and first.num_values is not None:
         return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
-    source = dataset.splits["train"]
-    return conditioning(model, source.take(shuffle_indices(jax.random.key(0), np.arange(count), len(source))))
+    return conditioning(model, example_batch(dataset, count, preprocess))
+
+
+def example_batch(dataset: Dataset, count: int, preprocess: Preprocess = unchanged) -> Batch:
+    """Return ``count`` random validation examples, or training examples without such a split, always the same ones."""
+    source = dataset.splits.get("validation", dataset.splits["train"])
+    batch = source.take(shuffle_indices(jax.random.key(0), np.arange(count), len(source)))
+    return jit(preprocess)(jax.random.key(0), batch)
 
 
 @final
@@ -196,10 +205,15 @@ class SampleScore:
         return f"samples/{self.name}"
 
     def evaluate(
-        self, model: GenerativeModel, variables: Variables, key: Array, dataset: Dataset
+        self,
+        model: GenerativeModel,
+        variables: Variables,
+        key: Array,
+        dataset: Dataset,
+        preprocess: Preprocess = unchanged,
     ) -> dict[str, np.ndarray]:
         """Return the scores of a model's samples, scalars, by their names in logs."""
-        condition: dict[str, Any] = example_conditions(model, dataset, self.num_samples)
+        condition = example_conditions(model, dataset, self.num_samples, preprocess)
         values = self.score(draw_samples(model, variables, key, self.num_samples, **condition))
         if self.name not in values:
             raise ValueError(f"the score named {self.name!r} returns {sorted(values)}; name one of these")

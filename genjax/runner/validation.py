@@ -82,9 +82,10 @@ class Validation:
         if score is None:
             return {}
         keys = root_keys(self._seeds, "sample score")
+        evaluate = functools.partial(score.evaluate, model, dataset=dataset, preprocess=self._experiment.preprocess)
         if len(self._seeds) == 1:
-            return score.evaluate(model, variables, keys, dataset)
-        scores = [score.evaluate(model, replica(variables, i), key, dataset) for i, key in enumerate(keys)]
+            return evaluate(variables, keys)
+        scores = [evaluate(replica(variables, i), key) for i, key in enumerate(keys)]
         return jax.tree.map(lambda *values: np.stack(values), *scores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Literal
 
 import numpy as np
 
@@ -15,22 +16,41 @@ TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 
 
 @opens_dataset
-def digits() -> Dataset:
+def digits(*, size: Literal[8, 16, 32] = 8) -> Dataset:
     """Load handwritten digits of 8 x 8 pixels with grey levels 0 … 16 (Alpaydin & Kaynak, UCI repository, 1998).
 
     ``x`` is uint8, shape (8, 8, 1); ``label`` is int32. The split is fixed: with the 1,797 images sorted by label
     (stably), rank r goes to test if r mod 5 = 0 (360 images), to validation if r mod 10 = 1 (180), and otherwise to
     train (1,257). Each split keeps scikit-learn's order.
 
+    With ``size`` 16 or 32 the images are enlarged bilinearly and have 256 levels; ``load`` and feature networks call
+    these data sets "digits_16" and "digits_32".
+
     >>> data = digits()
     >>> {name: len(source) for name, source in data.splits.items()}, data.levels
     ({'train': 1257, 'validation': 180, 'test': 360}, 17)
+    >>> large = digits(size=32)
+    >>> large.name, large.spec()["x"].shape, large.levels
+    ('digits_32', (32, 32, 1), 256)
     """
     from sklearn.datasets import load_digits
 
     x, label = load_digits(return_X_y=True)
-    source = ArraySource({"x": x.astype(np.uint8).reshape(-1, 8, 8, 1), "label": label.astype(np.int32)})
-    return Dataset(name="digits", splits=split_source(source, split_stratified(label)), levels=17, num_classes=10)
+    x = x.reshape(-1, 8, 8, 1)
+    name, levels = "digits", 17
+    if size > 8:
+        name, levels = f"digits_{size}", 256
+        x = np.round(255 / 16 * _enlarge(x, size))
+    source = ArraySource({"x": x.astype(np.uint8), "label": label.astype(np.int32)})
+    return Dataset(name=name, splits=split_source(source, split_stratified(label)), levels=levels, num_classes=10)
+
+
+def _enlarge(x: np.ndarray, size: int) -> np.ndarray:
+    """Return square images (B, S, S, C) interpolated bilinearly between pixel centres, (B, size, size, C)."""
+    side = x.shape[1]
+    centres = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(side)))
+    return np.einsum("ih,jw,bhwc->bijc", weights, weights, x, optimize=True)
 
 
 @opens_dataset

@@ -27,6 +27,7 @@ _BY_NAME: dict[str, Callable[..., Dataset]] = {
     **{name: partial(bundled, name) for name in TABLES},
     **{name: partial(synthetic_dataset, density) for name, density in DENSITIES.items()},
     "stdlib": stdlib,
+    **{f"digits_{size}": partial(digits, size=size) for size in (16, 32)},
 }
 _BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": npz, ".npy": npy, ".wav": audio.wav, ".txt": text, ".gz": text}
 _BY_PREFIX: dict[str, Callable[..., Dataset]] = {
@@ -48,7 +49,8 @@ def load(name_or_path: str | Path, **settings: Any) -> Dataset:
 
     Args:
       name_or_path: one of
-        "digits", a bundled table ("iris", ...), a density ("gaussians_25", ..., which needs ``key=``) or "stdlib";
+        "digits", "digits_16", "digits_32", a bundled table ("iris", ...), "stdlib", or a density ("gaussians_25", ...,
+        which needs ``key=``);
         the path of a ``.npz``, ``.npy``, ``.txt``, ``.txt.gz`` or ``.wav`` file, or of a folder of images or wav files;
         "lines:", "clips:" or "chorales:" and the path of a file for the function of that name;
         the name of a TFDS set, preceded by "tfds:" if it is also one of the names above.

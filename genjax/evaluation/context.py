@@ -17,11 +17,11 @@ import numpy as np
 
 from genjax import core, data
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import conditioning, conditions
+from genjax.capabilities import conditions
 from genjax.compilation import jit
 from genjax.core import Array, Batch, GenerativeModel, PyTree, Variables, stream_key
 from genjax.data.transforms import Preprocess
-from genjax.evaluation.samples import draw_samples
+from genjax.evaluation.samples import draw_samples, source_conditions
 from genjax.metrics import FeatureNetwork, LikelihoodUnits, Outputs, extract, likelihood_units, pixels
 from genjax.metrics.progress import Progress, no_progress
 from genjax.ops.importance import LogPartition
@@ -202,11 +202,8 @@ class Evaluation:
         if not names:
             return {}
         rows = data.shuffle_indices(stream_key(self.key, "labels"), np.arange(self.count), len(self.source))
-        batch: Mapping[str, Any] = self.source.take(rows)
-        if any(c.kind in ("image", "array") for c in conditions(self.model)):  # the others are as the data has them
-            batch = jit(self.preprocess)(stream_key(self.key, "conditions"), batch)
-        condition = conditioning(self.model, batch)
-        return {name: np.asarray(condition[name]) for name in names if name in condition}
+        condition = source_conditions(self.model, self.source, rows, self.preprocess, self.key)
+        return {name: condition[name] for name in names if name in condition}
 
     @functools.cached_property
     def _condition_rows(self) -> dict[str, np.ndarray]:

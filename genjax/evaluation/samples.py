@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import conditioning, conditions, num_values
 from genjax.compilation import jit
-from genjax.core import Array, Batch, GenerativeModel, Variables
+from genjax.core import Array, GenerativeModel, Variables
 from genjax.data import Dataset, Source, shuffle_indices, unchanged
 from genjax.data.transforms import Preprocess
 from genjax.metrics import (
@@ -156,11 +156,11 @@ def _compiled_sample(
 
 def example_conditions(
     model: GenerativeModel, dataset: Dataset, count: int, preprocess: Preprocess = unchanged
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray]:
     """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
     They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
-    else those of ``example_batch``.
+    else those of ``example_rows``, preprocessed.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -168,14 +168,29 @@ def example_conditions(
     first, *others = batch_conditions
     if not others and first.kind == "label" and first.num_values is not None:
         return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
-    return conditioning(model, example_batch(dataset, count, preprocess))
+    return source_conditions(model, *example_rows(dataset, count), preprocess, jax.random.key(0))
 
 
-def example_batch(dataset: Dataset, count: int, preprocess: Preprocess = unchanged) -> Batch:
-    """Return ``count`` random validation examples, or training examples without such a split, always the same ones."""
+def example_rows(dataset: Dataset, count: int) -> tuple[Source, np.ndarray]:
+    """Return the validation split, or else the training split, and the numbers (N,) of ``count`` random examples.
+
+    They are the same every time, and repeat themselves if the split has fewer examples.
+    """
     source = dataset.splits.get("validation", dataset.splits["train"])
-    batch = source.take(shuffle_indices(jax.random.key(0), np.arange(count), len(source)))
-    return jit(preprocess)(jax.random.key(0), batch)
+    return source, shuffle_indices(jax.random.key(0), np.arange(count), len(source))
+
+
+def source_conditions(
+    model: GenerativeModel, source: Source, rows: np.ndarray, preprocess: Preprocess, key: Array
+) -> dict[str, np.ndarray]:
+    """Return the conditions of a source's examples (N,) as the model sees them, keyword arguments of ``sample``.
+
+    Labels and tokens need no preprocessing, which would also transform the data.
+    """
+    batch: Mapping[str, Any] = source.take(rows)
+    if any(condition.num_values is None for condition in conditions(model) if condition.in_batch):
+        batch = jit(preprocess)(key, batch)
+    return {name: np.asarray(values) for name, values in conditioning(model, batch).items()}
 
 
 @final
@@ -213,7 +228,7 @@ class SampleScore:
         preprocess: Preprocess = unchanged,
     ) -> dict[str, np.ndarray]:
         """Return the scores of a model's samples, scalars, by their names in logs."""
-        condition = example_conditions(model, dataset, self.num_samples, preprocess)
+        condition: dict[str, Any] = example_conditions(model, dataset, self.num_samples, preprocess)
         values = self.score(draw_samples(model, variables, key, self.num_samples, **condition))
         if self.name not in values:
             raise ValueError(f"the score named {self.name!r} returns {sorted(values)}; name one of these")

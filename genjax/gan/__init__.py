@@ -1,8 +1,9 @@
-"""Generative adversarial networks: a generator, and a discriminator trained to tell its samples from data."""
+"""Generative adversarial networks: generators, and discriminators trained to tell their samples from data."""
 
 from genjax.gan.adaptive_augmentation import AdaptiveAugmentation, AugmentationState
 from genjax.gan.augmentation import Augment, DifferentiableAugmentation
 from genjax.gan.biggan import BigGANDiscriminator, BigGANGenerator
+from genjax.gan.cycle_gan import CycleGAN
 from genjax.gan.dcgan import DCGANDiscriminator, DCGANGenerator
 from genjax.gan.equalized import EqualizedConv, EqualizedDense, MinibatchStd, pixel_norm
 from genjax.gan.gan import GAN
@@ -18,10 +19,15 @@ from genjax.gan.losses import (
     Wasserstein,
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
+from genjax.gan.patch_discriminator import PatchDiscriminator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.pix2pix import Pix2Pix
+from genjax.gan.r3gan import R3GANDiscriminator, R3GANGenerator, r3gan
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 from genjax.gan.style_gan2 import PathLength, StyleGAN2
 from genjax.gan.style_networks import MappingNetwork, StyleDiscriminator, SynthesisNetwork, modulated_conv
+from genjax.gan.translation_resnet import TranslationResNet
+from genjax.gan.unet_generator import UNetGenerator
 
 __all__ = [
     "GAN",
@@ -34,6 +40,7 @@ __all__ = [
     "BigGANDiscriminator",
     "BigGANGenerator",
     "ConsistencyPenalty",
+    "CycleGAN",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DifferentiableAugmentation",
@@ -49,8 +56,12 @@ __all__ = [
     "MinibatchStd",
     "Minimax",
     "NonSaturating",
+    "PatchDiscriminator",
     "PathLength",
     "Penalty",
+    "Pix2Pix",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
@@ -58,8 +69,11 @@ __all__ = [
     "StyleDiscriminator",
     "StyleGAN2",
     "SynthesisNetwork",
+    "TranslationResNet",
+    "UNetGenerator",
     "Wasserstein",
     "gradient_norms",
     "modulated_conv",
     "pixel_norm",
+    "r3gan",
 ]

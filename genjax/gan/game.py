@@ -6,7 +6,6 @@ samples.
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from genjax.gan.augmentation import Augment
 from genjax.gan.diagnosis import gan_diagnosis
 from genjax.gan.equalized import ComparesExamples
 from genjax.gan.losses import AdversarialLoss, NonSaturating
-from genjax.gan.penalties import Penalty
+from genjax.gan.penalties import Penalty, sum_of_penalties
 from genjax.nets import Net, NetSpec, apply_part, init_parts
 from genjax.nets.normalization import has_batch_statistics
 from genjax.ops import at_least_float32, condition_inputs, label_of
@@ -227,21 +226,13 @@ class AdversarialGame(ABC):
         fake_inputs: tuple[Array, ...],
         step: Array,
     ) -> Array:
-        """Return the sum of all penalties, with lazy ones at their steps only."""
+        """Return the sum of all penalties."""
 
         def discriminate(x: Array) -> Array:
             # With train=False each output depends on its own input only, whatever the normalization.
             return self._discriminate(variables, (x, *real_inputs[1:]), None, train=False)[0].output
 
-        total = jnp.float32(0)
-        for penalty, penalty_key in zip(self.penalties, jax.random.split(key, len(self.penalties)), strict=True):
-            value = functools.partial(penalty, discriminate, real_inputs[0], fake_inputs[0], penalty_key, step)
-            if penalty.every == 1:
-                total += value()
-            else:
-                due, zero = step % penalty.every == 0, jnp.zeros_like(jax.eval_shape(value))
-                total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda zero=zero: zero)
-        return total
+        return sum_of_penalties(self.penalties, discriminate, real_inputs[0], fake_inputs[0], key, step)
 
 
 def _pack(x: Array, count: int) -> Array:

@@ -36,19 +36,21 @@ class DiscriminatorHead(nn.Module):
       spectral: whether ψ and V are spectrally normalized.
       kernel_init: initializer of the kernels.
       dtype: dtype of the computation; None follows the input. Parameters are always float32.
+      use_bias: whether ψ has a bias, which a relativistic loss cancels.
     """
 
     num_outputs: PositiveInt = 1
     spectral: bool = False
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
     dtype: Any = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, features: Array, condition: Array | None = None, train: bool = False) -> Array:
         """Map features (B, F) to (B, num_outputs); ``condition`` is y, (B, K), or None for ψ alone."""
         layer = functools.partial(apply_layer, spectral=self.spectral, train=train)
         dense = functools.partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
-        outputs = layer(dense(self.num_outputs, name="linear"), features)
+        outputs = layer(dense(self.num_outputs, use_bias=self.use_bias, name="linear"), features)
         if condition is None:
             return outputs
         size = features.shape[-1]

@@ -16,6 +16,7 @@ arXiv:2002.04724). A lazy penalty, computed every n-th step with n times its wei
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol, final, runtime_checkable
@@ -175,6 +176,21 @@ class AnnealedPenalty:
         """Return the penalty, scaled for this step."""
         scale = self.final_scale ** jnp.minimum(step / self.num_steps, 1.0)  # equation 4
         return scale * self.penalty(discriminate, real, fake, key, step)
+
+
+def sum_of_penalties(
+    penalties: tuple[Penalty, ...], discriminate: Discriminate, real: Array, fake: Array, key: Array, step: Array
+) -> Array:
+    """Return the sum of all penalties, with lazy ones at their steps only; for the arguments see ``Penalty``."""
+    total = jnp.float32(0)
+    for penalty, penalty_key in zip(penalties, jax.random.split(key, len(penalties)), strict=True):
+        value = functools.partial(penalty, discriminate, real, fake, penalty_key, step)
+        if penalty.every == 1:
+            total += value()
+        else:
+            due, zero = step % penalty.every == 0, jnp.zeros_like(jax.eval_shape(value))
+            total += jax.lax.cond(due, lambda n=penalty.every, v=value: n * v(), lambda zero=zero: zero)
+    return total
 
 
 def gradient_norms(discriminate: Discriminate, x: Array) -> Array:

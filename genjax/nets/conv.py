@@ -150,11 +150,16 @@ def check_images(name: str, shape: Sequence[int], num_halvings: int, stages: str
         )
 
 
-def check_output_images(name: str, output_shape: Sequence[int], features: Sequence[int]) -> None:
-    """Raise if the outputs of a network are not images (H, W, C) whose sides its stages reach by doubling."""
+def check_output_images(
+    name: str, output_shape: Sequence[int], features: Sequence[int], num_doublings: int | None = None
+) -> None:
+    """Raise if the outputs of a network are not images (H, W, C) whose sides its stages reach by doubling.
+
+    There are ``num_doublings``; if None, one in each stage.
+    """
     if not features or len(output_shape) != 3:
         raise ValueError(
             f"{name} has features={tuple(features)} and output_shape={tuple(output_shape)}, but "
             "needs at least one stage and (H, W, C); give for example features=(32, 16), output_shape=(28, 28, 1)"
         )
-    check_images(name, (1, *output_shape), len(features))
+    check_images(name, (1, *output_shape), len(features) if num_doublings is None else num_doublings)

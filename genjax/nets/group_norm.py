@@ -29,11 +29,13 @@ class GroupNorm(nn.Module):
     Attributes:
       num_groups: number of groups of adjacent channels, at least 1, which divides C.
       epsilon: ε.
+      use_bias: whether there is β, which has no effect if a later normalization subtracts it again.
       dtype: dtype of the outputs; None follows the input. Statistics and parameters are always float32.
     """
 
     num_groups: PositiveInt
     epsilon: NonNegativeFloat = 1e-5
+    use_bias: bool = True
     dtype: Any = None
 
     @nn.compact
@@ -42,7 +44,9 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         check_divisible("GroupNorm", channels, "num_groups", self.num_groups)
         factor = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)[None]
-        offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)[None]
+        offset = jnp.zeros((1, channels), jnp.float32)
+        if self.use_bias:
+            offset = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)[None]
         dtype = self.dtype or x.dtype
         x = at_least_float32(x)
         mean, square = self._group_means(x), self._group_means(jnp.square(x))

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import Fraction, NonNegativeFloat, check_arguments
 from genjax.core import Array, PyTree
+from genjax.nets.group_norm import GroupNorm
 
 
 @check_arguments
@@ -80,13 +81,17 @@ def apply_layer(layer: nn.Module, x: Array, *, spectral: bool, train: bool) -> A
 def apply_norm(x: Array, kind: str | None, condition: Array | None = None, *, train: bool, dtype: Any = None) -> Array:
     """Normalize features (B, ..., C) inside a compact method.
 
-    ``kind`` is "batch" for ``ConditionalBatchNorm``, which uses the condition (B, K) and ``train``, or "layer" for
-    statistics over all axes of an example, with a gain and a bias for each channel; None returns x unchanged.
+    ``kind`` is "batch" for ``ConditionalBatchNorm``, which uses the condition (B, K) and ``train``; "layer" for
+    statistics over all axes of an example, or "instance" for those of each of its channels (Dmitry Ulyanov, Andrea
+    Vedaldi and Victor Lempitsky 2016, arXiv:1607.08022), both with a gain and a bias for each channel; None returns x
+    unchanged.
     """
     if kind == "batch":
         return ConditionalBatchNorm(dtype=dtype)(x, condition, train)
     if kind == "layer":
         return nn.LayerNorm(reduction_axes=range(1, x.ndim), dtype=dtype)(x)
+    if kind == "instance":
+        return GroupNorm(x.shape[-1], dtype=dtype)(x)
     return x
 
 

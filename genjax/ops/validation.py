@@ -50,7 +50,8 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """
     if value not in choices:
         *others, last = map(repr, choices)
-        raise ValueError(f"{name} is {value!r}, but must be {', '.join(others)} or {last}")
+        alternatives = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"{name} is {value!r}, but must be {alternatives}")
 
 
 def resolve_choice(name: str, value: Value | str | None, choices: Mapping[str, Value], default: Value) -> Value:

@@ -18,7 +18,7 @@ from genjax.capabilities import Translates, conditions, stop_token
 from genjax.compilation import jit
 from genjax.core import Variables, step_key
 from genjax.data import random_examples
-from genjax.evaluation.samples import check_drawn, example_batch, example_conditions
+from genjax.evaluation.samples import check_drawn, example_conditions, example_rows
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
 from genjax.figures.images import class_picture, row_picture, save_picture
@@ -96,7 +96,8 @@ class Previews:
         y, model, to_display = np.asarray(condition[self._image]), self._experiment.model, self._experiment.to_display
         if y.ndim != 4 or y.shape[-1] not in (1, 3) or x.shape[:3] != y.shape[:3] or x.shape[-1] not in (1, 3):
             return []
-        real = example_batch(self._experiment.data, NUM_PICTURES, self._experiment.preprocess)["x"]
+        source, numbers = example_rows(self._experiment.data, NUM_PICTURES)
+        real = jit(self._experiment.preprocess)(jax.random.key(0), source.take(numbers))["x"]
         rows = [y, to_display(x), to_display(np.asarray(real))]
         if isinstance(model, Translates) and "x_to_y" in model.directions:
             rows.append(np.asarray(self._translate_back(variables, key, real)))

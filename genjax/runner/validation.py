@@ -81,11 +81,10 @@ class Validation:
         score, model, dataset = self._experiment.sample_score, self._experiment.model, self._experiment.data
         if score is None:
             return {}
-        keys = root_keys(self._seeds, "sample score")
-        evaluate = functools.partial(score.evaluate, model, dataset=dataset, preprocess=self._experiment.preprocess)
+        keys, preprocess = root_keys(self._seeds, "sample score"), self._experiment.preprocess
         if len(self._seeds) == 1:
-            return evaluate(variables, keys)
-        scores = [evaluate(replica(variables, i), key) for i, key in enumerate(keys)]
+            return score.evaluate(model, variables, keys, dataset, preprocess)
+        scores = [score.evaluate(model, replica(variables, i), key, dataset, preprocess) for i, key in enumerate(keys)]
         return jax.tree.map(lambda *values: np.stack(values), *scores)
 
 

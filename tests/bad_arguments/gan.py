@@ -11,6 +11,8 @@ PACKAGES = (gan,)
 NET = nets.MLP((4,))
 GAN = gan.GAN(latent_dim=2, generator=NET, discriminator=NET)
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0)}
+IMAGES = jax.numpy.zeros((2, 8, 8, 3))
+PARTS = ("generator_x", "generator_y", "discriminator_x", "discriminator_y")
 IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
 STYLES = gan.StyleGAN2(
     latent_dim=2, mapping=NET, synthesis=gan.SynthesisNetwork((4,), output_shape=(4, 4, 1)), discriminator=NET
@@ -28,6 +30,9 @@ CASES = (
     partial(gan.DCGANGenerator, **IMAGE),
     partial(gan.ResNetGenerator, **IMAGE),
     partial(gan.BigGANGenerator, **IMAGE),
+    partial(gan.R3GANGenerator, features=(8, 8), output_shape=(8, 8, 1)),
+    partial(gan.R3GANDiscriminator, features=(8, 8)),
+    partial(gan.r3gan, features=(8, 8), output_shape=(8, 8, 1)),
     partial(gan.MLPDiscriminator, features=(4,)),
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
@@ -41,6 +46,13 @@ CASES = (
     partial(gan.StyleDiscriminator, features=(4, 4)),
     partial(gan.StyleGAN2, latent_dim=2, mapping=NET, synthesis=STYLES.synthesis, discriminator=NET),
     partial(STYLES.sample, num_samples=2, **SAMPLE),
+    partial(gan.UNetGenerator, features=(4, 4)),
+    partial(gan.TranslationResNet),
+    partial(gan.PatchDiscriminator, features=(4, 4)),
+    partial(gan.Pix2Pix, generator=NET, discriminator=NET),
+    partial(gan.CycleGAN, **dict.fromkeys(PARTS, NET)),
     partial(GAN.sample, num_samples=2, **SAMPLE),
     partial(GAN.standing_statistics, **SAMPLE),
+    partial(gan.Pix2Pix(generator=NET, discriminator=NET).sample, num_samples=2, y=IMAGES, **SAMPLE),
+    partial(gan.Pix2Pix(generator=NET, discriminator=NET).translate, x=IMAGES, **SAMPLE),
 )

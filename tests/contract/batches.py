@@ -45,6 +45,13 @@ def grey_batch(key: Array) -> Batch:
     return {"x": x, "label": jax.random.randint(key_y, (NUM_EXAMPLES,), 0, 3)}
 
 
+def pair_batch(key: Array) -> Batch:
+    """Images of 4 by 4 pixels in (0, 1), and their inverses with a second channel of noise."""
+    key_x, key_y = jax.random.split(key)
+    x = jax.random.uniform(key_x, (NUM_EXAMPLES, 4, 4, 1))
+    return {"x": x, "y": jnp.concatenate([1 - x, jax.random.uniform(key_y, x.shape)], axis=-1)}
+
+
 def byte_batch(key: Array) -> Batch:
     """Images of 4 by 4 pixels and one channel of 8 levels, with a label of three classes."""
     key_x, key_y = jax.random.split(key)

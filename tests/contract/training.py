@@ -205,6 +205,7 @@ def label_option(model: Any, num_examples: int) -> dict[str, Array]:
         if condition.kind == "label":
             options[condition.name] = jnp.arange(num_examples, dtype=jnp.int32) % condition.num_values
         elif condition.in_batch:
-            shape = (num_examples, *(size or 2 for size in condition.shape))
+            free = 4 if condition.kind == "image" else 2  # length of free axes in the batches
+            shape = (num_examples, *(size or free for size in condition.shape))
             options[condition.name] = jnp.linspace(-1, 1, math.prod(shape)).reshape(shape)
     return options

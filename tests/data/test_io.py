@@ -5,6 +5,8 @@ import gzip
 import tracemalloc
 import zipfile
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,18 @@ def test_digits():
     for source in digits.splits.values():
         shares = np.bincount(source.arrays["label"]) / len(source)
         np.testing.assert_allclose(shares, np.bincount(label) / 1797, atol=0.006)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_digits_are_enlarged_bilinearly(size):
+    small, large = data.digits(), data.load(f"digits_{size}")
+    assert (large.name, large.levels, large.num_classes) == (f"digits_{size}", 256, 10)
+    assert sizes(large) == sizes(small)
+    rows = np.arange(5)
+    x = small.splits["test"].take(rows)["x"]
+    expected = jax.image.resize(x * (255.0 / 16), (5, size, size, 1), "bilinear")
+    np.testing.assert_array_equal(large.splits["test"].take(rows)["x"], jnp.round(expected))
+    np.testing.assert_array_equal(large.splits["test"].arrays["label"], small.splits["test"].arrays["label"])
 
 
 @pytest.mark.parametrize(

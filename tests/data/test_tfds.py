@@ -117,7 +117,7 @@ def test_unprepared_set(tmp_path):
         (lambda: data.load("gausians_25"), r"did you mean 'gaussians_25'"),
         (lambda: data.load("fashion-mnist"), r"did you mean 'fashion_mnist'"),
         (lambda: data.load("qqqqqqqq"), r"no data set or file 'qqqqqqqq'; digits, iris"),
-        (lambda: data.load("digits", validation=3), r"cannot open 'digits': .*'validation'; it takes no settings"),
+        (lambda: data.load("digits", validation=3), r"cannot open 'digits': .*'validation'; it takes \['size'\]"),
         (lambda: data.load("two_moons"), "cannot open 'two_moons': missing a required argument: 'key'"),
         (lambda: data.load(__file__), r"has the unknown suffix '\.py'"),
         (lambda: data.bundled("irises"), r"no bundled table 'irises', .*; did you mean 'iris'\?"),

@@ -213,7 +213,8 @@ def test_channels_that_no_file_has_are_refused():
 def test_a_killed_run_would_continue_alike(genjax, tmp_path):
     """Unpaired data depend on the step alone: 40 steps and 20 more equal 60 steps at once."""
     folders = tmp_path / "whole", tmp_path / "parts"
-    assert genjax("train", TRANSLATING, "--workdir", folders[0], "--steps", "60", "--seeds", "2")[0] == 0
+    status, out, err = genjax("train", TRANSLATING, "--workdir", folders[0], "--steps", "60", "--seeds", "2")
+    assert (status, f"translate {folders[0]} IMAGES --out DIR" in out) == (0, True), err
     assert genjax("train", TRANSLATING, "--workdir", folders[1], "--steps", "40", "--seeds", "2")[0] == 0
     status, _, err = genjax("train", TRANSLATING, "--workdir", folders[1], "--steps", "60", "--resume")
     assert status == 0, err

@@ -16,6 +16,7 @@ import pytest
 from genjax import Experiment, data
 from genjax.capabilities import conditioning, likelihoods
 from genjax.data import tfds_sets
+from genjax.evaluation.samples import example_conditions
 from genjax.runner import load_experiment_fn, train
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +47,11 @@ def two_steps(path) -> Experiment:
         pytest.skip(f"data are not here: {missing}")
 
 
-def label_of(model) -> dict:
-    return {"label": 0} if getattr(model, "num_classes", None) else {}
+def conditions_of(experiment: Experiment, count: int) -> dict:
+    """Return a label, or other conditions of training examples, if the model needs any."""
+    if getattr(experiment.model, "num_classes", None):
+        return {"label": 0}
+    return example_conditions(experiment.model, experiment.data, count, experiment.preprocess)
 
 
 def with_axis(tree, length: int):
@@ -106,7 +110,8 @@ def test_experiment_traces(path, one_record):
             batch,
         )
         assert (log_prob.shape, log_prob.dtype) == ((BATCH_SIZE,), np.float32), method
-    x = jax.eval_shape(lambda variables, key: model.sample(variables, key, 3, **label_of(model)), variables, key)
+    condition = conditions_of(experiment, 3)
+    x = jax.eval_shape(lambda variables, key: model.sample(variables, key, 3, **condition), variables, key)
     assert x.shape == (3, *spec["x"].shape)
 
 
@@ -120,7 +125,7 @@ def test_experiment_trains_two_steps_and_samples(path):
     short = dataclasses.replace(experiment.data, splits=splits)
     run = train(dataclasses.replace(experiment, data=short, sample_score=None), progress=False)
     assert run.step == sum(stage.steps for stage in experiment.plan()) == 2 * len(experiment.plan())
-    x = np.asarray(run.sample(jax.random.key(0), 3, **label_of(experiment.model)))
+    x = np.asarray(run.sample(jax.random.key(0), 3, **conditions_of(experiment, 3)))
     assert x.shape == (3, *experiment.data.spec()["x"].shape)
     assert np.isfinite(x).all()
 

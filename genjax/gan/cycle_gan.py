@@ -110,7 +110,7 @@ class CycleGAN:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The image y that ``sample`` translates."""
-        return source_condition(self.source_channels)
+        return source_condition(self.source_channels, paired=False)
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -199,10 +199,9 @@ class CycleGAN:
             loss = loss + self.identity_weight * metrics["identity"]
         return loss, (new_state, metrics)
 
-    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, y: Array) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, y: Array | None = None) -> Array:
         """Translate each y (num_samples, H, W, C) to an x (num_samples, H, W, C)."""
-        check_source(self, y, num_samples)
-        return self.translate(variables, key, y)
+        return self.translate(variables, key, check_source(self, y, num_samples))
 
     def translate(self, variables: Variables, key: Array, x: Array, *, direction: str = "y_to_x") -> Array:
         """Translate images, the argument ``x``, in a direction, "y_to_x" or "x_to_y"; ``key`` draws dropout."""

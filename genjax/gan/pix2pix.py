@@ -86,7 +86,7 @@ class Pix2Pix:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The source y."""
-        return source_condition(self.source_channels)
+        return source_condition(self.source_channels, paired=True)
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -170,10 +170,9 @@ class Pix2Pix:
             loss = metrics["adversarial"] + loss  # equation 2
         return loss, ({**state, "generator": new_state}, metrics)
 
-    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, y: Array) -> Array:
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, *, y: Array | None = None) -> Array:
         """Draw one x for each y (num_samples, H, W, C), (num_samples, H, W, C)."""
-        check_source(self, y, num_samples)
-        return self.translate(variables, key, y)
+        return self.translate(variables, key, check_source(self, y, num_samples))
 
     def translate(self, variables: Variables, key: Array, x: Array, *, direction: str = "y_to_x") -> Array:
         """Translate sources, the argument ``x``, to images (B, H, W, C); ``key`` draws the dropout."""

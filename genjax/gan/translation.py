@@ -32,9 +32,9 @@ def uncenter(x: Array) -> Array:
     return (x + 1) / 2
 
 
-def source_condition(channels: int) -> tuple[Condition, ...]:
+def source_condition(channels: int, *, paired: bool) -> tuple[Condition, ...]:
     """Return the condition of a model that translates images y with this number of channels."""
-    return (Condition(name="y", kind="image", shape=(None, None, channels)),)
+    return (Condition(name="y", kind="image", shape=(None, None, channels), paired=paired),)
 
 
 def centered_pair(model: Any, batch: Batch) -> tuple[Array, Array]:
@@ -43,19 +43,20 @@ def centered_pair(model: Any, batch: Batch) -> tuple[Array, Array]:
     for name, array in (("x", batch["x"]), ("y", y)):
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(
-                f"{name} has dtype {array.dtype}, but {type(model).__name__} takes images in [0, 1]; add data.scale to "
-                "the preprocessing of this entry"
+                f"{name} has dtype {array.dtype}, but {type(model).__name__} takes images in [0, 1]; use "
+                "preprocess=data.chain(data.scale(), data.scale(entry='y'))"
             )
     return center(batch["x"]), center(y)
 
 
-def check_source(model: Any, y: Array, num_samples: int) -> None:
-    """Raise if there is not one image y for each sample."""
-    if y.shape[:1] != (num_samples,):
+def check_source(model: Any, y: Array | None, num_samples: int) -> Array:
+    """Return images y; raise ValueError if there is not one for each sample."""
+    if y is None or y.shape[:1] != (num_samples,):
         raise ValueError(
-            f"y has shape {y.shape}, but {type(model).__name__} translates one image per sample, and num_samples is "
-            f"{num_samples}; pass as many images"
+            f"y {'is None' if y is None else f'has shape {y.shape}'}, but {type(model).__name__} translates one image "
+            f"per sample, and num_samples is {num_samples}; pass as many images"
         )
+    return y
 
 
 def check_channels(model: Any, y: Array) -> None:

@@ -47,6 +47,9 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     >>> check_choice("conditioning", "sum", ("projection", "concatenation"))
     Traceback (most recent call last):
     ValueError: conditioning is 'sum', but must be 'projection' or 'concatenation'
+    >>> check_choice("direction", "x_to_y", ("y_to_x",))
+    Traceback (most recent call last):
+    ValueError: direction is 'x_to_y', but must be 'y_to_x'
     """
     if value not in choices:
         *others, last = map(repr, choices)

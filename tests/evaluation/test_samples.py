@@ -7,9 +7,12 @@ import optax
 import pytest
 
 from genjax import autoregressive, data, gan, metrics, nets
-from genjax.evaluation.samples import draw_samples
+from genjax.core import Variables
+from genjax.evaluation.context import Evaluation
+from genjax.evaluation.samples import draw_samples, example_conditions
 from genjax.runner import Experiment, SampleScore, frechet_score, load_run, modes_score, train
 from genjax.runner.log import read_rows
+from tests.networks import Function
 
 X = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
 MODEL = gan.GAN(latent_dim=2, generator=nets.MLP((4, 2)), discriminator=nets.MLP((4, 1)))
@@ -122,3 +125,22 @@ def test_modes_are_counted_by_class_in_each_channel():
     scores = score.score(jnp.asarray(stacks, jnp.float32) + 1)
     assert int(scores["modes_captured"]) == 16
     assert float(scores["kl_to_uniform"]) == pytest.approx(np.log(100 / 16), rel=1e-5)
+
+
+def test_images_that_a_model_is_conditioned_on_are_preprocessed():
+    """A model that copies its source shows what arrives."""
+    y = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 1)).astype(np.uint8)
+    copy = Function(lambda params, y: y)
+    model = gan.Pix2Pix(generator=copy, discriminator=None, source_channels=1)
+    preprocess = data.chain(data.scale(), data.scale(entry="y"))
+    dataset, variables = data.paired(y, y, test=8), Variables({"generator": {}}, {"generator": {}})
+    arrived = example_conditions(model, dataset, 5, preprocess)["y"]
+    assert (arrived.shape, arrived.dtype) == ((5, 4, 4, 1), np.float32)
+    score = SampleScore(name="mean", score=lambda x: {"mean": jnp.mean(x)}, num_samples=16)
+    values = score.evaluate(model, variables, jax.random.key(0), dataset, preprocess)
+    assert float(values["samples/mean"]) == pytest.approx(y[:16].mean() / 255, rel=1e-5)
+    evaluation = Evaluation(
+        model=model, variables=variables, dataset=dataset, key=jax.random.key(0), preprocess=preprocess, num_samples=8
+    )
+    samples = np.concatenate(list(evaluation.samples(0)))
+    np.testing.assert_allclose(np.sort(samples.ravel()), np.sort(y[16:].ravel() / np.float32(255)), atol=1e-6)

@@ -201,6 +201,7 @@ def test_each_objective_moves_its_own_parts():
 def test_directions():
     game, own, key = model(), variables(), jax.random.key(1)
     assert supports(game, Translates)
+    assert not game.conditions[0].paired
     assert game.directions == ("y_to_x", "x_to_y")
     to_x, to_y = (V @ G + 1) / 2, (U @ F + 1) / 2
     np.testing.assert_allclose(game.translate(own, key, BATCH["y"]), to_x, rtol=1e-4, atol=1e-6)
@@ -233,6 +234,8 @@ def test_errors():
             model().init(key, batch)
     with pytest.raises(ValueError, match="direction is 'back', but must be 'y_to_x' or 'x_to_y'"):
         model().translate(own, key, BATCH["x"], direction="back")
+    with pytest.raises(ValueError, match="y is None, but"):
+        model().sample(own, key, 3)
     with pytest.raises(ValueError, match="and num_samples is 3; pass as many images"):
         model().sample(own, key, 3, y=BATCH["y"])
     with pytest.raises(ValueError, match=re.escape("generator_x returned shape (4, 2, 3, 1), but matching x needs")):

@@ -215,6 +215,7 @@ def test_capabilities():
     game = model()
     assert supports(game, Translates)
     assert game.directions == ("y_to_x",)
+    assert game.conditions[0].paired
     assert capabilities.conditions(game) == (Condition(name="y", kind="image", shape=(None, None, 3)),)
 
 
@@ -254,6 +255,8 @@ def test_wrong_translations():
         model().translate(own, key, BATCH["y"], direction="x_to_y")
     with pytest.raises(ValueError, match="use source_channels=2"):
         model().translate(own, key, BATCH["x"])
+    with pytest.raises(ValueError, match="y is None, but"):
+        model().sample(own, key, 3)
     with pytest.raises(ValueError, match="and num_samples is 3; pass as many images"):
         model().sample(own, key, 3, y=BATCH["y"])
     with pytest.raises(ValueError, match="a diagnosis compares two"):

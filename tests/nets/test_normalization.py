@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nets import ConditionalBatchNorm, Conv, apply_layer, apply_net, apply_norm, init_net
+from genjax.nets import ConditionalBatchNorm, Conv, GroupNorm, apply_layer, apply_net, apply_norm, init_net
 
 SHAPE = (6, 3, 5, 4)
 X = 3 * jax.random.normal(jax.random.key(0), SHAPE) + jnp.arange(4.0)[None, None, None]
@@ -108,11 +108,19 @@ class Normalized(nn.Module):
         return apply_norm(x, self.kind, train=train)
 
 
-@pytest.mark.parametrize("kind", ["batch", "layer", "spectral", None])
+@pytest.mark.parametrize("kind", ["batch", "layer", "instance", "spectral", None])
 def test_normalizations_of_features(kind):
     net = Normalized(kind)
     y = apply_net(net, *init_net(net, jax.random.key(0), X), X, train=True)[0]
-    x, axes = np.float64(X), {"batch": (0, 1, 2), "layer": (1, 2, 3)}.get(kind)
+    x, axes = np.float64(X), {"batch": (0, 1, 2), "layer": (1, 2, 3), "instance": (1, 2)}.get(kind)
     if axes is not None:
         x = (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
     np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-4)
+
+
+def test_a_group_norm_without_a_bias_has_mean_zero():
+    net = GroupNorm(2, use_bias=False)
+    params, _ = init_net(net, jax.random.key(0), X)
+    assert list(params) == ["scale"]
+    grouped = np.asarray(net.apply({"params": params}, X)).reshape(len(X), -1, 2, 2)
+    np.testing.assert_allclose(grouped.mean(axis=(1, 3)), 0, atol=1e-5)

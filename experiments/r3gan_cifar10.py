@@ -11,7 +11,9 @@ strength, where the paper raises the probability of StyleGAN2-ADA's to 0.55. The
 """
 
 import dataclasses
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -57,7 +59,7 @@ def experiment(
         model, penalties=annealed, augment=gan.DifferentiableAugmentation() if augment else None
     )
 
-    def second_decay(step: int) -> float:
+    def second_decay(step: jax.Array) -> Any:
         return 0.99 - 0.09 * optax.cosine_decay_schedule(1.0, steps)(step)  # β₂ from 0.9 to 0.99
 
     return Experiment(

@@ -119,7 +119,8 @@ def trained(task: Task, recipe: str, *, num_seeds: int, steps: int | None = None
             batch = {"x": task.sample(step_key(stream_key(key, "data"), train.step), BATCH_SIZE)}
             return learner.step(train, step_key(stream_key(key, "train"), train.step), batch)[0], None
 
-        train = learner.init(stream_key(key, "init"), {"x": task.sample(key, BATCH_SIZE)})
+        shape = jax.eval_shape(lambda key: task.sample(key, BATCH_SIZE), key).shape
+        train = learner.init(stream_key(key, "init"), {"x": jnp.zeros(shape)})
         train = jax.lax.scan(step, train, length=steps)[0]
         return model.sample(train.variables, stream_key(key, "samples"), task.num_samples)
 

@@ -44,8 +44,8 @@ def players(architecture: str, width: int) -> dict[str, Any]:
 
 
 def to_images(x: jax.Array) -> jax.Array:
-    """Map samples on [-1, 1] to images on [0, 1]."""
-    return (x + 1) / 2
+    """Map samples on [-1, 1], which R3GAN may leave, to images on [0, 1]."""
+    return jax.numpy.clip((x + 1) / 2, 0, 1)
 
 
 def experiment(

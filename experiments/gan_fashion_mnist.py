@@ -44,6 +44,11 @@ def players(architecture: str, width: int, dtype: Any) -> dict[str, Any]:
     }
 
 
+def to_images(x: jax.Array) -> jax.Array:
+    """Map samples on [-1, 1], which R3GAN may leave, to images on [0, 1]."""
+    return jnp.clip((x + 1) / 2, 0, 1)
+
+
 def experiment(
     architecture: Literal["dcgan", "sngan", "biggan", "r3gan"] = "sngan",
     width: int = 128,
@@ -95,7 +100,7 @@ def experiment(
         steps=steps,
         batch_size=batch_size,
         sample_score=frechet_score(
-            "classifier:fashion_mnist", images.splits["validation"], num_samples=5_000, display=lambda x: (x + 1) / 2
+            "classifier:fashion_mnist", images.splits["validation"], num_samples=5_000, display=to_images
         ),
-        display=lambda x: (x + 1) / 2,
+        display=to_images,
     )

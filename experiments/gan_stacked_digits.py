@@ -32,6 +32,11 @@ def players(architecture: str, width: int) -> dict[str, Any]:
     }
 
 
+def to_images(x: jax.Array) -> jax.Array:
+    """Map samples on [-1, 1], which R3GAN may leave, to stacked images on [0, 1]."""
+    return jax.numpy.clip((x + 1) / 2, 0, 1)
+
+
 def experiment(
     architecture: Literal["mlp", "r3gan"] = "mlp",
     width: int = 256,
@@ -67,6 +72,6 @@ def experiment(
         ema_decay=0.999,
         steps=steps,
         batch_size=batch_size,
-        sample_score=modes_score("classifier:digits", num_channels=2, display=lambda x: (x + 1) / 2),
-        display=lambda x: jax.numpy.concatenate([(x + 1) / 2, jax.numpy.zeros_like(x[..., :1])], axis=-1),
+        sample_score=modes_score("classifier:digits", num_channels=2, display=to_images),
+        display=lambda x: jax.numpy.concatenate([to_images(x), jax.numpy.zeros_like(x[..., :1])], axis=-1),
     )

@@ -73,5 +73,5 @@ def experiment(
         ema_decay=0.99993,  # a half-life of 5 million images
         steps=steps,
         batch_size=batch_size,
-        display=lambda x: (x + 1) / 2,
+        display=lambda x: jnp.clip((x + 1) / 2, 0, 1),
     )

@@ -18,6 +18,7 @@ from genjax.gan.losses import (
 )
 from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
+from genjax.gan.progressive import FadeIn, ProgressiveDiscriminator, ProgressiveGenerator, grow, growing, shrink
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "DiscriminatorHead",
     "EqualizedConv",
     "EqualizedDense",
+    "FadeIn",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
@@ -44,11 +46,16 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Penalty",
+    "ProgressiveDiscriminator",
+    "ProgressiveGenerator",
     "Relativistic",
     "RelativisticAverage",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "grow",
+    "growing",
     "pixel_norm",
+    "shrink",
 ]

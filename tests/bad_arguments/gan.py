@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from genjax import gan, nets
 from genjax.core import Variables
@@ -12,6 +13,9 @@ NET = nets.MLP((4,))
 GAN = gan.GAN(latent_dim=2, generator=NET, discriminator=NET)
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0)}
 IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
+PROGRESSIVE_GAN = gan.GAN(
+    latent_dim=2, generator=gan.ProgressiveGenerator(**IMAGE), discriminator=gan.ProgressiveDiscriminator((4, 4))
+)
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
     partial(gan.DifferentiableAugmentation),
@@ -28,6 +32,12 @@ CASES = (
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
     partial(gan.BigGANDiscriminator, features=(4, 4)),
+    partial(gan.ProgressiveGenerator, **IMAGE),
+    partial(gan.ProgressiveDiscriminator, features=(4, 4)),
+    partial(gan.FadeIn, gan=PROGRESSIVE_GAN, num_fade_steps=10),
+    partial(gan.growing, gan=PROGRESSIVE_GAN, num_fade_steps=10),
+    partial(gan.grow, smaller=Variables({}, {}), larger=Variables({}, {})),
+    partial(gan.shrink, batch={"x": jnp.zeros((2, 4, 4, 1))}, num_halvings=1),
     partial(gan.EqualizedDense, features=2),
     partial(gan.EqualizedConv, features=2),
     partial(gan.MinibatchStd),

@@ -34,6 +34,9 @@ def players(architecture: str, width: int) -> dict[str, Any]:
         case "sngan":
             generator = gan.ResNetGenerator((width, width), SHAPE)
             discriminator = gan.ResNetDiscriminator((width, width), num_downsamplings=1)
+        case "r3gan":
+            generator = gan.R3GANGenerator((width, width), SHAPE, num_blocks=1)
+            discriminator = gan.R3GANDiscriminator((width, width), num_blocks=1)
         case _:
             generator = gan.BigGANGenerator((width, width), SHAPE, embedding_dim=width, attention_at=4)
             discriminator = gan.BigGANDiscriminator((width, width), num_downsamplings=1, attention_at=4)
@@ -41,16 +44,17 @@ def players(architecture: str, width: int) -> dict[str, Any]:
 
 
 def to_images(x: jax.Array) -> jax.Array:
-    """Map samples on [-1, 1] to images on [0, 1]."""
-    return (x + 1) / 2
+    """Map samples on [-1, 1], which R3GAN may leave, to images on [0, 1]."""
+    return jax.numpy.clip((x + 1) / 2, 0, 1)
 
 
 def experiment(
-    architecture: Literal["mlp", "dcgan", "sngan", "biggan"] = "dcgan",
+    architecture: Literal["mlp", "dcgan", "sngan", "biggan", "r3gan"] = "dcgan",
     width: int = 32,
     latent_dim: int = 32,
     learning_rate: PositiveFloat = 2e-4,
     discriminator_turns: int = 2,
+    penalty: PositiveFloat = 1.0,
     steps: int = 2_000,
     batch_size: int = 64,
 ) -> Experiment:
@@ -59,27 +63,32 @@ def experiment(
     Args:
       architecture: architecture of both networks: dense layers, convolutions with batch normalization (DCGAN), residual
         blocks with a spectrally normalized discriminator (SN-GAN), or the same with noise in every block and attention
-        (BigGAN).
+        (BigGAN), or residual blocks without normalization and the relativistic loss (R3GAN).
       width: number of channels of the blocks; dense layers have four times as many units.
       latent_dim: dimension of the noise vector.
       learning_rate: learning rate of Adam.
       discriminator_turns: number of discriminator steps per generator step with spectral normalization; 1 without it.
+      penalty: initial weight of the R1 and R2 penalties of R3GAN, which decays to a tenth.
       steps: number of training steps.
       batch_size: number of examples in a minibatch.
     """
-    hinge = architecture in ("sngan", "biggan")
+    hinge, modern = architecture in ("sngan", "biggan"), architecture == "r3gan"
+    slopes = gan.R1(weight=penalty, fake_weight=penalty)
     model = gan.GAN(
         latent_dim=latent_dim,
         **players(architecture, width),
-        adversarial_loss=gan.Hinge() if hinge else gan.NonSaturating(),
+        adversarial_loss=gan.Hinge() if hinge else gan.Relativistic() if modern else gan.NonSaturating(),
+        penalties=(gan.AnnealedPenalty(penalty=slopes, final_scale=0.1, num_steps=steps),) if modern else (),
         num_classes=10,
     )
     digits = data.digits()
+    b1, b2 = (0.0, 0.9) if hinge else (0.0, 0.99) if modern else (0.5, 0.999)
+    rate = optax.cosine_decay_schedule(learning_rate, steps, alpha=0.25) if modern else learning_rate
     return Experiment(
         model=model,
         data=digits,
         preprocess=data.scale(levels=17, low=-1.0),
-        optimizer=optax.adam(learning_rate, b1=0.0 if hinge else 0.5, b2=0.9 if hinge else 0.999),
+        optimizer=optax.adam(rate, b1=b1, b2=b2),
         schedule=("discriminator",) * (discriminator_turns if hinge else 1) + ("generator",),
         ema_decay=0.999,
         # Averaged parameters need their own batch statistics.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from genjax.capabilities import Translates, stop_token
+from genjax.capabilities import Translates, stop_token, supports
 from genjax.cli.conditions import ALL, class_number, describe_label, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.options import (
@@ -90,8 +90,11 @@ def train(arguments: list[str]) -> int:
                 datasets=datasets,
             ),
         )
-    draw = genjax_command("sample", run.folder, "-n", 64)
-    print(f"wrote {run.folder}: see {run.folder}/report.md, and draw more with: {draw}")
+    if supports(run.model, Translates):
+        more = f"translate images with: {genjax_command('translate', run.folder, 'IMAGES', '--out', 'DIR')}"
+    else:
+        more = f"draw more with: {genjax_command('sample', run.folder, '-n', 64)}"
+    print(f"wrote {run.folder}: see {run.folder}/report.md, and {more}")
     return 0
 
 

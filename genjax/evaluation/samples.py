@@ -160,7 +160,7 @@ def example_conditions(
     """Return conditions of ``count`` samples drawn during training, for previews and scores.
 
     They are keyword arguments of ``sample``, arrays (N, ...): all classes in turn for a model that takes a label alone,
-    else those of random training examples, preprocessed, the same every time.
+    else those of ``example_rows``, preprocessed.
     """
     batch_conditions = [condition for condition in conditions(model) if condition.in_batch]
     if not batch_conditions:
@@ -168,8 +168,16 @@ def example_conditions(
     first, *others = batch_conditions
     if not others and first.kind == "label" and first.num_values is not None:
         return {first.name: np.arange(count, dtype=np.int32) % first.num_values}
-    source, key = dataset.splits["train"], jax.random.key(0)
-    return source_conditions(model, source, shuffle_indices(key, np.arange(count), len(source)), preprocess, key)
+    return source_conditions(model, *example_rows(dataset, count), preprocess, jax.random.key(0))
+
+
+def example_rows(dataset: Dataset, count: int) -> tuple[Source, np.ndarray]:
+    """Return the validation split, or else the training split, and the numbers (N,) of ``count`` random examples.
+
+    They are the same every time, and repeat themselves if the split has fewer examples.
+    """
+    source = dataset.splits.get("validation", dataset.splits["train"])
+    return source, shuffle_indices(jax.random.key(0), np.arange(count), len(source))
 
 
 def source_conditions(

@@ -94,6 +94,20 @@ def class_picture(x: np.ndarray, label: np.ndarray | None, dataset: Dataset) -> 
 
 
 @check_arguments
+def row_picture(rows: Sequence[np.ndarray], *, columns: PositiveInt = 8) -> np.ndarray:
+    """Draw rows of N images of one size each, in [0, 1] or uint8, below each other, ``columns`` images at a time.
+
+    >>> row_picture([np.zeros((12, 40, 40, 1)), np.ones((12, 40, 40, 3))], columns=6).shape
+    (170, 254, 3)
+    """
+    images = [to_rgb(np.asarray(row)) for row in rows]
+    bands = [row[start : start + columns] for start in range(0, len(images[0]), columns) for row in images]
+    blank = np.full((columns, *images[0].shape[1:]), BACKGROUND)
+    full = [np.concatenate([band, blank[len(band) :]]) for band in bands]
+    return sample_picture(np.concatenate(full), columns=columns)
+
+
+@check_arguments
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Write pixels as a PNG file atomically, and create missing folders."""
     from PIL import Image

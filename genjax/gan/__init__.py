@@ -22,6 +22,7 @@ from genjax.gan.mlp import MLPDiscriminator, MLPGenerator
 from genjax.gan.patch_discriminator import PatchDiscriminator
 from genjax.gan.penalties import R1, AnnealedPenalty, ConsistencyPenalty, GradientPenalty, Penalty, gradient_norms
 from genjax.gan.pix2pix import Pix2Pix
+from genjax.gan.progressive import FadeIn, ProgressiveDiscriminator, ProgressiveGenerator, grow, growing, shrink
 from genjax.gan.r3gan import R3GANDiscriminator, R3GANGenerator, r3gan
 from genjax.gan.resnet import ResNetDiscriminator, ResNetGenerator
 from genjax.gan.style_gan2 import PathLength, StyleGAN2
@@ -47,6 +48,7 @@ __all__ = [
     "DiscriminatorHead",
     "EqualizedConv",
     "EqualizedDense",
+    "FadeIn",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
@@ -60,6 +62,8 @@ __all__ = [
     "PathLength",
     "Penalty",
     "Pix2Pix",
+    "ProgressiveDiscriminator",
+    "ProgressiveGenerator",
     "R3GANDiscriminator",
     "R3GANGenerator",
     "Relativistic",
@@ -73,7 +77,10 @@ __all__ = [
     "UNetGenerator",
     "Wasserstein",
     "gradient_norms",
+    "grow",
+    "growing",
     "modulated_conv",
     "pixel_norm",
     "r3gan",
+    "shrink",
 ]

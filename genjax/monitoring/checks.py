@@ -84,29 +84,38 @@ def codebook_collapse(num_codes: int, num_examples: int) -> Check:
     return check
 
 
-def gan_failure(values: Measurements) -> str | None:
-    """Check for missing modes, a dead discriminator and vanished gradients; see ``genjax.gan.diagnosis``."""
-    names = ("coverage", "discriminator_std", "generator_gradient")
-    if not values.keys() >= set(names):
+def gan_failure(penalty_interval: int = 1) -> Check:
+    """Return the check for missing modes, a dead discriminator and vanished gradients; see ``genjax.gan.diagnosis``.
+
+    ``penalty_interval`` is the largest number of steps between two computations of a penalty (``every``).
+    """
+
+    def check(values: Measurements) -> str | None:
+        names = ("coverage", "discriminator_std", "generator_gradient")
+        if not values.keys() >= set(names):
+            return None
+        coverage, std, gradient = (values[name].min() for name in names)
+        if coverage < MIN_COVERAGE:
+            cure = "add a penalty (gan.R1, gan.GradientPenalty)"
+            if penalty_interval > 1:
+                cure = f"compute all penalties at every step (every=1; one has every={penalty_interval})"
+            return (
+                f"samples cover {coverage:.0%} of the data that other data cover (mode collapse): {cure}, show the "
+                "discriminator several samples at once (pack), or slow the generator down"
+            )
+        if std < MIN_DISCRIMINATOR_STD:
+            return (
+                f"the discriminator's outputs have a standard deviation of {std:.1g} (it is dead): lower its "
+                "learning rate or the weights of its penalties, or use leaky activations"
+            )
+        if gradient < MIN_GENERATOR_GRADIENT:
+            return (
+                f"the gradient of the generator's loss has norm {gradient:.1g} (it has vanished): use "
+                "gan.NonSaturating or gan.Hinge, add a penalty (gan.R1), or give the discriminator fewer turns"
+            )
         return None
-    coverage, std, gradient = (values[name].min() for name in names)
-    if coverage < MIN_COVERAGE:
-        return (
-            f"samples cover {coverage:.0%} of the data that other data cover (mode collapse): add a penalty "
-            "(gan.R1, gan.GradientPenalty), show the discriminator several samples at once (pack), or slow the "
-            "generator down"
-        )
-    if std < MIN_DISCRIMINATOR_STD:
-        return (
-            f"the discriminator's outputs have a standard deviation of {std:.1g} (it is dead): lower its "
-            "learning rate or the weights of its penalties, or use leaky activations"
-        )
-    if gradient < MIN_GENERATOR_GRADIENT:
-        return (
-            f"the gradient of the generator's loss has norm {gradient:.1g} (it has vanished): use "
-            "gan.NonSaturating or gan.Hinge, add a penalty (gan.R1), or give the discriminator fewer turns"
-        )
-    return None
+
+    return check
 
 
 def kernel_bandwidth(values: Measurements) -> str | None:

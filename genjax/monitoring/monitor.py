@@ -115,7 +115,7 @@ class TrainingMonitor:
         self._checks: list[Check] = [
             posterior_collapse(remedies(autoencoder)),
             codebook_collapse(num_codes, len(next(iter(self._batch.values())))),
-            gan_failure,
+            gan_failure(penalty_interval(model)),
             kernel_bandwidth,
             chain_mixing,
             unstable_energy,
@@ -162,3 +162,8 @@ def warn_of_batch_statistics(state: TrainState) -> None:
 def remedies(model: object) -> list[str]:
     """Return the remedies for a collapsed posterior that the model's settings allow."""
     return [remedy for setting, remedy in REMEDIES.items() if setting in dir(model)]
+
+
+def penalty_interval(model: object) -> int:
+    """Return the largest number of steps between two computations of a model's penalties; see ``gan.Penalty``."""
+    return max((penalty.every for penalty in getattr(model, "penalties", ())), default=1)

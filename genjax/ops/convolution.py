@@ -1,38 +1,54 @@
-"""Convolutions with gradients that are also fast inside compiled loops.
+"""Convolutions whose derivatives of every order are fast inside compiled loops.
 
-A convolution is linear in the image and in the kernel, and its gradients are convolutions again:
+A convolution y = x ∗ w is bilinear in the image and the kernel, and its transposes are convolutions again:
 
     ∂L/∂x = ∂L/∂y ∗ w, flipped, its channels swapped,        ∂L/∂w = x ∗ ∂L/∂y, channels and examples swapped.     (1)
 
 JAX expresses the swaps by the layouts of these convolutions. On CPUs, XLA has fast kernels for one layout (images NHWC,
-kernels HWIO) and converts all others to it, except inside loops: in scanned layers or training steps it falls back to
-kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every convolution has
-the fast layout from the start. Results agree up to rounding.
+kernels HWIO) and converts all others to it, except inside loops and conditionals: in scanned layers or training steps
+it falls back to kernels that are 10 to 30 times slower. Here the swaps are transpositions of the arrays, so that every
+convolution has the fast layout. Results agree up to rounding. A primitive of its own keeps that true for the
+derivatives of (1), which gradient penalties need.
 
 A transposed convolution has zeros between the pixels of x. Its ∂L/∂w is computed without them, by a convolution that
 has one feature for each position modulo the distance of the pixels.
 
-If the padding exceeds the window size minus one, the padding of ∂L/∂x in equation 1 is negative, which XLA:CPU gets
-wrong: it reads beyond the array (observed in jax 0.10.2). The excess is therefore padded beforehand.
+Negative padding, which (1) has where the padding of the image exceeds the window size minus one, is cut off the image:
+XLA:CPU reads beyond the array there (observed in jax 0.10.2).
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jax.lax import ConvDimensionNumbers
 
 from genjax.core import Array
+
+Sides = tuple[tuple[int, int], ...]
+
+
+class _Window(NamedTuple):
+    """Settings of a convolution by spatial axis, and further settings of JAX's function."""
+
+    strides: tuple[int, ...]
+    padding: Sides
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    options: tuple[tuple[str, Any], ...]
 
 
 def conv_general_dilated(
     lhs: Array, rhs: Array, window_strides: Any, padding: Any, *, dimension_numbers: Any = None, **settings: Any
 ) -> Array:
-    """Return the result of ``jax.lax.conv_general_dilated``, with faster gradients.
+    """Return the result of ``jax.lax.conv_general_dilated``, with faster derivatives.
 
     A drop-in replacement for the field ``conv_general_dilated`` of Linen's ``Conv``, with the arguments of JAX's
     function. ``lhs`` are images (B, *spatial, C), ``rhs`` kernels (*window, C, features). Grouped convolutions, and
@@ -40,75 +56,140 @@ def conv_general_dilated(
     """
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     in_groups = settings.get("feature_group_count", 1) != 1 or settings.get("batch_group_count", 1) != 1
-    n = lhs.ndim - 1  # last axis
-    if in_groups or numbers != _numbers(lhs=(0, n), rhs=(n, n - 1), out=(0, n), n=n):
+    if in_groups or numbers != _numbers(lhs.ndim):
         options = {"dimension_numbers": dimension_numbers, **settings}
         return jax.lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
-    if not isinstance(padding, str) and set(settings.get("lhs_dilation") or (1,)) == {1}:
-        lhs, padding = _without_excess(lhs, rhs, padding, settings.get("rhs_dilation") or (1,) * (n - 1))
-    settings |= {"window_strides": window_strides, "padding": padding}
-    convolve = functools.partial(jax.lax.conv_general_dilated, **settings)
-    lhs_dilation, rhs_dilation = (set(settings.get(f"{side}_dilation") or (1,)) for side in ("lhs", "rhs"))
-    is_transposed = lhs_dilation != {1} and rhs_dilation | set(window_strides) == {1}
-
-    @jax.custom_jvp
-    def convolution(x: Array, w: Array) -> Array:
-        return convolve(x, w, dimension_numbers=numbers)
-
-    @convolution.defjvp
-    def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-        (x, w), (x_dot, w_dot) = primals, tangents
-        # JAX transposes these two layouts into NHWC and HWIO: equation 1.
-        of_x = convolve(x_dot, w.swapaxes(-1, -2), dimension_numbers=_numbers((0, n), (n - 1, n), (0, n), n))
-        w_by_channel, by_channel = jnp.moveaxis(w_dot, n - 1, 0), _numbers((n, 0), (n, 0), (n - 1, n), n)
-        if is_transposed:
-            valid = settings | {"padding": "VALID", "lhs_dilation": None, "dimension_numbers": by_channel}
-            of_w = _transposed(x, w_by_channel, padding, settings["lhs_dilation"], valid)
-        else:
-            of_w = convolve(x.swapaxes(0, n), w_by_channel, dimension_numbers=by_channel)
-        return convolution(x, w), of_x + jnp.moveaxis(of_w, n - 1, 0)
-
-    return convolution(lhs, rhs)
+    ones = (1,) * (lhs.ndim - 2)
+    lhs_dilation, rhs_dilation = (tuple(settings.pop(f"{side}_dilation", None) or ones) for side in ("lhs", "rhs"))
+    if isinstance(padding, str):
+        reach = [(size - 1) * step + 1 for size, step in zip(rhs.shape, rhs_dilation, strict=False)]
+        padding = jax.lax.padtype_to_pads(lhs.shape[1:-1], reach, window_strides, padding)
+    sides = tuple((int(low), int(high)) for low, high in padding)
+    options = tuple((name, value) for name, value in settings.items() if not name.endswith("_group_count"))
+    return _convolve(lhs, rhs, _Window(tuple(window_strides), sides, lhs_dilation, rhs_dilation, options))
 
 
-def _transposed(x: Array, w: Array, padding: Any, steps: Sequence[int], settings: dict[str, Any]) -> Array:
-    """Convolve images (B, *spatial, C) that have ``step - 1`` zeros between their pixels, swapped as in equation 1.
+def _convolve(x: Array, w: Array, window: _Window) -> Array:
+    """Convolve after cutting off negative padding."""
+    if min(map(min, window.padding)) < 0:
+        edges = [(min(low, 0), min(high, 0)) for low, high in window.padding]
+        interior = [step - 1 for step in window.lhs_dilation]
+        config = [(0, 0, 0), *((*edge, zeros) for edge, zeros in zip(edges, interior, strict=True)), (0, 0, 0)]
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), config)
+        padding = tuple((max(low, 0), max(high, 0)) for low, high in window.padding)
+        window = window._replace(padding=padding, lhs_dilation=(1,) * len(padding))
+    return _conv_p.bind(x, w, window=window)
 
-    Kernels are (C, *window, features), outputs (*spatial, B, features). The outputs at positions r modulo ``step`` see
-    every ``step``-th weight alone, so they are further features of one convolution of the images without the zeros.
+
+def _convolve_directly(x: Array, w: Array, *, window: _Window) -> Array:
+    """Convolve with JAX's function, in the fast layout."""
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        window.strides,
+        window.padding,
+        lhs_dilation=window.lhs_dilation,
+        rhs_dilation=window.rhs_dilation,
+        dimension_numbers=_numbers(x.ndim),
+        **dict(window.options),
+    )
+
+
+def _transpose_image(y_bar: Array, x: Any, w: Array, *, window: _Window) -> Array:
+    """Return ∂L/∂x of equation 1."""
+    padding = []
+    for d, (low, _) in enumerate(window.padding):
+        length, size, out = ((shape[axis] - 1) * step + 1 for shape, axis, step in (
+            (x.aval.shape, d + 1, window.lhs_dilation[d]),
+            (w.shape, d, window.rhs_dilation[d]),
+            (y_bar.shape, d + 1, window.strides[d]),
+        ))  # fmt: skip
+        before = size - 1 - low
+        padding.append((before, length + size - 1 - out - before))
+    flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
+    swapped = window._replace(strides=window.lhs_dilation, padding=tuple(padding), lhs_dilation=window.strides)
+    return _convolve(y_bar, flipped, swapped).astype(x.aval.dtype)
+
+
+def _transpose_kernel(y_bar: Array, x: Array, w: Any, *, window: _Window) -> Array:
+    """Return ∂L/∂w of equation 1."""
+    if set(window.lhs_dilation) != {1} == {*window.strides, *window.rhs_dilation}:
+        without_zeros = functools.partial(_convolve_without_zeros, x, window=window)
+        (w_bar,) = jax.linear_transpose(without_zeros, jax.ShapeDtypeStruct(w.aval.shape, y_bar.dtype))(y_bar)
+        return w_bar.astype(w.aval.dtype)
+    padding = []
+    for d, (low, _) in enumerate(window.padding):
+        length, size, out = ((shape[axis] - 1) * step + 1 for shape, axis, step in (
+            (x.shape, d + 1, window.lhs_dilation[d]),
+            (w.aval.shape, d, window.rhs_dilation[d]),
+            (y_bar.shape, d + 1, window.strides[d]),
+        ))  # fmt: skip
+        padding.append((low, out - length + size - 1 - low))
+    swapped = window._replace(strides=window.rhs_dilation, padding=tuple(padding), rhs_dilation=window.strides)
+    w_bar = _convolve(x.swapaxes(0, -1), jnp.moveaxis(y_bar, 0, -2), swapped)
+    return jnp.moveaxis(w_bar, 0, -2).astype(w.aval.dtype)
+
+
+def _convolve_without_zeros(x: Array, w: Array, *, window: _Window) -> Array:
+    """Convolve images that have ``step - 1`` zeros between their pixels, without these zeros.
+
+    The outputs at positions r modulo ``step`` see every ``step``-th weight alone, so they are further features of one
+    convolution of the images as they are.
     """
-    k, sides, sizes = len(steps), [], []
-    for axis, ((low, high), step) in enumerate(zip(padding, steps, strict=True), 1):
-        length, size, before = x.shape[axis], w.shape[axis], step - 1 - low % step
+    k, sides, sizes = len(window.lhs_dilation), [], []
+    for axis, ((low, high), step) in enumerate(zip(window.padding, window.lhs_dilation, strict=True)):
+        length, size, before = x.shape[axis + 1], w.shape[axis], step - 1 - low % step
         count = -(-(before + size) // step)
         w = jnp.pad(w, [(before, count * step - before - size) if d == axis else (0, 0) for d in range(w.ndim)])
         w = w.reshape(*w.shape[:axis], count, step, *w.shape[axis + 1 :])
-        w = jnp.moveaxis(jnp.flip(w, axis + 1), axis + 1, -2)  # (C, *counts, *steps, features) in the end
+        w = jnp.moveaxis(jnp.flip(w, axis + 1), axis + 1, -2)  # (*counts, C, *steps, features) in the end
         sizes.append((length - 1) * step + low + high + 2 - size)
         sides.append((low // step, -(-sizes[-1] // step) + count - 1 - length - low // step, 0))
-    # Padded before the swap: XLA exchanges an image that is smaller than its window, here ∂L/∂y, for it, reversed, and
-    # has no fast kernels for that.
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)]).swapaxes(0, k + 1)
+    # Padded beforehand: in ∂L/∂w, XLA exchanges an image that is smaller than its window for it, reversed, and has no
+    # fast kernels for that.
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
     features = w.shape[k + 1 :]
-    w = w.reshape(*w.shape[: k + 1], -1)
-    y = jax.lax.conv_general_dilated(x, w, **settings)
-    order = [axis for d in range(k) for axis in (d, k + 1 + d)]  # each position beside its remainder
-    y = y.reshape(*y.shape[: k + 1], *features).transpose(*order, k, 2 * k + 1)
-    y = y.reshape(*(y.shape[2 * d] * y.shape[2 * d + 1] for d in range(k)), *y.shape[2 * k :])
-    return y[tuple(slice(size) for size in sizes)]
+    ones = (1,) * k
+    valid = _Window(ones, ((0, 0),) * k, ones, ones, window.options)
+    y = _convolve(x, w.reshape(*w.shape[: k + 1], -1), valid)
+    y = y.reshape(*y.shape[: k + 1], *features)
+    order = [axis for d in range(k) for axis in (1 + d, 1 + k + d)]  # each position beside its remainder
+    y = y.transpose(0, *order, 2 * k + 1)
+    y = y.reshape(y.shape[0], *(y.shape[1 + 2 * d] * y.shape[2 + 2 * d] for d in range(k)), y.shape[-1])
+    return y[(slice(None), *map(slice, sizes))]
 
 
-def _without_excess(lhs: Array, rhs: Array, padding: Any, dilation: Any) -> tuple[Array, Any]:
-    """Pad images by the excess over window size minus one; return them and the remaining padding."""
-    limits = [(size - 1) * step for size, step in zip(rhs.shape, dilation, strict=False)]
-    excess = [tuple(max(0, side - limit) for side in sides) for sides, limit in zip(padding, limits, strict=True)]
-    rest = [tuple(min(side, limit) for side in sides) for sides, limit in zip(padding, limits, strict=True)]
-    if any(map(any, excess)):
-        lhs = jnp.pad(lhs, ((0, 0), *excess, (0, 0)))
-    return lhs, rest
+def _batch(arguments: Sequence[Array], axes: Sequence[int | None], *, window: _Window) -> tuple[Array, int]:
+    """Convolve with several images or kernels: further examples, further features, or groups of JAX's function."""
+    (x, w), (x_axis, w_axis) = arguments, axes
+    if w_axis is None:
+        x = jnp.moveaxis(x, x_axis or 0, 0)
+        y = _conv_p.bind(x.reshape(-1, *x.shape[2:]), w, window=window)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+    if x_axis is None:
+        w = jnp.moveaxis(w, w_axis, -2)
+        y = _conv_p.bind(x, w.reshape(*w.shape[:-2], -1), window=window)
+        return y.reshape(*y.shape[:-1], *w.shape[-2:]), y.ndim - 1
+    directly = functools.partial(_convolve_directly, window=window)
+    return jax.vmap(directly, (x_axis, w_axis))(x, w), 0
 
 
-def _numbers(lhs: tuple[int, int], rhs: tuple[int, int], out: tuple[int, int], n: int) -> ConvDimensionNumbers:
-    """Return the layout with the given axes of (batch, features), (features out, features in) and (batch, features)."""
-    specs = ((*pair, *(d for d in range(n + 1) if d not in pair)) for pair in (lhs, rhs, out))
-    return ConvDimensionNumbers(*specs)
+def _output_type(x: ShapedArray, w: ShapedArray, *, window: _Window) -> ShapedArray:
+    y = jax.eval_shape(functools.partial(_convolve_directly, window=window), x, w)
+    return ShapedArray(y.shape, y.dtype)
+
+
+def _numbers(ndim: int) -> ConvDimensionNumbers:
+    """Return the layout of images (B, *spatial, C) and kernels (*window, C, features)."""
+    spatial = range(1, ndim - 1)
+    return ConvDimensionNumbers(
+        (0, ndim - 1, *spatial), (ndim - 1, ndim - 2, *range(ndim - 2)), (0, ndim - 1, *spatial)
+    )
+
+
+_conv_p = Primitive("convolution")
+_conv_p.def_impl(jax.jit(_convolve_directly, static_argnames="window"))
+_conv_p.def_abstract_eval(_output_type)
+mlir.register_lowering(_conv_p, mlir.lower_fun(_convolve_directly, multiple_results=False))
+ad.defbilinear(_conv_p, _transpose_image, _transpose_kernel)
+batching.primitive_batchers[_conv_p] = _batch

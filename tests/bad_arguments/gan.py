@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from genjax import gan, nets
 from genjax.core import Variables
@@ -16,6 +17,9 @@ PARTS = ("generator_x", "generator_y", "discriminator_x", "discriminator_y")
 IMAGE = {"features": (4, 4), "output_shape": (8, 8, 1)}
 STYLES = gan.StyleGAN2(
     latent_dim=2, mapping=NET, synthesis=gan.SynthesisNetwork((4,), output_shape=(4, 4, 1)), discriminator=NET
+)
+PROGRESSIVE_GAN = gan.GAN(
+    latent_dim=2, generator=gan.ProgressiveGenerator(**IMAGE), discriminator=gan.ProgressiveDiscriminator((4, 4))
 )
 CASES = (
     partial(gan.GAN, latent_dim=2, generator=NET, discriminator=NET),
@@ -37,6 +41,12 @@ CASES = (
     partial(gan.DCGANDiscriminator, features=(4,)),
     partial(gan.ResNetDiscriminator, features=(4, 4)),
     partial(gan.BigGANDiscriminator, features=(4, 4)),
+    partial(gan.ProgressiveGenerator, **IMAGE),
+    partial(gan.ProgressiveDiscriminator, features=(4, 4)),
+    partial(gan.FadeIn, gan=PROGRESSIVE_GAN, num_fade_steps=10),
+    partial(gan.growing, gan=PROGRESSIVE_GAN, num_fade_steps=10),
+    partial(gan.grow, smaller=Variables({}, {}), larger=Variables({}, {})),
+    partial(gan.shrink, batch={"x": jnp.zeros((2, 4, 4, 1))}, num_halvings=1),
     partial(gan.EqualizedDense, features=2),
     partial(gan.EqualizedConv, features=2),
     partial(gan.MinibatchStd),

@@ -213,10 +213,30 @@ def test_channels_that_no_file_has_are_refused():
 def test_a_killed_run_would_continue_alike(genjax, tmp_path):
     """Unpaired data depend on the step alone: 40 steps and 20 more equal 60 steps at once."""
     folders = tmp_path / "whole", tmp_path / "parts"
-    assert genjax("train", TRANSLATING, "--workdir", folders[0], "--steps", "60", "--seeds", "2")[0] == 0
+    status, out, err = genjax("train", TRANSLATING, "--workdir", folders[0], "--steps", "60", "--seeds", "2")
+    assert (status, f"translate {folders[0]} IMAGES --out DIR" in out) == (0, True), err
     assert genjax("train", TRANSLATING, "--workdir", folders[1], "--steps", "40", "--seeds", "2")[0] == 0
     status, _, err = genjax("train", TRANSLATING, "--workdir", folders[1], "--steps", "60", "--resume")
     assert status == 0, err
     whole, parts = (load_run(folder).variables.params["model"]["gain"] for folder in folders)
     np.testing.assert_array_equal(whole, parts)
     assert whole.shape == (2,)
+
+
+def test_previews_show_sources_and_results(run):
+    """Rows of y, G(y), x and F(x), twice eight columns; tiles of 4 × 6 pixels are shown sevenfold."""
+    picture = read(run / "samples.png")
+    assert picture.shape == (8 * (4 * 7 + 2) + 2, 8 * (6 * 7 + 2) + 2, 3)
+    tiles = picture[2:, 2:].reshape(8, 30, 8, 44, 3)[:, 3:28:7, :, 3:42:7]  # the middle of each pixel
+    y, translated, x, back = (np.concatenate([tiles[row], tiles[row + 4]]) for row in range(4))
+    np.testing.assert_array_equal(translated[..., 1], y[..., 1])
+    np.testing.assert_array_equal(back[..., 0], x[..., 1])
+    assert (y[..., 0] == y[..., 2]).all()  # grey
+    assert len(np.unique(y)) > 50  # scaled to [0, 1]: raw values would all be white
+
+
+def test_samples_of_evaluations_are_drawn_from_scaled_images(run):
+    evaluation = load_run(run)._evaluation(key=jax.random.key(0), split="test")
+    x = np.concatenate([np.asarray(batch) for batch in evaluation.samples(0)])
+    assert x.shape == (6, 4, 6, 3)
+    assert 0.2 < x[..., 1].mean() < 0.8

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from genjax import gan, nets
 from genjax.monitoring import checks
+from genjax.monitoring.monitor import penalty_interval
 
 VECTOR = {"kl_per_dimension": np.zeros(20)}
 GAN = {"coverage": 0.9, "discriminator_std": 1.0, "generator_gradient": 1.0}
@@ -30,11 +32,11 @@ def spread(mean, error, num=100):
         (checks.codebook_collapse(100, 1_000), {"codebook_usage": 0.10}, False),
         (checks.codebook_collapse(1_000, 50), {"codebook_usage": 0.004}, True),  # at most 50 can be used
         (checks.codebook_collapse(1_000, 50), {"codebook_usage": 0.005}, False),
-        (checks.gan_failure, GAN, False),
-        (checks.gan_failure, GAN | {"coverage": 0.2}, True),
-        (checks.gan_failure, GAN | {"coverage": 0.3}, False),
-        (checks.gan_failure, GAN | {"discriminator_std": 1e-7}, True),
-        (checks.gan_failure, GAN | {"generator_gradient": 1e-5}, True),
+        (checks.gan_failure(), GAN, False),
+        (checks.gan_failure(), GAN | {"coverage": 0.2}, True),
+        (checks.gan_failure(), GAN | {"coverage": 0.3}, False),
+        (checks.gan_failure(), GAN | {"discriminator_std": 1e-7}, True),
+        (checks.gan_failure(), GAN | {"generator_gradient": 1e-5}, True),
         (checks.kernel_bandwidth, {"mean_kernel": 0.005, "distance": 1.0}, True),
         (checks.kernel_bandwidth, {"mean_kernel": 0.995, "distance": 1.0}, True),
         (checks.kernel_bandwidth, {"mean_kernel": 0.02, "distance": 1.0}, False),
@@ -75,3 +77,15 @@ def test_a_likelihood_falls_beyond_its_error_while_reconstructions_improve(drop,
     second = first | {"log_prob": log_prob - drop, "reconstruction_error": error, "step": 2}
     assert check(arrays(first)) is None
     assert (check(arrays(second)) is not None) == warns
+
+
+@pytest.mark.parametrize(("every", "cure"), [(1, "add a penalty (gan.R1"), (16, "every=1; one has every=16")])
+def test_the_cure_of_lost_modes_depends_on_how_often_penalties_are_computed(every, cure):
+    model = gan.GAN(
+        latent_dim=2,
+        generator=nets.MLP((2,)),
+        discriminator=nets.MLP((1,)),
+        penalties=(gan.R1(), gan.R1(every=every)),
+    )
+    assert penalty_interval(model) == every
+    assert cure in checks.gan_failure(penalty_interval(model))(arrays(GAN | {"coverage": 0.2}))

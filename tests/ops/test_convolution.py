@@ -125,3 +125,55 @@ def test_every_convolution_of_a_scanned_gradient_has_the_quick_layout():
     assert set(layouts(conv_general_dilated)) == {"b01f_01io->b01f"}
     # If XLA converts these layouts too, the module can be dropped.
     assert set(layouts(jax.lax.conv_general_dilated)) != {"b01f_01io->b01f"}
+
+
+STRIDED = {"window_strides": (2, 2), "padding": ((1, 1), (1, 1))}
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[0], STRIDED, SETTINGS[2]], ids=["plain", "strided", "transposed"])
+def test_so_has_every_convolution_of_a_scanned_gradient_penalty(settings):
+    """Its derivative is of second order, as in the training steps of GANs with R1."""
+    x, w = jnp.ones((3, 12, 12, 4)), jnp.ones((3, 4, 4, 6))
+
+    def penalty(w):
+        def loss(x):
+            return jnp.sum(conv_general_dilated(x, w, dimension_numbers=LAST, **settings) ** 3)
+
+        return jnp.sum(jnp.square(jax.grad(loss)(x)))
+
+    def train(w):
+        return jax.lax.scan(lambda w, _: (w - 1e-3 * jax.grad(penalty)(w), None), w, length=2)[0]
+
+    program = jax.jit(train).lower(w).compile().as_text()
+    layouts = re.findall(r" convolution\(.*dim_labels=(\w+->\w+)", program)
+    assert len(layouts) >= 5
+    assert set(layouts) == {"b01f_01io->b01f"}
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 2)], ids=["images", "kernels", "both"])
+def test_batches_of_convolutions_equal_lone_ones(axes):
+    x, w = inputs(1)
+    stacked = [
+        array if axis is None else jnp.stack([array, 2 * array, array + 1], axis)
+        for array, axis in zip((x, w), axes, strict=True)
+    ]
+
+    def squares(x, w):
+        return jnp.sum(conv_general_dilated(x, w, (2, 1), ((1, 2), (0, 1)), dimension_numbers=LAST) ** 2)
+
+    gradient = jax.grad(squares, (0, 1))
+    together = jax.jit(jax.vmap(gradient, axes))(*stacked)
+    for i in range(3):
+        each = [a if axis is None else jnp.take(a, i, axis) for a, axis in zip(stacked, axes, strict=True)]
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-3), together, gradient(*each)
+        )
+
+
+def test_half_precision_stays_half_precision():
+    x, w = (array.astype(jnp.bfloat16) for array in inputs(1))
+
+    def total(x, w):
+        return jnp.sum(conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=LAST).astype(jnp.float32))
+
+    assert [gradient.dtype for gradient in jax.grad(total, (0, 1))(x, w)] == [jnp.bfloat16] * 2

@@ -16,6 +16,14 @@ def _gan(**options) -> gan.GAN:
     return gan.GAN(**(fields | options))
 
 
+def _progressive_gan() -> gan.GAN:
+    networks = {
+        "generator": gan.ProgressiveGenerator((3, 2), (4, 4, 1)),
+        "discriminator": gan.ProgressiveDiscriminator((2, 3), group_size=2),
+    }
+    return _gan(num_classes=3, **networks)
+
+
 def _image_gan(**options) -> gan.GAN:
     return _gan(**({"generator": gan.DCGANGenerator((6,), (4, 4, 1)), "num_classes": 3} | options))
 
@@ -114,9 +122,16 @@ CASES = (
         batch=grey_batch,
         moves={"discriminator": ("discriminator",), "generator": ("generator",)},
     ),
+    Case(
+        "progressive_gan_that_fades_in",
+        lambda: gan.FadeIn(gan=_progressive_gan(), num_fade_steps=4),
+        batch=grey_batch,
+        moves={"generator": ("discriminator", "generator")},
+    ),
 )
 
 OWN_METHODS = {
+    "FadeIn": ("num_classes",),
     "GAN": ("standing_statistics",),
     "StyleGAN2": ("styles",),
 }

@@ -44,7 +44,7 @@ from genjax.core import Array, Batch, Metrics, PyTree, Variables
 from genjax.gan.game import AdversarialGame
 from genjax.gan.penalties import safe_sqrt
 from genjax.nets import Net, NetSpec, apply_part, output_shape
-from genjax.ops import at_least_float32, condition_inputs, label_of, sum_except_batch
+from genjax.ops import at_least_float32, condition_inputs, label_of, squared_gradient_norms, sum_except_batch
 from genjax.ops.labels import Label
 
 Truncation = Annotated[float, Interval(ge=0, le=1), Cure("; 0.7 is usual, and 1 turns it off")]
@@ -151,11 +151,12 @@ class StyleGAN2(AdversarialGame):
         path_length = self.path_length
         if path_length is None:
             return loss, (state, metrics)
-        label, count = label_of(batch, self.num_classes), max(1, batch["x"].shape[0] // path_length.shrink)
+        label, (size, *shape) = label_of(batch, self.num_classes), batch["x"].shape
+        count = max(1, size // path_length.shrink)
 
         def due() -> tuple[Array, Array]:
             rows = None if label is None else label[:count]
-            return self._path_length_penalty(path_length, Variables(params, state), path_key, count, rows)
+            return self._path_length_penalty(path_length, Variables(params, state), path_key, (count, *shape), rows)
 
         is_due = step % path_length.every == 0
         penalty, mean = jax.lax.cond(is_due, due, lambda: (jnp.zeros(()), state["path_length"]))
@@ -292,20 +293,19 @@ class StyleGAN2(AdversarialGame):
         return styles, states
 
     def _path_length_penalty(
-        self, path_length: PathLength, variables: Variables, key: Array, count: int, label: Array | None
+        self, path_length: PathLength, variables: Variables, key: Array, shape: tuple[int, ...], label: Array | None
     ) -> tuple[Array, Array]:
-        """Return ``every`` times the penalty of equation 3 for ``count`` samples, and the new a."""
+        """Return ``every`` times the penalty of equation 3 for samples of this shape, (N, H, W, C), and the new a."""
         style_key, noise_key, projection_key = jax.random.split(key, 3)
-        styles, _ = self._mixed_styles(variables, style_key, count, label, train=True)
-        noise = self._noise(noise_key, count)
+        styles, _ = self._mixed_styles(variables, style_key, shape[0], label, train=True)
+        noise = self._noise(noise_key, shape[0])
+        y = jax.random.normal(projection_key, shape) / math.sqrt(math.prod(shape[1:3]))
 
         def projected(styles: Array) -> Array:
             x, _ = self._synthesize(variables, styles, noise)
-            y = jax.random.normal(projection_key, x.shape) / math.sqrt(math.prod(x.shape[1:3]))
-            return jnp.sum(x * y)
+            return sum_except_batch(x * y)
 
-        gradients = jax.grad(projected)(styles)  # (B, L, D)
-        lengths = safe_sqrt(sum_except_batch(jnp.square(gradients)) / styles.shape[1])
+        lengths = safe_sqrt(squared_gradient_norms(projected, styles) / styles.shape[1])
         old = variables.state["path_length"]
         mean = old + path_length.decay * (jax.lax.stop_gradient(jnp.mean(lengths)) - old)
         penalty = path_length.weight * jnp.mean(jnp.square(lengths - mean))  # equation 3

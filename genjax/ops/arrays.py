@@ -23,10 +23,15 @@ def sum_except_batch(values: Array) -> Array:
 def squared_gradient_norms(function: Callable[[Array], Array], x: Array) -> Array:
     """Return ‖∇f(x)‖² of each example, (B,), for x (B, ...) and a function to (B,) that does not mix examples.
 
+    With v = ∇f(x) held constant, its derivative in parameters θ is 2 ∂⟨v, ∇f(x)⟩ / ∂θ. The inner product is a
+    derivative of f along v, whose gradient takes about two thirds of the time of a gradient of the gradient. Only first
+    derivatives of the norms are correct.
+
     >>> squared_gradient_norms(lambda x: x @ jnp.array([3.0, 4.0]), jnp.zeros((1, 2))).tolist()
     [25.0]
     """
-    return sum_except_batch(jnp.square(jax.grad(lambda x: jnp.sum(function(x)))(x)))
+    v = jax.lax.stop_gradient(jax.grad(lambda x: jnp.sum(function(x)))(x))
+    return 2 * jax.jvp(function, (x,), (v,))[1] - sum_except_batch(jnp.square(v))
 
 
 def swap_neighbors(swaps: Array, tree: PyTree) -> PyTree:

@@ -259,7 +259,7 @@ class TestPathLength:
 
         def value(synthesis):
             variables = gan.style_gan2.Variables(params | {"synthesis": synthesis}, state)
-            return model._path_length_penalty(penalty, variables, jax.random.key(7), 4, None)
+            return model._path_length_penalty(penalty, variables, jax.random.key(7), (4, 2, 2, 1), None)
 
         (result, mean), gradient = jax.value_and_grad(value, has_aux=True)(params["synthesis"])
         matrix = np.asarray(params["synthesis"]["matrix"], np.float64)

@@ -67,3 +67,23 @@ def test_seeds_are_drawn_by_squared_distance():
     expected = {1: (1 / 10 + 1 / 5) / 3, 3: (9 / 10 + 9 / 13) / 3, 4: (4 / 5 + 4 / 13) / 3}
     for total, probability in expected.items():
         assert (sums == total).mean() == pytest.approx(probability, abs=0.025)
+
+
+def test_squared_gradient_norms_and_their_gradients_are_those_of_the_gradient():
+    """For f(x) = θᵀ x² + x₁ x₂, by hand; x may depend on θ, too."""
+    x = jax.random.normal(jax.random.key(0), (5, 2))
+
+    def norms(theta, x):
+        def function(x):
+            return jnp.square(x) @ theta + x[:, 0] * x[:, 1]
+
+        return ops.squared_gradient_norms(function, x)
+
+    def by_hand(theta, x):
+        return jnp.sum(jnp.square(2 * theta[None] * x + x[:, ::-1]), axis=1)
+
+    theta = jnp.array([0.3, -2.0])
+    np.testing.assert_allclose(norms(theta, x), by_hand(theta, x), rtol=1e-4, atol=1e-5)
+    ours = jax.grad(lambda t: jnp.mean(norms(t, t[None] * x) ** 1.5))(theta)
+    expected = jax.grad(lambda t: jnp.mean(by_hand(t, t[None] * x) ** 1.5))(theta)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)

@@ -83,6 +83,19 @@ def test_a_bottleneck_of_one_pixel_and_the_skips_past_it_both_matter():
     assert np.count_nonzero(np.abs(np.asarray(of_y)) > 1e-6) > 16
 
 
+def test_a_residual_block_adds_to_its_input():
+    """With a gain of zero at its end, a block changes nothing."""
+    with_block, without = (gan.TranslationResNet((2, 3), num_blocks=count) for count in (1, 0))
+    params, state = start(with_block, Y)
+    rest = {"Conv_4": "Conv_2", "Conv_5": "Conv_3", "GroupNorm_4": "GroupNorm_2"}
+    others = {name: params[name] for name in ("Conv_0", "Conv_1", "GroupNorm_0", "GroupNorm_1")}
+    others |= {short: params[name] for name, short in rest.items()}
+    idle = params | {"GroupNorm_3": {"scale": jnp.zeros(3)}}
+    outputs = apply_net(with_block, idle, state, Y)[0]
+    np.testing.assert_allclose(outputs, apply_net(without, others, state, Y)[0], atol=1e-5)
+    assert np.abs(apply_net(with_block, params, state, Y)[0] - outputs).max() > 1e-2
+
+
 def test_the_first_decoder_stages_alone_have_dropout():
     """With all entries of e₁'s counterpart dropped or not, the first skip still reaches the output."""
     y = Y[:1, :, :8]

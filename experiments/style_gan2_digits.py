@@ -19,10 +19,10 @@ def to_images(x: jax.Array) -> jax.Array:
 
 
 def experiment(
-    width: int = 32,
+    width: int = 16,
     latent_dim: int = 64,
     learning_rate: PositiveFloat = 2.5e-3,
-    penalty: NonNegativeFloat = 0.01,
+    penalty: NonNegativeFloat = 0.1,
     path_length: NonNegativeFloat = 2.0,
     adaptive: bool = False,
     steps: int = 4_000,

@@ -96,6 +96,14 @@ def test_a_residual_block_adds_to_its_input():
     assert np.abs(apply_net(with_block, params, state, Y)[0] - outputs).max() > 1e-2
 
 
+def test_a_residual_translator_sees_neither_brightness_nor_contrast():
+    """Instance normalization after the first convolution, which continues the image by reflections, removes both."""
+    net = gan.TranslationResNet((4, 4), num_blocks=0)
+    params, state = start(net, Y)
+    outputs, others = (apply_net(net, params, state, y)[0] for y in (Y, 2 * Y + 3))
+    np.testing.assert_allclose(outputs, others, atol=1e-3)
+
+
 def test_the_first_decoder_stages_alone_have_dropout():
     """With all entries of e₁'s counterpart dropped or not, the first skip still reaches the output."""
     y = Y[:1, :, :8]

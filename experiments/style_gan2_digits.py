@@ -21,12 +21,12 @@ def to_images(x: jax.Array) -> jax.Array:
 def experiment(
     width: int = 16,
     latent_dim: int = 64,
-    learning_rate: PositiveFloat = 2.5e-3,
+    learning_rate: PositiveFloat = 4e-3,
     penalty: NonNegativeFloat = 0.1,
     path_length: NonNegativeFloat = 2.0,
     adaptive: bool = False,
     steps: int = 4_000,
-    batch_size: int = 32,
+    batch_size: int = 16,
 ) -> Experiment:
     """Describe the run.
 
@@ -49,13 +49,14 @@ def experiment(
         penalties=(gan.R1(weight=penalty, every=16),),
         path_length=gan.PathLength(weight=path_length) if path_length > 0 else None,
         augment=gan.AdaptiveAugmentation(num_images=50_000) if adaptive else None,
+        num_classes=10,
     )
     return Experiment(
         model=model,
         data=digits,
         preprocess=data.scale(low=-1.0),
         optimizer=optax.adam(learning_rate, b1=0.0, b2=0.99),
-        ema_decay=0.998,
+        ema_decay=0.995,
         steps=steps,
         batch_size=batch_size,
         sample_score=frechet_score(

@@ -12,14 +12,10 @@ K₃ starts at zero, so that blocks start as the identity; the weights of K₁ a
     N(0, g² L^(−1/2) / n),        g² = 2 / (1 + 0.2²),                                                            (2)
 
 for n inputs of a unit and L blocks in the network, as in Fixup (Hongyi Zhang, Yann Dauphin and Tengyu Ma 2019,
-arXiv:1901.09321). Other weights start as N(0, 1 / n). Between stages of blocks, images are upsampled and downsampled by
-the bilinear kernel; by rows and by columns,
-
-    up(h)_{2i} = (h_{i−1} + 3 h_i) / 4,    up(h)_{2i+1} = (3 h_i + h_{i+1}) / 4,    down = upᵀ / 2,               (3)
-
-with zeros beyond the border, and a 1x1 convolution, at the smaller size, changes the number of channels. The smallest
-image is (A z)_c B_c for channel c, with a learned basis B of as many pixels, which starts as N(0, 1); the discriminator
-ends with the inner products of each channel with such a basis, and a linear layer.                               (4)
+arXiv:1901.09321). Other weights start as N(0, 1 / n). Between stages of blocks, images are upsampled and downsampled
+with the filter of ``genjax.nets.resampling``, and a 1x1 convolution, at the smaller size, changes the number of
+channels. The smallest image is (A z)_c B_c for channel c, with a learned basis B of as many pixels, which starts as
+N(0, 1); the discriminator ends with the inner products of each channel with such a basis, and a linear layer.    (3)
 
 Nick Huang, Aaron Gokaslan, Volodymyr Kuleshov and James Tompkin 2024, arXiv:2501.05441. Differences from the paper: the
 generator takes the one-hot label itself beside the noise, not an embedding of it, and the discriminator ends with the
@@ -35,7 +31,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen.dtypes import promote_dtype
 
 from genjax.arguments import NonNegativeFloat, NumClasses, PositiveInt, Widths, check_arguments
@@ -44,7 +39,7 @@ from genjax.gan.gan import GAN
 from genjax.gan.heads import DiscriminatorHead, check_noise, leaky_relu
 from genjax.gan.losses import Relativistic
 from genjax.gan.penalties import R1
-from genjax.nets import check_images, check_output_images, concat_condition
+from genjax.nets import check_images, check_output_images, concat_condition, smooth_downsample, smooth_upsample
 
 GAIN = math.sqrt(2 / (1 + 0.2**2))  # keeps the mean square through a leaky ReLU
 WINDOW = 3  # of the grouped convolution
@@ -53,7 +48,7 @@ LINEAR_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 @check_arguments
 class R3GANGenerator(nn.Module):
-    """Residual blocks from noise to images, equations 1 to 4, without a last activation.
+    """Residual blocks from noise to images, equations 1 to 3, without a last activation.
 
     Attributes:
       features: channels of the stages, at least 1; each stage but the first doubles height and width.
@@ -90,11 +85,11 @@ class R3GANGenerator(nn.Module):
         coefficients = _linear(self.features[0], self.dtype)(concat_condition(z, condition))
         basis = self.param("basis", nn.initializers.normal(1.0), (height, width, self.features[0]))
         coefficients, basis = promote_dtype(coefficients, basis, dtype=self.dtype)
-        hidden = jnp.einsum("bc,hwc->bhwc", coefficients, basis)  # equation 4
+        hidden = jnp.einsum("bc,hwc->bhwc", coefficients, basis)  # equation 3
         for i, channels in enumerate(self.features):
             if i > 0:
                 hidden = hidden if hidden.shape[-1] == channels else _linear(channels, self.dtype)(hidden)
-                hidden = upsample_bilinear(hidden)
+                hidden = smooth_upsample(hidden)
             for _ in range(self.num_blocks):
                 num_blocks = self.num_blocks * len(self.features)
                 hidden = R3GANBlock(num_blocks, self.expansion, self.group_size, self.dtype)(hidden)
@@ -103,7 +98,7 @@ class R3GANGenerator(nn.Module):
 
 @check_arguments
 class R3GANDiscriminator(nn.Module):
-    """Residual blocks from images to outputs, equations 1 to 4.
+    """Residual blocks from images to outputs, equations 1 to 3.
 
     Attributes:
       features: channels of the stages, at least 1; before each stage but the first, height and width are halved, and
@@ -135,7 +130,7 @@ class R3GANDiscriminator(nn.Module):
         hidden = _linear(self.features[0], self.dtype)(x)
         for i, channels in enumerate(self.features):
             if i > 0:
-                hidden = downsample_bilinear(hidden)
+                hidden = smooth_downsample(hidden)
                 hidden = hidden if hidden.shape[-1] == channels else _linear(channels, self.dtype)(hidden)
             for _ in range(self.num_blocks):
                 num_blocks = self.num_blocks * len(self.features)
@@ -143,7 +138,7 @@ class R3GANDiscriminator(nn.Module):
         num_pixels = hidden.shape[1] * hidden.shape[2]
         basis = self.param("basis", nn.initializers.normal(num_pixels**-0.5), hidden.shape[1:])
         hidden, basis = promote_dtype(hidden, basis, dtype=self.dtype)
-        products = jnp.einsum("bhwc,hwc->bc", hidden, basis)  # equation 4
+        products = jnp.einsum("bhwc,hwc->bc", hidden, basis)  # equation 3
         head = DiscriminatorHead(self.num_outputs, kernel_init=LINEAR_INIT, dtype=self.dtype, use_bias=False)
         return head(products, condition, train)
 
@@ -238,33 +233,6 @@ def _sum_over_window(x: Array, kernel: Array) -> Array:
         for b in range(columns)
     )
     return jnp.moveaxis(sum(products, start=jnp.zeros((), x.dtype)), 0, 1).reshape(batch, height, width, features)
-
-
-def upsample_bilinear(x: Array) -> Array:
-    """Upsample images (B, H, W, C) to twice the height and width, equation 3.
-
-    >>> upsample_bilinear(jnp.array([4.0, 8.0]).reshape(1, 1, 2, 1))[0, 0, :, 0].tolist()  # 3/4 of that in the middle
-    [2.25, 3.75, 5.25, 4.5]
-    """
-    rows, columns = (jnp.asarray(_bilinear(side), x.dtype) for side in x.shape[1:3])
-    return jnp.einsum("bhwc,Hh,Ww->bHWc", x, rows, columns)
-
-
-def downsample_bilinear(x: Array) -> Array:
-    """Downsample images (B, 2H, 2W, C) to half the height and width, equation 3.
-
-    >>> downsample_bilinear(jnp.ones((1, 8, 8, 1)))[0, 1].tolist()  # less at the border
-    [[0.875], [1.0], [1.0], [0.875]]
-    """
-    rows, columns = (jnp.asarray(_bilinear(side // 2) / 2, x.dtype) for side in x.shape[1:3])
-    return jnp.einsum("bHWc,Hh,Ww->bhwc", x, rows, columns)
-
-
-def _bilinear(side: int) -> np.ndarray:
-    """Return the matrix (2 side, side) of equation 3."""
-    even = 3 * np.eye(side) + np.eye(side, k=-1)
-    odd = 3 * np.eye(side) + np.eye(side, k=1)
-    return np.stack([even, odd], axis=1).reshape(2 * side, side) / 4
 
 
 def _linear(features: int, dtype: Any) -> nn.Dense:

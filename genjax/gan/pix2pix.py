@@ -36,6 +36,7 @@ from genjax.gan.translation import (
     discriminate,
     discriminate_both,
     discriminator_spec,
+    half_size,
     source_condition,
     uncenter,
 )
@@ -183,9 +184,7 @@ class Pix2Pix:
     def diagnose(self, variables: Variables, key: Array, batch: Batch) -> Metrics:
         """Return ``coverage``, ``discriminator_std`` and ``generator_gradient``; see ``genjax.gan.diagnosis``."""
         x, y = centered_pair(self, batch)
-        half = x.shape[0] // 2
-        if half == 0:
-            raise ValueError("x has 1 example, but a diagnosis compares two; hold out at least 2 for validation")
+        half = half_size(x)
         real, source = x[half : 2 * half], y[half : 2 * half]
         generator_key, discriminator_key = jax.random.split(key)
         x_hat, _ = self._generate(variables, generator_key, source)

@@ -68,6 +68,14 @@ def check_channels(model: Any, y: Array) -> None:
         )
 
 
+def half_size(x: Array) -> int:
+    """Return half of the number of examples, which a diagnosis compares with the other half; raise if it is zero."""
+    half = x.shape[0] // 2
+    if half == 0:
+        raise ValueError("x has 1 example, but a diagnosis compares two; hold out at least 2 for validation")
+    return half
+
+
 def discriminator_spec(net: Net, key: Array, *inputs: Array) -> NetSpec:
     """Return the specification of a discriminator, which may return any number of outputs with a last axis of 1."""
     shape = output_shape(net, key, *inputs)

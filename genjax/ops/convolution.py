@@ -62,7 +62,7 @@ def conv_general_dilated(
     ones = (1,) * (lhs.ndim - 2)
     lhs_dilation, rhs_dilation = (tuple(settings.pop(f"{side}_dilation", None) or ones) for side in ("lhs", "rhs"))
     if isinstance(padding, str):
-        reach = [(size - 1) * step + 1 for size, step in zip(rhs.shape, rhs_dilation, strict=False)]
+        reach = _extents(rhs.shape[:-2], rhs_dilation)
         padding = jax.lax.padtype_to_pads(lhs.shape[1:-1], reach, window_strides, padding)
     sides = tuple((int(low), int(high)) for low, high in padding)
     options = tuple((name, value) for name, value in settings.items() if not name.endswith("_group_count"))
@@ -97,15 +97,14 @@ def _convolve_directly(x: Array, w: Array, *, window: _Window) -> Array:
 
 def _transpose_image(y_bar: Array, x: Any, w: Array, *, window: _Window) -> Array:
     """Return ∂L/∂x of equation 1."""
-    padding = []
-    for d, (low, _) in enumerate(window.padding):
-        length, size, out = ((shape[axis] - 1) * step + 1 for shape, axis, step in (
-            (x.aval.shape, d + 1, window.lhs_dilation[d]),
-            (w.shape, d, window.rhs_dilation[d]),
-            (y_bar.shape, d + 1, window.strides[d]),
-        ))  # fmt: skip
-        before = size - 1 - low
-        padding.append((before, length + size - 1 - out - before))
+    extents = zip(
+        _extents(x.aval.shape[1:-1], window.lhs_dilation),
+        _extents(w.shape[:-2], window.rhs_dilation),
+        _extents(y_bar.shape[1:-1], window.strides),
+        window.padding,
+        strict=True,
+    )
+    padding = [(size - 1 - low, length - out + low) for length, size, out, (low, _) in extents]
     flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2)
     swapped = window._replace(strides=window.lhs_dilation, padding=tuple(padding), lhs_dilation=window.strides)
     return _convolve(y_bar, flipped, swapped).astype(x.aval.dtype)
@@ -117,14 +116,14 @@ def _transpose_kernel(y_bar: Array, x: Array, w: Any, *, window: _Window) -> Arr
         without_zeros = functools.partial(_convolve_without_zeros, x, window=window)
         (w_bar,) = jax.linear_transpose(without_zeros, jax.ShapeDtypeStruct(w.aval.shape, y_bar.dtype))(y_bar)
         return w_bar.astype(w.aval.dtype)
-    padding = []
-    for d, (low, _) in enumerate(window.padding):
-        length, size, out = ((shape[axis] - 1) * step + 1 for shape, axis, step in (
-            (x.shape, d + 1, window.lhs_dilation[d]),
-            (w.aval.shape, d, window.rhs_dilation[d]),
-            (y_bar.shape, d + 1, window.strides[d]),
-        ))  # fmt: skip
-        padding.append((low, out - length + size - 1 - low))
+    extents = zip(
+        _extents(x.shape[1:-1], window.lhs_dilation),
+        _extents(w.aval.shape[:-2], window.rhs_dilation),
+        _extents(y_bar.shape[1:-1], window.strides),
+        window.padding,
+        strict=True,
+    )
+    padding = [(low, out - length + size - 1 - low) for length, size, out, (low, _) in extents]
     swapped = window._replace(strides=window.rhs_dilation, padding=tuple(padding), rhs_dilation=window.strides)
     w_bar = _convolve(x.swapaxes(0, -1), jnp.moveaxis(y_bar, 0, -2), swapped)
     return jnp.moveaxis(w_bar, 0, -2).astype(w.aval.dtype)
@@ -177,6 +176,11 @@ def _batch(arguments: Sequence[Array], axes: Sequence[int | None], *, window: _W
 def _output_type(x: ShapedArray, w: ShapedArray, *, window: _Window) -> ShapedArray:
     y = jax.eval_shape(functools.partial(_convolve_directly, window=window), x, w)
     return ShapedArray(y.shape, y.dtype)
+
+
+def _extents(sizes: Sequence[int], steps: Sequence[int]) -> list[int]:
+    """Return the lengths of axes with ``step - 1`` zeros between their entries."""
+    return [(size - 1) * step + 1 for size, step in zip(sizes, steps, strict=True)]
 
 
 def _numbers(ndim: int) -> ConvDimensionNumbers:

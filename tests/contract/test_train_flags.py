@@ -64,6 +64,10 @@ def a_diffusion():
     return diffusion.Diffusion(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))), num_steps=2)
 
 
+def a_consistency_model():
+    return diffusion.ConsistencyModel(denoiser=a_diffusion())
+
+
 def loss(name):
     def run(model, variables, key):
         return getattr(model, name)(*variables, key, {"x": X}, jnp.int32(0))
@@ -145,6 +149,9 @@ CASES = {
     "diffusion sample": (a_diffusion, method("sample", 3, keyed=True), {"net": FIXED}),
     "diffusion encode": (a_diffusion, method("encode", X), {"net": FIXED}),
     "diffusion bound": (a_diffusion, method("log_prob_lower_bound", X, 2, keyed=True), {"net": FIXED}),
+    "consistency loss": (a_consistency_model, loss("loss"), {"denoiser": TRAINED}),
+    "consistency sample": (a_consistency_model, method("sample", 3, keyed=True), {"denoiser": FIXED}),
+    "consistency decode": (a_consistency_model, method("decode", X), {"denoiser": FIXED}),
     "diffusion flow": (a_diffusion, method("log_prob_estimate", X, 1, keyed=True), {"net": FIXED}),
 }
 
@@ -156,6 +163,7 @@ def test_networks_are_trained_in_losses_and_fixed_elsewhere(name):
     variables = model.init(jax.random.key(0), {"x": X})
     networks = {part: getattr(model, part) for part in expected}
     networks = {part: net[0] if isinstance(net, tuple) else net for part, net in networks.items()}
+    networks = {part: getattr(net, "net", net) if part == "denoiser" else net for part, net in networks.items()}
     for net in networks.values():
         net.calls.clear()
     run(model, variables, jax.random.key(1))
@@ -181,6 +189,7 @@ LOSSES = {
     "gan generator": (a_gan, loss("generator_loss"), ("generator",)),
     "gmmn loss": (a_gmmn, loss("loss"), ("generator",)),
     "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
+    "consistency loss": (a_consistency_model, loss("loss"), ("denoiser",)),
 }
 
 

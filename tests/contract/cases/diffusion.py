@@ -27,11 +27,31 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     )
 
 
+def _consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_diffusion(), gap=diffusion.GridGap(), num_steps=2)
+
+
+def _conditional_consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_conditional_diffusion(), huber=0.1)
+
+
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("consistency", _consistency, batch=real_batch),
+    Case("conditional_consistency", _conditional_consistency, batch=grey_batch),
 )
 
 OWN_METHODS = {
-    "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
+    "ConsistencyModel": ("num_classes",),
+    "Diffusion": (
+        "denoiser",
+        "drop_labels",
+        "levels",
+        "network_output",
+        "noise_level",
+        "predict",
+        "sample_trajectory",
+        "score",
+    ),
 }

@@ -15,7 +15,7 @@
 """
 
 from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
-from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap
+from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap, consistency_targets
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.distillation import distillation_targets, distilled
 from genjax.diffusion.editing import edit, inpaint
@@ -37,6 +37,7 @@ __all__ = [
     "StepInfo",
     "classifier_free_guidance",
     "classifier_guidance",
+    "consistency_targets",
     "convert",
     "couplings",
     "distillation_targets",

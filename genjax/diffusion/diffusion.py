@@ -16,7 +16,7 @@ Yaron Lipman et al. 2023, arXiv:2210.02747.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
@@ -141,18 +141,10 @@ class Diffusion:
         network's output.
         """
         del step
-        x = check_examples(batch["x"], self.shape)
-        time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
-        label = label_of(batch, self.num_classes)
-        if "time" in batch:
-            t = batch["time"]
-        else:
-            t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
-            label = self.drop_labels(label_key, label)
-        noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
+        *keys, dropout_key, direction_key = jax.random.split(key, 5)
+        truth, t, label = self.noise_batch(keys, batch, self.times)
         variables = Variables(params, state)
         network = functools.partial(self.network_output, variables, dropout_key, t=t, label=label, train=True)
-        truth = Prediction(x, noise)
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
@@ -360,6 +352,17 @@ class Diffusion:
         params, state = variables.params[PART], variables.state[PART]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), new_state
+
+    def noise_batch(
+        self, keys: Sequence[Array], batch: Batch, times: TimeDistribution
+    ) -> tuple[Prediction, Array, Array | None]:
+        """Return data and noise (B, *shape), times (B,) and labels (B,) to train on, from three keys; see ``loss``."""
+        time_key, noise_key, label_key = keys
+        x, label = check_examples(batch["x"], self.shape), label_of(batch, self.num_classes)
+        truth = Prediction(x, batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x))
+        if "time" in batch:
+            return truth, batch["time"], label
+        return truth, times.quantile(self.process, stratified(time_key, x.shape[0])), self.drop_labels(label_key, label)
 
     def drop_labels(self, key: Array, label: Array | None) -> Array | None:
         """Return labels (B,) of which the fraction ``label_dropout`` is the null label."""

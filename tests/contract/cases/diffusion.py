@@ -49,6 +49,7 @@ OWN_METHODS = {
         "drop_labels",
         "levels",
         "network_output",
+        "noise_batch",
         "noise_level",
         "predict",
         "sample_trajectory",

@@ -127,7 +127,7 @@ def sample(arguments: list[str]) -> int:
     # The flags depend on the model, and the checkpoint on the flags, so the experiment is loaded first.
     experiment = load_experiment(path, defer_data=True)
     options, sample_kwargs = _parse_sample(path, flags, experiment)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _sampling_progress(experiment, sample_kwargs, options) as extra:
         settings: dict[str, Any] = {"replica": options.replica, "batch_size": options.batch_size}
@@ -218,7 +218,7 @@ def translate(arguments: list[str]) -> int:
     channels = translation.num_channels(experiment, direction)
     out = options.out or path / "translations" / direction
     files = translation.find_images([Path(image) for image in images], out, overwrite=options.overwrite)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     model, variables = cast(Translates, run.model), run.replica(options.replica)
     settings: dict[str, Any] = {"direction": direction, "channels": channels}
     with progress_bars(unit="image") as progress:
@@ -261,7 +261,7 @@ def evaluate(arguments: list[str]) -> int:
     network = feature_network(options.features)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     _check_memory(options.num_samples, dataset)
     changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
@@ -277,7 +277,7 @@ def evaluate(arguments: list[str]) -> int:
             progress=progress,
             **(changed | read_conditions(changed, model, dataset, num_samples=1)),
         )
-    settings = ("checkpoint", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
+    settings = ("checkpoint", "ema", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
     report: Mapping[str, Any] = {
         "results": {name: result.as_dict() for name, result in results.items()},
         "step": run.step,
@@ -326,7 +326,7 @@ def latent(arguments: list[str]) -> int:
     from genjax.runner.load import load_run
 
     (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
-    run = load_run(path, checkpoint=options.checkpoint)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema)
     key, out = seed_key(options.seed), options.out or path / "latent"
     settings = {name: getattr(options, name) for name in ("split", "rows", "steps")}
     settings["label"] = class_number(options.label, run.experiment.data)

@@ -23,6 +23,7 @@ from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Prediction, convert
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
+from genjax.diffusion.variational import VariationalDiffusion
 from genjax.ops import couplings
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Level",
     "Prediction",
     "StepInfo",
+    "VariationalDiffusion",
     "classifier_free_guidance",
     "classifier_guidance",
     "convert",

@@ -33,6 +33,7 @@ def denoise(x, t):
 
 CASES = (
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
+    partial(diffusion.VariationalDiffusion, shape=(2,), net=nets.DenoisingMLP((4,)), num_values=4),
     partial(diffusion.couplings.SinkhornCoupling),
     partial(grids.Custom, values=(1.0, 0.5)),
     partial(grids.Karras),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genjax import diffusion, nets
-from tests.contract.batches import NUM_FEATURES, grey_batch, real_batch
+from tests.contract.batches import NUM_FEATURES, grey_batch, level_batch, real_batch
 from tests.contract.case import Case
 
 
@@ -27,11 +27,18 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     )
 
 
+def _variational_diffusion() -> diffusion.VariationalDiffusion:
+    net = nets.PeriodicFeatures(nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0), num_values=8)
+    return diffusion.VariationalDiffusion(shape=(4, 4, 1), net=net, num_values=8, num_classes=3, num_steps=3)
+
+
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("variational_diffusion", _variational_diffusion, batch=level_batch),
 )
 
 OWN_METHODS = {
+    "VariationalDiffusion": ("bound_loss", "gamma", "variance_loss"),
     "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
 }

@@ -64,6 +64,10 @@ def a_diffusion():
     return diffusion.Diffusion(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))), num_steps=2)
 
 
+def a_mean_flow():
+    return diffusion.MeanFlow(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))))
+
+
 def loss(name):
     def run(model, variables, key):
         return getattr(model, name)(*variables, key, {"x": X}, jnp.int32(0))
@@ -145,6 +149,8 @@ CASES = {
     "diffusion sample": (a_diffusion, method("sample", 3, keyed=True), {"net": FIXED}),
     "diffusion encode": (a_diffusion, method("encode", X), {"net": FIXED}),
     "diffusion bound": (a_diffusion, method("log_prob_lower_bound", X, 2, keyed=True), {"net": FIXED}),
+    "mean flow loss": (a_mean_flow, loss("loss"), {"net": TRAINED | FIXED}),
+    "mean flow sample": (a_mean_flow, method("sample", 3, keyed=True), {"net": FIXED}),
     "diffusion flow": (a_diffusion, method("log_prob_estimate", X, 1, keyed=True), {"net": FIXED}),
 }
 
@@ -181,13 +187,16 @@ LOSSES = {
     "gan generator": (a_gan, loss("generator_loss"), ("generator",)),
     "gmmn loss": (a_gmmn, loss("loss"), ("generator",)),
     "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
+    "mean flow loss": (a_mean_flow, loss("loss"), ("velocity",)),
 }
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_return_new_averages_of_batch_statistics(name, monkeypatch):
     monkeypatch.setattr("tests.contract.test_train_flags.mlp", lambda *features: Normalized(features[-1]))
-    monkeypatch.setattr("tests.contract.test_train_flags.Recorder", lambda net: Normalized(5))  # of diffusion
+    monkeypatch.setattr(
+        "tests.contract.test_train_flags.Recorder", lambda net: Normalized(5)
+    )  # of diffusion and mean flow
     make, run, parts = LOSSES[name]
     model = make()
     variables = model.init(jax.random.key(0), {"x": X})

@@ -27,11 +27,18 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     )
 
 
+def _mean_flow() -> diffusion.MeanFlow:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return diffusion.MeanFlow(shape=(4, 4, 1), net=net, num_classes=3, max_guidance=3.0)
+
+
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("mean_flow", _mean_flow, batch=grey_batch),
 )
 
 OWN_METHODS = {
+    "MeanFlow": ("mean_velocity",),
     "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
 }

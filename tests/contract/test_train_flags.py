@@ -60,6 +60,10 @@ def a_gmmn():
     return moment_matching.GMMN(latent_dim=2, generator=mlp(5), bandwidths=(1.0,))
 
 
+def a_drifting():
+    return moment_matching.Drifting(latent_dim=2, generator=mlp(5), widths=(1.0,))
+
+
 def a_diffusion():
     return diffusion.Diffusion(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))), num_steps=2)
 
@@ -145,6 +149,8 @@ CASES = {
     ),
     "gmmn loss": (a_gmmn, loss("loss"), {"generator": TRAINED}),
     "gmmn sample": (a_gmmn, method("sample", 3, keyed=True), {"generator": FIXED}),
+    "drifting loss": (a_drifting, loss("loss"), {"generator": TRAINED}),
+    "drifting sample": (a_drifting, method("sample", 3, keyed=True), {"generator": FIXED}),
     "diffusion loss": (a_diffusion, loss("loss"), {"net": TRAINED}),
     "diffusion sample": (a_diffusion, method("sample", 3, keyed=True), {"net": FIXED}),
     "diffusion encode": (a_diffusion, method("encode", X), {"net": FIXED}),
@@ -186,6 +192,7 @@ LOSSES = {
     "gan discriminator": (a_gan, loss("discriminator_loss"), ("discriminator",)),
     "gan generator": (a_gan, loss("generator_loss"), ("generator",)),
     "gmmn loss": (a_gmmn, loss("loss"), ("generator",)),
+    "drifting loss": (a_drifting, loss("loss"), ("generator",)),
     "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
     "mean flow loss": (a_mean_flow, loss("loss"), ("velocity",)),
 }

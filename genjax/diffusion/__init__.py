@@ -20,6 +20,7 @@ from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
+from genjax.diffusion.mean_flow import MeanFlow
 from genjax.diffusion.parametrizations import Prediction, convert
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
@@ -29,6 +30,7 @@ from genjax.ops import couplings
 __all__ = [
     "Diffusion",
     "Level",
+    "MeanFlow",
     "Prediction",
     "StepInfo",
     "VariationalDiffusion",

@@ -48,9 +48,10 @@ from genjax.ops import (
     Solver,
     at_least_float32,
     check_examples,
-    condition_inputs,
+    drop_labels,
     label_of,
     mean_log_weight,
+    null_label_inputs,
     resolve_choice,
 )
 from genjax.ops.couplings import Coupling, draw_noise
@@ -121,7 +122,11 @@ class Diffusion:
           ValueError: if the data have another shape, are integers or contain NaN, or the network does not fit them.
         """
         x = check_examples(batch["x"], self.shape)
-        arguments = (x, jnp.zeros(x.shape[0], x.dtype), *self._condition(label_of(batch, self.num_classes), x.shape[0]))
+        arguments = (
+            x,
+            jnp.zeros(x.shape[0], x.dtype),
+            *null_label_inputs(label_of(batch, self.num_classes), self.num_classes, x.shape[0]),
+        )
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params, state = init_net(self.net, key, *arguments)
         return Variables({PART: params}, {PART: state})
@@ -143,7 +148,7 @@ class Diffusion:
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
         t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
-        label = self._drop_labels(label_key, label_of(batch, self.num_classes))
+        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.label_dropout)
         variables = Variables(params, state)
         network = functools.partial(self._output, variables, t=t, label=label, key=dropout_key, train=True)
         truth = Prediction(x, noise)
@@ -349,21 +354,10 @@ class Diffusion:
         """Return the network's output (B, *shape), at least float32, and its new state."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
         noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
-        arguments = (scaled, noise_level, *self._condition(label, x.shape[0]))
+        arguments = (scaled, noise_level, *null_label_inputs(label, self.num_classes, x.shape[0]))
         params, state = variables.params[PART], variables.state[PART]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), new_state
 
     def _is_within(self, interval: tuple[float, float], t: Array) -> Array:
         return (self.noise_level(t) >= interval[0]) & (self.noise_level(t) <= interval[1])
-
-    def _condition(self, label: Array | int | None, num_rows: int) -> tuple[Array, ...]:
-        """Return the one-hot label with an additional null class, or nothing for an unconditional model."""
-        if self.num_classes is None:
-            return condition_inputs(label, None, num_rows)
-        return condition_inputs(self.num_classes if label is None else label, self.num_classes + 1, num_rows)
-
-    def _drop_labels(self, key: Array, label: Array | None) -> Array | None:
-        if label is None or self.num_classes is None:
-            return label
-        return jnp.where(jax.random.bernoulli(key, self.label_dropout, label.shape), self.num_classes, label)

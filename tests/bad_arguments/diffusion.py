@@ -22,6 +22,7 @@ PACKAGES = (
 )
 EXCEPT = (parametrizations.Parametrization,)  # abstract
 MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+MEAN_FLOW = diffusion.MeanFlow(shape=(2,), net=nets.DenoisingMLP((4,)))
 PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0), "num_samples": 2}
 
@@ -34,6 +35,7 @@ def denoise(x, t):
 CASES = (
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
     partial(diffusion.VariationalDiffusion, shape=(2,), net=nets.DenoisingMLP((4,)), num_values=4),
+    partial(diffusion.MeanFlow, shape=(2,), net=nets.DenoisingMLP((4,))),
     partial(diffusion.couplings.SinkhornCoupling),
     partial(grids.Custom, values=(1.0, 0.5)),
     partial(grids.Karras),
@@ -70,6 +72,9 @@ CASES = (
     partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
     partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
     partial(MODEL.sample, **SAMPLE),
+    partial(MEAN_FLOW.sample, **SAMPLE),
+    partial(MEAN_FLOW.decode, variables=SAMPLE["variables"], latent=X),
+    partial(MEAN_FLOW.mean_velocity, variables=SAMPLE["variables"], x=X, r=jnp.zeros(3), t=jnp.ones(3)),
     partial(MODEL.log_prob_lower_bound, x=X, **SAMPLE),
     partial(MODEL.log_prob_estimate, x=X, **SAMPLE),
 )

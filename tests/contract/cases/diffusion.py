@@ -32,13 +32,20 @@ def _variational_diffusion() -> diffusion.VariationalDiffusion:
     return diffusion.VariationalDiffusion(shape=(4, 4, 1), net=net, num_values=8, num_classes=3, num_steps=3)
 
 
+def _mean_flow() -> diffusion.MeanFlow:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return diffusion.MeanFlow(shape=(4, 4, 1), net=net, num_classes=3, max_guidance=3.0)
+
+
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
     Case("variational_diffusion", _variational_diffusion, batch=level_batch),
+    Case("mean_flow", _mean_flow, batch=grey_batch),
 )
 
 OWN_METHODS = {
     "VariationalDiffusion": ("bound_loss", "gamma", "variance_loss"),
+    "MeanFlow": ("mean_velocity",),
     "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
 }

@@ -24,7 +24,7 @@ from genjax.data.transforms import Preprocess, bin_width, map_values
 from genjax.data.values import Values
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
-from genjax.ops import HasLevels, HasSupport, leaves_by_path
+from genjax.ops import HasLevels, HasSupport, check_leaf_shapes
 
 SINGLE_STAGE = "model"
 MAX_CLIPPED = 0.25  # share of pixels that pictures clip without a warning
@@ -232,15 +232,8 @@ class Experiment:
 
     def _init_from(self, key: Array, batch: Batch) -> Variables:
         """Return ``init_from``; raise ValueError if they are not variables of this model."""
-        needed = _shapes(jax.eval_shape(self.model.init, key, batch))
-        actual = _shapes(self.init_from)
-        different = [name for name in [*needed, *actual] if needed.get(name) != actual.get(name)]
-        if different:
-            name = different[0]
-            raise ValueError(
-                f"init_from has {name!r} of shape {actual.get(name)}, but the model needs shape {needed.get(name)}; "
-                "use variables of an equal model"
-            )
+        needed = jax.eval_shape(self.model.init, key, batch)
+        check_leaf_shapes("init_from", self.init_from, needed, "use variables of an equal model")
         assert self.init_from is not None
         return self.init_from
 
@@ -274,8 +267,3 @@ class Experiment:
         """Return the number of steps between evaluations, pictures, checkpoints or snapshots of a stage."""
         count = 40 if name == "snapshot_every" else 10
         return getattr(self, name) or max(1, round(steps / count / self.log_every)) * self.log_every
-
-
-def _shapes(variables: Variables | None) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of arrays by path."""
-    return {name: jnp.shape(leaf) for name, leaf in leaves_by_path(variables).items()}

@@ -15,7 +15,9 @@
 """
 
 from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap
 from genjax.diffusion.diffusion import Diffusion
+from genjax.diffusion.distillation import distillation_targets, distilled
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
@@ -28,16 +30,21 @@ from genjax.diffusion.variational import VariationalDiffusion
 from genjax.ops import couplings
 
 __all__ = [
+    "ConsistencyModel",
     "Diffusion",
+    "GridGap",
     "Level",
     "MeanFlow",
     "Prediction",
+    "ShrinkingGap",
     "StepInfo",
     "VariationalDiffusion",
     "classifier_free_guidance",
     "classifier_guidance",
     "convert",
     "couplings",
+    "distillation_targets",
+    "distilled",
     "dynamic_thresholding",
     "edit",
     "grids",

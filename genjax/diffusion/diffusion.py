@@ -140,17 +140,23 @@ class Diffusion:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 1, averaged over the batch, with one time for each example.
 
-        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``. The metric
-        ``output_error`` is the unweighted mean squared error of the network's output.
+        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``, and with it the
+        times of its examples, ``"time"`` (B,), such as the targets of ``distillation_targets``; these belong to their
+        labels, none of which is then dropped. The metric ``output_error`` is the unweighted mean squared error of the
+        network's output.
         """
         del step
         x = check_examples(batch["x"], self.shape)
         time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
-        t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+        label = label_of(batch, self.num_classes)
+        if "time" in batch:
+            t = batch["time"]
+        else:
+            t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+            label = drop_labels(label_key, label, self.num_classes, self.label_dropout)
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
-        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.label_dropout)
         variables = Variables(params, state)
-        network = functools.partial(self._output, variables, t=t, label=label, key=dropout_key, train=True)
+        network = functools.partial(self.network_output, variables, dropout_key, t=t, label=label, train=True)
         truth = Prediction(x, noise)
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
@@ -162,7 +168,7 @@ class Diffusion:
 
         ``label=None`` stands for no label, which models with classes accept too.
         """
-        output, _ = self._output(variables, x, t, label)
+        output, _ = self.network_output(variables, None, x, t, label=label)
         return self.parametrization.predict(self.process, t, x, output)
 
     def score(self, variables: Variables, x: Array, t: Array, *, label: Array | int | None = None) -> Array:
@@ -342,16 +348,17 @@ class Diffusion:
         log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
         return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
 
-    def _output(
+    def network_output(
         self,
         variables: Variables,
+        key: Array | None,
         x: Array,
         t: Array,
-        label: Array | int | None,
-        key: Array | None = None,
+        *,
+        label: Array | int | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        """Return the network's output (B, *shape), at least float32, and its new state."""
+        """Return the network's output (B, *shape) at x_t, at least float32, and its new state; see ``apply_net``."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
         noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
         arguments = (scaled, noise_level, *null_label_inputs(label, self.num_classes, x.shape[0]))

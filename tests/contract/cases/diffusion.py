@@ -37,15 +37,34 @@ def _mean_flow() -> diffusion.MeanFlow:
     return diffusion.MeanFlow(shape=(4, 4, 1), net=net, num_classes=3, max_guidance=3.0)
 
 
+def _consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_diffusion(), gap=diffusion.GridGap(), num_steps=2)
+
+
+def _conditional_consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_conditional_diffusion(), huber=0.1)
+
+
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
     Case("variational_diffusion", _variational_diffusion, batch=level_batch),
     Case("mean_flow", _mean_flow, batch=grey_batch),
+    Case("consistency", _consistency, batch=real_batch),
+    Case("conditional_consistency", _conditional_consistency, batch=grey_batch),
 )
 
 OWN_METHODS = {
     "VariationalDiffusion": ("bound_loss", "gamma", "variance_loss"),
     "MeanFlow": ("mean_velocity",),
-    "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
+    "ConsistencyModel": ("num_classes",),
+    "Diffusion": (
+        "denoiser",
+        "levels",
+        "network_output",
+        "noise_level",
+        "predict",
+        "sample_trajectory",
+        "score",
+    ),
 }

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol, final, runtime_checkable
+from typing import Annotated, Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ from genjax.diffusion.parametrizations import Data, broadcast_level, broadcast_t
 from genjax.diffusion.processes import Level, NoiseProcess
 from genjax.diffusion.samplers import Denoise, Sampler, Step
 from genjax.diffusion.times import LogNormal, TimeDistribution, stratified
-from genjax.ops import check_examples, drop_labels, label_of, sum_except_batch
+from genjax.ops import check_examples, sum_except_batch
 from genjax.ops.couplings import draw_noise
 
 RHO = 7.0  # of equation 3
@@ -195,8 +195,8 @@ class ConsistencyModel:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The label, if the denoiser has classes."""
-        return self.denoiser.conditions
+        """Conditions of the denoiser that belong to examples; there is no guidance, and so no negative prompt."""
+        return tuple(condition for condition in self.denoiser.conditions if condition.in_batch)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables of the denoiser; see ``Diffusion.init``."""
@@ -204,7 +204,7 @@ class ConsistencyModel:
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the only loss."""
-        return (Objective(name="consistency", wrt=(PART,), loss=self.loss),)
+        return (Objective(name="consistency", wrt=self.denoiser.objectives()[0].wrt, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
@@ -215,16 +215,16 @@ class ConsistencyModel:
         """
         denoiser, process = self.denoiser, self.denoiser.process
         x = check_examples(batch["x"], denoiser.shape)
-        time_key, noise_key, label_key, dropout_key = jax.random.split(key, 4)
+        time_key, noise_key, condition_key, dropout_key = jax.random.split(key, 4)
         t = self.times.quantile(process, stratified(time_key, x.shape[0]))
         noise = draw_noise(denoiser.coupling, noise_key, x)
-        label = label_of(batch, denoiser.num_classes)
-        label = drop_labels(label_key, label, denoiser.num_classes, denoiser.label_dropout)
+        condition = denoiser.training_condition(condition_key, batch)
 
         def evaluate(params: dict[str, PyTree], key: Array, t: Array) -> tuple[Array, PyTree]:
             level = broadcast_level(process, t, x)
-            x_t = level.alpha * x + level.sigma * noise
-            output, new_state = denoiser.network_output(Variables(params, state), key, x_t, t, label=label, train=True)
+            x_t, variables = level.alpha * x + level.sigma * noise, Variables(params, state)
+            embedding = denoiser.embed(variables, condition, key, train=True)
+            output, new_state = denoiser.network_output(variables, x_t, t, embedding, key=key, train=True)
             return denoiser.parametrization.predict(process, t, x_t, output).data, new_state
 
         tau, ratio = _noise_ratio(process, t), self.gap.ratio(process, t, step)
@@ -246,9 +246,9 @@ class ConsistencyModel:
         key: Array,
         num_samples: PositiveInt,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
         grid: GridName | Grid | None = None,
+        **condition: Any,
     ) -> Array:
         """Draw from the model by equation 4, (N, *shape).
 
@@ -256,20 +256,20 @@ class ConsistencyModel:
           variables: what ``init`` or training returned.
           key: typed key.
           num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,); None for any class. Only for models with classes.
           num_steps: number of steps, each with one network evaluation; None for the model's own.
           grid: time grid or its name in ``diffusion.grids.GRIDS``; None for the model's own.
+          condition: conditions of the denoiser by name, see ``Diffusion.sample``.
         """
         steps = self.num_steps if num_steps is None else num_steps
         grid = self.grid if grid is None else grid
-        options = {"label": label, "num_steps": steps, "grid": grid, "sampler": _FreshNoise()}
-        return self.denoiser.sample(variables, key, num_samples, **options)
+        options = {"num_steps": steps, "grid": grid, "sampler": _FreshNoise()}
+        return self.denoiser.sample(variables, key, num_samples, **options, **condition)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, **condition: Any) -> Array:
         """Return the data (B, *shape) of unit-variance noise, by one evaluation of f."""
         process, latent = self.denoiser.process, check_examples(latent, self.denoiser.shape)
         end = jnp.asarray(process.end, latent.dtype)
-        return self.denoiser.predict(variables, process.sigma(end) * latent, end, label=label).data
+        return self.denoiser.predict(variables, process.sigma(end) * latent, end, **condition).data
 
 
 def _noise_ratio(process: NoiseProcess, t: Array) -> Array:

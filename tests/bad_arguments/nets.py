@@ -24,5 +24,6 @@ CASES = (
     partial(nets.ResidualCNN, features=4),
     partial(nets.SelfAttention2D),
     partial(nets.SpectralNorm, layer=nn.Dense(2)),
+    partial(nets.TextEncoder, num_tokens=5, length=3),
     partial(nets.UNet, features=8),
 )

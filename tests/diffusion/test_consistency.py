@@ -205,7 +205,7 @@ class TestLoss:
             return 0.0 * x
 
         denoiser = diffusion.Diffusion(
-            shape=(2,), net=Function(network), process=EDM, parametrization=SCALE, num_classes=3, label_dropout=0.25
+            shape=(2,), net=Function(network), process=EDM, parametrization=SCALE, num_classes=3, condition_dropout=0.25
         )
         batch = {"x": draw(2_000), "label": jnp.ones(2_000, jnp.int32)}
         diffusion.ConsistencyModel(denoiser=denoiser).loss(*({"denoiser": {}},) * 2, jax.random.key(7), batch, 0)

@@ -41,12 +41,13 @@ MAY_IMPORT = {
     "metrics": SHARED | {"data", "compilation", "terminal"},
     "monitoring": MODELS | {"metrics", "compilation"},
     "figures": MODELS | {"metrics", "compilation"},
-    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"},
+    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"} | {"diffusion"},  # edits images
     "experiment": MODELS | {"evaluation"},
     "runner": MODELS | {"experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
-    "cli": MODELS | {"experiment", "metrics", "compilation", "evaluation", "figures", "runner", "terminal", "genjax"},
+    "cli": MODELS
+    | {"experiment", "metrics", "compilation", "evaluation", "figures", "runner", "terminal", "genjax", "diffusion"},
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }

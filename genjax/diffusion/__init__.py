@@ -1,7 +1,7 @@
 """Diffusion models and flow matching: a noise process, a denoiser and a sampler.
 
 ``Diffusion`` is the model. Its choices are values of the namespaces ``processes``, ``parametrizations``,
-``weightings``, ``times``, ``score_matching``, ``couplings``, ``samplers`` and ``grids``:
+``weightings``, ``times``, ``score_matching``, ``couplings``, ``samplers``, ``grids``, ``operators`` and ``posterior``:
 
 >>> from genjax import diffusion, nets
 >>> model = diffusion.Diffusion(
@@ -14,13 +14,24 @@
 ... )
 """
 
-from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion import (
+    grids,
+    operators,
+    parametrizations,
+    posterior,
+    processes,
+    samplers,
+    score_matching,
+    times,
+    weightings,
+)
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Prediction, convert
+from genjax.diffusion.posterior import posterior_guidance, restore
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
 from genjax.ops import couplings
@@ -40,9 +51,13 @@ __all__ = [
     "inpaint",
     "level_at",
     "levels",
+    "operators",
     "parametrizations",
+    "posterior",
+    "posterior_guidance",
     "processes",
     "reflow_pairs",
+    "restore",
     "sample_loop",
     "samplers",
     "score_matching",

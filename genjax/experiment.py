@@ -260,10 +260,30 @@ class Experiment:
                     stacklevel=2,
                 )
             return x
-        low, high = (0.0, 1.0) if values.within(0, 1) else (values.low, values.high)
+        low, high = _limits(values)
         return (x - low) / ((high - low) or 1.0)
+
+    def image_range(self) -> tuple[float, float]:
+        """Return the values of black and of white in the model's images; dequantized, the centers of their bins.
+
+        Raises:
+          ValueError: if the values of the data are unknown.
+        """
+        values, width = self.values, bin_width(self.preprocess) or 0.0
+        if values is None:
+            raise ValueError(
+                f"values of {self.data.name!r} after {self.preprocess!r} are unknown, so that images cannot be put on "
+                "their scale; use data.scale or data.dequantize"
+            )
+        low, high = _limits(values)
+        return low + 0.5 * width, high - 0.5 * width
 
     def interval(self, name: str, steps: int) -> int:
         """Return the number of steps between evaluations, pictures, checkpoints or snapshots of a stage."""
         count = 40 if name == "snapshot_every" else 10
         return getattr(self, name) or max(1, round(steps / count / self.log_every)) * self.log_every
+
+
+def _limits(values: Values) -> tuple[float, float]:
+    """Return the values that pictures show as black and white."""
+    return (0.0, 1.0) if values.within(0, 1) else (values.low, values.high)

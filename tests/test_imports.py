@@ -42,14 +42,25 @@ MAY_IMPORT = {
     "metrics": SHARED | {"data", "compilation", "terminal"},
     "monitoring": MODELS | {"metrics", "compilation"},
     "figures": MODELS | {"metrics", "compilation"},
-    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"},
+    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"} | {"diffusion"},  # edits images
     "experiment": MODELS | {"averages", "evaluation"},
     "runner": MODELS
     | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
-    | {"averages", "experiment", "metrics", "compilation", "evaluation", "figures", "runner", "terminal", "genjax"},
+    | {
+        "averages",
+        "experiment",
+        "metrics",
+        "compilation",
+        "evaluation",
+        "figures",
+        "runner",
+        "terminal",
+        "genjax",
+        "diffusion",
+    },
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }

@@ -7,13 +7,25 @@ import jax.numpy as jnp
 
 from genjax import diffusion, nets
 from genjax.core import Variables
-from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion import (
+    grids,
+    operators,
+    parametrizations,
+    posterior,
+    processes,
+    samplers,
+    score_matching,
+    times,
+    weightings,
+)
 
 PACKAGES = (
     diffusion,
     diffusion.couplings,
     grids,
+    operators,
     parametrizations,
+    posterior,
     processes,
     samplers,
     score_matching,
@@ -47,6 +59,14 @@ CASES = (
         partial(getattr(parametrizations, name))
         for name in ("Noise", "Data", "Score", "Velocity", "Flow", "Preconditioned")
     ),
+    partial(operators.AveragePool, factor=2),
+    partial(operators.GaussianBlur, scale=1.0),
+    partial(operators.Grayscale),
+    partial(operators.Mask, known=X > 0),
+    partial(operators.Matrix, matrix=X),
+    partial(posterior.DPS),
+    partial(posterior.MomentMatching),
+    partial(posterior.PiGDM),
     partial(processes.Cosine),
     partial(processes.DiscreteVariancePreserving),
     partial(processes.EDM),
@@ -83,6 +103,16 @@ CASES = (
     partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
     partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),
     partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
+    partial(diffusion.posterior_guidance, denoise, PROCESS, X, operators.Mask(X > 0), noise_scale=0.1),
+    partial(
+        diffusion.restore,
+        model=MODEL,
+        variables=SAMPLE["variables"],
+        key=SAMPLE["key"],
+        y=X,
+        operator=operators.Mask(X > 0),
+        noise_scale=0.1,
+    ),
     partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
     partial(MODEL.sample, **SAMPLE),
     partial(MEAN_FLOW.sample, **SAMPLE),

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol, final, runtime_checkable
+from typing import Annotated, Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -201,8 +201,8 @@ class ConsistencyModel:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The label, if the denoiser has classes."""
-        return self.denoiser.conditions
+        """Conditions of the denoiser that belong to examples; there is no guidance, and so no negative prompt."""
+        return tuple(condition for condition in self.denoiser.conditions if condition.in_batch)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables of the denoiser; see ``Diffusion.init``."""
@@ -210,7 +210,7 @@ class ConsistencyModel:
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the only loss."""
-        return (Objective(name="consistency", wrt=(PART,), loss=self.loss),)
+        return (Objective(name="consistency", wrt=self.denoiser.objectives()[0].wrt, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
@@ -222,12 +222,13 @@ class ConsistencyModel:
         """
         denoiser, process = self.denoiser, self.denoiser.process
         *keys, dropout_key = jax.random.split(key, 4)
-        (x, noise), t, label = denoiser.noise_batch(keys, batch, self.times)
+        (x, noise), t, condition = denoiser.noise_batch(keys, batch, self.times)
 
         def evaluate(params: dict[str, PyTree], key: Array, t: Array) -> tuple[Array, PyTree]:
             level = broadcast_level(process, t, x)
-            x_t = level.alpha * x + level.sigma * noise
-            output, new_state = denoiser.network_output(Variables(params, state), key, x_t, t, label=label, train=True)
+            x_t, variables = level.alpha * x + level.sigma * noise, Variables(params, state)
+            embedding = denoiser.embed(variables, condition, key, train=True)
+            output, new_state = denoiser.network_output(variables, x_t, t, embedding, key=key, train=True)
             return denoiser.parametrization.predict(process, t, x_t, output).data, new_state
 
         tau, ratio = _noise_ratio(process, t), self.gap.ratio(process, t, step)
@@ -249,9 +250,9 @@ class ConsistencyModel:
         key: Array,
         num_samples: PositiveInt,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
         grid: GridName | Grid | None = None,
+        **condition: Any,
     ) -> Array:
         """Draw from the model by equation 5, (N, *shape).
 
@@ -259,34 +260,34 @@ class ConsistencyModel:
           variables: what ``init`` or training returned.
           key: typed key.
           num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,); None for any class. Only for models with classes.
           num_steps: number of steps, each with one network evaluation; None for the model's own.
           grid: time grid or its name in ``diffusion.grids.GRIDS``; None for the model's own.
+          condition: conditions of the denoiser by name, see ``Diffusion.sample``.
         """
         steps = self.num_steps if num_steps is None else num_steps
         grid = self.grid if grid is None else grid
-        options = {"label": label, "num_steps": steps, "grid": grid, "sampler": _FreshNoise()}
-        return self.denoiser.sample(variables, key, num_samples, **options)
+        options = {"num_steps": steps, "grid": grid, "sampler": _FreshNoise()}
+        return self.denoiser.sample(variables, key, num_samples, **options, **condition)
 
-    def decode(self, variables: Variables, latent: Array, *, label: Array | int | None = None) -> Array:
+    def decode(self, variables: Variables, latent: Array, **condition: Any) -> Array:
         """Return the data (B, *shape) of unit-variance noise, by one evaluation of f."""
         process, latent = self.denoiser.process, check_examples(latent, self.denoiser.shape)
         end = jnp.asarray(process.end, latent.dtype)
-        return self.denoiser.predict(variables, process.sigma(end) * latent, end, label=label).data
+        return self.denoiser.predict(variables, process.sigma(end) * latent, end, **condition).data
 
 
 @check_arguments
 def consistency_targets(model: ConsistencyModel, variables: Variables, key: Array, batch: Batch) -> dict[str, Array]:
     """Return a batch for the loss of a model that learns from a denoiser: equation 4.
 
-    It is for ``Stage(batch=…)``, which passes on the denoiser's variables. Labels are dropped here, as the denoiser's
-    ``label_dropout`` says, because its estimates belong to a label.
+    It is for ``Stage(batch=…)``, which passes on the denoiser's variables. Conditions are dropped here, as the
+    denoiser's ``condition_dropout`` says, because its estimates belong to them.
 
     Args:
       model: consistency model, whose denoiser is the teacher's model, too.
       variables: variables of the trained denoiser.
       key: typed key.
-      batch: batch of data, ``"x"`` (B, *shape), with ``"label"`` for a model with classes.
+      batch: batch of data, ``"x"`` (B, *shape), and its conditions.
 
     Returns:
       The batch with x̂₀ as ``"x"``, ε̂ as ``"noise"`` and t as ``"time"``.
@@ -297,10 +298,11 @@ def consistency_targets(model: ConsistencyModel, variables: Variables, key: Arra
     denoiser, process = model.denoiser, model.denoiser.process
     needed = jax.eval_shape(denoiser.init, key, batch)
     check_leaf_shapes("the teacher", variables, needed, "use the model that the teacher was trained as")
-    (x, noise), t, label = denoiser.noise_batch(tuple(jax.random.split(key, 3)), batch, model.times)
+    (x, noise), t, condition = denoiser.noise_batch(tuple(jax.random.split(key, 3)), batch, model.times)
     level = broadcast_level(process, t, x)
-    data, noise = denoiser.predict(variables, level.alpha * x + level.sigma * noise, t, label=label)  # equation 4
-    return {**batch, "x": data, "noise": noise, "time": t, **({} if label is None else {"label": label})}
+    x_t, embedding = level.alpha * x + level.sigma * noise, denoiser.embed(variables, condition)
+    data, noise = denoiser.predict_embedded(variables, x_t, t, embedding)  # equation 4
+    return {**batch, "x": data, "noise": noise, "time": t, **condition}
 
 
 def _noise_ratio(process: NoiseProcess, t: Array) -> Array:

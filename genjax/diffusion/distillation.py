@@ -39,7 +39,7 @@ from genjax.diffusion.processes import Level
 from genjax.diffusion.samplers import DDIM
 from genjax.diffusion.times import stratified
 from genjax.diffusion.weightings import TruncatedSNR
-from genjax.ops import check_examples, check_leaf_shapes, label_of
+from genjax.ops import check_examples, check_leaf_shapes
 from genjax.ops.couplings import draw_noise
 
 
@@ -68,8 +68,8 @@ def distillation_targets(
 ) -> dict[str, Array]:
     """Return a batch for the loss of a student of ``num_steps`` steps: equation 3.
 
-    It is for ``Stage(batch=…)``, which passes on the teacher's variables. Labels are dropped here, as the teacher's
-    ``label_dropout`` says, because targets belong to a label.
+    It is for ``Stage(batch=…)``, which passes on the teacher's variables. Conditions are dropped here, as the teacher's
+    ``condition_dropout`` says, because targets belong to a condition.
 
     Args:
       teacher: model of the teacher, which takes twice as many steps.
@@ -95,15 +95,16 @@ def distillation_targets(
     x = check_examples(batch["x"], teacher.shape)
     needed = jax.eval_shape(teacher.init, key, batch)
     check_leaf_shapes("the teacher", variables, needed, "use the model that the teacher was trained as")
-    step_key, noise_key, label_key = jax.random.split(key, 3)
+    step_key, noise_key, condition_key = jax.random.split(key, 3)
     levels = _levels(teacher, num_steps)
     first = 2 * jnp.floor(num_steps * stratified(step_key, x.shape[0])).astype(jnp.int32)
     t, m, s = (jax.tree.map(lambda a, i=i: broadcast_times(a[first + i], x), levels) for i in range(3))
     x_t = t.alpha * x + t.sigma * draw_noise(teacher.coupling, noise_key, x)
-    label = teacher.drop_labels(label_key, label_of(batch, teacher.num_classes))
+    condition = teacher.training_condition(condition_key, batch)
+    embedding = teacher.embed(variables, condition)
 
     def step(x: Array, level: Level, next_level: Level) -> Array:
-        data, noise = teacher.predict(variables, x, level.time.reshape(-1), label=label)
+        data, noise = teacher.predict_embedded(variables, x, level.time.reshape(-1), embedding)
         return next_level.alpha * data + next_level.sigma * noise  # equation 1
 
     x_s = step(step(x_t, t, m), m, s)
@@ -111,13 +112,13 @@ def distillation_targets(
     data = (x_s - ratio * x_t) / (s.alpha - ratio * t.alpha)  # equation 3
     pair = Prediction(data, (x_t - t.alpha * data) / t.sigma)
     targets = {"x": pair.data, "noise": pair.noise, "time": t.time.reshape(-1)}
-    return {**batch, **targets, **({} if label is None else {"label": label})}
+    return {**batch, **targets, **condition}
 
 
 def _levels(teacher: Diffusion, num_steps: int) -> Level:
     """Return the levels of the teacher's grid of 2N steps; raise if every second of them is not a grid of N steps."""
     fine, coarse = teacher.levels(2 * num_steps), teacher.levels(num_steps)
-    if not np.allclose(np.asarray(fine.time)[::2], coarse.time, rtol=1e-3, atol=1e-6):
+    if not np.allclose(fine.time[::2], coarse.time, rtol=1e-3, atol=1e-6):
         raise ValueError(
             f"grid is {teacher.grid}, whose {num_steps} steps are not every second level of {2 * num_steps} steps; use "
             "grids.Nested(), or Nested of another grid"

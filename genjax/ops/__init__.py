@@ -20,7 +20,9 @@ from genjax.ops.gaussians import gaussian_log_prob as gaussian_log_prob
 from genjax.ops.importance import log_mean_weight as log_mean_weight
 from genjax.ops.importance import mean_log_weight as mean_log_weight
 from genjax.ops.labels import condition_inputs as condition_inputs
+from genjax.ops.labels import drop_labels as drop_labels
 from genjax.ops.labels import label_of as label_of
+from genjax.ops.labels import null_label_inputs as null_label_inputs
 from genjax.ops.labels import one_hot_label as one_hot_label
 from genjax.ops.likelihoods import Bernoulli as Bernoulli
 from genjax.ops.likelihoods import DiscretizedLogistic as DiscretizedLogistic

@@ -205,7 +205,7 @@ class TestLoss:
             return 0.0 * x
 
         denoiser = diffusion.Diffusion(
-            shape=(2,), net=Function(network), process=EDM, parametrization=SCALE, num_classes=3, label_dropout=0.25
+            shape=(2,), net=Function(network), process=EDM, parametrization=SCALE, num_classes=3, condition_dropout=0.25
         )
         batch = {"x": draw(2_000), "label": jnp.ones(2_000, jnp.int32)}
         diffusion.ConsistencyModel(denoiser=denoiser).loss(*({"denoiser": {}},) * 2, jax.random.key(7), batch, 0)
@@ -247,7 +247,7 @@ class TestTargets:
     def test_labels_are_dropped_once(self):
         seen = []
         net = Function(lambda params, x, level, label: (seen.append(label), 0 * x)[1])
-        options = {"process": EDM, "parametrization": SCALE, "num_classes": 2, "label_dropout": 0.5}
+        options = {"process": EDM, "parametrization": SCALE, "num_classes": 2, "condition_dropout": 0.5}
         model = diffusion.ConsistencyModel(denoiser=diffusion.Diffusion(shape=(2,), net=net, **options))
         variables, batch = Variables({"denoiser": {}}, {"denoiser": {}}), {"x": draw(400)}
         batch["label"] = jnp.ones(400, jnp.int32)

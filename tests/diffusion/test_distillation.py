@@ -86,7 +86,7 @@ class TestTargets:
         np.testing.assert_allclose(np.cov(x_t.T), np.diag((t.alpha**2 * DEVIATION**2 + t.sigma**2)[0]), atol=0.02)
 
     def test_labels_are_dropped_for_teacher_and_student_alike(self):
-        teacher = teacher_of(num_classes=2, label_dropout=0.5)
+        teacher = teacher_of(num_classes=2, condition_dropout=0.5)
         targets = targets_of(teacher, 1, num=1_000, label=jnp.ones(1_000, jnp.int32))
         dropped = np.asarray(targets["label"]) == 2
         np.testing.assert_allclose(dropped.mean(), 0.5, atol=0.06)
@@ -157,7 +157,7 @@ class TestStudent:
     def test_labels_of_targets_are_not_dropped_again(self):
         seen = []
         net = Function(lambda params, x, level, label: (seen.append(np.asarray(label)), 0 * x)[1])
-        teacher = teacher_of(num_classes=2, label_dropout=1.0)
+        teacher = teacher_of(num_classes=2, condition_dropout=1.0)
         student = dataclasses.replace(teacher, net=net)
         batch = {"x": draw(4), "noise": draw(4), "time": jnp.full(4, 0.5), "label": jnp.array([0, 1, 1, 0])}
         student.loss(*VARIABLES, jax.random.key(6), batch, 0)

@@ -118,7 +118,7 @@ def distillation_targets(
 def _levels(teacher: Diffusion, num_steps: int) -> Level:
     """Return the levels of the teacher's grid of 2N steps; raise if every second of them is not a grid of N steps."""
     fine, coarse = teacher.levels(2 * num_steps), teacher.levels(num_steps)
-    if not np.allclose(fine.time[::2], coarse.time, rtol=1e-3, atol=1e-6):
+    if not np.allclose(np.asarray(fine.time)[::2], coarse.time, rtol=1e-3, atol=1e-6):
         raise ValueError(
             f"grid is {teacher.grid}, whose {num_steps} steps are not every second level of {2 * num_steps} steps; use "
             "grids.Nested(), or Nested of another grid"

@@ -1,9 +1,9 @@
-"""Consistency tuning of class-conditional diffusion on scikit-learn's digits, for samples in one or two evaluations.
+"""A diffusion model of scikit-learn's digits by class becomes a consistency model: samples in one or two evaluations.
 
 Command: genjax train experiments/consistency_digits.py, then
 genjax evaluate RUN --metrics frechet_distance --features classifier:digits --num-samples 10000 --num-steps 1, and
 genjax evaluate RUN --metrics class_accuracy --features classifier:digits --num-samples 2000 --num-steps 1
-Not yet run to the end.
+Reached: not yet run to the end.
 """
 
 import dataclasses

@@ -173,12 +173,15 @@ class TestLoss:
         expected = [(distance(error + step) - distance(error - step)) / 2e-4 for step in steps]
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
 
-    def test_the_nearer_point_is_data_below_the_first_level(self):
-        """With r = 0.001 t, the target is x₀ itself, whatever f says."""
-        model = linear(lambda t: 7.0 + 0 * t, gap=Constant(1e-3), times=OneTime(1.0), huber=1.0)
-        nothing = dataclasses.replace(model, gap=Constant(0.0))
-        losses = [m.loss(*variables_of(m), jax.random.key(7), {"x": draw(8)}, 0)[0] for m in (model, nothing)]
-        assert losses[0] == losses[1] > 1
+    @pytest.mark.parametrize("ratio", [0.0, 1e-3])
+    def test_the_nearer_point_is_data_below_the_first_level(self, ratio):
+        """There the target is x₀ itself, whatever f says, and the gap is all of the noise."""
+        noise, x, c = jax.random.normal(jax.random.key(16), (8, 2)), draw(8), 2**0.5
+        model = at(linear(lambda t: 7.0 + 0 * t, gap=Constant(ratio), huber=1.0), 1.5, noise)
+        loss, _ = model.loss(*variables_of(model), jax.random.key(7), {"x": x}, jnp.int32(0))
+        f_t = MEAN + 7 * (np.asarray(x + 1.5 * noise) - MEAN)
+        squared = np.sum((f_t - np.asarray(x)) ** 2, axis=1)
+        np.testing.assert_allclose(loss, np.mean((np.sqrt(squared + c**2) - c) / 1.5), rtol=1e-4)
 
     def test_dropout_is_the_same_in_both_evaluations(self):
         masks = []

@@ -161,7 +161,14 @@ def mean_flow(steps: int) -> Method:
 def drifting(steps: int) -> Method:
     """Drifting: one evaluation only."""
     generator = gan.MLPGenerator(WIDTHS, output_shape=(2,))
-    model = moment_matching.Drifting(latent_dim=2, generator=generator, widths=(0.05, 0.2, 1.0))
+    model = moment_matching.Drifting(
+        latent_dim=2,
+        generator=generator,
+        widths=(0.05, 0.2, 1.0),
+        initial_scale=8.0,
+        annealing_steps=max(1, steps // 3),
+        kernel="gaussian",
+    )
     return Method(fitted(model, steps), draws_of(model, (1,)))
 
 

@@ -72,6 +72,10 @@ def a_mean_flow():
     return diffusion.MeanFlow(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))))
 
 
+def a_consistency_model():
+    return diffusion.ConsistencyModel(denoiser=a_diffusion())
+
+
 def loss(name):
     def run(model, variables, key):
         return getattr(model, name)(*variables, key, {"x": X}, jnp.int32(0))
@@ -157,6 +161,9 @@ CASES = {
     "diffusion bound": (a_diffusion, method("log_prob_lower_bound", X, 2, keyed=True), {"net": FIXED}),
     "mean flow loss": (a_mean_flow, loss("loss"), {"net": TRAINED | FIXED}),
     "mean flow sample": (a_mean_flow, method("sample", 3, keyed=True), {"net": FIXED}),
+    "consistency loss": (a_consistency_model, loss("loss"), {"denoiser": TRAINED}),
+    "consistency sample": (a_consistency_model, method("sample", 3, keyed=True), {"denoiser": FIXED}),
+    "consistency decode": (a_consistency_model, method("decode", X), {"denoiser": FIXED}),
     "diffusion flow": (a_diffusion, method("log_prob_estimate", X, 1, keyed=True), {"net": FIXED}),
 }
 
@@ -168,6 +175,7 @@ def test_networks_are_trained_in_losses_and_fixed_elsewhere(name):
     variables = model.init(jax.random.key(0), {"x": X})
     networks = {part: getattr(model, part) for part in expected}
     networks = {part: net[0] if isinstance(net, tuple) else net for part, net in networks.items()}
+    networks = {part: getattr(net, "net", net) if part == "denoiser" else net for part, net in networks.items()}
     for net in networks.values():
         net.calls.clear()
     run(model, variables, jax.random.key(1))
@@ -195,6 +203,7 @@ LOSSES = {
     "drifting loss": (a_drifting, loss("loss"), ("generator",)),
     "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
     "mean flow loss": (a_mean_flow, loss("loss"), ("velocity",)),
+    "consistency loss": (a_consistency_model, loss("loss"), ("denoiser",)),
 }
 
 

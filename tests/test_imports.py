@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "capabilities": {"core", "arguments"},
     "ops": {"core", "arguments"},
     "nets": {"core", "arguments", "ops"},
-    "learners": {"core", "arguments"},
+    "averages": {"core", "arguments"},
+    "learners": {"core", "arguments", "averages"},
     "optimizers": {"core", "arguments", "ops"},
     "testing": SHARED | {"learners"},
     "latent": SHARED | {"learners"},
@@ -42,12 +43,24 @@ MAY_IMPORT = {
     "monitoring": MODELS | {"metrics", "compilation"},
     "figures": MODELS | {"metrics", "compilation"},
     "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"} | {"diffusion"},  # edits images
-    "experiment": MODELS | {"evaluation"},
-    "runner": MODELS | {"experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
+    "experiment": MODELS | {"averages", "evaluation"},
+    "runner": MODELS
+    | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
-    | {"experiment", "metrics", "compilation", "evaluation", "figures", "runner", "terminal", "genjax", "diffusion"},
+    | {
+        "averages",
+        "experiment",
+        "metrics",
+        "compilation",
+        "evaluation",
+        "figures",
+        "runner",
+        "terminal",
+        "genjax",
+        "diffusion",
+    },
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }

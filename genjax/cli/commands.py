@@ -139,7 +139,7 @@ def sample(arguments: list[str]) -> int:
     # The flags depend on the model, and the checkpoint on the flags, so the experiment is loaded first.
     experiment = load_experiment(path, defer_data=True)
     options, sample_kwargs = _parse_sample(path, flags, experiment)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _sampling_progress(experiment, sample_kwargs, options) as extra:
         settings: dict[str, Any] = {"replica": options.replica, "batch_size": options.batch_size}
@@ -226,7 +226,7 @@ def translate(arguments: list[str]) -> int:
     channels = translation.num_channels(experiment, direction)
     out = options.out or path / "translations" / direction
     files = find_images(images, out, overwrite=options.overwrite)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     model, variables = cast(Translates, run.model), run.replica(options.replica)
     refusal = functools.partial(translation.refusal, model, variables, direction, channels)
     sizes, num_bad = _usable(files, refusal, channels, options.skip_bad)
@@ -252,7 +252,7 @@ def edit(arguments: list[str]) -> int:
     out = options.out or path / "edits" / editor.task
     files = find_images(images, out, overwrite=options.overwrite)
     check_picture(out, overwrite=options.overwrite)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     function = editor.function(run.replica(options.replica))
     sizes, num_bad = _usable(files, editor.refusal, editor.channels, options.skip_bad)
     count = write_edits(_processed(sizes, function, editor.channels, options), out, editor)
@@ -325,7 +325,7 @@ def evaluate(arguments: list[str]) -> int:
     network = feature_network(options.features)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     _check_memory(options.num_samples, dataset)
     changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
@@ -341,7 +341,7 @@ def evaluate(arguments: list[str]) -> int:
             progress=progress,
             **(changed | read_conditions(changed, model, dataset, num_samples=1)),
         )
-    settings = ("checkpoint", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
+    settings = ("checkpoint", "ema", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
     report: Mapping[str, Any] = {
         "results": {name: result.as_dict() for name, result in results.items()},
         "step": run.step,
@@ -390,7 +390,7 @@ def latent(arguments: list[str]) -> int:
     from genjax.runner.load import load_run
 
     (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
-    run = load_run(path, checkpoint=options.checkpoint)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema)
     key, out = seed_key(options.seed), options.out or path / "latent"
     settings = {name: getattr(options, name) for name in ("split", "rows", "steps")}
     settings["label"] = class_number(options.label, run.experiment.data)

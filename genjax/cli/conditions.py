@@ -37,9 +37,9 @@ def condition_flags(model: object, dataset: Dataset, defaults: Mapping[str, Any]
 
 
 def tokenizer_of(condition: Condition, dataset: Dataset) -> Tokenizer | None:
-    """Return the tokenizer of a condition; a condition of ``sample`` alone, such as a prompt, has that of the data."""
+    """Return the tokenizer of a condition; that of a text to be continued is the tokenizer of the data."""
     own = None if condition.in_batch else dataset.tokenizer
-    return dataset.condition_tokenizers.get(condition.name, own)
+    return dataset.condition_tokenizers.get(condition.tokenizer or condition.name, own)
 
 
 def read_conditions(flags: Mapping[str, Any], model: object, dataset: Dataset, num_samples: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tyro
 from annotated_types import Interval
 
 from genjax.arguments import NonNegativeInt, PositiveInt
+from genjax.averages import AverageLength
 from genjax.diffusion.editing import Strength
 from genjax.diffusion.guidance import GuidanceWeight
 from genjax.diffusion.posterior import MethodName
@@ -77,6 +78,7 @@ class SampleOptions:
       batch_size: number of samples drawn at once, which sets memory and leaves the samples as they are.
       seed: seed of the samples; by default a random one, which is printed.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
     """
 
@@ -85,6 +87,7 @@ class SampleOptions:
     batch_size: PositiveInt = BATCH_SIZE
     seed: Seed | None = None
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     replica: int = 0
 
 
@@ -101,6 +104,7 @@ class TranslateOptions:
       skip_bad: leave out images that cannot be read or have a size that the network does not take.
       overwrite: replace translations that exist.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
     """
 
@@ -138,6 +142,7 @@ class EditOptions:
       skip_bad: leave out images that cannot be read or have a size that the task does not take.
       overwrite: replace results that exist.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
     """
 
@@ -157,6 +162,7 @@ class EditOptions:
     skip_bad: bool = False
     overwrite: bool = False
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     replica: int = 0
 
 
@@ -174,6 +180,7 @@ class EvaluateOptions:
       batch_size: number of examples processed at once.
       seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       json: print JSON instead of a table.
       out: file for the results as JSON; by default evaluation.json in the run folder; evaluations.jsonl there has all.
       record: results file to add the results to, such as experiments/results.json, the project's own.
@@ -188,6 +195,7 @@ class EvaluateOptions:
     batch_size: int = 500
     seed: Seed = 0
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     json: bool = False
     out: Path | None = None
     record: Path | None = None
@@ -205,6 +213,7 @@ class LatentOptions:
       out: folder for the pictures; "latent" in the run folder by default.
       seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
     """
 
     split: str = "test"
@@ -214,6 +223,7 @@ class LatentOptions:
     out: Path | None = None
     seed: Seed = 0
     checkpoint: str = "last"
+    ema: AverageLength | None = None
 
 
 @dataclasses.dataclass(kw_only=True)

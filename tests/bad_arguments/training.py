@@ -26,6 +26,7 @@ CASES = (
     partial(optimizers.muon_and_adam, muon_learning_rate=0.1, adam_learning_rate=0.1, warmup_steps=0, steps=10),
     partial(moment_matching.GMMN, latent_dim=2, generator=nets.MLP((4,)), bandwidths=(1.0,)),
     partial(latent.LatentModel, autoencoder=VAE, prior=VAE),
+    partial(latent.UnitScale, model=VAE),
     partial(
         latent.two_stages,
         model=latent.LatentModel(autoencoder=VAE, prior=VAE),

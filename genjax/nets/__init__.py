@@ -42,4 +42,5 @@ from genjax.nets.normalization import apply_norm as apply_norm
 from genjax.nets.resampling import blur as blur
 from genjax.nets.resampling import smooth_downsample as smooth_downsample
 from genjax.nets.resampling import smooth_upsample as smooth_upsample
+from genjax.nets.transformer import TokenTransformer as TokenTransformer
 from genjax.nets.unet import UNet as UNet

@@ -20,16 +20,20 @@ from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
+from genjax.diffusion.masked import MaskedDiffusion
 from genjax.diffusion.parametrizations import Prediction, convert
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
+from genjax.diffusion.uniform import UniformDiffusion
 from genjax.ops import couplings
 
 __all__ = [
     "Diffusion",
     "Level",
+    "MaskedDiffusion",
     "Prediction",
     "StepInfo",
+    "UniformDiffusion",
     "classifier_free_guidance",
     "classifier_guidance",
     "convert",

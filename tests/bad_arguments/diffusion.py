@@ -22,6 +22,11 @@ PACKAGES = (
 )
 EXCEPT = (parametrizations.Parametrization,)  # abstract
 MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+DISCRETE = {
+    "shape": (2,),
+    "num_values": 3,
+    "net": nets.TokenTransformer(num_values=3, num_layers=1, num_heads=1, features=4),
+}
 PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0), "num_samples": 2}
 
@@ -33,6 +38,8 @@ def denoise(x, t):
 
 CASES = (
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
+    partial(diffusion.MaskedDiffusion, **DISCRETE),
+    partial(diffusion.UniformDiffusion, **DISCRETE),
     partial(diffusion.couplings.SinkhornCoupling),
     partial(grids.Custom, values=(1.0, 0.5)),
     partial(grids.Karras),
@@ -69,6 +76,9 @@ CASES = (
     partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
     partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
     partial(MODEL.sample, **SAMPLE),
+    partial(diffusion.MaskedDiffusion(**DISCRETE).sample, **SAMPLE),
+    partial(diffusion.MaskedDiffusion(**DISCRETE).log_prob_lower_bound, x=X, **SAMPLE),
+    partial(diffusion.UniformDiffusion(**DISCRETE).sample, **SAMPLE),
     partial(MODEL.log_prob_lower_bound, x=X, **SAMPLE),
     partial(MODEL.log_prob_estimate, x=X, **SAMPLE),
 )

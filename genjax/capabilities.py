@@ -43,6 +43,7 @@ class Condition:
       in_batch: whether batches contain it; False for conditions of ``sample`` alone, such as the prompt of a text.
       pad_token: token that pads a text to a fixed length.
       paired: whether it must belong to the example that it comes with; False for models that learn from unpaired sets.
+      tokenizer: name of the condition whose tokenizer reads it, such as that of a negative prompt; None for its own.
     """
 
     name: str
@@ -53,6 +54,13 @@ class Condition:
     in_batch: bool = True
     pad_token: int = 0
     paired: bool = True
+    tokenizer: str | None = None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether one example may have a shape."""
+        return len(shape) == len(self.shape) and all(
+            size in (None, actual) for size, actual in zip(self.shape, shape, strict=True)
+        )
 
 
 @runtime_checkable

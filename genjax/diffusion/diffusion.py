@@ -6,8 +6,8 @@ of one of them or of a linear combination q of both:
     min E_{x₀, ε, t} w(t) ‖q̂(x_t, t) − q(x₀, ε)‖².                                                               (1)
 
 The minimizer is the mean of q given x_t. It determines the score of the density of x_t, and so every path from noise
-back to data. A class-conditional network is trained with and without labels: a fraction of the examples gets the null
-label in place of its own, so that samples can be guided (``guidance``).
+back to data. A network conditioned on class labels or on texts is trained with and without them, so that samples can
+be guided (``conditioning``, ``guidance``).
 
 Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239; Yang Song et al. 2021, arXiv:2011.13456; flow matching:
 Yaron Lipman et al. 2023, arXiv:2210.02747.
@@ -16,7 +16,7 @@ Yaron Lipman et al. 2023, arXiv:2210.02747.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
@@ -26,8 +26,9 @@ from annotated_types import Interval
 
 from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
-from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables, stream_key
 from genjax.diffusion import likelihood
+from genjax.diffusion.conditioning import PROMPT, complete, drop, from_batch, repeat_rows, text_conditions
 from genjax.diffusion.grids import GRIDS, Grid, GridName, LogSNR, NumSteps, levels
 from genjax.diffusion.guidance import (
     GuidanceWeight,
@@ -43,19 +44,17 @@ from genjax.diffusion.samplers import SAMPLERS, Denoise, DPMSolverPP, Heun, Samp
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
 from genjax.diffusion.times import TimeDistribution, UniformTimes, stratified
 from genjax.diffusion.weightings import Output, Weighting
-from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
+from genjax.nets import EncodesText, Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Solver,
     at_least_float32,
     check_examples,
-    condition_inputs,
-    label_of,
     mean_log_weight,
     resolve_choice,
 )
 from genjax.ops.couplings import Coupling, draw_noise
 
-PART = "denoiser"
+PART, TEXT_ENCODER = "denoiser", "text_encoder"
 HEUN = Heun()
 LOG_SNR_BOUND = 20.0  # networks receive log-SNRs clipped to ±20, which exhausts the digits of float32
 
@@ -69,8 +68,8 @@ class Diffusion:
     Attributes:
       shape: shape of one example, without the batch axis.
       net: network of the denoiser. Its inputs are x (B, *shape) of unit variance, noise levels (B,) in [0, 1], where 0
-        is data and 1 is noise, and with classes a one-hot label (B, num_classes + 1), whose last entry is no label. Its
-        output is (B, *shape).
+        is data and 1 is noise, with classes a one-hot label (B, num_classes + 1), whose last entry is no label, and
+        with texts a ``nets.Context`` (after None without classes). Its output is (B, *shape).
       process: noise process.
       parametrization: what the network predicts.
       weighting: training loss of an example at a time.
@@ -82,7 +81,10 @@ class Diffusion:
       num_steps: default number of sampling steps.
       num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
         (B,).
-      label_dropout: fraction of the training examples that get the null label, in [0, 1].
+      text_encoder: network that encodes texts, such as ``nets.TextEncoder``, or None for a model without texts. With
+        it, batches have ``"prompt"``, int32 (B, length), padded tokens.
+      train_text_encoder: whether training moves the text encoder; False for one that was trained before.
+      condition_dropout: fraction of the training examples that lose their label and their prompt, in [0, 1].
 
     >>> from genjax import nets
     >>> model = Diffusion(shape=(2,), net=nets.DenoisingMLP((16, 16)))
@@ -103,7 +105,9 @@ class Diffusion:
     grid: Grid = field(default_factory=LogSNR)
     num_steps: PositiveInt = 50
     num_classes: NumClasses | None = None
-    label_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
+    text_encoder: EncodesText | None = None
+    train_text_encoder: bool = True
+    condition_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
     discrete = False  # likelihoods are densities
 
     def __post_init__(self) -> None:
@@ -111,8 +115,8 @@ class Diffusion:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The label, if the model has classes."""
-        return label_condition(self.num_classes, optional=True)
+        """The label, if the model has classes, and the prompts, if it has a text encoder; all may be left out."""
+        return (*label_condition(self.num_classes, optional=True), *text_conditions(self.text_encoder))
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data like ``batch["x"]``.
@@ -120,70 +124,91 @@ class Diffusion:
         Raises:
           ValueError: if the data have another shape, are integers or contain NaN, or the network does not fit them.
         """
-        x = check_examples(batch["x"], self.shape)
-        arguments = (x, jnp.zeros(x.shape[0], x.dtype), *self._condition(label_of(batch, self.num_classes), x.shape[0]))
+        x, condition = check_examples(batch["x"], self.shape), from_batch(self._batch_conditions, batch)
+        params, state = {}, {}
+        if self.text_encoder is not None:
+            text_key = stream_key(key, TEXT_ENCODER)
+            params[TEXT_ENCODER], state[TEXT_ENCODER] = init_net(self.text_encoder, text_key, condition[PROMPT])
+        embedding = repeat_rows(self.embed(Variables(params, state), condition), x.shape[0])
+        arguments = (x, jnp.zeros(x.shape[0], x.dtype), *embedding)
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
-        params, state = init_net(self.net, key, *arguments)
-        return Variables({PART: params}, {PART: state})
+        params[PART], state[PART] = init_net(self.net, key, *arguments)
+        return Variables(params, state)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the only loss."""
-        return (Objective(name="denoising", wrt=(PART,), loss=self.loss),)
+        trained = (PART, TEXT_ENCODER) if self.text_encoder is not None and self.train_text_encoder else (PART,)
+        return (Objective(name="denoising", wrt=trained, loss=self.loss),)
 
     def loss(
         self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 1, averaged over the batch, with one time for each example.
 
-        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``. The metric
+        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``, and ``"time"``
+        (B,), such as the targets of ``distillation_targets``, whose conditions have been dropped already. The metric
         ``output_error`` is the unweighted mean squared error of the network's output.
         """
         del step
         x = check_examples(batch["x"], self.shape)
-        time_key, noise_key, label_key, dropout_key, direction_key = jax.random.split(key, 5)
-        t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+        time_key, noise_key, condition_key, dropout_key, direction_key = jax.random.split(key, 5)
+        if "time" in batch:
+            t, condition = batch["time"], from_batch(self._batch_conditions, batch)
+        else:
+            t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+            condition = self.training_condition(condition_key, batch)
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
-        label = self._drop_labels(label_key, label_of(batch, self.num_classes))
         variables = Variables(params, state)
-        network = functools.partial(self._output, variables, t=t, label=label, key=dropout_key, train=True)
+        embedding = self.embed(variables, condition, dropout_key, train=True)
+        network = functools.partial(
+            self.network_output, variables, t=t, embedding=embedding, key=dropout_key, train=True
+        )
         truth = Prediction(x, noise)
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
         return loss, (state | {PART: new_state}, {"output_error": jnp.mean(errors.output) / errors.size})
 
-    def predict(self, variables: Variables, x: Array, t: Array, *, label: Array | int | None = None) -> Prediction:
+    def predict(self, variables: Variables, x: Array, t: Array, **condition: Any) -> Prediction:
         """Return the denoiser's estimates of the data and the noise in x_t, (B, *shape), at times () or (B,).
 
-        ``label=None`` stands for no label, which models with classes accept too.
+        ``condition`` holds the model's conditions by name: ``label``, ``prompt``. One that is left out, or None, stands
+        for no condition.
         """
-        output, _ = self._output(variables, x, t, label)
-        return self.parametrization.predict(self.process, t, x, output)
+        return self.denoiser(variables, **condition)(x, t)
 
-    def score(self, variables: Variables, x: Array, t: Array, *, label: Array | int | None = None) -> Array:
+    def score(self, variables: Variables, x: Array, t: Array, **condition: Any) -> Array:
         """Return the score ∇ log q(x_t), (B, *shape); see ``predict``."""
-        return -self.predict(variables, x, t, label=label).noise / broadcast_level(self.process, t, x).sigma
+        return -self.predict(variables, x, t, **condition).noise / broadcast_level(self.process, t, x).sigma
 
     def denoiser(
         self,
         variables: Variables,
         *,
-        label: Array | int | None = None,
         guidance: GuidanceWeight = 1.0,
         guidance_interval: tuple[float, float] | None = None,
         threshold: Percentile | None = None,
+        negative_prompt: Array | None = None,
+        **condition: Any,
     ) -> Denoise:
         """Return the denoiser as a function of x_t and t, with guidance; see ``genjax.diffusion.guidance``.
 
         Arguments are those of ``sample``. Raises ValueError if the model cannot apply the guidance.
         """
-        check_guidance(guidance, guidance_interval, label, self.num_classes, self.label_dropout)
-        if guidance == 1.0 or label is None or self.num_classes is None:
-            denoise: Denoise = functools.partial(self.predict, variables, label=label)
+        condition = {name: value for name, value in condition.items() if value is not None}
+        check_guidance(guidance, guidance_interval, condition, negative_prompt, self.condition_dropout)
+        embedding = self.embed(variables, self._complete(condition))
+
+        def conditional(x: Array, t: Array, embedding: PyTree) -> Prediction:
+            output, _ = self.network_output(variables, x, t, embedding)
+            return self.parametrization.predict(self.process, t, x, output)
+
+        if guidance == 1.0:
+            denoise: Denoise = functools.partial(conditional, embedding=embedding)
         else:
             is_active = None if guidance_interval is None else functools.partial(self._is_within, guidance_interval)
-            labelled = lambda x, t, label: self.predict(variables, x, t, label=label)  # noqa: E731
-            denoise = classifier_free_guidance(labelled, label, self.num_classes, guidance, is_active)
+            null = self.embed(variables, self._complete({} if negative_prompt is None else {PROMPT: negative_prompt}))
+            denoise = classifier_free_guidance(conditional, embedding, null, guidance, is_active)
         return denoise if threshold is None else dynamic_thresholding(denoise, self.process, threshold)
 
     def sample(
@@ -192,13 +217,13 @@ class Diffusion:
         key: Array,
         num_samples: PositiveInt,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
         guidance: GuidanceWeight = 1.0,
         guidance_interval: tuple[float, float] | None = None,
         threshold: Percentile | None = None,
         sampler: SamplerName | Sampler | None = None,
         grid: GridName | Grid | None = None,
+        **condition: Any,
     ) -> Array:
         """Draw from the model, (N, *shape).
 
@@ -206,20 +231,24 @@ class Diffusion:
           variables: what ``init`` or training returned.
           key: typed key.
           num_samples: number of samples, N.
-          label: class of all samples, or int32 (N,); None for any class. Only for models with classes.
           num_steps: number of steps; None for the model's own.
-          guidance: weight of classifier-free guidance, at least 0; 1 is no guidance, 0 ignores the label.
+          guidance: weight of classifier-free guidance, at least 0; 1 is no guidance, 0 ignores the condition.
           guidance_interval: smallest and largest noise level in [0, 1] with guidance; None for all levels.
           threshold: percentile of dynamic thresholding, such as 99.5, for data in [-1, 1]; None for no thresholding.
           sampler: sampler or its name in ``diffusion.samplers.SAMPLERS``; None for the model's own.
           grid: time grid or its name in ``diffusion.grids.GRIDS``; None for the model's own.
+          condition: conditions of the model by name, each for all samples or with a row for each; one that is left out,
+            or None, is free. ``label``: a class, or int32 (N,), for models with classes. ``prompt``: tokens, int32
+            (length,) or (N, length), for models with a text encoder; ``negative_prompt``: likewise, a text that guided
+            samples move away from.
 
         Raises:
-          ValueError: if there is no sampler or grid of this name, or the model cannot apply the guidance.
+          ValueError: if there is no sampler or grid of this name, the model has no such condition, or it cannot apply
+            the guidance.
         """
-        options = {"label": label, "num_steps": num_steps, "sampler": sampler, "grid": grid}
-        guidance_options = {"guidance": guidance, "guidance_interval": guidance_interval, "threshold": threshold}
-        return self.sample_trajectory(variables, key, num_samples, observe=None, **options, **guidance_options)[0]
+        settings: dict[str, Any] = {"num_steps": num_steps, "sampler": sampler, "grid": grid, **condition}
+        settings |= {"guidance": guidance, "guidance_interval": guidance_interval, "threshold": threshold}
+        return self.sample_trajectory(variables, key, num_samples, observe=None, **settings)[0]
 
     def sample_trajectory(
         self,
@@ -251,8 +280,8 @@ class Diffusion:
         x: Array,
         num_samples: PositiveInt = 8,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
+        **condition: Any,
     ) -> Array:
         """Return an unbiased estimate of the variational bound on log p(x), nats, (B,); see ``diffusion.likelihood``.
 
@@ -260,8 +289,7 @@ class Diffusion:
         ancestral sampling on the model's grid; None stands for infinitely many.
         """
         levels = None if num_steps is None else self.levels(num_steps)
-        predict = functools.partial(self.predict, variables, label=label)
-        x = check_examples(x, self.shape)
+        x, predict = check_examples(x, self.shape), self.denoiser(variables, **condition)
         return likelihood.variational_bound(self.process, predict, key, x, num_samples, levels)
 
     def log_prob_estimate(
@@ -271,9 +299,9 @@ class Diffusion:
         x: Array,
         num_samples: PositiveInt,
         *,
-        label: Array | int | None = None,
         solver: Solver | None = None,
         trace: Literal["hutchinson", "exact"] = "hutchinson",
+        **condition: Any,
     ) -> Array:
         """Return an estimate of log p(x) along the probability flow, nats, (B,); see ``genjax.diffusion.likelihood``.
 
@@ -281,7 +309,7 @@ class Diffusion:
         along ``num_samples`` random directions per example, or computed exactly, with one Jacobian–vector product per
         element of an example. ``solver=None`` stands for ``Solver()``.
         """
-        x, predict = check_examples(x, self.shape), functools.partial(self.predict, variables, label=label)
+        x, predict = check_examples(x, self.shape), self.denoiser(variables, **condition)
         if trace == "exact":
             return likelihood.flow_log_prob(self.process, predict, solver or Solver(), x, None)[:, 0]
 
@@ -296,9 +324,9 @@ class Diffusion:
         variables: Variables,
         x: Array,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
         sampler: Sampler = HEUN,
+        **condition: Any,
     ) -> Array:
         """Return the unit-variance noise (B, *shape) that data come from, by a deterministic sampler run backwards.
 
@@ -307,7 +335,7 @@ class Diffusion:
         """
         levels = jax.tree.map(lambda a: a[::-1], self.levels(num_steps, to_data=False))
         x = levels.alpha[0] * check_examples(x, self.shape)
-        denoise, unused_key = self.denoiser(variables, label=label), jax.random.key(0)
+        denoise, unused_key = self.denoiser(variables, **condition), jax.random.key(0)
         return sample_loop(sampler, self.process, denoise, levels, unused_key, x)[0] / levels.sigma[-1]
 
     def decode(
@@ -315,14 +343,14 @@ class Diffusion:
         variables: Variables,
         latent: Array,
         *,
-        label: Array | int | None = None,
         num_steps: NumSteps | None = None,
         sampler: Sampler = HEUN,
+        **condition: Any,
     ) -> Array:
         """Return the data of unit-variance noise (B, *shape); see ``encode``."""
         levels = self.levels(num_steps)
         x = levels.sigma[0] * check_examples(latent, self.shape)
-        denoise, unused_key = self.denoiser(variables, label=label), jax.random.key(0)
+        denoise, unused_key = self.denoiser(variables, **condition), jax.random.key(0)
         return sample_loop(sampler, self.process, denoise, levels, unused_key, x)[0]
 
     def levels(
@@ -337,19 +365,36 @@ class Diffusion:
         log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
         return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
 
-    def _output(
+    def training_condition(self, key: Array, batch: Batch) -> dict[str, Array]:
+        """Return the conditions of a batch, a fraction ``condition_dropout`` of them null; int32 (B, ...) each."""
+        condition = from_batch(self._batch_conditions, batch)
+        return drop(key, self._batch_conditions, condition, self.condition_dropout)
+
+    def embed(
+        self, variables: Variables, condition: Mapping[str, Array], key: Array | None = None, train: bool = False
+    ) -> tuple[PyTree, ...]:
+        """Return the network's further arguments for all conditions: a one-hot label, the context of a text."""
+        label = None if self.num_classes is None else jax.nn.one_hot(condition["label"], self.num_classes + 1)
+        if self.text_encoder is None:
+            return () if label is None else (label,)
+        params, state = variables.params[TEXT_ENCODER], variables.state[TEXT_ENCODER]
+        key = None if key is None else stream_key(key, TEXT_ENCODER)
+        context, _ = apply_net(self.text_encoder, params, state, condition[PROMPT], key=key, train=train)
+        return (label, context)
+
+    def network_output(
         self,
         variables: Variables,
         x: Array,
         t: Array,
-        label: Array | int | None,
+        embedding: PyTree,
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        """Return the network's output (B, *shape), at least float32, and its new state."""
+        """Return the network's output (B, *shape) at x_t, at least float32, and its new state; see ``embed``."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
         noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
-        arguments = (scaled, noise_level, *self._condition(label, x.shape[0]))
+        arguments = (scaled, noise_level, *repeat_rows(embedding, x.shape[0]))
         params, state = variables.params[PART], variables.state[PART]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), new_state
@@ -357,13 +402,9 @@ class Diffusion:
     def _is_within(self, interval: tuple[float, float], t: Array) -> Array:
         return (self.noise_level(t) >= interval[0]) & (self.noise_level(t) <= interval[1])
 
-    def _condition(self, label: Array | int | None, num_rows: int) -> tuple[Array, ...]:
-        """Return the one-hot label with an additional null class, or nothing for an unconditional model."""
-        if self.num_classes is None:
-            return condition_inputs(label, None, num_rows)
-        return condition_inputs(self.num_classes if label is None else label, self.num_classes + 1, num_rows)
+    @property
+    def _batch_conditions(self) -> tuple[Condition, ...]:
+        return tuple(condition for condition in self.conditions if condition.in_batch)
 
-    def _drop_labels(self, key: Array, label: Array | None) -> Array | None:
-        if label is None or self.num_classes is None:
-            return label
-        return jnp.where(jax.random.bernoulli(key, self.label_dropout, label.shape), self.num_classes, label)
+    def _complete(self, condition: Mapping[str, Array | int | None]) -> dict[str, Array]:
+        return complete(self._batch_conditions, condition)

@@ -21,6 +21,7 @@ from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_arguments
@@ -38,6 +39,7 @@ from genjax.ops import (
     fill_after_stop,
     label_of,
     null_label_inputs,
+    one_hot_label,
     tempered_logits,
 )
 
@@ -58,7 +60,7 @@ class DiscreteDiffusion(ABC):
     net: Net
     stop_token: int | None = None
     num_classes: NumClasses | None = None
-    label_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
+    condition_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
     discrete = True
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class DiscreteDiffusion(ABC):
         x = self._flat(batch["x"])
         level_key, label_key, noise_key, dropout_key = jax.random.split(key, 4)
         u = stratified(level_key, x.shape[0])
-        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.label_dropout)
+        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.condition_dropout)
         output: Any = functools.partial(self._log_probs, Variables(params, state), label=label)
         nats, new_state = self._negative_bound(functools.partial(output, key=dropout_key, train=True), noise_key, x, u)
         loss = jnp.mean(nats)
@@ -124,6 +126,7 @@ class DiscreteDiffusion(ABC):
 
         Their levels are stratified. ``label=None`` stands for no label, which models with classes accept too.
         """
+        self._check_label(label)
         x = self._flat(x)
         offset_key, noise_key = jax.random.split(key)
         offset = jax.random.uniform(offset_key, (x.shape[0],))
@@ -170,7 +173,8 @@ class DiscreteDiffusion(ABC):
         self, variables: Variables, label: Array | int | None, guidance: float, temperature: float
     ) -> LogProbs:
         """Return log x̂ for sampling as a function of x_t and levels, with guidance and temperature."""
-        check_guidance(guidance, None, label, self.num_classes, self.label_dropout)
+        self._check_label(label)
+        check_guidance(guidance, None, {} if label is None else {"label": label}, None, self.condition_dropout)
 
         def labelled(x: Array, level: Array, label: Array | int | None) -> Array:
             return self._log_probs(variables, x, jnp.resize(level, x.shape[:1]), label)[0]
@@ -179,9 +183,15 @@ class DiscreteDiffusion(ABC):
             return jnp.maximum(labelled(x, level, label), MIN_LOG_PROB)  # the difference of two −∞ is NaN
 
         denoise: Any = functools.partial(labelled, label=label)
-        if guidance != 1.0 and label is not None and self.num_classes is not None:
-            denoise = classifier_free_guidance(cast(Any, finite), label, self.num_classes, guidance)
+        if guidance != 1.0 and label is not None:
+            both = (jnp.atleast_1d(jnp.asarray(each)) for each in (label, self.num_classes))
+            denoise = classifier_free_guidance(cast(Any, finite), *both, guidance)
         return lambda x, level: jax.nn.log_softmax(tempered_logits(denoise(x, level), temperature), axis=-1)
+
+    def _check_label(self, label: Array | int | None) -> None:
+        """Raise ValueError if the label is not one of the classes; the null label is not one of them."""
+        if label is not None:
+            one_hot_label(label, self.num_classes, np.size(label))
 
     def _arguments(self, x: Array, level: Array, label: Array | int | None) -> tuple[Array, ...]:
         """Return the network's arguments for x_t (B, D) at levels (B,)."""

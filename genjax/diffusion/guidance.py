@@ -1,10 +1,11 @@
 """Guidance: denoisers modified for sampling.
 
-Classifier-free guidance extrapolates from the denoiser without a label to the one with a label,
+Classifier-free guidance extrapolates from the denoiser without a condition to the one with a condition,
 
     ε̂ = ε̂(∅) + w (ε̂(y) − ε̂(∅)),                                                                                  (1)
 
-classifier guidance adds the gradient of a classifier of noisy data to the score,
+where a negative prompt may take the place of ∅, so that samples also move away from it. Classifier guidance adds the
+gradient of a classifier of noisy data to the score,
 
     ε̂ = ε̂ − w σ ∇ log p(y | x_t),                                                                                (2)
 
@@ -18,53 +19,52 @@ Dynamic thresholding: Chitwan Saharia et al. 2022, arXiv:2205.11487.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from genjax.arguments import Cure, NonNegativeFloat, check_arguments
-from genjax.core import Array
+from genjax.core import Array, PyTree
+from genjax.diffusion.conditioning import repeat_rows
 from genjax.diffusion.parametrizations import Prediction
 from genjax.diffusion.processes import NoiseProcess, level_at
 from genjax.diffusion.samplers import Denoise
-from genjax.ops import one_hot_label
 
 GuidanceWeight = Annotated[float, Ge(0), Cure("; 1 is no guidance")]
 Percentile = Annotated[float, Gt(0), Le(100), Cure("; 99.5 is usual")]
-LabelledDenoise = Callable[[Array, Array, Array], Prediction]  # x_t (N, ...), t () and labels (N,) -> x₀ and ε
+ConditionalDenoise = Callable[[Array, Array, PyTree], Prediction]  # x_t (N, ...), t () and a condition -> x₀ and ε
 
 
 @check_arguments
 def classifier_free_guidance(
-    denoise: LabelledDenoise,
-    label: Array | int,
-    null_label: int,
+    denoise: ConditionalDenoise,
+    condition: PyTree,
+    null: PyTree,
     weight: float,
     is_active: Callable[[Array], Array] | None = None,
 ) -> Denoise:
     """Return the denoiser of equation 1. It evaluates both terms in one call of ``denoise``.
 
     Args:
-      denoise: denoiser that takes labels.
-      label: class y of all examples, or int32 (N,).
-      null_label: label that stands for no label, ∅.
+      denoise: denoiser that takes conditions.
+      condition: y, a pytree of arrays with a row for each of N examples, or one row for all.
+      null: ∅, a pytree of the same structure, with one row or N.
       weight: guidance weight, w.
-      is_active: function from a time to whether guidance applies; elsewhere only the term with the label is computed.
-        None to apply guidance at all times.
+      is_active: function from a time to whether guidance applies; elsewhere only the term with y is computed. None to
+        apply guidance at all times.
     """
 
     def unguided(x: Array, t: Array) -> Prediction:
-        return denoise(x, t, jnp.broadcast_to(jnp.asarray(label), (x.shape[0],)))
+        return denoise(x, t, repeat_rows(condition, x.shape[0]))
 
     def guided(x: Array, t: Array) -> Prediction:
-        labels = jnp.broadcast_to(jnp.asarray(label), (x.shape[0],))
-        both = denoise(jnp.concatenate([x, x]), t, jnp.concatenate([labels, jnp.full_like(labels, null_label)]))
-        with_label, without = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], both) for i in range(2))
-        return jax.tree.map(lambda y, n: n + weight * (y - n), with_label, without)  # equation 1
+        with_null = (repeat_rows(each, x.shape[0]) for each in (condition, null))
+        both = denoise(jnp.concatenate([x, x]), t, jax.tree.map(lambda *parts: jnp.concatenate(parts), *with_null))
+        at_y, at_null = (jax.tree.map(lambda a, i=i: jnp.split(a, 2)[i], both) for i in range(2))
+        return jax.tree.map(lambda y, n: n + weight * (y - n), at_y, at_null)  # equation 1
 
     if is_active is None:
         return guided
@@ -107,28 +107,28 @@ def dynamic_thresholding(denoise: Denoise, process: NoiseProcess, percentile: Pe
 def check_guidance(
     weight: float,
     interval: tuple[float, float] | None,
-    label: Array | int | None,
-    num_classes: int | None,
-    label_dropout: float,
+    condition: Mapping[str, Any],
+    negative_prompt: Array | None,
+    dropout: float,
 ) -> None:
-    """Check that a model can apply the guidance and has the label.
+    """Check that a model can apply the guidance; ``condition`` holds the conditions that are given, by name.
 
     Raises:
-      ValueError: if the label is missing, unexpected or not one of the classes, the model was
-        not trained for guidance, or the interval is not increasing within [0, 1].
+      ValueError: if no condition is given, a negative prompt has no effect, the model was not trained for guidance, or
+        the interval is not increasing within [0, 1].
     """
-    if label is not None:
-        one_hot_label(label, num_classes, np.size(label))
-    if weight != 1.0:
-        if label is None:
+    if negative_prompt is not None and weight == 1.0:
+        raise ValueError("negative_prompt is given, but guidance is 1, which ignores it; use guidance=3, for example")
+    if weight != 1.0 and negative_prompt is None:
+        if not condition:
             raise ValueError(
-                f"guidance is {weight}, but label is None (num_classes is {num_classes}); pass a label to a model "
-                "trained with num_classes, or leave guidance at 1"
+                f"guidance is {weight}, but no condition is given; pass one, such as label=0, to a model trained with "
+                "num_classes or text_encoder, or leave guidance at 1"
             )
-        if label_dropout == 0:
+        if dropout == 0:
             raise ValueError(
-                f"guidance is {weight}, but this model was trained with label_dropout=0 and has not learned to denoise "
-                "without a label; train with 0.1, or leave guidance at 1"
+                f"guidance is {weight}, but this model was trained with condition_dropout=0 and has not learned to "
+                "denoise without a condition; train with 0.1, or leave guidance at 1"
             )
     if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
         raise ValueError(f"guidance_interval is {interval}, but must be two increasing noise levels in [0, 1]")

@@ -12,6 +12,8 @@ Xingchao Liu, Chengyue Gong and Qiang Liu 2023, arXiv:2209.03003.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from genjax.arguments import PositiveInt, check_arguments
@@ -26,13 +28,13 @@ def reflow_pairs(
     key: Array,
     num_pairs: PositiveInt,
     *,
-    label: Array | int | None = None,
     num_steps: PositiveInt | None = None,
+    **condition: Any,
 ) -> dict[str, Array]:
-    """Draw N = ``num_pairs`` noises and decode them with ``Diffusion.decode``.
+    """Draw N = ``num_pairs`` noises and decode them with ``Diffusion.decode``, given conditions by name.
 
     Returns:
-      A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each, without ``"label"``.
+      A batch for ``Diffusion.loss`` with ``"x"`` and ``"noise"``, (N, *shape) each, without the conditions.
     """
     noise = jax.random.normal(key, (num_pairs, *model.shape))
-    return {"x": model.decode(variables, noise, label=label, num_steps=num_steps), "noise": noise}
+    return {"x": model.decode(variables, noise, num_steps=num_steps, **condition), "noise": noise}

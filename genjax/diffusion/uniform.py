@@ -57,7 +57,7 @@ class UniformDiffusion(DiscreteDiffusion):
       stop_token: token that ends a text, followed by nothing but itself; None if all texts have full length.
       num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
         (B,).
-      label_dropout: fraction of the training examples that get the null label, in [0, 1].
+      condition_dropout: fraction of the training examples that get the null label, in [0, 1].
 
     >>> from genjax import nets
     >>> net = nets.TokenTransformer(num_values=5, num_layers=1, num_heads=1, features=8)

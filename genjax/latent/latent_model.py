@@ -26,6 +26,7 @@ from genjax.capabilities import (
     Condition,
     HasLogProb,
     HasLogProbLowerBound,
+    HasPosterior,
     Quantizes,
     conditions,
     is_discrete,
@@ -48,7 +49,7 @@ from genjax.latent.greedy import SamplesPosterior
 from genjax.latent.traversal import Autoencoder
 from genjax.learners import Frozen, Stage
 
-AUTOENCODER, PRIOR = "autoencoder", "prior"
+AUTOENCODER, PRIOR, LOG_VAR = "autoencoder", "prior", "log_var"
 
 
 @runtime_checkable
@@ -238,17 +239,48 @@ class LatentModel:
 
 @check_arguments
 def two_stages(
-    model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[PositiveInt, PositiveInt]
+    model: LatentModel,
+    *,
+    autoencoder: Learner,
+    prior: Learner,
+    steps: tuple[PositiveInt, PositiveInt],
+    cache: bool = False,
 ) -> tuple[Stage, Stage]:
     """Return the stages that train the autoencoder, and then the prior on its codes, with a learner of each.
 
     They are for ``Experiment(stages=…, variables=model.join_stages)``; ``steps`` are their numbers of learner steps.
+    With ``cache``, the training split is encoded once, before the second stage, and codes stay on the device: those of
+    a model with ``sample_codes`` as means and log-variances of the posterior, from which each step draws anew.
+
+    Raises:
+      ValueError: if codes are to be sampled and cached, but the autoencoder's posterior is not Gaussian.
     """
 
     def codes(stages: Frozen) -> Callable[[Array, Batch], Batch]:
         return lambda key, batch: model.codes(stages[AUTOENCODER], key, batch)
 
+    def moments(stages: Frozen) -> Callable[[Array, Batch], Batch]:
+        def encode(key: Array, batch: Batch) -> Batch:
+            del key
+            mean, log_var = cast(HasPosterior, model.autoencoder).posterior(stages[AUTOENCODER], batch["x"])
+            return {**batch, "x": mean, LOG_VAR: log_var}
+
+        return encode
+
+    def draw(key: Array, batch: Batch) -> Batch:
+        batch = dict(batch)
+        mean, deviation = batch["x"], jnp.exp(0.5 * batch.pop(LOG_VAR))
+        return {**batch, "x": mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)}
+
+    if cache and model.sample_codes and not supports(model.autoencoder, HasPosterior):
+        raise ValueError(
+            f"cache and sample_codes are True, but autoencoder is a {type(model.autoencoder).__name__} without a "
+            "Gaussian posterior, so that its draws cannot be cached; leave one of them out"
+        )
+    stage: dict[str, Any] = {"batch": codes}
+    if cache:
+        stage = {"cache": moments, "batch": lambda _: draw} if model.sample_codes else {"cache": codes}
     return (
         Stage(name=AUTOENCODER, learner=lambda _: autoencoder, steps=steps[0], model=model.autoencoder),
-        Stage(name=PRIOR, learner=lambda _: prior, batch=codes, steps=steps[1], model=model.prior),
+        Stage(name=PRIOR, learner=lambda _: prior, steps=steps[1], model=model.prior, **stage),
     )

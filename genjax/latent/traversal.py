@@ -23,7 +23,7 @@ from annotated_types import Ge
 from jax.core import Tracer
 
 from genjax.arguments import check_arguments
-from genjax.capabilities import Decodes, Encodes
+from genjax.capabilities import Decodes, Encodes, conditions
 from genjax.core import Array, Variables
 from genjax.ops import linear_path
 
@@ -136,6 +136,10 @@ def _codes(model: Autoencoder, variables: Variables, x: Array, condition: Mappin
 
 def _decode(model: Autoencoder, variables: Variables, codes: Array, condition: Mapping[str, Array | int]) -> Array:
     """Decode codes (R, S, ...), with conditions that are one value, or one for each row, (R, ...)."""
-    rows = {name: jnp.repeat(v, codes.shape[1], axis=0) if jnp.ndim(v) else v for name, v in condition.items()}
+    ranks = {each.name: len(each.shape) for each in conditions(model)}
+    rows = {
+        name: value if jnp.ndim(value) <= ranks.get(name, 0) else jnp.repeat(jnp.asarray(value), codes.shape[1], axis=0)
+        for name, value in condition.items()
+    }
     x = model.decode(variables, codes.reshape(-1, *codes.shape[2:]), **rows)
     return x.reshape(*codes.shape[:2], *x.shape[1:])

@@ -11,6 +11,7 @@ from genjax.nets.adapter import check_part as check_part
 from genjax.nets.adapter import init_net as init_net
 from genjax.nets.adapter import init_parts as init_parts
 from genjax.nets.adapter import output_shape as output_shape
+from genjax.nets.attention import Context as Context
 from genjax.nets.attention import SelfAttention2D as SelfAttention2D
 from genjax.nets.causal_conv import CausalConv as CausalConv
 from genjax.nets.causal_conv import CausalConvCache as CausalConvCache
@@ -39,8 +40,11 @@ from genjax.nets.normalization import ConditionalBatchNorm as ConditionalBatchNo
 from genjax.nets.normalization import SpectralNorm as SpectralNorm
 from genjax.nets.normalization import apply_layer as apply_layer
 from genjax.nets.normalization import apply_norm as apply_norm
+from genjax.nets.periodic import PeriodicFeatures as PeriodicFeatures
 from genjax.nets.resampling import blur as blur
 from genjax.nets.resampling import smooth_downsample as smooth_downsample
 from genjax.nets.resampling import smooth_upsample as smooth_upsample
+from genjax.nets.text_encoder import EncodesText as EncodesText
+from genjax.nets.text_encoder import TextEncoder as TextEncoder
 from genjax.nets.transformer import TokenTransformer as TokenTransformer
 from genjax.nets.unet import UNet as UNet

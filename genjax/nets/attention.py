@@ -1,18 +1,25 @@
-"""Self-attention over the pixels of an image, and multi-head attention over tokens.
+"""Self-attention over the pixels of an image, and multi-head attention over tokens and over a context.
 
     o_i = Σ_j softmax_j(q_i · k_j) v_j,        y_i = x_i + γ W_o o_i,                                             (1)
 
 for pixels i and j with features x_i ∈ ℝ^C, and q, k, v = W_q x, W_k x, W_v x ∈ ℝ^{C/8}. The scalar γ is learned and
 starts at 0, so that a network initially trains as if it had no attention.
 
-Han Zhang, Ian Goodfellow, Dimitris Metaxas and Augustus Odena, 2019, arXiv:1805.08318.
+In cross-attention, queries come from tokens x_i of one sequence, and keys and values from the vectors c_j of another,
+its context, such as the words of a text. With H heads, each on F/H of the F channels, and a mask of the vectors that
+exist,
+
+    o_i = Σ_j softmax_j(q_i · k_j / √(F/H)) v_j,        q_i = W_q x_i,  k_j = W_k c_j,  v_j = W_v c_j.             (2)
+
+Equation 1: Han Zhang, Ian Goodfellow, Dimitris Metaxas and Augustus Odena, 2019, arXiv:1805.08318. Equation 2: Ashish
+Vaswani et al. 2017, arXiv:1706.03762.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -64,14 +71,44 @@ class SelfAttention2D(nn.Module):
         return x + gamma.astype(x.dtype) * layer(matrix(channels, name="output"), attended)
 
 
-def multi_head_attention(rows: Array, num_tokens: int, num_heads: int, dtype: Any = None) -> Array:
+class Context(NamedTuple):
+    """Vectors that tokens or pixels attend to, such as those of the words of a text.
+
+    Attributes:
+      vectors: (B, L, E).
+      mask: bool (B, L), False for vectors that only pad an example; each example has at least one other.
+    """
+
+    vectors: Array
+    mask: Array
+
+
+def multi_head_attention(
+    rows: Array, num_tokens: int, num_heads: int, dtype: Any = None, mask: Array | None = None
+) -> Array:
     """Apply multi-head attention within the N tokens of each example, inside a compact method.
 
     Tokens of all examples are rows (B N, F), because products of matrices are faster; see ``nets.linear``. The heads
-    split the F channels. Their concatenated outputs (B N, F) lack the output projection.
+    split the F channels. Their concatenated outputs (B N, F) lack the output projection. No token attends to those
+    where the mask, bool (B, N), is False.
     """
     features = rows.shape[-1]
     qkv = nn.Dense(3 * features, dtype=dtype, name="query_key_value")(rows)
     qkv = qkv.reshape(-1, num_tokens, 3, num_heads, features // num_heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-    return jax.nn.dot_product_attention(q, k, v).reshape(-1, features)
+    allowed = None if mask is None else mask[:, None, None]
+    return jax.nn.dot_product_attention(q, k, v, mask=allowed).reshape(-1, features)
+
+
+def cross_attention(rows: Array, num_tokens: int, context: Context, num_heads: int, dtype: Any = None) -> Array:
+    """Apply multi-head attention from the N tokens of each example to its context, equation 2, in a compact method.
+
+    Rows (B N, F) and the result are those of ``multi_head_attention``.
+    """
+    features, (vectors, mask) = rows.shape[-1], context
+    heads = (num_heads, features // num_heads)
+    q = nn.Dense(features, dtype=dtype, name="query")(rows).reshape(-1, num_tokens, *heads)
+    kv = nn.Dense(2 * features, dtype=dtype, name="key_value")(vectors.reshape(-1, vectors.shape[-1]))
+    kv = kv.astype(q.dtype).reshape(*vectors.shape[:2], 2, *heads)
+    attended = jax.nn.dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], mask=mask[:, None, None])  # equation 2
+    return attended.reshape(-1, features)

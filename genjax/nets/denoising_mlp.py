@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import Cure, NonNegativeInt, PositiveFloat, PositiveInt, Widths, check_arguments
 from genjax.core import Array
+from genjax.nets.attention import Context
 from genjax.nets.fourier import FourierFeatures
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -54,11 +55,18 @@ class DenoisingMLP(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, ...), noise levels (B,) and a condition (B, K) to the shape of x."""
+    def __call__(
+        self,
+        x: Array,
+        level: Array,
+        condition: Array | None = None,
+        context: Context | None = None,
+        train: bool = False,
+    ) -> Array:
+        """Map x (B, ...), noise levels (B,), a condition (B, K) and a context to the shape of x."""
         del train
         embedding = LevelEmbedding(self.embedding_features, activation=self.activation, dtype=self.dtype)
-        embedded = self.activation(embedding(level, condition))
+        embedded = self.activation(embedding(level, condition, context))
         hidden = x.reshape(x.shape[0], -1)
         if self.fourier_features:
             settings: dict[str, Any] = {"dtype": self.dtype, "name": "frequencies"}

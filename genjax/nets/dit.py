@@ -6,11 +6,16 @@ layer computes six vectors linearly from the embedding e of noise level and cond
     h ← h + g₁ ⊙ W Attention((1 + a₁) ⊙ norm h + b₁),                                                            (1)
     h ← h + g₂ ⊙ W₂ ρ(W₁ ((1 + a₂) ⊙ norm h + b₂)),                                                              (2)
 
-where norm subtracts the mean over a token's channels and divides by their standard deviation. A last linear layer maps
-a norm, modulated as in equation 2, to the pixels of each patch. The six vectors and the last layer start at 0, so that
-every layer is initially the identity ("adaLN-Zero").
+where norm subtracts the mean over a token's channels and divides by their standard deviation. With a context, such as
+the words of a text (``Context``), tokens attend to it between the two,
 
-William Peebles and Saining Xie 2023, arXiv:2212.09748. As in the paper, the inputs of the linear maps are c = ρ(e).
+    h ← h + W_c CrossAttention(norm h).                                                                          (3)
+
+A last linear layer maps a norm, modulated as in equation 2, to the pixels of each patch. The six vectors, W_c and the
+last layer start at 0, so that every layer is initially the identity ("adaLN-Zero").
+
+William Peebles and Saining Xie 2023, arXiv:2212.09748; equation 3: Junsong Chen et al. 2023, arXiv:2310.00426, with a
+norm. As in the first paper, the inputs of the linear maps are c = ρ(e).
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import numpy as np
 
 from genjax.arguments import PositiveFloat, PositiveInt, check_arguments
 from genjax.core import Array
-from genjax.nets.attention import multi_head_attention
+from genjax.nets.attention import Context, cross_attention, multi_head_attention
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
@@ -74,20 +79,27 @@ class DiT(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x."""
+    def __call__(
+        self,
+        x: Array,
+        level: Array,
+        condition: Array | None = None,
+        context: Context | None = None,
+        train: bool = False,
+    ) -> Array:
+        """Map x (B, H, W, C), noise levels (B,), a condition (B, K) and a context to the shape of x."""
         del train
         patches = patchify(x, self.patch_size)
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         h = dense(self.features, name="patches")(patches)
         rows, columns = x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
         h = h + jnp.asarray(sincos_positions(rows, columns, self.features), h.dtype)[None]
-        embedded = nn.silu(LevelEmbedding(self.features)(level, condition))
+        embedded = nn.silu(LevelEmbedding(self.features)(level, condition, context))
         broadcast: Any = nn.broadcast
         scanned: dict[str, Any] = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
         layers = nn.scan(DiTLayer, in_axes=broadcast, length=self.num_layers, **scanned)
         names = ("num_heads", "mlp_ratio", "activation", "output_scale", "dtype")
-        h, _ = layers(**{name: getattr(self, name) for name in names}, name="layers")(h, embedded)
+        h, _ = layers(**{name: getattr(self, name) for name in names}, name="layers")(h, embedded, context)
         initial = scaled_init(self.output_scale)
         gain, bias = modulations(embedded, 2 * self.features, 2, initial)
         outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulate(h, gain, bias))
@@ -95,7 +107,7 @@ class DiT(nn.Module):
 
 
 class DiTLayer(nn.Module):
-    """One layer, equations 1 and 2; its attributes are those of ``DiT``."""
+    """One layer, equations 1 to 3; its attributes are those of ``DiT``."""
 
     num_heads: int
     mlp_ratio: float
@@ -104,8 +116,8 @@ class DiTLayer(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, h: Array, embedded: Array) -> tuple[Array, None]:
-        """Map tokens (B, N, F) and embeddings (B, E) to tokens, and None as the output of ``scan``."""
+    def __call__(self, h: Array, embedded: Array, context: Context | None = None) -> tuple[Array, None]:
+        """Map tokens (B, N, F), embeddings (B, E) and a context to tokens, and None as the output of ``scan``."""
         _, num_tokens, features = h.shape
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         initial = scaled_init(self.output_scale)
@@ -114,6 +126,10 @@ class DiTLayer(nn.Module):
         rows = modulate(h, a_1, b_1).reshape(-1, features)
         attended = multi_head_attention(rows, num_tokens, self.num_heads, self.dtype)
         h = h + g_1.astype(h.dtype) * dense(features, name="attended")(attended).reshape(h.shape)  # equation 1
+        if context is not None:
+            rows = modulate(h, jnp.zeros(()), jnp.zeros(())).reshape(-1, features)
+            attended = cross_attention(rows, num_tokens, context, self.num_heads, self.dtype)
+            h = h + dense(features, kernel_init=initial, name="context")(attended).reshape(h.shape)  # equation 3
         rows = modulate(h, a_2, b_2).reshape(-1, features)
         inner = self.activation(dense(int(self.mlp_ratio * features), name="up")(rows))
         h = h + g_2.astype(h.dtype) * dense(features, name="down")(inner).reshape(h.shape)  # equation 2

@@ -1,4 +1,4 @@
-"""The embedding of noise levels and conditions.
+"""The embedding of noise levels, conditions and texts.
 
 A noise level ℓ ∈ [0, 1], from 0 for clean inputs to 1 for pure noise, is represented by sines and cosines at K
 geometrically decreasing frequencies. A perceptron embeds them, and a condition c is added:
@@ -7,9 +7,12 @@ geometrically decreasing frequencies. A perceptron embeds them, and a condition 
 
     e = W₂ ρ(W₁ s + b₁) + b₂ + C c.                                                                              (2)
 
+With a context, such as the words of a text (``Context``), a linear map of its first vector is also added.
+
 Equation 1 is the position embedding of Ashish Vaswani et al. 2017, arXiv:1706.03762. Jonathan Ho, Ajay Jain and Pieter
 Abbeel 2020, arXiv:2006.11239, use it for noise levels with equation 2, without a condition; their steps 1 … 1000 are
-1000 ℓ here. The condition is added as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233.
+1000 ℓ here. The condition is added as in Prafulla Dhariwal and Alex Nichol 2021, arXiv:2105.05233; the
+vector of a text, as in Alex Nichol et al. 2021, arXiv:2112.10741.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array
+from genjax.nets.attention import Context
 
 NUM_STEPS = 1_000.0
 MAX_PERIOD = 10_000.0
@@ -50,8 +54,8 @@ class LevelEmbedding(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, level: Array, condition: Array | None = None) -> Array:
-        """Map levels (B,), and a condition (B, K), to (B, features)."""
+    def __call__(self, level: Array, condition: Array | None = None, context: Context | None = None) -> Array:
+        """Map levels (B,), a condition (B, K) and a context to (B, features)."""
         if level.ndim != 1:
             raise ValueError(f"level has shape {level.shape}, but must have shape (B,), one level per example")
         hidden = self.activation(nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.num_frequencies)))
@@ -59,6 +63,9 @@ class LevelEmbedding(nn.Module):
         if condition is not None:
             dense = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="condition")
             embedding = embedding + dense(condition)  # equation 2
+        if context is not None:
+            dense = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="text")
+            embedding = embedding + dense(context.vectors[:, 0])
         return embedding
 
 

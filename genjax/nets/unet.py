@@ -1,4 +1,4 @@
-"""The U-Net of diffusion models, from an image and a noise level to an image.
+"""The U-Net of diffusion models, from an image, a noise level and optionally a text to an image.
 
 Residual blocks depend on the embedding e of noise level and condition (``LevelEmbedding``). With 3 × 3 convolutions K,
 a 1 × 1 convolution S (the identity if the number of channels stays the same) and group normalization (``GroupNorm``),
@@ -8,14 +8,16 @@ a 1 × 1 convolution S (the identity if the number of channels stays the same) a
 
 where A e and B e are affine in e. At some heights, a block is followed by multi-head attention between pixels,
 
-    h ← h + W Attention(norm h).                                                                                 (3)
+    h ← h + W Attention(norm h),                                                                                 (3)
 
-The way down has ``num_blocks`` blocks at each height, which a convolution then halves. Two blocks follow at the
+and, with a context such as the words of a text (``Context``), by cross-attention from the pixels to it, of the same
+form. The way down has ``num_blocks`` blocks at each height, which a convolution then halves. Two blocks follow at the
 smallest height. The way up has one more block at each height; repeated pixels and a convolution then double it. The
 input of each of its blocks is the concatenation of h and an output of the way down at this height.
 
 Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239; equation 2 and multiple heads: Prafulla Dhariwal and
-Alex Nichol 2021, arXiv:2105.05233; Olaf Ronneberger, Philipp Fischer and Thomas Brox 2015, arXiv:1505.04597.
+Alex Nichol 2021, arXiv:2105.05233; cross-attention: Robin Rombach et al. 2022, arXiv:2112.10752, without their further
+layers; Olaf Ronneberger, Philipp Fischer and Thomas Brox 2015, arXiv:1505.04597.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import Cure, DropoutRate, PositiveInt, Widths, check_arguments
 from genjax.core import Array
-from genjax.nets.attention import multi_head_attention
+from genjax.nets.attention import Context, cross_attention, multi_head_attention
 from genjax.nets.conv import Conv, check_images, upsample
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
@@ -47,7 +49,7 @@ class UNet(nn.Module):
       multipliers: factors on the number of channels at each height; each but the first halves height and width, which
         must be even.
       num_blocks: number of residual blocks at each height on the way down; the way up has one more.
-      attention_at: heights at which pixels attend to each other, among H, H / 2, ...
+      attention_at: heights at which pixels attend to each other and then to a context, among H, H / 2, ...
       num_heads: number of attention heads.
       num_groups: number of groups of channels for normalization.
       dropout: share of the channels before K₂ that training drops, in [0, 1).
@@ -82,8 +84,15 @@ class UNet(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Array, level: Array, condition: Array | None = None, train: bool = False) -> Array:
-        """Map x (B, H, W, C), noise levels (B,) and a condition (B, K) to the shape of x."""
+    def __call__(
+        self,
+        x: Array,
+        level: Array,
+        condition: Array | None = None,
+        context: Context | None = None,
+        train: bool = False,
+    ) -> Array:
+        """Map x (B, H, W, C), noise levels (B,), a condition (B, K) and a context to the shape of x."""
         check_images("UNet", x.shape, len(self.multipliers) - 1, "multipliers")
         heights = [x.shape[1] // 2**i for i in range(len(self.multipliers))]
         for height in self.attention_at:
@@ -92,14 +101,17 @@ class UNet(nn.Module):
                     f"attention_at has {height}, but the network's heights are {heights}; choose among them"
                 )
         embedding = LevelEmbedding(4 * self.features, activation=self.activation)
-        embedded = self.activation(embedding(level, condition))
+        embedded = self.activation(embedding(level, condition, context))
         widths = [self.features * multiplier for multiplier in self.multipliers]
         conv = functools.partial(Conv, kernel_size=(3, 3), dtype=self.dtype)
 
         def block(h: Array, width: int, *, attends: bool | None = None) -> Array:
             h = self._block(width)(h, embedded, train)
             attends = h.shape[1] in self.attention_at if attends is None else attends
-            return self._attention()(h) if attends else h
+            if not attends:
+                return h
+            h = self._attention()(h)
+            return h if context is None else self._attention()(h, context)
 
         h = conv(self.features)(x)
         skips = [h]
@@ -163,7 +175,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Multi-head attention, equation 3; see ``UNet`` for the attributes."""
+    """Multi-head attention, equation 3, between pixels or from pixels to a context; see ``UNet`` for the attributes."""
 
     num_heads: int
     num_groups: int = 8
@@ -171,12 +183,15 @@ class AttentionBlock(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, context: Context | None = None) -> Array:
         """Map (B, H, W, C) to the same shape; C must be a multiple of the number of heads."""
         _, height, width, channels = x.shape
         check_divisible("attention", channels, "num_heads", self.num_heads)
         rows = GroupNorm(self.num_groups, dtype=self.dtype)(x).reshape(-1, channels)
-        attended = multi_head_attention(rows, height * width, self.num_heads, self.dtype)
+        if context is None:
+            attended = multi_head_attention(rows, height * width, self.num_heads, self.dtype)
+        else:
+            attended = cross_attention(rows, height * width, context, self.num_heads, self.dtype)
         initial = scaled_init(self.output_scale)
         outputs = nn.Dense(channels, kernel_init=initial, dtype=self.dtype, name="output")
         return x + outputs(attended).reshape(x.shape)

@@ -4,6 +4,7 @@ from genjax.ops.adversarial import discriminator_accuracy as discriminator_accur
 from genjax.ops.adversarial import logistic_fake_loss as logistic_fake_loss
 from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
 from genjax.ops.arrays import at_least_float32 as at_least_float32
+from genjax.ops.arrays import check_leaf_shapes as check_leaf_shapes
 from genjax.ops.arrays import leaves_by_path as leaves_by_path
 from genjax.ops.arrays import squared_gradient_norms as squared_gradient_norms
 from genjax.ops.arrays import sum_except_batch as sum_except_batch

@@ -20,9 +20,11 @@ CASES = (
     partial(nets.LevelEmbedding, features=4),
     partial(nets.MLP, features=(4,)),
     partial(nets.MaskedMLP, features=(4,)),
+    partial(nets.PeriodicFeatures, net=nets.DenoisingMLP((4,)), num_values=8),
     partial(nets.ResidualCNN, features=4),
     partial(nets.SelfAttention2D),
     partial(nets.SpectralNorm, layer=nn.Dense(2)),
     partial(nets.TokenTransformer, num_values=3, num_layers=1, num_heads=1, features=4),
+    partial(nets.TextEncoder, num_tokens=5, length=3),
     partial(nets.UNet, features=8),
 )

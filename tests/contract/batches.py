@@ -52,6 +52,13 @@ def pair_batch(key: Array) -> Batch:
     return {"x": x, "y": jnp.concatenate([1 - x, jax.random.uniform(key_y, x.shape)], axis=-1)}
 
 
+def captioned_batch(key: Array) -> Batch:
+    """Images of 4 by 4 pixels and one channel in (0, 1), with a label of three classes and a padded text."""
+    image_key, text_key = jax.random.split(key)
+    prompt = jax.random.randint(text_key, (NUM_EXAMPLES, 3), 1, 5).at[:4, 2].set(0)
+    return {**grey_batch(image_key), "prompt": prompt}
+
+
 def byte_batch(key: Array) -> Batch:
     """Images of 4 by 4 pixels and one channel of 8 levels, with a label of three classes."""
     key_x, key_y = jax.random.split(key)

@@ -199,7 +199,7 @@ def restored(tree):
 
 
 def label_option(model: Any, num_examples: int) -> dict[str, Array]:
-    """``{"label": ..., "local": ...}`` if the model has these conditions, and nothing otherwise."""
+    """``{"label": ..., "local": ..., "prompt": ...}`` of the conditions that the model has."""
     options = {}
     for condition in conditions(model):
         if condition.kind == "label":
@@ -207,5 +207,8 @@ def label_option(model: Any, num_examples: int) -> dict[str, Array]:
         elif condition.in_batch:
             free = 4 if condition.kind == "image" else 2  # length of free axes in the batches
             shape = (num_examples, *(size or free for size in condition.shape))
-            options[condition.name] = jnp.linspace(-1, 1, math.prod(shape)).reshape(shape)
+            ramp = jnp.linspace(-1, 1, math.prod(shape))
+            if condition.num_values is not None:
+                ramp = jnp.arange(math.prod(shape), dtype=jnp.int32) % condition.num_values
+            options[condition.name] = ramp.reshape(shape)
     return options

@@ -172,7 +172,7 @@ class TestLabels:
 
     @pytest.mark.parametrize(("share", "differs"), [(0.0, True), (1.0, False)])
     def test_dropped_labels_do_not_matter(self, share, differs, variables):
-        model = exact_model(num_classes=2, label_dropout=share)
+        model = exact_model(num_classes=2, condition_dropout=share)
         losses = [
             jax.jit(model.loss)(*variables, jax.random.key(11), {"x": jnp.ones((8, 2)), "label": label}, 0)[0]
             for label in (jnp.zeros(8, jnp.int32), jnp.ones(8, jnp.int32))
@@ -300,7 +300,7 @@ class TestErrors:
         ("options", "message"),
         [
             ({"num_steps": 0}, "num_steps is 0, but must be at least 1"),
-            ({"label_dropout": 1.5}, r"label_dropout is 1.5, but must be in \[0, 1\]"),
+            ({"condition_dropout": 1.5}, r"condition_dropout is 1.5, but must be in \[0, 1\]"),
             ({"num_classes": 0}, "num_classes is 0"),
             ({"process": diffusion.processes.LinearPath(start=0.6, end=0.5)}, "start is 0.6 and end is 0.5"),
         ],
@@ -310,15 +310,15 @@ class TestErrors:
             exact_model(**options)
 
     def test_guidance_without_labels(self, model, variables):
-        with pytest.raises(ValueError, match=r"guidance is 2\.0, but label is None"):
+        with pytest.raises(ValueError, match=r"guidance is 2\.0, but no condition is given"):
             model.sample(variables, jax.random.key(70), 2, guidance=2.0)
         conditional = exact_model(num_classes=2)
-        with pytest.raises(ValueError, match="pass a label"):
+        with pytest.raises(ValueError, match="pass one, such as label=0"):
             conditional.sample(variables, jax.random.key(70), 2, guidance=2.0)
 
-    def test_guidance_of_a_model_trained_without_label_dropout(self, variables):
-        model = exact_model(num_classes=2, label_dropout=0.0)
-        with pytest.raises(ValueError, match="trained with label_dropout=0"):
+    def test_guidance_of_a_model_trained_without_condition_dropout(self, variables):
+        model = exact_model(num_classes=2, condition_dropout=0.0)
+        with pytest.raises(ValueError, match="trained with condition_dropout=0"):
             model.sample(variables, jax.random.key(71), 2, label=0, guidance=2.0)
 
     def test_intervals_steps_and_labels(self, variables):

@@ -381,5 +381,9 @@ def test_data_that_do_not_fit_are_refused():
         masked(lambda params, x, level: jnp.zeros((*x.shape, 4)), 2).init(
             jax.random.key(0), {"x": jnp.zeros((3, 2), jnp.int32)}
         )
-    with pytest.raises(ValueError, match=r"guidance is 2\.0, but label is None"):
+    with pytest.raises(ValueError, match=r"guidance is 2\.0, but no condition is given"):
         model.sample(VARIABLES, jax.random.key(0), 2, guidance=2.0)
+    labelled = masked(exact_masked, 2, num_classes=2)
+    for run in (labelled.sample, labelled.log_prob_lower_bound):
+        with pytest.raises(ValueError, match="label is 2, but must be in 0"):
+            run(VARIABLES, jax.random.key(0), 2 if run == labelled.sample else jnp.asarray(PAIRS), label=2)

@@ -167,5 +167,5 @@ class TestEdit:
             diffusion.edit(MODEL, variables, jax.random.key(10), jnp.ones((2, 2)), strength=strength)
 
     def test_labels_and_guidance_are_the_denoisers(self, variables):
-        with pytest.raises(ValueError, match="but label is None"):
+        with pytest.raises(ValueError, match="but no condition is given"):
             diffusion.edit(MODEL, variables, jax.random.key(11), jnp.ones((2, 2)), strength=0.5, guidance=2.0)

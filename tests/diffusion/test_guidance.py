@@ -119,18 +119,20 @@ class TestClassifierFree:
     )
     def test_values(self, weight, data, noise):
         x = jnp.array([[1.0], [2.0]])
-        denoise = diffusion.classifier_free_guidance(labelled, jnp.array([2, 3]), null_label=5, weight=weight)
+        denoise = diffusion.classifier_free_guidance(labelled, jnp.array([2, 3]), jnp.array([5]), weight=weight)
         guided = denoise(x, jnp.float32(0.5))
         np.testing.assert_allclose(guided.data[:, 0], data, rtol=1e-6)
         np.testing.assert_allclose(guided.noise[:, 0], noise, rtol=1e-6)
 
     def test_one_label_is_for_all(self):
-        guided = diffusion.classifier_free_guidance(labelled, 1, null_label=4, weight=2.0)(
+        guided = diffusion.classifier_free_guidance(labelled, jnp.array([1]), jnp.array([4]), weight=2.0)(
             jnp.ones((3, 1)), jnp.float32(0.5)
         )
         np.testing.assert_array_equal(guided.data, np.full((3, 1), -2.0))
 
     def test_inactive_guidance_is_the_conditional_denoiser(self):
-        denoise = diffusion.classifier_free_guidance(labelled, 1, null_label=4, weight=2.0, is_active=lambda t: t < 0.5)
+        denoise = diffusion.classifier_free_guidance(
+            labelled, jnp.array([1]), jnp.array([4]), weight=2.0, is_active=lambda t: t < 0.5
+        )
         values = [float(denoise(jnp.ones((1, 1)), jnp.float32(t)).data[0, 0]) for t in (0.4, 0.6)]
         assert values == [-2.0, 1.0]

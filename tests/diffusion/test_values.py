@@ -102,7 +102,7 @@ def test_a_share_of_the_labels_is_dropped_in_training():
         labels.append(one_hot)
         return x
 
-    model, variables = a_model(record, num_classes=2, label_dropout=0.25)
+    model, variables = a_model(record, num_classes=2, condition_dropout=0.25)
     batch = {"x": jnp.zeros((4_000, 3)), "label": jnp.ones(4_000, jnp.int32)}
     model.loss(*variables, jax.random.key(0), batch, jnp.int32(0))
     np.testing.assert_allclose(np.mean(labels[0], axis=0), [0, 0.75, 0.25], atol=0.03)

@@ -97,6 +97,7 @@ class TrainState(flax.struct.PyTreeNode):
       state: see ``Variables``.
       opt_state: one optimizer state per objective, by name.
       ema: exponential moving average of ``params``, or None when it is off.
+      averages: power-function averages of ``params`` by their length, such as "0.05"; empty when they are off.
     """
 
     step: Array
@@ -104,10 +105,13 @@ class TrainState(flax.struct.PyTreeNode):
     state: PyTree
     opt_state: PyTree
     ema: PyTree
+    averages: dict[str, PyTree] = flax.struct.field(default_factory=dict)
 
     @property
     def variables(self) -> Variables:
-        """What evaluation and sampling use: the averaged parameters where there are any."""
+        """What evaluation and sampling use: the averaged parameters where there are any, the shortest average first."""
+        if self.averages:
+            return Variables(self.averages[min(self.averages, key=float)], self.state)
         return Variables(self.params if self.ema is None else self.ema, self.state)
 
 

@@ -17,13 +17,14 @@ import numpy as np
 
 from genjax import capabilities
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
+from genjax.averages import AverageLength
 from genjax.core import Array, Batch, GenerativeModel, Learner, PyTree, Variables
 from genjax.data import Dataset, unchanged
 from genjax.data.transforms import Preprocess, bin_width, map_values
 from genjax.data.values import Values
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
-from genjax.ops import HasLevels, HasSupport, leaves_by_path
+from genjax.ops import HasLevels, HasSupport, check_leaf_shapes
 
 SINGLE_STAGE = "model"
 MAX_CLIPPED = 0.25  # share of pixels that pictures clip without a warning
@@ -49,6 +50,8 @@ class Experiment:
       preprocess: function ``(key, batch) -> batch`` compiled into the step: binarization, dequantization, scaling.
       schedule: order of the objectives, see ``gradient_learner``.
       ema_decay: decay of the moving average of parameters, see ``gradient_learner``.
+      ema_lengths: lengths of power-function averages instead, see ``gradient_learner``. Snapshots of them are stored,
+        so that another length can be chosen after training, as in ``genjax evaluate RUN --ema 0.07``.
       learner: custom learner, for methods other than gradient descent.
       stages: stages, for methods that train in several.
       variables: function from the final variables of all stages by name ("model" if there is one), for one replica, to
@@ -57,6 +60,8 @@ class Experiment:
       evaluate_every: number of steps between evaluations on the validation split; None for about ten in a run.
       sample_every: number of steps between pictures of samples; None for about ten in a run.
       checkpoint_every: number of steps between checkpoints; None for about ten in a run.
+      snapshot_every: number of steps between snapshots of power-function averages; None for about forty in a run. More
+        of them meet other lengths more closely.
       keep_checkpoints: number of newest checkpoints to keep, beside the best one.
       preview_kwargs: keyword arguments of the model's ``sample`` for pictures, such as ``{"mean": True}``; also the
         defaults of ``genjax sample``.
@@ -78,6 +83,7 @@ class Experiment:
     preprocess: Preprocess = unchanged
     schedule: tuple[str, ...] | None = None
     ema_decay: Decay | None = None
+    ema_lengths: tuple[AverageLength, ...] = ()
     learner: Learner | None = None
     stages: tuple[Stage, ...] = ()
     variables: Callable[[Frozen], Variables] | None = None
@@ -85,6 +91,7 @@ class Experiment:
     evaluate_every: PositiveInt | None = None
     sample_every: PositiveInt | None = None
     checkpoint_every: PositiveInt | None = None
+    snapshot_every: PositiveInt | None = None
     keep_checkpoints: NonNegativeInt = 3
     preview_kwargs: Mapping[str, Any] = field(default_factory=dict)
     sample_score: SampleScore | None = None
@@ -106,7 +113,7 @@ class Experiment:
             raise ValueError(f"steps is {self.steps}, but the stages have their own steps; leave steps out")
         if not self.stages and self.steps is None:
             raise ValueError("steps is missing; set the number of learner steps")
-        for name in ("evaluate_every", "sample_every", "checkpoint_every"):
+        for name in ("evaluate_every", "sample_every", "checkpoint_every", "snapshot_every"):
             value = getattr(self, name)
             if value is not None and value % self.log_every:
                 raise ValueError(
@@ -234,6 +241,7 @@ class Experiment:
                 self.optimizer,
                 schedule=self.schedule,
                 ema_decay=self.ema_decay,
+                ema_lengths=self.ema_lengths,
                 init=None if self.init_from is None else self._init_from,
             )
         assert self.steps is not None
@@ -241,15 +249,8 @@ class Experiment:
 
     def _init_from(self, key: Array, batch: Batch) -> Variables:
         """Return ``init_from``; raise ValueError if they are not variables of this model."""
-        needed = _shapes(jax.eval_shape(self.model.init, key, batch))
-        actual = _shapes(self.init_from)
-        different = [name for name in [*needed, *actual] if needed.get(name) != actual.get(name)]
-        if different:
-            name = different[0]
-            raise ValueError(
-                f"init_from has {name!r} of shape {actual.get(name)}, but the model needs shape {needed.get(name)}; "
-                "use variables of an equal model"
-            )
+        needed = jax.eval_shape(self.model.init, key, batch)
+        check_leaf_shapes("init_from", self.init_from, needed, "use variables of an equal model")
         assert self.init_from is not None
         return self.init_from
 
@@ -276,14 +277,30 @@ class Experiment:
                     stacklevel=2,
                 )
             return x
-        low, high = (0.0, 1.0) if values.within(0, 1) else (values.low, values.high)
+        low, high = _limits(values)
         return (x - low) / ((high - low) or 1.0)
 
+    def image_range(self) -> tuple[float, float]:
+        """Return the values of black and of white in the model's images; dequantized, the centers of their bins.
+
+        Raises:
+          ValueError: if the values of the data are unknown.
+        """
+        values, width = self.values, bin_width(self.preprocess) or 0.0
+        if values is None:
+            raise ValueError(
+                f"values of {self.data.name!r} after {self.preprocess!r} are unknown, so that images cannot be put on "
+                "their scale; use data.scale or data.dequantize"
+            )
+        low, high = _limits(values)
+        return low + 0.5 * width, high - 0.5 * width
+
     def interval(self, name: str, steps: int) -> int:
-        """Return the number of steps between evaluations, pictures or checkpoints; by default a tenth of the stage."""
-        return getattr(self, name) or max(1, round(steps / 10 / self.log_every)) * self.log_every
+        """Return the number of steps between evaluations, pictures, checkpoints or snapshots of a stage."""
+        count = 40 if name == "snapshot_every" else 10
+        return getattr(self, name) or max(1, round(steps / count / self.log_every)) * self.log_every
 
 
-def _shapes(variables: Variables | None) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of arrays by path."""
-    return {name: jnp.shape(leaf) for name, leaf in leaves_by_path(variables).items()}
+def _limits(values: Values) -> tuple[float, float]:
+    """Return the values that pictures show as black and white."""
+    return (0.0, 1.0) if values.within(0, 1) else (values.low, values.high)

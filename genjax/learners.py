@@ -23,6 +23,7 @@ from annotated_types import Interval
 from optax import contrib
 
 from genjax.arguments import Cure, PositiveInt, check_arguments
+from genjax.averages import AverageLength, average_decay
 from genjax.core import Array, Batch, GenerativeModel, Learner, Metrics, Objective, PyTree, TrainState, Variables
 
 Optimizers = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
@@ -37,6 +38,7 @@ def gradient_learner(
     *,
     schedule: tuple[str, ...] | None = None,
     ema_decay: Decay | None = None,
+    ema_lengths: tuple[AverageLength, ...] = (),
     init: Callable[[Array, Batch], Variables] | None = None,
 ) -> Learner:
     """Turn a model's objectives into a learner, with the prefix ``objective/`` of metrics if there are several.
@@ -48,13 +50,17 @@ def gradient_learner(
         None gives each objective one turn per step, all on the same minibatch.
       ema_decay: decay of the moving average of the parameters, in [0, 1), or None for no average. The decay warms up as
         min(ema_decay, (1 + step) / (10 + step)).
+      ema_lengths: lengths of power-function averages to keep instead, such as (0.05, 0.1), see ``genjax.averages``; the
+        shortest is evaluated, and other lengths can be chosen after training.
       init: ``(key, batch) -> variables`` in place of ``model.init``, for example the variables of an earlier stage.
 
     Raises:
-      ValueError: if optimizers or schedule do not name the objectives; from ``init``, if an objective is over a part
-        that the model lacks; from ``step``, if the batch does not contain one minibatch for each turn.
+      ValueError: if optimizers or schedule do not name the objectives, or averages of both kinds are asked for; from
+        ``init``, if an objective is over a part that the model lacks; from ``step``, if the batch does not contain one
+        minibatch for each turn.
     """
     check_hashable(model)
+    check_averages(ema_decay, ema_lengths)
     objectives = _by_name(model.objectives())
     optimizer_of = _optimizers_by_objective(optimizers, tuple(objectives))
     turns = _turns(schedule, tuple(objectives))
@@ -69,18 +75,20 @@ def gradient_learner(
             name: jax.tree.map(jnp.copy, optimizer_of[name].init(_parts(params, o))) for name, o in objectives.items()
         }
         ema = jax.tree.map(jnp.copy, averaged(None, params, opt_state, jnp.int32(0)))
-        return TrainState(step=jnp.int32(0), params=params, state=state, opt_state=opt_state, ema=ema)
+        averages = {f"{length:g}": jax.tree.map(jnp.copy, params) for length in ema_lengths}
+        step = jnp.int32(0)
+        return TrainState(step=step, params=params, state=state, opt_state=opt_state, ema=ema, averages=averages)
 
     def averaged(ema: PyTree, params: dict[str, PyTree], opt_state: PyTree, step: Array) -> PyTree:
         """Return the parameters that evaluation uses, or None if these are the trained ones."""
         evaluated = _schedule_free_params(params, opt_state, objectives)
+        if evaluated is not None and (ema_decay is not None or ema_lengths):
+            setting = f"ema_lengths is {ema_lengths}" if ema_lengths else f"ema_decay is {ema_decay}"
+            raise ValueError(f"{setting}, but a schedule-free optimizer averages by itself; leave it out")
         if ema_decay is None:
             return evaluated
-        if evaluated is not None:
-            raise ValueError(
-                f"ema_decay is {ema_decay}, but a schedule-free optimizer averages by itself; use ema_decay=None"
-            )
-        return params if ema is None else _average(ema, params, ema_decay, step)
+        # The decay warms up, so that the initial parameters are soon forgotten.
+        return params if ema is None else _average(ema, params, jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step)))
 
     def turn(name: str, train: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
         return _update(objectives[name], optimizer_of[name], train, key, batch)
@@ -105,10 +113,22 @@ def gradient_learner(
             metrics |= values if len(objectives) == 1 else {f"{name}/{k}": v for k, v in values.items()}
             start += count
         ema = averaged(train.ema, train.params, train.opt_state, train.step)
-        return train.replace(step=train.step + 1, ema=ema), metrics
+        averages = {
+            name: _average(train.averages[name], train.params, average_decay(float(name), train.step + 1))
+            for name in train.averages
+        }
+        return train.replace(step=train.step + 1, ema=ema, averages=averages), metrics
 
     num_minibatches = 1 if schedule is None else len(schedule)
     return Learner(init=init_state, step=step, minibatches=num_minibatches)
+
+
+def check_averages(ema_decay: float | None, ema_lengths: tuple[float, ...]) -> None:
+    """Raise if averages of both kinds are asked for, or two of one length."""
+    if ema_lengths and ema_decay is not None:
+        raise ValueError(f"ema_decay is {ema_decay} and ema_lengths is {ema_lengths}; use one of them")
+    if len({f"{length:g}" for length in ema_lengths}) < len(ema_lengths):
+        raise ValueError(f"ema_lengths is {ema_lengths}, but lengths must differ; (0.05, 0.1) is usual")
 
 
 def _update(
@@ -207,9 +227,8 @@ def _minibatches(batch: Batch, start: int, count: int) -> Batch:
     return jax.tree.map(lambda a: a[start] if count == 1 else a[start : start + count], batch)
 
 
-def _average(ema: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
-    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: (decay_now * e + (1.0 - decay_now) * p).astype(e.dtype), ema, params)
+def _average(average: PyTree, params: PyTree, decay: Array) -> PyTree:
+    return jax.tree.map(lambda a, p: (decay * a + (1.0 - decay) * p).astype(a.dtype), average, params)
 
 
 def _by_name(objectives: tuple[Objective, ...]) -> dict[str, Objective]:

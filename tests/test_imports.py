@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "capabilities": {"core", "arguments"},
     "ops": {"core", "arguments"},
     "nets": {"core", "arguments", "ops"},
-    "learners": {"core", "arguments"},
+    "averages": {"core", "arguments"},
+    "learners": {"core", "arguments", "averages"},
     "optimizers": {"core", "arguments", "ops"},
     "testing": SHARED | {"learners"},
     "latent": SHARED | {"learners"},
@@ -41,12 +42,25 @@ MAY_IMPORT = {
     "metrics": SHARED | {"data", "compilation", "terminal"},
     "monitoring": MODELS | {"metrics", "compilation"},
     "figures": MODELS | {"metrics", "compilation"},
-    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"},
-    "experiment": MODELS | {"evaluation"},
-    "runner": MODELS | {"experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
+    "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"} | {"diffusion"},  # edits images
+    "experiment": MODELS | {"averages", "evaluation"},
+    "runner": MODELS
+    | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
-    "cli": MODELS | {"experiment", "metrics", "compilation", "evaluation", "figures", "runner", "terminal", "genjax"},
+    "cli": MODELS
+    | {
+        "averages",
+        "experiment",
+        "metrics",
+        "compilation",
+        "evaluation",
+        "figures",
+        "runner",
+        "terminal",
+        "genjax",
+        "diffusion",
+    },
     "__main__": {"cli"},
     **dict.fromkeys(FAMILIES, SHARED),
 }

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from genjax.averages import exponent
 from genjax.core import Objective, Variables
 from genjax.learners import gradient_learner
 from genjax.optimizers import clip_params
@@ -265,6 +266,37 @@ class TestAverage:
         assert (state.params["a"].dtype, state.ema["a"].dtype) == (jnp.bfloat16, jnp.bfloat16)
 
 
+class TestPowerFunctionAverages:
+    """With rate 1 the parameter becomes x, so averages are weighted sums of the batches."""
+
+    def test_each_follows_its_length_and_the_shortest_is_evaluated(self):
+        batches = [10.0, 17.0, -4.0]
+        states, _ = follow(gradient_learner(QUADRATIC, optax.sgd(1.0), ema_lengths=(0.1, 0.05)), batches)
+        for name, average in states[-1].averages.items():
+            weights = np.diff((np.arange(4) / 3) ** (exponent(float(name)) + 1))
+            np.testing.assert_allclose(average["a"], weights @ batches, rtol=1e-5)
+        assert set(states[-1].averages) == {"0.05", "0.1"}
+        assert float(states[-1].variables.params["a"]) == float(states[-1].averages["0.05"]["a"])
+
+    def test_they_share_no_buffer_with_the_parameters(self):
+        learner = gradient_learner(QUADRATIC, optax.sgd(1.0), ema_lengths=(0.05, 0.1))
+        state = learner.init(KEY, {"x": jnp.float32(0)})
+        state, _ = jax.jit(learner.step, donate_argnums=0)(state, KEY, {"x": jnp.float32(3)})
+        assert [float(average["a"]) for average in state.averages.values()] == [3, 3]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"ema_lengths": (0.05,), "ema_decay": 0.9}, r"ema_decay is 0.9 and ema_lengths is \(0.05,\); use one"),
+            ({"ema_lengths": (0.05, 0.05)}, r"ema_lengths is \(0.05, 0.05\), but lengths must differ"),
+            ({"ema_lengths": (0.5,)}, r"ema_lengths is \(0.5,\), but must be"),
+        ],
+    )
+    def test_errors(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            gradient_learner(QUADRATIC, optax.sgd(1.0), **settings)
+
+
 class TestErrors:
     """Each error is raised before anything compiles, and names the value, the limit and the cure."""
 
@@ -382,6 +414,9 @@ def test_schedule_free_optimizers_are_evaluated_at_their_average():
     assert state.variables.params["b"] == state.params["b"]
     learner = gradient_learner(QUADRATIC, optimizer, ema_decay=0.9)
     with pytest.raises(ValueError, match=r"ema_decay is 0\.9, but a schedule-free optimizer averages by itself"):
+        learner.init(KEY, {"x": jnp.float32(0)})
+    learner = gradient_learner(QUADRATIC, optimizer, ema_lengths=(0.1,))
+    with pytest.raises(ValueError, match=r"ema_lengths is \(0\.1,\), but a schedule-free optimizer"):
         learner.init(KEY, {"x": jnp.float32(0)})
 
 

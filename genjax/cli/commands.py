@@ -15,7 +15,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,18 @@ import tyro
 from genjax.capabilities import Translates, stop_token, supports
 from genjax.cli.conditions import ALL, class_number, describe_label, describe_texts, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
+from genjax.cli.image_files import (
+    ImageFile,
+    ImageResult,
+    Size,
+    check_images,
+    describe_bad,
+    find_images,
+    process_images,
+    target_of,
+)
 from genjax.cli.options import (
+    EditOptions,
     EvaluateOptions,
     LatentOptions,
     ListOptions,
@@ -34,6 +45,7 @@ from genjax.cli.options import (
 )
 from genjax.cli.output import check_out, default_suffix, write_samples
 from genjax.data import Dataset
+from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
 from genjax.runner.shell import genjax_command
@@ -127,7 +139,7 @@ def sample(arguments: list[str]) -> int:
     # The flags depend on the model, and the checkpoint on the flags, so the experiment is loaded first.
     experiment = load_experiment(path, defer_data=True)
     options, sample_kwargs = _parse_sample(path, flags, experiment)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     seed = int.from_bytes(os.urandom(4)) if options.seed is None else options.seed
     with _sampling_progress(experiment, sample_kwargs, options) as extra:
         settings: dict[str, Any] = {"replica": options.replica, "batch_size": options.batch_size}
@@ -201,15 +213,11 @@ def _sampling_progress(
 
 def translate(arguments: list[str]) -> int:
     """Translate images by a finished run, without opening its data."""
-    path, rest = _positional(
-        arguments, "translate", "RUN", "a run folder that train wrote", TranslateOptions, "IMAGES ..."
-    )
-    images = list(itertools.takewhile(lambda argument: not argument.startswith("-"), rest))
-    (options,) = parse(genjax_command("translate", path, *images), rest[len(images) :], TranslateOptions)
+    path, images, (options,) = _parse_with_images(arguments, "translate", TranslateOptions)
     from genjax.cli import translation
     from genjax.compilation import enable_compilation_cache
-    from genjax.evaluation.translation import check_direction
-    from genjax.metrics.progress import progress_bars
+    from genjax.evaluation.translation import check_direction, translator
+    from genjax.figures.images import save_picture, to_rgb
     from genjax.runner.load import load_experiment, load_run
 
     enable_compilation_cache()
@@ -217,22 +225,78 @@ def translate(arguments: list[str]) -> int:
     direction = check_direction(experiment.model, options.direction)
     channels = translation.num_channels(experiment, direction)
     out = options.out or path / "translations" / direction
-    files = translation.find_images([Path(image) for image in images], out, overwrite=options.overwrite)
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    files = find_images(images, out, overwrite=options.overwrite)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     model, variables = cast(Translates, run.model), run.replica(options.replica)
-    settings: dict[str, Any] = {"direction": direction, "channels": channels}
+    refusal = functools.partial(translation.refusal, model, variables, direction, channels)
+    sizes, num_bad = _usable(files, refusal, channels, options.skip_bad)
+    function = functools.partial(translator(model, direction), variables)
+    count = 0
+    for file, _, image in _processed(sizes, function, channels, options):
+        save_picture(target_of(out, file.name), to_rgb(image[None])[0])
+        count += 1
+    print(f"wrote {out}: {count} images {direction} at step {run.step}{_skipped(num_bad)}")
+    return 0
+
+
+def edit(arguments: list[str]) -> int:
+    """Edit images by a finished run of a diffusion model, without opening its data."""
+    path, images, (options,) = _parse_with_images(arguments, "edit", EditOptions)
+    from genjax.cli.editing import Editor, check_picture, picture_of, write_edits
+    from genjax.compilation import enable_compilation_cache
+    from genjax.runner.load import load_experiment, load_run
+
+    enable_compilation_cache()
+    experiment = load_experiment(path, defer_data=True)
+    editor = Editor(experiment, options)
+    out = options.out or path / "edits" / editor.task
+    files = find_images(images, out, overwrite=options.overwrite)
+    check_picture(out, overwrite=options.overwrite)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
+    function = editor.function(run.replica(options.replica))
+    sizes, num_bad = _usable(files, editor.refusal, editor.channels, options.skip_bad)
+    count = write_edits(_processed(sizes, function, editor.channels, options), out, editor)
+    shown = f"; {picture_of(out)} shows them beside their images" if count else ""
+    print(f"wrote {out}: {count} images by {editor.task} at step {run.step}{_skipped(num_bad)}{shown}")
+    return 0
+
+
+def _parse_with_images(arguments: list[str], command: str, options: type) -> tuple[Path, list[Path], tuple[Any, ...]]:
+    """Return run folder, images and options of a command whose images follow the run folder."""
+    path, rest = _positional(arguments, command, "RUN", "a run folder that train wrote", options, "IMAGES ...")
+    images = list(itertools.takewhile(lambda argument: not argument.startswith("-"), rest))
+    parsed = parse(genjax_command(command, path, *images), rest[len(images) :], options)
+    return path, [Path(image) for image in images], parsed
+
+
+def _usable(
+    files: Sequence[ImageFile], refusal: Callable[[Size], str | None], channels: int, skip_bad: bool
+) -> tuple[Mapping[Size, Sequence[ImageFile]], int]:
+    """Return the images that can be processed by size, and the number of others; without skip_bad, raise for those."""
+    from genjax.metrics.progress import progress_bars
+
     with progress_bars(unit="image") as progress:
-        sizes, bad = translation.check_images(files, model, variables, progress=progress, **settings)
-    if bad and not options.skip_bad:
-        raise ValueError(translation.describe_bad(bad, len(files)))
+        sizes, bad = check_images(files, refusal, channels=channels, progress=progress)
+    if bad and not skip_bad:
+        raise ValueError(describe_bad(bad, len(files)))
     for reason in bad.values():
         print(f"genjax: warning: skipped: {reason}", file=sys.stderr)
+    return sizes, len(bad)
+
+
+def _processed(
+    sizes: Mapping[Size, Sequence[ImageFile]], function: ImageFunction, channels: int, options: Any
+) -> Iterator[ImageResult]:
+    """Yield what a function makes of images, with a progress bar."""
+    from genjax.metrics.progress import progress_bars
+
     with progress_bars(unit="image") as progress:
-        settings |= {"batch_size": options.batch_size, "progress": progress}
-        count = translation.write_translations(sizes, out, model, variables, seed_key(options.seed), **settings)
-    skipped = f", {len(bad)} skipped" if bad else ""
-    print(f"wrote {out}: {count} images {direction} at step {run.step}{skipped}")
-    return 0
+        settings: dict[str, Any] = {"channels": channels, "batch_size": options.batch_size, "progress": progress}
+        yield from process_images(sizes, function, seed_key(options.seed), **settings)
+
+
+def _skipped(count: int) -> str:
+    return f", {count} skipped" if count else ""
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -261,7 +325,7 @@ def evaluate(arguments: list[str]) -> int:
     network = feature_network(options.features)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
-    run = load_run(path, checkpoint=options.checkpoint, experiment=experiment)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
     _check_memory(options.num_samples, dataset)
     changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
@@ -277,7 +341,7 @@ def evaluate(arguments: list[str]) -> int:
             progress=progress,
             **(changed | read_conditions(changed, model, dataset, num_samples=1)),
         )
-    settings = ("checkpoint", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
+    settings = ("checkpoint", "ema", "seed", "split", "features", "num_samples", "num_neighbours", "likelihood_samples")
     report: Mapping[str, Any] = {
         "results": {name: result.as_dict() for name, result in results.items()},
         "step": run.step,
@@ -326,7 +390,7 @@ def latent(arguments: list[str]) -> int:
     from genjax.runner.load import load_run
 
     (options,) = parse(genjax_command("latent", path), flags, LatentOptions)
-    run = load_run(path, checkpoint=options.checkpoint)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema)
     key, out = seed_key(options.seed), options.out or path / "latent"
     settings = {name: getattr(options, name) for name in ("split", "rows", "steps")}
     settings["label"] = class_number(options.label, run.experiment.data)
@@ -374,6 +438,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": train,
     "sample": sample,
     "translate": translate,
+    "edit": edit,
     "evaluate": evaluate,
     "latent": latent,
     "list": list_models,

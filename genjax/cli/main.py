@@ -1,4 +1,4 @@
-"""The command line: ``genjax train | sample | translate | evaluate | latent | list``, also as ``python -m genjax``.
+"""The command line: ``genjax train | sample | translate | edit | evaluate | latent | list``, also ``python -m genjax``.
 
 Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before anything compiles, 128 + n for signal n.
 """
@@ -23,6 +23,7 @@ USAGE = """usage: genjax COMMAND ...
   train FILE      train the experiment of a file:         genjax train experiments/vae_digits.py
   sample RUN      draw samples from a finished run:       genjax sample runs/vae_digits/TIME -n 64
   translate RUN   translate a folder of images:           genjax translate runs/cyclegan/TIME photos --out paintings
+  edit RUN        restore or vary images:                 genjax edit runs/diffusion_digits/TIME small --task superres
   evaluate RUN    score a finished run and its samples:   genjax evaluate runs/vae_digits/TIME --metrics all
   latent RUN      draw a finished run's latent space:     genjax latent runs/vae_digits/TIME
   list            models, capabilities and experiments:   genjax list

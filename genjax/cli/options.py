@@ -10,8 +10,13 @@ import tyro
 from annotated_types import Interval
 
 from genjax.arguments import NonNegativeInt, PositiveInt
+from genjax.averages import AverageLength
+from genjax.diffusion.editing import Strength
+from genjax.diffusion.guidance import GuidanceWeight
+from genjax.diffusion.posterior import MethodName
+from genjax.evaluation.editing import EditTask, ImageEdit
+from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
-from genjax.evaluation.translation import BATCH_SIZE as TRANSLATION_BATCH_SIZE
 
 MAX_SEEDS = 1_000  # replicas in one program
 MAX_TILES = 1_000  # in a row or column of a picture
@@ -73,6 +78,7 @@ class SampleOptions:
       batch_size: number of samples drawn at once, which sets memory and leaves the samples as they are.
       seed: seed of the samples; by default a random one, which is printed.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
     """
 
@@ -81,6 +87,7 @@ class SampleOptions:
     batch_size: PositiveInt = BATCH_SIZE
     seed: Seed | None = None
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     replica: int = 0
 
 
@@ -97,16 +104,66 @@ class TranslateOptions:
       skip_bad: leave out images that cannot be read or have a size that the network does not take.
       overwrite: replace translations that exist.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
     """
 
     out: Path | None = None
     direction: str | None = None
-    batch_size: PositiveInt = TRANSLATION_BATCH_SIZE
+    batch_size: PositiveInt = IMAGE_BATCH_SIZE
     seed: Seed = 0
     skip_bad: bool = False
     overwrite: bool = False
     checkpoint: str = "last"
+    ema: AverageLength | None = None
+    replica: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class EditOptions:
+    """Editing options; IMAGES are files and folders of images.
+
+    Attributes:
+      task: superres for larger images whose means over squares are the given pixels, inpaint for new pixels where a
+        mask is black, colourize for colours of grey images, deblur for sharp images, variation for other images with
+        the same coarse features.
+      out: folder for the results, PNG files with the names of the images, subfolders kept; by default edits/TASK in the
+        run folder. A picture with the first images beside their results is written next to it.
+      mask: image of the model's size for inpaint, white where images are known and black where they are drawn anew.
+      factor: factor of superres; by default it follows from the size of the images.
+      blur: standard deviation of the blur in pixels, for deblur.
+      strength: fraction of the noise that variation adds, above 0; 1 forgets the image.
+      noise: standard deviation of the noise in the given images, whose values are in [0, 1].
+      method: method of posterior guidance.
+      num_steps: number of sampling steps; by default the model's own.
+      label: class of the images, a number or a name, for models with classes.
+      guidance: weight of guidance to the class; 1 is no guidance.
+      batch_size: number of images of one size edited at once, which sets memory and leaves results as they are.
+      seed: seed of the results.
+      skip_bad: leave out images that cannot be read or have a size that the task does not take.
+      overwrite: replace results that exist.
+      checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
+      replica: index of the replica, for a run of several seeds.
+    """
+
+    task: EditTask | None = None
+    out: Path | None = None
+    mask: Path | None = None
+    factor: Annotated[int | None, Interval(ge=2)] = None
+    blur: float = ImageEdit.blur
+    strength: Strength = ImageEdit.strength
+    noise: float = ImageEdit.noise
+    method: MethodName = ImageEdit.method
+    num_steps: PositiveInt | None = None
+    label: NonNegativeInt | str | None = None
+    guidance: GuidanceWeight = ImageEdit.guidance
+    batch_size: PositiveInt = IMAGE_BATCH_SIZE
+    seed: Seed = 0
+    skip_bad: bool = False
+    overwrite: bool = False
+    checkpoint: str = "last"
+    ema: AverageLength | None = None
     replica: int = 0
 
 
@@ -124,6 +181,7 @@ class EvaluateOptions:
       batch_size: number of examples processed at once.
       seed: seed of samples, draws and random preprocessing.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       json: print JSON instead of a table.
       out: file for the results as JSON; by default evaluation.json in the run folder; evaluations.jsonl there has all.
       record: results file to add the results to, such as experiments/results.json, the project's own.
@@ -138,6 +196,7 @@ class EvaluateOptions:
     batch_size: int = 500
     seed: Seed = 0
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     json: bool = False
     out: Path | None = None
     record: Path | None = None
@@ -155,6 +214,7 @@ class LatentOptions:
       out: folder for the pictures; "latent" in the run folder by default.
       seed: seed of the choice of examples, preprocessing and reconstructions.
       checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
     """
 
     split: str = "test"
@@ -164,6 +224,7 @@ class LatentOptions:
     out: Path | None = None
     seed: Seed = 0
     checkpoint: str = "last"
+    ema: AverageLength | None = None
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -47,14 +47,14 @@ def complete(conditions: Sequence[Condition], values: Mapping[str, Array | int |
 
 
 def from_batch(conditions: Sequence[Condition], batch: Batch) -> dict[str, Array]:
-    """Return the conditions of a batch, complete; ValueError if one is missing, and would not be learned."""
+    """Return the conditions of a batch, where null values are allowed; ValueError if one is missing."""
     for condition in conditions:
         if condition.name not in batch:
             raise ValueError(
                 f"the batch has {sorted(batch)}, but this model is conditioned on {condition.name!r}; add it to the "
                 "data"
             )
-    return complete(conditions, {condition.name: batch[condition.name] for condition in conditions})
+    return {condition.name: _rows(condition, batch[condition.name], null=True) for condition in conditions}
 
 
 def drop(key: Array, conditions: Sequence[Condition], values: Mapping[str, Array], rate: float) -> dict[str, Array]:
@@ -94,7 +94,7 @@ def repeat_rows(tree: PyTree, num_rows: int) -> PyTree:
     return jax.tree.map(repeat, tree)
 
 
-def _rows(condition: Condition, value: Array | int | None) -> Array:
+def _rows(condition: Condition, value: Array | int | None, *, null: bool = False) -> Array:
     if value is None:
         return null_value(condition)[None]
     name, shape, dtype = condition.name, jnp.shape(value), jnp.result_type(value)
@@ -104,7 +104,7 @@ def _rows(condition: Condition, value: Array | int | None) -> Array:
         raise ValueError(f"{name} has dtype {dtype} and shape {shape}, but must be {one} or int32 {many}")
     if not isinstance(value, Tracer) and condition.num_values is not None:
         values = np.asarray(value)
-        wrong = values[(values < 0) | (values >= condition.num_values)]
+        wrong = values[(values < 0) | (values >= condition.num_values + (null and condition.kind == "label"))]
         if wrong.size:
             raise ValueError(f"{name} is {wrong.flat[0]}, but must be in 0, ..., {condition.num_values - 1}")
     return jnp.asarray(value, jnp.int32).reshape(-1, *condition.shape)

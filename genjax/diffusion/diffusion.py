@@ -129,7 +129,7 @@ class Diffusion:
         if self.text_encoder is not None:
             text_key = stream_key(key, TEXT_ENCODER)
             params[TEXT_ENCODER], state[TEXT_ENCODER] = init_net(self.text_encoder, text_key, condition[PROMPT])
-        embedding = repeat_rows(self._embed(Variables(params, state), condition), x.shape[0])
+        embedding = repeat_rows(self.embed(Variables(params, state), condition), x.shape[0])
         arguments = (x, jnp.zeros(x.shape[0], x.dtype), *embedding)
         check_part("net", NetSpec(self.net, arguments, x.shape, "matching x"), key)
         params[PART], state[PART] = init_net(self.net, key, *arguments)
@@ -145,19 +145,24 @@ class Diffusion:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 1, averaged over the batch, with one time for each example.
 
-        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``. The metric
+        A batch may contain ``"noise"`` in the shape of ``"x"``, such as the pairs of ``reflow_pairs``, and ``"time"``
+        (B,), such as the targets of ``distillation_targets``, whose conditions have been dropped already. The metric
         ``output_error`` is the unweighted mean squared error of the network's output.
         """
         del step
         x = check_examples(batch["x"], self.shape)
         time_key, noise_key, condition_key, dropout_key, direction_key = jax.random.split(key, 5)
-        t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+        if "time" in batch:
+            t, condition = batch["time"], from_batch(self._batch_conditions, batch)
+        else:
+            t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
+            condition = self.training_condition(condition_key, batch)
         noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
-        condition = from_batch(self._batch_conditions, batch)
-        condition = drop(condition_key, self._batch_conditions, condition, self.condition_dropout)
         variables = Variables(params, state)
-        embedding = self._embed(variables, condition, stream_key(dropout_key, TEXT_ENCODER), train=True)
-        network = functools.partial(self._output, variables, t=t, embedding=embedding, key=dropout_key, train=True)
+        embedding = self.embed(variables, condition, dropout_key, train=True)
+        network = functools.partial(
+            self.network_output, variables, t=t, embedding=embedding, key=dropout_key, train=True
+        )
         truth = Prediction(x, noise)
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
@@ -192,17 +197,17 @@ class Diffusion:
         """
         condition = {name: value for name, value in condition.items() if value is not None}
         check_guidance(guidance, guidance_interval, condition, negative_prompt, self.condition_dropout)
-        embedding = self._embed(variables, self._complete(condition))
+        embedding = self.embed(variables, self._complete(condition))
 
         def conditional(x: Array, t: Array, embedding: PyTree) -> Prediction:
-            output, _ = self._output(variables, x, t, embedding)
+            output, _ = self.network_output(variables, x, t, embedding)
             return self.parametrization.predict(self.process, t, x, output)
 
         if guidance == 1.0:
             denoise: Denoise = functools.partial(conditional, embedding=embedding)
         else:
             is_active = None if guidance_interval is None else functools.partial(self._is_within, guidance_interval)
-            null = self._embed(variables, self._complete({} if negative_prompt is None else {PROMPT: negative_prompt}))
+            null = self.embed(variables, self._complete({} if negative_prompt is None else {PROMPT: negative_prompt}))
             denoise = classifier_free_guidance(conditional, embedding, null, guidance, is_active)
         return denoise if threshold is None else dynamic_thresholding(denoise, self.process, threshold)
 
@@ -360,7 +365,24 @@ class Diffusion:
         log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
         return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
 
-    def _output(
+    def training_condition(self, key: Array, batch: Batch) -> dict[str, Array]:
+        """Return the conditions of a batch, a fraction ``condition_dropout`` of them null; int32 (B, ...) each."""
+        condition = from_batch(self._batch_conditions, batch)
+        return drop(key, self._batch_conditions, condition, self.condition_dropout)
+
+    def embed(
+        self, variables: Variables, condition: Mapping[str, Array], key: Array | None = None, train: bool = False
+    ) -> tuple[PyTree, ...]:
+        """Return the network's further arguments for all conditions: a one-hot label, the context of a text."""
+        label = None if self.num_classes is None else jax.nn.one_hot(condition["label"], self.num_classes + 1)
+        if self.text_encoder is None:
+            return () if label is None else (label,)
+        params, state = variables.params[TEXT_ENCODER], variables.state[TEXT_ENCODER]
+        key = None if key is None else stream_key(key, TEXT_ENCODER)
+        context, _ = apply_net(self.text_encoder, params, state, condition[PROMPT], key=key, train=train)
+        return (label, context)
+
+    def network_output(
         self,
         variables: Variables,
         x: Array,
@@ -369,7 +391,7 @@ class Diffusion:
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        """Return the network's output (B, *shape), at least float32, and its new state."""
+        """Return the network's output (B, *shape) at x_t, at least float32, and its new state; see ``embed``."""
         scaled = self.parametrization.input_scale(broadcast_level(self.process, t, x)) * x
         noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
         arguments = (scaled, noise_level, *repeat_rows(embedding, x.shape[0]))
@@ -386,14 +408,3 @@ class Diffusion:
 
     def _complete(self, condition: Mapping[str, Array | int | None]) -> dict[str, Array]:
         return complete(self._batch_conditions, condition)
-
-    def _embed(
-        self, variables: Variables, condition: Mapping[str, Array], key: Array | None = None, train: bool = False
-    ) -> tuple[PyTree, ...]:
-        """Return the network's further arguments for complete conditions: a one-hot label, the context of a text."""
-        label = None if self.num_classes is None else jax.nn.one_hot(condition["label"], self.num_classes + 1)
-        if self.text_encoder is None:
-            return () if label is None else (label,)
-        params, state = variables.params[TEXT_ENCODER], variables.state[TEXT_ENCODER]
-        context, _ = apply_net(self.text_encoder, params, state, condition[PROMPT], key=key, train=train)
-        return (label, context)

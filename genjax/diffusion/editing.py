@@ -38,6 +38,7 @@ from genjax.core import Array, Variables
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.grids import Grid, GridName, NumSteps
 from genjax.diffusion.loop import sample_loop
+from genjax.diffusion.operators import Mask
 from genjax.diffusion.processes import Level
 from genjax.diffusion.samplers import SAMPLERS, Ancestral, Sampler, SamplerName
 from genjax.ops import check_examples, resolve_choice
@@ -101,7 +102,7 @@ def inpaint(
     Raises:
       ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
     """
-    mask = _checked_mask(mask, x)
+    mask = Mask(mask).broadcast(x.shape)
     x, denoise = check_examples(jnp.where(mask, x, 0), model.shape), model.denoiser(variables, **guidance)
     levels = model.levels(num_steps, grid)
 
@@ -115,16 +116,3 @@ def inpaint(
     sampler = resolve_choice("sampler", sampler, SAMPLERS, Ancestral())
     options = {"constrain": constrain, "repeats": num_resamplings}
     return sample_loop(sampler, model.process, denoise, levels, loop_key, x_t, **options)[0]
-
-
-def _checked_mask(mask: Array, x: Array) -> Array:
-    """Return the mask in the shape of x."""
-    if mask.dtype != bool:
-        raise ValueError(f"mask has dtype {mask.dtype}, but must be bool, True where x is known; use mask != 0")
-    try:
-        return jnp.broadcast_to(mask, x.shape)
-    except ValueError:
-        raise ValueError(
-            f"mask has shape {mask.shape}, but must broadcast to that of x, {x.shape}; give each example a mask with "
-            "shape (B, ...)"
-        ) from None

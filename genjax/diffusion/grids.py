@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol, final, runtime_checkable
 
 import jax
@@ -67,7 +67,7 @@ class LogSNR:
 
     def times(self, process: NoiseProcess, num_times: int) -> Array:
         """See ``Grid``."""
-        return _set_ends(process, process.time(jnp.linspace(*_finite_log_snrs(process), num_times)))
+        return _set_ends(process, process.time(jnp.linspace(*finite_log_snrs(process), num_times)))
 
 
 @final
@@ -84,9 +84,33 @@ class Karras:
 
     def times(self, process: NoiseProcess, num_times: int) -> Array:
         """See ``Grid``."""
-        first, last = (math.exp(-0.5 * log_snr / self.rho) for log_snr in _finite_log_snrs(process))
+        first, last = (math.exp(-0.5 * log_snr / self.rho) for log_snr in finite_log_snrs(process))
         roots = jnp.linspace(first, last, num_times)
         return _set_ends(process, process.time(-2 * self.rho * jnp.log(roots)))
+
+
+@final
+@check_arguments
+@dataclass(frozen=True)
+class Nested:
+    """Another grid without its last time, so that the last step leads from the time before it to the data.
+
+    Then the levels of N steps are every second one of those of 2N steps, as progressive distillation needs them, if the
+    steps of the other grid are equal in any scale, as those of all grids above are.
+
+    Attributes:
+      grid: the other grid.
+
+    >>> from genjax.diffusion.processes import LinearPath
+    >>> Nested(Uniform()).times(LinearPath(start=0.0), 4).tolist()
+    [1.0, 0.75, 0.5, 0.25]
+    """
+
+    grid: Grid = field(default_factory=Uniform)
+
+    def times(self, process: NoiseProcess, num_times: int) -> Array:
+        """See ``Grid``."""
+        return self.grid.times(process, num_times + 1)[:-1]
 
 
 @final
@@ -132,8 +156,8 @@ def levels(process: NoiseProcess, grid: Grid, num_steps: NumSteps, *, to_data: b
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), noisy, data)
 
 
-def _finite_log_snrs(process: NoiseProcess) -> tuple[float, float]:
-    """Return λ at the end and the start of a process, or ±12 if it is infinite."""
+def finite_log_snrs(process: NoiseProcess) -> tuple[float, float]:
+    """Return λ at the end and the start of a process, or ±12 where it is infinite."""
     with jax.ensure_compile_time_eval():
         at_end, at_start = (float(process.log_snr(jnp.asarray(t, float))) for t in (process.end, process.start))
     return -MAX_LOG_SNR if math.isinf(at_end) else at_end, MAX_LOG_SNR if math.isinf(at_start) else at_start

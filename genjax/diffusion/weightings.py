@@ -8,11 +8,12 @@ elements at time t is
                                            matching with Flow, EDM's weighting with Preconditioned
     Simple            ‖ε̂ − ε‖² / D         L_simple, for any parametrization
     MinSNR            min(SNR, γ) ‖x̂₀ − x₀‖² / D,  SNR = α²/σ²
+    TruncatedSNR      max(SNR, 1) ‖x̂₀ − x₀‖² / D = max(‖x̂₀ − x₀‖², ‖ε̂ − ε‖²) / D
     VariationalBound  −½ λ′(t) ‖ε̂ − ε‖²    whose integral over t bounds −log p(x), up to its two end terms        (1)
 
 Simple: Jonathan Ho, Ajay Jain and Pieter Abbeel 2020, arXiv:2006.11239. MinSNR: Tiankai Hang et al. 2023,
-arXiv:2303.09556. VariationalBound: Diederik Kingma, Tim Salimans, Ben Poole and Jonathan Ho 2021, arXiv:2107.00630, the
-limit of DDPM's bound for infinitely many steps.
+arXiv:2303.09556. TruncatedSNR: Tim Salimans and Jonathan Ho 2022, arXiv:2202.00512. VariationalBound: Diederik Kingma,
+Tim Salimans, Ben Poole and Jonathan Ho 2021, arXiv:2107.00630, the limit of DDPM's bound for infinitely many steps.
 """
 
 from __future__ import annotations
@@ -90,6 +91,20 @@ class MinSNR:
     def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
         """See ``Weighting``."""
         return jnp.minimum(jnp.exp(process.log_snr(t)), self.gamma) * errors.data / errors.size
+
+
+@final
+@check_arguments
+@dataclass(frozen=True)
+class TruncatedSNR:
+    """Mean squared error of the data or of the noise, whichever is larger: for progressive distillation.
+
+    No level gets the weight 0, which the error of the noise alone gives to the first step, where α is nearly 0.
+    """
+
+    def __call__(self, process: NoiseProcess, t: Array, errors: Errors) -> Array:
+        """See ``Weighting``."""
+        return jnp.maximum(errors.data, errors.noise) / errors.size
 
 
 @final

@@ -13,9 +13,8 @@ from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Translates, supports
 from genjax.compilation import jit
 from genjax.core import Array, Variables
-from genjax.metrics.progress import ProgressCallback, chunks
-
-BATCH_SIZE = 16  # images translated at once by default
+from genjax.evaluation.image_batches import BATCH_SIZE, map_images
+from genjax.metrics.progress import ProgressCallback
 
 
 @check_arguments
@@ -46,14 +45,14 @@ def translate_images(
     Raises:
       ValueError: if the model does not translate, or not in this direction.
     """
-    translate = _compiled(cast(Translates, model), check_direction(model, direction))
-    size, parts = min(batch_size, len(x)), []
-    for part in chunks(len(x), size, progress):
-        # The last batch repeats the last image, so that one shape is compiled.
-        numbers = jnp.minimum(jnp.arange(part.start, part.start + size), len(x) - 1)
-        with jax.debug_key_reuse(False):  # whose checker takes repeated images for the reuse of a key
-            parts.append(translate(variables, keys[numbers], x[numbers])[: part.stop - part.start])
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    translate = functools.partial(translator(model, direction), variables)
+    batches = map_images(translate, keys, lambda numbers: x[numbers], batch_size=batch_size, progress=progress)
+    return jnp.concatenate([batch.results for batch in batches])
+
+
+def translator(model: object, direction: str | None) -> Callable[[Variables, Array, Array], Array]:
+    """Return a compiled function that translates images (B, H, W, C) one by one, with a key each, (B,)."""
+    return _compiled(cast(Translates, model), check_direction(model, direction))
 
 
 def check_direction(model: object, direction: str | None) -> str:

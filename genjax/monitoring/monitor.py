@@ -150,10 +150,11 @@ class TrainingMonitor:
 
 def warn_of_batch_statistics(state: TrainState) -> None:
     """Warn if parameters have moving averages and batch normalization uses the statistics of other parameters."""
-    if state.ema is not None and has_batch_statistics(state.state):
+    if (state.ema is not None or state.averages) and has_batch_statistics(state.state):
         warnings.warn(
-            "the averaged parameters (ema_decay) are evaluated with batch statistics of the parameters in training: "
-            "compute them anew in Experiment.variables, as gan.GAN.standing_statistics does, or use ema_decay=None",
+            "the averaged parameters (ema_decay or ema_lengths) are evaluated with batch statistics of the parameters "
+            "in training: compute them anew in Experiment.variables, as gan.GAN.standing_statistics does, or average "
+            "nothing",
             TrainingWarning,
             stacklevel=2,
         )

@@ -40,6 +40,7 @@ from genjax.nets.normalization import ConditionalBatchNorm as ConditionalBatchNo
 from genjax.nets.normalization import SpectralNorm as SpectralNorm
 from genjax.nets.normalization import apply_layer as apply_layer
 from genjax.nets.normalization import apply_norm as apply_norm
+from genjax.nets.periodic import PeriodicFeatures as PeriodicFeatures
 from genjax.nets.resampling import blur as blur
 from genjax.nets.resampling import smooth_downsample as smooth_downsample
 from genjax.nets.resampling import smooth_upsample as smooth_upsample

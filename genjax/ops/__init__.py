@@ -4,6 +4,7 @@ from genjax.ops.adversarial import discriminator_accuracy as discriminator_accur
 from genjax.ops.adversarial import logistic_fake_loss as logistic_fake_loss
 from genjax.ops.adversarial import logistic_real_loss as logistic_real_loss
 from genjax.ops.arrays import at_least_float32 as at_least_float32
+from genjax.ops.arrays import check_leaf_shapes as check_leaf_shapes
 from genjax.ops.arrays import leaves_by_path as leaves_by_path
 from genjax.ops.arrays import squared_gradient_norms as squared_gradient_norms
 from genjax.ops.arrays import sum_except_batch as sum_except_batch
@@ -19,7 +20,9 @@ from genjax.ops.gaussians import gaussian_log_prob as gaussian_log_prob
 from genjax.ops.importance import log_mean_weight as log_mean_weight
 from genjax.ops.importance import mean_log_weight as mean_log_weight
 from genjax.ops.labels import condition_inputs as condition_inputs
+from genjax.ops.labels import drop_labels as drop_labels
 from genjax.ops.labels import label_of as label_of
+from genjax.ops.labels import null_label_inputs as null_label_inputs
 from genjax.ops.labels import one_hot_label as one_hot_label
 from genjax.ops.likelihoods import Bernoulli as Bernoulli
 from genjax.ops.likelihoods import DiscretizedLogistic as DiscretizedLogistic

@@ -60,6 +60,22 @@ def leaves_by_path(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def check_leaf_shapes(name: str, tree: PyTree, like: PyTree, cure: str) -> None:
+    """Raise if the leaves of a tree, by path, do not have the shapes of those of another one.
+
+    >>> check_leaf_shapes("weights", {"w": jnp.zeros(2)}, {"w": jnp.zeros(3)}, "use others")
+    Traceback (most recent call last):
+    ValueError: weights has 'w' of shape (2,), but the model needs shape (3,); use others
+    """
+    actual, needed = ({path: jnp.shape(leaf) for path, leaf in leaves_by_path(side).items()} for side in (tree, like))
+    different = [path for path in [*needed, *actual] if needed.get(path) != actual.get(path)]
+    if different:
+        path = different[0]
+        raise ValueError(
+            f"{name} has {path!r} of shape {actual.get(path)}, but the model needs shape {needed.get(path)}; {cure}"
+        )
+
+
 def at_least_float32(value: Array) -> Array:
     """Convert half precision to float32 and keep wider types: log-likelihoods are never summed in half precision."""
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))

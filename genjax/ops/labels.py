@@ -32,6 +32,31 @@ def condition_inputs(label: Label, num_classes: int | None, num_rows: int) -> Ne
     return () if one_hot is None else (one_hot,)
 
 
+def null_label_inputs(label: Label, num_classes: int | None, num_rows: int) -> NetCondition:
+    """Return the further arguments of a network that also works without a label, which a null class stands for.
+
+    They are the one-hot label, float32 (num_rows, num_classes + 1), or nothing for an unconditional model. The null
+    class is the last, ``num_classes``; ``label=None`` stands for it too.
+
+    >>> null_label_inputs(None, 2, 1)[0].tolist(), null_label_inputs(1, 2, 1)[0].tolist()
+    ([[0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]])
+    """
+    if num_classes is None:
+        return condition_inputs(label, None, num_rows)
+    return condition_inputs(num_classes if label is None else label, num_classes + 1, num_rows)
+
+
+def drop_labels(key: Array, label: Array | None, num_classes: int | None, rate: float) -> Array | None:
+    """Replace a share ``rate`` of the labels (B,) by the null class, ``num_classes``.
+
+    >>> drop_labels(jax.random.key(0), jnp.array([0, 1]), 2, 1.0).tolist()
+    [2, 2]
+    """
+    if label is None or num_classes is None:
+        return label
+    return jnp.where(jax.random.bernoulli(key, rate, label.shape), num_classes, label)
+
+
 def one_hot_label(label: Label, num_classes: int | None, num_rows: int) -> Array | None:
     """Return the one-hot label, float32 (num_rows, num_classes), or None for an unconditional model.
 

@@ -7,6 +7,7 @@ environment.json     versions, git commits, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
 samples/             samples drawn during training: pictures, texts or sounds
 checkpoints/         one folder per checkpoint, in one folder per stage if there are several
+averages/            snapshots of power-function averages in training, one folder each
 weights.safetensors  variables of the finished run, for sampling and for other programs
 owner.json           process that is writing the folder; its lock is .lock
 results.json         final results
@@ -46,7 +47,7 @@ _WRITTEN = {
     *("arguments.json", "datasets.json", "environment.json", "metrics.jsonl", "results.json"),
     *("evaluation.json", "evaluations.jsonl"),
     *("report.md", "weights.safetensors", "samples.png", "samples.txt", "curves.png"),
-    *("checkpoints", "samples", "tensorboard", "latent", "__pycache__"),
+    *("checkpoints", "averages", "samples", "tensorboard", "latent", "__pycache__"),
 }
 _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -93,6 +94,11 @@ class RunFolder:
     def checkpoints(self, stage: str) -> Path:
         """Return the folder of one stage's checkpoints."""
         return self.path / "checkpoints" if stage == SINGLE_STAGE else self.path / "checkpoints" / stage
+
+    @property
+    def averages(self) -> Path:
+        """Folder of the snapshots of averages, which the last stage writes."""
+        return self.path / "averages"
 
     def checkpoint_steps(self, stage: str) -> list[int]:
         """Return the steps of one stage's finished checkpoints."""

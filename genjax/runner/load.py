@@ -7,7 +7,12 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
-from genjax.core import TrainState, Variables
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.averages import combination
+from genjax.core import PyTree, TrainState, Variables
 from genjax.data.deferred import defer_datasets
 from genjax.experiment import Experiment
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
@@ -86,12 +91,20 @@ def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment
         return function(**arguments_from_json(function, stored["arguments"]))
 
 
-def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Experiment | None = None) -> Run:
+def load_run(
+    path: Path | str,
+    *,
+    checkpoint: str | int = "last",
+    ema: float | None = None,
+    experiment: Experiment | None = None,
+) -> Run:
     """Load the run of a folder.
 
     Args:
       path: run folder.
       checkpoint: "last", "best" (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, see ``genjax.averages``, for experiments with
+        ``ema_lengths``; None for what was evaluated in training.
       experiment: experiment of the run, for folders without an experiment file.
 
     Returns:
@@ -106,9 +119,11 @@ def load_run(path: Path | str, *, checkpoint: str | int = "last", experiment: Ex
     stored = folder.read_json("arguments.json")
     seeds = tuple(range(stored["seed"], stored["seed"] + stored["seeds"]))
     experiment = experiment or load_experiment(path, defer_data=True)
-    step, variables = _load_weights(folder, experiment, len(seeds)) if checkpoint == "last" else (0, None)
+    step, variables = 0, None
+    if checkpoint == "last" and ema is None:
+        step, variables = _load_weights(folder, experiment, len(seeds))
     if variables is None:
-        step, variables = _load_checkpoint(folder, experiment, seeds, checkpoint)
+        step, variables = _load_checkpoint(folder, experiment, seeds, checkpoint, ema)
     return Run(
         experiment=experiment,
         variables=variables,
@@ -126,12 +141,14 @@ def _load_weights(folder: RunFolder, experiment: Experiment, num_seeds: int) -> 
 
 
 def _load_checkpoint(
-    folder: RunFolder, experiment: Experiment, seeds: tuple[int, ...], checkpoint: str | int
+    folder: RunFolder, experiment: Experiment, seeds: tuple[int, ...], checkpoint: str | int, ema: float | None
 ) -> tuple[int, Variables]:
     walk, step = StageWalk(experiment, seeds, Placement()), 0
     for loop in walk:
         stage_step, state = _restore(folder, loop, experiment.keep_checkpoints, checkpoint)
         step += stage_step
+        if loop.is_last and ema is not None:
+            state = state.replace(averages={f"{ema:g}": _average(folder, loop.abstract(), stage_step, ema)})
         walk.finish(loop, state)
     return step, walk.variables()
 
@@ -147,6 +164,29 @@ def _restore(folder: RunFolder, loop: StageLoop, keep: int, checkpoint: str | in
             f"{folder.path} has no checkpoint of stage {name!r} yet; continue training with --resume"
         )
     return restored
+
+
+def _average(folder: RunFolder, abstract: TrainState, step: int, length: float) -> PyTree:
+    """Return the power-function average of a length after a number of steps, from the snapshots of a run."""
+    if not abstract.averages:
+        raise ValueError(
+            f"ema is {length}, but {folder.path} has no snapshots of averages; train with ema_lengths=(0.05, 0.1) in "
+            "the experiment, or leave ema out"
+        )
+    snapshots = Checkpoints(folder.averages, read_only=True)
+    steps, names = [taken for taken in snapshots.steps() if taken <= step], list(abstract.averages)
+    if not steps:
+        raise CheckpointError(f"{folder.path} has no snapshot of averages up to step {step}; use a later checkpoint")
+    repeated = [taken for taken in steps for _ in names]
+    weights = combination(repeated, [float(name) for name in names] * len(steps), step, length)
+    total = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), abstract.averages[names[0]])
+    for taken, of_step in zip(steps, weights.reshape(len(steps), -1), strict=True):
+        restored = snapshots.restore(abstract.averages, taken)
+        assert restored is not None  # ``restore`` raises for a step without a checkpoint
+        for name, weight in zip(names, of_step, strict=True):
+            total = jax.tree.map(lambda t, leaf, w=weight: t + w * np.asarray(leaf), total, restored[1][name])
+    snapshots.close()
+    return jax.tree.map(lambda t, like: jnp.asarray(t, like.dtype), total, abstract.params)
 
 
 def _step_of(checkpoints: Checkpoints, checkpoint: str | int) -> int | None:

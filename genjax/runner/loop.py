@@ -195,15 +195,23 @@ class StageLoop:
             arguments = self._arguments(self._feed.send(start_step, count))
             self._dispatch(count, self.abstract(), *arguments, announce=announce)
 
-    def run(self, state: TrainState, start_step: int, hooks: Hooks, checkpoints: Checkpoints | None) -> TrainState:
-        """Train from ``start_step`` to the stage's last step.
+    def run(
+        self,
+        state: TrainState,
+        start_step: int,
+        hooks: Hooks,
+        checkpoints: Checkpoints | None,
+        snapshots: Checkpoints | None = None,
+    ) -> TrainState:
+        """Train from ``start_step`` to the stage's last step; ``snapshots`` are of power-function averages.
 
         Raises:
           NonFiniteError: if a loss or a parameter is not finite.
           Interrupted: if a signal stops training; the state has been saved.
         """
         experiment, steps = self._experiment, self.stage.steps
-        intervals = {name: experiment.interval(f"{name}_every", steps) for name in ("evaluate", "sample", "checkpoint")}
+        names = ("evaluate", "sample", "checkpoint", "snapshot")
+        intervals = {name: experiment.interval(f"{name}_every", steps) for name in names}
         step, pending = start_step, None
         self._last_read = time.perf_counter()
         while step < steps:
@@ -222,6 +230,8 @@ class StageLoop:
             if step % intervals["sample"] == 0 or last:
                 hooks.preview(step, state)
             stop_signal = hooks.stop_signal()
+            if snapshots is not None and (step % intervals["snapshot"] == 0 or last):
+                snapshots.save(step, state.averages, {})
             if step % intervals["checkpoint"] == 0 or last or stop_signal is not None:
                 self._read(pending, hooks, checkpoints)
                 pending = None

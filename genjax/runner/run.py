@@ -12,9 +12,11 @@ import numpy as np
 
 from genjax.core import Array, GenerativeModel, Variables
 from genjax.evaluation.context import Evaluation
+from genjax.evaluation.editing import EditTask, ImageEdit, edit_images
+from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
+from genjax.evaluation.image_batches import image_keys
 from genjax.evaluation.registry import Function, Row, available, evaluate
 from genjax.evaluation.samples import BATCH_SIZE, draw_samples
-from genjax.evaluation.translation import BATCH_SIZE as TRANSLATION_BATCH_SIZE
 from genjax.evaluation.translation import translate_images
 from genjax.experiment import Experiment
 from genjax.figures.latents import LatentSpace
@@ -88,16 +90,47 @@ class Run:
         *,
         direction: str | None = None,
         replica: int = 0,
-        batch_size: int = TRANSLATION_BATCH_SIZE,
+        batch_size: int = IMAGE_BATCH_SIZE,
     ) -> Array:
         """Translate images (N, H, W, C) in [0, 1] to the other domain of one replica's model.
 
         ``direction`` is one of the model's ``directions``, None for the first; see
         ``genjax.evaluation.translation.translate_images``.
         """
-        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(np.arange(len(x), dtype=np.uint32))
         settings: dict[str, Any] = {"direction": direction, "batch_size": batch_size}
-        return translate_images(self.model, self.replica(replica), keys, x, **settings)
+        return translate_images(self.model, self.replica(replica), image_keys(key, len(x)), x, **settings)
+
+    def edit(
+        self,
+        key: Array,
+        x: Array,
+        task: EditTask,
+        *,
+        mask: Array | None = None,
+        replica: int = 0,
+        batch_size: int = IMAGE_BATCH_SIZE,
+        **settings: Any,
+    ) -> np.ndarray:
+        """Edit images (N, h, w, C) in [0, 1] by a diffusion model of images, and return images (N, H, W, C) in [0, 1].
+
+        Args:
+          key: typed key.
+          x: images of the model's size, which "superres" divides by a whole number; grey images for "colourize".
+          task: "superres", "inpaint", "colourize", "deblur" or "variation".
+          mask: for "inpaint", bool (H, W), True where x is known.
+          replica: replica, for a run of several seeds.
+          batch_size: number of images edited at once.
+          settings: further fields of ``genjax.evaluation.editing.ImageEdit``, such as ``num_steps`` and ``label``.
+
+        Raises:
+          ValueError: if the model is no diffusion model of images, or the images do not fit the task.
+        """
+        edit, keys = (
+            ImageEdit(task=task, image_range=self.experiment.image_range(), **settings),
+            image_keys(key, len(x)),
+        )
+        edited = edit_images(self.model, self.replica(replica), keys, x, edit, mask=mask, batch_size=batch_size)
+        return np.asarray(self.experiment.to_display(edited))
 
     def latent_pictures(
         self, key: Array, *, split: str = "test", rows: int = 8, steps: int = 11, label: int = 0

@@ -142,8 +142,8 @@ class _Training:
             monitor = monitor_stage(self._walk.experiment, loop, self._walk.seeds, self._validation)
             if is_first:
                 self._write_folder()
-            with self._checkpoints(loop) as checkpoints:
-                state = self._train_stage(loop, checkpoints, monitor, stop_signal)
+            with self._checkpoints(loop) as checkpoints, self._snapshots(loop) as snapshots:
+                state = self._train_stage(loop, checkpoints, snapshots, monitor, stop_signal)
             self._walk.finish(loop, state)
         assert self._log is not None
         run = Run(
@@ -158,13 +158,20 @@ class _Training:
         return run
 
     def _train_stage(
-        self, loop: StageLoop, checkpoints: Checkpoints | None, monitor: Monitor | None, stop_signal: StopSignal
+        self,
+        loop: StageLoop,
+        checkpoints: Checkpoints | None,
+        snapshots: Checkpoints | None,
+        monitor: Monitor | None,
+        stop_signal: StopSignal,
     ) -> TrainState:
         restored = checkpoints.restore(loop.abstract()) if checkpoints is not None and self._resume else None
         start, state = restored or (0, None)
         if checkpoints is not None and state is not None:
             checkpoints.discard_after(start)
             self._check_length(loop, start)
+        if snapshots is not None:
+            snapshots.discard_after(start)
         if state is not None and start == loop.stage.steps and not loop.is_last:
             return state
         loop.prepare(start)
@@ -180,7 +187,8 @@ class _Training:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
             self._log = MetricLog(folder, resume_step=loop.steps_before + start, seeds=self._walk.seeds)
         with contextlib.closing(self._bar(loop, start)) as bar:
-            return loop.run(state, start, self._hooks(loop, self._log, bar, monitor, stop_signal), checkpoints)
+            hooks = self._hooks(loop, self._log, bar, monitor, stop_signal)
+            return loop.run(state, start, hooks, checkpoints, snapshots)
 
     def _check_length(self, loop: StageLoop, start: int) -> None:
         """Raise if a resumed run would have to forget steps, or to repeat stages."""
@@ -283,14 +291,16 @@ class _Training:
             metric=None if best is None else best.name,
             higher_is_better=best is None or best.higher_is_better,
         )
-        try:
+        with _closing(checkpoints):
             yield checkpoints
-        except BaseException:
-            # Raise what stopped training, even if the last write fails too.
-            with contextlib.suppress(CheckpointError):
-                checkpoints.close()
-            raise
-        checkpoints.close()
+
+    @contextlib.contextmanager
+    def _snapshots(self, loop: StageLoop) -> Iterator[Checkpoints | None]:
+        if self._folder is None or not loop.is_last or not loop.abstract().averages:
+            yield None
+            return
+        with _closing(Checkpoints(self._folder.averages, keep=loop.stage.steps)) as snapshots:
+            yield snapshots
 
     def _resume_hint(self) -> str:
         if self._folder is None:
@@ -327,3 +337,15 @@ class _Training:
             class_names=(run.experiment.data.class_names or ()) if num_classes(run.model) else (),
         )
         save_weights(self._folder.path, run.variables, run.step)
+
+
+@contextlib.contextmanager
+def _closing(checkpoints: Checkpoints) -> Iterator[Checkpoints]:
+    """Close checkpoints at the end, but raise what stopped training even if the last write fails too."""
+    try:
+        yield checkpoints
+    except BaseException:
+        with contextlib.suppress(CheckpointError):
+            checkpoints.close()
+        raise
+    checkpoints.close()

@@ -7,13 +7,25 @@ import jax.numpy as jnp
 
 from genjax import diffusion, nets
 from genjax.core import Variables
-from genjax.diffusion import grids, parametrizations, processes, samplers, score_matching, times, weightings
+from genjax.diffusion import (
+    grids,
+    operators,
+    parametrizations,
+    posterior,
+    processes,
+    samplers,
+    score_matching,
+    times,
+    weightings,
+)
 
 PACKAGES = (
     diffusion,
     diffusion.couplings,
     grids,
+    operators,
     parametrizations,
+    posterior,
     processes,
     samplers,
     score_matching,
@@ -22,6 +34,7 @@ PACKAGES = (
 )
 EXCEPT = (parametrizations.Parametrization,)  # abstract
 MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+MEAN_FLOW = diffusion.MeanFlow(shape=(2,), net=nets.DenoisingMLP((4,)))
 PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0), "num_samples": 2}
 
@@ -32,14 +45,28 @@ def denoise(x, t):
 
 
 CASES = (
+    partial(diffusion.ConsistencyModel, denoiser=MODEL),
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
+    partial(diffusion.VariationalDiffusion, shape=(2,), net=nets.DenoisingMLP((4,)), num_values=4),
+    partial(diffusion.MeanFlow, shape=(2,), net=nets.DenoisingMLP((4,))),
     partial(diffusion.couplings.SinkhornCoupling),
+    partial(diffusion.GridGap),
+    partial(diffusion.ShrinkingGap),
     partial(grids.Custom, values=(1.0, 0.5)),
     partial(grids.Karras),
+    partial(grids.Nested),
     *(
         partial(getattr(parametrizations, name))
         for name in ("Noise", "Data", "Score", "Velocity", "Flow", "Preconditioned")
     ),
+    partial(operators.AveragePool, factor=2),
+    partial(operators.GaussianBlur, scale=1.0),
+    partial(operators.Grayscale),
+    partial(operators.Mask, known=X > 0),
+    partial(operators.Matrix, matrix=X),
+    partial(posterior.DPS),
+    partial(posterior.MomentMatching),
+    partial(posterior.PiGDM),
     partial(processes.Cosine),
     partial(processes.DiscreteVariancePreserving),
     partial(processes.EDM),
@@ -64,11 +91,34 @@ CASES = (
     partial(weightings.MinSNR),
     partial(diffusion.levels, process=PROCESS, grid=grids.LogSNR(), num_steps=3),
     partial(diffusion.classifier_guidance, denoise=denoise, process=PROCESS, log_prob=lambda x, t: x[:, 0]),
+    partial(
+        diffusion.distillation_targets,
+        teacher=MODEL,
+        variables=SAMPLE["variables"],
+        key=SAMPLE["key"],
+        batch={"x": X},
+        num_steps=2,
+    ),
+    partial(diffusion.distilled, teacher=MODEL, num_steps=2),
     partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
     partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),
     partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
+    partial(diffusion.posterior_guidance, denoise, PROCESS, X, operators.Mask(X > 0), noise_scale=0.1),
+    partial(
+        diffusion.restore,
+        model=MODEL,
+        variables=SAMPLE["variables"],
+        key=SAMPLE["key"],
+        y=X,
+        operator=operators.Mask(X > 0),
+        noise_scale=0.1,
+    ),
     partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
     partial(MODEL.sample, **SAMPLE),
+    partial(MEAN_FLOW.sample, **SAMPLE),
+    partial(MEAN_FLOW.decode, variables=SAMPLE["variables"], latent=X),
+    partial(MEAN_FLOW.mean_velocity, variables=SAMPLE["variables"], x=X, r=jnp.zeros(3), t=jnp.ones(3)),
+    partial(diffusion.ConsistencyModel(denoiser=MODEL).sample, **SAMPLE),
     partial(MODEL.log_prob_lower_bound, x=X, **SAMPLE),
     partial(MODEL.log_prob_estimate, x=X, **SAMPLE),
 )

@@ -20,6 +20,7 @@ CASES = (
     partial(nets.LevelEmbedding, features=4),
     partial(nets.MLP, features=(4,)),
     partial(nets.MaskedMLP, features=(4,)),
+    partial(nets.PeriodicFeatures, net=nets.DenoisingMLP((4,)), num_values=8),
     partial(nets.ResidualCNN, features=4),
     partial(nets.SelfAttention2D),
     partial(nets.SpectralNorm, layer=nn.Dense(2)),

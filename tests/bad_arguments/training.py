@@ -24,6 +24,8 @@ CASES = (
     partial(genjax.Stage, name="first", learner=lambda _: LEARNER, steps=10),
     partial(genjax.clip_params, limit=0.1),
     partial(optimizers.muon_and_adam, muon_learning_rate=0.1, adam_learning_rate=0.1, warmup_steps=0, steps=10),
+    partial(moment_matching.Drifting, latent_dim=2, generator=nets.MLP((4,)), widths=(1.0,)),
+    partial(moment_matching.drift, x=jnp.zeros((3, 2)), data=jnp.ones((3, 2)), samples=jnp.ones((3, 2)), width=1.0),
     partial(moment_matching.GMMN, latent_dim=2, generator=nets.MLP((4,)), bandwidths=(1.0,)),
     partial(latent.LatentModel, autoencoder=VAE, prior=VAE),
     partial(latent.UnitScale, model=VAE),

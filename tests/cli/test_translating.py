@@ -98,7 +98,7 @@ def test_bad_images_stop_the_command_unless_they_are_skipped(genjax, run, photos
     command = ("translate", run, photos, "--out", tmp_path / "out")
     status, out, err = genjax(*command)
     assert (status, out) == (2, "")
-    assert "error: 3 of 10 images cannot be translated: " in err
+    assert "error: 3 of 10 images cannot be used: " in err
     for message in (
         "cannot read the image",
         "broken.png",
@@ -128,14 +128,14 @@ def test_nothing_is_overwritten_in_silence(genjax, run, photos, tmp_path):
     (photos / "small" / "0.jpg").unlink()
     assert genjax("translate", run, photos / "small", "--out", out)[0] == 0
     status, _, err = genjax("translate", run, photos / "small", "--out", out)
-    assert (status, "0.png exists, as do 3 of 3 translations; pass --overwrite" in err) == (2, True), err
+    assert (status, "0.png exists, as do 3 of 3 results; pass --overwrite" in err) == (2, True), err
     assert genjax("translate", run, photos / "small", "--out", out, "--overwrite")[0] == 0
     status, _, err = genjax("translate", run, photos / "small", "--out", photos / "small", "--overwrite")
-    assert (status, "0.png is an image to translate; use another folder for --out" in err) == (2, True), err
+    assert (status, "0.png is one of the images; use another folder for --out" in err) == (2, True), err
     inside = ("translate", run, photos, "--out", photos / "out")
     assert genjax(*inside)[0] == 0
     status, printed, _ = genjax(*inside, "--overwrite")
-    assert (status, ": 7 images" in printed) == (0, True)  # earlier translations are not translated again
+    assert (status, ": 7 images" in printed) == (0, True)  # earlier results are not translated again
 
 
 def test_wrong_arguments_are_refused(genjax, run, tiny_run, photos, tmp_path):

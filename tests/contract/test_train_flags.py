@@ -60,8 +60,20 @@ def a_gmmn():
     return moment_matching.GMMN(latent_dim=2, generator=mlp(5), bandwidths=(1.0,))
 
 
+def a_drifting():
+    return moment_matching.Drifting(latent_dim=2, generator=mlp(5), widths=(1.0,))
+
+
 def a_diffusion():
     return diffusion.Diffusion(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))), num_steps=2)
+
+
+def a_mean_flow():
+    return diffusion.MeanFlow(shape=(5,), net=Recorder(nets.DenoisingMLP((4,))))
+
+
+def a_consistency_model():
+    return diffusion.ConsistencyModel(denoiser=a_diffusion())
 
 
 def loss(name):
@@ -141,10 +153,17 @@ CASES = {
     ),
     "gmmn loss": (a_gmmn, loss("loss"), {"generator": TRAINED}),
     "gmmn sample": (a_gmmn, method("sample", 3, keyed=True), {"generator": FIXED}),
+    "drifting loss": (a_drifting, loss("loss"), {"generator": TRAINED}),
+    "drifting sample": (a_drifting, method("sample", 3, keyed=True), {"generator": FIXED}),
     "diffusion loss": (a_diffusion, loss("loss"), {"net": TRAINED}),
     "diffusion sample": (a_diffusion, method("sample", 3, keyed=True), {"net": FIXED}),
     "diffusion encode": (a_diffusion, method("encode", X), {"net": FIXED}),
     "diffusion bound": (a_diffusion, method("log_prob_lower_bound", X, 2, keyed=True), {"net": FIXED}),
+    "mean flow loss": (a_mean_flow, loss("loss"), {"net": TRAINED | FIXED}),
+    "mean flow sample": (a_mean_flow, method("sample", 3, keyed=True), {"net": FIXED}),
+    "consistency loss": (a_consistency_model, loss("loss"), {"denoiser": TRAINED}),
+    "consistency sample": (a_consistency_model, method("sample", 3, keyed=True), {"denoiser": FIXED}),
+    "consistency decode": (a_consistency_model, method("decode", X), {"denoiser": FIXED}),
     "diffusion flow": (a_diffusion, method("log_prob_estimate", X, 1, keyed=True), {"net": FIXED}),
 }
 
@@ -156,6 +175,7 @@ def test_networks_are_trained_in_losses_and_fixed_elsewhere(name):
     variables = model.init(jax.random.key(0), {"x": X})
     networks = {part: getattr(model, part) for part in expected}
     networks = {part: net[0] if isinstance(net, tuple) else net for part, net in networks.items()}
+    networks = {part: getattr(net, "net", net) if part == "denoiser" else net for part, net in networks.items()}
     for net in networks.values():
         net.calls.clear()
     run(model, variables, jax.random.key(1))
@@ -180,14 +200,19 @@ LOSSES = {
     "gan discriminator": (a_gan, loss("discriminator_loss"), ("discriminator",)),
     "gan generator": (a_gan, loss("generator_loss"), ("generator",)),
     "gmmn loss": (a_gmmn, loss("loss"), ("generator",)),
+    "drifting loss": (a_drifting, loss("loss"), ("generator",)),
     "diffusion loss": (a_diffusion, loss("loss"), ("denoiser",)),
+    "mean flow loss": (a_mean_flow, loss("loss"), ("velocity",)),
+    "consistency loss": (a_consistency_model, loss("loss"), ("denoiser",)),
 }
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_return_new_averages_of_batch_statistics(name, monkeypatch):
     monkeypatch.setattr("tests.contract.test_train_flags.mlp", lambda *features: Normalized(features[-1]))
-    monkeypatch.setattr("tests.contract.test_train_flags.Recorder", lambda net: Normalized(5))  # of diffusion
+    monkeypatch.setattr(
+        "tests.contract.test_train_flags.Recorder", lambda net: Normalized(5)
+    )  # of diffusion and mean flow
     make, run, parts = LOSSES[name]
     model = make()
     variables = model.init(jax.random.key(0), {"x": X})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genjax import diffusion, nets
-from tests.contract.batches import NUM_FEATURES, captioned_batch, grey_batch, real_batch
+from tests.contract.batches import NUM_FEATURES, captioned_batch, grey_batch, level_batch, real_batch
 from tests.contract.case import Case
 
 
@@ -27,6 +27,24 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     )
 
 
+def _variational_diffusion() -> diffusion.VariationalDiffusion:
+    net = nets.PeriodicFeatures(nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0), num_values=8)
+    return diffusion.VariationalDiffusion(shape=(4, 4, 1), net=net, num_values=8, num_classes=3, num_steps=3)
+
+
+def _mean_flow() -> diffusion.MeanFlow:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return diffusion.MeanFlow(shape=(4, 4, 1), net=net, num_classes=3, max_guidance=3.0)
+
+
+def _consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_diffusion(), gap=diffusion.GridGap(), num_steps=2)
+
+
+def _conditional_consistency() -> diffusion.ConsistencyModel:
+    return diffusion.ConsistencyModel(denoiser=_conditional_diffusion(), huber=0.1)
+
+
 def _text_diffusion() -> diffusion.Diffusion:
     """A model with both conditions."""
     encoder = nets.TextEncoder(num_tokens=5, length=3, features=4, num_layers=1, num_heads=2)
@@ -37,9 +55,26 @@ def _text_diffusion() -> diffusion.Diffusion:
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("variational_diffusion", _variational_diffusion, batch=level_batch),
+    Case("mean_flow", _mean_flow, batch=grey_batch),
+    Case("consistency", _consistency, batch=real_batch),
+    Case("conditional_consistency", _conditional_consistency, batch=grey_batch),
     Case("text_diffusion", _text_diffusion, batch=captioned_batch),
 )
 
 OWN_METHODS = {
-    "Diffusion": ("denoiser", "levels", "noise_level", "predict", "sample_trajectory", "score"),
+    "VariationalDiffusion": ("bound_loss", "gamma", "variance_loss"),
+    "MeanFlow": ("mean_velocity",),
+    "ConsistencyModel": ("num_classes",),
+    "Diffusion": (
+        "denoiser",
+        "embed",
+        "levels",
+        "network_output",
+        "noise_level",
+        "predict",
+        "sample_trajectory",
+        "score",
+        "training_condition",
+    ),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genjax import moment_matching, nets
-from tests.contract.batches import NUM_FEATURES, unit_batch
+from genjax import gan, moment_matching, nets
+from tests.contract.batches import NUM_FEATURES, grey_batch, unit_batch
 from tests.contract.case import Case
 
 
@@ -13,4 +13,10 @@ def _gmmn() -> moment_matching.GMMN:
     )
 
 
-CASES = (Case("gmmn", _gmmn, batch=unit_batch),)
+def _drifting() -> moment_matching.Drifting:
+    return moment_matching.Drifting(
+        latent_dim=3, generator=gan.MLPGenerator((8,), output_shape=(4, 4, 1)), widths=(0.5, 2.0), num_classes=3
+    )
+
+
+CASES = (Case("gmmn", _gmmn, batch=unit_batch), Case("drifting", _drifting, batch=grey_batch))

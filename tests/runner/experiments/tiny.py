@@ -15,6 +15,7 @@ def experiment(
     batch_size: int = 8,
     widths: tuple[int, ...] = (8,),
     dataset: str = "random",
+    ema_lengths: tuple[float, ...] = (),
 ) -> Experiment:
     """Describe the run.
 
@@ -26,6 +27,7 @@ def experiment(
       batch_size: examples a step.
       widths: hidden layers of both networks.
       dataset: "random", or any name that data.load knows.
+      ema_lengths: lengths of power-function averages.
     """
     if dataset == "random":
         x = np.random.default_rng(0).integers(0, 256, (96, 4, 4, 1), dtype=np.uint8)
@@ -48,4 +50,6 @@ def experiment(
         evaluate_every=2 * log_every,
         sample_every=2 * log_every,
         checkpoint_every=log_every,
+        ema_lengths=ema_lengths,
+        snapshot_every=log_every if ema_lengths else None,
     )

@@ -25,7 +25,7 @@ from genjax.diffusion import (
     times,
     weightings,
 )
-from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap
+from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap, consistency_targets
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.distillation import distillation_targets, distilled
 from genjax.diffusion.editing import edit, inpaint
@@ -56,6 +56,7 @@ __all__ = [
     "VariationalDiffusion",
     "classifier_free_guidance",
     "classifier_guidance",
+    "consistency_targets",
     "convert",
     "couplings",
     "distillation_targets",

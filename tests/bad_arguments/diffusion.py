@@ -106,6 +106,13 @@ CASES = (
         batch={"x": X},
         num_steps=2,
     ),
+    partial(
+        diffusion.consistency_targets,
+        model=diffusion.ConsistencyModel(denoiser=MODEL),
+        variables=SAMPLE["variables"],
+        key=SAMPLE["key"],
+        batch={"x": X},
+    ),
     partial(diffusion.distilled, teacher=MODEL, num_steps=2),
     partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
     partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),

@@ -10,7 +10,7 @@ import jax
 import optax
 
 from genjax import Experiment, data, diffusion, nets
-from genjax.arguments import Fraction, NonNegativeFloat, PositiveFloat
+from genjax.arguments import NonNegativeFloat, PositiveFloat
 from genjax.runner import frechet_score
 
 LEVELS = 17
@@ -26,12 +26,12 @@ def experiment(
     dropout: float = 0.0,
     learning_rate: PositiveFloat = 2e-3,
     ema_decay: float = 0.999,
-    pair_fraction: Fraction = 0.25,
+    pair_fraction: PositiveFloat = 0.75,
     weight_power: NonNegativeFloat = 1.0,
     time_mean: float = -0.4,
     time_std: PositiveFloat = 1.0,
     max_guidance: float = 2.0,
-    steps: int = 2_200,
+    steps: int = 2_000,
     batch_size: int = 64,
 ) -> Experiment:
     """Describe the run.
@@ -46,7 +46,7 @@ def experiment(
       time_mean: mean of the logit of the times.
       time_std: standard deviation of the logit of the times.
       max_guidance: largest guidance weight that is learned; 1 for none.
-      steps: number of training steps, each of which takes almost twice as long as one of ``diffusion_digits.py``.
+      steps: number of training steps, each of which takes about twice as long as one of ``diffusion_digits.py``.
       batch_size: number of examples in a minibatch.
     """
     model = diffusion.MeanFlow(

@@ -56,6 +56,12 @@ class Condition:
     paired: bool = True
     tokenizer: str | None = None
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether one example may have a shape."""
+        return len(shape) == len(self.shape) and all(
+            size in (None, actual) for size, actual in zip(self.shape, shape, strict=True)
+        )
+
 
 @runtime_checkable
 class HasConditions(Protocol):

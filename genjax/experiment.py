@@ -127,6 +127,7 @@ class Experiment:
                 f"use a batch_size of at most {size}"
             )
         self._check_classes()
+        self._check_texts()
         self._check_pairs()
         self._check_images()
         if self.values is not None:
@@ -142,6 +143,24 @@ class Experiment:
                 f"the model has num_classes={num_classes}, but labels of {self.data.name!r} are 0 to "
                 f"{self.data.num_classes - 1}; use num_classes={self.data.num_classes}"
             )
+
+    def _check_texts(self) -> None:
+        """Raise if texts have tokens that the model does not know, or another length, in compiled code unseen too."""
+        for condition in capabilities.conditions(self.model):
+            tokenizer = self.data.condition_tokenizers.get(condition.name)
+            if condition.kind != "tokens" or tokenizer is None:
+                continue
+            shape, name = self.data.spec()[condition.name].shape, type(self.model).__name__
+            if condition.num_values is not None and tokenizer.num_tokens > condition.num_values:
+                raise ValueError(
+                    f"{name} knows {condition.num_values} tokens of {condition.name!r}, but those of "
+                    f"{self.data.name!r} are 0 to {tokenizer.num_tokens - 1}; use num_tokens={tokenizer.num_tokens}"
+                )
+            if not condition.fits(shape):
+                raise ValueError(
+                    f"{name} takes {condition.name!r} of shape {condition.shape}, but that of {self.data.name!r} has "
+                    f"shape {shape}; make the two equal"
+                )
 
     def _check_pairs(self) -> None:
         """Raise if a model that learns from pairs would see the examples of two sets in random pairs."""
@@ -167,9 +186,7 @@ class Experiment:
                     f"{type(self.model).__name__} takes {condition.name!r} in [0, 1], but it is {dtype}; "
                     f"use preprocess=data.chain(data.scale(), data.scale(entry={condition.name!r}))"
                 )
-            if len(shape) != len(condition.shape) or any(
-                size not in (None, actual) for size, actual in zip(condition.shape, shape, strict=True)
-            ):
+            if not condition.fits(shape):
                 raise ValueError(
                     f"{type(self.model).__name__} takes {condition.name!r} of shape {condition.shape}, but it has "
                     f"shape {shape}; None is any length"

@@ -274,6 +274,9 @@ class Stage:
       steps: number of learner steps.
       batch: function from those variables to ``(key, batch) -> batch``, which maps a batch of data to what this stage
         trains on, such as the codes of a frozen encoder. It runs inside the compiled step. The default is the data.
+      cache: function like that of ``batch``, which runs once over the training split, before the stage begins; its
+        results stay on the device, and ``batch`` maps them, in place of the data. Random preprocessing is drawn once
+        for each example. None computes everything in the step.
       model: model to train, if it is not that of the experiment; its codes are monitored for collapse. With None, the
         last stage monitors the experiment's model, and the others monitor nothing.
     """
@@ -282,4 +285,18 @@ class Stage:
     learner: Callable[[Frozen], Learner]
     steps: PositiveInt
     batch: Callable[[Frozen], Callable[[Array, Batch], Batch]] = lambda _: lambda _, batch: batch
+    cache: Callable[[Frozen], Callable[[Array, Batch], Batch]] | None = None
     model: GenerativeModel | None = None
+
+    def examples(self, finished: Frozen) -> Callable[[Array, Batch], Batch]:
+        """Return the function ``(key, batch) -> batch`` from data to what this stage trains on, nothing cached."""
+        to_batch = self.batch(finished)
+        if self.cache is None:
+            return to_batch
+        to_cache = self.cache(finished)
+
+        def both(key: Array, batch: Batch) -> Batch:
+            cache_key, batch_key = jax.random.split(key)
+            return to_batch(batch_key, to_cache(cache_key, batch))
+
+        return both

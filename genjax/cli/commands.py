@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tyro
 
 from genjax.capabilities import Translates, stop_token, supports
-from genjax.cli.conditions import ALL, class_number, describe_label, read_conditions, with_required
+from genjax.cli.conditions import ALL, class_number, describe_label, describe_texts, read_conditions, with_required
 from genjax.cli.flags import flags_of_function, flags_of_sample, parse
 from genjax.cli.image_files import (
     ImageFile,
@@ -147,7 +147,7 @@ def sample(arguments: list[str]) -> int:
     out = options.out or path / "samples" / f"seed_{seed}{default_suffix(experiment)}"
     label = sample_kwargs.get("label")
     write_samples(out, np.asarray(x), label if isinstance(label, np.ndarray) else None, experiment)
-    classes = describe_label(label, experiment.data)
+    classes = describe_label(label, experiment.data) + describe_texts(sample_kwargs, experiment.model, experiment.data)
     print(f"wrote {out}: {options.num_samples} samples{classes} at step {run.step}, drawn with --seed {seed}")
     return 0
 

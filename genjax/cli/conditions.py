@@ -88,6 +88,17 @@ def describe_label(label: int | np.ndarray | None, dataset: Dataset) -> str:
     return f" of class {shown}" if len(names) == 1 else f" of classes {shown} in turn"
 
 
+def describe_texts(values: Mapping[str, Any], model: object, dataset: Dataset) -> str:
+    """Return the text that samples were drawn from for a message, such as ' of "two red boots"', or ""."""
+    texts = [
+        tokenizer.decode(values[condition.name][0])
+        for condition in conditions(model)
+        if condition.kind == "tokens" and condition.in_batch and condition.name in values
+        if (tokenizer := tokenizer_of(condition, dataset)) is not None
+    ]
+    return "".join(f' of "{text}"' for text in texts)
+
+
 def with_required(flags: Mapping[str, Any], model: object) -> dict[str, Any]:
     """Return the flags; a required label that is missing becomes "all", other missing conditions raise ValueError."""
     flags = dict(flags)
@@ -131,10 +142,7 @@ def _read_array(path: Path, condition: Condition, dataset: Dataset) -> np.ndarra
     if path.suffix != ".npy":
         raise ValueError(f"{_flag(condition)} is {path}, but must be a .npy file; save the array with numpy.save")
     array = read_npy(path)
-    fits = len(array.shape) == len(condition.shape) and all(
-        size in (None, actual) for size, actual in zip(condition.shape, array.shape, strict=True)
-    )
-    if not fits:
+    if not condition.fits(array.shape):
         raise ValueError(
             f"{_flag(condition)} has shape {array.shape}, but must have shape {condition.shape}; None is any length"
         )

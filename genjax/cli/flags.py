@@ -23,7 +23,7 @@ from genjax.arguments import check_settings
 from genjax.capabilities import conditions
 from genjax.cli.conditions import condition_flags
 from genjax.data import Dataset
-from genjax.latent import LatentModel
+from genjax.latent import LatentModel, UnitScale
 
 
 def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapping[str, Any] | None = None) -> type:
@@ -45,9 +45,10 @@ def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -
     """Return a dataclass whose fields are the arguments of a model's ``sample`` that a command line can set.
 
     These are its keyword-only arguments with types that text can express, and the conditions that the model declares. A
-    ``genjax.latent.LatentModel`` passes all of them on to its prior.
+    ``genjax.latent.LatentModel`` passes all of them on to its prior, and ``UnitScale`` to its model.
     """
-    sample = model.prior.sample if isinstance(model, LatentModel) else model.sample
+    sampled = model.prior if isinstance(model, LatentModel) else model
+    sample = sampled.model.sample if isinstance(sampled, UnitScale) else sampled.sample
     names = {condition.name for condition in conditions(model)}
     flags = {name: flag for name, flag in _flags(sample, defaults).items() if name not in names}
     doc = _with_glossary(sample.__doc__ or "", flags)

@@ -115,6 +115,7 @@ class TranslateOptions:
     skip_bad: bool = False
     overwrite: bool = False
     checkpoint: str = "last"
+    ema: AverageLength | None = None
     replica: int = 0
 
 

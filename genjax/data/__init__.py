@@ -1,7 +1,7 @@
 """Data sets, shuffling, streaming and preprocessing.
 
 A data set consists of named splits of examples. A batch is a dict of arrays: ``x`` is the data, ``label`` its class,
-``y`` an image that ``x`` is generated from.
+``y`` an image that ``x`` is generated from, ``prompt`` a text that describes ``x``.
 Every random choice comes from a key, so that training can be repeated and resumed at any step.
 
 A function that opens a data set raises FileNotFoundError for a path that does not exist, and ValueError for content or
@@ -25,6 +25,8 @@ from genjax.data.bars_and_stripes import bars_and_stripes as bars_and_stripes
 from genjax.data.bpe import BPE as BPE
 from genjax.data.bundled import bundled as bundled
 from genjax.data.bundled import digits as digits
+from genjax.data.captions import captioned as captioned
+from genjax.data.captions import digit_pairs as digit_pairs
 from genjax.data.chorales import chorales as chorales
 from genjax.data.corpora import stdlib as stdlib
 from genjax.data.corpora import text as text
@@ -54,6 +56,7 @@ from genjax.data.tfds_sets import tfds as tfds
 from genjax.data.tokenizers import Bytes as Bytes
 from genjax.data.tokenizers import Characters as Characters
 from genjax.data.tokenizers import Tokenizer as Tokenizer
+from genjax.data.tokenizers import Words as Words
 from genjax.data.tokenizers import decode_texts as decode_texts
 from genjax.data.transforms import chain as chain
 from genjax.data.transforms import dequantize as dequantize

@@ -34,13 +34,13 @@ from genjax.data.bpe import BPE
 from genjax.data.dataset import Dataset
 from genjax.data.sounds import Voices, Waveform
 from genjax.data.source import DeferredSource, Source, Spec
-from genjax.data.tokenizers import Bytes, Characters
+from genjax.data.tokenizers import Bytes, Characters, Words
 from genjax.data.values import Values
 
 P = ParamSpec("P")
 MAX_CHARACTERS = 80  # of a value in a message
 Description = Mapping[str, Any]  # JSON
-SERIALIZABLE = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Voices, Waveform)}  # fields can be JSON
+SERIALIZABLE = {cls.__name__: cls for cls in (BPE, Bytes, Characters, Words, Voices, Waveform)}  # fields can be JSON
 
 Session = Callable[[str, Callable[[], Dataset]], Dataset]  # handles the call of a function that opens a data set
 _session: ContextVar[Session | None] = ContextVar("session", default=None)

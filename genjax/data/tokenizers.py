@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
@@ -116,6 +117,76 @@ class Characters:
     def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
         """Return the text of tokens."""
         return "".join(self.vocabulary[token] for token in check_tokens(tokens, self.num_tokens).tolist())
+
+
+@check_arguments
+@final
+@dataclass(frozen=True)
+class Words:
+    """One token for each word and punctuation mark of a vocabulary, in lower case; token 0 pads texts.
+
+    Attributes:
+      vocabulary: words and marks separated by spaces, in the order of their tokens from 1, each only once.
+
+    >>> words = Words("3 7 above digits two ,")
+    >>> words.encode("Two digits, 3 above 7").tolist(), words.decode([5, 4, 6, 1, 3, 2, 0, 0])
+    ([5, 4, 6, 1, 3, 2], 'two digits, 3 above 7')
+    """
+
+    vocabulary: str
+
+    def __post_init__(self) -> None:
+        words = self.vocabulary.split()
+        if not words or len(set(words)) < len(words) or [self.vocabulary.lower()] != [" ".join(words)]:
+            raise ValueError(
+                f"vocabulary is {self.vocabulary!r}, but must be words in lower case, separated by spaces, at least "
+                "one, each only once"
+            )
+        parts = [word for word in words if split_words(word) != [word]]
+        if parts:
+            raise ValueError(f"vocabulary has {parts[0]!r}, which is {split_words(parts[0])}; list these separately")
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Words:
+        """Return the tokenizer whose vocabulary holds the words of some texts, sorted."""
+        return cls(" ".join(sorted({word for text in texts for word in split_words(text)})))
+
+    @property
+    def num_tokens(self) -> int:
+        """Vocabulary size V: the number of words, and one for the padding."""
+        return 1 + len(self.vocabulary.split())
+
+    @property
+    def num_bytes(self) -> np.ndarray:
+        """Those of the word; 0 for the padding."""
+        return np.array([0, *(len(word.encode("utf-8")) for word in self.vocabulary.split())], np.int32)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the tokens of a text; ValueError that names the words that are not in the vocabulary."""
+        words = self.vocabulary.split()
+        numbers = {word: number for number, word in enumerate(words, start=1)}
+        unknown = [word for word in dict.fromkeys(split_words(text)) if word not in numbers]
+        if unknown:
+            raise ValueError(
+                f"{', '.join(map(repr, unknown))} {'is' if len(unknown) == 1 else 'are'} not among the {len(words)} "
+                f"words of the vocabulary: {self.vocabulary}"
+            )
+        return np.array([numbers[word] for word in split_words(text)], np.int32)
+
+    def decode(self, tokens: Iterable[int] | np.ndarray) -> str:
+        """Return the text of tokens, without the padding."""
+        words = ["", *self.vocabulary.split()]
+        text = " ".join(words[token] for token in check_tokens(tokens, self.num_tokens).tolist() if token)
+        return re.sub(r" ([,.;:!?])", r"\1", text)
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words and punctuation marks of a text, in lower case.
+
+    >>> split_words("Two digits, 3 above 7")
+    ['two', 'digits', ',', '3', 'above', '7']
+    """
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 @check_arguments

@@ -45,7 +45,6 @@ from annotated_types import Ge, Interval
 from genjax.arguments import (
     Cure,
     ExampleShape,
-    Fraction,
     NonNegativeFloat,
     NumClasses,
     PositiveFloat,
@@ -107,7 +106,7 @@ class MeanFlow:
     net: Net
     data_scale: PositiveFloat = 1.0
     times: TimeDistribution = field(default_factory=lambda: LogitNormal(mean=-0.4))
-    pair_fraction: Fraction = 0.25
+    pair_fraction: Annotated[float, Interval(gt=0, le=1), Cure("; 0.25 is usual")] = 0.25
     weight_power: NonNegativeFloat = 1.0
     num_classes: NumClasses | None = None
     label_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
@@ -163,13 +162,16 @@ class MeanFlow:
         guidance = self._guidances(guidance_key, x.shape[0], label)
         fixed = functools.partial(self._velocity, Variables(jax.lax.stop_gradient(params), state))
 
+        # The velocity is needed for the target of all examples with guidance, and else for the tangents of pairs alone.
+        rows = jax.tree.map(lambda a: a[:num_pairs], (z, r, t, label, guidance))
         if self.max_guidance > 1:
             velocity, _ = fixed(z, t, t, label, guidance)
             without, _ = fixed(z, t, t, None, jnp.ones_like(guidance))
             strength = broadcast_times(1 - 1 / guidance, x)
             target = target + strength * (velocity - without)  # equation 5
-        rows = jax.tree.map(lambda a: a[:num_pairs], (z, r, t, label, guidance))
-        derivative = self._derivative(fixed, *rows) if num_pairs else jnp.zeros_like(z[:0])
+        else:
+            velocity, _ = fixed(rows[0], rows[2], *rows[2:])
+        derivative = self._derivative(fixed, velocity[:num_pairs], *rows)
         output, new_state = self._velocity(
             Variables(params, state), z, r, t, label, guidance, key=dropout_key, train=True
         )
@@ -269,14 +271,14 @@ class MeanFlow:
     @staticmethod
     def _derivative(
         network: Callable[..., tuple[Array, PyTree]],
+        velocity: Array,
         z: Array,
         r: Array,
         t: Array,
         label: Array | None,
         guidance: Array,
     ) -> Array:
-        """Return du/dt of equation 3 for the network's own velocity."""
-        velocity, _ = network(z, t, t, label, guidance)
+        """Return du/dt of equation 3."""
         tangents = (velocity, jnp.zeros_like(r), jnp.ones_like(t))
         return jax.jvp(lambda z, r, t: network(z, r, t, label, guidance)[0], (z, r, t), tangents)[1]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ MAGENTA = np.array([255, 0, 255], np.uint8)
 BACKGROUND = np.uint8(128)  # differs from black tiles and from white ones
 GAP = 2
 MIN_TILE = 40
+LINE_HEIGHT = 12
 _MAX_PAIRED_COLUMNS, _MAX_ROWS = 5, 100
 
 
@@ -94,6 +95,19 @@ def class_picture(x: np.ndarray, label: np.ndarray | None, dataset: Dataset) -> 
 
 
 @check_arguments
+def condition_picture(x: np.ndarray, condition: Mapping[str, Any], dataset: Dataset) -> np.ndarray:
+    """Draw samples with what they were drawn from, arrays (N, ...) by name: texts, if there are some, or classes."""
+    texts = [
+        [tokenizer.decode(row) for row in np.asarray(condition[name])]
+        for name, tokenizer in dataset.condition_tokenizers.items()
+        if name in condition
+    ]
+    if texts and x.ndim == 4 and x.shape[-1] in (1, 3):
+        return sample_picture(x, labels=texts[0])
+    return class_picture(x, condition.get("label"), dataset)
+
+
+@check_arguments
 def row_picture(rows: Sequence[np.ndarray], *, columns: PositiveInt = 8) -> np.ndarray:
     """Draw rows of N images of one size each, in [0, 1] or uint8, below each other, ``columns`` images at a time.
 
@@ -124,7 +138,8 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
     square = min(num, max(1, math.ceil(math.sqrt(num * height / width))))
     num_columns = square if columns is None else columns
     tiles = to_rgb(x).repeat(scale, axis=1).repeat(scale, axis=2)
-    text_height = 0 if labels is None else 12
+    lines = [_lines(str(label), width * scale) for label in labels or ()]
+    text_height = LINE_HEIGHT * max(map(len, lines), default=0)
     cell_height, cell_width = height * scale + text_height + GAP, width * scale + GAP
     shape = (math.ceil(num / num_columns) * cell_height + GAP, num_columns * cell_width + GAP, 3)
     picture = np.full(shape, BACKGROUND)
@@ -134,8 +149,8 @@ def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> n
         picture[top : top + height * scale, left : left + width * scale] = tile
     if labels is None:
         return picture
-    middle = [(left + width * scale / 2, top + height * scale + text_height / 2) for top, left in corners]
-    return _with_text(picture, middle, labels, width * scale)
+    middle = [(left + width * scale / 2, top + height * scale + LINE_HEIGHT / 2) for top, left in corners]
+    return _with_text(picture, middle, lines, width * scale)
 
 
 def to_rgb(x: np.ndarray) -> np.ndarray:
@@ -148,17 +163,34 @@ def to_rgb(x: np.ndarray) -> np.ndarray:
     return np.where(finite.all(axis=-1, keepdims=True), shades, MAGENTA)
 
 
-def _with_text(picture: np.ndarray, middle: list[tuple[float, float]], labels: Sequence[Any], width: int) -> np.ndarray:
-    """Write a label at each place, cut to ``width`` pixels."""
+def _lines(label: str, width: int) -> list[str]:
+    """Break a label into lines between words, so that each line with more than one word fits in ``width`` pixels."""
+    from PIL import Image, ImageDraw
+
+    draw = ImageDraw.Draw(Image.new("1", (1, 1)))
+    lines = [""]
+    for word in label.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and draw.textlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _with_text(
+    picture: np.ndarray, middle: list[tuple[float, float]], labels: Sequence[Sequence[str]], width: int
+) -> np.ndarray:
+    """Write the lines of a label from each place down, each cut to ``width`` pixels."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    for position, label in zip(middle, labels, strict=True):
-        text = str(label)
-        while draw.textlength(text) > width:
-            text = f"{text.removesuffix('…')[:-1]}…" if len(text) > 2 else text[:-1]
-        draw.text(position, text, fill="white", anchor="mm")
+    for (x, y), lines in zip(middle, labels, strict=True):
+        for number, text in enumerate(lines):
+            while draw.textlength(text) > width:
+                text = f"{text.removesuffix('…')[:-1]}…" if len(text) > 2 else text[:-1]  # noqa: PLW2901
+            draw.text((x, y + LINE_HEIGHT * number), text, fill="white", anchor="mm")
     return np.asarray(image).copy()
 
 

@@ -10,9 +10,11 @@ from genjax.latent.traversal import (
     interpolate,
     traverse,
 )
+from genjax.latent.unit_scale import UnitScale
 
 __all__ = [
     "LatentModel",
+    "UnitScale",
     "add_attribute",
     "add_attribute_to",
     "attribute_vector",

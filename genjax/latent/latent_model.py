@@ -9,7 +9,7 @@ instances of this class. If codes are discrete and the prior is normalized, one 
 
     log p(x) = log Σ_c p(x | c) p(c)  ≥  log p(x | E(x)) + log p(E(x)),                                        (1)
 
-is a deterministic lower bound.
+is a lower bound, deterministic unless the prior has only a bound of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ import jax
 import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import Condition, HasLogProb, Quantizes, conditions, is_discrete, num_values, supports
+from genjax.capabilities import (
+    Condition,
+    HasLogProb,
+    HasLogProbLowerBound,
+    HasPosterior,
+    Quantizes,
+    conditions,
+    is_discrete,
+    num_values,
+    supports,
+)
 from genjax.core import (
     Array,
     Batch,
@@ -39,7 +49,7 @@ from genjax.latent.greedy import SamplesPosterior
 from genjax.latent.traversal import Autoencoder
 from genjax.learners import Frozen, Stage
 
-AUTOENCODER, PRIOR = "autoencoder", "prior"
+AUTOENCODER, PRIOR, LOG_VAR = "autoencoder", "prior", "log_var"
 
 
 @runtime_checkable
@@ -181,9 +191,11 @@ class LatentModel:
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob_lower_bound``, unless codes are discrete and the prior has exact masses: equation 1."""
-        has_bound = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, HasLogProb)
-        return () if has_bound else ("log_prob_lower_bound",)
+        """``log_prob_lower_bound``, unless codes are discrete and the prior has masses or their bounds: equation 1."""
+        has_masses = supports(self.prior, HasLogProb) or (
+            supports(self.prior, HasLogProbLowerBound) and is_discrete(self.prior)
+        )
+        return () if isinstance(self.autoencoder, Quantizes) and has_masses else ("log_prob_lower_bound",)
 
     @property
     def discrete(self) -> bool:
@@ -192,16 +204,19 @@ class LatentModel:
 
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array, **condition: Any) -> Array:
         """Return the bound (1) on log p(x), given the prior's conditions, in nats, (B,); ValueError for ``lacks``."""
-        del key  # the codes are deterministic
         if self.lacks:
             raise ValueError(
                 f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on "
                 "the likelihood; use a VQVAE and a prior with log_prob"
             )
         autoencoder, prior = cast(Any, self.autoencoder), cast(Any, self.prior)  # they have what ``lacks`` asks for
-        codes = self.encode(variables, x)
+        codes, learned = self.encode(variables, x), self.part(variables, PRIOR)
+        if supports(prior, HasLogProb):
+            log_prob = prior.log_prob(learned, codes, **condition)
+        else:
+            log_prob = prior.log_prob_lower_bound(learned, key, codes, **condition)
         log_likelihood = autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
-        return log_likelihood + prior.log_prob(self.part(variables, PRIOR), codes, **condition)  # equation 1
+        return log_likelihood + log_prob  # equation 1
 
     def _check_names(self, condition: Mapping[str, Any]) -> None:
         names = [allowed.name for allowed in self.conditions]
@@ -224,17 +239,48 @@ class LatentModel:
 
 @check_arguments
 def two_stages(
-    model: LatentModel, *, autoencoder: Learner, prior: Learner, steps: tuple[PositiveInt, PositiveInt]
+    model: LatentModel,
+    *,
+    autoencoder: Learner,
+    prior: Learner,
+    steps: tuple[PositiveInt, PositiveInt],
+    cache: bool = False,
 ) -> tuple[Stage, Stage]:
     """Return the stages that train the autoencoder, and then the prior on its codes, with a learner of each.
 
     They are for ``Experiment(stages=…, variables=model.join_stages)``; ``steps`` are their numbers of learner steps.
+    With ``cache``, the training split is encoded once, before the second stage, and codes stay on the device: those of
+    a model with ``sample_codes`` as means and log-variances of the posterior, from which each step draws anew.
+
+    Raises:
+      ValueError: if codes are to be sampled and cached, but the autoencoder's posterior is not Gaussian.
     """
 
     def codes(stages: Frozen) -> Callable[[Array, Batch], Batch]:
         return lambda key, batch: model.codes(stages[AUTOENCODER], key, batch)
 
+    def moments(stages: Frozen) -> Callable[[Array, Batch], Batch]:
+        def encode(key: Array, batch: Batch) -> Batch:
+            del key
+            mean, log_var = cast(HasPosterior, model.autoencoder).posterior(stages[AUTOENCODER], batch["x"])
+            return {**batch, "x": mean, LOG_VAR: log_var}
+
+        return encode
+
+    def draw(key: Array, batch: Batch) -> Batch:
+        batch = dict(batch)
+        mean, deviation = batch["x"], jnp.exp(0.5 * batch.pop(LOG_VAR))
+        return {**batch, "x": mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)}
+
+    if cache and model.sample_codes and not supports(model.autoencoder, HasPosterior):
+        raise ValueError(
+            f"cache and sample_codes are True, but autoencoder is a {type(model.autoencoder).__name__} without a "
+            "Gaussian posterior, so that its draws cannot be cached; leave one of them out"
+        )
+    stage: dict[str, Any] = {"batch": codes}
+    if cache:
+        stage = {"cache": moments, "batch": lambda _: draw} if model.sample_codes else {"cache": codes}
     return (
         Stage(name=AUTOENCODER, learner=lambda _: autoencoder, steps=steps[0], model=model.autoencoder),
-        Stage(name=PRIOR, learner=lambda _: prior, batch=codes, steps=steps[1], model=model.prior),
+        Stage(name=PRIOR, learner=lambda _: prior, steps=steps[1], model=model.prior, **stage),
     )

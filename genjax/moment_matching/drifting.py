@@ -17,12 +17,16 @@ where sg stops gradients and every width τ of the kernel counts alike. There is
 evaluation. In Q, a sample does not repel itself. With classes, samples drift among data and samples of their class, so
 that minibatches need several examples of each.
 
+Wide kernels spread samples over the data, and narrow ones sharpen them. Samples that start closer together than modes
+of the data stay in one mode if the kernels are narrow, so widths may start larger by a factor and shrink geometrically.
+
 For the Gaussian kernel, V = τ² ∇ log p_τ/q_τ is the difference of the scores of both kernel density estimates: samples
 follow the gradient flow of KL(q_τ ‖ p_τ). With the sums of equation 1 not normalized, they would follow that of MMD²
 (``genjax.ops.mmd``), which vanishes far from the data, where the mean shift does not. The exponential kernel
 exp(−|x − y|/τ) is the paper's.
 
-Mingyang Deng, He Li, Tianhong Li, Yilun Du and Kaiming He 2026, arXiv:2602.04770.
+Mingyang Deng, He Li, Tianhong Li, Yilun Du and Kaiming He 2026, arXiv:2602.04770; the relation to scores and shrinking
+widths: Erkan Turan and Maks Ovsjanikov 2026, arXiv:2603.09936.
 """
 
 from __future__ import annotations
@@ -32,9 +36,9 @@ from typing import Annotated, Literal, final
 
 import jax
 import jax.numpy as jnp
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 
-from genjax.arguments import NumClasses, PositiveFloat, PositiveInt, check_arguments
+from genjax.arguments import Cure, NumClasses, PositiveFloat, PositiveInt, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, check_part, init_net
@@ -55,8 +59,9 @@ class Drifting:
       latent_dim: dimension of the noise.
       generator: network from normal noise (B, latent_dim), and with classes a one-hot label (B, num_classes), to data
         (B, ...).
-      widths: widths τ of the kernel, in units of the data: narrow ones sharpen samples, wide ones move them where they
-        are missing.
+      widths: final widths τ of the kernel, in units of the data.
+      initial_scale: factor on the widths at the first step, at least 1; it should widen one to the size of the data.
+      annealing_steps: number of steps in which this factor shrinks to 1.
       kernel: "exponential", exp(−|x − y|/τ), or "gaussian", exp(−|x − y|²/(2τ²)).
       num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
         (B,).
@@ -71,6 +76,8 @@ class Drifting:
     latent_dim: PositiveInt
     generator: Net
     widths: Annotated[tuple[PositiveFloat, ...], MinLen(1)]
+    initial_scale: Annotated[float, Ge(1), Cure("; 1 keeps the widths")] = 1.0
+    annealing_steps: PositiveInt = 1
     kernel: Kernel = "exponential"
     num_classes: NumClasses | None = None
 
@@ -105,7 +112,6 @@ class Drifting:
         Its value says little, because drifts are normalized; the metric ``drift`` is the mean of λ over the widths, in
         units of the data.
         """
-        del step
         data = at_least_float32(batch["x"])
         data = data.reshape(data.shape[0], -1)
         label = label_of(batch, self.num_classes)
@@ -118,10 +124,9 @@ class Drifting:
         same_class = label[:, None] == label[None]
         others = same_class & ~jnp.eye(data.shape[0], dtype=bool)
 
-        def drift_of(width: float) -> Array:
-            return drift(x, data, x, width, kernel=self.kernel, attracts=same_class, repels=others)
-
-        drifts = [drift_of(width) for width in self.widths]
+        scale = self.initial_scale ** jnp.maximum(0.0, 1.0 - step / self.annealing_steps)
+        options = {"kernel": self.kernel, "attracts": same_class, "repels": others}
+        drifts = [drift(x, data, x, scale * width, **options) for width in self.widths]
         sizes = [jnp.sqrt(jnp.mean(jnp.square(each))) for each in drifts]  # λ
         total = sum(each / jnp.maximum(size, MIN_DRIFT) for each, size in zip(drifts, sizes, strict=True))
         loss = jnp.mean(jnp.square(x - jax.lax.stop_gradient(x + total)))  # equation 3
@@ -149,7 +154,7 @@ def drift(
     x: Array,
     data: Array,
     samples: Array,
-    width: PositiveFloat,
+    width: PositiveFloat | Array,
     *,
     kernel: Kernel = "exponential",
     attracts: Array | None = None,
@@ -161,7 +166,7 @@ def drift(
       x: points, (B, D).
       data: points that attract, P, (N, D).
       samples: points that repel, Q, (M, D).
-      width: width of the kernel, τ, in units of the data.
+      width: width of the kernel, τ, above 0, in units of the data.
       kernel: see ``Drifting``.
       attracts: bool (B, N), which of the data attract which point; None for all.
       repels: bool (B, M), which of the samples repel which point; None for all. A point that nothing attracts, or that
@@ -185,7 +190,9 @@ def drift(
     return jnp.where(has_data & has_samples, to_data - to_samples, 0.0)  # equation 2
 
 
-def _mean_shift(x: Array, points: Array, width: float, kernel: Kernel, mask: Array | None) -> tuple[Array, Array]:
+def _mean_shift(
+    x: Array, points: Array, width: float | Array, kernel: Kernel, mask: Array | None
+) -> tuple[Array, Array]:
     """Return equation 1, (B, D), and whether there is any point for each x, (B, 1)."""
     squared = squared_distances(x, points)
     log_kernel = -jnp.sqrt(squared) / width if kernel == "exponential" else -0.5 * squared / width**2

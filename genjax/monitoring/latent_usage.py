@@ -59,7 +59,8 @@ def codes_of(model: Any, variables: Variables, key: Array, x: Array, **condition
     if supports(model, HasPosterior):
         has_lower_layers = supports(model, HasStochasticLayers) and model.num_layers > 1
         lower = _draw(model.sample_layers, variables, key, x)[:-1] if has_lower_layers else ()
-        return model.posterior(variables, x, **condition), *lower
+        moments = model.posterior(variables, x, **condition)
+        return jax.tree.map(lambda array: array.reshape(len(array), -1), moments), *lower
     if supports(model, HasLatentVariables):
         return (_draw(model.sample_posterior, variables, key, x, **condition),)
     return (model.encode(variables, x, **condition),)

@@ -48,19 +48,25 @@ def make_feed(
         domains = zip((source.x, source.y), zip(*map(domain_keys, keys), strict=True), strict=True)
         return JointFeed([make_feed(domain, list(own), batch_size, minibatches, placement) for domain, own in domains])
     if isinstance(source, data.ArraySource) and source.resident:
-        return ResidentFeed(source, keys, batch_size, minibatches, placement)
+        constants = placement.replicate(dict(source.arrays))
+        return ResidentFeed(constants, len(source), keys, batch_size, minibatches, placement)
     return StreamFeed(source, keys, batch_size, minibatches, placement)
 
 
 @final
 class ResidentFeed:
-    """Data on the device, indices sent."""
+    """Data on the device, arrays of ``size`` examples, and indices sent."""
 
     def __init__(
-        self, source: data.ArraySource, keys: list[jax.Array], batch_size: int, minibatches: int, placement: Placement
+        self,
+        constants: PyTree,
+        size: int,
+        keys: list[jax.Array],
+        batch_size: int,
+        minibatches: int,
+        placement: Placement,
     ) -> None:
-        self.constants = placement.replicate(dict(source.arrays))
-        self._size, self._keys, self._placement = len(source), keys, placement
+        self.constants, self._size, self._keys, self._placement = constants, size, keys, placement
         self._shape = (batch_size,) if minibatches == 1 else (minibatches, batch_size)
 
     def send(self, start_step: int, num_steps: int) -> PyTree:

@@ -26,16 +26,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from genjax import data
 from genjax.compilation import compiler_options, jit
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
+from genjax.data.source import RESIDENT_BYTES
 from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
 from genjax.ops.keys import seed_key
-from genjax.runner.batches import Feed, make_feed
+from genjax.runner.batches import Feed, ResidentFeed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, replica
 
 StopSignal = Callable[[], int | None]
+CACHE_BATCH_SIZE = 1_000  # examples encoded at once
 MAX_POLLING_SECONDS = 0.05  # between two looks at metrics that are being computed
 SCHEDULER_SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
@@ -112,8 +115,8 @@ class StageLoop:
         self.stage, self.finished, self.steps_before, self.is_last = stage, dict(finished), steps_before, is_last
         self._experiment, self._seeds, self._placement = experiment, seeds, placement
         self._num_seeds = len(seeds)
-        first = self.finished if self._num_seeds == 1 else replica(self.finished, 0)
-        self._minibatches = stage.learner(first).minibatches
+        self._first = self.finished if self._num_seeds == 1 else replica(self.finished, 0)
+        self._minibatches = stage.learner(self._first).minibatches
         self._keys = placement.replicate(root_keys(seeds, stage.name))
         self.programs: dict[str, int] = {}
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
@@ -126,7 +129,40 @@ class StageLoop:
         """Feed of the training split, built on first use: reading checkpoints puts no data on the device."""
         orders = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
         source, size = self._experiment.data.splits["train"], self._experiment.batch_size
-        return make_feed(source, orders, size, self._minibatches, self._placement)
+        if self.stage.cache is None:
+            return make_feed(source, orders, size, self._minibatches, self._placement)
+        return ResidentFeed(self._cached(source), len(source), orders, size, self._minibatches, self._placement)
+
+    def _cached(self, source: data.Source) -> PyTree:
+        """Return what the stage caches of all examples, arrays ([K,] N, ...) on the device."""
+        shapes = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), self._experiment.data.batch_spec(1))
+        needed = self._num_seeds * len(source) * sum(s.size * s.dtype.itemsize for s in jax.tree.leaves(shapes))
+        if needed > RESIDENT_BYTES:
+            raise ValueError(
+                f"the cache of stage {self.stage.name!r} takes {needed / 1e9:.3g} GB, but at most "
+                f"{RESIDENT_BYTES / 1e9:.3g} GB are kept on a device; leave the cache out"
+            )
+        encode = self._cache if self._num_seeds == 1 else jax.vmap(self._cache, in_axes=(0, 0, None, None))
+        encode, size = jit(encode, out_shardings=self._placement.replicated), min(CACHE_BATCH_SIZE, len(source))
+        parts = []
+        for number, start in enumerate(range(0, len(source), size)):
+            rows = np.minimum(np.arange(start, start + size), len(source) - 1)  # one shape is compiled
+            batch = self._placement.replicate(source.take(rows))
+            parts.append(encode(self._keys, self.finished, jnp.int32(number), batch))
+        axis = int(self._num_seeds > 1)
+        join = jit(lambda *arrays: jnp.concatenate(arrays, axis)[(slice(None),) * axis + (slice(len(source)),)])
+        return jax.tree.map(join, *parts)
+
+    def _cache(self, key: Array, finished: Frozen, number: Array, batch: PyTree) -> PyTree:
+        """Return what the stage caches of a batch of data."""
+        assert self.stage.cache is not None
+        preprocess_key, cache_key = jax.random.split(step_key(stream_key(key, "cache"), number))
+        return self.stage.cache(finished)(cache_key, self._experiment.preprocess(preprocess_key, batch))
+
+    @property
+    def _key(self) -> jax.ShapeDtypeStruct:
+        """Shape and type of the key of one replica."""
+        return jax.eval_shape(lambda keys: keys if self._num_seeds == 1 else keys[0], self._keys)
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
@@ -137,7 +173,10 @@ class StageLoop:
     def abstract(self) -> TrainState:
         """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
         axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]
-        batch = self._experiment.data.batch_spec(*axes, self._experiment.batch_size)
+        batch = self._experiment.data.batch_spec(self._experiment.batch_size)
+        if self.stage.cache is not None:
+            batch = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), batch)
+        batch = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), batch)
         init = self._init_on if self._num_seeds == 1 else jax.vmap(self._init_on)
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
         return jax.tree.map(
@@ -211,10 +250,11 @@ class StageLoop:
         return self._keys, self.finished, self._feed.constants, sent
 
     def _over_seeds(self, function: Callable[..., Any], *, with_state: bool = False) -> Callable[..., Any]:
-        """Map a function over replicas; every argument but the resident data has a leading axis of replicas."""
+        """Map a function over replicas; all arguments but resident data have a leading axis of replicas."""
         if self._num_seeds == 1:
             return function
-        return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, None, 0))
+        constants = None if self.stage.cache is None else 0
+        return jax.vmap(function, in_axes=((0,) if with_state else ()) + (0, 0, constants, 0))
 
     def _dispatch(
         self, count: int, *arguments: Any, announce: Callable[[], None] = lambda: None
@@ -255,11 +295,13 @@ class StageLoop:
         return self.stage.learner(finished).init(stream_key(key, "init"), batch)
 
     def _learner_batch(self, key: Array, finished: Frozen, batch: PyTree, step: Array) -> PyTree:
-        """Return the batch that the learner takes at one step, from raw examples."""
+        """Return the batch that the learner takes at one step, from examples of the feed."""
         to_stage = self.stage.batch(finished)
 
         def prepare(key: Array, batch: PyTree) -> PyTree:
             preprocess_key, stage_key = jax.random.split(key)
+            if self.stage.cache is not None:  # whose results are preprocessed
+                return to_stage(stage_key, batch)
             return to_stage(stage_key, self._experiment.preprocess(preprocess_key, batch))
 
         key = step_key(stream_key(key, "batch"), step)

@@ -21,7 +21,7 @@ from genjax.data import random_examples
 from genjax.evaluation.samples import check_drawn, example_conditions, example_rows
 from genjax.experiment import Experiment
 from genjax.figures.audio import save_sounds
-from genjax.figures.images import class_picture, row_picture, save_picture
+from genjax.figures.images import condition_picture, row_picture, save_picture
 from genjax.figures.texts import save_texts
 from genjax.runner.folder import RunFolder
 from genjax.runner.loop import root_keys
@@ -69,8 +69,7 @@ class Previews:
             for path in (self._folder / "samples" / f"{name}.txt", self._folder / "samples.txt"):
                 save_texts(path, dataset.tokenizer, x, stop_token(self._experiment.model))
             return
-        label = condition.get("label")
-        picture = class_picture(self._experiment.to_display(x), label, dataset) if not rows else row_picture(rows)
+        picture = row_picture(rows) if rows else condition_picture(self._experiment.to_display(x), condition, dataset)
         for path in (self._folder / "samples" / f"{name}.png", self._folder / "samples.png"):
             save_picture(path, picture)
         if dataset.sound is not None:

@@ -106,7 +106,7 @@ def monitor_stage(
 
     def to_batch(finished: Any, key: jax.Array, batch: Batch) -> Batch:
         preprocess_key, stage_key = jax.random.split(key)
-        return stage.batch(finished)(stage_key, experiment.preprocess(preprocess_key, batch))
+        return stage.examples(finished)(stage_key, experiment.preprocess(preprocess_key, batch))
 
     splits = experiment.data.splits
     split = "validation" if "validation" in splits else "train"

@@ -23,7 +23,7 @@ from typing import final
 import jax
 import jax.numpy as jnp
 
-from genjax.arguments import NonNegativeFloat, NonNegativeInt, NumClasses, PositiveInt, check_arguments
+from genjax.arguments import NonNegativeFloat, NonNegativeInt, NumClasses, PositiveInt, Sizes, check_arguments
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, NetSpec, apply_part, init_parts
@@ -35,6 +35,7 @@ from genjax.ops import (
     label_of,
     log_mean_weight,
     mean_log_weight,
+    sum_except_batch,
 )
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import Label
@@ -50,9 +51,10 @@ class VAE:
     Kingma and Welling 2014, arXiv:1312.6114.
 
     Attributes:
-      latent_dim: length of the latent vector, D.
+      latent_dim: length of the latent vector, D, or shape of the latent, such as (7, 7, 4) for vectors at 7 x 7 places;
+        it takes the place of (D,) everywhere.
       encoder: network from x (B, ...) to (B, 2 * D), the posterior's means, then its log-variances (clipped to
-        [-20, 20]).
+        [-20, 20]); to (B, ..., 2 * C) for a latent of shape (..., C).
       decoder: network from a latent (B, D) to (B, ..., C * likelihood.num_outputs), with C the last axis of x.
       likelihood: p(x | outputs of the decoder).
       beta: weight of the KL divergence in the training loss; 1 for the evidence lower bound.
@@ -69,13 +71,18 @@ class VAE:
     (7, 5)
     """
 
-    latent_dim: PositiveInt
+    latent_dim: PositiveInt | Sizes
     encoder: Net
     decoder: Net
     likelihood: Likelihood
     beta: NonNegativeFloat = 1.0
     kl_warmup_steps: NonNegativeInt = 0
     num_classes: NumClasses | None = None
+
+    @property
+    def _latent_shape(self) -> tuple[int, ...]:
+        """Shape of the latent of one example."""
+        return self.latent_dim if isinstance(self.latent_dim, tuple) else (self.latent_dim,)
 
     @property
     def discrete(self) -> bool:
@@ -92,10 +99,10 @@ class VAE:
         x = batch["x"]
         check_data_axes(x.shape)
         condition = condition_inputs(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
-        latent = jnp.zeros((x.shape[0], self.latent_dim))
-        encoder = NetSpec(
-            self.encoder, (x, *condition), (x.shape[0], 2 * self.latent_dim), f"latent_dim={self.latent_dim}"
-        )
+        *axes, channels = self._latent_shape
+        latent = jnp.zeros((x.shape[0], *axes, channels))
+        moments_shape = (x.shape[0], *axes, 2 * channels)
+        encoder = NetSpec(self.encoder, (x, *condition), moments_shape, f"latent_dim={self.latent_dim}")
         decoder = decoder_spec(self.decoder, (latent, *condition), self.likelihood, x)
         return init_parts(key, {"encoder": encoder, "decoder": decoder})
 
@@ -120,7 +127,7 @@ class VAE:
         latent = sample_gaussian(noise_key, mean, log_var)
         outputs, decoder_state = apply_part(self, "decoder", variables, latent, *condition, key=decoder_key, train=True)
         reconstruction = jnp.mean(self.likelihood.log_prob(outputs, x))  # Kingma & Welling (2014), eq. 10
-        kl = jnp.mean(jnp.sum(gaussian_kl(mean, log_var), axis=-1))
+        kl = jnp.mean(sum_except_batch(gaussian_kl(mean, log_var)))
         metrics = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
         new_state = {"encoder": encoder_state, "decoder": decoder_state}
         beta = self.beta * jnp.minimum(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else self.beta
@@ -132,7 +139,7 @@ class VAE:
         """Draw samples, (num_samples, ...); ``mean=True`` returns E[x | z] instead, as figures usually show."""
         condition = condition_inputs(label, self.num_classes, num_samples)
         latent_key, data_key = jax.random.split(key)
-        latent = jax.random.normal(latent_key, (num_samples, self.latent_dim))
+        latent = jax.random.normal(latent_key, (num_samples, *self._latent_shape))
         outputs, _ = apply_part(self, "decoder", variables, latent, *condition)
         return self.likelihood.mean(outputs) if mean else self.likelihood.sample(data_key, outputs)
 
@@ -157,7 +164,7 @@ class VAE:
     def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw latents from N(0, I), (num_samples, D)."""
         del variables
-        return jax.random.normal(key, (num_samples, self.latent_dim))
+        return jax.random.normal(key, (num_samples, *self._latent_shape))
 
     def sample_posterior(self, variables: Variables, key: Array, x: Array, *, label: Label = None) -> Array:
         """Draw one latent from q(z | x) for each example, (B, D)."""
@@ -198,14 +205,14 @@ class VAE:
 
         def log_weight(noise: Array, latent: Array, outputs: Array) -> Array:
             # log N(z; 0, I) - log N(z; m, v) at z = m + √v ε, where ½ |z − m|² / v = ½ |ε|².
-            log_ratio = 0.5 * jnp.sum(jnp.square(noise) - jnp.square(latent) + log_var, axis=-1)
+            log_ratio = 0.5 * sum_except_batch(jnp.square(noise) - jnp.square(latent) + log_var)
             return self.likelihood.log_prob(outputs, x) + log_ratio
 
         def log_weights(keys: Array) -> Array:
             noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape, mean.dtype))(keys)
             latent = reparameterize(mean[None], log_var[None], noise)
             repeated = tuple(jnp.tile(c, (keys.shape[0], 1)) for c in condition)
-            outputs, _ = apply_part(self, "decoder", variables, latent.reshape(-1, self.latent_dim), *repeated)
+            outputs, _ = apply_part(self, "decoder", variables, latent.reshape(-1, *self._latent_shape), *repeated)
             return jax.vmap(log_weight)(noise, latent, outputs.reshape(keys.shape[0], x.shape[0], *outputs.shape[1:]))
 
         return log_weights

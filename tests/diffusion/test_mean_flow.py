@@ -90,7 +90,8 @@ class TestExact:
             return EXACT._velocity(variables, z, r, t, label, guidance)
 
         times = jnp.full(5, t), jnp.ones(5)
-        derivative = EXACT._derivative(fixed, z, jnp.full(5, r), times[0], None, times[1])
+        velocity = jnp.asarray(jump(np.asarray(z), t, t), jnp.float32)
+        derivative = EXACT._derivative(fixed, velocity, z, jnp.full(5, r), times[0], None, times[1])
         h, z = 1e-5, np.asarray(z, np.float64)
         ahead, behind = (jump(z + sign * h * jump(z, t, t), r, t + sign * h) for sign in (1, -1))
         np.testing.assert_allclose(derivative, (ahead - behind) / (2 * h), rtol=1e-3, atol=1e-4)
@@ -271,7 +272,7 @@ class TestSettings:
                 "guidance needs classes and dropped labels",
             ),
             ({"max_guidance": 0.5}, "max_guidance is 0.5, but must be at least 1"),
-            ({"pair_fraction": 1.5}, r"pair_fraction is 1.5, but must be in \[0, 1\]"),
+            ({"pair_fraction": 0.0}, r"pair_fraction is 0.0, but must be in \(0, 1\]"),
         ],
     )
     def test_settings_that_cannot_be(self, options, message):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from genjax import data
 from genjax.figures.curves import curves_picture
-from genjax.figures.images import columns_by_class, sample_picture, save_picture
+from genjax.figures.images import columns_by_class, condition_picture, sample_picture, save_picture
 
 MAGENTA = (255, 0, 255)
 
@@ -59,9 +60,7 @@ def test_the_grid_is_nearly_square(shape, tiles):
 
 def test_long_labels_are_cut_to_their_tiles():
     x = np.zeros((2, 40, 40, 1))
-    short, long = (
-        sample_picture(x, columns=2, labels=[label, ""])[42:] for label in ("cat", "a name wider than any tile")
-    )
+    short, long = (sample_picture(x, columns=2, labels=[label, ""])[42:] for label in ("cat", "anamewiderthananytile"))
     assert (short != long).any()
     assert (long[:, 44:] == 128).all()
 
@@ -86,6 +85,29 @@ def test_what_is_not_finite_is_magenta(bad):
     # Second tile of a 2 × 2 grid of tiles of 40: it begins at column 44, and its pixel (5, 7) covers two by two.
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(12, 58), (12, 59), (13, 58), (13, 59)]
     assert picture[2, 2].tolist() == [51, 51, 51]
+
+
+def test_long_labels_are_broken_between_words():
+    x = np.zeros((2, 8, 8, 1))
+    one, three = (sample_picture(x, columns=2, labels=[label, ""]) for label in ("two", "two digits, 3 above 7"))
+    num_lines = 1 + (three.shape[0] - one.shape[0]) // 12
+    assert num_lines in (3, 4)
+    heights = [three[42 + 12 * i : 54 + 12 * i, 2:42].max() for i in range(num_lines)]
+    assert min(heights) > 200
+
+
+def test_samples_show_their_texts_or_their_classes():
+    tokenizer = data.Words("boot red")
+    condition = {"prompt": np.array([[2, 1], [1, 0]]), "label": np.array([0, 1])}
+    source = data.ArraySource({"x": np.zeros((2, 8, 8, 1), np.uint8), **condition})
+    dataset = data.Dataset(name="boots", splits={"train": source}, condition_tokenizers={"prompt": tokenizer})
+    x = np.zeros((2, 8, 8, 1))
+    texts = sample_picture(x, labels=["red boot", "boot"])
+    np.testing.assert_array_equal(condition_picture(x, condition, dataset), texts)
+    np.testing.assert_array_equal(
+        condition_picture(x, {"label": np.array([0, 1])}, dataset), sample_picture(x, labels=[0, 1])
+    )
+    np.testing.assert_array_equal(condition_picture(x, {}, dataset), sample_picture(x))
 
 
 def test_labels_stand_below_their_tiles():

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import autoregressive, data, gradient_learner, latent, nets, ops, train, vae
+from genjax import autoregressive, data, diffusion, gradient_learner, latent, nets, ops, train, vae
 from genjax.capabilities import Condition, conditioning, likelihoods, num_classes
 from genjax.cli.flags import flags_of_sample
 from genjax.core import Objective, Variables
@@ -76,6 +76,30 @@ class Shifted:
 
     def sample(self, variables, key, num_samples, *, offset):
         return offset + jax.random.normal(key, (num_samples, 3))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """An autoencoder whose posterior can only be sampled."""
+
+    def init(self, key, batch):
+        return Variables({}, {})
+
+    def objectives(self):
+        return ()
+
+    def sample(self, variables, key, num_samples):
+        return jnp.zeros((num_samples, 5))
+
+    def encode(self, variables, x):
+        return x[:, :3]
+
+    def decode(self, variables, latent):
+        return jnp.zeros((latent.shape[0], 5))
+
+    def sample_posterior(self, variables, key, x):
+        return x[:, :3]
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +226,30 @@ class TestBound:
         own = QUANTIZED.log_prob_lower_bound(model.part(uniform, "autoencoder"), jax.random.key(3), x)
         np.testing.assert_allclose(model.log_prob_lower_bound(uniform, jax.random.key(3), x), own, rtol=1e-5)
 
+    def test_with_a_masked_diffusion_its_bound_takes_the_place_of_the_mass(self, learned):
+        _, variables, x = learned
+        prior = diffusion.MaskedDiffusion(
+            shape=(2,),
+            num_values=3,
+            net=nets.TokenTransformer(num_values=3, num_layers=1, num_heads=1, features=4),
+            num_classes=2,
+        )
+        model = latent.LatentModel(autoencoder=QUANTIZED, prior=prior)
+        inner = latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=3)).part(
+            variables, "autoencoder"
+        )
+        codes, label = QUANTIZED.encode(inner, x), jnp.arange(6) % 2
+        outer = prior.init(jax.random.key(1), {"x": codes, "label": label})
+        joined = model.join(inner, outer)
+        expected = prior.log_prob_lower_bound(outer, jax.random.key(2), codes, label=label)
+        expected = expected + QUANTIZED.log_likelihood(inner, codes, x)
+        bound = model.log_prob_lower_bound(joined, jax.random.key(2), x, label=label)
+        np.testing.assert_allclose(bound, expected, rtol=1e-5)
+        drawn = model.sample(joined, jax.random.key(3), 4, label=1, num_steps=1, order="confidence", guidance=2.0)
+        assert drawn.shape == (4, 5)
+        continuous = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+        assert likelihoods(latent.LatentModel(autoencoder=QUANTIZED, prior=continuous)) == ()
+
     def test_exists_only_for_codebooks_and_normalized_priors(self, learned, variables):
         model, _, _ = learned
         assert likelihoods(model) == ("log_prob_lower_bound",)
@@ -278,3 +326,60 @@ def test_two_stages_train_one_after_the_other():
         progress=False,
     )
     assert jax.tree.structure(MODEL.part(run.variables, "autoencoder")) == jax.tree.structure(alone.variables)
+
+
+def staged(model, data_set, steps=(2, 6), *, cache, **options):
+    """Train both stages of a model."""
+    learners = {
+        "autoencoder": gradient_learner(model.autoencoder, optax.sgd(0.01)),
+        "prior": gradient_learner(model.prior, optax.sgd(0.01)),
+    }
+    experiment = Experiment(
+        model=model,
+        data=data_set,
+        stages=latent.two_stages(model, **learners, steps=steps, cache=cache),
+        variables=model.join_stages,
+        batch_size=16,
+        log_every=2,
+    )
+    return train(experiment, progress=False, **options)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_cached_codes_are_those_computed_in_the_step(seeds):
+    """Encoding draws nothing here, so that both trainings are the same."""
+    x = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
+    in_step, cached = (staged(MODEL, data.arrays(x), cache=cache, seeds=seeds) for cache in (False, True))
+    for a, b in zip(jax.tree.leaves(in_step.variables), jax.tree.leaves(cached.variables), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_cached_moments_are_drawn_from_in_every_step(variables):
+    model = dataclasses.replace(MODEL, sample_codes=True)
+    learner = gradient_learner(INNER, optax.sgd(0.1))
+    stage = latent.two_stages(model, autoencoder=learner, prior=learner, steps=(1, 1), cache=True)[1]
+    finished = {"autoencoder": MODEL.part(variables, "autoencoder")}
+    batch = {"x": jnp.tile(jnp.linspace(-1.0, 1.0, 5), (20_000, 1)), "label": jnp.arange(20_000)}
+    assert stage.cache is not None
+    kept = stage.cache(finished)(jax.random.key(0), batch)
+    mean, log_var = INNER.posterior(finished["autoencoder"], batch["x"][:1])
+    np.testing.assert_allclose(kept["x"][:1], mean, rtol=1e-5)
+    drawn = [stage.batch(finished)(jax.random.key(i), kept) for i in (1, 2)]
+    assert sorted(drawn[0]) == ["label", "x"]
+    assert not np.allclose(drawn[0]["x"], drawn[1]["x"])
+    np.testing.assert_allclose(jnp.mean(drawn[0]["x"], axis=0), mean[0], atol=0.05)
+    np.testing.assert_allclose(jnp.log(jnp.var(drawn[0]["x"], axis=0)), log_var[0], atol=0.05)
+    np.testing.assert_array_equal(stage.examples(finished)(jax.random.key(3), batch)["label"], batch["label"])
+
+
+def test_draws_without_a_gaussian_posterior_are_not_cached():
+    model = latent.LatentModel(autoencoder=Sampled(), prior=OUTER, sample_codes=True)
+    learner = gradient_learner(INNER, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="cache and sample_codes are True, but autoencoder is a Sampled without"):
+        latent.two_stages(model, autoencoder=learner, prior=learner, steps=(1, 1), cache=True)
+
+
+def test_a_cache_that_no_device_holds_is_refused(monkeypatch):
+    monkeypatch.setattr("genjax.runner.loop.RESIDENT_BYTES", 400)
+    with pytest.raises(ValueError, match=r"the cache of stage 'prior' takes .* GB, but at most"):
+        staged(MODEL, data.arrays(np.zeros((40, 5), np.float32) + np.arange(5, dtype=np.float32)), cache=True)

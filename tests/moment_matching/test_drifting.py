@@ -175,3 +175,17 @@ def test_points_of_other_shapes_are_refused():
         drift(X, P, Q[:, :2], 1.0)
     with pytest.raises(ValueError, match=r"generator returned shape \(4, 3\), but matching x needs \(4, 5\)"):
         MODEL.init(jax.random.key(0), {"x": jnp.zeros((4, 5))})
+
+
+def test_widths_shrink_geometrically():
+    """After half of four steps a factor of 9 is 3; after all of them it is 1."""
+    y, x = Q, P[:6]
+    others = ~np.eye(6, dtype=bool)
+    generator = Function(lambda params, z: jnp.asarray(y) + 0 * jnp.sum(z))
+    model = dataclasses.replace(MODEL, generator=generator, widths=(0.5,), initial_scale=9.0, annealing_steps=4)
+    for step, scale in ((0, 9.0), (2, 3.0), (4, 1.0), (9, 1.0)):
+        state, batch = {"generator": {}}, {"x": jnp.asarray(x)}
+        _, (_, metrics) = model.loss(state, state, jax.random.key(0), batch, jnp.int32(step))
+        width = 0.5 * scale
+        expected = mean_shift(y, x, width, "exponential") - mean_shift(y, y, width, "exponential", others)
+        np.testing.assert_allclose(metrics["drift"], np.sqrt((expected**2).mean()), rtol=1e-4)

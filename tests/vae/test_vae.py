@@ -165,3 +165,41 @@ def test_convolutional_networks_fit(loss):
     samples = model.sample(variables, jax.random.key(3), 3)
     assert samples.shape == x.shape
     np.testing.assert_allclose(4 * samples, jnp.round(4 * samples), atol=1e-5)
+
+
+class Grid(nn.Module):
+    """The moments of a VAE with a latent vector, those of each place together."""
+
+    @nn.compact
+    def __call__(self, x):
+        mean, log_var = jnp.split(nn.Dense(12, name="moments")(x.reshape(x.shape[0], -1)), 2, axis=-1)
+        return jnp.concatenate([part.reshape(-1, 3, 1, 2) for part in (mean, log_var)], axis=-1)
+
+
+class Flat(nn.Module):
+    """The same moments as one vector."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(12, name="moments")(x.reshape(x.shape[0], -1))
+
+
+def test_a_grid_of_latents_is_a_vector_of_latents():
+    """Bounds, estimates and samples of latents (3, 1, 2) are those of vectors of length 6."""
+    x = jax.random.normal(jax.random.key(0), (4, 2, 2, 1))
+    shared = {"decoder": nets.MLP((8,), output_shape=(2, 2, 1)), "likelihood": ops.Gaussian(log_scale=-1.0)}
+    flat, grid = (vae.VAE(latent_dim=dim, encoder=net, **shared) for dim, net in ((6, Flat()), ((3, 1, 2), Grid())))
+    variables = jax.jit(flat.init)(jax.random.key(1), {"x": x})
+    assert jax.tree.structure(jax.eval_shape(grid.init, jax.random.key(1), {"x": x})) == jax.tree.structure(variables)
+    mean, log_var = grid.posterior(variables, x)
+    assert mean.shape == log_var.shape == (4, 3, 1, 2)
+    np.testing.assert_allclose(mean.reshape(4, 6), flat.posterior(variables, x)[0], rtol=1e-6)
+    for method, key in (("log_prob_lower_bound", jax.random.key(2)), ("log_prob_estimate", jax.random.key(3))):
+        values = [jax.jit(getattr(model, method), static_argnums=3)(variables, key, x, 200) for model in (flat, grid)]
+        np.testing.assert_allclose(*values, atol=1.0)
+    losses = [jax.jit(model.loss)(*variables, jax.random.key(4), {"x": x}, 0)[1][1]["kl"] for model in (flat, grid)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert grid.sample_prior(variables, jax.random.key(5), 7).shape == (7, 3, 1, 2)
+    assert grid.sample(variables, jax.random.key(6), 7).shape == (7, 2, 2, 1)
+    with pytest.raises(ValueError, match=r"encoder returned shape \(4, 12\), but latent_dim=\(3, 1, 2\) needs"):
+        vae.VAE(latent_dim=(3, 1, 2), encoder=Flat(), **shared).init(jax.random.key(7), {"x": x})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genjax import latent, moment_matching, nets, ops, vae
-from tests.contract.batches import image_batch
+from genjax import diffusion, latent, moment_matching, nets, ops, vae
+from tests.contract.batches import NUM_FEATURES, image_batch, real_batch
 from tests.contract.case import Case
 
 
@@ -18,7 +18,15 @@ def _latent_model() -> latent.LatentModel:
     return latent.LatentModel(autoencoder=autoencoder, prior=prior)
 
 
-CASES = (Case("latent_model", _latent_model, batch=image_batch),)
+def _unit_scale() -> latent.UnitScale:
+    net = nets.DenoisingMLP((8,), embedding_features=8, fourier_features=0, output_scale=1.0)
+    return latent.UnitScale(model=diffusion.Diffusion(shape=(NUM_FEATURES,), net=net, num_steps=3))
+
+
+CASES = (
+    Case("latent_model", _latent_model, batch=image_batch),
+    Case("unit_scale", _unit_scale, batch=real_batch),
+)
 
 OWN_METHODS = {
     "LatentModel": ("codes", "join", "join_stages", "part"),

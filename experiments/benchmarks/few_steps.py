@@ -219,7 +219,7 @@ def after_diffusion(steps: int, *, distills: bool) -> Method:
 
 
 def progressive_distillation(steps: int) -> Method:
-    """Students of 16, 8, 4, 2 and 1 steps, which take a tenth of the time each; their first teacher takes half of it."""
+    """Students of 16, 8, 4, 2 and 1 steps, each in a tenth of the time; half of it is for the first teacher."""
     first = dataclasses.replace(few_step_denoiser(), grid=grids.Nested(grids.Karras()))
     students = {count: diffusion.distilled(first, count) for count in (16, 8, 4, 2, 1)}
 

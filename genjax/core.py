@@ -22,6 +22,8 @@ what is special to it:
 * ``x``: data, shape (B, ...). ``latent``: codes as ``encode`` returns them, shape (B, ...).
 * ``num_samples``: number of samples, N, at least 1; of an estimate, its number of draws per example.
 * ``label``: class of all examples, or int32 (B,) with one for each; only for models with ``num_classes``.
+* ``prompt``: text of all examples, padded tokens, int32 (L,), or (B, L) with one for each; on the command line, words.
+* ``negative_prompt``: text that guided samples move away from, as ``prompt``.
 * ``mean``: whether to return the means of the likelihood, as figures usually show, instead of draws from it.
 * ``temperature``: scale of the randomness, above 0 (0 for the mode where a model allows it); 1 samples the model.
 * ``chunk_size``: number of draws computed at once, which sets memory and leaves the result as it is.

@@ -3,7 +3,12 @@
 Command: genjax train experiments/drifting_digits.py, then
 genjax evaluate RUN --metrics frechet_distance --features classifier:digits --num-samples 10000, and
 genjax evaluate RUN --metrics class_accuracy --features classifier:digits --num-samples 2000
-Reached: not yet run to the end.
+Reached: Fréchet distance of 10,000 samples (one evaluation) from the 360 test images, on features of the project's
+classifier, 3.37 ± 0.23, where 20 steps of ``diffusion_digits.py`` reach 2.91; the classifier recognizes the requested
+class in 98.2 ± 0.2 % of 2,000 samples (mean ± sd of seeds 0 and 1). 2 min 32 s and 4 min 33 s per seed beside other
+work on 2 CPU cores (AMD EPYC, jax 0.10.2). No sample copies a training image (memorization 0.42, below the 0.5 of
+independent samples). Widths were chosen by the distance from the 180 validation images (seed 0): 9.29 with twice these
+widths, 8.86 with these and 9.10 with half of them.
 """
 
 from typing import Literal
@@ -15,7 +20,7 @@ from genjax import Experiment, data, gan, moment_matching
 from genjax.arguments import PositiveFloat
 from genjax.runner import frechet_score
 
-LEVELS, SHAPE = 17, (8, 8, 1)
+LEVELS = 17
 
 
 def to_images(x: jax.Array) -> jax.Array:
@@ -24,22 +29,19 @@ def to_images(x: jax.Array) -> jax.Array:
 
 
 def experiment(
-    architecture: Literal["mlp", "r3gan"] = "mlp",
-    width: int = 64,
+    width: int = 256,
     latent_dim: int = 32,
     learning_rate: PositiveFloat = 1e-3,
     ema_decay: float = 0.999,
     kernel: Literal["exponential", "gaussian"] = "exponential",
-    widths: tuple[float, ...] = (0.5, 1.5, 5.0),
-    steps: int = 4_000,
+    widths: tuple[float, ...] = (0.25, 0.75, 2.5),
+    steps: int = 2_000,
     batch_size: int = 500,
 ) -> Experiment:
     """Describe the run.
 
     Args:
-      architecture: architecture of the generator, two layers of four times the width or residual blocks of convolutions
-        (R3GAN).
-      width: number of channels.
+      width: width of the generator's two hidden layers.
       latent_dim: dimension of the noise vector.
       learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
       ema_decay: decay of the parameters' exponential moving average, which is evaluated.
@@ -48,10 +50,7 @@ def experiment(
       steps: number of training steps.
       batch_size: number of examples in a minibatch, a tenth of them of each class.
     """
-    generator = {
-        "mlp": gan.MLPGenerator((4 * width, 4 * width), SHAPE, output_activation=jax.nn.tanh),
-        "r3gan": gan.R3GANGenerator((width, width), SHAPE, num_blocks=1),
-    }[architecture]
+    generator = gan.MLPGenerator((width, width), (8, 8, 1), output_activation=jax.nn.tanh)
     model = moment_matching.Drifting(
         latent_dim=latent_dim, generator=generator, widths=widths, kernel=kernel, num_classes=10
     )

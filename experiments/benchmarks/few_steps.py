@@ -173,12 +173,12 @@ def drifting(steps: int) -> Method:
     model = moment_matching.Drifting(
         latent_dim=2,
         generator=generator,
-        widths=(0.05, 0.2, 1.0),
-        initial_scale=8.0,
-        annealing_steps=max(1, steps // 3),
+        widths=(0.03, 0.15, 0.8),
+        initial_scale=10.0,
+        annealing_steps=max(1, steps // 5),
         kernel="gaussian",
     )
-    return Method(fitted(model, steps), draws_of(model, (1,)))
+    return Method(fitted(model, steps, learning_rate=1e-2), draws_of(model, (1,)))
 
 
 def few_step_denoiser() -> diffusion.Diffusion:
@@ -245,7 +245,7 @@ def progressive_distillation(steps: int) -> Method:
 METHODS: Mapping[str, tuple[Callable[[int], Method], int]] = {
     "plain sampler": (plain, 4_000),
     "mean flow": (mean_flow, 4_000),
-    "drifting": (drifting, 4_000),
+    "drifting": (drifting, 6_000),
     "consistency training": (consistency_training, 4_000),
     "consistency tuning": (functools.partial(after_diffusion, distills=False), 4_000),
     "consistency distillation": (functools.partial(after_diffusion, distills=True), 4_000),

@@ -22,9 +22,9 @@ the network learns for all ω in a range at once, as a function of ω. It is the
 
     ε − x + (1 − 1/ω) sg(v̂(y, ω) − v̂(∅)).                                                                        (5)
 
-With e² the mean squared error of an example's elements, its weight is w = sg(e² + c)^−p. For p > 0 outliers count less,
-so that the minimizer is not exactly the mean: the error vanishes in many dimensions, where all e² are alike, and is
-large in few, where p = 0 is right.
+With e² the mean squared error of an example's elements, its weight is w = sg(e² + c)^−p, which keeps outliers of the
+derivative from dominating. For p > 0 the minimizer of equation 4 is not exactly the mean velocity: the difference
+vanishes in many dimensions, where all e² of a time are alike. For p = 0 it is exact.
 
 Zhengyang Geng, Mingyang Deng, Xingjian Bai, Zico Kolter and Kaiming He 2025, arXiv:2505.13447; equations 4 and 5:
 Zhengyang Geng, Yiyang Lu, Zongze Wu, Eli Shechtman, Zico Kolter and Kaiming He 2025, arXiv:2512.02012.

@@ -184,8 +184,8 @@ class DiscreteDiffusion(ABC):
 
         denoise: Any = functools.partial(labelled, label=label)
         if guidance != 1.0 and label is not None:
-            both = (jnp.atleast_1d(jnp.asarray(each)) for each in (label, self.num_classes))
-            denoise = classifier_free_guidance(cast(Any, finite), *both, guidance)
+            own, null = (jnp.atleast_1d(jnp.asarray(each)) for each in (label, self.num_classes))
+            denoise = classifier_free_guidance(cast(Any, finite), own, null, guidance)
         return lambda x, level: jax.nn.log_softmax(tempered_logits(denoise(x, level), temperature), axis=-1)
 
     def _check_label(self, label: Array | int | None) -> None:

@@ -22,6 +22,7 @@ from genjax.diffusion.operators import AveragePool, GaussianBlur, Grayscale, Mas
 from genjax.diffusion.posterior import MethodName, PiGDM
 from genjax.evaluation.image_batches import BATCH_SIZE, map_images
 from genjax.metrics.progress import ProgressCallback
+from genjax.ops import check_values
 
 EditTask = Literal["superres", "inpaint", "colourize", "deblur", "variation"]
 
@@ -98,6 +99,9 @@ def edit_images(
     """
     if x.ndim != 4:
         raise ValueError(f"x has shape {x.shape}, but must be images (N, h, w, C); add the missing axes")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x has dtype {x.dtype}, but must be real numbers in [0, 1]; divide bytes by 255")
+    check_values(x, lambda x: ~((x >= 0) & (x <= 1)), "images must be in [0, 1]; scale them")
     check_model(model, settings.task)
     check_mask(model, settings.task, mask)
     if (reason := refusal(model, settings.task, x.shape[1:])) is not None:

@@ -68,9 +68,9 @@ def bounds(model, x, num_samples=4):
     return estimates.mean(1), estimates.std(1) / np.sqrt(NUM_DRAWS)
 
 
-def frequencies(model, size, **options):
+def frequencies(model, size, num_draws=NUM_DRAWS, **options):
     """Return how many of many samples have each value, by value in the order of ``product``."""
-    draw = jax.jit(lambda: model.sample(VARIABLES, jax.random.key(5), NUM_DRAWS, **options))
+    draw = jax.jit(lambda: model.sample(VARIABLES, jax.random.key(5), num_draws, **options))
     return np.bincount(np.asarray(draw()) @ K ** np.arange(size)[::-1], minlength=K**size)
 
 
@@ -199,7 +199,7 @@ def test_samples_of_a_uniform_diffusion_have_their_distribution(num_steps):
 
 def test_exact_networks_draw_from_the_distribution():
     assert_drawn_from(frequencies(masked(exact_masked, 2), 2), JOINT.ravel())
-    assert_drawn_from(frequencies(uniform(exact_uniform, 2), 2, num_steps=200), JOINT.ravel())
+    assert_drawn_from(frequencies(uniform(exact_uniform, 2), 2, num_draws=5_000, num_steps=100), JOINT.ravel())
 
 
 def test_the_gradient_of_the_loss_is_that_of_finite_differences():

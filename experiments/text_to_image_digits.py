@@ -21,6 +21,17 @@ from genjax.arguments import PositiveFloat
 LEVELS, GRID = 17, (4, 4)
 
 
+def to_images(x: jax.Array) -> jax.Array:
+    """Round means of the likelihood to the 17 levels of the data, in [0, 1]."""
+    return jnp.clip(jnp.round(x * (LEVELS - 1)), 0, LEVELS - 1) / (LEVELS - 1)
+
+
+def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
+    """Return Adam with clipped gradients, whose learning rate rises, and then decays to zero along a cosine."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(200, num_steps // 10), num_steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+
 class PatchEncoder(nn.Module):
     """Encode patches of 4 x 4 pixels, after two convolutions, as moments of ``channels`` latents."""
 
@@ -79,7 +90,7 @@ def experiment(
       learning_rate: peak learning rate of Adam in both stages, which decays to zero along a cosine.
       ema_decay: decay of the moving average of the prior's parameters, which is evaluated.
       num_sampling_steps: number of steps of DPM-Solver++, each with one network evaluation.
-      autoencoder_steps: number of training steps of the autoencoder.
+      autoencoder_steps: number of training steps of the autoencoder, at most ``steps``.
       steps: number of training steps of the prior.
       batch_size: number of examples in a minibatch.
     """
@@ -105,23 +116,19 @@ def experiment(
         )
     )
     model = latent.LatentModel(autoencoder=autoencoder, prior=prior, sample_codes=True)
-
-    def adam(num_steps: int) -> optax.GradientTransformation:
-        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(200, num_steps // 10), num_steps)
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
+    autoencoder_steps = min(autoencoder_steps, steps)
     return Experiment(
         model=model,
         data=pairs,
         preprocess=data.scale(LEVELS),
         stages=latent.two_stages(
             model,
-            autoencoder=gradient_learner(autoencoder, adam(autoencoder_steps)),
-            prior=gradient_learner(prior, adam(steps), ema_decay=ema_decay),
+            autoencoder=gradient_learner(autoencoder, adam(learning_rate, autoencoder_steps)),
+            prior=gradient_learner(prior, adam(learning_rate, steps), ema_decay=ema_decay),
             steps=(autoencoder_steps, steps),
             cache=True,
         ),
         variables=model.join_stages,
         batch_size=batch_size,
-        display=lambda x: jnp.clip(x, 0, 1),  # means of a Gaussian may lie slightly outside
+        display=to_images,
     )

@@ -63,7 +63,7 @@ def traced_stage(stage, finished, key, batch):
     """Return the shapes of a stage's state before and after a step, and of its metrics."""
 
     def step(finished, key, batch):
-        learner, batch = stage.learner(finished), stage.batch(finished)(key, batch)
+        learner, batch = stage.learner(finished), stage.examples(finished)(key, batch)
         train, count = learner.init(key, batch), learner.minibatches
         batches = batch if count == 1 else jax.tree.map(lambda a: jnp.stack([a] * count), batch)
         return train, *learner.step(train, key, batches)

@@ -60,6 +60,8 @@ OPTIMIZED = (
     "tests/metrics/test_frechet.py",
     "tests/moment_matching/test_gmmn.py",
     "tests/monitoring/test_monitor.py",
+    "tests/ops/test_categorical.py::test_rare",
+    "tests/ops/test_categorical.py::test_frequencies",
     "tests/test_notebooks.py",
     "tests/vae/test_linear.py",
 )

@@ -21,6 +21,8 @@ an interrupted benchmark goes on from the first row that is missing.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import json
 import sys
@@ -36,7 +38,7 @@ import optax
 from report import arguments, machine
 
 from genjax import diffusion, gan, gradient_learner, metrics, moment_matching, nets
-from genjax.core import Array, GenerativeModel, Variables, stream_key
+from genjax.core import Array, Batch, GenerativeModel, Variables, stream_key
 from genjax.data import synthetic
 from genjax.diffusion import grids, parametrizations, processes, samplers, times
 
@@ -64,17 +66,25 @@ class Method(NamedTuple):
 
 
 def fitted(
-    model: GenerativeModel, steps: int, *, learning_rate: float = 3e-3, ema_decay: float | None = 0.999
+    model: GenerativeModel,
+    steps: int,
+    *,
+    learning_rate: float = 3e-3,
+    ema_decay: float | None = 0.999,
+    start: Variables | None = None,
+    targets: Callable[[Array, Batch], Batch] = lambda _, batch: batch,
 ) -> Train:
-    """Return a function that trains a model on fresh points."""
+    """Return a function that trains a model on fresh points, or on ``targets`` of them, from ``start`` or from new."""
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    learner = gradient_learner(model, optax.chain(optax.clip_by_global_norm(1.0), adam), ema_decay=ema_decay)
+    optimizer, init = optax.chain(optax.clip_by_global_norm(1.0), adam), None if start is None else lambda *_: start
+    learner = gradient_learner(model, optimizer, ema_decay=ema_decay, init=init)
 
     def train(key: Array) -> Variables:
-        data_key, train_key = stream_key(key, "data"), stream_key(key, "train")
+        data_key, target_key, train_key = (stream_key(key, name) for name in ("data", "targets", "train"))
 
         def step(state: Any, _: None) -> tuple[Any, None]:
             batch = {"x": GRID.sample(jax.random.fold_in(data_key, state.step), BATCH_SIZE)}
+            batch = targets(jax.random.fold_in(target_key, state.step), batch)
             return learner.step(state, jax.random.fold_in(train_key, state.step), batch)[0], None
 
         state = learner.init(stream_key(key, "init"), {"x": jnp.zeros((BATCH_SIZE, 2))})
@@ -171,11 +181,76 @@ def drifting(steps: int) -> Method:
     return Method(fitted(model, steps, learning_rate=1e-2), draws_of(model, (1,)))
 
 
-# Every row with its number of training steps.
+def consistency_model(gap: diffusion.GridGap | diffusion.ShrinkingGap) -> diffusion.ConsistencyModel:
+    """Return a consistency model on EDM's levels; the papers' settings are for data of standard deviation 0.5."""
+    return diffusion.ConsistencyModel(
+        denoiser=dataclasses.replace(
+            plain_models()["EDM"], process=processes.EDM(start=0.002 * SCALE, end=20.0 * SCALE)
+        ),
+        gap=gap,
+        times=times.LogNormal(mean=float(np.log(2 * SCALE)) - 1.1, std=2.0),
+        huber=0.02 * 2 * SCALE,
+    )
+
+
+def consistency_training(steps: int) -> Method:
+    """Consistency training from scratch. A step takes a third more time than one of diffusion."""
+    steps = 3 * steps // 4
+    model = consistency_model(diffusion.GridGap(steps_per_stage=steps // 4, last=80))
+    return Method(fitted(model, steps), draws_of(model))
+
+
+def after_diffusion(steps: int, *, distills: bool) -> Method:
+    """Consistency tuning of a diffusion model, which takes a quarter of the time, or its distillation."""
+    before, steps = steps // 4, int(0.75 * steps / ((5 if distills else 4) / 3))
+    model = consistency_model(diffusion.ShrinkingGap(steps_per_stage=-(-steps // 4), num_stages=4, b=0.5 / SCALE))
+
+    def train(key: Array) -> Variables:
+        teacher = fitted(model.denoiser, before)(stream_key(key, "teacher"))
+        targets = functools.partial(diffusion.consistency_targets, model, teacher)
+        options: dict[str, Any] = {"targets": targets} if distills else {}
+        return fitted(model, steps, start=teacher, **options)(key)
+
+    return Method(train, draws_of(model))
+
+
+def progressive_distillation(steps: int) -> Method:
+    """Students of 16, 8, 4, 2 and 1 steps, which take 12 % of the time each; their first teacher takes 40 %."""
+    first = diffusion.Diffusion(
+        shape=(2,),
+        net=nets.DenoisingMLP(WIDTHS),
+        process=processes.Cosine(shift=-2 * float(np.log(SCALE))),
+        parametrization=parametrizations.Velocity(data_scale=SCALE),
+        grid=grids.Nested(grids.LogSNR()),
+    )
+    students = {count: diffusion.distilled(first, count) for count in (16, 8, 4, 2, 1)}
+
+    def train(key: Array) -> dict[int, Variables]:
+        model, variables = first, fitted(first, 2 * steps // 5)(stream_key(key, "teacher"))
+        trained = {}
+        for count, student in students.items():
+            targets = functools.partial(diffusion.distillation_targets, model, variables, num_steps=count)
+            # A step takes two thirds more time than one of diffusion.
+            fit = fitted(student, int(0.12 * steps * 3 / 5), ema_decay=0.995, start=variables, targets=targets)
+            model, variables = student, fit(stream_key(key, f"{count} steps"))
+            trained[count] = variables
+        return trained
+
+    def draw(count: int) -> Draw:
+        return lambda variables, key: students[count].sample(variables[count], key, NUM_SAMPLES)
+
+    return Method(train, {count: {"": draw(count)} for count in EVALUATIONS})
+
+
+# Every row with its number of training steps; those of several stages count steps of plain diffusion of equal time.
 METHODS: Mapping[str, tuple[Callable[[int], Method], int]] = {
     "plain sampler": (plain, 4_000),
     "mean flow": (mean_flow, 4_000),
     "drifting": (drifting, 6_000),
+    "consistency training": (consistency_training, 4_000),
+    "consistency tuning": (functools.partial(after_diffusion, distills=False), 4_000),
+    "consistency distillation": (functools.partial(after_diffusion, distills=True), 4_000),
+    "progressive distillation": (progressive_distillation, 4_000),
 }
 
 

@@ -46,13 +46,27 @@ from genjax.autoregressive.decoding import (
     TopP,
     generate,
 )
-from genjax.autoregressive.tokens import checked_tokens, prompt_tokens, token_mask
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.nets import linear
-from genjax.ops import at_least_float32, attend_to_first, causal_attention
-
-ROTARY_BASE = 10_000.0
+from genjax.nets.transformer import (
+    add_positions,
+    apply_layers,
+    check_heads,
+    layer_norm,
+    layer_params,
+    norm_params,
+    normal_init,
+    transformer_layer,
+)
+from genjax.ops import (
+    at_least_float32,
+    attend_to_first,
+    causal_attention,
+    check_stop_token,
+    checked_tokens,
+    prompt_tokens,
+    token_mask,
+)
 
 
 @final
@@ -103,16 +117,8 @@ class GPT:
     discrete = True
 
     def __post_init__(self) -> None:
-        parts = self.num_heads * (2 if self.positions == "rotary" else 1)
-        if self.features % parts:
-            raise ValueError(
-                f"features is {self.features}, but num_heads={self.num_heads} and positions={self.positions!r} need a "
-                f"multiple of {parts}"
-            )
-        if self.stop_token is not None and not 0 <= self.stop_token < self.num_values:
-            raise ValueError(
-                f"stop_token is {self.stop_token}, but must be a token, 0 … {self.num_values - 1}; None for no end"
-            )
+        check_heads(self)
+        check_stop_token(self.stop_token, self.num_values)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -241,8 +247,8 @@ class GPT:
             rows = (x.shape[0] * self.num_heads, x.shape[1], -1)
             return causal_attention(q, k, v), (k.swapaxes(1, 2).reshape(rows), v.swapaxes(1, 2).reshape(rows))
 
-        def layer(h: Array, layer_params: PyTree) -> tuple[Array, tuple[Array, Array]]:
-            return _layer(self, layer_params, h, positions, attention)
+        def layer(h: Array, params: PyTree) -> tuple[Array, tuple[Array, Array]]:
+            return transformer_layer(self, params, h, positions, attention)
 
         positions = jnp.arange(x.shape[1])
         _, (keys, values) = jax.lax.scan(layer, _embedded(self, params, x), params["layers"])
@@ -259,10 +265,11 @@ class GPT:
         def step(cache: _Cache, token: Array) -> tuple[Array, _Cache]:
             position = cache.position
             last = jnp.where(position > 0, params["embedding"][token], params["start"][None])
-            h = _add_positions(self, params, last[:, None], position[None])
+            h = add_positions(self, params, last[:, None], position[None])
             caches = []
             for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
-                h, new = _layer(self, layer, h, position[None], partial(_attend_to_cache, keys, values, position))
+                attention = partial(_attend_to_cache, keys, values, position)
+                h, new = transformer_layer(self, layer, h, position[None], attention)
                 caches.append(new)
             keys, values = map(list, zip(*caches, strict=True))
             return _logits(self, params, h)[:, 0], _Cache(position + 1, keys, values)
@@ -308,54 +315,24 @@ def _attend_to_cache(
 
 
 def _parameters(model: GPT, key: Array) -> PyTree:
-    """Return initial parameters, stacked over layers; residual branches start with small weights."""
-    width, num_layers = model.features, model.num_layers
-    normal = nn.initializers.normal(0.02, jnp.float32)
+    """Return initial parameters."""
     keys = iter(jax.random.split(key, 8))
-
-    def dense(fan_in: int, fan_out: int, scale: float = 1.0) -> PyTree:
-        kernel = {"kernel": scale * normal(next(keys), (num_layers, fan_in, fan_out))}
-        return kernel | ({"bias": jnp.zeros((num_layers, fan_out), jnp.float32)} if model.use_bias else {})
-
-    def norm(*layers: int) -> PyTree:
-        scale = {"scale": jnp.ones((*layers, width), jnp.float32)}
-        return scale | ({"bias": jnp.zeros((*layers, width), jnp.float32)} if model.use_bias else {})
-
-    residual_scale = (2 * num_layers) ** -0.5
     params = {
-        "embedding": normal(next(keys), (model.num_values, width)),
-        "start": normal(next(keys), (width,)),
-        "layers": {
-            "norm_1": norm(num_layers),
-            "qkv": dense(width, 3 * width),
-            "attention": dense(width, width, residual_scale),
-            "norm_2": norm(num_layers),
-            "up": dense(width, 4 * width),
-            "down": dense(4 * width, width, residual_scale),
-        },
-        "norm": norm(),
+        "embedding": normal_init(next(keys), (model.num_values, model.features)),
+        "start": normal_init(next(keys), (model.features,)),
+        "layers": layer_params(model, keys),
+        "norm": norm_params(model),
     }
     if model.positions == "learned":
-        params["positions"] = normal(next(keys), (model.length, width))
+        params["positions"] = normal_init(next(keys), (model.length, model.features))
     if not model.tied:
-        params["output"] = normal(next(keys), (model.num_values, width))
+        params["output"] = normal_init(next(keys), (model.num_values, model.features))
     return params
 
 
 def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
     """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
-    h, positions = _embedded(model, params, x), jnp.arange(x.shape[1])
-
-    def layer(h: Array, inputs: tuple[PyTree, Array | None]) -> tuple[Array, Any]:
-        layer_params, layer_key = inputs
-        return _layer(model, layer_params, h, positions, lambda *qkv: (causal_attention(*qkv), None), layer_key)
-
-    keys = None
-    if key is not None and model.dropout > 0:
-        embedding_key, layers_key = jax.random.split(key)
-        h, keys = _dropout(model, h, embedding_key), jax.random.split(layers_key, model.num_layers)
-    layer = jax.checkpoint(layer) if model.remat else layer
-    h, _ = jax.lax.scan(layer, h, (params["layers"], keys), unroll=min(model.unroll, model.num_layers))
+    h = apply_layers(model, params["layers"], _embedded(model, params, x), causal_attention, key)
     return _logits(model, params, h)
 
 
@@ -363,71 +340,9 @@ def _embedded(model: GPT, params: PyTree, x: Array) -> Array:
     """Return h before the first layer, (B, T, features), for tokens (B, T)."""
     start = jnp.broadcast_to(params["start"], (x.shape[0], 1, model.features))
     h = jnp.concatenate([start, params["embedding"][x[:, :-1]]], axis=1)
-    return _add_positions(model, params, h, jnp.arange(x.shape[1]))
-
-
-def _add_positions(model: GPT, params: PyTree, h: Array, positions: Array) -> Array:
-    """Add p_t to embeddings (B, n, features) at positions (n,)."""
-    if model.positions == "learned":
-        h = h + params["positions"][positions][None]
-    return h if model.dtype is None else h.astype(model.dtype)
-
-
-def _layer(
-    model: GPT,
-    params: PyTree,
-    h: Array,
-    positions: Array,
-    attention: Callable[[Array, Array, Array], tuple[Array, Any]],
-    key: Array | None = None,
-) -> tuple[Array, Any]:
-    """Apply a layer of equation 2 to h (B, n, features).
-
-    ``attention`` maps q, k and v to outputs and a cache, which is returned beside h.
-    """
-    attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
-    heads = (*h.shape[:2], model.num_heads, -1)
-    q, k, v = (a.reshape(heads) for a in jnp.split(linear(params["qkv"], _norm(params["norm_1"], h)), 3, axis=-1))
-    if model.qk_norm:
-        q, k = _unit(q), _unit(k)
-    if model.positions == "rotary":
-        q, k = _rotate(q, positions), _rotate(k, positions)
-    attended, cache = attention(q, k, v)
-    h = h + _dropout(model, linear(params["attention"], attended.reshape(h.shape)), attention_key)
-    hidden = linear(params["down"], model.activation(linear(params["up"], _norm(params["norm_2"], h))))
-    return h + _dropout(model, hidden, mlp_key), cache
+    return add_positions(model, params, h, jnp.arange(x.shape[1]))
 
 
 def _logits(model: GPT, params: PyTree, h: Array) -> Array:
     table = params["embedding"] if model.tied else params["output"]
-    return _norm(params["norm"], h) @ table.T.astype(h.dtype)
-
-
-def _norm(params: PyTree, h: Array) -> Array:
-    """Apply layer normalization, at least in float32."""
-    wide = at_least_float32(h)
-    wide = _unit(wide - jnp.mean(wide, axis=-1, keepdims=True)) * params["scale"][None, None]
-    return (wide + params["bias"][None, None] if "bias" in params else wide).astype(h.dtype)
-
-
-def _unit(a: Array) -> Array:
-    """Normalize (..., D) to a mean square of 1."""
-    wide = at_least_float32(a)
-    return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-5)).astype(a.dtype)
-
-
-def _rotate(a: Array, positions: Array) -> Array:
-    """Rotate pairs of channels of (B, n, num_heads, D) by angles that grow with the positions (n,)."""
-    half = a.shape[-1] // 2
-    frequencies = ROTARY_BASE ** (-jnp.arange(half) / half)
-    angles = (positions[:, None] * frequencies[None])[None, :, None]
-    cos, sin = jnp.cos(angles).astype(a.dtype), jnp.sin(angles).astype(a.dtype)
-    x, y = jnp.split(a, 2, axis=-1)
-    return jnp.concatenate([x * cos - y * sin, x * sin + y * cos], axis=-1)
-
-
-def _dropout(model: GPT, h: Array, key: Array | None) -> Array:
-    if key is None or not model.dropout:
-        return h
-    mask = jax.random.bernoulli(key, 1 - model.dropout, h.shape)
-    return jnp.where(mask, h / (1 - model.dropout), jnp.zeros_like(h))
+    return layer_norm(params["norm"], h) @ table.T.astype(h.dtype)

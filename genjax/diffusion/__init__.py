@@ -25,18 +25,20 @@ from genjax.diffusion import (
     times,
     weightings,
 )
-from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap
+from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap, consistency_targets
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.distillation import distillation_targets, distilled
 from genjax.diffusion.editing import edit, inpaint
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
+from genjax.diffusion.masked import MaskedDiffusion
 from genjax.diffusion.mean_flow import MeanFlow
 from genjax.diffusion.parametrizations import Prediction, convert
 from genjax.diffusion.posterior import posterior_guidance, restore
 from genjax.diffusion.processes import Level, level_at
 from genjax.diffusion.reflow import reflow_pairs
+from genjax.diffusion.uniform import UniformDiffusion
 from genjax.diffusion.variational import VariationalDiffusion
 from genjax.ops import couplings
 
@@ -45,13 +47,16 @@ __all__ = [
     "Diffusion",
     "GridGap",
     "Level",
+    "MaskedDiffusion",
     "MeanFlow",
     "Prediction",
     "ShrinkingGap",
     "StepInfo",
+    "UniformDiffusion",
     "VariationalDiffusion",
     "classifier_free_guidance",
     "classifier_guidance",
+    "consistency_targets",
     "convert",
     "couplings",
     "distillation_targets",

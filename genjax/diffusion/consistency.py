@@ -17,14 +17,21 @@ consistency function. ρ grows in stages, by one of
     ShrinkingGap     ρ = max(0, 1 − n(τ_t) / q^a),        n(τ) = 1 + k sigmoid(−b τ),        a = 1, 2, …            (2)
     GridGap          τ_r^{1/7} = τ_t^{1/7} − (τ_end^{1/7} − τ_start^{1/7}) / N,        N = s₀, 2 s₀, 4 s₀, …       (3)
 
-where N steps of (3) are those of the grid ``Karras``. Samples of N steps go to data and back with fresh noise,
+where N steps of (3) are those of the grid ``Karras``. With a trained denoiser, its estimates can take the place of the
+data and the noise,
 
-    x̂₀ = f(x_t, t),        x_s = α_s x̂₀ + σ_s ε.                                                                 (4)
+    x₀ ← x̂₀(x_t, t),        ε ← ε̂(x_t, t),                                                                       (4)
 
-Yang Song, Prafulla Dhariwal, Mark Chen and Ilya Sutskever 2023, arXiv:2303.01469; equations 1 and 3: Yang Song and
-Prafulla Dhariwal 2023, arXiv:2310.14189; equation 2, and tuning of a diffusion model: Zhengyang Geng, Ashwini Pokle,
-William Luo, Justin Lin and J. Zico Kolter 2024, arXiv:2406.14548. Differences from the papers: times of (3) are
-continuous, and f is the identity at σ = 0 rather than at the first level, as in the last of them.
+which leave x_t as it is and make x_r a step of DDIM on the denoiser's own path: this is consistency distillation, with
+less variance and a bias of the denoiser's. Samples of N steps go to data and back with fresh noise,
+
+    x̂₀ = f(x_t, t),        x_s = α_s x̂₀ + σ_s ε.                                                                 (5)
+
+Equations 4 and 5: Yang Song, Prafulla Dhariwal, Mark Chen and Ilya Sutskever 2023, arXiv:2303.01469; equations 1 and 3:
+Yang Song and Prafulla Dhariwal 2023, arXiv:2310.14189; equation 2, and tuning of a diffusion model: Zhengyang Geng,
+Ashwini Pokle, William Luo, Justin Lin and J. Zico Kolter 2024, arXiv:2406.14548. Differences from the papers: times of
+(3) are continuous, the denoiser's step in (4) is of DDIM rather than Heun's, and f is the identity at σ = 0 rather than
+at the first level, as in the last of them.
 """
 
 from __future__ import annotations
@@ -45,9 +52,8 @@ from genjax.diffusion.grids import Grid, GridName, Karras, Nested, NumSteps, fin
 from genjax.diffusion.parametrizations import Data, broadcast_level, broadcast_times
 from genjax.diffusion.processes import Level, NoiseProcess
 from genjax.diffusion.samplers import Denoise, Sampler, Step
-from genjax.diffusion.times import LogNormal, TimeDistribution, stratified
-from genjax.ops import check_examples, sum_except_batch
-from genjax.ops.couplings import draw_noise
+from genjax.diffusion.times import LogNormal, TimeDistribution
+from genjax.ops import check_examples, check_leaf_shapes, sum_except_batch
 
 RHO = 7.0  # of equation 3
 
@@ -128,7 +134,7 @@ class GridGap:
 
 @final
 class _FreshNoise(Sampler):
-    """Equation 4."""
+    """Equation 5."""
 
     def step(
         self, process: NoiseProcess, denoise: Denoise, t: Level, s: Level, key: Array, x: Array, carry: PyTree
@@ -136,7 +142,7 @@ class _FreshNoise(Sampler):
         """See ``Sampler``."""
         del process
         data = denoise(x, t.time).data
-        return Step(s.alpha * data + s.sigma * jax.random.normal(key, x.shape, x.dtype), carry, data)  # equation 4
+        return Step(s.alpha * data + s.sigma * jax.random.normal(key, x.shape, x.dtype), carry, data)  # equation 5
 
 
 @final
@@ -211,14 +217,12 @@ class ConsistencyModel:
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
         """Return equation 1, averaged over the batch, with one time for each example.
 
-        The metric ``inconsistency`` is the root mean squared difference of the two evaluations.
+        A batch may contain ``"noise"`` and ``"time"``, as that of ``Diffusion.loss``. The metric ``inconsistency`` is
+        the root mean squared difference of the two evaluations.
         """
         denoiser, process = self.denoiser, self.denoiser.process
-        x = check_examples(batch["x"], denoiser.shape)
-        time_key, noise_key, condition_key, dropout_key = jax.random.split(key, 4)
-        t = self.times.quantile(process, stratified(time_key, x.shape[0]))
-        noise = draw_noise(denoiser.coupling, noise_key, x)
-        condition = denoiser.training_condition(condition_key, batch)
+        *keys, dropout_key = jax.random.split(key, 4)
+        (x, noise), t, condition = denoiser.noise_batch(keys, batch, self.times)
 
         def evaluate(params: dict[str, PyTree], key: Array, t: Array) -> tuple[Array, PyTree]:
             level = broadcast_level(process, t, x)
@@ -250,7 +254,7 @@ class ConsistencyModel:
         grid: GridName | Grid | None = None,
         **condition: Any,
     ) -> Array:
-        """Draw from the model by equation 4, (N, *shape).
+        """Draw from the model by equation 5, (N, *shape).
 
         Args:
           variables: what ``init`` or training returned.
@@ -270,6 +274,35 @@ class ConsistencyModel:
         process, latent = self.denoiser.process, check_examples(latent, self.denoiser.shape)
         end = jnp.asarray(process.end, latent.dtype)
         return self.denoiser.predict(variables, process.sigma(end) * latent, end, **condition).data
+
+
+@check_arguments
+def consistency_targets(model: ConsistencyModel, variables: Variables, key: Array, batch: Batch) -> dict[str, Array]:
+    """Return a batch for the loss of a model that learns from a denoiser: equation 4.
+
+    It is for ``Stage(batch=…)``, which passes on the denoiser's variables. Conditions are dropped here, as the
+    denoiser's ``condition_dropout`` says, because its estimates belong to them.
+
+    Args:
+      model: consistency model, whose denoiser is the teacher's model, too.
+      variables: variables of the trained denoiser.
+      key: typed key.
+      batch: batch of data, ``"x"`` (B, *shape), and its conditions.
+
+    Returns:
+      The batch with x̂₀ as ``"x"``, ε̂ as ``"noise"`` and t as ``"time"``.
+
+    Raises:
+      ValueError: if the data or the variables do not fit the denoiser.
+    """
+    denoiser, process = model.denoiser, model.denoiser.process
+    needed = jax.eval_shape(denoiser.init, key, batch)
+    check_leaf_shapes("the teacher", variables, needed, "use the model that the teacher was trained as")
+    (x, noise), t, condition = denoiser.noise_batch(tuple(jax.random.split(key, 3)), batch, model.times)
+    level = broadcast_level(process, t, x)
+    x_t, embedding = level.alpha * x + level.sigma * noise, denoiser.embed(variables, condition)
+    data, noise = denoiser.predict_embedded(variables, x_t, t, embedding)  # equation 4
+    return {**batch, "x": data, "noise": noise, "time": t, **condition}
 
 
 def _noise_ratio(process: NoiseProcess, t: Array) -> Array:

@@ -16,7 +16,7 @@ Yaron Lipman et al. 2023, arXiv:2210.02747.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
@@ -150,20 +150,13 @@ class Diffusion:
         ``output_error`` is the unweighted mean squared error of the network's output.
         """
         del step
-        x = check_examples(batch["x"], self.shape)
-        time_key, noise_key, condition_key, dropout_key, direction_key = jax.random.split(key, 5)
-        if "time" in batch:
-            t, condition = batch["time"], from_batch(self._batch_conditions, batch)
-        else:
-            t = self.times.quantile(self.process, stratified(time_key, x.shape[0]))
-            condition = self.training_condition(condition_key, batch)
-        noise = batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x)
+        *keys, dropout_key, direction_key = jax.random.split(key, 5)
+        truth, t, condition = self.noise_batch(keys, batch, self.times)
         variables = Variables(params, state)
         embedding = self.embed(variables, condition, dropout_key, train=True)
         network = functools.partial(
             self.network_output, variables, t=t, embedding=embedding, key=dropout_key, train=True
         )
-        truth = Prediction(x, noise)
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
         loss = jnp.mean(self.weighting(self.process, t, errors))  # equation 1
@@ -176,6 +169,11 @@ class Diffusion:
         for no condition.
         """
         return self.denoiser(variables, **condition)(x, t)
+
+    def predict_embedded(self, variables: Variables, x: Array, t: Array, embedding: PyTree) -> Prediction:
+        """Return the estimates given embedded conditions, null ones included; see ``predict`` and ``embed``."""
+        output, _ = self.network_output(variables, x, t, embedding)
+        return self.parametrization.predict(self.process, t, x, output)
 
     def score(self, variables: Variables, x: Array, t: Array, **condition: Any) -> Array:
         """Return the score ∇ log q(x_t), (B, *shape); see ``predict``."""
@@ -198,11 +196,7 @@ class Diffusion:
         condition = {name: value for name, value in condition.items() if value is not None}
         check_guidance(guidance, guidance_interval, condition, negative_prompt, self.condition_dropout)
         embedding = self.embed(variables, self._complete(condition))
-
-        def conditional(x: Array, t: Array, embedding: PyTree) -> Prediction:
-            output, _ = self.network_output(variables, x, t, embedding)
-            return self.parametrization.predict(self.process, t, x, output)
-
+        conditional = functools.partial(self.predict_embedded, variables)
         if guidance == 1.0:
             denoise: Denoise = functools.partial(conditional, embedding=embedding)
         else:
@@ -364,6 +358,18 @@ class Diffusion:
         """Return the noise level that the network receives, from 0 for data to 1 for noise, linear in the log-SNR."""
         log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
         return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
+
+    def noise_batch(
+        self, keys: Sequence[Array], batch: Batch, times: TimeDistribution
+    ) -> tuple[Prediction, Array, dict[str, Array]]:
+        """Return data, noise, times (B,) and conditions of a batch of training, from three keys; see ``loss``."""
+        time_key, noise_key, condition_key = keys
+        x = check_examples(batch["x"], self.shape)
+        truth = Prediction(x, batch["noise"] if "noise" in batch else draw_noise(self.coupling, noise_key, x))
+        if "time" in batch:
+            return truth, batch["time"], from_batch(self._batch_conditions, batch)
+        t = times.quantile(self.process, stratified(time_key, x.shape[0]))
+        return truth, t, self.training_condition(condition_key, batch)
 
     def training_condition(self, key: Array, batch: Batch) -> dict[str, Array]:
         """Return the conditions of a batch, a fraction ``condition_dropout`` of them null; int32 (B, ...) each."""

@@ -104,9 +104,7 @@ def distillation_targets(
     embedding = teacher.embed(variables, condition)
 
     def step(x: Array, level: Level, next_level: Level) -> Array:
-        t = level.time.reshape(-1)
-        output, _ = teacher.network_output(variables, x, t, embedding)
-        data, noise = teacher.parametrization.predict(teacher.process, t, x, output)
+        data, noise = teacher.predict_embedded(variables, x, level.time.reshape(-1), embedding)
         return next_level.alpha * data + next_level.sigma * noise  # equation 1
 
     x_s = step(step(x_t, t, m), m, s)
@@ -114,13 +112,13 @@ def distillation_targets(
     data = (x_s - ratio * x_t) / (s.alpha - ratio * t.alpha)  # equation 3
     pair = Prediction(data, (x_t - t.alpha * data) / t.sigma)
     targets = {"x": pair.data, "noise": pair.noise, "time": t.time.reshape(-1)}
-    return jax.lax.stop_gradient({**batch, **targets, **condition})
+    return {**batch, **targets, **condition}
 
 
 def _levels(teacher: Diffusion, num_steps: int) -> Level:
     """Return the levels of the teacher's grid of 2N steps; raise if every second of them is not a grid of N steps."""
     fine, coarse = teacher.levels(2 * num_steps), teacher.levels(num_steps)
-    if not np.allclose(fine.time[::2], coarse.time, rtol=1e-3, atol=1e-6):
+    if not np.allclose(np.asarray(fine.time)[::2], coarse.time, rtol=1e-3, atol=1e-6):
         raise ValueError(
             f"grid is {teacher.grid}, whose {num_steps} steps are not every second level of {2 * num_steps} steps; use "
             "grids.Nested(), or Nested of another grid"

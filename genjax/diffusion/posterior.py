@@ -82,7 +82,7 @@ class DPS(Method):
         smaller steps keep few-step samplers stable.
     """
 
-    step_size: Annotated[float, Gt(0), Cure("; 1 to 10 is usual")] = 4.0
+    step_size: Annotated[float, Gt(0), Cure("; 10 to 100 is usual")] = 30.0
 
     def weigh(
         self, level: Level, operator: Operator, covariance: Product, noise_scale: float, residual: Array

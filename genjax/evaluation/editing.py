@@ -19,9 +19,10 @@ from genjax.diffusion import Diffusion, edit, restore
 from genjax.diffusion.editing import Strength
 from genjax.diffusion.guidance import GuidanceWeight
 from genjax.diffusion.operators import AveragePool, GaussianBlur, Grayscale, Mask, Operator
-from genjax.diffusion.posterior import MethodName
+from genjax.diffusion.posterior import MethodName, PiGDM
 from genjax.evaluation.image_batches import BATCH_SIZE, map_images
 from genjax.metrics.progress import ProgressCallback
+from genjax.ops import check_values
 
 EditTask = Literal["superres", "inpaint", "colourize", "deblur", "variation"]
 
@@ -98,6 +99,9 @@ def edit_images(
     """
     if x.ndim != 4:
         raise ValueError(f"x has shape {x.shape}, but must be images (N, h, w, C); add the missing axes")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x has dtype {x.dtype}, but must be real numbers in [0, 1]; divide bytes by 255")
+    check_values(x, lambda x: ~((x >= 0) & (x <= 1)), "images must be in [0, 1]; scale them")
     check_model(model, settings.task)
     check_mask(model, settings.task, mask)
     if (reason := refusal(model, settings.task, x.shape[1:])) is not None:
@@ -159,6 +163,7 @@ def editor(model: object, settings: ImageEdit) -> Callable[[Variables, Array | N
     """Return a compiled function of variables, mask, keys (B,) and images (B, h, w, C) that edits each image alone."""
     diffusion = check_model(model, settings.task)
     low, high = settings.image_range
+    method = PiGDM(data_scale=0.5 * (high - low)) if settings.method == "pigdm" else settings.method
     label: dict[str, Any] = {} if settings.label is None else {"label": settings.label}
     options = {"num_steps": settings.num_steps, "guidance": settings.guidance, **label}
 
@@ -167,8 +172,8 @@ def editor(model: object, settings: ImageEdit) -> Callable[[Variables, Array | N
         if settings.task == "variation":
             return edit(diffusion, variables, key, y, strength=settings.strength, **options)[0]
         operator = settings.operator(diffusion.shape, image.shape[:2], mask)
-        noise_scale = (high - low) * settings.noise
-        x = restore(diffusion, variables, key, y, operator, noise_scale=noise_scale, method=settings.method, **options)
+        guide = {"noise_scale": (high - low) * settings.noise, "method": method}
+        x = restore(diffusion, variables, key, y, operator, **guide, **options)
         return (x if mask is None else jnp.where(mask[None, ..., None], y, x))[0]
 
     return jit(jax.vmap(edit_one, in_axes=(None, None, 0, 0)))

@@ -9,7 +9,7 @@ instances of this class. If codes are discrete and the prior is normalized, one 
 
     log p(x) = log Σ_c p(x | c) p(c)  ≥  log p(x | E(x)) + log p(E(x)),                                        (1)
 
-is a deterministic lower bound.
+is a lower bound, deterministic unless the prior has only a bound of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import (
     Condition,
     HasLogProb,
+    HasLogProbLowerBound,
     HasPosterior,
     Quantizes,
     conditions,
@@ -190,9 +191,11 @@ class LatentModel:
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """``log_prob_lower_bound``, unless codes are discrete and the prior has exact masses: equation 1."""
-        has_bound = isinstance(self.autoencoder, Quantizes) and isinstance(self.prior, HasLogProb)
-        return () if has_bound else ("log_prob_lower_bound",)
+        """``log_prob_lower_bound``, unless codes are discrete and the prior has masses or their bounds: equation 1."""
+        has_masses = supports(self.prior, HasLogProb) or (
+            supports(self.prior, HasLogProbLowerBound) and is_discrete(self.prior)
+        )
+        return () if isinstance(self.autoencoder, Quantizes) and has_masses else ("log_prob_lower_bound",)
 
     @property
     def discrete(self) -> bool:
@@ -201,16 +204,19 @@ class LatentModel:
 
     def log_prob_lower_bound(self, variables: Variables, key: Array, x: Array, **condition: Any) -> Array:
         """Return the bound (1) on log p(x), given the prior's conditions, in nats, (B,); ValueError for ``lacks``."""
-        del key  # the codes are deterministic
         if self.lacks:
             raise ValueError(
                 f"a {type(self.prior).__name__} over the codes of a {type(self.autoencoder).__name__} has no bound on "
                 "the likelihood; use a VQVAE and a prior with log_prob"
             )
         autoencoder, prior = cast(Any, self.autoencoder), cast(Any, self.prior)  # they have what ``lacks`` asks for
-        codes = self.encode(variables, x)
+        codes, learned = self.encode(variables, x), self.part(variables, PRIOR)
+        if supports(prior, HasLogProb):
+            log_prob = prior.log_prob(learned, codes, **condition)
+        else:
+            log_prob = prior.log_prob_lower_bound(learned, key, codes, **condition)
         log_likelihood = autoencoder.log_likelihood(self.part(variables, AUTOENCODER), codes, x)
-        return log_likelihood + prior.log_prob(self.part(variables, PRIOR), codes, **condition)  # equation 1
+        return log_likelihood + log_prob  # equation 1
 
     def _check_names(self, condition: Mapping[str, Any]) -> None:
         names = [allowed.name for allowed in self.conditions]

@@ -9,7 +9,7 @@ as in Robin Rombach et al. 2022, arXiv:2112.10752, appendix G.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import Condition, conditions
-from genjax.core import Array, Batch, GenerativeModel, LossFn, Metrics, Objective, PyTree, Variables
+from genjax.core import Array, Batch, GenerativeModel, Metrics, Objective, PyTree, Variables
 
 SCALE, MODEL = "scale", "model"
 
@@ -29,7 +29,10 @@ class UnitScale:
     """A model of codes that are divided by their standard deviation, measured on the first batch: equation 1.
 
     Attributes:
-      model: model of codes of unit scale. Its conditions are those of this model.
+      model: model of codes of unit scale, with a single objective. Its conditions are those of this model.
+
+    Raises:
+      ValueError: if the model has several objectives.
 
     >>> import jax
     >>> from genjax import diffusion, nets
@@ -40,6 +43,13 @@ class UnitScale:
     """
 
     model: GenerativeModel
+
+    def __post_init__(self) -> None:
+        names = [objective.name for objective in self.model.objectives()]
+        if len(names) != 1:
+            raise ValueError(
+                f"model has the objectives {names}, but UnitScale takes a model with one; scale the codes by hand"
+            )
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -54,21 +64,20 @@ class UnitScale:
         return Variables(params, {SCALE: scale, MODEL: state})
 
     def objectives(self) -> tuple[Objective, ...]:
-        """Return the objectives of the model, for codes of unit scale."""
-        return tuple(
-            Objective(name=each.name, wrt=each.wrt, loss=functools.partial(self._loss, each.loss))
-            for each in self.model.objectives()
-        )
+        """Return the objective of the model, for codes of unit scale."""
+        (objective,) = self.model.objectives()
+        return (dataclasses.replace(objective, loss=self.loss),)
+
+    def loss(
+        self, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
+    ) -> tuple[Array, tuple[PyTree, Metrics]]:
+        """Return the model's loss of a batch of codes, divided by the scale."""
+        (objective,) = self.model.objectives()
+        batch = {**batch, "x": batch["x"] / state[SCALE]}
+        value, (new_state, metrics) = objective.loss(params, state[MODEL], key, batch, step)
+        return value, ({**state, MODEL: new_state}, metrics)
 
     def sample(self, variables: Variables, key: Array, num_samples: PositiveInt, **options: Any) -> Array:
         """Draw codes, (N, ...); ``options`` are further arguments of the model's ``sample``."""
         inner = Variables(variables.params, variables.state[MODEL])
         return variables.state[SCALE] * self.model.sample(inner, key, num_samples, **options)  # equation 1
-
-    @staticmethod
-    def _loss(
-        loss: LossFn, params: dict[str, PyTree], state: PyTree, key: Array, batch: Batch, step: Array
-    ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        batch = {**batch, "x": batch["x"] / state[SCALE]}
-        value, (new_state, metrics) = loss(params, state[MODEL], key, batch, step)
-        return value, ({**state, MODEL: new_state}, metrics)

@@ -46,4 +46,5 @@ from genjax.nets.resampling import smooth_downsample as smooth_downsample
 from genjax.nets.resampling import smooth_upsample as smooth_upsample
 from genjax.nets.text_encoder import EncodesText as EncodesText
 from genjax.nets.text_encoder import TextEncoder as TextEncoder
+from genjax.nets.transformer import TokenTransformer as TokenTransformer
 from genjax.nets.unet import UNet as UNet

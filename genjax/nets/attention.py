@@ -97,7 +97,7 @@ def multi_head_attention(
     qkv = qkv.reshape(-1, num_tokens, 3, num_heads, features // num_heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     allowed = None if mask is None else mask[:, None, None]
-    return jax.nn.dot_product_attention(q, k, v, mask=allowed).reshape(-1, features)
+    return _attend(q, k, v, allowed).reshape(-1, features)
 
 
 def cross_attention(rows: Array, num_tokens: int, context: Context, num_heads: int, dtype: Any = None) -> Array:
@@ -110,5 +110,11 @@ def cross_attention(rows: Array, num_tokens: int, context: Context, num_heads: i
     q = nn.Dense(features, dtype=dtype, name="query")(rows).reshape(-1, num_tokens, *heads)
     kv = nn.Dense(2 * features, dtype=dtype, name="key_value")(vectors.reshape(-1, vectors.shape[-1]))
     kv = kv.astype(q.dtype).reshape(*vectors.shape[:2], 2, *heads)
-    attended = jax.nn.dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], mask=mask[:, None, None])  # equation 2
+    attended = _attend(q, kv[:, :, 0], kv[:, :, 1], mask[:, None, None])  # equation 2
     return attended.reshape(-1, features)
+
+
+@jax.checkpoint
+def _attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    """Apply attention, whose weights (B, heads, N, L) are computed again for the gradient rather than kept."""
+    return jax.nn.dot_product_attention(q, k, v, mask=mask)

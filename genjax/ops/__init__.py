@@ -11,6 +11,8 @@ from genjax.ops.arrays import sum_except_batch as sum_except_batch
 from genjax.ops.arrays import swap_neighbors as swap_neighbors
 from genjax.ops.attention import attend_to_first as attend_to_first
 from genjax.ops.attention import causal_attention as causal_attention
+from genjax.ops.attention import full_attention as full_attention
+from genjax.ops.categorical import categorical as categorical
 from genjax.ops.convolution import conv_general_dilated as conv_general_dilated
 from genjax.ops.divergence import Divergence as Divergence
 from genjax.ops.divergence import divergence as divergence
@@ -46,6 +48,12 @@ from genjax.ops.straight_through import clip_straight_through as clip_straight_t
 from genjax.ops.straight_through import straight_through as straight_through
 from genjax.ops.temperature import tempered_logits as tempered_logits
 from genjax.ops.temperature import tempered_softmax as tempered_softmax
+from genjax.ops.tokens import check_stop_token as check_stop_token
+from genjax.ops.tokens import checked_integers as checked_integers
+from genjax.ops.tokens import checked_tokens as checked_tokens
+from genjax.ops.tokens import fill_after_stop as fill_after_stop
+from genjax.ops.tokens import prompt_tokens as prompt_tokens
+from genjax.ops.tokens import token_mask as token_mask
 from genjax.ops.transport import sinkhorn as sinkhorn
 from genjax.ops.validation import check_at_least as check_at_least
 from genjax.ops.validation import check_choice as check_choice

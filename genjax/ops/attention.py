@@ -1,4 +1,4 @@
-"""Causal attention."""
+"""Causal and full attention."""
 
 from __future__ import annotations
 
@@ -21,14 +21,25 @@ def causal_attention(q: Array, k: Array, v: Array) -> Array:
     >>> causal_attention(zeros, zeros, v)[0, :, 0].tolist()  # means over all positions up to t
     [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
     """
-    attention = partial(jax.nn.dot_product_attention, is_causal=True)
-    return jax.lax.platform_dependent(q, k, v, cpu=_normalize_last, default=attention)
+    return _attention(q, k, v, is_causal=True)
 
 
-def _normalize_last(q: Array, k: Array, v: Array) -> Array:
-    positions = jnp.arange(q.shape[1])
+def full_attention(q: Array, k: Array, v: Array) -> Array:
+    """Return Σ_s softmax_s(q_t·k_s / √D) v_s; see ``causal_attention``."""
+    return _attention(q, k, v, is_causal=False)
+
+
+def _attention(q: Array, k: Array, v: Array, is_causal: bool) -> Array:
+    attention = partial(jax.nn.dot_product_attention, is_causal=is_causal)
+    on_cpus = partial(_normalize_last, is_causal=is_causal)
+    return jax.lax.platform_dependent(q, k, v, cpu=on_cpus, default=attention)
+
+
+def _normalize_last(q: Array, k: Array, v: Array, is_causal: bool) -> Array:
     logits = at_least_float32(jnp.einsum("btnd,bsnd->bnts", q * q.shape[-1] ** -0.5, k))
-    logits = jnp.where((positions[:, None] >= positions[None])[None, None], logits, -jnp.inf)
+    if is_causal:
+        positions = jnp.arange(q.shape[1])
+        logits = jnp.where((positions[:, None] >= positions[None])[None, None], logits, -jnp.inf)
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     attended = jnp.einsum("bnts,bsnd->bntd", weights.astype(v.dtype), v)
     return (attended / jnp.sum(weights, axis=-1)[..., None].astype(v.dtype)).swapaxes(1, 2)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.ops import categorical
 
 
 @final
@@ -74,4 +75,4 @@ class FactorizedCategorical:
     def sample(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
         """Draw grids, int32 (num_samples, ...)."""
         logits = variables.params["logits"]
-        return jax.random.categorical(key, logits, shape=(num_samples, *logits.shape[:-1])).astype(jnp.int32)
+        return categorical(key, jnp.broadcast_to(logits, (num_samples, *logits.shape)))

@@ -12,6 +12,7 @@ from scipy.special import erf, log_softmax, softmax
 from genjax import autoregressive, ops
 from genjax.autoregressive import gpt
 from genjax.autoregressive.pixel_cnn_pp import PixelCNNPPNet, _inputs, _phi
+from genjax.nets import transformer
 
 RNG = np.random.default_rng(0)
 
@@ -81,13 +82,13 @@ def test_logits_of_gpt_are_the_equations(options):
 
 def test_small_inputs_are_normalized_up_to_an_epsilon():
     a = np.float32(RNG.normal(size=(2, 8)) * 1e-3)
-    np.testing.assert_allclose(gpt._unit(jnp.asarray(a)), normalized(a), rtol=1e-5)
+    np.testing.assert_allclose(transformer._unit(jnp.asarray(a)), normalized(a), rtol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_scales_what_it_keeps():
     model = autoregressive.GPT(num_values=2, length=2, num_layers=1, num_heads=1, features=4, dropout=0.2)
     h = jnp.full((100, 20, 30), 3.0)
-    dropped = np.asarray(gpt._dropout(model, h, jax.random.key(0)))
+    dropped = np.asarray(transformer._dropout(model, h, jax.random.key(0)))
     np.testing.assert_allclose(np.unique(dropped), [0, 3 / 0.8], rtol=1e-6)
     assert (dropped == 0).mean() == pytest.approx(0.2, abs=0.01)
 

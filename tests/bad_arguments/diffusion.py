@@ -34,6 +34,11 @@ PACKAGES = (
 )
 EXCEPT = (parametrizations.Parametrization,)  # abstract
 MODEL = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+DISCRETE = {
+    "shape": (2,),
+    "num_values": 3,
+    "net": nets.TokenTransformer(num_values=3, num_layers=1, num_heads=1, features=4),
+}
 MEAN_FLOW = diffusion.MeanFlow(shape=(2,), net=nets.DenoisingMLP((4,)))
 PROCESS, X = processes.Cosine(), jnp.zeros((3, 2))
 SAMPLE = {"variables": Variables({}, {}), "key": jax.random.key(0), "num_samples": 2}
@@ -47,6 +52,8 @@ def denoise(x, t):
 CASES = (
     partial(diffusion.ConsistencyModel, denoiser=MODEL),
     partial(diffusion.Diffusion, shape=(2,), net=nets.DenoisingMLP((4,))),
+    partial(diffusion.MaskedDiffusion, **DISCRETE),
+    partial(diffusion.UniformDiffusion, **DISCRETE),
     partial(diffusion.VariationalDiffusion, shape=(2,), net=nets.DenoisingMLP((4,)), num_values=4),
     partial(diffusion.MeanFlow, shape=(2,), net=nets.DenoisingMLP((4,))),
     partial(diffusion.couplings.SinkhornCoupling),
@@ -99,6 +106,13 @@ CASES = (
         batch={"x": X},
         num_steps=2,
     ),
+    partial(
+        diffusion.consistency_targets,
+        model=diffusion.ConsistencyModel(denoiser=MODEL),
+        variables=SAMPLE["variables"],
+        key=SAMPLE["key"],
+        batch={"x": X},
+    ),
     partial(diffusion.distilled, teacher=MODEL, num_steps=2),
     partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
     partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),
@@ -115,6 +129,9 @@ CASES = (
     ),
     partial(diffusion.reflow_pairs, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], num_pairs=2),
     partial(MODEL.sample, **SAMPLE),
+    partial(diffusion.MaskedDiffusion(**DISCRETE).sample, **SAMPLE),
+    partial(diffusion.MaskedDiffusion(**DISCRETE).log_prob_lower_bound, x=X, **SAMPLE),
+    partial(diffusion.UniformDiffusion(**DISCRETE).sample, **SAMPLE),
     partial(MEAN_FLOW.sample, **SAMPLE),
     partial(MEAN_FLOW.decode, variables=SAMPLE["variables"], latent=X),
     partial(MEAN_FLOW.mean_velocity, variables=SAMPLE["variables"], x=X, r=jnp.zeros(3), t=jnp.ones(3)),

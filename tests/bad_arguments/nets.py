@@ -24,6 +24,7 @@ CASES = (
     partial(nets.ResidualCNN, features=4),
     partial(nets.SelfAttention2D),
     partial(nets.SpectralNorm, layer=nn.Dense(2)),
+    partial(nets.TokenTransformer, num_values=3, num_layers=1, num_heads=1, features=4),
     partial(nets.TextEncoder, num_tokens=5, length=3),
     partial(nets.UNet, features=8),
 )

@@ -28,6 +28,7 @@ CASES = (
     partial(moment_matching.drift, x=jnp.zeros((3, 2)), data=jnp.ones((3, 2)), samples=jnp.ones((3, 2)), width=1.0),
     partial(moment_matching.GMMN, latent_dim=2, generator=nets.MLP((4,)), bandwidths=(1.0,)),
     partial(latent.LatentModel, autoencoder=VAE, prior=VAE),
+    partial(latent.UnitScale, model=VAE),
     partial(
         latent.two_stages,
         model=latent.LatentModel(autoencoder=VAE, prior=VAE),

@@ -122,6 +122,10 @@ def test_runs_edit_arrays_on_their_scale(run):
         loaded.edit(jax.random.key(0), x, "inpaint")
     with pytest.raises(ValueError, match=r"images have shape \(4, 4, 1\): they have 1 channels, but must have 3"):
         loaded.edit(jax.random.key(0), x[..., :1], "deblur")
+    with pytest.raises(ValueError, match="x has dtype uint8, but must be real numbers in"):
+        loaded.edit(jax.random.key(0), x.astype(np.uint8), "deblur")
+    with pytest.raises(ValueError, match=r"x is 2.0 at \(0, 0, 0, 0\), but images must be in"):
+        loaded.edit(jax.random.key(0), 8 * x, "deblur")
     with pytest.raises(ValueError, match=r"x has shape \(4, 4, 3\), but must be images \(N, h, w, C\)"):
         loaded.edit(jax.random.key(0), x[0], "deblur")
 

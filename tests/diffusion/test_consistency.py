@@ -213,6 +213,63 @@ class TestLoss:
         np.testing.assert_allclose(seen[0].mean(axis=0), [0, 0.75, 0, 0.25], atol=0.03)
 
 
+class TestTargets:
+    """Consistency distillation from the exact denoiser, which is linear with the gain s² / (s² + t²)."""
+
+    def targets(self, num=64):
+        model = linear(fixed_point(0.0), times=diffusion.times.LogNormal(-0.5, 0.8))
+        batch = {"x": draw(num), "weight": jnp.arange(num)}
+        return diffusion.consistency_targets(model, variables_of(model), jax.random.key(12), batch)
+
+    def test_they_are_the_estimates_of_the_denoiser_at_noisy_data(self):
+        targets = self.targets(20_000)
+        t = np.asarray(targets["time"])[:, None]
+        x_t = np.asarray(targets["x"] + t * targets["noise"])
+        gain = DEVIATION**2 / (DEVIATION**2 + t**2)
+        np.testing.assert_allclose(targets["x"], MEAN + gain * (x_t - MEAN), rtol=1e-3, atol=1e-3)
+        normalized = (x_t - MEAN) / np.sqrt(DEVIATION**2 + t**2)
+        np.testing.assert_allclose(np.cov(normalized.T), np.eye(2), atol=0.04)
+        np.testing.assert_allclose(np.log(t).mean(), -0.5, atol=0.01)
+        assert (targets["weight"] == jnp.arange(20_000)).all() and "label" not in targets
+
+    def test_the_consistency_function_is_their_fixed_point(self):
+        """Its evaluations differ by the error of a step of DDIM, O((t − r)²), with other data and noise by O(t − r)."""
+        targets, own = self.targets(), {"x": draw(64)}
+        errors = []
+        for batch in (targets, own):
+            for ratio in (0.8, 0.9, 0.95):
+                model = linear(exact, gap=Constant(ratio), times=diffusion.times.LogNormal(-0.5, 0.8))
+                _, (_, metrics) = model.loss(*variables_of(model), jax.random.key(13), batch, jnp.int32(0))
+                errors.append(float(metrics["inconsistency"]))
+        np.testing.assert_allclose(np.log2([errors[0] / errors[1], errors[1] / errors[2]]), 2, atol=0.25)
+        np.testing.assert_allclose(np.log2([errors[3] / errors[4], errors[4] / errors[5]]), 1, atol=0.25)
+
+    def test_labels_are_dropped_once(self):
+        seen = []
+        net = Function(lambda params, x, level, label: (seen.append(label), 0 * x)[1])
+        options = {"process": EDM, "parametrization": SCALE, "num_classes": 2, "condition_dropout": 0.5}
+        model = diffusion.ConsistencyModel(denoiser=diffusion.Diffusion(shape=(2,), net=net, **options))
+        variables, batch = Variables({"denoiser": {}}, {"denoiser": {}}), {"x": draw(400)}
+        batch["label"] = jnp.ones(400, jnp.int32)
+        targets = diffusion.consistency_targets(model, variables, jax.random.key(14), batch)
+        model.loss(*variables, jax.random.key(15), targets, 0)
+        np.testing.assert_allclose(np.mean(targets["label"] == 2), 0.5, atol=0.1)
+        for label in seen[-3:]:  # those of the teacher and of both evaluations
+            np.testing.assert_array_equal(np.argmax(label, axis=1), targets["label"])
+
+    def test_a_teacher_of_another_network(self):
+        small, large = (
+            diffusion.ConsistencyModel(
+                denoiser=diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((width,), 4, fourier_features=0))
+            )
+            for width in (4, 8)
+        )
+        batch = {"x": draw(3)}
+        variables = small.init(jax.random.key(0), batch)
+        with pytest.raises(ValueError, match=r"the teacher has '.*' of shape \(8,\), but the model needs shape \(16,"):
+            diffusion.consistency_targets(large, variables, jax.random.key(1), batch)
+
+
 class TestGaps:
     def test_the_shrinking_gap(self):
         """ρ = 1 − n/q^a, n = 1 + k sigmoid(−b t), with a from 1 up to the last stage."""

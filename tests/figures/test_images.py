@@ -60,9 +60,7 @@ def test_the_grid_is_nearly_square(shape, tiles):
 
 def test_long_labels_are_cut_to_their_tiles():
     x = np.zeros((2, 40, 40, 1))
-    short, long = (
-        sample_picture(x, columns=2, labels=[label, ""])[42:] for label in ("cat", "a name wider than any tile")
-    )
+    short, long = (sample_picture(x, columns=2, labels=[label, ""])[42:] for label in ("cat", "anamewiderthananytile"))
     assert (short != long).any()
     assert (long[:, 44:] == 128).all()
 
@@ -94,8 +92,8 @@ def test_long_labels_are_broken_between_words():
     one, three = (sample_picture(x, columns=2, labels=[label, ""]) for label in ("two", "two digits, 3 above 7"))
     num_lines = 1 + (three.shape[0] - one.shape[0]) // 12
     assert num_lines in (3, 4)
-    lines = [(three[42 + 12 * i : 54 + 12 * i, 2:42] == 255).any() for i in range(num_lines)]
-    assert all(lines)
+    heights = [three[42 + 12 * i : 54 + 12 * i, 2:42].max() for i in range(num_lines)]
+    assert min(heights) > 200
 
 
 def test_samples_show_their_texts_or_their_classes():

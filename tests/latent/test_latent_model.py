@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from genjax import autoregressive, data, gradient_learner, latent, nets, ops, train, vae
+from genjax import autoregressive, data, diffusion, gradient_learner, latent, nets, ops, train, vae
 from genjax.capabilities import Condition, conditioning, likelihoods, num_classes
 from genjax.cli.flags import flags_of_sample
 from genjax.core import Objective, Variables
@@ -225,6 +225,30 @@ class TestBound:
         uniform = variables._replace(params=variables.params | {"prior.logits": jnp.zeros((2, 3))})
         own = QUANTIZED.log_prob_lower_bound(model.part(uniform, "autoencoder"), jax.random.key(3), x)
         np.testing.assert_allclose(model.log_prob_lower_bound(uniform, jax.random.key(3), x), own, rtol=1e-5)
+
+    def test_with_a_masked_diffusion_its_bound_takes_the_place_of_the_mass(self, learned):
+        _, variables, x = learned
+        prior = diffusion.MaskedDiffusion(
+            shape=(2,),
+            num_values=3,
+            net=nets.TokenTransformer(num_values=3, num_layers=1, num_heads=1, features=4),
+            num_classes=2,
+        )
+        model = latent.LatentModel(autoencoder=QUANTIZED, prior=prior)
+        inner = latent.LatentModel(autoencoder=QUANTIZED, prior=vae.FactorizedCategorical(num_values=3)).part(
+            variables, "autoencoder"
+        )
+        codes, label = QUANTIZED.encode(inner, x), jnp.arange(6) % 2
+        outer = prior.init(jax.random.key(1), {"x": codes, "label": label})
+        joined = model.join(inner, outer)
+        expected = prior.log_prob_lower_bound(outer, jax.random.key(2), codes, label=label)
+        expected = expected + QUANTIZED.log_likelihood(inner, codes, x)
+        bound = model.log_prob_lower_bound(joined, jax.random.key(2), x, label=label)
+        np.testing.assert_allclose(bound, expected, rtol=1e-5)
+        drawn = model.sample(joined, jax.random.key(3), 4, label=1, num_steps=1, order="confidence", guidance=2.0)
+        assert drawn.shape == (4, 5)
+        continuous = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)))
+        assert likelihoods(latent.LatentModel(autoencoder=QUANTIZED, prior=continuous)) == ()
 
     def test_exists_only_for_codebooks_and_normalized_priors(self, learned, variables):
         model, _, _ = learned

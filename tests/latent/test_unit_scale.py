@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from genjax import diffusion, gradient_learner, latent, nets, ops, vae
+from genjax import diffusion, gan, gradient_learner, latent, nets, ops, vae
 from genjax.cli.flags import flags_of_sample
 from genjax.data import digits
 
@@ -48,3 +49,10 @@ def test_the_scale_is_kept_by_training():
     state = learner.init(jax.random.key(4), BATCH)
     after, _ = jax.jit(learner.step)(state, jax.random.key(5), {**BATCH, "x": BATCH["x"] / 3})
     np.testing.assert_array_equal(after.state["scale"], state.state["scale"])
+
+
+def test_models_of_several_objectives_are_refused():
+    noise = nets.MLP((2,))
+    game = gan.GAN(latent_dim=2, generator=noise, discriminator=nets.MLP((1,)))
+    with pytest.raises(ValueError, match=r"model has the objectives \['discriminator', 'generator'\], but UnitScale"):
+        latent.UnitScale(model=game)

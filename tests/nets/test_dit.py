@@ -83,3 +83,17 @@ def test_the_published_network_has_the_published_number_of_parameters():
     shapes = jax.eval_shape(net.init, jax.random.key(0), *args)
     left_out = 16**2 * 1152 + 2 * 2 * 4 * 1153 + 192 * 1152
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 675_129_632 - left_out
+
+
+def test_layers_that_are_computed_again_have_the_same_gradient_and_take_less_memory():
+    x, level = jax.random.normal(jax.random.key(0), (16, 8, 8, 1)), jnp.linspace(0, 1, 16)
+    nets = [DiT(patch_size=1, features=8, num_layers=6, num_heads=2, output_scale=1.0, remat=r) for r in (False, True)]
+    variables = nets[0].init(jax.random.key(1), x, level)
+    gradients, sizes = [], []
+    for net in nets:
+        gradient = jax.jit(jax.grad(lambda v, net=net: jnp.mean(jnp.square(net.apply(v, x, level)))))
+        compiled = gradient.lower(variables).compile()
+        gradients.append(compiled(variables))
+        sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *gradients)
+    assert sizes[1] < 0.5 * sizes[0]

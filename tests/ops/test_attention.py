@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.ops import attend_to_first, causal_attention
+from genjax.ops import attend_to_first, causal_attention, full_attention
 
 
+@pytest.mark.parametrize("is_causal", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-6), (jnp.bfloat16, 3e-2)])
-def test_is_that_of_jax(dtype, tolerance):
+def test_is_that_of_jax(dtype, tolerance, is_causal):
     keys = jax.random.split(jax.random.key(0), 4)
     q, k, v = (3.0 * jax.random.normal(key, (2, 5, 3, 4)).astype(dtype) for key in keys[:3])
     weight = jax.random.normal(keys[3], (2, 5, 3, 4))
@@ -22,8 +23,8 @@ def test_is_that_of_jax(dtype, tolerance):
 
         return attention(q, k, v), jax.grad(weighted, (0, 1, 2))(q, k, v)
 
-    ours = jax.jit(lambda: outputs_and_gradients(causal_attention))()
-    theirs = jax.jit(lambda: outputs_and_gradients(partial(jax.nn.dot_product_attention, is_causal=True)))()
+    ours = jax.jit(lambda: outputs_and_gradients(causal_attention if is_causal else full_attention))()
+    theirs = jax.jit(lambda: outputs_and_gradients(partial(jax.nn.dot_product_attention, is_causal=is_causal)))()
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == dtype
         scale = np.abs(np.asarray(b, np.float32)).max()

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from genjax import diffusion, nets
-from tests.contract.batches import NUM_FEATURES, captioned_batch, grey_batch, level_batch, real_batch
+from tests.contract.batches import (
+    NUM_FEATURES,
+    captioned_batch,
+    code_batch,
+    grey_batch,
+    level_batch,
+    real_batch,
+    token_batch,
+)
 from tests.contract.case import Case
 
 
@@ -25,6 +35,20 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     return diffusion.Diffusion(
         shape=(4, 4, 1), net=net, num_classes=3, sampler=diffusion.samplers.Ancestral(), num_steps=3
     )
+
+
+def _token_transformer(**options: Any) -> nets.TokenTransformer:
+    return nets.TokenTransformer(num_values=5, num_layers=1, num_heads=1, features=8, **options)
+
+
+def _masked_diffusion() -> diffusion.MaskedDiffusion:
+    net = _token_transformer(embed_level=False, dropout=0.1)
+    return diffusion.MaskedDiffusion(shape=(6,), num_values=5, net=net, stop_token=0)
+
+
+def _conditional_uniform_diffusion() -> diffusion.UniformDiffusion:
+    net = _token_transformer(positions="rotary", qk_norm=True, use_bias=False)
+    return diffusion.UniformDiffusion(shape=(2, 3), num_values=5, net=net, num_classes=3)
 
 
 def _variational_diffusion() -> diffusion.VariationalDiffusion:
@@ -55,6 +79,8 @@ def _text_diffusion() -> diffusion.Diffusion:
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("masked_diffusion", _masked_diffusion, batch=token_batch),
+    Case("conditional_uniform_diffusion", _conditional_uniform_diffusion, batch=code_batch),
     Case("variational_diffusion", _variational_diffusion, batch=level_batch),
     Case("mean_flow", _mean_flow, batch=grey_batch),
     Case("consistency", _consistency, batch=real_batch),
@@ -71,8 +97,10 @@ OWN_METHODS = {
         "embed",
         "levels",
         "network_output",
+        "noise_batch",
         "noise_level",
         "predict",
+        "predict_embedded",
         "sample_trajectory",
         "score",
         "training_condition",

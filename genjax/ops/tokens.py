@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops import check_values
+from genjax.ops.validation import check_values
 
 
 def checked_tokens(x: Array, num_values: int, length: int) -> Array:
@@ -17,8 +17,24 @@ def checked_tokens(x: Array, num_values: int, length: int) -> Array:
         raise ValueError(f"x has dtype {x.dtype} and shape {x.shape}, but must be integers (B, T)")
     if x.shape[1] > length:
         raise ValueError(f"x has {x.shape[1]} tokens, but the model has length={length}; cut it into windows")
+    return checked_integers(x, num_values)
+
+
+def checked_integers(x: Array, num_values: int) -> Array:
+    """Return x as int32; ValueError if it is not integers, or, outside compiled code, not in 0 … num_values − 1."""
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise ValueError(
+            f"x has dtype {x.dtype}, but this model is of integers 0 … {num_values - 1}; leave scaling and "
+            "dequantization out of the preprocessing"
+        )
     check_values(x, lambda x: (x < 0) | (x >= num_values), f"num_values={num_values} allows 0 … {num_values - 1}")
     return x.astype(jnp.int32)
+
+
+def check_stop_token(stop_token: int | None, num_values: int) -> None:
+    """Raise ValueError if the stop token is not in the vocabulary."""
+    if stop_token is not None and not 0 <= stop_token < num_values:
+        raise ValueError(f"stop_token is {stop_token}, but must be a token, 0 … {num_values - 1}; None for no end")
 
 
 def prompt_tokens(prompt: Array | None, batch_size: int, length: int, num_values: int) -> dict[str, Any]:
@@ -47,3 +63,12 @@ def token_mask(x: Array, stop_token: int | None) -> Array:
         return jnp.ones(x.shape, jnp.float32)
     ends = (x == stop_token).astype(jnp.int32)
     return (jnp.cumsum(ends, axis=1) - ends == 0).astype(jnp.float32)
+
+
+def fill_after_stop(x: Array, stop_token: int | None) -> Array:
+    """Return tokens (B, T) with all that follow the first ``stop_token`` replaced by it.
+
+    >>> fill_after_stop(jnp.array([[3, 0, 1, 2]]), stop_token=0).tolist()
+    [[3, 0, 0, 0]]
+    """
+    return x if stop_token is None else jnp.where(token_mask(x, stop_token) > 0, x, stop_token)

@@ -3,7 +3,7 @@
 Command: genjax train experiments/mean_flow_digits.py, then for each number of steps and guidance weight
 genjax evaluate RUN --metrics frechet_distance --features classifier:digits --num-samples 10000 --num-steps 1, and
 genjax evaluate RUN --metrics class_accuracy --features classifier:digits --num-samples 2000 --num-steps 1
-Reached: not yet run to the end. After 500 of the 2,000 steps the Fréchet distance of 2,000 samples (one step, no
+Reached: not yet run to the end; after 500 of the 2,000 steps the Fréchet distance of 2,000 samples (one step, no
 guidance) from the 180 validation images is 27.81, where --pair-fraction 0.25 has 44.65, and 27.40 after 1,000 steps
 (seed 0, beside other work on 2 CPU cores, about 12 min for 500 steps there).
 """

@@ -194,7 +194,7 @@ class TestRestore:
         assert errors[2] < 0.5
 
     def test_labels_and_guidance_are_the_denoisers(self):
-        with pytest.raises(ValueError, match="but label is None"):
+        with pytest.raises(ValueError, match="but no condition is given"):
             diffusion.restore(MODEL, VARIABLES, jax.random.key(3), Y[None], KNOWN, noise_scale=0.1, guidance=2.0)
 
     @pytest.mark.parametrize(

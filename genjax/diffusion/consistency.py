@@ -228,7 +228,7 @@ class ConsistencyModel:
             level = broadcast_level(process, t, x)
             x_t, variables = level.alpha * x + level.sigma * noise, Variables(params, state)
             embedding = denoiser.embed(variables, condition, key, train=True)
-            output, new_state = denoiser.network_output(variables, x_t, t, embedding, key=key, train=True)
+            output, new_state = denoiser.network_output(variables, x_t, t, embedding, key, train=True)
             return denoiser.parametrization.predict(process, t, x_t, output).data, new_state
 
         tau, ratio = _noise_ratio(process, t), self.gap.ratio(process, t, step)

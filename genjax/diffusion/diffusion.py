@@ -155,7 +155,7 @@ class Diffusion:
         variables = Variables(params, state)
         embedding = self.embed(variables, condition, dropout_key, train=True)
         network = functools.partial(
-            self.network_output, variables, t=t, embedding=embedding, key=dropout_key, train=True
+            self.network_output, variables, t=t, embedding=embedding, dropout_key=dropout_key, train=True
         )
         estimate = self.score_matching.errors
         errors, new_state = estimate(self.process, self.parametrization, network, direction_key, t, truth)
@@ -377,14 +377,18 @@ class Diffusion:
         return drop(key, self._batch_conditions, condition, self.condition_dropout)
 
     def embed(
-        self, variables: Variables, condition: Mapping[str, Array], key: Array | None = None, train: bool = False
+        self,
+        variables: Variables,
+        condition: Mapping[str, Array],
+        dropout_key: Array | None = None,
+        train: bool = False,
     ) -> tuple[PyTree, ...]:
         """Return the network's further arguments for all conditions: a one-hot label, the context of a text."""
         label = None if self.num_classes is None else jax.nn.one_hot(condition["label"], self.num_classes + 1)
         if self.text_encoder is None:
             return () if label is None else (label,)
         params, state = variables.params[TEXT_ENCODER], variables.state[TEXT_ENCODER]
-        key = None if key is None else stream_key(key, TEXT_ENCODER)
+        key = None if dropout_key is None else stream_key(dropout_key, TEXT_ENCODER)
         context, _ = apply_net(self.text_encoder, params, state, condition[PROMPT], key=key, train=train)
         return (label, context)
 
@@ -394,7 +398,7 @@ class Diffusion:
         x: Array,
         t: Array,
         embedding: PyTree,
-        key: Array | None = None,
+        dropout_key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
         """Return the network's output (B, *shape) at x_t, at least float32, and its new state; see ``embed``."""
@@ -402,7 +406,7 @@ class Diffusion:
         noise_level = jnp.broadcast_to(self.noise_level(t), (x.shape[0],))
         arguments = (scaled, noise_level, *repeat_rows(embedding, x.shape[0]))
         params, state = variables.params[PART], variables.state[PART]
-        output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
+        output, new_state = apply_net(self.net, params, state, *arguments, key=dropout_key, train=train)
         return at_least_float32(output), new_state
 
     def _is_within(self, interval: tuple[float, float], t: Array) -> Array:

@@ -91,7 +91,7 @@ class MeanFlow:
       weight_power: p, at least 0; 1 in the papers.
       num_classes: number of classes, or None for an unconditional model. With classes, batches have ``"label"``, int32
         (B,).
-      label_dropout: fraction of the training examples that get the null label, in [0, 1].
+      condition_dropout: fraction of the training examples that get the null label, in [0, 1].
       max_guidance: largest guidance weight; training draws ω log-uniformly from 1 to this. 1 trains without guidance,
         which takes fewer network evaluations.
 
@@ -109,14 +109,14 @@ class MeanFlow:
     pair_fraction: Annotated[float, Interval(gt=0, le=1), Cure("; 0.25 is usual")] = 0.25
     weight_power: NonNegativeFloat = 1.0
     num_classes: NumClasses | None = None
-    label_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
+    condition_dropout: Annotated[float, Interval(ge=0, le=1), Cure("; 0.1 is usual")] = 0.1
     max_guidance: Annotated[float, Ge(1), Cure("; 1 is no guidance, 8 is usual")] = 1.0
 
     def __post_init__(self) -> None:
-        if self.max_guidance > 1 and (self.num_classes is None or self.label_dropout == 0):
+        if self.max_guidance > 1 and (self.num_classes is None or self.condition_dropout == 0):
             raise ValueError(
-                f"max_guidance is {self.max_guidance}, but num_classes is {self.num_classes} and label_dropout "
-                f"{self.label_dropout}; guidance needs classes and dropped labels, so set both or max_guidance=1"
+                f"max_guidance is {self.max_guidance}, but num_classes is {self.num_classes} and condition_dropout "
+                f"{self.condition_dropout}; guidance needs classes and dropped labels, so set both or max_guidance=1"
             )
 
     @property
@@ -158,7 +158,7 @@ class MeanFlow:
         times = broadcast_times(t, x)
         z = PATH.alpha(times) * x + PATH.sigma(times) * noise
         target = VELOCITY.target(PATH, t, Prediction(x, noise))  # ε − x
-        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.label_dropout)
+        label = drop_labels(label_key, label_of(batch, self.num_classes), self.num_classes, self.condition_dropout)
         guidance = self._guidances(guidance_key, x.shape[0], label)
         fixed = functools.partial(self._velocity, Variables(jax.lax.stop_gradient(params), state))
 

@@ -129,7 +129,7 @@ class TestExact:
 
     def test_the_guided_velocity_is_a_fixed_point_of_its_target(self):
         """With labels of all examples, the mean error of V is zero for data of the class and the guided network."""
-        model = dataclasses.replace(GUIDED, weight_power=0.0, pair_fraction=1.0, label_dropout=1e-6)
+        model = dataclasses.replace(GUIDED, weight_power=0.0, pair_fraction=1.0, condition_dropout=1e-6)
 
         def net(params, *args):
             return guided_net({}, *args) + params[None]
@@ -219,7 +219,7 @@ class TestLoss:
         np.testing.assert_allclose(gradient[:3], expected, rtol=2e-3, atol=1e-4)
 
     def test_the_loss_with_guidance(self):
-        model = a_model(num_classes=2, max_guidance=4.0, label_dropout=0.4, weight_power=0.0, pair_fraction=0.5)
+        model = a_model(num_classes=2, max_guidance=4.0, condition_dropout=0.4, weight_power=0.0, pair_fraction=0.5)
         x, label = np.asarray(draw(9, 12), np.float64), np.arange(12) % 2
         value, _, _, (z, t, interval, strength, one_hot) = self.recorded(
             model, {"x": jnp.float32(x), "label": jnp.asarray(label)}
@@ -261,14 +261,14 @@ class TestSettings:
     def test_defaults_are_those_of_the_papers(self):
         model = a_model()
         assert (model.times, model.pair_fraction) == (diffusion.times.LogitNormal(-0.4, 1.0), 0.25)
-        assert (model.weight_power, model.label_dropout) == (1.0, 0.1)
+        assert (model.weight_power, model.condition_dropout) == (1.0, 0.1)
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"max_guidance": 2.0}, "max_guidance is 2.0, but num_classes is None and label_dropout 0.1"),
+            ({"max_guidance": 2.0}, "max_guidance is 2.0, but num_classes is None and condition_dropout 0.1"),
             (
-                {"max_guidance": 2.0, "num_classes": 2, "label_dropout": 0.0},
+                {"max_guidance": 2.0, "num_classes": 2, "condition_dropout": 0.0},
                 "guidance needs classes and dropped labels",
             ),
             ({"max_guidance": 0.5}, "max_guidance is 0.5, but must be at least 1"),

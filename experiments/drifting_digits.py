@@ -6,9 +6,9 @@ genjax evaluate RUN --metrics class_accuracy --features classifier:digits --num-
 Reached: Fréchet distance of 10,000 samples (one evaluation) from the 360 test images, on features of the project's
 classifier, 3.43 ± 0.20, where 20 steps of ``diffusion_digits.py`` reach 2.91; the classifier recognizes the requested
 class in 98.1 ± 0.3 % of 2,000 samples (mean ± sd of seeds 0 to 2). 2.5 to 4.6 min per seed beside other work on
-2 CPU cores (AMD EPYC, jax 0.10.2). No sample copies a training image (memorization 0.42 ± 0.01, below the 0.5 of independent
-samples). Widths were chosen by the distance from the 180 validation images (seed 0): 9.29 with twice these widths, 8.86
-with these and 9.10 with half of them.
+2 CPU cores (AMD EPYC, jax 0.10.2). No sample copies a training image (memorization 0.42 ± 0.01, below the 0.5 of
+independent samples). Widths were chosen by the distance from the 180 validation images (seed 0): 9.29 with twice these
+widths, 8.86 with these and 9.10 with half of them.
 """
 
 from typing import Literal

@@ -50,6 +50,8 @@ def targets() -> list[tuple[str, Any, str, Any]]:
             is_own = getattr(value, "__module__", None) == module.__name__
             if name.startswith("_") or not is_own or not callable(value) or not is_checked(value):
                 continue
+            if inspect.isabstract(value):  # its subclasses are called
+                continue
             hints_of = value
             if inspect.isclass(value) and "__dataclass_fields__" not in vars(value):
                 hints_of = value.__init__

@@ -85,7 +85,7 @@ def digit_pairs(*, num_train: PositiveInt = 20_000, seed: int = 0) -> Dataset:
     >>> data = digit_pairs(num_train=100)
     >>> example = data.splits["test"].take([370])
     >>> data.class_name(example["label"][0]), data.condition_tokenizers["prompt"].decode(example["prompt"][0])
-    ('3 above 7', 'a 3 above a 7')
+    ('3 above 7', '3 above 7')
     """
     rng, everything = np.random.default_rng(seed), np.arange(len(RELATIONS) * NUM_DIGITS**2)
     trained = everything[~held_out(everything)]

@@ -55,7 +55,8 @@ def distilled(teacher: Diffusion, num_steps: NumSteps) -> Diffusion:
 
     >>> from genjax import diffusion, nets
     >>> teacher = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((8,)), grid=diffusion.grids.Nested())
-    >>> distilled(teacher, 4).num_steps
+    >>> model = distilled(teacher, 4)
+    >>> model.num_steps
     4
     """
     _levels(teacher, num_steps)

@@ -36,9 +36,9 @@ class UnitScale:
 
     >>> import jax
     >>> from genjax import diffusion, nets
-    >>> prior = UnitScale(model=diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)), num_steps=2))
-    >>> variables = prior.init(jax.random.key(0), {"x": jnp.array([[3.0, -3.0], [-3.0, 3.0]])})
-    >>> variables.state["scale"].item(), prior.sample(variables, jax.random.key(1), 5).shape
+    >>> model = UnitScale(model=diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((4,)), num_steps=2))
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.array([[3.0, -3.0], [-3.0, 3.0]])})
+    >>> variables.state["scale"].item(), model.sample(variables, jax.random.key(1), 5).shape
     (3.0, (5, 2))
     """
 

@@ -4,7 +4,7 @@ Command: genjax train experiments/variational_diffusion_digits.py, then
 genjax evaluate RUN --metrics log_prob_lower_bound --likelihood-samples 256 --checkpoint best
 Reached: a bound of −75.68 ± 0.75 nats given the label (± standard error over the 360 test images), at most
 1.706 ± 0.017 bits per dimension, at the checkpoint with the best bound on validation images, step 600 of 1,200; the
-last one overfits, with 1.821 (seed 0; other seeds not yet run). ``diffusion_digits.py`` has at most 1.848 for
+last checkpoint overfits and has 1.821 (seed 0; other seeds not yet run). ``diffusion_digits.py`` has at most 1.848 for
 dequantized images. 64 min beside heavy other work on 2 CPU cores (AMD EPYC, jax 0.10.2), of which it had a fifth.
 """
 

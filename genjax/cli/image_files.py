@@ -118,11 +118,11 @@ def target_of(out: Path, name: str) -> Path:
 def check_images(
     files: Sequence[ImageFile], refusal: Callable[[Size], str | None], *, channels: int, progress: Progress
 ) -> CheckedFiles:
-    """Read all files to know which can be processed; ``refusal`` says why a size cannot, or None if it can."""
+    """Read all files, and sort out those that cannot be processed; ``refusal`` returns why a size cannot, or None."""
     advance = progress("reading", len(files))
     sizes: dict[Size, list[ImageFile]] = {}
     bad: dict[Path, str] = {}
-    refused: dict[Size, str | None] = {}
+    reasons: dict[Size, str | None] = {}
     for file in files:
         try:
             height, width, _ = read_image(file.path, channels).shape
@@ -130,9 +130,9 @@ def check_images(
             bad[file.path] = str(error).removesuffix(READ_CURE)
         else:
             size = (height, width)
-            if size not in refused:
-                refused[size] = refusal(size)
-            if (reason := refused[size]) is None:
+            if size not in reasons:
+                reasons[size] = refusal(size)
+            if (reason := reasons[size]) is None:
                 sizes.setdefault(size, []).append(file)
             else:
                 bad[file.path] = f"{file.path} has size {size}, which the model does not take ({reason})"
@@ -141,7 +141,7 @@ def check_images(
 
 
 def describe_bad(bad: Mapping[Path, str], count: int) -> str:
-    """Return an error message about images that cannot be processed, ``count`` being the number of all."""
+    """Return an error message about the bad ones of ``count`` images."""
     reasons = list(bad.values())
     more = f", and {len(reasons) - MAX_NAMES} more" if len(reasons) > MAX_NAMES else ""
     return (

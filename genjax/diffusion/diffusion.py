@@ -39,7 +39,7 @@ from genjax.diffusion.guidance import (
 )
 from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Parametrization, Prediction, Velocity, broadcast_level
-from genjax.diffusion.processes import Cosine, Level, NoiseProcess, check_process
+from genjax.diffusion.processes import Cosine, Level, NoiseProcess, check_process, network_level
 from genjax.diffusion.samplers import SAMPLERS, Denoise, DPMSolverPP, Heun, Sampler, SamplerName
 from genjax.diffusion.score_matching import Denoising, ScoreMatching
 from genjax.diffusion.times import TimeDistribution, UniformTimes, stratified
@@ -56,7 +56,6 @@ from genjax.ops.couplings import Coupling, draw_noise
 
 PART, TEXT_ENCODER = "denoiser", "text_encoder"
 HEUN = Heun()
-LOG_SNR_BOUND = 20.0  # networks receive log-SNRs clipped to ±20, which exhausts the digits of float32
 
 
 @final
@@ -356,8 +355,7 @@ class Diffusion:
 
     def noise_level(self, t: Array) -> Array:
         """Return the noise level that the network receives, from 0 for data to 1 for noise, linear in the log-SNR."""
-        log_snr = jnp.clip(self.process.log_snr(t), -LOG_SNR_BOUND, LOG_SNR_BOUND)
-        return 0.5 - 0.5 * log_snr / LOG_SNR_BOUND
+        return network_level(self.process.log_snr(t))
 
     def noise_batch(
         self, keys: Sequence[Array], batch: Batch, times: TimeDistribution

@@ -1,4 +1,4 @@
-"""Discrete diffusion: what models of integers by noise and denoising have in common.
+"""The base of diffusion models of integers.
 
 Data x are D integers in 0 … K − 1, each of which noise replaces by a draw from a distribution π, independently,
 
@@ -28,7 +28,7 @@ from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, check_
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion.guidance import check_guidance, classifier_free_guidance
-from genjax.diffusion.times import stratified
+from genjax.diffusion.times import stratified, stratified_mean
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     at_least_float32,
@@ -128,16 +128,12 @@ class DiscreteDiffusion(ABC):
         """
         self._check_label(label)
         x = self._flat(x)
-        offset_key, noise_key = jax.random.split(key)
-        offset = jax.random.uniform(offset_key, (x.shape[0],))
         log_probs = functools.partial(self._log_probs, variables, label=label)
 
-        def draw(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-            shift, key = inputs
-            return total - self._negative_bound(log_probs, key, x, jnp.mod(offset + shift, 1.0))[0], None
+        def draw(key: Array, u: Array) -> Array:
+            return self._negative_bound(log_probs, key, x, u)[0]
 
-        shifts, keys = jnp.arange(num_samples) / num_samples, jax.random.split(noise_key, num_samples)
-        return jax.lax.scan(draw, jnp.zeros(x.shape[0]), (shifts, keys))[0] / num_samples
+        return -stratified_mean(draw, key, x.shape[0], num_samples)
 
     @abstractmethod
     def _negative_bound(

@@ -4,8 +4,8 @@ A step of the deterministic sampler DDIM from level t to level s is
 
     x_s = α_s x̂₀ + σ_s ε̂,                                                                                        (1)
 
-with the denoiser's x̂₀ and ε̂ at x_t. The teacher takes two steps, from t over m to s. There is exactly one pair of data
-and noise with which a single step does the same, and of which x_t consists,
+with the denoiser's x̂₀ and ε̂ at x_t. The teacher takes two steps, from t to m and from m to s. One pair of data and
+noise mixes to the same x_t, and leads to the same x_s in a single step:
 
     α_t x̃₀ + σ_t ε̃ = x_t,        α_s x̃₀ + σ_s ε̃ = x_s,                                                         (2)
 

@@ -37,7 +37,7 @@ from genjax.core import Array, PyTree
 from genjax.diffusion.parametrizations import Prediction, broadcast_level
 from genjax.diffusion.processes import Level, NoiseProcess, level_at
 from genjax.diffusion.samplers import flow_velocity
-from genjax.diffusion.times import UniformLogSNR
+from genjax.diffusion.times import UniformLogSNR, stratified_mean
 from genjax.ops import Solver, divergence, gaussian_log_prob, sum_except_batch
 
 Predict = Callable[[Array, Array], Prediction]  # x_t (B, ...) and t () or (B,) -> x₀ and ε
@@ -52,8 +52,6 @@ def variational_bound(
     Each of ``num_samples`` draws has a level and noise of its own. ``levels`` are the noise levels of the sampler, the
     last one that of the data; None stands for infinitely many steps, equation 2.
     """
-    offset_key, noise_key = jax.random.split(key)
-    offset = jax.random.uniform(offset_key, (x.shape[0],), x.dtype)
     if levels is None:
         first, last = (level_at(process, TIMES.quantile(process, jnp.asarray(u, x.dtype))) for u in (0.0, 1.0))
     else:
@@ -72,10 +70,8 @@ def variational_bound(
         deviation = sum_except_batch(jnp.square(noise)) - x[0].size
         return data_error - jax.nn.sigmoid(-log_snr) * deviation, noise_error - jax.nn.sigmoid(log_snr) * deviation
 
-    def draw(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-        shift, key = inputs
+    def draw(key: Array, u: Array) -> Array:
         path_key, first_key = jax.random.split(key)
-        u = jnp.mod(offset + shift, 1.0)
         if levels is None:
             _, error = errors_at(path_key, TIMES.quantile(process, u))
             loss = 0.5 * (first.log_snr - last.log_snr) * error  # equation 2
@@ -83,13 +79,10 @@ def variational_bound(
             loss = _steps_loss(levels, u, lambda t: errors_at(path_key, t))
         error, _ = errors_at(first_key, jnp.full(x.shape[0], first.time))
         variance = jnp.square(first.sigma / first.alpha)
-        loss = loss + 0.5 * (error / variance + x[0].size * jnp.log(2 * math.pi * variance))
-        return total + loss, None
+        return loss + 0.5 * (error / variance + x[0].size * jnp.log(2 * math.pi * variance))
 
-    shifts, keys = jnp.arange(num_samples, dtype=x.dtype) / num_samples, jax.random.split(noise_key, num_samples)
-    total, _ = jax.lax.scan(draw, jnp.zeros(x.shape[0], x.dtype), (shifts, keys))
     prior = 0.5 * jnp.exp(last.log_snr) * sum_except_batch(jnp.square(x))
-    return -(prior + total / num_samples)  # equation 1
+    return -(prior + stratified_mean(draw, key, x.shape[0], num_samples, x.dtype))  # equation 1
 
 
 def flow_log_prob(process: NoiseProcess, predict: Predict, solver: Solver, x: Array, directions: Array | None) -> Array:

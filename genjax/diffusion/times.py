@@ -7,8 +7,9 @@ distribution weights times as a weighting does, with less variance of the gradie
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol, final, runtime_checkable
+from typing import Annotated, Any, Protocol, final, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +121,25 @@ class LogitNormal:
 
 def _normal_quantile(u: Array) -> Array:
     return math.sqrt(2) * jax.scipy.special.erfinv(jnp.clip(2 * u - 1, -1 + 1e-6, 1 - 1e-6))
+
+
+def stratified_mean(
+    draw: Callable[[Array, Array], Array], key: Array, num_examples: int, num_samples: int, dtype: Any = jnp.float32
+) -> Array:
+    """Return the mean of ``draw(key, u)``, (B,), over draws whose u (B,) are evenly spaced in [0, 1) for each example.
+
+    >>> stratified_mean(lambda key, u: jnp.floor(4 * u), jax.random.key(0), 2, 4).tolist()
+    [1.5, 1.5]
+    """
+    offset_key, draws_key = jax.random.split(key)
+    offset = jax.random.uniform(offset_key, (num_examples,), dtype)
+
+    def add(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
+        shift, key = inputs
+        return total + draw(key, jnp.mod(offset + shift, 1.0)), None
+
+    inputs = (jnp.arange(num_samples, dtype=dtype) / num_samples, jax.random.split(draws_key, num_samples))
+    return jax.lax.scan(add, jnp.zeros(num_examples, dtype), inputs)[0] / num_samples
 
 
 def stratified(key: Array, num: int) -> Array:

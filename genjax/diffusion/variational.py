@@ -17,7 +17,7 @@ follows the bound
     −log p(x) ≤ KL(q(z₁ | x) ‖ N(0, I)) + E[−log p(x | z₀)] + E_{t, ε} ½ γ′(t) ‖ε − ε̂(z_t, γ(t))‖².                (4)
 
 It depends on γ only through its ends, since the last term is an integral over γ. So γ₀ and γ₁ are trained to lower the
-bound, and the shape of γ in between to lower the variance of its estimates: as their mean does not depend on the shape,
+bound, and the shape of γ in between to lower the variance of its estimates, whose mean it does not change:
 
     min E_{t, ε} (½ γ′(t) ‖ε − ε̂(z_t, γ(t))‖²)².                                                                   (5)
 
@@ -44,9 +44,9 @@ from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.diffusion.grids import NumSteps
 from genjax.diffusion.loop import sample_loop
 from genjax.diffusion.parametrizations import Prediction
-from genjax.diffusion.processes import Level
+from genjax.diffusion.processes import LOG_SNR_BOUND, Level, network_level
 from genjax.diffusion.samplers import Ancestral
-from genjax.diffusion.times import stratified
+from genjax.diffusion.times import stratified, stratified_mean
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     at_least_float32,
@@ -60,7 +60,6 @@ from genjax.ops import (
 
 DENOISER, ENDS, SHAPE = "denoiser", "ends", "shape"
 HIGH_GAMMA = 5.0  # initial γ₁: less than 1 % of the variance is signal
-GAMMA_BOUND = 20.0  # networks receive γ clipped to ±20, which exhausts the digits of float32
 NUM_SIGMOIDS, SLOPE = 32, 32.0  # K, and the initial e^s, with which neighbouring sigmoids overlap
 
 
@@ -82,8 +81,8 @@ class Bound(NamedTuple):
 class _GammaTime:
     """The variance-preserving process whose time is γ itself."""
 
-    start: float = -GAMMA_BOUND
-    end: float = GAMMA_BOUND
+    start: float = -LOG_SNR_BOUND
+    end: float = LOG_SNR_BOUND
 
     def alpha(self, t: Array) -> Array:
         """See ``NoiseProcess``."""
@@ -202,16 +201,12 @@ class VariationalDiffusion:
 
         It is the mean over ``num_samples`` draws for each example, whose times are evenly spaced.
         """
-        v, (offset_key, draws_key) = self._values(x), jax.random.split(key)
-        offset = jax.random.uniform(offset_key, (v.shape[0],))
+        v = self._values(x)
 
-        def draw(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
-            shift, key = inputs
-            times = jnp.mod(offset + shift, 1.0)
-            return total + self._bound(variables, key, v, x, label, times=times)[0].total, None
+        def draw(key: Array, times: Array) -> Array:
+            return self._bound(variables, key, v, x, label, times=times)[0].total
 
-        inputs = (jnp.arange(num_samples) / num_samples, jax.random.split(draws_key, num_samples))
-        return -jax.lax.scan(draw, jnp.zeros(v.shape[0]), inputs)[0] / num_samples
+        return -stratified_mean(draw, key, v.shape[0], num_samples)
 
     def sample(
         self,
@@ -296,8 +291,7 @@ class VariationalDiffusion:
         train: bool = False,
     ) -> tuple[Array, PyTree]:
         """Return ε̂ (B, *shape) at γ (B,), and the new state."""
-        level = 0.5 + 0.5 * jnp.clip(gamma, -GAMMA_BOUND, GAMMA_BOUND) / GAMMA_BOUND
-        arguments = (z, level, *condition_inputs(label, self.num_classes, z.shape[0]))
+        arguments = (z, network_level(-gamma), *condition_inputs(label, self.num_classes, z.shape[0]))
         params, state = variables.params[DENOISER], variables.state[DENOISER]
         output, new_state = apply_net(self.net, params, state, *arguments, key=key, train=train)
         return at_least_float32(output), variables.state | {DENOISER: new_state}

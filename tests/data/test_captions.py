@@ -1,4 +1,4 @@
-"""Captions: words and their tokens, captions of classes, and pairs of digits, of which some are held out."""
+"""Words and their tokens, captions of classes, and pairs of digits with held-out compositions."""
 
 import json
 

@@ -1,12 +1,14 @@
 """Noise processes: how data become noise. Every process is a ``NoiseProcess``."""
 
 from genjax.diffusion.processes.base import (
+    LOG_SNR_BOUND,
     Level,
     NoiseProcess,
     ProcessRates,
     check_process,
     conditional_variance,
     level_at,
+    network_level,
     rates,
 )
 from genjax.diffusion.processes.cosine import Cosine
@@ -17,6 +19,7 @@ from genjax.diffusion.processes.variance_preserving import SubVariancePreserving
 
 __all__ = [
     "EDM",
+    "LOG_SNR_BOUND",
     "Cosine",
     "DiscreteVariancePreserving",
     "Level",
@@ -29,5 +32,6 @@ __all__ = [
     "check_process",
     "conditional_variance",
     "level_at",
+    "network_level",
     "rates",
 ]

@@ -33,6 +33,7 @@ import numpy as np
 
 from genjax.core import Array
 
+LOG_SNR_BOUND = 20.0  # networks receive log-SNRs clipped to ±20, which exhausts the digits of float32
 Times = Any  # arrays, or numbers: what processes that are given by formulas also take
 
 
@@ -79,6 +80,11 @@ class Level(NamedTuple):
 def level_at(process: NoiseProcess, t: Array) -> Level:
     """Return the noise level at times t."""
     return Level(t, process.alpha(t), process.sigma(t), process.log_snr(t))
+
+
+def network_level(log_snr: Array) -> Array:
+    """Return the noise level that networks receive, from 0 for data to 1 for noise, linear in the log-SNR."""
+    return 0.5 - 0.5 * jnp.clip(log_snr, -LOG_SNR_BOUND, LOG_SNR_BOUND) / LOG_SNR_BOUND
 
 
 class ProcessRates(NamedTuple):

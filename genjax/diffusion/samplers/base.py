@@ -19,6 +19,20 @@ from genjax.diffusion.processes import Level, NoiseProcess
 Denoise = Callable[[Array, Array], Prediction]  # x_t (N, ...) and t () -> x₀ and ε, (N, ...) each
 
 
+class SelfConditioned(NamedTuple):
+    """A denoiser that also takes its own estimate of the data in the step before, as a sampling loop has it.
+
+    Attributes:
+      given: function from that estimate (N, ...), or None where there is none, to the denoiser.
+    """
+
+    given: Callable[[Array | None], Denoise]
+
+    def __call__(self, x: Array, t: Array) -> Prediction:
+        """Denoise without an estimate."""
+        return self.given(None)(x, t)
+
+
 class Step(NamedTuple):
     """Result of one step.
 

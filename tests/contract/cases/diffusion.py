@@ -73,7 +73,9 @@ def _text_diffusion() -> diffusion.Diffusion:
     """A model with both conditions."""
     encoder = nets.TextEncoder(num_tokens=5, length=3, features=4, num_layers=1, num_heads=2)
     net = nets.DiT(patch_size=2, features=8, num_layers=1, num_heads=2, mlp_ratio=1.0, output_scale=1.0)
-    return diffusion.Diffusion(shape=(4, 4, 1), net=net, num_classes=3, text_encoder=encoder, num_steps=3)
+    return diffusion.Diffusion(
+        shape=(4, 4, 1), net=net, num_classes=3, text_encoder=encoder, self_conditioning=True, num_steps=3
+    )
 
 
 CASES = (

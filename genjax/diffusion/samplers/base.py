@@ -23,7 +23,7 @@ class SelfConditioned(NamedTuple):
     """A denoiser that also takes its own estimate of the data in the step before, as a sampling loop has it.
 
     Attributes:
-      given: function from that estimate (N, ...), or None where there is none, to the denoiser.
+      given: function from that estimate (N, ...) to the denoiser; None stands for no estimate.
     """
 
     given: Callable[[Array | None], Denoise]

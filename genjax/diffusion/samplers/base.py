@@ -20,7 +20,9 @@ Denoise = Callable[[Array, Array], Prediction]  # x_t (N, ...) and t () -> x₀ 
 
 
 class SelfConditioned(NamedTuple):
-    """A denoiser that also takes its own estimate of the data in the step before, as a sampling loop has it.
+    """A denoiser that also takes its own estimate of the data in the step before, which a sampling loop passes on.
+
+    Functions that wrap a denoiser, such as posterior guidance, call it without an estimate.
 
     Attributes:
       given: function from that estimate (N, ...) to the denoiser; None stands for no estimate.

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "experiment": MODELS | {"averages", "evaluation"},
     "runner": MODELS
     | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
+    "export": SHARED | {"data", "experiment", "runner"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
@@ -57,6 +58,7 @@ MAY_IMPORT = {
         "evaluation",
         "figures",
         "runner",
+        "export",
         "terminal",
         "genjax",
         "diffusion",

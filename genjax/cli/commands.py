@@ -37,6 +37,7 @@ from genjax.cli.image_files import (
 from genjax.cli.options import (
     EditOptions,
     EvaluateOptions,
+    ExportOptions,
     LatentOptions,
     ListOptions,
     SampleOptions,
@@ -401,6 +402,38 @@ def latent(arguments: list[str]) -> int:
     return 0
 
 
+def export(arguments: list[str]) -> int:
+    """Export a finished run as programs that run without this library."""
+    path, flags = _positional(arguments, "export", "RUN", "a run folder that train wrote", ExportOptions)
+
+    from genjax.export import export_run
+    from genjax.runner.load import load_experiment, load_run
+
+    experiment = load_experiment(path, defer_data=True)
+    model_flags = flags_of_sample(experiment.model, experiment.data, experiment.preview_kwargs, with_conditions=False)
+    parsed, options = parse(genjax_command("export", path), flags, model_flags, ExportOptions)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
+    out = options.out or path / "export"
+    names = export_run(
+        run,
+        out,
+        what=_names(options.what or ""),
+        platforms=_names(options.platforms),
+        batch_size=options.batch_size,
+        replica=options.replica,
+        prompt_length=options.prompt_length,
+        likelihood_samples=options.likelihood_samples,
+        sample_kwargs={name: value for name, value in vars(parsed).items() if value is not None},
+    )
+    print(f"wrote {out}: {', '.join(names)} at step {run.step}; {out}/card.json describes them")
+    return 0
+
+
+def _names(text: str) -> Any:
+    """Return the names in a list with commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def list_models(arguments: list[str]) -> int:
     """List models, their capabilities and the experiments that use them."""
     from genjax.cli import models
@@ -441,5 +474,6 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "edit": edit,
     "evaluate": evaluate,
     "latent": latent,
+    "export": export,
     "list": list_models,
 }

@@ -228,6 +228,33 @@ class LatentOptions:
 
 
 @dataclasses.dataclass(kw_only=True)
+class ExportOptions:
+    """Export options.
+
+    Attributes:
+      what: methods to export, such as sample,log_prob,decode; by default all that the model has.
+      out: folder to write; "export" in the run folder by default.
+      platforms: platforms on which the programs run, such as cpu,cuda,tpu.
+      batch_size: number of rows that the programs take; any number by default.
+      prompt_length: number of tokens of the prompt that samples begin with, padded with -1; 0 for no prompt.
+      likelihood_samples: number of draws per example if the likelihood is estimated.
+      checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
+      replica: index of the replica, for a run of several seeds.
+    """
+
+    what: str | None = None
+    out: Path | None = None
+    platforms: str = "cpu,cuda,tpu"
+    batch_size: PositiveInt | None = None
+    prompt_length: NonNegativeInt = 0
+    likelihood_samples: PositiveInt = 1000
+    checkpoint: str = "last"
+    ema: AverageLength | None = None
+    replica: NonNegativeInt = 0
+
+
+@dataclasses.dataclass(kw_only=True)
 class ListOptions:
     """Output options.
 

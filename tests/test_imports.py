@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "runner": MODELS
     | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
     "export": SHARED | {"data", "experiment", "runner"},
+    "serving": {"compilation", "export"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
@@ -59,6 +60,7 @@ MAY_IMPORT = {
         "figures",
         "runner",
         "export",
+        "serving",
         "terminal",
         "genjax",
         "diffusion",
@@ -80,6 +82,8 @@ HEAVY = {
     "tqdm": "progress bars",
     "tyro": "the command line",
     "diffrax": "differential equations",
+    "aiohttp": "the server",
+    "flatbuffers": "exported programs",
     "equinox": "networks of another library",
     "tokenizers": "byte-pair encoding",
     "rdkit": "molecules",

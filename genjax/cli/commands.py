@@ -41,6 +41,7 @@ from genjax.cli.options import (
     LatentOptions,
     ListOptions,
     SampleOptions,
+    ServeOptions,
     TrainOptions,
     TranslateOptions,
 )
@@ -429,6 +430,20 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
+def serve(arguments: list[str]) -> int:
+    """Answer HTTP requests by an exported model."""
+    path, flags = _positional(arguments, "serve", "DIR", "a folder that export wrote", ServeOptions)
+    from genjax.compilation import enable_compilation_cache
+    from genjax.serving import serve as serve_folder
+
+    (options,) = parse(genjax_command("serve", path), flags, ServeOptions)
+    if not options.sizes:
+        raise ValueError("sizes is empty, but needs at least one number of rows")
+    enable_compilation_cache()
+    serve_folder(path, **vars(options))
+    return 0
+
+
 def _names(text: str) -> Any:
     """Return the names in a list with commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -475,5 +490,6 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "latent": latent,
     "export": export,
+    "serve": serve,
     "list": list_models,
 }

@@ -27,6 +27,7 @@ USAGE = """usage: genjax COMMAND ...
   evaluate RUN    score a finished run and its samples:   genjax evaluate runs/vae_digits/TIME --metrics all
   latent RUN      draw a finished run's latent space:     genjax latent runs/vae_digits/TIME
   export RUN      write programs that need jax alone:     genjax export runs/vae_digits/TIME --out vae
+  serve DIR       answer HTTP requests by an export:      genjax serve vae --port 8000
   list            models, capabilities and experiments:   genjax list
 
 'genjax COMMAND --help' shows the flags; with FILE or RUN, also those of the experiment or model."""

@@ -255,6 +255,25 @@ class ExportOptions:
 
 
 @dataclasses.dataclass(kw_only=True)
+class ServeOptions:
+    """Server options.
+
+    Attributes:
+      host: address to listen on; the default is reached from this machine alone.
+      port: port to listen on.
+      sizes: numbers of rows that are compiled; requests that wait together are padded to one of them.
+      max_rows: number of rows that a request may have.
+      max_bytes: size that the body of a request may have, in bytes.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Interval(ge=1, le=65535)] = 8000
+    sizes: tuple[PositiveInt, ...] = (1, 8, 32, 128)
+    max_rows: PositiveInt = 1024
+    max_bytes: PositiveInt = 16 * 2**20
+
+
+@dataclasses.dataclass(kw_only=True)
 class ListOptions:
     """Output options.
 

@@ -94,7 +94,8 @@ def available_programs(model: object) -> tuple[ProgramName, ...]:
     """Return the names of the programs that a model has.
 
     >>> from genjax import flow
-    >>> available_programs(flow.nice(shape=(2,)))
+    >>> model = flow.nice(shape=(2,))
+    >>> available_programs(model)
     ('sample', 'log_prob', 'encode', 'decode')
     """
     names = {"sample", *likelihoods(model)}
@@ -167,8 +168,8 @@ def _row(
             # ``run.sample`` folds the number of a block into its key.
             arguments += [jax.random.fold_in(key, 0), 1] if name == "sample" else [key]
         arguments += [inputs.pop(entry)[None] for entry in data]
-        given = {entry: value[None] for entry, value in inputs.items()}
-        return method(variables, *arguments, **settings, **given)[0]
+        values = {entry: value[None] for entry, value in inputs.items()}
+        return method(variables, *arguments, **settings, **values)[0]
 
     return row
 
@@ -228,9 +229,9 @@ def _latent(model: Any, variables: Variables, data: Entry, arguments: Sequence[E
             return model.encode(variables, x, **given)
         return model.sample_prior(variables, key, 1)
 
-    x, *given = [jax.ShapeDtypeStruct((1, *entry.shape), jnp.dtype(entry.dtype)) for entry in (data, *arguments)]
+    x, *rows = [jax.ShapeDtypeStruct((1, *entry.shape), jnp.dtype(entry.dtype)) for entry in (data, *arguments)]
     names = [entry.name for entry in arguments]
-    spec = jax.eval_shape(latent, variables, jax.random.key(0), x, dict(zip(names, given, strict=True)))
+    spec = jax.eval_shape(latent, variables, jax.random.key(0), x, dict(zip(names, rows, strict=True)))
     return Entry(name="latent", shape=spec.shape[1:], dtype=str(spec.dtype), meaning="codes")
 
 

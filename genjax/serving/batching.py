@@ -87,8 +87,8 @@ class Batcher:
 
     def _take(self) -> list[_Part]:
         """Return parts that fit into one call, without those of requests that have gone."""
-        parts, total = [], 0
-        while self._parts and total + self._parts[0].count <= self._sizes[-1]:
+        parts, total, limit = [], 0, self._size_of_call()
+        while self._parts and total + self._parts[0].count <= limit:
             part = self._parts.popleft()
             self.waiting -= part.count
             if not part.result.done():
@@ -97,6 +97,15 @@ class Batcher:
         if not self._parts:
             self._arrived.clear()
         return parts
+
+    def _size_of_call(self) -> int:
+        """Return the size of the next call: what waits, padded if that fills more than half of it, or a part."""
+        first = self._parts[0].count if self._parts else 1
+        padded = next((size for size in self._sizes if size >= self.waiting), self._sizes[-1])
+        full = max((size for size in self._sizes if size <= self.waiting), default=padded)
+        return next(
+            size for size in self._sizes if size >= first and size >= (padded if 2 * self.waiting > padded else full)
+        )
 
     def _call(self, parts: Sequence[Rows]) -> np.ndarray:
         """Return the outputs of all parts; further rows repeat the last one."""

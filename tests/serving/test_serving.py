@@ -207,6 +207,34 @@ def test_what_waits_together_is_one_call():
     assert sizes == [4, 4, 2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([1] * 5, [8]),  # more than half of 8
+        ([1] * 4, [1] * 4),  # 8 would be half empty
+        ([1] * 64, [32, 32]),
+        ([1] * 65, [128]),
+        ([20, 20, 20], [32, 32, 32]),  # a part is not divided
+        ([2], [8]),
+        ([200], [128, 128]),
+    ],
+)
+def test_calls_are_full_or_more_than_half_full(parts, expected):
+    sizes = []
+
+    async def run():
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(lambda x: x, (1, 8, 32, 128), 1_000, executor, sizes.append)
+            waiting = [asyncio.ensure_future(batcher.compute({"x": np.zeros(part)}, part)) for part in parts]
+            await asyncio.sleep(0)
+            task = asyncio.create_task(batcher.run())
+            await asyncio.gather(*waiting)
+            task.cancel()
+
+    asyncio.run(run())
+    assert sizes == expected
+
+
 def test_a_folder_that_cannot_be_served_is_told_in_one_line(genjax, folder, tmp_path):
     status, out, err = genjax("serve", tmp_path)
     assert (status, out) == (2, "")

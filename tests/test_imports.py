@@ -46,6 +46,8 @@ MAY_IMPORT = {
     "experiment": MODELS | {"averages", "evaluation"},
     "runner": MODELS
     | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
+    "export": SHARED | {"data", "experiment", "runner"},
+    "serving": {"compilation", "export"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
@@ -57,6 +59,8 @@ MAY_IMPORT = {
         "evaluation",
         "figures",
         "runner",
+        "export",
+        "serving",
         "terminal",
         "genjax",
         "diffusion",
@@ -78,6 +82,8 @@ HEAVY = {
     "tqdm": "progress bars",
     "tyro": "the command line",
     "diffrax": "differential equations",
+    "aiohttp": "the server",
+    "flatbuffers": "exported programs",
     "equinox": "networks of another library",
     "tokenizers": "byte-pair encoding",
     "rdkit": "molecules",

@@ -3,10 +3,10 @@
 Command: genjax train experiments/mean_flow_digits.py, then for each number of steps and guidance weight
 genjax evaluate RUN --metrics frechet_distance --features classifier:digits --num-samples 10000 --num-steps 1, and
 genjax evaluate RUN --metrics class_accuracy --features classifier:digits --num-samples 2000 --num-steps 1
-Reached: Fréchet distance of 10,000 samples from the 360 test images, on features of the project's classifier, 22.38 with
-one evaluation, 6.91 with two and 4.77 with four, where 20 steps of ``diffusion_digits.py`` reach 2.91; the classifier
-recognizes the requested class in 95.5, 83.2 and 91.4 % of 2,000 samples. With guidance 1.5, 35.51, 6.79 and 8.35, and
-100.0, 97.0 and 99.5 % (seed 0).
+Reached: Fréchet distance of 10,000 samples from the 360 test images, on features of the project's classifier, 22.38
+with one evaluation, 6.91 with two and 4.77 with four, where 20 steps of ``diffusion_digits.py`` reach 2.91; the
+classifier recognizes the requested class in 95.5, 83.2 and 91.4 % of 2,000 samples. With guidance 1.5, 35.51, 6.79 and
+8.35, and 100.0, 97.0 and 99.5 % (seed 0).
 9 min on one of 2 CPU cores (AMD EPYC, jax 0.10.2), beside other work.
 A single evaluation is far from the goal of 3.78. Attempts, by the distance of 2,000 samples from the 180 validation
 images: 19.61 after 1,000 steps, but 28.08 after 2,000; with --pair-fraction 0.25, 44.65 after 500 steps, where the

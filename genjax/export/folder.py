@@ -32,6 +32,7 @@ from genjax.runner.run import Run
 
 Platform = Literal["cpu", "cuda", "tpu", "rocm"]
 CARD, WEIGHTS, LOADER, REQUIREMENTS = "card.json", "weights.safetensors", "load.py", "requirements.txt"
+SUFFIX = ".stablehlo"
 FORMAT = 1
 _PACKAGES = ("genjax-models", "jax", "jaxlib")
 
@@ -77,7 +78,7 @@ def export_run(
     weights = leaves_by_path(variables)
     exports = {program.name: _export(program, variables, platforms, batch_size) for program in programs}
     used = sorted({name for _, names_used in exports.values() for name in names_used})
-    files = {f"{name}.stablehlo": content for name, (content, _) in exports.items()}
+    files = {f"{name}{SUFFIX}": content for name, (content, _) in exports.items()}
     files |= {WEIGHTS: _safetensors({name: np.asarray(weights[name]) for name in used})}
     files |= {LOADER: Path(loader.__file__).read_bytes()}
     files |= {REQUIREMENTS: f"jax>={metadata.version('jax')}\nflatbuffers\n".encode()}
@@ -95,6 +96,9 @@ def export_run(
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+    (out / CARD).unlink(missing_ok=True)  # no card describes a mixture of two exports
+    for stale in out.glob(f"*{SUFFIX}"):
+        stale.unlink()
     for name, content in files.items():
         replace_file(out / name, content)
     replace_file(out / CARD, (json.dumps(card, indent=2, default=str) + "\n").encode())
@@ -104,7 +108,7 @@ def export_run(
 def _entry(program: Program, weights: Sequence[str]) -> dict[str, Any]:
     """Return the description of a program in the card."""
     return {
-        "file": f"{program.name}.stablehlo",
+        "file": f"{program.name}{SUFFIX}",
         "inputs": [dataclasses.asdict(entry) for entry in program.inputs],
         "output": dataclasses.asdict(program.output),
         "settings": dict(program.settings),

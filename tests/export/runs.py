@@ -11,7 +11,7 @@ from genjax.runner import Run
 
 
 def untrained_run(case):
-    """Return a run of a contract case with initial variables."""
+    """Return a run of a contract case with random numbers for variables, which takes no compiling."""
     model, batch = case.model(), case.batch(jax.random.key(0))
     examples = ArraySource({name: np.asarray(array) for name, array in batch.items()})
     experiment = Experiment(
@@ -21,5 +21,6 @@ def untrained_run(case):
         steps=1,
         batch_size=2,
     )
-    variables = jax.jit(model.init)(jax.random.key(1), batch)
+    shapes, rng = jax.eval_shape(model.init, jax.random.key(1), batch), np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.uniform(0, 0.2, leaf.shape).astype(leaf.dtype), shapes)
     return Run(experiment=experiment, variables=variables, seeds=(0,), step=0, rows=(), folder=None)

@@ -137,7 +137,10 @@ def test_any_number_of_rows_and_only_the_weights_that_are_used(tmp_path):
 
 def test_a_fixed_number_of_rows(tmp_path, nice):
     run, _ = nice
+    (tmp_path / "card.json").write_text("an earlier export")
+    (tmp_path / "decode.stablehlo").write_text("an earlier program")
     export_run(run, tmp_path, what=("log_prob",), batch_size=2, platforms=("cpu",))
+    assert not (tmp_path / "decode.stablehlo").exists()
     log_prob, x = load(tmp_path)["log_prob"], jnp.zeros((3, *run.experiment.batch_spec()["x"].shape))
     np.testing.assert_allclose(log_prob(x=x[:2]), run.model.log_prob(run.variables, x[:2]), rtol=1e-6)
     with pytest.raises(ValueError, match="shape"):

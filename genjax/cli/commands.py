@@ -324,7 +324,7 @@ def evaluate(arguments: list[str]) -> int:
         genjax_command("evaluate", path), flags, model_flags, EvaluateOptions, description=description
     )
     names = check_names(options.metrics)
-    network = feature_network(options.features)
+    network = feature_network(options.features, dataset)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)

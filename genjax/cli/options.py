@@ -175,7 +175,8 @@ class EvaluateOptions:
       metrics: names of metrics, or all; those that the model or the data do not support are n/a, with a reason.
       split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
-      features: feature network for comparisons of samples: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      features: feature network for comparisons of samples: pixels, classifier (of the run's own data),
+        classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
       likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       batch_size: number of examples processed at once.

@@ -49,6 +49,7 @@ from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
 from genjax.runner.shell import genjax_command
+from genjax.sharding import parse_mesh
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -84,6 +85,8 @@ def train(arguments: list[str]) -> int:
         raise ValueError(
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
+    if options.accumulate is not None:
+        experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
     with contextlib.ExitStack() as stack:
         stack.enter_context(name_lost_process())
         run = train_experiment(
@@ -93,6 +96,7 @@ def train(arguments: list[str]) -> int:
             workdir=options.workdir or stack.enter_context(default_folder(file.stem)),
             resume=options.resume,
             overwrite=options.overwrite,
+            mesh=None if options.mesh is None else parse_mesh(options.mesh),
             source=ExperimentSource(
                 name=file.stem,
                 file=file,

@@ -27,6 +27,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from genjax import data
+from genjax.capabilities import tensor_axis
 from genjax.compilation import compiler_options, jit
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
 from genjax.data.source import RESIDENT_BYTES
@@ -35,7 +36,7 @@ from genjax.learners import Frozen, Stage
 from genjax.ops.keys import seed_key
 from genjax.runner.batches import Feed, ResidentFeed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
-from genjax.sharding import Placement, replica
+from genjax.sharding import Placement, Rules, replica
 
 StopSignal = Callable[[], int | None]
 CACHE_BATCH_SIZE = 1_000  # examples encoded at once
@@ -166,7 +167,7 @@ class StageLoop:
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
-        init = jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
+        init = jit(self._over_seeds(self._init), out_shardings=self._shardings())
         return init(*self._arguments(self._feed.send(0, 1)))
 
     @functools.cache  # noqa: B019 - loops live as long as their training
@@ -179,9 +180,13 @@ class StageLoop:
         batch = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), batch)
         init = self._init_on if self._num_seeds == 1 else jax.vmap(self._init_on)
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
-        return jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._placement.replicated), shapes
-        )
+        model = self._experiment.model if self.stage.model is None else self.stage.model
+        rules = Rules(tensor_axis=tensor_axis(model), partition=self._experiment.partition)
+        return self._placement.place(shapes, rules, self._num_seeds)
+
+    def _shardings(self) -> PyTree:
+        """Return the shardings of the state."""
+        return jax.tree.map(lambda s: s.sharding, self.abstract())
 
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
         """Compile the first dispatch, so that data that does not fit the model raises before training.
@@ -261,12 +266,12 @@ class StageLoop:
     ) -> Callable[..., tuple[TrainState, Metrics]]:
         """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
-            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
-            program = jax.jit(steps, donate_argnums=0, out_shardings=shardings, compiler_options=compiler_options())
+            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._shardings()
+            settings: dict[str, Any] = {"out_shardings": (shardings, self._placement.replicated)}
+            program = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options(), **settings)
             lowered = program.lower(*arguments)
-            name = (
-                f"{count} steps, {self._placement.num_devices} {jax.default_backend()} devices, jax {jax.__version__}"
-            )
+            devices = self._placement.describe_devices(jax.default_backend())
+            name = f"{count} steps, {devices}, jax {jax.__version__}"
             self.programs[name] = zlib.crc32(lowered.as_text().encode())
             announce()
             self._compiled[count] = lowered.compile()

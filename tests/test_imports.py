@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "latent": SHARED | {"learners"},
     "data": {"core", "arguments", "ops"},
     "compilation": set(),
+    "roofline": set(),
     "sharding": {"core", "ops"},
     "metrics": SHARED | {"data", "compilation", "terminal"},
     "monitoring": MODELS | {"metrics", "compilation"},
@@ -45,7 +46,17 @@ MAY_IMPORT = {
     "evaluation": MODELS | {"metrics", "compilation", "sharding", "monitoring"} | {"diffusion"},  # edits images
     "experiment": MODELS | {"averages", "evaluation"},
     "runner": MODELS
-    | {"averages", "experiment", "metrics", "compilation", "sharding", "evaluation", "monitoring", "figures"},
+    | {
+        "averages",
+        "experiment",
+        "metrics",
+        "compilation",
+        "sharding",
+        "evaluation",
+        "monitoring",
+        "figures",
+        "roofline",
+    },
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS

@@ -35,6 +35,7 @@ from genjax.cli.image_files import (
     target_of,
 )
 from genjax.cli.options import (
+    CompileOptions,
     EditOptions,
     EvaluateOptions,
     LatentOptions,
@@ -129,6 +130,15 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
         seed=options.seed if "--seed" in flagged else stored["seed"],
         seeds=options.seeds if "--seeds" in flagged else stored["seeds"],
     )
+
+
+def compile_experiment(arguments: list[str]) -> int:
+    """Compile an experiment for chips that are not there, and print what it costs."""
+    what = "an experiment file, or a run folder that train wrote"
+    path, flags = _positional(arguments, "compile", "FILE|RUN", what, CompileOptions)
+    from genjax.cli.compiling import compile_path
+
+    return compile_path(path, flags)
 
 
 def sample(arguments: list[str]) -> int:
@@ -440,6 +450,7 @@ def _positional(
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": train,
+    "compile": compile_experiment,
     "sample": sample,
     "translate": translate,
     "edit": edit,

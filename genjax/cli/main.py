@@ -1,4 +1,6 @@
-"""The command line: ``genjax train | sample | translate | edit | evaluate | latent | list``, also ``python -m genjax``.
+"""The command line: ``genjax train | compile | sample | translate | edit | evaluate | latent | list``.
+
+``python -m genjax`` is the same.
 
 Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before anything compiles, 128 + n for signal n.
 """
@@ -21,6 +23,7 @@ from genjax.terminal import replace_unknown_characters
 USAGE = """usage: genjax COMMAND ...
 
   train FILE      train the experiment of a file:         genjax train experiments/vae_digits.py
+  compile FILE    memory and time on absent chips:        genjax compile experiments/vae_digits.py --topology v5e:2x2
   sample RUN      draw samples from a finished run:       genjax sample runs/vae_digits/TIME -n 64
   translate RUN   translate a folder of images:           genjax translate runs/cyclegan/TIME photos --out paintings
   edit RUN        restore or vary images:                 genjax edit runs/diffusion_digits/TIME small --task superres

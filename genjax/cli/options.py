@@ -17,6 +17,7 @@ from genjax.diffusion.posterior import MethodName
 from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
+from genjax.runner.ahead import Platform
 from genjax.sharding import parse_mesh
 
 MAX_SEEDS = 1_000  # replicas in one program
@@ -73,6 +74,25 @@ class TrainOptions:
             )
         if (self.distributed or not missing) and self.workdir is None:
             raise ValueError("--workdir is missing; processes that train together need the same run folder")
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompileOptions:
+    """Compilation options; the chips need not exist.
+
+    Attributes:
+      topology: kind and layout of the chips, such as v5e:2x2, v5p:2x2x1 or v6e:4x4.
+      platform: tpu, which needs the extra tpu-aot, or cpu for the devices of this machine.
+      mesh: sizes of the axes over which the chips are laid out, such as data=2,fsdp=2, as in train.
+      accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
+      json: print JSON instead of text.
+    """
+
+    topology: str = "v5e:2x2"
+    platform: Platform = "tpu"
+    mesh: str | None = None
+    accumulate: PositiveInt | None = None
+    json: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

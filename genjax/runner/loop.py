@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, final
 
@@ -134,6 +135,28 @@ class StageLoop:
             return make_feed(source, orders, size, self._minibatches, self._placement)
         return ResidentFeed(self._cached(source), len(source), orders, size, self._minibatches, self._placement)
 
+    def trace(self, target: Placement) -> jax.stages.Traced:
+        """Trace one step for other devices, which need not exist; ``finished`` may be shapes and types."""
+        if self.stage.cache is not None:
+            self._feed = self._uncomputed_feed()
+        sent = self._feed.send(0, 1)
+        state, keys, finished, constants = self._abstract_on(target), self._keys, self.finished, self._feed.constants
+        whole = jax.tree.map(partial(_on, target.replicated), (keys, finished, constants))
+        # Everything that is sent is split along one axis, the last that its specification names.
+        split = jax.tree.map(lambda a: _on(target.split(len(a.sharding.spec) - 1), a), sent)
+        shardings = (jax.tree.map(lambda s: s.sharding, state), target.replicated)
+        steps = self._over_seeds(self._many_steps, with_state=True)
+        return jax.jit(steps, donate_argnums=0, out_shardings=shardings).trace(state, *whole, split)
+
+    def _uncomputed_feed(self) -> Feed:
+        """Return a feed of shapes and types of what the stage caches."""
+        source, size = self._experiment.data.splits["train"], self._experiment.batch_size
+        shapes = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), self._experiment.data.batch_spec(1))
+        axes = (self._num_seeds,) * int(self._num_seeds > 1)
+        constants = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, len(source), *s.shape[1:]), s.dtype), shapes)
+        orders = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
+        return ResidentFeed(constants, len(source), orders, size, self._minibatches, self._placement)
+
     def _cached(self, source: data.Source) -> PyTree:
         """Return what the stage caches of all examples, arrays ([K,] N, ...) on the device."""
         shapes = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), self._experiment.data.batch_spec(1))
@@ -170,9 +193,12 @@ class StageLoop:
         init = jit(self._over_seeds(self._init), out_shardings=self._shardings())
         return init(*self._arguments(self._feed.send(0, 1)))
 
-    @functools.cache  # noqa: B019 - loops live as long as their training
     def abstract(self) -> TrainState:
         """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
+        return self._abstract_on(self._placement)
+
+    @functools.cache  # noqa: B019 - loops live as long as their training
+    def _abstract_on(self, placement: Placement) -> TrainState:
         axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]
         batch = self._experiment.data.batch_spec(self._experiment.batch_size)
         if self.stage.cache is not None:
@@ -182,7 +208,7 @@ class StageLoop:
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
         model = self._experiment.model if self.stage.model is None else self.stage.model
         rules = Rules(tensor_axis=tensor_axis(model), partition=self._experiment.partition)
-        return self._placement.place(shapes, rules, self._num_seeds)
+        return placement.place(shapes, rules, self._num_seeds)
 
     def _shardings(self) -> PyTree:
         """Return the shardings of the state."""
@@ -351,6 +377,11 @@ class StageLoop:
         if checkpoints is not None:
             metrics = {name: float(np.mean(value)) for name, value in held_out.items()}
             checkpoints.save(step, state, metrics, self.programs)
+
+
+def _on(sharding: jax.sharding.Sharding, array: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of an array with another sharding."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
 def _wait(metrics: Metrics) -> None:

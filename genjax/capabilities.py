@@ -19,7 +19,7 @@ Nothing else in the library inspects a model's attributes: metrics, monitoring, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
@@ -252,6 +252,16 @@ class Lacks(Protocol):
     def lacks(self) -> tuple[str, ...]: ...
 
 
+@runtime_checkable
+class SplitsTensors(Protocol):
+    """Says which axis of a parameter, counted from its end, tensor parallelism splits; None for a whole parameter.
+
+    The path names the parameter, as ``net/layers/up/kernel`` does. A network may say it for the model that has it.
+    """
+
+    def tensor_axis(self, path: str) -> int | None: ...
+
+
 CAPABILITIES: tuple[type, ...] = (
     HasLogProb,
     HasLogProbLowerBound,
@@ -276,6 +286,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasConditions,
     Diagnoses,
     Lacks,
+    SplitsTensors,
 )
 GUARANTEES: Mapping[str, tuple[type, str]] = {
     "log_prob": (HasLogProb, "exact"),
@@ -368,6 +379,12 @@ def likelihood(model: object) -> Any | None:
 def stop_token(model: object) -> int | None:
     """Return the token that ends a model's sequences, or None."""
     return model.stop_token if isinstance(model, Stops) else None
+
+
+def tensor_axis(model: object) -> Callable[[str], int | None] | None:
+    """Return the rule of tensor parallelism of a model or of its network, see ``SplitsTensors``, or None."""
+    owners = (model, getattr(model, "net", None))
+    return next((owner.tensor_axis for owner in owners if isinstance(owner, SplitsTensors)), None)
 
 
 def is_discrete(model: object) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from genjax import capabilities
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
@@ -71,6 +72,9 @@ class Experiment:
         variables are those of the model, or of its stage before the last. ``StopTraining`` ends the stage well.
       init_from: variables that training starts from instead of ``model.init``, such as ``load_run(folder).replica()``;
         only with ``optimizer``.
+      accumulate: number of minibatches whose gradients are averaged for each update, see ``gradient_learner``.
+      partition: function from the path of a parameter, such as "net/up/kernel", to its ``PartitionSpec`` over the mesh
+        axes data, fsdp and model, or to None, which leaves it to the rules of ``genjax.sharding``.
       display: function from samples to images in [0, 1] for pictures; None scales images from the values that
         ``preprocess`` returns, and draws sounds.
     """
@@ -97,6 +101,8 @@ class Experiment:
     sample_score: SampleScore | None = None
     callbacks: tuple[Callable[[int, Mapping[str, Any], Variables], None], ...] = ()
     init_from: Variables | None = None
+    accumulate: PositiveInt = 1
+    partition: Callable[[str], PartitionSpec | None] | None = None
     display: Callable[[PyTree], PyTree] | None = None
 
     def __post_init__(self) -> None:
@@ -109,6 +115,10 @@ class Experiment:
             )
         if self.init_from is not None and not self.optimizer:
             raise ValueError("init_from is set, but only works with optimizer; give the learner its own init")
+        if self.accumulate > 1 and not self.optimizer:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, but only works with optimizer; pass accumulate to gradient_learner"
+            )
         if self.stages and self.steps is not None:
             raise ValueError(f"steps is {self.steps}, but the stages have their own steps; leave steps out")
         if not self.stages and self.steps is None:
@@ -242,6 +252,7 @@ class Experiment:
                 schedule=self.schedule,
                 ema_decay=self.ema_decay,
                 ema_lengths=self.ema_lengths,
+                accumulate=self.accumulate,
                 init=None if self.init_from is None else self._init_from,
             )
         assert self.steps is not None

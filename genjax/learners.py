@@ -39,6 +39,7 @@ def gradient_learner(
     schedule: tuple[str, ...] | None = None,
     ema_decay: Decay | None = None,
     ema_lengths: tuple[AverageLength, ...] = (),
+    accumulate: PositiveInt = 1,
     init: Callable[[Array, Batch], Variables] | None = None,
 ) -> Learner:
     """Turn a model's objectives into a learner, with the prefix ``objective/`` of metrics if there are several.
@@ -52,6 +53,8 @@ def gradient_learner(
         min(ema_decay, (1 + step) / (10 + step)).
       ema_lengths: lengths of power-function averages to keep instead, such as (0.05, 0.1), see ``genjax.averages``; the
         shortest is evaluated, and other lengths can be chosen after training.
+      accumulate: number of minibatches whose gradients are averaged for each update, so that a large batch needs the
+        memory of a small one. Without batch statistics, the update is that of a batch as large as all of them.
       init: ``(key, batch) -> variables`` in place of ``model.init``, for example the variables of an earlier stage.
 
     Raises:
@@ -91,7 +94,7 @@ def gradient_learner(
         return params if ema is None else _average(ema, params, jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step)))
 
     def turn(name: str, train: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
-        return _update(objectives[name], optimizer_of[name], train, key, batch)
+        return _update(objectives[name], optimizer_of[name], train, key, batch, accumulate)
 
     def repeated_turn(name: str, train: TrainState, key: Array, batches: Batch) -> tuple[TrainState, Metrics]:
         def body(carry: TrainState, xs: tuple[Array, Batch]) -> tuple[TrainState, Metrics]:
@@ -104,11 +107,13 @@ def gradient_learner(
     def step(train: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
         if num_minibatches > 1:
             _check_minibatches(batch, num_minibatches)
+        if accumulate > 1 and num_turns > 1:
+            batch = jax.tree.map(lambda a: a.reshape(num_turns, accumulate, *a.shape[1:]), batch)
         metrics: Metrics = {}
         start = 0
         for i, (name, count) in enumerate(turns):
             turn_key = key if len(turns) == 1 else jax.random.fold_in(key, i)
-            minibatches = batch if num_minibatches == 1 else _minibatches(batch, start, count)
+            minibatches = batch if num_turns == 1 else _minibatches(batch, start, count)
             train, values = (turn if count == 1 else repeated_turn)(name, train, turn_key, minibatches)
             metrics |= values if len(objectives) == 1 else {f"{name}/{k}": v for k, v in values.items()}
             start += count
@@ -119,7 +124,8 @@ def gradient_learner(
         }
         return train.replace(step=train.step + 1, ema=ema, averages=averages), metrics
 
-    num_minibatches = 1 if schedule is None else len(schedule)
+    num_turns = 1 if schedule is None else len(schedule)
+    num_minibatches = num_turns * accumulate
     return Learner(init=init_state, step=step, minibatches=num_minibatches)
 
 
@@ -132,17 +138,33 @@ def check_averages(ema_decay: float | None, ema_lengths: tuple[float, ...]) -> N
 
 
 def _update(
-    objective: Objective, optimizer: optax.GradientTransformation, train: TrainState, key: Array, batch: Batch
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    train: TrainState,
+    key: Array,
+    batch: Batch,
+    accumulate: int,
 ) -> tuple[TrainState, Metrics]:
-    """Take one gradient step of one objective on its parts."""
+    """Take one gradient step of one objective on its parts, on a batch or on ``accumulate`` stacked ones."""
 
-    def loss(parts: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        return checked_loss(objective, objective.loss(train.params | parts, train.state, key, batch, train.step))
+    def loss(parts: PyTree, state: PyTree, key: Array, batch: Batch) -> tuple[Array, tuple[PyTree, Metrics]]:
+        return checked_loss(objective, objective.loss(train.params | parts, state, key, batch, train.step))
+
+    def gradient(state: PyTree, key: Array, batch: Batch) -> tuple[PyTree, PyTree]:
+        (value, (state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(parts, state, key, batch)
+        return state, (value, metrics, grads)
+
+    def value_at(parts: PyTree) -> Array:
+        def value(state: PyTree, key: Array, batch: Batch) -> tuple[PyTree, Array]:
+            value, (state, _) = loss(parts, state, key, batch)
+            return state, value
+
+        return _over_minibatches(value, accumulate)(train.state, key, batch)[1]
 
     parts = _parts(train.params, objective)
-    (value, (state, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(parts)
+    state, (value, metrics, grads) = _over_minibatches(gradient, accumulate)(train.state, key, batch)
     # Line searches and reductions on a plateau need the loss; optax drops what an optimizer does not take.
-    extra = {"value": value, "grad": grads, "value_fn": lambda parts: loss(parts)[0]}
+    extra = {"value": value, "grad": grads, "value_fn": value_at}
     optimizer = optax.with_extra_args_support(optimizer)
     updates, opt_state = optimizer.update(grads, train.opt_state[objective.name], parts, **extra)
     new_parts: PyTree = optax.apply_updates(parts, updates)
@@ -150,6 +172,26 @@ def _update(
         params={**train.params, **new_parts}, state=state, opt_state=train.opt_state | {objective.name: opt_state}
     )
     return train, {"loss": value} | metrics
+
+
+def _over_minibatches(
+    function: Callable[..., tuple[PyTree, PyTree]], count: int
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Map ``(state, key, batch) -> (state, results)`` to a function of ``count`` stacked batches, with mean results."""
+    if count == 1:
+        return function
+
+    def averaged(state: PyTree, key: Array, batches: Batch) -> tuple[PyTree, PyTree]:
+        def body(carry: tuple[PyTree, PyTree], xs: tuple[Array, Batch]) -> tuple[tuple[PyTree, PyTree], None]:
+            state, results = function(carry[0], *xs)
+            return (state, jax.tree.map(lambda total, result: total + result / count, carry[1], results)), None
+
+        xs = (jax.random.split(key, count), batches)
+        shapes = jax.eval_shape(function, state, *jax.tree.map(lambda a: a[0], xs))[1]
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.result_type(s.dtype, jnp.float32)), shapes)
+        return jax.lax.scan(body, (state, zeros), xs)[0]
+
+    return averaged
 
 
 def _schedule_free_params(
@@ -217,7 +259,7 @@ def _check_minibatches(batch: Batch, expected: int) -> None:
     for name, array in batch.items():
         if array.shape[:1] != (expected,):
             raise ValueError(
-                f"the schedule takes {expected} minibatches per step, but {name!r} has shape {array.shape}; "
+                f"schedule and accumulate take {expected} minibatches per step, but {name!r} has shape {array.shape}; "
                 f"stack {expected} minibatches along a new leading axis"
             )
 

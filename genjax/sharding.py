@@ -1,13 +1,24 @@
-"""Where arrays live: one mesh over all devices of all processes, with a single axis, ``data``.
+"""Where arrays live: one mesh over all devices of all processes, and the one place that decides placements.
 
-The same code serves one device and many: model and optimizer are replicated, batches are split along their batch axis,
-and ``jit`` inserts the collectives, so that batch statistics are those of the whole batch.
+The mesh has up to three axes, whose sizes multiply to the number of devices:
+
+* ``data``: batches are split, and everything else is copied;
+* ``fsdp``: batches are split too, and so are parameters, their averages and the optimizer state, each array along its
+  largest axis that the devices divide (Samyam Rajbhandari et al. 2020, arXiv:1910.02054, stage 3);
+* ``model``: parameters are split as the model's ``tensor_axis`` says, and so is the work of its layers (Mohammad
+  Shoeybi et al. 2019, arXiv:1909.08053); all devices along this axis see the same examples.
+
+``jit`` inserts the collectives, so that models and learners know of no mesh, the same code serves one device and many,
+and batch statistics are those of the whole batch.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from typing import final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -15,24 +26,104 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genjax.core import PyTree
+from genjax.core import PyTree, TrainState
+from genjax.ops import leaves_by_path
 
-AXIS = "data"
+AXES = ("data", "fsdp", "model")
+BATCH_AXES = ("data", "fsdp")
+MIN_SPLIT = 1024  # elements; fewer take less memory than their collectives take time
+
+Partition = Callable[[str], PartitionSpec | None]
+
+
+def parse_mesh(text: str) -> dict[str, int]:
+    """Return the sizes of a mesh by axis.
+
+    Raises:
+      ValueError: for an unknown axis, one that is named twice, or a size below 1.
+
+    >>> parse_mesh("data=2,fsdp=4")
+    {'data': 2, 'fsdp': 4}
+    """
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, size = (piece.strip() for piece in part.partition("="))
+        if name not in AXES:
+            raise ValueError(
+                f"mesh is {text!r}, but {name!r} is no axis; use data, fsdp and model, as in data=2,fsdp=4"
+            )
+        if name in sizes:
+            raise ValueError(f"mesh is {text!r}, which names {name} twice; name each axis once")
+        if not size.isdecimal() or int(size) < 1:
+            raise ValueError(f"mesh is {text!r}, but the size of {name} must be a number of devices, as in {name}=2")
+        sizes[name] = int(size)
+    return sizes
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a model and an experiment say about the placement of parameters, by their paths such as ``net/up/kernel``.
+
+    Attributes:
+      tensor_axis: axis of a parameter, counted from its end, that the mesh axis ``model`` splits; None for no axis.
+      partition: specification of a parameter, without the axis of replicas, in place of all rules; None for the rules.
+    """
+
+    tensor_axis: Callable[[str], int | None] | None = None
+    partition: Partition | None = None
 
 
 @final
 class Placement:
-    """A mesh over all devices, and the layout of arrays on it."""
+    """A mesh over all devices, and the layout of arrays on it.
 
-    def __init__(self) -> None:
+    Args:
+      mesh: sizes of the axes, which multiply to the number of devices; None splits batches over all of them.
+      devices: devices of the mesh; None for those of this program.
+
+    Raises:
+      ValueError: if the sizes do not multiply to the number of devices.
+    """
+
+    def __init__(self, mesh: Mapping[str, int] | None = None, devices: Sequence[Any] | None = None) -> None:
+        devices = jax.devices() if devices is None else devices
+        sizes = {"data": len(devices)} if mesh is None else dict(mesh)
+        if math.prod(sizes.values()) != len(devices):
+            raise ValueError(
+                f"mesh is {_describe(sizes)}, which takes {math.prod(sizes.values())} devices, but there are "
+                f"{len(devices)}; use sizes whose product is {len(devices)}, such as data={len(devices)}"
+            )
+        sizes = {name: sizes[name] for name in AXES if sizes.get(name, 1) > 1} or {"data": 1}
         # Auto axes: the default, Explicit, rejects plain model code.
-        self.mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+        auto = (AxisType.Auto,) * len(sizes)
+        self.mesh = jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=auto, devices=devices)
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self._batch_axes = tuple(name for name in BATCH_AXES if name in sizes)
+        if self._num_parts % jax.process_count() and len(self._batch_axes) < len(sizes):
+            raise ValueError(
+                f"mesh is {self}, which splits a batch into {self._num_parts} parts, but {jax.process_count()} "
+                "processes read parts of their own; use a smaller model axis"
+            )
+
+    def __str__(self) -> str:
+        """Return the sizes of the axes, such as ``data=2,fsdp=4``."""
+        return _describe(self.mesh.shape)
 
     @property
     def num_devices(self) -> int:
         """Number of devices over all processes."""
         return self.mesh.size
+
+    def describe_devices(self, kind: str) -> str:
+        """Return the number of devices of a kind, and the mesh if it splits more than batches."""
+        devices = f"{self.num_devices} {kind} devices"
+        return devices if tuple(self.mesh.shape) == ("data",) else f"{devices} ({self})"
+
+    @property
+    def _num_parts(self) -> int:
+        """Number of parts into which batches are split."""
+        return math.prod(self.mesh.shape[name] for name in self._batch_axes)
 
     @property
     def is_writer(self) -> bool:
@@ -40,25 +131,109 @@ class Placement:
         return jax.process_index() == 0
 
     def split(self, axis: int) -> NamedSharding:
-        """Return the sharding that splits one axis over the devices."""
-        return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
+        """Return the sharding that splits one axis, that of the batch, over the devices."""
+        names = self._batch_axes[0] if len(self._batch_axes) == 1 else self._batch_axes or None
+        return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, names))
+
+    def place(self, state: TrainState, rules: Rules, num_replicas: int = 1) -> TrainState:
+        """Return shapes and types of a state with shardings: parameters and what follows them split, the rest copied.
+
+        An array of the optimizer or of an average has the layout of its parameter, found by the end of its path.
+
+        Raises:
+          ValueError: if the mesh has a model axis for which the model has no rule, or a partition does not fit.
+        """
+        if "model" in self.mesh.shape and rules.tensor_axis is None and rules.partition is None:
+            raise ValueError(
+                f"mesh is {self}, but the model does not say which axes of its parameters to split over model; "
+                "use fsdp, or give the experiment a partition"
+            )
+        lead = int(num_replicas > 1)
+        shapes = {path: leaf.shape[lead:] for path, leaf in leaves_by_path(state.params).items()}
+        specs = {path: self._parameter_spec(path, shape, rules) for path, shape in shapes.items()}
+
+        def spec_of(path: str, shape: tuple[int, ...]) -> PartitionSpec:
+            entry, *parts = path.split("/")
+            if entry in ("step", "state"):
+                return PartitionSpec()
+            ends = ("/".join(parts[start:]) for start in range(len(parts)))
+            parameter = next((end for end in ends if shapes.get(end) == shape), None)
+            return self._filled((None,) * len(shape), shape) if parameter is None else specs[parameter]
+
+        def placed(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            spec = spec_of(name, leaf.shape[lead:])
+            spec = PartitionSpec(*(None,) * lead, *spec) if len(spec) else spec
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(self.mesh, spec))
+
+        return jax.tree_util.tree_map_with_path(placed, state)
+
+    def _parameter_spec(self, path: str, shape: tuple[int, ...], rules: Rules) -> PartitionSpec:
+        spec = None if rules.partition is None else rules.partition(path)
+        if spec is not None:
+            return self._checked(path, shape, spec)
+        axes: list[str | None] = [None] * len(shape)
+        axis = None if rules.tensor_axis is None else rules.tensor_axis(path)
+        if axis is not None and "model" in self.mesh.shape and shape[axis] % self.mesh.shape["model"] == 0:
+            axes[axis] = "model"
+        return self._filled(tuple(axes), shape)
+
+    def _filled(self, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> PartitionSpec:
+        """Return the specification in which fsdp splits the largest axis that is whole and that it divides."""
+        if "fsdp" in self.mesh.shape and math.prod(shape) >= MIN_SPLIT:
+            size = self.mesh.shape["fsdp"]
+            free = [i for i, name in enumerate(axes) if name is None and shape[i] % size == 0]
+            if free:
+                largest = max(free, key=lambda i: shape[i])
+                axes = (*axes[:largest], "fsdp", *axes[largest + 1 :])
+        return PartitionSpec(*axes) if any(axes) else PartitionSpec()
+
+    def _checked(self, path: str, shape: tuple[int, ...], spec: PartitionSpec) -> PartitionSpec:
+        """Return a given specification without axes of size 1; raise ValueError if it does not fit the parameter."""
+        if len(spec) > len(shape):
+            raise ValueError(
+                f"partition gives {path!r} the specification {spec}, but it has {len(shape)} axes; name at most these"
+            )
+        axes = []
+        for size, entry in zip(shape, spec, strict=False):
+            named = () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+            unknown = [name for name in named if name not in AXES]
+            if unknown:
+                raise ValueError(
+                    f"partition splits {path!r} over {unknown[0]!r}, but axes are data, fsdp and model; use these"
+                )
+            names = tuple(name for name in named if name in self.mesh.shape)
+            parts = math.prod(self.mesh.shape[name] for name in names)
+            if size % parts:
+                raise ValueError(
+                    f"partition splits an axis of {path!r} of length {size} into {parts} parts, which must divide it; "
+                    "leave the axis whole"
+                )
+            axes.append(names or None)
+        return PartitionSpec(*axes)
+
+    def readable(self, tree: PyTree) -> PyTree:
+        """Return arrays that this process can read whole: those that are split over processes are gathered."""
+        gather = jax.jit(lambda array: array, out_shardings=self.replicated)
+        return jax.tree.map(lambda a: a if a.is_fully_addressable or a.is_fully_replicated else gather(a), tree)
 
     def check_batch(self, batch_size: int) -> None:
         """Raise ValueError for a batch size that the devices cannot share evenly."""
-        if batch_size % self.num_devices:
+        parts = self._num_parts
+        if batch_size % parts:
+            what = f"{parts} devices" if parts == self.num_devices else f"{parts} groups of devices (mesh {self})"
             raise ValueError(
-                f"batch_size is {batch_size}, but {self.num_devices} devices must share it evenly; "
-                f"use a multiple of {self.num_devices}, such as {-(-batch_size // self.num_devices) * self.num_devices}"
+                f"batch_size is {batch_size}, but {what} must share it evenly; "
+                f"use a multiple of {parts}, such as {-(-batch_size // parts) * parts}"
             )
 
     def check_memory(self, state: PyTree) -> None:
-        """Raise ValueError if arrays, given by shapes and types, exceed the memory of a device that holds them all."""
-        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        available = memory_per_device()
+        """Raise ValueError if arrays, given by shapes, types and shardings, exceed the memory of a device."""
+        needed, available = bytes_per_device(state), memory_per_device()
         if needed > available:
             raise ValueError(
                 f"parameters and optimizer take {needed / 1e9:.3g} GB, but a device has {available / 1e9:.3g} GB of "
-                "memory; make the networks smaller, or train fewer seeds"
+                "memory; make the networks smaller, train fewer seeds, or split them over devices with --mesh fsdp=…"
             )
 
     def barrier(self, name: str) -> None:
@@ -86,6 +261,15 @@ class Placement:
             return jax.random.wrap_key_data(data)
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _describe(sizes: Mapping[str, int]) -> str:
+    return ",".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def bytes_per_device(tree: PyTree) -> int:
+    """Return the bytes that arrays, given by shapes, types and shardings, take on one device."""
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def memory_per_device() -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from genjax.autoregressive import MADE
 from genjax.averages import exponent
 from genjax.core import Objective, Variables
 from genjax.learners import gradient_learner
@@ -360,7 +361,7 @@ class TestErrors:
         learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max", "max"))
         state = learner.init(KEY, {"x": jnp.float32(0)})
         for shape in ((), (2,), (4,)):
-            with pytest.raises(ValueError, match=r"schedule takes 3 minibatches per step, .* stack 3 minibatches"):
+            with pytest.raises(ValueError, match=r"take 3 minibatches per step, .* stack 3 minibatches"):
                 jax.eval_shape(learner.step, state, KEY, {"x": jnp.zeros(shape)})
 
 
@@ -458,3 +459,42 @@ def test_a_model_that_is_not_frozen_is_refused():
     thawed = dataclasses.make_dataclass("Thawed", ["width"], namespace=methods)(3)
     with pytest.raises(ValueError, match=r"Thawed cannot be hashed .* decorate its class with @dataclass\(frozen=True"):
         gradient_learner(thawed, optax.sgd(1.0))
+
+
+class TestAccumulation:
+    def test_an_update_takes_the_mean_gradient_of_all_minibatches(self):
+        learner = gradient_learner(QUADRATIC, optax.sgd(0.5), accumulate=4)
+        assert learner.minibatches == 4
+        train = learner.init(KEY, {"x": jnp.float32(0.0)})
+        train, metrics = learner.step(train, jax.random.key(1), {"x": jnp.array([1.0, 2.0, 3.0, 6.0])})
+        np.testing.assert_allclose(train.params["a"], 5.0 - 0.5 * (5.0 - 3.0))
+        np.testing.assert_allclose(metrics["x"], 3.0)
+        np.testing.assert_allclose(metrics["loss"], 0.5 * np.mean([16.0, 9.0, 4.0, 1.0]))
+        assert train.state["turns"] == 4
+
+    def test_each_turn_of_a_schedule_has_minibatches_of_its_own(self):
+        """The first turn moves a by b times the mean of 1 and 3, the second b by the new a times that of 5 and 9."""
+        learner = gradient_learner(BILINEAR, optax.sgd(1.0), schedule=("min", "max"), accumulate=2)
+        assert learner.minibatches == 4
+        train = learner.init(KEY, {"x": jnp.float32(0.0)})
+        train, _ = learner.step(train, jax.random.key(1), {"x": jnp.array([1.0, 3.0, 5.0, 9.0])})
+        np.testing.assert_allclose(train.params["a"], 1.0 - 2.0 * 2.0)
+        np.testing.assert_allclose(train.params["b"], 2.0 + 7.0 * -3.0)
+
+    def test_it_equals_a_batch_as_large_as_all_minibatches(self):
+        model = MADE(shape=(6,), num_values=3, features=(8,))
+        x = jax.random.randint(jax.random.key(2), (4, 5, 6), 0, 3)
+        whole = gradient_learner(model, optax.sgd(1.0))
+        parts = gradient_learner(model, optax.sgd(1.0), accumulate=4)
+        train = whole.init(jax.random.key(0), {"x": x[0]})
+        expected, expected_metrics = jax.jit(whole.step)(train, jax.random.key(1), {"x": x.reshape(20, 6)})
+        actual, metrics = jax.jit(parts.step)(train, jax.random.key(3), {"x": x})
+        chex.assert_trees_all_close(actual.params, expected.params, atol=1e-6, rtol=0)
+        chex.assert_trees_all_close(metrics, expected_metrics, rtol=1e-6)
+
+    def test_an_average_moves_once_for_each_update(self):
+        learner = gradient_learner(QUADRATIC, optax.sgd(0.5), accumulate=2, ema_decay=0.0)
+        train = learner.init(KEY, {"x": jnp.float32(0.0)})
+        train, _ = learner.step(train, jax.random.key(1), {"x": jnp.array([1.0, 5.0])})
+        assert train.step == 1
+        np.testing.assert_allclose(train.ema["a"], train.params["a"])

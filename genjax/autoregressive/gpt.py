@@ -56,6 +56,7 @@ from genjax.nets.transformer import (
     layer_params,
     norm_params,
     normal_init,
+    transformer_axis,
     transformer_layer,
 )
 from genjax.ops import (
@@ -233,6 +234,10 @@ class GPT:
         num_windows = -(-(num_tokens - length) // (length - overlap))
         _, rest = jax.lax.scan(next_window, x[:, length - overlap :], jnp.arange(1, num_windows + 1))
         return jnp.concatenate([x, rest.swapaxes(0, 1).reshape(num_samples, -1)], axis=1)[:, :num_tokens]
+
+    def tensor_axis(self, path: str) -> int | None:
+        """Return the axis of a parameter that tensor parallelism splits; see ``nets.transformer``."""
+        return transformer_axis(path)
 
     def _token_log_probs(self, params: PyTree, x: Array, key: Array | None = None) -> Array:
         """Return the log-masses of tokens, (B, T), 0 after the stop token; the key is for dropout."""

@@ -35,6 +35,7 @@ from genjax.cli.image_files import (
     target_of,
 )
 from genjax.cli.options import (
+    CompileOptions,
     EditOptions,
     EvaluateOptions,
     ExportOptions,
@@ -51,6 +52,7 @@ from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
 from genjax.runner.shell import genjax_command
+from genjax.sharding import parse_mesh
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -86,6 +88,8 @@ def train(arguments: list[str]) -> int:
         raise ValueError(
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
+    if options.accumulate is not None:
+        experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
     with contextlib.ExitStack() as stack:
         stack.enter_context(name_lost_process())
         run = train_experiment(
@@ -95,6 +99,7 @@ def train(arguments: list[str]) -> int:
             workdir=options.workdir or stack.enter_context(default_folder(file.stem)),
             resume=options.resume,
             overwrite=options.overwrite,
+            mesh=None if options.mesh is None else parse_mesh(options.mesh),
             source=ExperimentSource(
                 name=file.stem,
                 file=file,
@@ -127,6 +132,15 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
         seed=options.seed if "--seed" in flagged else stored["seed"],
         seeds=options.seeds if "--seeds" in flagged else stored["seeds"],
     )
+
+
+def compile_experiment(arguments: list[str]) -> int:
+    """Compile an experiment for chips that are not there, and print what it costs."""
+    what = "an experiment file, or a run folder that train wrote"
+    path, flags = _positional(arguments, "compile", "FILE|RUN", what, CompileOptions)
+    from genjax.cli.compiling import compile_path
+
+    return compile_path(path, flags)
 
 
 def sample(arguments: list[str]) -> int:
@@ -484,6 +498,7 @@ def _positional(
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": train,
+    "compile": compile_experiment,
     "sample": sample,
     "translate": translate,
     "edit": edit,

@@ -21,6 +21,7 @@ from genjax.terminal import replace_unknown_characters
 USAGE = """usage: genjax COMMAND ...
 
   train FILE      train the experiment of a file:         genjax train experiments/vae_digits.py
+  compile FILE    memory and time on absent chips:        genjax compile experiments/vae_digits.py --topology v5e:2x2
   sample RUN      draw samples from a finished run:       genjax sample runs/vae_digits/TIME -n 64
   translate RUN   translate a folder of images:           genjax translate runs/cyclegan/TIME photos --out paintings
   edit RUN        restore or vary images:                 genjax edit runs/diffusion_digits/TIME small --task superres

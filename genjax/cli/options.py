@@ -17,6 +17,8 @@ from genjax.diffusion.posterior import MethodName
 from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
+from genjax.runner.ahead import Platform
+from genjax.sharding import parse_mesh
 
 MAX_SEEDS = 1_000  # replicas in one program
 MAX_TILES = 1_000  # in a row or column of a picture
@@ -34,6 +36,10 @@ class TrainOptions:
       seeds: number of replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
       resume: continue from the newest intact checkpoint, by default with the flags that the run began with.
       overwrite: replace the run in the run folder.
+      mesh: sizes of the axes over which devices are laid out, such as data=2,fsdp=4: data and fsdp split batches, fsdp
+        also parameters and optimizer, model the layers of networks that have a rule for it; all devices in data by
+        default.
+      accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
       distributed: train with several processes; clusters that JAX knows, such as Slurm, need no more flags.
       coordinator: address of the first process, HOST:PORT, for processes that are started by hand.
       num_processes: number of these processes.
@@ -45,6 +51,8 @@ class TrainOptions:
     seeds: Annotated[int, Interval(ge=1, le=MAX_SEEDS)] = 1
     resume: bool = False
     overwrite: bool = False
+    mesh: str | None = None
+    accumulate: PositiveInt | None = None
     distributed: bool = False
     coordinator: str | None = None
     num_processes: PositiveInt | None = None
@@ -52,6 +60,8 @@ class TrainOptions:
 
     def check(self) -> None:
         """Raise ValueError for flags that do not fit together."""
+        if self.mesh is not None:
+            parse_mesh(self.mesh)
         names = ("coordinator", "num_processes", "process_id")
         missing = [name for name in names if getattr(self, name) is None]
         if 0 < len(missing) < len(names):
@@ -64,6 +74,25 @@ class TrainOptions:
             )
         if (self.distributed or not missing) and self.workdir is None:
             raise ValueError("--workdir is missing; processes that train together need the same run folder")
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompileOptions:
+    """Compilation options; the chips need not exist.
+
+    Attributes:
+      topology: kind and layout of the chips, such as v5e:2x2, v5p:2x2x1 or v6e:4x4.
+      platform: tpu, which needs the extra tpu-aot, or cpu for the devices of this machine.
+      mesh: sizes of the axes over which the chips are laid out, such as data=2,fsdp=2, as in train.
+      accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
+      json: print JSON instead of text.
+    """
+
+    topology: str = "v5e:2x2"
+    platform: Platform = "tpu"
+    mesh: str | None = None
+    accumulate: PositiveInt | None = None
+    json: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

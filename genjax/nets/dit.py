@@ -36,6 +36,7 @@ from genjax.nets.attention import Context, cross_attention, multi_head_attention
 from genjax.nets.group_norm import check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
+from genjax.nets.tensor_parallel import split_axis
 from genjax.ops import at_least_float32
 
 MAX_PERIOD = 10_000.0
@@ -108,6 +109,11 @@ class DiT(nn.Module):
         gain, bias = modulations(embedded, 2 * self.features, 2, initial)
         outputs = dense(patches.shape[-1], kernel_init=initial, name="output")(modulate(h, gain, bias))
         return unpatchify(outputs, self.patch_size, x.shape)
+
+    def tensor_axis(self, path: str) -> int | None:
+        """Return the axis of a parameter that tensor parallelism splits: heads and hidden channels of layers."""
+        outputs = {"query_key_value", "query", "key_value", "up"}
+        return split_axis(path, outputs, inputs={"attended", "context", "down"}) if "/layers/" in path else None
 
 
 class DiTLayer(nn.Module):

@@ -33,6 +33,7 @@ from genjax.arguments import DropoutRate, PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import linear
+from genjax.nets.tensor_parallel import split_axis
 from genjax.ops import at_least_float32, full_attention
 
 ROTARY_BASE = 10_000.0
@@ -109,6 +110,21 @@ class TokenTransformer(nn.Module):
         shape = (self.num_values, self.features)
         outputs = embedding[: self.num_values] if self.tied else self.param("output", normal_init, shape)
         return (h @ outputs.T.astype(h.dtype)).reshape(*x.shape, self.num_values)
+
+    def tensor_axis(self, path: str) -> int | None:
+        """Return the axis of a parameter that tensor parallelism splits; see ``transformer_axis``."""
+        return transformer_axis(path)
+
+
+def transformer_axis(path: str) -> int | None:
+    """Return the axis, counted from the end, that tensor parallelism splits: heads, hidden channels and the vocabulary.
+
+    >>> transformer_axis("net/layers/up/kernel"), transformer_axis("net/norm/scale")
+    (-1, None)
+    """
+    if path.rpartition("/")[2] in ("embedding", "output"):
+        return -2
+    return split_axis(path, outputs={"qkv", "up"}, inputs={"attention", "down"})
 
 
 def check_heads(settings: LayerSettings) -> None:

@@ -36,6 +36,7 @@ from genjax.nets.conv import Conv, check_images, upsample
 from genjax.nets.group_norm import GroupNorm, check_divisible
 from genjax.nets.levels import LevelEmbedding
 from genjax.nets.mlp import scaled_init
+from genjax.nets.tensor_parallel import split_axis
 
 Modulation = Literal["film", "shift"]
 
@@ -130,6 +131,14 @@ class UNet(nn.Module):
                 h = conv(width)(upsample(h))
         h = self.activation(GroupNorm(self.num_groups, dtype=self.dtype)(h))
         return conv(x.shape[-1], kernel_init=scaled_init(self.output_scale))(h)
+
+    def tensor_axis(self, path: str) -> int | None:
+        """Return the axis of a parameter that tensor parallelism splits: channels inside of blocks, and heads."""
+        if "/ResidualBlock_" in path:  # K₁, A and B; K₂
+            return split_axis(path, outputs={"Conv_0", "modulation"}, inputs={"Conv_1"})
+        if "/AttentionBlock_" in path:
+            return split_axis(path, outputs={"query_key_value", "query", "key_value"}, inputs={"output"})
+        return None
 
     def _block(self, features: int) -> ResidualBlock:
         names = ("num_groups", "dropout", "modulation", "activation", "output_scale", "dtype")

@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, final
 
@@ -27,6 +28,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from genjax import data
+from genjax.capabilities import tensor_axis
 from genjax.compilation import compiler_options, jit
 from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
 from genjax.data.source import RESIDENT_BYTES
@@ -35,7 +37,7 @@ from genjax.learners import Frozen, Stage
 from genjax.ops.keys import seed_key
 from genjax.runner.batches import Feed, ResidentFeed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
-from genjax.sharding import Placement, replica
+from genjax.sharding import Placement, Rules, replica
 
 StopSignal = Callable[[], int | None]
 CACHE_BATCH_SIZE = 1_000  # examples encoded at once
@@ -133,6 +135,28 @@ class StageLoop:
             return make_feed(source, orders, size, self._minibatches, self._placement)
         return ResidentFeed(self._cached(source), len(source), orders, size, self._minibatches, self._placement)
 
+    def trace(self, target: Placement) -> jax.stages.Traced:
+        """Trace one step for other devices, which need not exist; ``finished`` may be shapes and types."""
+        if self.stage.cache is not None:
+            self._feed = self._uncomputed_feed()
+        sent = self._feed.send(0, 1)
+        state, keys, finished, constants = self._abstract_on(target), self._keys, self.finished, self._feed.constants
+        whole = jax.tree.map(partial(_on, target.replicated), (keys, finished, constants))
+        # Everything that is sent is split along one axis, the last that its specification names.
+        split = jax.tree.map(lambda a: _on(target.split(len(a.sharding.spec) - 1), a), sent)
+        shardings = (jax.tree.map(lambda s: s.sharding, state), target.replicated)
+        steps = self._over_seeds(self._many_steps, with_state=True)
+        return jax.jit(steps, donate_argnums=0, out_shardings=shardings).trace(state, *whole, split)
+
+    def _uncomputed_feed(self) -> Feed:
+        """Return a feed of shapes and types of what the stage caches."""
+        source, size = self._experiment.data.splits["train"], self._experiment.batch_size
+        shapes = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), self._experiment.data.batch_spec(1))
+        axes = (self._num_seeds,) * int(self._num_seeds > 1)
+        constants = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, len(source), *s.shape[1:]), s.dtype), shapes)
+        orders = [root_keys((seed,), f"{self.stage.name}/order") for seed in self._seeds]
+        return ResidentFeed(constants, len(source), orders, size, self._minibatches, self._placement)
+
     def _cached(self, source: data.Source) -> PyTree:
         """Return what the stage caches of all examples, arrays ([K,] N, ...) on the device."""
         shapes = jax.eval_shape(self._cache, self._key, self._first, jnp.int32(0), self._experiment.data.batch_spec(1))
@@ -166,12 +190,15 @@ class StageLoop:
 
     def init(self) -> TrainState:
         """Return the state before the first step."""
-        init = jit(self._over_seeds(self._init), out_shardings=self._placement.replicated)
+        init = jit(self._over_seeds(self._init), out_shardings=self._shardings())
         return init(*self._arguments(self._feed.send(0, 1)))
 
-    @functools.cache  # noqa: B019 - loops live as long as their training
     def abstract(self) -> TrainState:
         """Return shapes, dtypes and shardings of the state, computing nothing and reading no data."""
+        return self._abstract_on(self._placement)
+
+    @functools.cache  # noqa: B019 - loops live as long as their training
+    def _abstract_on(self, placement: Placement) -> TrainState:
         axes = [size for size in (self._num_seeds, self._minibatches) if size > 1]
         batch = self._experiment.data.batch_spec(self._experiment.batch_size)
         if self.stage.cache is not None:
@@ -179,9 +206,13 @@ class StageLoop:
         batch = jax.tree.map(lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), batch)
         init = self._init_on if self._num_seeds == 1 else jax.vmap(self._init_on)
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
-        return jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=self._placement.replicated), shapes
-        )
+        model = self._experiment.model if self.stage.model is None else self.stage.model
+        rules = Rules(tensor_axis=tensor_axis(model), partition=self._experiment.partition)
+        return placement.place(shapes, rules, self._num_seeds)
+
+    def _shardings(self) -> PyTree:
+        """Return the shardings of the state."""
+        return jax.tree.map(lambda s: s.sharding, self.abstract())
 
     def prepare(self, start_step: int, announce: Callable[[], None] = lambda: None) -> None:
         """Compile the first dispatch, so that data that does not fit the model raises before training.
@@ -261,12 +292,12 @@ class StageLoop:
     ) -> Callable[..., tuple[TrainState, Metrics]]:
         """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
-            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._placement.replicated
-            program = jax.jit(steps, donate_argnums=0, out_shardings=shardings, compiler_options=compiler_options())
+            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._shardings()
+            settings: dict[str, Any] = {"out_shardings": (shardings, self._placement.replicated)}
+            program = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options(), **settings)
             lowered = program.lower(*arguments)
-            name = (
-                f"{count} steps, {self._placement.num_devices} {jax.default_backend()} devices, jax {jax.__version__}"
-            )
+            devices = self._placement.describe_devices(jax.default_backend())
+            name = f"{count} steps, {devices}, jax {jax.__version__}"
             self.programs[name] = zlib.crc32(lowered.as_text().encode())
             announce()
             self._compiled[count] = lowered.compile()
@@ -346,6 +377,11 @@ class StageLoop:
         if checkpoints is not None:
             metrics = {name: float(np.mean(value)) for name, value in held_out.items()}
             checkpoints.save(step, state, metrics, self.programs)
+
+
+def _on(sharding: jax.sharding.Sharding, array: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of an array with another sharding."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
 def _wait(metrics: Metrics) -> None:

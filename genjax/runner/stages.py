@@ -36,9 +36,9 @@ class StageWalk:
 
     def variables(self) -> Variables:
         """Return the model's variables, once all stages are finished."""
-        return self.experiment.model_variables(self.finished, len(self.seeds))
+        return self.placement.readable(self.experiment.model_variables(self.finished, len(self.seeds)))
 
     def variables_at(self, loop: StageLoop, state: TrainState) -> Variables:
         """Return the model's variables during the last stage, from its training state."""
         finished = {**self.finished, loop.stage.name: state.variables}
-        return self.experiment.model_variables(finished, len(self.seeds))
+        return self.placement.readable(self.experiment.model_variables(finished, len(self.seeds)))

@@ -51,6 +51,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    mesh: Mapping[str, int] | None = None,
     name: str = "experiment",
     arguments: Mapping[str, Any] | None = None,
     source: ExperimentSource | None = None,
@@ -65,6 +66,8 @@ def train(
       resume: whether to continue from the newest intact checkpoint in ``workdir``.
       overwrite: whether to replace the run in ``workdir``.
       progress: whether to show a progress bar on stderr.
+      mesh: sizes of the mesh axes data, fsdp and model, such as ``{"data": 2, "fsdp": 4}``, whose product is the number
+        of devices, see ``genjax.sharding``; None splits batches over all devices, and copies the parameters.
       name: name of an experiment that is built in Python, for the run folder and the report.
       arguments: its hyper-parameters, such as ``{"learning_rate": 1e-3}``, for the same; a resumed run must have equal
         ones.
@@ -96,7 +99,7 @@ def train(
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
     source = source or ExperimentSource(name=name, arguments=arguments or {})
-    placement = Placement()
+    placement = Placement(mesh)
     folder = None if workdir is None else RunFolder(Path(workdir))
     with contextlib.ExitStack() as stack:
         if folder is not None and placement.is_writer:

@@ -197,7 +197,10 @@ def test_help_and_version(genjax):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "unknown command 'trian'; use one of train, sample, translate, edit, evaluate, latent, list"),
+        (
+            ("trian",),
+            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, latent, list",
+        ),
         (("train",), "FILE is missing"),
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
         (("train", TINY, "--latentdim", "3"), "Unrecognized options: --latentdim, 3; did you mean --latent-dim?"),

@@ -1,0 +1,233 @@
+"""What a compiled program costs on a chip: products, memory traffic and collectives, and the time that each takes.
+
+A step cannot be faster than the slowest of three resources, each at its published peak,
+
+    t ≥ max(FLOPs / peak FLOP/s,  bytes / memory bandwidth,  collective bytes / interconnect bandwidth),           (1)
+
+the roofline of Samuel Williams, Andrew Waterman and David Patterson 2009, "Roofline: an insightful visual performance
+model for multicore architectures". The three are counted for one chip, as follows.
+
+* FLOPs are those of matrix products and convolutions, two for each multiply-add, of the whole traced program, divided
+  by the number of chips. Iterations of ``scan`` count each; the body of a ``while`` of unknown length counts once.
+* Bytes are the compiler's own count, in which the body of a loop counts once: they are at least these.
+* Collectives are read from the compiled program, iterations included. An all-reduce passes over the wire twice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """Published peaks of a chip.
+
+    Attributes:
+      flops: bfloat16 products, FLOP/s, without sparsity; those of float32 inputs run in one such pass by default.
+      memory: bytes of its memory.
+      memory_bandwidth: bytes/s between memory and chip.
+      interconnect: bytes/s that a chip can send to others of its slice or node over all its links.
+    """
+
+    flops: float
+    memory: float
+    memory_bandwidth: float
+    interconnect: float
+
+
+# TPUs: cloud.google.com/tpu/docs/v4, /v5e, /v5p-training and /v6e (the interconnect is half the bidirectional one; that
+# of v4, six links of 50 GB/s, is from Norman Jouppi et al. 2023, arXiv:2304.01433). GPUs: NVIDIA's data sheets of the
+# H100 SXM, H200 SXM and A100 80GB SXM, with half the total of NVLink.
+CHIPS: Mapping[str, Chip] = {
+    "v4": Chip(flops=275e12, memory=32 * 2**30, memory_bandwidth=1200e9, interconnect=300e9),
+    "v5e": Chip(flops=197e12, memory=16e9, memory_bandwidth=819e9, interconnect=200e9),
+    "v5p": Chip(flops=459e12, memory=95e9, memory_bandwidth=2765e9, interconnect=600e9),
+    "v6e": Chip(flops=918e12, memory=32e9, memory_bandwidth=1638e9, interconnect=400e9),
+    "a100": Chip(flops=312e12, memory=80e9, memory_bandwidth=2039e9, interconnect=300e9),
+    "h100": Chip(flops=989e12, memory=80e9, memory_bandwidth=3350e9, interconnect=450e9),
+    "h200": Chip(flops=989e12, memory=141e9, memory_bandwidth=4800e9, interconnect=450e9),
+}
+
+
+def share(chip: Chip, cores: int) -> Chip:
+    """Return the peaks of one of the cores of a chip, where each is a device of its own."""
+    return Chip(
+        **{name: getattr(chip, name) / cores for name in ("flops", "memory", "memory_bandwidth", "interconnect")}
+    )
+
+
+class Bound(NamedTuple):
+    """The least time of a program in seconds, equation 1, and the resource that takes it."""
+
+    seconds: float
+    resource: str
+
+
+def roofline(chip: Chip, *, flops: float, memory_bytes: float, collective_bytes: float) -> Bound:
+    """Return the least time of a program on a chip and the resource that binds it.
+
+    >>> roofline(CHIPS["v5e"], flops=197e9, memory_bytes=819e6, collective_bytes=800e6)
+    Bound(seconds=0.004, resource='interconnect')
+    """
+    times = {
+        "products": flops / chip.flops,
+        "memory": memory_bytes / chip.memory_bandwidth,
+        "interconnect": collective_bytes / chip.interconnect,
+    }
+    resource = max(times, key=lambda name: times[name])
+    return Bound(times[resource], resource)
+
+
+def count_flops(jaxpr: ClosedJaxpr | Jaxpr) -> float:
+    """Return the FLOPs of the products and convolutions of a traced program over all devices.
+
+    >>> import jax, jax.numpy as jnp
+    >>> repeated = lambda x, w: jax.lax.fori_loop(0, 10, lambda _, x: x @ w, x)
+    >>> count_flops(jax.make_jaxpr(repeated)(jnp.ones((2, 3)), jnp.ones((3, 3))))
+    360.0
+    """
+    total = 0.0
+    equations: list[Any] = jaxpr.eqns  # whose abstract values have shapes unknown to type checkers
+    for equation in equations:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (axes, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in axes)
+        elif name == "conv_general_dilated":
+            kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
+            products = math.prod(kernel) / kernel[numbers.rhs_spec[0]]  # of one output channel
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(params["lhs_dilation"])
+        elif name == "cond":
+            total += max(count_flops(branch) for branch in params["branches"])
+        else:
+            total += params.get("length", 1) * sum(count_flops(inner) for inner in _inner(params))
+    return total
+
+
+def _inner(params: Mapping[str, Any]) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """Yield the programs inside an equation."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, ClosedJaxpr | Jaxpr):
+                yield item
+
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?(\S+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(\S+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)|(?:branch_computations|called_computations)=\{(.*?)\}"
+)
+_ARRAY = re.compile(r"\b([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
+_BITS = {"pred": 8, "f8e4m3fn": 8, "f8e5m2": 8}
+
+
+class Collective(NamedTuple):
+    """All collectives of one kind in a step: their number, and the bytes of their arrays on one chip."""
+
+    count: int
+    bytes: int
+
+
+def collectives(text: str) -> dict[str, Collective]:
+    """Return the collectives of a compiled program by kind, those in loops once for each iteration.
+
+    The size of a collective is that of its larger side: what an all-gather returns, what a reduce-scatter takes.
+
+    >>> text = '''ENTRY %main (x: f32[2]) -> f32[8] {
+    ...   %x = f32[2]{0} parameter(0)
+    ...   ROOT %all-gather.1 = f32[8]{0} all-gather(%x), dimensions={0}
+    ... }'''
+    >>> collectives(text)
+    {'all-gather': Collective(count=1, bytes=32)}
+    """
+    computations = _computations(text)
+    totals: dict[str, Collective] = {}
+    for name, times in _executions(text, computations).items():
+        sizes = {result: _bytes(shape) for result, shape, _, _ in computations[name]}
+        for _, shape, operation, rest in computations[name]:
+            kind = operation.removesuffix("-start")
+            if kind not in COLLECTIVES:
+                continue
+            operands = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
+            # A start returns its operands beside its results.
+            size = max(sum(sizes.get(operand, 0) for operand in operands), _largest(shape, operation))
+            count, total = totals.get(kind, Collective(0, 0))
+            totals[kind] = Collective(count + times, total + times * size)
+    return totals
+
+
+def wire_bytes(found: Mapping[str, Collective]) -> int:
+    """Return the bytes that a chip sends for collectives; an all-reduce is a reduce-scatter and an all-gather."""
+    return sum((2 if kind == "all-reduce" else 1) * collective.bytes for kind, collective in found.items())
+
+
+Instruction = tuple[str, str, str, str]  # name, shape, operation, the rest of the line
+
+
+def _computations(text: str) -> dict[str, list[Instruction]]:
+    computations: dict[str, list[Instruction]] = {}
+    current: list[Instruction] = []
+    for line in text.splitlines():
+        header = _COMPUTATION.match(line)
+        if header:
+            current = computations.setdefault(header[1], [])
+            continue
+        instruction = _INSTRUCTION.match(line)
+        if instruction:
+            current.append((instruction[1], instruction[2], instruction[3], instruction[4]))
+    return computations
+
+
+def _executions(text: str, computations: Mapping[str, list[Instruction]]) -> dict[str, int]:
+    """Return how often each computation runs; loops whose length the program does not state count once."""
+    entry = re.search(r"^ENTRY %?(\S+) ", text, re.MULTILINE)
+    times: dict[str, int] = {}
+
+    def visit(name: str, count: int) -> None:
+        times[name] = times.get(name, 0) + count
+        for _, _, operation, rest in computations[name]:
+            if operation.endswith(("-done", "-update")):  # of what a start runs
+                continue
+            names = [called for one, many in _CALLED.findall(rest) for called in (one, *re.split(r",\s*", many))]
+            inner = [called.strip("% ") for called in names if called.strip("% ") in computations]
+            length = _trip_count(rest, computations) if operation == "while" else 1
+            for called in inner:
+                visit(called, count * length)
+
+    if entry:
+        visit(entry[1], 1)
+    return times
+
+
+def _trip_count(rest: str, computations: Mapping[str, list[Instruction]]) -> int:
+    """Return the length of a loop: what the compiler states, or the constant that its counter is compared with."""
+    stated = re.search(r'known_trip_count":\{"n":"(\d+)"', rest)
+    if stated:
+        return int(stated[1])
+    condition = re.search(r"condition=%?([\w.\-]+)", rest)
+    lines = computations.get(condition[1], []) if condition else []
+    constants = [int(line[3].partition(")")[0]) for line in lines if line[2] == "constant" and line[3][:1].isdigit()]
+    return constants[0] if len(constants) == 1 else 1
+
+
+def _bytes(shape: str) -> int:
+    return sum(_size(dtype, axes) for dtype, axes in _ARRAY.findall(shape))
+
+
+def _largest(shape: str, operation: str) -> int:
+    sizes = [_size(dtype, axes) for dtype, axes in _ARRAY.findall(shape)] or [0]
+    return max(sizes) if operation.endswith("-start") else sum(sizes)
+
+
+def _size(dtype: str, axes: str) -> int:
+    bits = _BITS.get(dtype) or int(re.sub(r"^[a-z]+", "", dtype))
+    return math.prod(int(axis) for axis in axes.split(",") if axis) * bits // 8

@@ -1,0 +1,72 @@
+"""Programs compiled for the devices here and for TPUs that are not there."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from genjax.runner import load_experiment_fn
+from genjax.runner.ahead import compile_ahead, find_target
+from tests.running import ROOT, TINY, finish, start
+
+STAGED = TINY.with_name("staged.py")
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu-aot")
+
+
+def test_every_stage_and_the_sampler_compile_for_the_devices_here():
+    names = []
+    programs = list(compile_ahead(load_experiment_fn(STAGED)(), find_target("cpu", ""), announce=names.append))
+    assert [program.name for program in programs] == names
+    assert names[-1] == "sample"
+    assert all(name.startswith("train ") for name in names[:-1])
+    assert len(names) > 2
+    for program in programs:
+        assert program.argument_bytes > 0
+        assert program.flops > 0
+        assert program.least_seconds is None  # CPUs have no published peak
+
+
+def test_a_batch_that_the_chips_do_not_divide_is_refused():
+    experiment = load_experiment_fn(TINY)(batch_size=9)
+    with pytest.raises(ValueError, match=r"batch_size is 9, but 2 devices must share it evenly"):
+        next(compile_ahead(experiment, find_target("cpu", "")))
+
+
+def test_what_it_needs_for_tpus_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"install it with: pip install 'genjax-models\[tpu-aot\]'"):
+        find_target("tpu", "v5e:2x2")
+
+
+def compiled(name, *flags, timeout=600):
+    """Return what ``genjax compile --json`` prints."""
+    process = start("compile", name, "--json", *flags, JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+    status, out, err = finish(process, timeout)
+    assert status == 0, err
+    return json.loads(out)["programs"]
+
+
+@needs_libtpu
+@pytest.mark.parametrize("file", [TINY, STAGED], ids=lambda path: Path(path).stem)
+def test_tiny_experiments_compile_for_tpus(file):
+    programs = compiled(file, "--mesh", "data=2,fsdp=2")
+    assert all(program["fits"] and program["bound"] for program in programs)
+    assert programs[0]["collectives"]
+
+
+@needs_libtpu
+def test_unknown_topologies_are_one_line():
+    status, _, err = finish(start("compile", TINY, "--topology", "v5e:7x3"))
+    assert status == 2
+    assert "genjax: error: topology is 'v5e:7x3', which the compiler rejects" in err
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_compiles_for_tpus(name):
+    programs = compiled(ROOT / "experiments" / f"{name}.py")
+    assert programs[-1]["name"] == "sample"
+    assert all(program["error"] is None for program in programs)

@@ -1,0 +1,105 @@
+"""Counts of products and collectives, against programs whose counts are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.roofline import CHIPS, Collective, collectives, count_flops, roofline, share, wire_bytes
+
+
+def flops(function, *shapes):
+    return count_flops(jax.make_jaxpr(function)(*(jnp.ones(shape) for shape in shapes)))
+
+
+def test_a_product_takes_two_flops_for_each_multiply_add():
+    assert flops(lambda a, b: a @ b, (3, 5), (5, 7)) == 2 * 3 * 5 * 7
+    assert flops(lambda a, b: jnp.einsum("bij,bjk->bik", a, b), (4, 3, 5), (4, 5, 7)) == 2 * 4 * 3 * 5 * 7
+
+
+def test_gradients_and_loops_count():
+    def loss(w, x):
+        return jnp.sum(jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, w)[0])
+
+    assert flops(loss, (6, 4, 4), (2, 4)) == 6 * 2 * 2 * 4 * 4
+    # Forward, and two products backward.
+    assert flops(jax.grad(loss), (6, 4, 4), (2, 4)) == 3 * 6 * 2 * 2 * 4 * 4
+    assert flops(jax.grad(jax.checkpoint(loss)), (6, 4, 4), (2, 4)) == 4 * 6 * 2 * 2 * 4 * 4
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_takes_a_product_for_each_output_and_weight_of_its_channel(groups):
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+        )
+
+    assert flops(convolve, (2, 8, 8, 4), (3, 3, 4 // groups, 6)) == 2 * (2 * 4 * 4 * 6) * (3 * 3 * 4 // groups)
+
+
+def test_of_the_branches_of_a_condition_the_larger_counts():
+    def branch(p, a, b):
+        return jax.lax.cond(p.sum() > 0, lambda: a @ b, lambda: jnp.zeros((3, 7)))
+
+    assert flops(branch, (), (3, 5), (5, 7)) == 2 * 3 * 5 * 7
+
+
+LOOP = """HloModule jit_step
+
+%cond (p: (s32[], f32[4])) -> pred[] {
+  %p = (s32[], f32[4]{0}) parameter(0)
+  %length = s32[] constant(24)
+  %counter = s32[] get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%counter, %length), direction=LT
+}
+
+%body (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %p = (s32[], f32[4]{0}) parameter(0)
+  %x = f32[4]{0} get-tuple-element(%p), index=1
+  %start = (f32[4]{0}, f32[16]{0}) all-gather-start(%x), dimensions={0}
+  %gathered = f32[16]{0} all-gather-done(%start)
+  %scattered = bf16[2]{0} reduce-scatter(%gathered), to_apply=%add
+  ROOT %next = (s32[], f32[4]{0}) tuple(%counter, %x)
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %init = (s32[], f32[4]{0}) tuple(%zero, %x)
+  %loop = (s32[], f32[4]{0}) while(%init), condition=%cond, body=%body
+  ROOT %sum = (f32[4]{0}, f32[8]{0}) all-reduce(%x, %y), to_apply=%add
+}
+"""
+
+
+def test_collectives_in_loops_count_for_each_iteration():
+    found = collectives(LOOP)
+    assert found == {
+        "all-gather": Collective(24, 24 * 64),
+        "reduce-scatter": Collective(24, 24 * 64),
+        "all-reduce": Collective(1, 48),
+    }
+    assert wire_bytes(found) == 24 * 128 + 2 * 48
+
+
+def test_a_stated_trip_count_is_taken():
+    stated = LOOP.replace("body=%body\n", 'body=%body, backend_config={"known_trip_count":{"n":"3"}}\n')
+    assert collectives(stated)["all-gather"].count == 3
+
+
+def test_a_compiled_program_has_the_collective_that_it_needs():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    compiled = jax.jit(lambda x: jnp.sum(x, axis=0), out_shardings=whole).lower(
+        jax.ShapeDtypeStruct((4, 8), jnp.float32, sharding=split)
+    )
+    assert collectives(compiled.compile().as_text()) == {"all-reduce": Collective(1, 32)}
+
+
+def test_the_slowest_resource_binds():
+    chip = CHIPS["h100"]
+    assert roofline(chip, flops=989e9, memory_bytes=0, collective_bytes=0) == (1e-3, "products")
+    seconds, resource = roofline(chip, flops=1e9, memory_bytes=3350e6, collective_bytes=45e6)
+    np.testing.assert_allclose(seconds, 1e-3)
+    assert resource == "memory"
+    assert share(chip, 2).flops == chip.flops / 2

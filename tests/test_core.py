@@ -86,6 +86,7 @@ METHODS = {
     capabilities.Stops: {"stop_token"},
     capabilities.Translates: {"directions", "translate"},
     capabilities.Lacks: {"lacks"},
+    capabilities.SplitsTensors: {"tensor_axis"},
 }
 
 

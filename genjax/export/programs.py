@@ -47,7 +47,7 @@ class Entry:
       dtype: dtype.
       meaning: units and range in words.
       num_values: number of values 0 … num_values − 1 of integers; None for other numbers.
-      null: value that stands for no condition; None where the condition is required.
+      null: value that stands for no condition, beside these; None where the input is required.
     """
 
     name: str

@@ -45,6 +45,14 @@ assert not others, others
 """
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_model_is_exported_for_any_number_of_rows(case, tmp_path):
+    names = export_run(untrained_run(case), tmp_path, platforms=("cpu", "cuda", "tpu"), likelihood_samples=2)
+    assert "sample" in names
+    assert json.loads((tmp_path / "card.json").read_text())["batch_size"] == "any"
+
+
 def case_named(name):
     return next(case for case in CASES if case.name == name)
 

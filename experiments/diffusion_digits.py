@@ -33,6 +33,8 @@ def experiment(
     dropout: float = 0.1,
     learning_rate: PositiveFloat = 2e-3,
     ema_decay: float = 0.999,
+    ema_lengths: tuple[float, ...] = (),
+    self_conditioning: bool = False,
     num_sampling_steps: int = 20,
     steps: int = 4_000,
     batch_size: int = 64,
@@ -45,6 +47,8 @@ def experiment(
       dropout: dropout rate of channels.
       learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
       ema_decay: decay of the parameters' exponential moving average, which is evaluated.
+      ema_lengths: lengths of power-function averages in its place, such as 0.05 and 0.1; choose one with ``--ema``.
+      self_conditioning: whether the network receives its last estimate of the data.
       num_sampling_steps: number of steps of DPM-Solver++, each with one network evaluation.
       steps: number of training steps.
       batch_size: number of examples in a minibatch.
@@ -68,6 +72,7 @@ def experiment(
         ),
         num_classes=10,
         num_steps=num_sampling_steps,
+        self_conditioning=self_conditioning,
         **fields[model_name],
     )
     digits = data.digits()
@@ -78,7 +83,8 @@ def experiment(
         optimizer=optax.chain(
             optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
         ),
-        ema_decay=ema_decay,
+        ema_decay=None if ema_lengths else ema_decay,
+        ema_lengths=ema_lengths,
         steps=steps,
         batch_size=batch_size,
         evaluate_every=max(100, steps // 400 * 100),  # drawing the samples takes as long as 300 steps

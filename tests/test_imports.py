@@ -57,6 +57,8 @@ MAY_IMPORT = {
         "figures",
         "roofline",
     },
+    "export": SHARED | {"data", "experiment", "runner"},
+    "serving": {"compilation", "export"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
     | {"boltzmann", "compilation", "experiment", "runner"},
     "cli": MODELS
@@ -68,6 +70,8 @@ MAY_IMPORT = {
         "evaluation",
         "figures",
         "runner",
+        "export",
+        "serving",
         "sharding",
         "terminal",
         "genjax",
@@ -90,6 +94,8 @@ HEAVY = {
     "tqdm": "progress bars",
     "tyro": "the command line",
     "diffrax": "differential equations",
+    "aiohttp": "the server",
+    "flatbuffers": "exported programs",
     "equinox": "networks of another library",
     "tokenizers": "byte-pair encoding",
     "rdkit": "molecules",

@@ -1,1 +1,1 @@
-"""The command line: ``genjax train | sample | evaluate | latent | list``."""
+"""The command line: ``genjax train | sample | evaluate | export | list`` and other commands."""

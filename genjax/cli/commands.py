@@ -38,9 +38,11 @@ from genjax.cli.options import (
     CompileOptions,
     EditOptions,
     EvaluateOptions,
+    ExportOptions,
     LatentOptions,
     ListOptions,
     SampleOptions,
+    ServeOptions,
     TrainOptions,
     TranslateOptions,
 )
@@ -336,7 +338,7 @@ def evaluate(arguments: list[str]) -> int:
         genjax_command("evaluate", path), flags, model_flags, EvaluateOptions, description=description
     )
     names = check_names(options.metrics)
-    network = feature_network(options.features)
+    network = feature_network(options.features, dataset)
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
@@ -415,6 +417,52 @@ def latent(arguments: list[str]) -> int:
     return 0
 
 
+def export(arguments: list[str]) -> int:
+    """Export a finished run as programs that run without this library."""
+    path, flags = _positional(arguments, "export", "RUN", "a run folder that train wrote", ExportOptions)
+
+    from genjax.export import export_run
+    from genjax.runner.load import load_experiment, load_run
+
+    experiment = load_experiment(path, defer_data=True)
+    model_flags = flags_of_sample(experiment.model, experiment.data, experiment.preview_kwargs, with_conditions=False)
+    parsed, options = parse(genjax_command("export", path), flags, model_flags, ExportOptions)
+    run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
+    out = options.out or path / "export"
+    names = export_run(
+        run,
+        out,
+        what=_names(options.what or ""),
+        platforms=_names(options.platforms),
+        batch_size=options.batch_size,
+        replica=options.replica,
+        prompt_length=options.prompt_length,
+        likelihood_samples=options.likelihood_samples,
+        sample_kwargs={name: value for name, value in vars(parsed).items() if value is not None},
+    )
+    print(f"wrote {out}: {', '.join(names)} at step {run.step}; {out}/card.json describes them")
+    return 0
+
+
+def serve(arguments: list[str]) -> int:
+    """Answer HTTP requests by an exported model."""
+    path, flags = _positional(arguments, "serve", "DIR", "a folder that export wrote", ServeOptions)
+    from genjax.compilation import enable_compilation_cache
+    from genjax.serving import serve as serve_folder
+
+    (options,) = parse(genjax_command("serve", path), flags, ServeOptions)
+    if not options.sizes:
+        raise ValueError("sizes is empty, but needs at least one number of rows")
+    enable_compilation_cache()
+    serve_folder(path, **vars(options))
+    return 0
+
+
+def _names(text: str) -> Any:
+    """Return the names in a list with commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def list_models(arguments: list[str]) -> int:
     """List models, their capabilities and the experiments that use them."""
     from genjax.cli import models
@@ -456,5 +504,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "edit": edit,
     "evaluate": evaluate,
     "latent": latent,
+    "export": export,
+    "serve": serve,
     "list": list_models,
 }

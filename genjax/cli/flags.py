@@ -41,18 +41,20 @@ def flags_of_function(function: Callable[..., Any], reserved: type, stored: Mapp
     return _as_dataclass("hyper_parameters", flags, function.__doc__)
 
 
-def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any]) -> type:
+def flags_of_sample(model: Any, dataset: Dataset, defaults: Mapping[str, Any], *, with_conditions: bool = True) -> type:
     """Return a dataclass whose fields are the arguments of a model's ``sample`` that a command line can set.
 
-    These are its keyword-only arguments with types that text can express, and the conditions that the model declares. A
-    ``genjax.latent.LatentModel`` passes all of them on to its prior, and ``UnitScale`` to its model.
+    These are its keyword-only arguments with types that text can express, and the conditions that the model declares,
+    except without ``with_conditions``. A ``genjax.latent.LatentModel`` passes all of them on to its prior, and
+    ``UnitScale`` to its model.
     """
     sampled = model.prior if isinstance(model, LatentModel) else model
     sample = sampled.model.sample if isinstance(sampled, UnitScale) else sampled.sample
     names = {condition.name for condition in conditions(model)}
     flags = {name: flag for name, flag in _flags(sample, defaults).items() if name not in names}
     doc = _with_glossary(sample.__doc__ or "", flags)
-    return _as_dataclass("model", flags | condition_flags(model, dataset, defaults), doc)
+    of_conditions = condition_flags(model, dataset, defaults) if with_conditions else {}
+    return _as_dataclass("model", flags | of_conditions, doc)
 
 
 def _with_glossary(doc: str, names: Iterable[str]) -> str:

@@ -1,6 +1,4 @@
-"""The command line: ``genjax train | compile | sample | translate | edit | evaluate | latent | list``.
-
-``python -m genjax`` is the same.
+"""The command line: ``genjax COMMAND ...``, also ``python -m genjax COMMAND ...``.
 
 Exit status: 0 for success, 1 if a run fails, 2 if the input is rejected before anything compiles, 128 + n for signal n.
 """
@@ -29,6 +27,8 @@ USAGE = """usage: genjax COMMAND ...
   edit RUN        restore or vary images:                 genjax edit runs/diffusion_digits/TIME small --task superres
   evaluate RUN    score a finished run and its samples:   genjax evaluate runs/vae_digits/TIME --metrics all
   latent RUN      draw a finished run's latent space:     genjax latent runs/vae_digits/TIME
+  export RUN      write programs that need jax alone:     genjax export runs/vae_digits/TIME --out vae
+  serve DIR       answer HTTP requests by an export:      genjax serve vae --port 8000
   list            models, capabilities and experiments:   genjax list
 
 'genjax COMMAND --help' shows the flags; with FILE or RUN, also those of the experiment or model."""

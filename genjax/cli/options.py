@@ -204,7 +204,8 @@ class EvaluateOptions:
       metrics: names of metrics, or all; those that the model or the data do not support are n/a, with a reason.
       split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
-      features: feature network for comparisons of samples: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      features: feature network for comparisons of samples: pixels, classifier (of the run's own data),
+        classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
       likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       batch_size: number of examples processed at once.
@@ -254,6 +255,52 @@ class LatentOptions:
     seed: Seed = 0
     checkpoint: str = "last"
     ema: AverageLength | None = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class ExportOptions:
+    """Export options.
+
+    Attributes:
+      what: methods to export, such as sample,log_prob,decode; by default all that the model has.
+      out: folder to write; "export" in the run folder by default.
+      platforms: platforms on which the programs run, such as cpu,cuda,tpu.
+      batch_size: number of rows that the programs take; any number by default.
+      prompt_length: number of tokens of the prompt that samples begin with, padded with -1; 0 for no prompt.
+      likelihood_samples: number of draws per example if the likelihood is estimated.
+      checkpoint: last, best (by the held-out metric), or a step.
+      ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
+      replica: index of the replica, for a run of several seeds.
+    """
+
+    what: str | None = None
+    out: Path | None = None
+    platforms: str = "cpu,cuda,tpu"
+    batch_size: PositiveInt | None = None
+    prompt_length: NonNegativeInt = 0
+    likelihood_samples: PositiveInt = 1000
+    checkpoint: str = "last"
+    ema: AverageLength | None = None
+    replica: NonNegativeInt = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class ServeOptions:
+    """Server options.
+
+    Attributes:
+      host: address to listen on; the default is reached from this machine alone.
+      port: port to listen on.
+      sizes: numbers of rows that are compiled; requests that wait together are padded to one of them.
+      max_rows: number of rows that a request may have.
+      max_bytes: size that the body of a request may have, in bytes.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Interval(ge=1, le=65535)] = 8000
+    sizes: tuple[PositiveInt, ...] = (1, 8, 32, 128)
+    max_rows: PositiveInt = 1024
+    max_bytes: PositiveInt = 16 * 2**20
 
 
 @dataclasses.dataclass(kw_only=True)

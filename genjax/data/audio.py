@@ -71,6 +71,7 @@ def clips(
     label: str | Sequence[str] = (),
     encoding: Encoding = "float",
     levels: PositiveInt | None = None,
+    decimation: PositiveInt = 1,
     first_window_only: bool = False,
     validation: Size = 0,
     test: Size = 0,
@@ -81,12 +82,13 @@ def clips(
 
     Args:
       path: path of the file.
-      sample_rate: samples per second.
-      length: samples per window.
+      sample_rate: samples per second of the file.
+      length: samples per window, after decimation.
       label: name of the entry, or of several, with the class of each clip, int (M,). Several entries are combined: each
         combination is a class, and the last entry varies fastest.
       encoding: see ``wav``.
       levels: see ``wav``.
+      decimation: number of samples of the file for each of a window, which a low-pass filter makes smooth beforehand.
       first_window_only: whether to keep only the first window of each clip.
       validation: number or fraction of clips for validation, evenly spaced.
       test: number or fraction of clips for test, evenly spaced.
@@ -94,7 +96,11 @@ def clips(
     path = Path(path)
     names = (label,) if isinstance(label, str) else tuple(label)
     entries = _entries(path, ("audio", "length", *names))
-    sound = Waveform(sample_rate, encoding, levels)
+    if sample_rate % decimation:
+        raise ValueError(
+            f"sample_rate={sample_rate} is not a multiple of decimation={decimation}; use one of its divisors"
+        )
+    sound = Waveform(sample_rate // decimation, encoding, levels)
     lengths = entries["length"]
     if lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
         raise ValueError(f"length of {path} is {lengths.dtype}{list(lengths.shape)}, but must be integers above 0")
@@ -105,7 +111,8 @@ def clips(
         )
     ends = np.cumsum(lengths)
     samples = entries["audio"].astype(np.float32) / 2**15
-    cut = [_windows(samples[end - size : end], length) for size, end in zip(lengths, ends, strict=True)]
+    whole = (samples[end - size : end] for size, end in zip(lengths, ends, strict=True))
+    cut = [_windows(_decimated(clip, decimation), length) for clip in whole]
     cut = [sound.encode(clip[:1] if first_window_only else clip) for clip in cut]
     classes, num_classes = _classes(path, {name: entries[name] for name in names}, len(lengths))
     sources = {}
@@ -157,6 +164,14 @@ def _source(files: Files, length: int, sound: Waveform, first: Path) -> ArraySou
     if files.label is not None:
         arrays["label"] = np.repeat(files.label, [len(clip) for clip in windows])
     return ArraySource(arrays)
+
+
+def _decimated(samples: np.ndarray, factor: int) -> np.ndarray:
+    if factor == 1:
+        return samples
+    from scipy.signal import resample_poly
+
+    return resample_poly(samples, 1, factor).clip(-1, 1 - 2**-15)  # the filter overshoots
 
 
 def _windows(samples: np.ndarray, length: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from jax.core import Tracer
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, PyTree
 from genjax.diffusion.processes import Level, NoiseProcess, conditional_variance
-from genjax.diffusion.samplers import Denoise, Sampler, Step
+from genjax.diffusion.samplers import Denoise, Sampler, SelfConditioned, Step
 
 MIN_LOG_SNR = -1e6  # replaces −∞ where there is no signal, so that differences are finite
 
@@ -51,7 +51,7 @@ def sample_loop(
     Args:
       sampler: rule for one step.
       process: noise process.
-      denoise: denoiser.
+      denoise: denoiser; a ``SelfConditioned`` one gets its estimate of the step before.
       levels: noise levels of the grid, (num_steps + 1,) each; see ``grids.levels``.
       key: typed key.
       x: x_t at the first level, (N, ...).
@@ -70,15 +70,16 @@ def sample_loop(
     _check_repeats(sampler, repeats, x)
     first, second = (jax.tree.map(lambda a, i=i: a[i], levels) for i in (slice(None, -1), slice(1, None)))
 
-    def body(carry: tuple[Array, PyTree], inputs: tuple[Level, Level, Array]) -> tuple[tuple[Array, PyTree], PyTree]:
-        x, sampler_carry = carry
+    def body(carry: PyTree, inputs: tuple[Level, Level, Array]) -> tuple[PyTree, PyTree]:
+        x, sampler_carry, data = carry
         level, next_level, key = inputs
         is_last = next_level.sigma == 0
         t, s = _finite_levels(level, next_level, is_last)
+        denoise_now = denoise.given(data) if isinstance(denoise, SelfConditioned) else denoise
 
         def take_step(key: Array, x: Array) -> tuple[Array, Step]:
             step_key, constrain_key = jax.random.split(key)
-            step = sampler.step(process, denoise, t, s, step_key, x, sampler_carry)
+            step = sampler.step(process, denoise_now, t, s, step_key, x, sampler_carry)
             x_s = jnp.where(is_last, step.data, step.x)
             return x_s if constrain is None else constrain(constrain_key, next_level, x_s), step
 
@@ -92,10 +93,12 @@ def sample_loop(
             keys = jax.random.split(repeats_key, repeats - 1)
             x = jax.lax.cond(is_last, lambda x: x, lambda x: jax.lax.scan(step_and_return, x, keys)[0], x)
         x_s, step = take_step(key, x)
-        return (x_s, step.carry), None if observe is None else observe(StepInfo(level, x, step.data))
+        data = step.data if isinstance(denoise, SelfConditioned) else None
+        return (x_s, step.carry, data), None if observe is None else observe(StepInfo(level, x, step.data))
 
     keys = jax.random.split(key, len(levels.time) - 1)
-    (x, _), records = jax.lax.scan(body, (x, sampler.init_carry(x)), (first, second, keys))
+    data = jnp.zeros_like(x) if isinstance(denoise, SelfConditioned) else None
+    (x, *_), records = jax.lax.scan(body, (x, sampler.init_carry(x), data), (first, second, keys))
     return x, records
 
 

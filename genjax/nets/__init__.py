@@ -23,6 +23,7 @@ from genjax.nets.conv import check_images as check_images
 from genjax.nets.conv import check_output_images as check_output_images
 from genjax.nets.conv import upsample as upsample
 from genjax.nets.denoising_mlp import DenoisingMLP as DenoisingMLP
+from genjax.nets.diff_wave import DiffWave as DiffWave
 from genjax.nets.dit import DiT as DiT
 from genjax.nets.foreign import from_equinox as from_equinox
 from genjax.nets.foreign import from_nnx as from_nnx

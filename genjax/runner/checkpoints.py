@@ -218,9 +218,15 @@ class Checkpoints:
         """Raise if a checkpoint holds other arrays than ``abstract``, and name the first one."""
         try:
             metadata = self._ocp.StandardCheckpointer().metadata(self._link.path / str(step) / "state")
-            stored = _layout(getattr(metadata.item_metadata, "tree"))  # noqa: B009 - untyped in orbax
+            tree = getattr(metadata.item_metadata, "tree")  # noqa: B009 - untyped in orbax
+            stored, missing = _layout(tree), [name for name in _fields(abstract) if name not in tree]
         except Exception:  # damaged: reading it says so
             return
+        if missing:
+            raise CheckpointError(
+                f"the checkpoint of step {step} in {self._folder} was written by another version of genjax: its state "
+                f"has no {', '.join(missing)}; use that version, or train again with --overwrite"
+            )
         expected = _layout(abstract)
         for name in [*expected, *stored]:
             old, new = stored.get(name, "missing"), expected.get(name, "missing")
@@ -295,6 +301,11 @@ def _score(facts: Mapping[str, Any]) -> float:
         return -math.inf
     value = facts.get("sign", 1) * facts["metrics"][facts["best_by"]]
     return value if math.isfinite(value) else -math.inf
+
+
+def _fields(state: PyTree) -> list[str]:
+    """Return the names of the fields of a training state; other trees have none."""
+    return [field.name for field in dataclasses.fields(state)] if dataclasses.is_dataclass(state) else []
 
 
 def _layout(tree: PyTree) -> dict[str, str]:

@@ -47,7 +47,7 @@ _WRITTEN = {
     *("arguments.json", "datasets.json", "environment.json", "metrics.jsonl", "results.json"),
     *("evaluation.json", "evaluations.jsonl"),
     *("report.md", "weights.safetensors", "samples.png", "samples.txt", "curves.png"),
-    *("checkpoints", "averages", "samples", "tensorboard", "latent", "__pycache__"),
+    *("checkpoints", "averages", "samples", "tensorboard", "latent", "export", "__pycache__"),
 }
 _PACKAGES = ("genjax-models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

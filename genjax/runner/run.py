@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from genjax.figures.latents import LatentSpace
 from genjax.metrics import FeatureNetwork, Result, pixels
 from genjax.metrics.progress import Progress, no_progress
 from genjax.metrics.rows import format_value
+from genjax.runner.weights import read_weights, write_weights
 from genjax.sharding import replica
 
 
@@ -82,6 +84,20 @@ class Run:
         """
         variables = self.replica(replica)
         return draw_samples(self.model, variables, key, num_samples, batch_size=batch_size, **sample_kwargs)
+
+    def save_weights(self, path: Path | str) -> None:
+        """Write the variables to a safetensors file, by paths such as "params/decoder/Dense_0/kernel"."""
+        write_weights(Path(path), self.variables, self.step)
+
+    def load_weights(self, path: Path | str) -> Run:
+        """Return the run with the variables of a file that ``save_weights`` of the same experiment wrote.
+
+        Raises:
+          FileNotFoundError: if there is no such file.
+          ValueError: if the file is damaged or its arrays do not fit the model.
+        """
+        variables, step = read_weights(Path(path), self.variables)
+        return dataclasses.replace(self, variables=variables, step=step)
 
     def translate(
         self,

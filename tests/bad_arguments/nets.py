@@ -14,6 +14,7 @@ CASES = (
     partial(nets.ConvDecoder, features=(4,), output_shape=(8, 8, 1)),
     partial(nets.ConvEncoder, features=(4,), output_features=2),
     partial(nets.DenoisingMLP, features=(4,)),
+    partial(nets.DiffWave, features=4),
     partial(nets.DiT, patch_size=2, features=8, num_layers=1, num_heads=2),
     partial(nets.FourierFeatures, num_features=4),
     partial(nets.GroupNorm, num_groups=2),

@@ -1,6 +1,7 @@
 """Experiments, learners, stages and optimizers, and the models of codes and of moments that are made of others."""
 
 from functools import partial
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +11,22 @@ import genjax
 from genjax import data, latent, learners, moment_matching, nets, optimizers
 from genjax.core import Variables
 from genjax.experiment import Experiment
+from genjax.export import export_run
+from genjax.export.programs import make_program
+from genjax.runner import Run
 from tests.bad_arguments.vae import VAE
 
 PACKAGES = (latent, learners, moment_matching)
 LEARNER = genjax.gradient_learner(VAE, optax.sgd(0.1))
 X = jnp.zeros((3, 5))
 CODES = {"model": VAE, "variables": Variables({}, {})}
+EXPERIMENT = Experiment(
+    model=VAE, data=data.arrays(np.zeros((200, 2)), name="zeros"), optimizer=optax.sgd(0.1), steps=100
+)
+RUN = Run(experiment=EXPERIMENT, variables=Variables({}, {}), seeds=(0,), step=0, rows=(), folder=None)
 CASES = (
+    partial(export_run, run=RUN, out=Path("export")),
+    partial(make_program, name="sample", experiment=EXPERIMENT, variables=Variables({}, {})),
     partial(
         Experiment, model=VAE, data=data.arrays(np.zeros((200, 2)), name="zeros"), optimizer=optax.sgd(0.1), steps=100
     ),

@@ -144,6 +144,20 @@ def test_clips(tmp_path):
     assert data.clips(path, **CLIPS).num_classes is None
 
 
+def test_clips_are_decimated_after_a_low_pass_filter(tmp_path):
+    """A tone below half the new rate stays, one above it vanishes instead of folding back."""
+    time = np.arange(400) / 8_000
+    for frequency, remains in ((500, 1.0), (3_500, 0.0)):
+        tone = 0.5 * np.sin(2 * np.pi * frequency * time)
+        path = write_clips(tmp_path / "tone.npz", audio=np.int16(2**15 * tone), length=np.array([400]))
+        dataset = data.clips(path, sample_rate=8_000, length=200, decimation=2)
+        assert dataset.sound == data.Waveform(4_000)
+        x = dataset.splits["train"].take(np.arange(1))["x"][0]
+        np.testing.assert_allclose(x[20:-20], remains * tone[::2][20:-20], atol=0.01)
+    with pytest.raises(ValueError, match="sample_rate=8000 is not a multiple of decimation=3"):
+        data.clips(path, sample_rate=8_000, length=10, decimation=3)
+
+
 def test_bad_clips(tmp_path):
     path = write_clips(tmp_path / "clips.npz", digit=np.array([0, -1, 1]), short=np.array([1]))
     with pytest.raises(ValueError, match=r"holds .*'audio'.*, but not \['accent'\]"):

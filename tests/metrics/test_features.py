@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import data
+from genjax.metrics import features
 from genjax.metrics.features import FeatureNetwork, Outputs, Recipe, classifier, extract, feature_network, pixels
 from genjax.metrics.features.classifier import neighbourhoods
 
@@ -155,6 +156,37 @@ def test_recipes_that_train_nothing_are_refused():
     for name, value in {"steps": 0, "batch_size": 0, "num_features": 0, "learning_rate": 0.0, "widths": (8, 0)}.items():
         with pytest.raises(ValueError, match=f"^Recipe: {name} "):
             Recipe(seed=0, **{name: value})
+
+
+def tones(name="tones", encoding="float", length=256):
+    """Waveforms of low and of high pitch, of any loudness, at 2 kHz."""
+    rng = np.random.default_rng(0)
+    label = np.arange(120) % 2
+    frequency = np.where(label == 1, 700, 150) + rng.uniform(-30, 30, 120)
+    wave = np.sin(2 * np.pi * frequency[:, None] * np.arange(length) / 2_000) * 10 ** rng.uniform(-3, 0, (120, 1))
+    sound = data.Waveform(2_000, encoding)
+    x = sound.encode(wave + 1e-5 * rng.normal(size=wave.shape))
+    splits = {"train": slice(0, 80), "test": slice(80, 120)}
+    sources = {split: data.ArraySource({"x": x[part], "label": label[part]}) for split, part in splits.items()}
+    return data.Dataset(name=name, splits=sources, levels=sound.levels, num_classes=2, sound=sound)
+
+
+def test_sounds_are_classified_whatever_their_loudness(cache, monkeypatch):
+    recipe = Recipe(seed=0, steps=40, batch_size=16, widths=(4,), num_features=8)
+    network = classifier(tones(), recipe)
+    assert network.accuracy == 1.0
+    assert not network.requires_images
+    x = tones().splits["test"].take(np.arange(40))["x"]
+    loud, soft = (extract(network, [scale * x], 40).logits for scale in (1.0, 0.25))
+    np.testing.assert_allclose(loud, soft, atol=1e-3)
+    again = classifier(tones(), recipe)  # from the cache
+    assert (again.hash, again.accuracy) == (network.hash, network.accuracy)
+    with pytest.raises(ValueError, match=r"waveforms have shape \(100,\), but classifier-tones takes \(256,\)"):
+        extract(network, [x[:, :100]], 40)
+    with pytest.raises(ValueError, match='or waveforms with encoding="float"'):
+        classifier(tones(encoding="mu_law"), recipe)
+    monkeypatch.setattr(features, "classifier", lambda dataset, recipe: (dataset.name, recipe))
+    assert feature_network("classifier", tones()) == ("tones", Recipe(seed=0))
 
 
 def test_data_without_labels_trains_no_classifier(cache):

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nets import DenoisingMLP, DiT, FourierFeatures, LevelEmbedding, UNet, apply_net, init_net
+from genjax.nets import DenoisingMLP, DiffWave, DiT, FourierFeatures, LevelEmbedding, UNet, apply_net, init_net
 
-POINTS, IMAGES = (3, 5), (3, 8, 8, 1)
+POINTS, SOUNDS, IMAGES = (3, 5), (3, 12), (3, 8, 8, 1)
 
 NETS = {
     "mlp": (DenoisingMLP((8, 8, 6), embedding_features=8, fourier_features=3, fourier_scale=1.0), POINTS),
     "unet": (UNet(4, (1, 2), num_blocks=1, attention_at=(4,), num_heads=2, num_groups=2), IMAGES),
     "unet_shift": (UNet(4, (2,), num_blocks=1, num_groups=2, modulation="shift"), IMAGES),
+    "diff_wave": (DiffWave(4, num_layers=2, patch_size=3), SOUNDS),
     "dit": (DiT(patch_size=4, features=8, num_layers=2, num_heads=2), IMAGES),
 }
 

@@ -209,6 +209,16 @@ def test_a_checkpoint_that_does_not_fit_names_the_first_difference(saved, change
     checkpoints.close()
 
 
+def test_a_state_of_another_version_is_not_called_damaged(tmp_path):
+    """Versions that did not know averages wrote no entry for them, not even an empty one."""
+    checkpoints, state = Checkpoints(tmp_path / "old"), make_state(0)
+    checkpoints.save(1, {name: value for name, value in vars(state).items() if name != "averages"}, {})
+    checkpoints.wait()
+    with pytest.raises(CheckpointError, match=r"another version of genjax: its state has no averages; use that"):
+        checkpoints.restore(shape_of(state))
+    checkpoints.close()
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.EIO])
 def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(saved, monkeypatch, number):
     checkpoints = Checkpoints(saved)

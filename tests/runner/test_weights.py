@@ -103,3 +103,39 @@ def test_every_type_of_array_comes_back(tmp_path, finished):
     loaded = load_weights(tmp_path, experiment, 1, 5)
     assert_equal(loaded, variables)
     assert [leaf.dtype for leaf in jax.tree.leaves(loaded)] == [leaf.dtype for leaf in jax.tree.leaves(variables)]
+
+
+def test_weights_alone_come_back_in_another_run_of_the_experiment(finished, tmp_path):
+    _, run = finished
+    run.save_weights(tmp_path / "new" / "x.safetensors")
+    other = dataclasses.replace(run, variables=jax.tree.map(jnp.zeros_like, run.variables), step=0)
+    loaded = other.load_weights(str(tmp_path / "new" / "x.safetensors"))
+    assert_equal(loaded.variables, run.variables)
+    assert (loaded.step, loaded.seeds) == (run.step, run.seeds)
+
+
+def test_weights_that_cannot_be_loaded_are_refused_in_one_line(finished, tmp_path):
+    _, run = finished
+    file = tmp_path / "x.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"no file .*x\.safetensors; check the path"):
+        run.load_weights(file)
+    run.save_weights(file)
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.safetensors is damaged; save the weights again"):
+        run.load_weights(file)
+    file.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="is no readable safetensors file"):
+        run.load_weights(file)
+    save_file({"a": np.zeros(3)}, file)
+    with pytest.raises(ValueError, match=r"holds no weights of a run; write it with run\.save_weights"):
+        run.load_weights(file)
+    one = dataclasses.replace(run, variables=run.replica(), seeds=(0,))
+    one.save_weights(file)
+    with pytest.raises(ValueError, match="load weights of the same experiment and number of seeds"):
+        run.load_weights(file)
+    halves = jax.tree.map(lambda a: a.astype(jnp.float16) if a.dtype == jnp.float32 else a, run.variables)
+    dataclasses.replace(run, variables=halves).save_weights(file)
+    with pytest.raises(ValueError, match="as float16, but the model needs float32"):
+        run.load_weights(file)

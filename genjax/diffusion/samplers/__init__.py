@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from genjax.diffusion.samplers.ancestral import DDIM, Ancestral
-from genjax.diffusion.samplers.base import Denoise, Sampler, Step, unless_last
+from genjax.diffusion.samplers.base import Denoise, Sampler, SelfConditioned, Step, unless_last
 from genjax.diffusion.samplers.deis import DEIS
 from genjax.diffusion.samplers.dpm_solver import DPMSolver2, DPMSolverPP
 from genjax.diffusion.samplers.ode import Churn, Euler, Heun, flow_velocity
@@ -71,6 +71,7 @@ __all__ = [
     "ProbabilityFlow",
     "Sampler",
     "SamplerName",
+    "SelfConditioned",
     "Step",
     "flow_velocity",
     "unless_last",

@@ -19,6 +19,22 @@ from genjax.diffusion.processes import Level, NoiseProcess
 Denoise = Callable[[Array, Array], Prediction]  # x_t (N, ...) and t () -> x₀ and ε, (N, ...) each
 
 
+class SelfConditioned(NamedTuple):
+    """A denoiser that also takes its own estimate of the data in the step before, which a sampling loop passes on.
+
+    Functions that wrap a denoiser, such as posterior guidance, call it without an estimate.
+
+    Attributes:
+      given: function from that estimate (N, ...) to the denoiser; None stands for no estimate.
+    """
+
+    given: Callable[[Array | None], Denoise]
+
+    def __call__(self, x: Array, t: Array) -> Prediction:
+        """Denoise without an estimate."""
+        return self.given(None)(x, t)
+
+
 class Step(NamedTuple):
     """Result of one step.
 

@@ -1,5 +1,6 @@
 """Feature networks for comparing samples: pixels, a classifier trained on the data set, Inception."""
 
+from genjax.data import Dataset
 from genjax.metrics.features.classifier import Recipe as Recipe
 from genjax.metrics.features.classifier import classifier as classifier
 from genjax.metrics.features.inception import inception as inception
@@ -9,11 +10,12 @@ from genjax.metrics.features.network import extract as extract
 from genjax.metrics.features.pixels import pixels as pixels
 
 
-def feature_network(spec: str) -> FeatureNetwork:
+def feature_network(spec: str, dataset: Dataset | None = None) -> FeatureNetwork:
     """Return a feature network by its name on the command line.
 
-    Names are "pixels", "classifier:DATASET" (trained with seed 0 unless cached) and "inception:WEIGHTS". Unknown names
-    and data sets raise ValueError, and a missing file of weights FileNotFoundError.
+    Names are "pixels", "classifier:DATASET" (trained with seed 0 unless cached), "classifier", which is trained on
+    ``dataset``, and "inception:WEIGHTS". Unknown names and data sets raise ValueError, and a missing file of weights
+    FileNotFoundError.
 
     >>> feature_network("pixels").name
     'pixels'
@@ -23,11 +25,13 @@ def feature_network(spec: str) -> FeatureNetwork:
     kind, _, argument = spec.partition(":")
     if kind == "pixels" and not argument:
         return pixels()
+    if spec == "classifier" and dataset is not None:
+        return classifier(dataset, Recipe(seed=0))
     if kind == "classifier" and argument:
         return classifier(load(argument), Recipe(seed=0))
     if kind == "inception" and argument:
         return inception(argument)
     raise ValueError(
         f"features is {spec!r}, but must be pixels, classifier:DATASET such as classifier:mnist, "
-        "or inception:WEIGHTS.safetensors"
+        "classifier for the data of a run, or inception:WEIGHTS.safetensors"
     )

@@ -37,6 +37,11 @@ def _conditional_diffusion() -> diffusion.Diffusion:
     )
 
 
+def _waveform_diffusion() -> diffusion.Diffusion:
+    net = nets.DiffWave(4, num_layers=2, patch_size=2, output_scale=1.0)
+    return diffusion.Diffusion(shape=(NUM_FEATURES,), net=net, num_steps=3)
+
+
 def _token_transformer(**options: Any) -> nets.TokenTransformer:
     return nets.TokenTransformer(num_values=5, num_layers=1, num_heads=1, features=8, **options)
 
@@ -73,12 +78,15 @@ def _text_diffusion() -> diffusion.Diffusion:
     """A model with both conditions."""
     encoder = nets.TextEncoder(num_tokens=5, length=3, features=4, num_layers=1, num_heads=2)
     net = nets.DiT(patch_size=2, features=8, num_layers=1, num_heads=2, mlp_ratio=1.0, output_scale=1.0)
-    return diffusion.Diffusion(shape=(4, 4, 1), net=net, num_classes=3, text_encoder=encoder, num_steps=3)
+    return diffusion.Diffusion(
+        shape=(4, 4, 1), net=net, num_classes=3, text_encoder=encoder, self_conditioning=True, num_steps=3
+    )
 
 
 CASES = (
     Case("diffusion", _diffusion, batch=real_batch),
     Case("conditional_diffusion", _conditional_diffusion, batch=grey_batch),
+    Case("waveform_diffusion", _waveform_diffusion, batch=real_batch),
     Case("masked_diffusion", _masked_diffusion, batch=token_batch),
     Case("conditional_uniform_diffusion", _conditional_uniform_diffusion, batch=code_batch),
     Case("variational_diffusion", _variational_diffusion, batch=level_batch),

@@ -105,6 +105,9 @@ def count_flops(jaxpr: ClosedJaxpr | Jaxpr) -> float:
             kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
             products = math.prod(kernel) / kernel[numbers.rhs_spec[0]]  # of one output channel
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(params["lhs_dilation"])
+        elif name == "convolution":  # that of ``genjax.ops``, with kernels (*window, C, features)
+            products = math.prod(equation.invars[1].aval.shape[:-1]) / math.prod(params["window"].lhs_dilation)
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products
         elif name == "cond":
             total += max(count_flops(branch) for branch in params["branches"])
         else:

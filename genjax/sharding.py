@@ -168,6 +168,28 @@ class Placement:
 
         return jax.tree_util.tree_map_with_path(placed, state)
 
+    def gather(self, params: PyTree, placed: PyTree, num_replicas: int = 1) -> PyTree:
+        """Make parameters whole over fsdp for the computation of a step, under ``jit``, for one replica.
+
+        Without this, the compiler may move activations, which are much larger, to the parts of the weights instead.
+        ``placed`` are the parameters as ``place`` returns them, in which replicas come first.
+        """
+        if "fsdp" not in self.mesh.shape:
+            return params
+
+        def whole(array: Any, leaf: jax.ShapeDtypeStruct) -> Any:
+            sharding: Any = leaf.sharding
+            names = [None if "fsdp" in (axis or ()) else axis for axis in sharding.spec[int(num_replicas > 1) :]]
+            return jax.lax.with_sharding_constraint(array, NamedSharding(self.mesh, PartitionSpec(*names)))
+
+        return jax.tree.map(whole, params, placed)
+
+    def spread(self, batch: PyTree, axis: int) -> PyTree:
+        """Keep a batch split over the devices, under ``jit``, as ``gather`` makes parameters whole."""
+        if "fsdp" not in self.mesh.shape:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self.split(axis))
+
     def _parameter_spec(self, path: str, shape: tuple[int, ...], rules: Rules) -> PartitionSpec:
         spec = None if rules.partition is None else rules.partition(path)
         if spec is not None:

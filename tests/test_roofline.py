@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.nets import Conv
 from genjax.roofline import CHIPS, Collective, collectives, count_flops, roofline, share, wire_bytes
 
 
@@ -35,6 +36,19 @@ def test_a_convolution_takes_a_product_for_each_output_and_weight_of_its_channel
         )
 
     assert flops(convolve, (2, 8, 8, 4), (3, 3, 4 // groups, 6)) == 2 * (2 * 4 * 4 * 6) * (3 * 3 * 4 // groups)
+
+
+def test_the_convolution_of_networks_counts_too():
+    """Forward; then the kernel's gradient, a product for each output and weight as well."""
+    net = Conv(4, (3, 3))
+    params = net.init(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
+    once = 2 * (2 * 8 * 8 * 4) * (3 * 3 * 3)
+    assert count_flops(jax.make_jaxpr(net.apply)(params, jnp.ones((2, 8, 8, 3)))) == once
+
+    def loss(params):
+        return jnp.sum(net.apply(params, jnp.ones((2, 8, 8, 3))) ** 2)
+
+    assert count_flops(jax.make_jaxpr(jax.grad(loss))(params)) == 2 * once
 
 
 def test_of_the_branches_of_a_condition_the_larger_counts():

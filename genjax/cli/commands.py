@@ -46,7 +46,7 @@ from genjax.cli.options import (
     TrainOptions,
     TranslateOptions,
 )
-from genjax.cli.output import check_out, default_suffix, write_samples
+from genjax.cli.output import check_out, default_suffix, write_evaluation, write_samples
 from genjax.data import Dataset
 from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
@@ -56,7 +56,6 @@ from genjax.sharding import parse_mesh
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
-    from genjax.runner.folder import RunFolder
 
 
 def train(arguments: list[str]) -> int:
@@ -368,28 +367,12 @@ def evaluate(arguments: list[str]) -> int:
     if all(result.value is None for result in results.values()):
         metrics = run.available_metrics(split=options.split, network=network)
         print(f"none of these is available for this run; use --metrics {' '.join(metrics)}", file=sys.stderr)
-    out = _write_evaluation(RunFolder(path), report, options.out)
+    out = write_evaluation(RunFolder(path), report, options.out)
     print(f"wrote {out}", file=sys.stderr)
     if options.record is not None:
         record_results(options.record, path, report)
         print(f"recorded in {options.record}", file=sys.stderr)
     return 0
-
-
-def _write_evaluation(folder: RunFolder, report: Mapping[str, Any], out: Path | None) -> Path:
-    """Write the results of an evaluation, and return the file."""
-    from genjax.data.io import replace_file
-
-    if out is not None:
-        replace_file(out, (json.dumps(report, indent=2) + "\n").encode())
-        return out
-    try:
-        folder.write_json("evaluation.json", report)
-        with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
-    except OSError as error:
-        raise OSError(f"cannot write evaluation.json ({error}); pass --out FILE to write elsewhere") from error
-    return folder / "evaluation.json"
 
 
 def _changed_flags(flags: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Formats of samples: numbers for any data, pictures, and what else its kind of data can be written as."""
+"""Formats of samples: numbers for any data, pictures, and what else its kind of data can be written as; evaluations."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from genjax.capabilities import stop_token
 from genjax.data.io import replace_file
 from genjax.experiment import Experiment
+from genjax.runner.folder import RunFolder
 
 
 def default_suffix(experiment: Experiment) -> str:
@@ -93,3 +96,17 @@ def _save_table(path: Path, table: np.ndarray, labels: np.ndarray | None) -> Non
 
 def _are_images(shown: np.ndarray) -> bool:
     return shown.ndim == 4 and shown.shape[-1] in (1, 3)
+
+
+def write_evaluation(folder: RunFolder, report: Mapping[str, Any], out: Path | None) -> Path:
+    """Write the results of an evaluation, and return the file."""
+    if out is not None:
+        replace_file(out, (json.dumps(report, indent=2) + "\n").encode())
+        return out
+    try:
+        folder.write_json("evaluation.json", report)
+        with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write evaluation.json ({error}); pass --out FILE to write elsewhere") from error
+    return folder / "evaluation.json"

@@ -118,7 +118,7 @@ class StageLoop:
         self._experiment, self._seeds, self._placement = experiment, seeds, placement
         self._num_seeds = len(seeds)
         self._first = self.finished if self._num_seeds == 1 else replica(self.finished, 0)
-        self._minibatches = stage.learner(self._first).minibatches
+        self._minibatches = _num_minibatches(stage, self._first)
         self._keys = placement.replicate(root_keys(seeds, stage.name))
         self.programs: dict[str, int] = {}
         self._compiled: dict[int, Callable[..., tuple[TrainState, Metrics]]] = {}
@@ -145,7 +145,7 @@ class StageLoop:
         # Everything that is sent is split along one axis, the last that its specification names.
         split = jax.tree.map(lambda a: _on(target.split(len(a.sharding.spec) - 1), a), sent)
         shardings = (jax.tree.map(lambda s: s.sharding, state), target.replicated)
-        steps = self._over_seeds(self._many_steps, with_state=True)
+        steps = self._over_seeds(partial(self._many_steps, target), with_state=True)
         return jax.jit(steps, donate_argnums=0, out_shardings=shardings).trace(state, *whole, split)
 
     def _uncomputed_feed(self) -> Feed:
@@ -292,7 +292,8 @@ class StageLoop:
     ) -> Callable[..., tuple[TrainState, Metrics]]:
         """Return the compiled dispatch of ``count`` steps, the number that the arguments hold batches for."""
         if count not in self._compiled:
-            steps, shardings = self._over_seeds(self._many_steps, with_state=True), self._shardings()
+            steps, shardings = partial(self._many_steps, self._placement), self._shardings()
+            steps = self._over_seeds(steps, with_state=True)
             settings: dict[str, Any] = {"out_shardings": (shardings, self._placement.replicated)}
             program = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options(), **settings)
             lowered = program.lower(*arguments)
@@ -304,13 +305,22 @@ class StageLoop:
         return self._compiled[count]
 
     def _many_steps(
-        self, state: TrainState, key: Array, finished: Frozen, constants: PyTree, sent: PyTree
+        self,
+        placement: Placement,
+        state: TrainState,
+        key: Array,
+        finished: Frozen,
+        constants: PyTree,
+        sent: PyTree,
     ) -> tuple[TrainState, Metrics]:
         learner = self.stage.learner(finished)
         train_stream = stream_key(key, "train")
+        placed = self._abstract_on(placement).params
 
         def body(state: TrainState, sent: PyTree) -> tuple[TrainState, Metrics]:
             batch = self._learner_batch(key, finished, self._feed.pick(constants, sent), state.step)
+            batch = placement.spread(batch, axis=int(self._minibatches > 1))
+            state = state.replace(params=placement.gather(state.params, placed, self._num_seeds))
             return learner.step(state, step_key(train_stream, state.step), batch)
 
         return jax.lax.scan(body, state, sent)
@@ -377,6 +387,13 @@ class StageLoop:
         if checkpoints is not None:
             metrics = {name: float(np.mean(value)) for name, value in held_out.items()}
             checkpoints.save(step, state, metrics, self.programs)
+
+
+def _num_minibatches(stage: Stage, finished: Frozen) -> int:
+    """Return the number of minibatches of a learner step, from variables or from their shapes and types."""
+    numbers: list[int] = []
+    jax.eval_shape(lambda finished: numbers.append(stage.learner(finished).minibatches), dict(finished))
+    return numbers[0]
 
 
 def _on(sharding: jax.sharding.Sharding, array: Any) -> jax.ShapeDtypeStruct:

@@ -76,12 +76,13 @@ def train(case: Case, mesh: dict[str, int], num_steps: int) -> dict[str, Any]:
         batch = batch if turns == 1 else {name: jnp.stack([array] * turns) for name, array in batch.items()}
 
         def body(state: Any, _: None) -> Any:
+            state = state.replace(params=placement.gather(state.params, placed.params))
             return learner.step(state, step_key(jax.random.key(2), state.step), batch)
 
         return jax.lax.scan(body, state, length=num_steps)
 
-    state = placement.place(jax.eval_shape(init, batch), Rules(tensor_axis=tensor_axis(model)))
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    placed = placement.place(jax.eval_shape(init, batch), Rules(tensor_axis=tensor_axis(model)))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, placed)
     batch = placement.shard(batch, 0)
     state = jax.jit(init, out_shardings=shardings)(batch)
     state, metrics = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, placement.replicated))(state, batch)

@@ -4,8 +4,8 @@ Command: genjax train experiments/diffusion_spoken_digits.py, then
 genjax evaluate RUN --metrics class_accuracy --features classifier --split test --seed 1 --num-samples 300 --guidance 3
 Reached: 85.3 ± 2.0 % of 300 samples (25 steps) are recognized as the requested digit by the project's classifier, whose
 test accuracy on clips is 97.3 %; guidance was chosen on validation data, 75.0 % with 2 and 86.7 % with 3. Clips are
-scaled to a peak of 1. Seed 0, 18.8 passes over the data; 20 min beside other work on 1 CPU core (AMD EPYC, jax 0.10.2).
-To hear "five": genjax sample RUN -n 3 --label 5 --out five writes wav files.
+scaled to a peak of 1. Seed 0, 18.8 passes over the data; 20 min beside other work on one of 2 CPU cores (AMD EPYC, jax
+0.10.2). To hear "five": genjax sample RUN -n 3 --label 5 --out five writes wav files.
 """
 
 from pathlib import Path

@@ -187,6 +187,7 @@ def test_processes_that_cannot_be_connected_are_told(genjax, tmp_path, monkeypat
     [
         ("gpt_chorales", "--path", "github.com/czhuang/JSB-Chorales-dataset"),
         ("gpt_qm9", "--path", "(QM9, CC0)"),
+        ("diffusion_spoken_digits", "--path", "(CC BY-SA 4.0)"),
         ("wavenet_spoken_digits", "--path", "(CC BY-SA 4.0)"),
         ("nsf_anomalies", "--table", "(BSD-2-Clause)"),
     ],

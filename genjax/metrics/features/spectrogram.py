@@ -57,7 +57,7 @@ def bands(sample_rate: int) -> np.ndarray:
     """Return the weights m_b(f) of frequencies f = 0 … sample_rate / 2 in bands b, (H + 1, M)."""
     length = window_length(sample_rate)
     pitch = _mel(np.arange(length // 2 + 1) * sample_rate / length)
-    centers = np.linspace(0, _mel(np.float64(sample_rate / 2)), NUM_BANDS + 2)
+    centers = np.linspace(0, _mel(np.asarray(sample_rate / 2)), NUM_BANDS + 2)
     return np.maximum(0, 1 - np.abs(pitch[:, None] - centers[None, 1:-1]) / (centers[1] - centers[0]))
 
 

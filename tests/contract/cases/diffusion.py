@@ -39,7 +39,14 @@ def _conditional_diffusion() -> diffusion.Diffusion:
 
 def _waveform_diffusion() -> diffusion.Diffusion:
     net = nets.DiffWave(4, num_layers=2, patch_size=2, output_scale=1.0)
-    return diffusion.Diffusion(shape=(NUM_FEATURES,), net=net, num_steps=3)
+    return diffusion.Diffusion(
+        shape=(NUM_FEATURES,),
+        net=net,
+        process=diffusion.processes.EDM(),
+        parametrization=diffusion.parametrizations.Preconditioned(),
+        times=diffusion.times.LogNormal(),
+        num_steps=3,
+    )
 
 
 def _token_transformer(**options: Any) -> nets.TokenTransformer:

@@ -25,7 +25,6 @@ from tests.contract.case import Case
 from tests.contract.registry import CASES
 
 sharding.MIN_SPLIT = 1
-# Gentle enough that training does not amplify rounding errors, which differ between meshes, by much.
 ADAM = optax.adam(1e-3, eps=1e-3)
 
 

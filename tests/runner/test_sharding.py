@@ -130,8 +130,8 @@ def test_channels_inside_of_blocks_are_split_and_those_between_are_whole():
 
 
 def on_eight_devices(names, num_steps, *meshes):
-    """Return what ``tests/runner/sharded.py`` prints."""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    """Return what ``tests/runner/sharded.py`` prints, computed in 64 bits: training amplifies rounding errors."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
     command = [sys.executable, "-m", "tests.runner.sharded", names, str(num_steps), *meshes]
     process = subprocess.run(
         command, env={**os.environ, **flags, **QUICK}, capture_output=True, text=True, cwd=ROOT, check=False

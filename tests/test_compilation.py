@@ -1,5 +1,6 @@
 """Which compiler options the library's own programs have, and that they have them."""
 
+import re
 import runpy
 from importlib.metadata import version
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_programs_of_the_library_have_the_options(one_device, monkeypatch, exper
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_that_run_models_compile_in_one_way(room):
-    """``jax.jit`` alone would leave convolutions on one thread."""
+    """``jax.jit`` alone would leave convolutions on one thread; what is only traced is for chips that are not there."""
     text = "".join(path.read_text() for path in (Path(genjax.__file__).parent / room).rglob("*.py"))
+    text = re.sub(r"jax\.jit\(.*\)\.trace\(", "", text)
     assert text.count("jax.jit") == text.count("compiler_options=compiler_options()")

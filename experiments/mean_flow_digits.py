@@ -53,7 +53,7 @@ def experiment(
       time_mean: mean of the logit of the times.
       time_std: standard deviation of the logit of the times.
       max_guidance: largest guidance weight that is learned; 1 for none.
-      steps: number of training steps, each of which takes about twice as long as one of ``diffusion_digits.py``.
+      steps: number of training steps, which take about twice as long as those of ``diffusion_digits.py``.
       batch_size: number of examples in a minibatch.
     """
     model = diffusion.MeanFlow(

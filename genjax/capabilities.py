@@ -56,6 +56,11 @@ class Condition:
     paired: bool = True
     tokenizer: str | None = None
 
+    @property
+    def null(self) -> int | None:
+        """Value of a condition that is left out: the label after the last class, or padding."""
+        return self.num_values if self.kind == "label" else self.pad_token
+
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether one example may have a shape."""
         return len(shape) == len(self.shape) and all(

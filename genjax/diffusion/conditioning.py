@@ -75,9 +75,8 @@ def null_value(condition: Condition) -> Array:
     >>> null_value(Condition(name="label", kind="label", num_values=3)).tolist()
     3
     """
-    value = condition.num_values if condition.kind == "label" else condition.pad_token
-    assert value is not None
-    return jnp.full(condition.shape, value, jnp.int32)
+    assert condition.null is not None
+    return jnp.full(condition.shape, condition.null, jnp.int32)
 
 
 def repeat_rows(tree: PyTree, num_rows: int) -> PyTree:

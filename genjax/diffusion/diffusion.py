@@ -212,8 +212,10 @@ class Diffusion:
         embedding = self.embed(variables, self._complete(condition))
         conditional = functools.partial(self.predict_embedded, variables)
         is_active = None if guidance_interval is None else functools.partial(self._is_within, guidance_interval)
-        null = self._complete({} if negative_prompt is None else {PROMPT: negative_prompt})
-        without = None if guidance == 1.0 else self.embed(variables, null)
+        without = None
+        if guidance != 1.0:
+            null = self._complete({} if negative_prompt is None else {PROMPT: negative_prompt})
+            without = self.embed(variables, null)
 
         def given(estimate: Array | None) -> Denoise:
             known = with_estimate(embedding, estimate)

@@ -115,7 +115,7 @@ def make_program(
     likelihood_samples: PositiveInt = 1_000,
     sample_kwargs: Mapping[str, Any] | None = None,
 ) -> Program:
-    """Return the program of a method, which nothing has compiled.
+    """Return the program of a method; nothing is compiled.
 
     Args:
       name: name of the method.
@@ -136,17 +136,12 @@ def make_program(
     arguments = _conditions(experiment, getattr(model, name), settings)
     if name == "sample" and prompt_length:
         arguments += (_prompt(model, prompt_length),)
-    key = (Entry(name="key", shape=(2,), dtype="uint32", meaning="jax.random.key_data of a threefry2x32 key"),)
-    data = (_data(experiment),)
-    if name in ("encode", "decode"):
-        key = ()
-    if name == "log_prob":
-        key = ()
-    if name == "sample":
-        data = ()
+    key = Entry(name="key", shape=(2,), dtype="uint32", meaning="jax.random.key_data of a threefry2x32 key")
+    keys = () if name in ("log_prob", "encode", "decode") else (key,)
+    data = () if name == "sample" else (_data(experiment),)
     if name == "decode":
         data = (_latent(model, variables, _data(experiment), arguments),)
-    inputs = (*key, *data, *arguments)
+    inputs = (*keys, *data, *arguments)
     function = _row(getattr(model, name), name, tuple(entry.name for entry in data), settings)
     row = jax.eval_shape(function, variables, {entry.name: entry.row() for entry in inputs})
     output = Entry(
@@ -196,16 +191,13 @@ def _conditions(experiment: Experiment, method: Callable[..., Any], settings: Ma
 
 def _condition(condition: Condition, shape: tuple[int, ...], dtype: str) -> Entry:
     meanings = {"label": "class", "tokens": "tokens, padded", "image": "pixels in [0, 1]", "array": "numbers"}
-    null = None
-    if condition.optional:
-        null = condition.num_values if condition.kind == "label" else condition.pad_token
     return Entry(
         name=condition.name,
         shape=shape,
         dtype=dtype if condition.num_values is None else "int32",
         meaning=meanings[condition.kind],
         num_values=condition.num_values,
-        null=null,
+        null=condition.null if condition.optional else None,
     )
 
 

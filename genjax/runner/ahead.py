@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import math
 import os
 import re
 import time
@@ -144,8 +143,7 @@ def _trace_sampler(experiment: Experiment, finished: Mapping[str, Any], placemen
     """Trace the draw of previews, with as many samples as all chips share evenly."""
     model = experiment.model
     condition = example_conditions(model, experiment.data, NUM_SAMPLES, experiment.preprocess)
-    parts = math.prod(placement.split(0).mesh.shape.values())
-    sharding = placement.split(0) if NUM_SAMPLES % parts == 0 else placement.replicated
+    sharding = placement.split(0) if NUM_SAMPLES % placement.num_devices == 0 else placement.replicated
 
     def place(array: Any, sharding: Any = placement.replicated) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)

@@ -57,15 +57,15 @@ def case_named(name):
     return next(case for case in CASES if case.name == name)
 
 
-def expected(run, name, settings, key_data, x, latent, given):
+def expected(run, name, settings, key_data, x, latent, conditions):
     """Return what the model's own methods compute, keys row by row."""
     model, variables = run.model, run.variables
     if name == "log_prob":
-        return model.log_prob(variables, x, **given)
+        return model.log_prob(variables, x, **conditions)
     if name == "decode":
-        return model.decode(variables, latent, **given)
+        return model.decode(variables, latent, **conditions)
     keys = [jax.random.wrap_key_data(row, impl="threefry2x32") for row in key_data]
-    rows = [(i, key, {entry: value[i : i + 1] for entry, value in given.items()}) for i, key in enumerate(keys)]
+    rows = [(i, key, {entry: value[i : i + 1] for entry, value in conditions.items()}) for i, key in enumerate(keys)]
     if name == "sample":
         return jnp.concatenate([run.sample(key, 1, **settings, **row) for _, key, row in rows])
     method = jax.jit(partial(getattr(model, name), variables))
@@ -103,10 +103,10 @@ def test_a_process_without_this_library_gets_the_same_numbers(tmp_path):
     assert process.returncode == 0, process.stderr
     for name, run in runs.items():
         outputs = np.load(tmp_path / name / "outputs.npz")
-        given = dict(inputs[name])
-        fixed = [given.pop(entry, None) for entry in ("key", "x", "latent")]
+        conditions = dict(inputs[name])
+        fixed = [conditions.pop(entry, None) for entry in ("key", "x", "latent")]
         for program in outputs:
-            result = expected(run, program, SETTINGS.get(name, {}), *fixed, given)
+            result = expected(run, program, SETTINGS.get(name, {}), *fixed, conditions)
             scale = max(1.0, np.abs(result).max())
             np.testing.assert_allclose(outputs[program], result, atol=1e-6 * scale, err_msg=f"{name} {program}")
 

@@ -154,6 +154,16 @@ class Stops(Protocol):
 
 
 @runtime_checkable
+class Extends(Protocol):
+    """Draws sequences piece by piece: the next tokens of prompts (B, T), in which -1 stands for those not drawn yet.
+
+    Pieces that are drawn with one key make up the sample of that key.
+    """
+
+    def extend(self, variables: Variables, key: Array, prompt: Array) -> Array: ...
+
+
+@runtime_checkable
 class Translates(Protocol):
     """Maps images of one domain to another, for data with entries ``x`` and ``y``.
 
@@ -278,6 +288,7 @@ CAPABILITIES: tuple[type, ...] = (
     IsDiscrete,
     HasNumValues,
     Stops,
+    Extends,
     Translates,
     Encodes,
     Decodes,

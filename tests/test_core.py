@@ -84,6 +84,7 @@ METHODS = {
     capabilities.Diagnoses: {"diagnose"},
     capabilities.HasNumValues: {"num_values"},
     capabilities.Stops: {"stop_token"},
+    capabilities.Extends: {"extend"},
     capabilities.Translates: {"directions", "translate"},
     capabilities.Lacks: {"lacks"},
     capabilities.SplitsTensors: {"tensor_axis"},

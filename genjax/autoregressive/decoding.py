@@ -120,6 +120,7 @@ def generate(
     read: Read | None = None,
     callback: Callback | None = None,
     position: Array | int = 0,
+    num_new: PositiveInt | None = None,
 ) -> Array:
     """Draw sequences of tokens, int32 (B, D).
 
@@ -142,6 +143,8 @@ def generate(
       callback: function that is called on the host after each token, in order, with the number of tokens so far and
         the newest ones. All arrays must be on one device. Under ``vmap`` it receives those of the first batch alone.
       position: number of tokens before these sequences, which the callback adds to its number.
+      num_new: number of tokens drawn after the first ones that all sequences know; None for all. Those that are not
+        drawn are undefined.
 
     Raises:
       ValueError: if only one of ``known`` and ``keep`` is given, or their shapes do not fit; outside compiled code also
@@ -192,6 +195,9 @@ def generate(
     if callback is not None and num_known:
         jax.lax.fori_loop(0, first, lambda index, _: tell(index, tokens[index]), None)
     carry = (first, cache, last, tokens, present, ended)
+    if num_new is not None:  # a loop of fixed length, which stays one loop under vmap; tokens beyond D are dropped
+        carry = (first, grow(cache, length), last, tokens, present, ended)
+        return jax.lax.fori_loop(0, num_new, lambda _, carry: next_token(carry), carry)[3].T
     for size in sizes:
         index, cache, *rest = carry
         carry = jax.lax.while_loop(partial(unfinished, size=size), next_token, (index, grow(cache, size), *rest))

@@ -204,23 +204,11 @@ class GPT:
         )
         length, overlap = min(num_tokens, self.length), self.length // 2
         callback = None if callback is None else _call_once(callback, num_tokens)
-        cache, step = self._decoder(variables.params["net"], num_samples)
+        draw = self._drawing(variables, num_samples, length, sampling)
 
         def window(key: Array, prompt: Array | None, position: Array | int) -> Array:
-            return generate(
-                step,
-                cache,
-                key,
-                batch_size=num_samples,
-                length=length,
-                sampling=sampling,
-                **prompt_tokens(prompt, num_samples, length, self.num_values),
-                stop_token=self.stop_token,
-                grow=_Cache.grow,
-                read=partial(self._read, variables.params["net"]),
-                callback=callback,
-                position=position,
-            )
+            tokens = prompt_tokens(prompt, num_samples, length, self.num_values)
+            return draw(key, **tokens, callback=callback, position=position)
 
         def next_window(last: Array, number: Array) -> tuple[Array, Array]:
             new = length - overlap
@@ -235,6 +223,48 @@ class GPT:
         _, rest = jax.lax.scan(next_window, x[:, length - overlap :], jnp.arange(1, num_windows + 1))
         return jnp.concatenate([x, rest.swapaxes(0, 1).reshape(num_samples, -1)], axis=1)[:, :num_tokens]
 
+    def extend(
+        self,
+        variables: Variables,
+        key: Array,
+        prompt: Array,
+        *,
+        num_new: PositiveInt = 16,
+        temperature: Temperature = 1.0,
+        top_k: TopK | None = None,
+        top_p: TopP = 1.0,
+        min_p: MinP = 0.0,
+        repetition_penalty: RepetitionPenalty = 1.0,
+    ) -> Array:
+        """Draw the next tokens of prompts, int32 (B, T), in which -1 stands for tokens that are not drawn yet.
+
+        Repeated with one key until no -1 is left, this draws what ``sample`` draws with that key, piece by piece.
+
+        Args:
+          variables: variables from ``init`` or training.
+          key: a typed key, the same for all pieces of a sequence.
+          prompt: tokens with which sequences begin, integers (B, P) with P ≤ T, padded with -1 at their ends.
+          num_new: number of tokens drawn, counted from the end of the shortest prompt.
+          temperature: temperature of the logits; see ``Sampling``.
+          top_k: number of most probable tokens that may be drawn; see ``Sampling``.
+          top_p: mass of the most probable tokens that may be drawn; see ``Sampling``.
+          min_p: minimum relative probability of a token that may be drawn; see ``Sampling``.
+          repetition_penalty: penalty for tokens that the sequence already contains; 1 for no penalty.
+
+        Raises:
+          ValueError: if the prompt exceeds T, or has tokens beyond the vocabulary.
+        """
+        sampling = Sampling(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        prompt = jnp.atleast_2d(jnp.asarray(prompt))
+        tokens = prompt_tokens(prompt, len(prompt), self.length, self.num_values)
+        x = self._drawing(variables, len(prompt), self.length, sampling)(key, **tokens, num_new=num_new)
+        num_known = jnp.min(jnp.sum(jnp.cumprod(prompt >= 0, axis=1, dtype=jnp.int32), axis=1))
+        is_drawn = jnp.arange(self.length) < num_known + num_new
+        padded = jnp.pad(prompt, ((0, 0), (0, self.length - prompt.shape[1])), constant_values=-1)
+        return jnp.where(is_drawn[None], x, padded)
+
     def tensor_axis(self, path: str) -> int | None:
         """Return the axis of a parameter that tensor parallelism splits; see ``nets.transformer``."""
         return transformer_axis(path)
@@ -244,6 +274,21 @@ class GPT:
         logits = at_least_float32(_forward(self, params, x, key))
         logits_of_x = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
         return (logits_of_x - jax.nn.logsumexp(logits, axis=-1)) * token_mask(x, self.stop_token)  # equation 1
+
+    def _drawing(self, variables: Variables, batch_size: int, length: int, sampling: Sampling) -> Callable[..., Array]:
+        """Return ``generate`` for sequences (B, length) of this model, a function of a key and known tokens."""
+        cache, step = self._decoder(variables.params["net"], batch_size)
+        return partial(
+            generate,
+            step,
+            cache,
+            batch_size=batch_size,
+            length=length,
+            sampling=sampling,
+            stop_token=self.stop_token,
+            grow=_Cache.grow,
+            read=partial(self._read, variables.params["net"]),
+        )
 
     def _read(self, params: PyTree, x: Array, count: Array) -> _Cache:
         """Return the cache before the token at position ``count`` of x (B, P)."""

@@ -29,6 +29,7 @@ def export_folder(path: Path, flags: list[str]) -> int:
         replica=options.replica,
         prompt_length=options.prompt_length,
         likelihood_samples=options.likelihood_samples,
+        num_new=options.num_new,
         sample_kwargs={name: value for name, value in vars(parsed).items() if value is not None},
     )
     print(f"wrote {out}: {', '.join(names)} at step {run.step}; {out}/card.json describes them")

@@ -268,6 +268,7 @@ class ExportOptions:
       batch_size: number of rows that the programs take; any number by default.
       prompt_length: number of tokens of the prompt that samples begin with, padded with -1; 0 for no prompt.
       likelihood_samples: number of draws per example if the likelihood is estimated.
+      num_new: number of tokens that extend draws in one call, and that the server streams at once.
       checkpoint: last, best (by the held-out metric), or a step.
       ema: length of the moving average of the parameters, such as 0.07, for experiments with ema_lengths.
       replica: index of the replica, for a run of several seeds.
@@ -279,6 +280,7 @@ class ExportOptions:
     batch_size: PositiveInt | None = None
     prompt_length: NonNegativeInt = 0
     likelihood_samples: PositiveInt = 1000
+    num_new: PositiveInt = 16
     checkpoint: str = "last"
     ema: AverageLength | None = None
     replica: NonNegativeInt = 0

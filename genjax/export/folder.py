@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
+from genjax.capabilities import stop_token
 from genjax.core import Array, Variables
 from genjax.data.io import replace_file
 from genjax.export import loader
@@ -48,6 +49,7 @@ def export_run(
     replica: NonNegativeInt = 0,
     prompt_length: NonNegativeInt = 0,
     likelihood_samples: PositiveInt = 1_000,
+    num_new: PositiveInt = 16,
     sample_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[ProgramName, ...]:
     """Export methods of a run's model to a folder, and return their names; nothing is compiled.
@@ -61,6 +63,7 @@ def export_run(
       replica: index of the replica, for a run of several seeds.
       prompt_length: number of tokens of the prompt of ``sample``, padded with -1; 0 for no prompt.
       likelihood_samples: number of draws of an estimated likelihood.
+      num_new: number of tokens that one call of ``extend`` draws, and that the server streams at once.
       sample_kwargs: fixed arguments of ``sample``.
 
     Raises:
@@ -70,6 +73,7 @@ def export_run(
         raise ValueError(f"{out} is not empty and holds no export; choose another folder")
     variables, model = run.replica(replica), run.model
     settings: dict[str, Any] = {"prompt_length": prompt_length, "likelihood_samples": likelihood_samples}
+    settings |= {"num_new": num_new}
     chosen: Sequence[ProgramName] = what or available_programs(model)
     names = tuple(sorted(set(chosen), key=PROGRAMS.index))
     programs = [
@@ -91,6 +95,7 @@ def export_run(
         "seed": run.seeds[replica],
         "step": run.step,
         "batch_size": batch_size or "any",
+        "stop_token": stop_token(model),
         "platforms": platforms,
         "programs": {program.name: _entry(program, exports[program.name][1]) for program in programs},
         "versions": {name: metadata.version(name) for name in _PACKAGES},

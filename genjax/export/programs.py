@@ -19,6 +19,7 @@ from genjax.capabilities import (
     Condition,
     Decodes,
     Encodes,
+    Extends,
     HasLatentVariables,
     conditions,
     is_discrete,
@@ -30,7 +31,7 @@ from genjax.capabilities import (
 from genjax.core import Array, PyTree, Variables
 from genjax.experiment import Experiment
 
-ProgramName = Literal["sample", "log_prob", "log_prob_lower_bound", "log_prob_estimate", "encode", "decode"]
+ProgramName = Literal["sample", "extend", "log_prob", "log_prob_lower_bound", "log_prob_estimate", "encode", "decode"]
 PROGRAMS: tuple[ProgramName, ...] = get_args(ProgramName)
 KEY_IMPL = "threefry2x32"
 _LIKELIHOODS = ("log_prob", "log_prob_lower_bound", "log_prob_estimate")
@@ -99,7 +100,8 @@ def available_programs(model: object) -> tuple[ProgramName, ...]:
     ('sample', 'log_prob', 'encode', 'decode')
     """
     names = {"sample", *likelihoods(model)}
-    names |= {name for name, capability in (("encode", Encodes), ("decode", Decodes)) if supports(model, capability)}
+    others = {"extend": Extends, "encode": Encodes, "decode": Decodes}
+    names |= {name for name, capability in others.items() if supports(model, capability)}
     if not supports(model, Encodes) and not supports(model, HasLatentVariables):
         names -= {"decode"}  # the shape of its codes is unknown
     return tuple(name for name in PROGRAMS if name in names)
@@ -113,6 +115,7 @@ def make_program(
     *,
     prompt_length: NonNegativeInt = 0,
     likelihood_samples: PositiveInt = 1_000,
+    num_new: PositiveInt = 16,
     sample_kwargs: Mapping[str, Any] | None = None,
 ) -> Program:
     """Return the program of a method; nothing is compiled.
@@ -123,7 +126,8 @@ def make_program(
       variables: variables of the model, of which only shapes are read.
       prompt_length: number of tokens of the prompt that ``sample`` takes, padded with -1; 0 for no prompt.
       likelihood_samples: number of draws of an estimated likelihood.
-      sample_kwargs: fixed arguments of ``sample``.
+      num_new: number of tokens that one call of ``extend`` draws.
+      sample_kwargs: fixed arguments of ``sample``, and of ``extend`` where it has them.
 
     Raises:
       ValueError: if the model does not have the method, or takes no prompt.
@@ -131,7 +135,10 @@ def make_program(
     model: Any = experiment.model
     if name not in (has := available_programs(model)):
         raise ValueError(f"{type(model).__name__} has no {name}; export {', '.join(has)}")
-    settings = dict(sample_kwargs or {}) if name == "sample" else {}
+    settings = dict(sample_kwargs or {}) if name in ("sample", "extend") else {}
+    if name == "extend":
+        known = inspect.signature(model.extend).parameters
+        settings = {key: value for key, value in settings.items() if key in known} | {"num_new": num_new}
     settings |= {"num_samples": likelihood_samples} if name == "log_prob_estimate" else {}
     arguments = _conditions(experiment, getattr(model, name), settings)
     if name == "sample" and prompt_length:
@@ -139,6 +146,8 @@ def make_program(
     key = Entry(name="key", shape=(2,), dtype="uint32", meaning="jax.random.key_data of a threefry2x32 key")
     keys = () if name in ("log_prob", "encode", "decode") else (key,)
     data = () if name == "sample" else (_data(experiment),)
+    if name == "extend":
+        data = (_prompt(model, experiment.batch_spec()["x"].shape[0]),)
     if name == "decode":
         data = (_latent(model, variables, _data(experiment), arguments),)
     inputs = (*keys, *data, *arguments)
@@ -161,7 +170,8 @@ def _row(
         if "key" in inputs:
             key = jax.random.wrap_key_data(inputs.pop("key"), impl=KEY_IMPL)
             # ``run.sample`` folds the number of a block into its key.
-            arguments += [jax.random.fold_in(key, 0), 1] if name == "sample" else [key]
+            arguments += [jax.random.fold_in(key, 0)] if name in ("sample", "extend") else [key]
+            arguments += [1] if name == "sample" else []
         arguments += [inputs.pop(entry)[None] for entry in data]
         values = {entry: value[None] for entry, value in inputs.items()}
         return method(variables, *arguments, **settings, **values)[0]
@@ -236,5 +246,6 @@ def _meaning(name: str, experiment: Experiment, likelihood_samples: int) -> str:
     if name == "encode":
         return "codes"
     text = _data(experiment).meaning
+    text = f"{text}; -1 where no token is drawn yet" if name == "extend" else text
     stop = stop_token(experiment.model)
     return text if stop is None else f"{text}; token {stop} ends a sequence"

@@ -80,7 +80,7 @@ def read_rows(
         raise BadRequest(f"the numbers of rows differ: {', '.join(f'{n} has {c}' for n, c in counts.items())}")
     count = next(iter(counts.values()), 1)
     if not 1 <= count <= max_rows:
-        raise BadRequest(f"there are {count} rows, but a request has 1 to {max_rows}")
+        raise BadRequest(f"there are {count} rows, but a request has {'one' if max_rows == 1 else f'1 to {max_rows}'}")
     if "key" in entries and "key" not in arrays:  # row i of a seed has the key (seed, i)
         arrays["key"] = np.stack([np.full(count, seed, np.uint32), np.arange(count, dtype=np.uint32)], axis=1)
     for name, entry in entries.items():
@@ -104,6 +104,9 @@ def _array(value: Any, entry: Mapping[str, Any]) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:
         raise BadRequest(f"{name} has rows of different lengths; send numbers of shape {_shape(entry)} each") from None
+    if entry["null"] is not None and len(shape) == 1 and array.ndim and array.shape[-1] < shape[0]:
+        missing = [(0, 0)] * (array.ndim - 1) + [(0, shape[0] - array.shape[-1])]
+        array = np.pad(array, missing, constant_values=entry["null"])  # shorter prompts
     if shape not in (array.shape, array.shape[1:]):
         raise BadRequest(f"{name} has shape {array.shape}, but must be {_shape(entry)} for each row")
     is_whole = dtype.kind in "iub"

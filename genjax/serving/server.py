@@ -2,9 +2,11 @@
 
     POST /sample    {"num_samples": 4, "seed": 7, "label": 3}  ->  {"sample": [...], "seed": 7}
     POST /log_prob  {"x": [[...], ...]}                        ->  {"log_prob": [...]}
+    POST /stream    {"prompt": [84, 111], "seed": 7}           ->  data: {"tokens": [32, 98, ...]}, several times
 
 A request with ``Accept: application/x-npy`` is answered by an ``.npy`` file. Sample i of a seed has the key (seed, i),
-so that a sample depends on neither the batch nor the other requests in it.
+so that a sample depends on neither the batch nor the other requests in it. ``/stream`` sends one sequence as it is
+drawn, as server-sent events, where the folder has the program ``extend``; its tokens are those of ``/sample``.
 """
 
 from __future__ import annotations
@@ -76,6 +78,8 @@ def make_app(
     app.add_routes([web.get("/health", server.health), web.get("/card", server.show_card)])
     app.add_routes([web.get("/metrics", server.show_metrics)])
     app.add_routes([web.post(f"/{name}", server.answer) for name in server.programs])
+    if "extend" in server.programs:
+        app.add_routes([web.post("/stream", server.stream)])
     return app
 
 
@@ -127,6 +131,42 @@ class _Server:
             return web.Response(body=to_npy(outputs), content_type=NPY, headers=headers)
         return web.Response(body=to_json(name, outputs, seed), content_type="application/json")
 
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Send the tokens of one sequence, piece by piece."""
+        inputs = self.card["programs"]["extend"]["inputs"]
+        fields = read_body(await request.read(), request.content_type, request.query, inputs)
+        rows, _, seed = read_rows(fields, inputs, 1)
+        pieces = self._pieces(rows)
+        start = await anext(pieces)  # before the headers, so that an error has its status
+        response = _aiohttp().StreamResponse(headers={"Cache-Control": "no-cache"})
+        response.content_type = "text/event-stream"
+        await response.prepare(request)
+        try:
+            await response.write(_event({"tokens": start}))
+            async for tokens in pieces:
+                await response.write(_event({"tokens": tokens}))
+            await response.write(_event({"done": True, "seed": seed}))
+        except ConnectionResetError:  # nobody reads any more
+            return response
+        except Exception as error:
+            await response.write(_event({"error": " ".join(str(error).split())}))
+        self.metrics.rows["stream"] += 1
+        await response.write_eof()
+        return response
+
+    async def _pieces(self, rows: dict[str, np.ndarray]) -> AsyncIterator[list[int]]:
+        """Yield the tokens that follow a prompt, up to the stop token or the last position."""
+        first, stop = _num_known(rows["prompt"][0]), self.card["stop_token"]
+        while True:
+            (tokens,) = await self.batchers["extend"].compute(rows, 1)
+            last = _num_known(tokens)
+            new = tokens[first:last].tolist()
+            ended = stop in new
+            yield new[: new.index(stop) + 1] if ended else new
+            if ended or last == len(tokens):
+                return
+            first, rows = last, rows | {"prompt": tokens[None]}
+
     async def one_line_errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Answer every error by one line, and count the request."""
         web, start = _aiohttp(), time.perf_counter()
@@ -145,7 +185,7 @@ class _Server:
         except Exception as error:  # a fault of this server ends one request alone
             response = _error(500, f"{type(error).__name__}: {error}")
         name = request.path.strip("/")
-        name = name if name in (*self.programs, "health", "card", "metrics") else "other"
+        name = name if name in (*self.programs, "stream", "health", "card", "metrics") else "other"
         self.metrics.answered(name, response.status, time.perf_counter() - start)
         return response
 
@@ -169,6 +209,15 @@ class _Server:
 
 def _zeros(entry: dict[str, Any], size: int) -> np.ndarray:
     return np.zeros((size, *entry["shape"]), np.dtype(entry["dtype"]))
+
+
+def _num_known(tokens: np.ndarray) -> int:
+    """Return the number of tokens before the first -1, which stands for those that are not drawn yet."""
+    return int(np.argmin(np.append(tokens, -1) >= 0))
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 
 def _error(status: int, message: object) -> web.Response:

@@ -286,3 +286,29 @@ def test_the_sampling_loop_copies_neither_weights_nor_caches():
     variables = jax.eval_shape(model.init, jax.random.key(0), {"x": jnp.zeros((1, 48), jnp.int32)})
     program = compiled(lambda v, key: model.sample(v, key, 3), variables, jax.random.key(0))
     assert copies_in_loops(program, at_least=32 * 32) == []
+
+
+@pytest.mark.parametrize("stop_token", [None, 2])
+def test_pieces_are_those_of_a_sample_drawn_at_once(stop_token):
+    model = small(length=7, stop_token=stop_token)
+    variables = randomized(model)
+    prompt, options = jnp.array([[1], [0]]), {"temperature": 0.7, "repetition_penalty": 1.5}
+    whole = jax.jit(lambda key: model.sample(variables, key, 2, prompt=prompt, **options))
+    extend = jax.jit(lambda key, x: model.extend(variables, key, x, num_new=4, **options))
+    for seed in range(4):
+        x, expected = jnp.pad(prompt, ((0, 0), (0, 6)), constant_values=-1), np.asarray(whole(jax.random.key(seed)))
+        for drawn in (5, 7):
+            x = extend(jax.random.key(seed), x)
+            np.testing.assert_array_equal(x, np.where(np.arange(7) < drawn, expected, -1))
+
+
+def test_pieces_begin_at_the_end_of_the_shortest_prompt():
+    model = small()
+    variables = randomized(model)
+    prompt = jnp.array([[1, 2, 0, 1], [2, -1, -1, -1]])
+    x = np.asarray(model.extend(variables, jax.random.key(0), prompt, num_new=2))
+    np.testing.assert_array_equal(x[0, :4], [1, 2, 0, 1])
+    assert (x[1, :3] >= 0).all()
+    assert (x[0, 4], *x[1, 3:]) == (-1, -1, -1)
+    with pytest.raises(ValueError, match="num_new is 0, but must be at least 1"):
+        model.extend(variables, jax.random.key(0), prompt, num_new=0)

@@ -119,6 +119,52 @@ def test_every_bad_request_is_answered_by_one_line(app_of):
     assert answers[-1][0] == 200
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Return the export of a GPT of at most six tokens, of which 0 ends a text, drawn two at a time."""
+    run = untrained_run(next(case for case in CASES if case.name == "gpt_modern"))
+    path = tmp_path_factory.mktemp("export") / "gpt"
+    settings = {"num_new": 2, "sample_kwargs": {"temperature": 0.8}}
+    export_run(run, path, what=("sample", "extend"), platforms=("cpu",), **settings)
+    return path
+
+
+def events(content):
+    """Return what server-sent events hold."""
+    lines = content.decode().split("\n\n")
+    assert lines.pop() == ""
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_a_text_is_streamed_as_it_is_drawn(texts):
+    card = json.loads((texts / "card.json").read_text())
+    stop, length = card["stop_token"], card["programs"]["extend"]["output"]["shape"][0]
+    requests = [("POST", "/stream", {"json": {"seed": seed}}) for seed in range(4)]
+    prompted = {"prompt": [2, 3], "seed": 5}
+    *answers, begun, full, bad, two, metrics = exchange(
+        make_app(texts, sizes=(1, 2)),
+        *requests,
+        ("POST", "/stream", {"json": prompted}),
+        ("POST", "/stream", {"json": {"prompt": [1] * length}}),
+        ("POST", "/stream", {"json": {"prompt": [-2]}}),
+        ("POST", "/stream", {"json": {"prompt": [[1], [1]]}}),
+        ("GET", "/metrics", {}),
+    )
+    sample = load(texts)["sample"]
+    for seed, (status, content) in enumerate(answers):
+        *pieces, last = events(content)
+        expected = np.asarray(sample(key=np.array([[seed, 0]], np.uint32)))[0].tolist()
+        expected = expected[: expected.index(stop) + 1] if stop in expected else expected
+        assert (status, last) == (200, {"done": True, "seed": seed})
+        assert [token for piece in pieces for token in piece["tokens"]] == expected
+        assert all(len(piece["tokens"]) <= 2 for piece in pieces)
+    assert begun[0] == 200 and events(begun[1])[-1]["done"]
+    assert events(full[1])[0] == {"tokens": []}
+    assert bad[0] == 400 and b"prompt is -2, but must be from 0" in bad[1]
+    assert two[0] == 400 and b"there are 2 rows, but a request has one" in two[1]
+    assert b'genjax_rows_total{program="stream"} 6' in metrics[1]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

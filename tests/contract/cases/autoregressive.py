@@ -61,5 +61,5 @@ CASES = (
 )
 
 OWN_METHODS = {
-    "GPT": ("logits",),
+    "GPT": ("logits", "extend"),
 }

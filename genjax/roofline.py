@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -130,14 +130,23 @@ _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)|(?:branch_computations|called_computations)=\{(.*?)\}"
 )
 _ARRAY = re.compile(r"\b([a-z]+\d+[a-z0-9]*|pred)\[([\d,]*)\]")
+_CONTINUED = "async_collective_fusion"  # name of computations in which a collective goes on beside other work
+_WORK = ("fusion", "convolution", "dot", "while", "conditional", "call", "custom-call")
 _BITS = {"pred": 8, "f8e4m3fn": 8, "f8e5m2": 8}
 
 
 class Collective(NamedTuple):
-    """All collectives of one kind in a step: their number, and the bytes of their arrays on one chip."""
+    """All collectives of one kind in a step on one chip.
+
+    Attributes:
+      count: their number.
+      bytes: bytes of their arrays.
+      overlapped: bytes of those during which the compiled schedule has other work.
+    """
 
     count: int
     bytes: int
+    overlapped: int = 0
 
 
 def collectives(text: str) -> dict[str, Collective]:
@@ -150,22 +159,57 @@ def collectives(text: str) -> dict[str, Collective]:
     ...   ROOT %all-gather.1 = f32[8]{0} all-gather(%x), dimensions={0}
     ... }'''
     >>> collectives(text)
-    {'all-gather': Collective(count=1, bytes=32)}
+    {'all-gather': Collective(count=1, bytes=32, overlapped=0)}
     """
     computations = _computations(text)
+    executions = _executions(text, computations)
+    overlapped = {start for name in executions for start in _overlapped(computations[name], computations)}
     totals: dict[str, Collective] = {}
-    for name, times in _executions(text, computations).items():
+    for name, times in executions.items():
+        if name.startswith(_CONTINUED) or _target(computations[name]) == "AsyncCollectiveDone":
+            continue  # parts of a collective that another computation starts
         sizes = {result: _bytes(shape) for result, shape, _, _ in computations[name]}
-        for _, shape, operation, rest in computations[name]:
+        for result, shape, operation, rest in computations[name]:
             kind = operation.removesuffix("-start")
             if kind not in COLLECTIVES:
                 continue
             operands = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
             # A start returns its operands beside its results.
-            size = max(sum(sizes.get(operand, 0) for operand in operands), _largest(shape, operation))
-            count, total = totals.get(kind, Collective(0, 0))
-            totals[kind] = Collective(count + times, total + times * size)
+            size = times * max(sum(sizes.get(operand, 0) for operand in operands), _largest(shape, operation))
+            count, total, others = totals.get(kind, Collective(0, 0))
+            totals[kind] = Collective(count + times, total + size, others + size * bool({result, name} & overlapped))
     return totals
+
+
+def _overlapped(instructions: Sequence[Instruction], computations: Mapping[str, list[Instruction]]) -> Iterator[str]:
+    """Yield the collectives that have work between start and end: instructions, or computations of TPUs' fusions."""
+    waiting: dict[tuple[str, ...], str] = {}  # starts without work so far, by what identifies their ends
+    for result, _, operation, rest in instructions:
+        called = _called(rest, computations) if operation == "fusion" else []
+        inner = computations[called[0]] if called else []
+        if operation.endswith("-start"):
+            waiting[(result,)] = result
+        elif operation.endswith("-done"):
+            waiting.pop(tuple(re.findall(r"%([\w.\-]+)", rest)[:1]), None)
+        elif _target(inner) == "AsyncCollectiveStart":
+            waiting[_channel(inner)] = called[0]
+        elif _target(inner) == "AsyncCollectiveDone":
+            waiting.pop(_channel(inner), None)
+        elif operation in _WORK:
+            yield from waiting.values()
+            waiting.clear()
+
+
+def _target(instructions: Sequence[Instruction]) -> str:
+    """Return the target of the custom call with which a computation ends, or nothing."""
+    found = re.search(r'custom_call_target="(\w+)"', instructions[-1][3]) if instructions else None
+    return found[1] if found else ""
+
+
+def _channel(instructions: Sequence[Instruction]) -> tuple[str, ...]:
+    """Return what all parts of one asynchronous collective of TPUs have in common."""
+    rest = next((rest for _, _, operation, rest in instructions if operation in COLLECTIVES), "")
+    return tuple(re.findall(r'(?:channel_id=|chain_id=")(\d+)', rest))
 
 
 def wire_bytes(found: Mapping[str, Collective]) -> int:
@@ -200,15 +244,19 @@ def _executions(text: str, computations: Mapping[str, list[Instruction]]) -> dic
         for _, _, operation, rest in computations[name]:
             if operation.endswith(("-done", "-update")):  # of what a start runs
                 continue
-            names = [called for one, many in _CALLED.findall(rest) for called in (one, *re.split(r",\s*", many))]
-            inner = [called.strip("% ") for called in names if called.strip("% ") in computations]
             length = _trip_count(rest, computations) if operation == "while" else 1
-            for called in inner:
+            for called in _called(rest, computations):
                 visit(called, count * length)
 
     if entry:
         visit(entry[1], 1)
     return times
+
+
+def _called(rest: str, computations: Mapping[str, list[Instruction]]) -> list[str]:
+    """Return the names of the computations that an instruction calls."""
+    names = [name for one, many in _CALLED.findall(rest) for name in (one, *re.split(r",\s*", many))]
+    return [name.strip("% ") for name in names if name.strip("% ") in computations]
 
 
 def _trip_count(rest: str, computations: Mapping[str, list[Instruction]]) -> int:

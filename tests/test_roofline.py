@@ -1,5 +1,7 @@
 """Counts of products and collectives, against programs whose counts are known."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,50 @@ def test_collectives_in_loops_count_for_each_iteration():
         "all-reduce": Collective(1, 48),
     }
     assert wire_bytes(found) == 24 * 128 + 2 * 48
+
+
+# As the compiler for TPUs writes it: an all-gather that begins, goes on inside a product, and ends.
+FUSED = """HloModule jit_step, is_scheduled=true
+
+%begin (w: f32[2]) -> (f32[2], f32[8]) {
+  %w = f32[2]{0} parameter(0)
+  %all-gather.1 = f32[8]{0} all-gather(%w), channel_id=7, frontend_attributes={chain_id="0"}
+  ROOT %started = (f32[2]{0}, f32[8]{0}) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%async_collective_fusion.1 (w: f32[2]) -> f32[4] {
+  %w = f32[2]{0} parameter(0)
+  %all-gather.2 = f32[8]{0} all-gather(%w), channel_id=7, frontend_attributes={chain_id="0"}
+  ROOT %product = f32[4]{0} convolution(%w, %w)
+}
+
+%end (w: f32[2]) -> f32[8] {
+  %w = f32[2]{0} parameter(0)
+  %all-gather.3 = f32[8]{0} all-gather(%w), channel_id=7, frontend_attributes={chain_id="0"}
+  ROOT %ended = f32[8]{0} custom-call(%all-gather.3), custom_call_target="AsyncCollectiveDone"
+}
+
+ENTRY %main (w: f32[2]) -> f32[8] {
+  %w = f32[2]{0} parameter(0)
+  %one = (f32[4]{0}, f32[4]{0}) collective-permute-start(%w)
+  %two = f32[4]{0} collective-permute-done(%one)
+  %start = (f32[2]{0}, f32[8]{0}) fusion(%w), kind=kCustom, calls=%begin
+  %beside = f32[4]{0} fusion(%start), kind=kCustom, calls=%async_collective_fusion.1
+  ROOT %done = f32[8]{0} fusion(%beside), kind=kCustom, calls=%end
+}
+"""
+
+
+def test_a_collective_in_several_fusions_counts_once_and_runs_beside_work():
+    expected = {"collective-permute": Collective(1, 16, 0), "all-gather": Collective(1, 32, 32)}
+    assert collectives(FUSED) == expected
+    alone = re.sub(r"  %beside.*\n", "", FUSED)
+    assert collectives(alone) == expected | {"all-gather": Collective(1, 32, 0)}
+
+
+def test_work_between_start_and_end_overlaps():
+    work = "  %work = f32[4]{0} fusion(%x), kind=kLoop, calls=%add\n  %gathered"
+    assert collectives(LOOP.replace("  %gathered", work))["all-gather"].overlapped == 24 * 64
 
 
 def test_a_stated_trip_count_is_taken():

@@ -75,7 +75,10 @@ def describe(program: Program, target: Target) -> str:
     if target.chip is not None:
         share = f"{_amount(program.total_bytes)}B of {_amount(target.chip.memory)}B"
         memory = f"{memory}; {share}: {'fits' if program.fits else 'does not fit'}"
-    sizes = [f"{of.count} {kind} of {_amount(of.bytes)}B in all" for kind, of in program.collectives.items()]
+    sizes = [
+        f"{of.count} {kind} of {_amount(of.bytes)}B in all ({_amount(of.overlapped)}B beside other work)"
+        for kind, of in program.collectives.items()
+    ]
     lines = {
         "memory": memory,
         "work": f"{_amount(program.flops)}FLOP of products, {_amount(program.bytes_moved)}B moved",

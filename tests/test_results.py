@@ -76,6 +76,20 @@ def test_recorded_runs_and_benchmarks_become_tables():
     assert speed.startswith("| a step | 2.3 | >= 2 | torch | [`benchmarks/gmmn.py`](benchmarks/gmmn.py) | a cpu | 1 | ")
 
 
+def test_a_compiled_experiment_has_a_row_for_its_largest_stage_and_its_sampler():
+    program = {"total_bytes": 2_000_000, "fits": True, "least_seconds": 2e-3, "bound": "memory", "error": None}
+    stages = [{**program, "name": "train a"}, {**program, "name": "train b", "total_bytes": 3e9, "fits": False}]
+    failed = {**program, "name": "sample", "total_bytes": 0, "fits": False, "error": "Used 17G of 16G hbm"}
+    record = {"kind": "compiled", "experiment": "vae_digits", "topology": "v5e:2x2", "flags": ["--batch-size", "32"]}
+    record |= {"programs": [*stages, failed], "libtpu": "0.0.52", "date": "2026-01-02"}
+    lines = SCRIPT["page"]({"tables": [], "records": [record]}).splitlines()
+    name = "| [`vae_digits.py`](vae_digits.py) --batch-size 32 | v5e:2x2 | "
+    assert [line.removeprefix(name) for line in lines if line.startswith(name)] == [
+        "train b | 3,000 MB, does not fit | 2 ms | memory | 0.0.52 | 2026-01-02 |",
+        "sample | does not fit: Used 17G of 16G hbm |  |  | 0.0.52 | 2026-01-02 |",
+    ]
+
+
 def test_of_several_runs_of_a_benchmark_the_worse_ratio_stands():
     content = SCRIPT["add_benchmark"]({"tables": [], "records": [RUN]}, "gmmn", [timed(2.3)])
     again = SCRIPT["add_benchmark"](content, "gmmn", [timed(2.4), timed(2.2), timed(2.5)])

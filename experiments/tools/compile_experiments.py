@@ -1,10 +1,10 @@
-"""Compile every experiment for TPUs that are not there, and make a table of what each takes.
+"""Compile every experiment for TPUs that are not there, and record what each program takes in results.json.
 
-    python experiments/tools/compile_experiments.py --out programs.jsonl
-    python experiments/tools/compile_experiments.py --out programs.jsonl --add
+    python experiments/tools/compile_experiments.py --topologies v5e:2x2 v5e:4x4
+    python experiments/tools/make_readme.py
 
-The first command takes hours, goes on where it was stopped, and needs the extra ``tpu-aot``. The second adds the table
-to results.json, from which make_readme.py makes the page.
+It needs the extra ``tpu-aot`` and hours on 2 CPU cores. Programs that are recorded are not compiled again, so that it
+goes on where it was stopped; ``--again`` compiles them anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from genjax.runner import load_experiment_fn
 from genjax.runner.records import read_results, write_results
 
 FOLDER = Path(__file__).parents[1]
-TABLE = "ahead-of-time"
+RESULTS = FOLDER / "results.json"
 TOPOLOGIES = ("v5e:2x2", "v5e:4x4")
 TIMEOUT_SECONDS = 3_600
+KEPT = ("name", "total_bytes", "flops", "bytes_moved", "collectives", "fits", "least_seconds", "bound", "error")
 
 
 def num_chips(topology: str) -> int:
@@ -43,88 +45,57 @@ def batch_flags(file: Path, chips: int) -> list[str]:
 
 
 def compile_experiment(file: Path, topology: str) -> dict[str, Any]:
-    """Return what ``genjax compile`` says of an experiment: its programs, or the error that it ends with."""
+    """Return a record of what ``genjax compile`` says of an experiment; RuntimeError with its last line if it fails."""
     flags = batch_flags(file, num_chips(topology))
     command = [sys.executable, "-m", "genjax", "compile", str(file), "--topology", topology, *flags, "--json"]
-    started = time.perf_counter()
-    try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        result = {"programs": [], "error": f"did not end within {TIMEOUT_SECONDS} s"}
-    else:
-        lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
-        result = json.loads(process.stdout) if process.returncode == 0 else {"programs": [], "error": lines[-1]}
-    seconds = time.perf_counter() - started
-    return {"experiment": file.stem, "topology": topology, "flags": flags, "seconds": seconds} | result
+    process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    if process.returncode:
+        raise RuntimeError((process.stderr.strip().splitlines() or ["no message"])[-1])
+    return record(file.stem, topology, flags, json.loads(process.stdout))
 
 
-def compile_all(files: Sequence[Path], topologies: Sequence[str], out: Path) -> None:
-    """Append a line of JSON for each experiment and topology that has none yet or ended with an error."""
-    done = {(row["experiment"], row["topology"]) for row in _rows(out) if "error" not in row}
-    left = [(file, topology) for topology in topologies for file in files if (file.stem, topology) not in done]
-    for number, (file, topology) in enumerate(left, 1):
-        print(f"{number} of {len(left)}: {file.stem} for {topology}", file=sys.stderr)
-        row = compile_experiment(file, topology)
-        with out.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+def record(experiment: str, topology: str, flags: list[str], output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record of results.json from what ``genjax compile --json`` prints."""
+    return {
+        "kind": "compiled",
+        "experiment": experiment,
+        "topology": topology,
+        "flags": flags,
+        "programs": [{name: program[name] for name in KEPT} for program in output["programs"]],
+        "libtpu": metadata.version("libtpu"),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
-def table(rows: Iterable[Mapping[str, Any]], topologies: Sequence[str]) -> dict[str, Any]:
-    """Return the table of results.json: one row for each experiment, its largest training stage and its sampler."""
-    by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        by_name.setdefault(row["experiment"], {})[row["topology"]] = row
-    kinds = [f"{kind} on {topology}" for topology in topologies for kind in ("training step", "sampling")]
-    cells = [
-        [f"`experiments/{name}.py`", *(text for topology in topologies for text in _cells(found.get(topology)))]
-        for name, found in sorted(by_name.items())
-    ]
-    return {"id": TABLE, "title": "Programs for TPUs", "columns": ["experiment", *kinds], "rows": cells, "notes": []}
+def add(new: Mapping[str, Any]) -> None:
+    """Write a record in place of the earlier one of the same experiment and topology."""
+    content = read_results(RESULTS)
+    others = [other for other in content["records"] if _identity(other) != _identity(new)]
+    order = sorted([*others, new], key=lambda each: _identity(each) if each["kind"] == "compiled" else ("",))
+    write_results(RESULTS, content | {"records": order})
 
 
-def _cells(row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return what the largest training stage and the sampler take."""
-    if row is None:
-        return "not compiled", "not compiled"
-    if "error" in row:
-        return row["error"].replace("|", "/"), ""
-    *stages, sampler = row["programs"]
-    largest = max(stages, key=lambda program: (not program["fits"], program["total_bytes"]))
-    note = f" ({' '.join(row['flags'])})" if row["flags"] else ""
-    return _cell(largest) + note, _cell(sampler)
-
-
-def _cell(program: Mapping[str, Any]) -> str:
-    if program["error"] is not None:
-        return f"does not fit: {program['error']}"
-    fits = "" if program["fits"] else ", does not fit"
-    megabytes, seconds = program["total_bytes"] / 1e6, program["least_seconds"]
-    return f"{megabytes:,.0f} MB, {seconds * 1e3:.3g} ms by {program['bound']}{fits}"
-
-
-def _rows(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+def _identity(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(entry.get(name, "") for name in ("kind", "experiment", "topology"))
 
 
 def main() -> None:
-    """Compile the experiments, or add the table of those compiled."""
+    """Compile the experiments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="file of JSON lines, read first if it exists")
+    parser.add_argument("experiments", nargs="*", help="names without .py; all by default")
     parser.add_argument("--topologies", nargs="+", default=list(TOPOLOGIES), help="kinds and layouts of chips")
-    parser.add_argument("--experiments", nargs="+", default=[], help="names without .py; all by default")
-    parser.add_argument("--add", action="store_true", help="compile nothing; add the table to results.json")
+    parser.add_argument("--again", action="store_true", help="also compile programs that are recorded")
     options = parser.parse_args()
-    if options.add:
-        file = FOLDER / "results.json"
-        content = read_results(file)
-        new = table(_rows(options.out), options.topologies)
-        old = next((other for other in content["tables"] if other["id"] == TABLE), {})
-        others = [other for other in content["tables"] if other["id"] != TABLE]
-        write_results(file, content | {"tables": [*others, new | {"notes": old.get("notes", [])}]})
-        return
-    files = sorted(FOLDER.glob("*.py"))
-    chosen = [file for file in files if file.stem in options.experiments] if options.experiments else files
-    compile_all(chosen, options.topologies, options.out)
+    names = options.experiments or sorted(file.stem for file in FOLDER.glob("*.py"))
+    recorded = set() if options.again else {_identity(entry) for entry in read_results(RESULTS)["records"]}
+    pairs = [(name, topology) for topology in options.topologies for name in names]
+    left = [pair for pair in pairs if ("compiled", *pair) not in recorded]
+    for number, (name, topology) in enumerate(left, 1):
+        print(f"{number} of {len(left)}: {name} for {topology}", file=sys.stderr)
+        try:
+            add(compile_experiment(FOLDER / f"{name}.py", topology))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            print(f"{name} for {topology}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

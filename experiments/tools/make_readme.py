@@ -14,7 +14,7 @@ The page is a function of the JSON file alone, which holds
   defaults, ``seeds``, ``step``, ``checkpoint``, training ``command``, ``device``, ``num_devices``, ``cpu_cores``,
   ``jax``, ``started``, and ``results`` by name with value, standard error, sd over seeds and protocol. Those of kind
   "benchmark" come from ``--add``: ``benchmark``, ``date``, the number of ``runs``, and ``rows`` as the benchmark
-  printed them; of several runs the worse ratio stands.
+  printed them; of several runs the worse ratio stands. Those of kind "compiled" come from ``compile_experiments.py``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ def page(content: Mapping[str, Any]) -> str:
             _BENCHMARK_COLUMNS,
             map(_benchmark_rows, _of_kind(records, "benchmark")),
         ),
+        *_record_table(
+            "compiled", "Programs for TPUs", _COMPILED_COLUMNS, map(_compiled_rows, _of_kind(records, "compiled"))
+        ),
     ]
     contents = "\n".join(f"- [{table['title']}](#{table['id']})" for table in tables)
     return "\n\n".join([INTRODUCTION, contents, *map(_section, tables)]) + "\n"
@@ -74,6 +77,7 @@ _BENCHMARK_COLUMNS = (
     "runs",
     "date",
 )
+_COMPILED_COLUMNS = ("experiment", "chips", "program", "memory of a chip", "least time", "bound by", "libtpu", "date")
 
 
 def _of_kind(records: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
@@ -112,6 +116,24 @@ def _benchmark_rows(record: Mapping[str, Any]) -> list[list[str]]:
         [row["row"], _ratio(row["ratio"]), row["target"], row["rival"], name, row["machine"], *rest]
         for row in record["rows"]
     ]
+
+
+def _compiled_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return a row for the stage of training that takes most memory, and one for the sampler."""
+    *stages, sampler = record["programs"]
+    largest = max(stages, key=lambda program: (program["fits"] is False, program["total_bytes"]))
+    name = " ".join([f"`experiments/{record['experiment']}.py`", *record["flags"]])
+    return [
+        [name, record["topology"], *_program(program), record["libtpu"], record["date"]]
+        for program in (largest, sampler)
+    ]
+
+
+def _program(program: Mapping[str, Any]) -> list[str]:
+    if program["error"] is not None:
+        return [program["name"], f"does not fit: {program['error']}", "", ""]
+    memory = f"{program['total_bytes'] / 1e6:,.0f} MB" + ("" if program["fits"] else ", does not fit")
+    return [program["name"], memory, f"{program['least_seconds'] * 1e3:.3g} ms", program["bound"]]
 
 
 def _ratio(value: float) -> str:

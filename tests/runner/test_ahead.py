@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from genjax.runner.ahead import compile_ahead, find_target
 from tests.running import ROOT, TINY, finish, start
 
 STAGED = TINY.with_name("staged.py")
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+TOOL = runpy.run_path(str(ROOT / "experiments" / "tools" / "compile_experiments.py"))
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu-aot")
 
 
@@ -65,9 +67,15 @@ def test_unknown_topologies_are_one_line():
 
 @needs_libtpu
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_compiles_for_tpus(name):
-    flags = ("--batch-size", "32") if name == "rbm_bars_and_stripes" else ()  # four chips do not divide its 30
-    programs = compiled(ROOT / "experiments" / f"{name}.py", *flags)
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v5e:4x4"])
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_compiles_for_tpus(path, topology):
+    programs = compiled(path, "--topology", topology, *TOOL["batch_flags"](path, TOOL["num_chips"](topology)))
     assert programs[-1]["name"] == "sample"
     assert all(program["error"] is None for program in programs)
+
+
+def test_batches_become_a_multiple_of_the_chips():
+    assert TOOL["num_chips"]("v5p:2x2x4") == 16
+    path = ROOT / "experiments" / "gpt_shakespeare.py"  # batches of 12
+    assert [TOOL["batch_flags"](path, chips) for chips in (4, 16)] == [[], ["--batch-size", "16"]]

@@ -24,15 +24,14 @@ def compile_path(path: Path, flags: list[str]) -> int:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # no accelerator is claimed, even where there is one
-    from genjax.runner.ahead import compile_ahead, find_target
+    from genjax.runner.ahead import DEFAULT_TOPOLOGIES, compile_ahead, find_target
 
     experiment, options = _parsed(path, flags)
     if options.accumulate is not None:
         experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
-    target = find_target(options.platform, options.topology)
-    where = (
-        f"{len(target.devices)} chips of {options.topology}" if target.chip else f"{len(target.devices)} CPU devices"
-    )
+    topology = DEFAULT_TOPOLOGIES[options.platform] if options.topology is None else options.topology
+    target = find_target(options.platform, topology)
+    where = f"{len(target.devices)} CPU devices" if options.platform == "cpu" else topology
 
     def announce(name: str) -> None:
         print(f"{path}: compiling {name} for {where}", file=sys.stderr)
@@ -44,7 +43,7 @@ def compile_path(path: Path, flags: list[str]) -> int:
         if not options.json:
             print(describe(program, target), flush=True)
     if options.json:
-        settings = {"platform": options.platform, "topology": options.topology, "mesh": options.mesh}
+        settings = {"platform": options.platform, "topology": topology, "mesh": options.mesh}
         print(json.dumps({"path": str(path), **settings, "programs": [_to_json(program) for program in programs]}))
     return 0
 

@@ -81,14 +81,15 @@ class CompileOptions:
     """Compilation options; the chips need not exist.
 
     Attributes:
-      topology: kind and layout of the chips, such as v5e:2x2, v5p:2x2x1 or v6e:4x4.
-      platform: tpu, which needs the extra tpu-aot, or cpu for the devices of this machine.
+      topology: kind and layout of the chips, such as v5e:2x2, v5p:2x2x1 or v6e:4x4 of TPUs, or kind and number of the
+        GPUs of a node, such as h100:8; v5e:2x2 or h100:8 by default.
+      platform: tpu, which needs the extra tpu-aot, cuda, which needs cuda-aot, or cpu for the devices of this machine.
       mesh: sizes of the axes over which the chips are laid out, such as data=2,fsdp=2, as in train.
       accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
       json: print JSON instead of text.
     """
 
-    topology: str = "v5e:2x2"
+    topology: str | None = None
     platform: Platform = "tpu"
     mesh: str | None = None
     accumulate: PositiveInt | None = None

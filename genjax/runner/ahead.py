@@ -20,10 +20,12 @@ import jax
 from genjax.evaluation.samples import example_conditions
 from genjax.experiment import SINGLE_STAGE, Experiment
 from genjax.roofline import CHIPS, Chip, Collective, collectives, count_flops, roofline, share, wire_bytes
+from genjax.runner.gpus import COMPILER_OPTIONS, GPUS, target_config
 from genjax.runner.stages import StageWalk
 from genjax.sharding import Placement
 
-Platform = Literal["tpu", "cpu"]
+Platform = Literal["tpu", "cuda", "cpu"]
+DEFAULT_TOPOLOGIES: Mapping[Platform, str] = {"tpu": "v5e:2x2", "cuda": "h100:8", "cpu": ""}
 NUM_SAMPLES = 64
 
 
@@ -36,11 +38,13 @@ class Target:
       platform: platform of the devices.
       devices: the devices, which need not exist.
       chip: published peaks of one of them, a chip or, on v4, one of its two cores; None for those that have none, CPUs.
+      compiler_options: options of the compiler, by name.
     """
 
     platform: Platform
     devices: Sequence[Any]
     chip: Chip | None
+    compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @final
@@ -83,14 +87,18 @@ class Program:
 
 
 def find_target(platform: Platform, topology: str) -> Target:
-    """Return the devices of a topology such as ``v5e:2x2``; on CPUs, those of this program.
+    """Return the devices of a topology such as ``v5e:2x2`` or ``h100:8``; on CPUs, those of this program.
 
     Raises:
       ValueError: if the compiler does not know the topology.
-      ImportError: if the compiler for TPUs is not installed.
+      ImportError: if the compiler for the platform is not installed.
     """
     if platform == "cpu":
         return Target(platform=platform, devices=jax.devices("cpu"), chip=None)
+    return _find_gpus(topology) if platform == "cuda" else _find_tpus(topology)
+
+
+def _find_tpus(topology: str) -> Target:
     if importlib.util.find_spec("libtpu") is None:
         raise ImportError("the compiler for TPUs is missing; install it with: pip install 'genjax-models[tpu-aot]'")
     from jax.experimental import topologies
@@ -106,6 +114,23 @@ def find_target(platform: Platform, topology: str) -> Target:
         raise ValueError(f"topology is {topology!r}, which the compiler rejects ({reason}); use v5e:2x2") from error
     chip, cores = CHIPS.get(name), 1 + max(device.core_on_chip for device in devices)
     return Target(platform="tpu", devices=devices, chip=None if chip is None else share(chip, cores))
+
+
+def _find_gpus(topology: str) -> Target:
+    """Return GPUs of one node, such as ``h100:8``."""
+    name, _, count = topology.partition(":")
+    if name not in GPUS or not count.isdecimal() or int(count) < 1:
+        raise ValueError(
+            f"topology is {topology!r}, but must be a GPU, one of {', '.join(GPUS)}, and a number of them; use h100:8"
+        )
+    if importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+        raise ImportError("the compiler for GPUs is missing; install it with: pip install 'genjax-models[cuda-aot]'")
+    from jax.experimental import topologies
+
+    description = topologies.get_topology_desc(
+        platform="cuda", target_config=target_config(name), topology=f"1x1x{count}"
+    )
+    return Target(platform="cuda", devices=description.devices, chip=CHIPS[name], compiler_options=COMPILER_OPTIONS)
 
 
 def compile_ahead(
@@ -163,7 +188,8 @@ def _trace_sampler(experiment: Experiment, finished: Mapping[str, Any], placemen
 def _compiled(name: str, traced: jax.stages.Traced, target: Target) -> Program:
     started = time.perf_counter()
     try:
-        compiled = traced.lower(lowering_platforms=(target.platform,)).compile()
+        lowered = traced.lower(lowering_platforms=(target.platform,))
+        compiled = lowered.compile(compiler_options=dict(target.compiler_options))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -179,7 +205,8 @@ def _compiled(name: str, traced: jax.stages.Traced, target: Target) -> Program:
         "output_bytes": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "flops": count_flops(traced.jaxpr) / len(target.devices),
-        "bytes_moved": costs.get("bytes accessed", 0.0),
+        # Without the compiler's count, what every program moves: arguments in and results out.
+        "bytes_moved": costs.get("bytes accessed", memory.argument_size_in_bytes + memory.output_size_in_bytes),
         "collectives": found,
     }
     program = Program(name=name, compile_seconds=seconds, **numbers)

@@ -79,3 +79,27 @@ def test_batches_become_a_multiple_of_the_chips():
     assert TOOL["num_chips"]("v5p:2x2x4") == 16
     path = ROOT / "experiments" / "gpt_shakespeare.py"  # batches of 12
     assert [TOOL["batch_flags"](path, chips) for chips in (4, 16)] == [[], ["--batch-size", "16"]]
+
+
+def test_gpus_are_named_by_kind_and_number():
+    for topology in ("v5e:2x2", "h100", "h100:0", "h100:x"):
+        message = f"topology is '{topology}', but must be a GPU, one of a100, h100, h200, and a number of them; use h"
+        with pytest.raises(ValueError, match=message):
+            find_target("cuda", topology)
+
+
+def test_what_it_needs_for_gpus_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"install it with: pip install 'genjax-models\[cuda-aot\]'"):
+        find_target("cuda", "h100:8")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_plugins") is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None,
+    reason="needs the extra cuda-aot",
+)
+@pytest.mark.parametrize("topology", ["a100:2", "h100:2", "h200:2"])
+def test_tiny_experiments_compile_for_gpus(topology):
+    programs = compiled(TINY, "--platform", "cuda", "--topology", topology)
+    assert all(program["fits"] and program["bound"] and program["bytes_moved"] for program in programs)
+    assert programs[0]["collectives"]

@@ -7,6 +7,7 @@ parameters, 1.5 million tokens seen, seed 0; 2 min on 2 CPU cores (AMD EPYC, jax
 Ablations with as many steps use ReLU² instead of GELU, which gains nothing: 1.624, and 1.628 ± 0.012 over 3 seeds.
 Then 1.678 without QK-norm, 1.691 with learned positions instead of rotary ones; on the validation split 1.666 with
 AdamW at 4e-3 instead of Muon, against 1.567. There nanoGPT's layers with AdamW at 1e-3 reach 1.877.
+With --steps 8000, 1.465 on the validation split and 1.623 on the test split, 1.544 on both (seed 0).
 With --num-layers 6 --num-heads 6 --features 384 --length 256 --dropout 0.2 --steps 5000 --batch-size 64 this is a
 recipe for accelerators, not yet run on one.
 """

@@ -56,7 +56,8 @@ class DiT(nn.Module):
       output_scale: factor on the initial weights of all modulations and of the last layer; with 0, as in the paper,
         outputs start at 0.
       remat: whether each layer is computed again for the gradient rather than kept: at batch 256, the eight layers of
-        the recipe for Fashion-MNIST then take 2.2 instead of 15.9 GiB in float32.
+        the recipe for Fashion-MNIST then take 2.2 instead of 15.9 GiB in float32 on a CPU, and 0.9 instead of 9.2 GiB
+        in bfloat16, compiled for an H100.
       dtype: see ``nets``; norms and the embedding of the noise level are always float32 too.
 
     >>> net = DiT(patch_size=4, features=8, num_layers=2, num_heads=2)

@@ -187,7 +187,8 @@ def _over_minibatches(
             return (state, jax.tree.map(lambda total, result: total + result / count, carry[1], results)), None
 
         xs = (jax.random.split(key, count), batches)
-        shapes = jax.eval_shape(function, state, *jax.tree.map(lambda a: a[0], xs))[1]
+        first = jax.eval_shape(lambda xs: jax.tree.map(lambda a: a[0], xs), xs)
+        shapes = jax.eval_shape(function, state, *first)[1]
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.result_type(s.dtype, jnp.float32)), shapes)
         return jax.lax.scan(body, (state, zeros), xs)[0]
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -31,6 +33,7 @@ from genjax.ops import leaves_by_path
 
 AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
+_LOST_CONNECTION = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 MIN_SPLIT = 1024  # elements; fewer take less memory than their collectives take time
 
 Partition = Callable[[str], PartitionSpec | None]
@@ -58,6 +61,25 @@ def parse_mesh(text: str) -> dict[str, int]:
             raise ValueError(f"mesh is {text!r}, but the size of {name} must be a number of devices, as in {name}=2")
         sizes[name] = int(size)
     return sizes
+
+
+def fitting_mesh(mesh: Mapping[str, int] | None, devices: Sequence[Any] | None = None) -> Mapping[str, int] | None:
+    """Return the mesh that a run began with, or None with a warning if it does not fit the devices that are here now.
+
+    ``devices`` are those of this program by default.
+    """
+    try:
+        Placement(mesh, devices)
+    except ValueError as error:
+        if jax.process_index() == 0:
+            reason = str(error).partition(";")[0]
+            warnings.warn(
+                f"the mesh that the run began with does not fit: {reason}; batches are split over all devices instead, "
+                "and parameters copied: pass --mesh to split these",
+                stacklevel=2,
+            )
+        return None
+    return mesh
 
 
 @final
@@ -283,6 +305,19 @@ class Placement:
             return jax.random.wrap_key_data(data)
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def is_communication_error(error: BaseException | None) -> bool:
+    """Return whether an error or one of its causes may come from the communication between several processes.
+
+    Where programs run in the caller's thread, as on CPUs, such an error is a ValueError that names its status.
+    """
+    if error is None or not jax.distributed.is_initialized():
+        return False
+    is_of_jax = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error)
+    if is_of_jax or (isinstance(error, ValueError) and _LOST_CONNECTION.match(str(error))):
+        return True
+    return is_communication_error(error.__cause__ or error.__context__)
 
 
 def _describe(sizes: Mapping[str, int]) -> str:

@@ -52,7 +52,6 @@ from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
 from genjax.runner.shell import genjax_command
-from genjax.sharding import parse_mesh
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -87,8 +86,7 @@ def train(arguments: list[str]) -> int:
         raise ValueError(
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
-    if options.accumulate is not None:
-        experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
+    experiment, mesh = options.layout(experiment)
     with contextlib.ExitStack() as stack:
         stack.enter_context(name_lost_process())
         run = train_experiment(
@@ -98,7 +96,7 @@ def train(arguments: list[str]) -> int:
             workdir=options.workdir or stack.enter_context(default_folder(file.stem)),
             resume=options.resume,
             overwrite=options.overwrite,
-            mesh=None if options.mesh is None else parse_mesh(options.mesh),
+            mesh=mesh,
             source=ExperimentSource(
                 name=file.stem,
                 file=file,
@@ -119,17 +117,20 @@ def train(arguments: list[str]) -> int:
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
     """Parse again with the run's own arguments as defaults, so that resuming needs no flags."""
     from genjax.runner.folder import RunFolder
+    from genjax.runner.settings import Settings
     from genjax.runner.stored_arguments import arguments_from_json
 
     stored = RunFolder(workdir).read_json("arguments.json")
+    began_with = Settings.from_json(stored)
     defaults = arguments_from_json(function, stored["arguments"])
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions, defaults), TrainOptions)
     flagged = {flag.split("=")[0] for flag in flags}
     return hyper, dataclasses.replace(
         options,
         workdir=workdir,
-        seed=options.seed if "--seed" in flagged else stored["seed"],
-        seeds=options.seeds if "--seeds" in flagged else stored["seeds"],
+        seed=options.seed if "--seed" in flagged else began_with.seed,
+        seeds=options.seeds if "--seeds" in flagged else began_with.seeds,
+        accumulate=options.accumulate or began_with.accumulate,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genjax.cli.flags import flags_of_function, parse
 from genjax.cli.options import CompileOptions
 from genjax.runner.shell import genjax_command
-from genjax.sharding import parse_mesh
+from genjax.sharding import fitting_mesh
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
@@ -25,10 +25,10 @@ def compile_path(path: Path, flags: list[str]) -> int:
 
     jax.config.update("jax_platforms", "cpu")  # no accelerator is claimed, even where there is one
     from genjax.runner.ahead import DEFAULT_TOPOLOGIES, compile_ahead, find_target
+    from genjax.runner.folder import stored_settings
 
     experiment, options = _parsed(path, flags)
-    if options.accumulate is not None:
-        experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
+    experiment, mesh = options.layout(experiment)
     topology = DEFAULT_TOPOLOGIES[options.platform] if options.topology is None else options.topology
     target = find_target(options.platform, topology)
     where = f"{len(target.devices)} CPU devices" if options.platform == "cpu" else topology
@@ -36,7 +36,7 @@ def compile_path(path: Path, flags: list[str]) -> int:
     def announce(name: str) -> None:
         print(f"{path}: compiling {name} for {where}", file=sys.stderr)
 
-    mesh = None if options.mesh is None else parse_mesh(options.mesh)
+    mesh = mesh or fitting_mesh(stored_settings(path).mesh, target.devices)
     programs = []
     for program in compile_ahead(experiment, target, mesh=mesh, announce=announce):
         programs.append(program)

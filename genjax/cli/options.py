@@ -17,7 +17,9 @@ from genjax.diffusion.posterior import MethodName
 from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
+from genjax.experiment import Experiment
 from genjax.runner.ahead import Platform
+from genjax.runner.settings import Settings
 from genjax.sharding import parse_mesh
 
 MAX_SEEDS = 1_000  # replicas in one program
@@ -27,7 +29,32 @@ Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 
 
 @dataclasses.dataclass(kw_only=True)
-class TrainOptions:
+class LayoutOptions:
+    """How a training step is laid out over devices and minibatches.
+
+    Attributes:
+      mesh: sizes of the axes over which devices are laid out, such as data=2,fsdp=4: data and fsdp split batches, fsdp
+        also parameters and optimizer, model the layers of networks that have a rule for it; by default that of the run,
+        or all devices in data.
+      accumulate: number of minibatches whose gradients are averaged for each update; by default that of the run, or of
+        the experiment.
+    """
+
+    mesh: str | None = None
+    accumulate: PositiveInt | None = None
+
+    def layout(self, experiment: Experiment) -> tuple[Experiment, dict[str, int] | None]:
+        """Return an experiment with these minibatches, and the sizes of the mesh; None without one.
+
+        Raises:
+          ValueError: if the text of the mesh is wrong, or the experiment cannot average gradients.
+        """
+        mesh = None if self.mesh is None else parse_mesh(self.mesh)
+        return Settings(accumulate=self.accumulate).apply(experiment), mesh
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainOptions(LayoutOptions):
     """Training options.
 
     Attributes:
@@ -36,10 +63,6 @@ class TrainOptions:
       seeds: number of replicas trained in one program by vmap, with seeds SEED, SEED + 1, ...
       resume: continue from the newest intact checkpoint, by default with the flags that the run began with.
       overwrite: replace the run in the run folder.
-      mesh: sizes of the axes over which devices are laid out, such as data=2,fsdp=4: data and fsdp split batches, fsdp
-        also parameters and optimizer, model the layers of networks that have a rule for it; all devices in data by
-        default.
-      accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
       distributed: train with several processes; clusters that JAX knows, such as Slurm, need no more flags.
       coordinator: address of the first process, HOST:PORT, for processes that are started by hand.
       num_processes: number of these processes.
@@ -51,8 +74,6 @@ class TrainOptions:
     seeds: Annotated[int, Interval(ge=1, le=MAX_SEEDS)] = 1
     resume: bool = False
     overwrite: bool = False
-    mesh: str | None = None
-    accumulate: PositiveInt | None = None
     distributed: bool = False
     coordinator: str | None = None
     num_processes: PositiveInt | None = None
@@ -77,22 +98,18 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(kw_only=True)
-class CompileOptions:
+class CompileOptions(LayoutOptions):
     """Compilation options; the chips need not exist.
 
     Attributes:
       topology: kind and layout of the chips, such as v5e:2x2, v5p:2x2x1 or v6e:4x4 of TPUs, or kind and number of the
         GPUs of a node, such as h100:8; v5e:2x2 or h100:8 by default.
       platform: tpu, which needs the extra tpu-aot, cuda, which needs cuda-aot, or cpu for the devices of this machine.
-      mesh: sizes of the axes over which the chips are laid out, such as data=2,fsdp=2, as in train.
-      accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
       json: print JSON instead of text.
     """
 
     topology: str | None = None
     platform: Platform = "tpu"
-    mesh: str | None = None
-    accumulate: PositiveInt | None = None
     json: bool = False
 
 

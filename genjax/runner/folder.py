@@ -1,7 +1,7 @@
 """The run folder: everything that a run writes, in open formats.
 
 <experiment>.py      copy of the experiment file, and of the modules beside it that it imports
-arguments.json       its arguments, the seed and the number of seeds
+arguments.json       its arguments, and the settings of its training: seeds, minibatches of an update, mesh
 datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
 environment.json     versions, git commits, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
@@ -39,6 +39,7 @@ from genjax.data.deferred import check_unchanged
 from genjax.data.io import replace_file
 from genjax.experiment import SINGLE_STAGE
 from genjax.runner.claim import LOCK, OWNER
+from genjax.runner.settings import Settings
 from genjax.runner.shell import genjax_command
 from genjax.runner.stored_arguments import to_json
 
@@ -152,14 +153,14 @@ def default_folder(name: str) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool, overwrite: bool) -> None:
+def check_folder(path: Path, source: ExperimentSource, settings: Settings, *, resume: bool, overwrite: bool) -> None:
     """Raise ValueError if training in a folder, which this process has claimed, would mix two runs or lose files.
 
-    With ``resume`` the folder may hold a run of the same experiment, arguments and seeds, but of fewer steps; with
-    ``overwrite`` any run, but nothing else. Nothing is written.
+    With ``resume`` the folder may hold a run of the same experiment, arguments and settings, but of fewer steps or with
+    another mesh; with ``overwrite`` any run, but nothing else. Nothing is written.
     """
     folder = RunFolder(path)
-    is_run, requested = (path / "arguments.json").is_file(), _arguments(source, seed, seeds)
+    is_run, requested = (path / "arguments.json").is_file(), _arguments(source, settings)
     if is_run and resume:
         _check_same(folder, requested, source)
         return
@@ -182,7 +183,7 @@ def check_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int,
         raise ValueError(f"{path} is not empty and holds no run; {cure}")
 
 
-def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int, resume: bool) -> None:
+def write_folder(path: Path, source: ExperimentSource, settings: Settings, *, resume: bool) -> None:
     """Write the small files of a run into a folder that ``check_folder`` accepts.
 
     Without ``resume``, what an earlier run wrote is deleted first.
@@ -198,12 +199,18 @@ def write_folder(path: Path, source: ExperimentSource, *, seed: int, seeds: int,
     folder.write_json("environment.json", environment() | {"installed": installed})
     if not (resume and (path / "arguments.json").is_file()):
         folder.write_json("datasets.json", list(source.datasets))
-        write_arguments(path, source, seed=seed, seeds=seeds)
+        write_arguments(path, source, settings)
 
 
-def write_arguments(path: Path, source: ExperimentSource, *, seed: int, seeds: int) -> None:
-    """Write the arguments of a run, which only ``steps`` may change when it is resumed."""
-    RunFolder(path).write_json("arguments.json", _arguments(source, seed, seeds))
+def write_arguments(path: Path, source: ExperimentSource, settings: Settings) -> None:
+    """Write arguments and settings of a run; of these, a resumed run may change ``steps`` and the mesh."""
+    RunFolder(path).write_json("arguments.json", _arguments(source, settings))
+
+
+def stored_settings(path: Path) -> Settings:
+    """Return the settings of the run in a folder, or those by default if it holds none."""
+    file = path / "arguments.json"
+    return Settings.from_json(RunFolder(path).read_json(file.name)) if file.is_file() else Settings()
 
 
 def steps_argument(path: Path) -> int | None:
@@ -246,26 +253,25 @@ def _names(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()} - {LOCK, OWNER}
 
 
-def _arguments(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any]:
+def _arguments(source: ExperimentSource, settings: Settings) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "file": source.file.name if source.file else None,
         "modules": [str(path) for path in source.modules],
         "arguments": to_json(source.arguments),
-        "seed": seed,
-        "seeds": seeds,
+        **settings.to_json(),
     }
 
 
 def _check_same(folder: RunFolder, requested: dict[str, Any], source: ExperimentSource) -> None:
-    """Raise if a folder holds a run of another experiment, or one with other arguments or seeds."""
+    """Raise if a folder holds a run of another experiment, or one with other arguments or settings."""
     stored = folder.read_json("arguments.json")
     old, new = stored["experiment"], requested["experiment"]
     if old != new:
         raise ValueError(f"{folder.path} holds a run of {old!r}, not of {new!r}; choose another --workdir")
-    for name in ("seed", "seeds"):
-        old, new = stored[name], requested[name]
-        if old != new:
+    for name in ("seed", "seeds", "accumulate"):
+        old, new = stored.get(name), requested[name]
+        if old not in (None, new):  # None: an older run, which has no such setting
             raise ValueError(
                 f"{folder.path} holds a run with {name} {old}, not {new}; resume it with --{name} {old}, or choose "
                 "another --workdir"

@@ -16,7 +16,7 @@ from genjax.core import PyTree, TrainState, Variables
 from genjax.data.deferred import defer_datasets
 from genjax.experiment import Experiment
 from genjax.runner.checkpoints import CheckpointError, Checkpoints
-from genjax.runner.folder import RunFolder
+from genjax.runner.folder import RunFolder, stored_settings
 from genjax.runner.log import read_rows
 from genjax.runner.loop import StageLoop
 from genjax.runner.modules import import_file
@@ -68,7 +68,7 @@ def load_experiment_fn(file: Path) -> ExperimentFn:
 
 
 def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment:
-    """Return the experiment of a run folder, from its copy of the experiment file.
+    """Return the experiment of a run folder, from its copy of the experiment file, with the settings of its training.
 
     Args:
       path: run folder.
@@ -88,7 +88,8 @@ def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment
     function = load_experiment_fn(folder / stored["file"])
     descriptions = folder.read_json("datasets.json") if defer_data and (folder / "datasets.json").is_file() else []
     with defer_datasets(descriptions):
-        return function(**arguments_from_json(function, stored["arguments"]))
+        experiment = function(**arguments_from_json(function, stored["arguments"]))
+    return stored_settings(folder.path).apply(experiment)
 
 
 def load_run(

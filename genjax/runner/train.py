@@ -26,6 +26,7 @@ from genjax.runner.folder import (
     RunFolder,
     check_folder,
     steps_argument,
+    stored_settings,
     write_arguments,
     write_folder,
 )
@@ -35,11 +36,12 @@ from genjax.runner.previews import LATEST, Previews
 from genjax.runner.progress import Progress
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
+from genjax.runner.settings import Settings
 from genjax.runner.shell import genjax_command
 from genjax.runner.stages import StageWalk
 from genjax.runner.validation import Monitor, Validation, monitor_stage
 from genjax.runner.weights import save_weights, saved_step
-from genjax.sharding import Placement
+from genjax.sharding import Placement, fitting_mesh
 
 
 def train(
@@ -67,7 +69,8 @@ def train(
       overwrite: whether to replace the run in ``workdir``.
       progress: whether to show a progress bar on stderr.
       mesh: sizes of the mesh axes data, fsdp and model, such as ``{"data": 2, "fsdp": 4}``, whose product is the number
-        of devices, see ``genjax.sharding``; None splits batches over all devices, and copies the parameters.
+        of devices, see ``genjax.sharding``; None splits batches over all devices, and copies the parameters, or resumes
+        a run with its own mesh, if the devices fit it.
       name: name of an experiment that is built in Python, for the run folder and the report.
       arguments: its hyper-parameters, such as ``{"learning_rate": 1e-3}``, for the same; a resumed run must have equal
         ones.
@@ -99,14 +102,16 @@ def train(
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
     source = source or ExperimentSource(name=name, arguments=arguments or {})
-    placement = Placement(mesh)
     folder = None if workdir is None else RunFolder(Path(workdir))
+    began_with = stored_settings(folder.path).mesh if folder is not None and resume else None
+    placement = Placement(fitting_mesh(began_with) if mesh is None else mesh)
+    settings = Settings(seed=seed, seeds=seeds, accumulate=experiment.accumulate, mesh=mesh or began_with)
     with contextlib.ExitStack() as stack:
         if folder is not None and placement.is_writer:
             stack.enter_context(claim(folder.path))
-            check_folder(folder.path, source, seed=seed, seeds=seeds, resume=resume, overwrite=overwrite)
+            check_folder(folder.path, source, settings, resume=resume, overwrite=overwrite)
         walk = StageWalk(experiment, tuple(range(seed, seed + seeds)), placement)
-        return _Training(walk, folder, source, resume, progress and placement.is_writer).run()
+        return _Training(walk, folder, source, settings, resume, progress and placement.is_writer).run()
 
 
 @final
@@ -114,9 +119,15 @@ class _Training:
     """One call of ``train``: walks the stages, and connects the loop to log, checkpoints, validation and previews."""
 
     def __init__(
-        self, walk: StageWalk, folder: RunFolder | None, source: ExperimentSource, resume: bool, show_progress: bool
+        self,
+        walk: StageWalk,
+        folder: RunFolder | None,
+        source: ExperimentSource,
+        settings: Settings,
+        resume: bool,
+        show_progress: bool,
     ) -> None:
-        self._walk, self._folder, self._source = walk, folder, source
+        self._walk, self._folder, self._source, self._settings = walk, folder, source, settings
         self._resume, self._show_progress = resume, show_progress
         steps = steps_argument(folder.path) if folder is not None and resume else None
         self._lengthened = steps is not None and source.arguments.get("steps", steps) != steps
@@ -182,9 +193,8 @@ class _Training:
             warn_of_batch_statistics(loop.abstract())
         if checkpoints is not None and state is not None:
             self._check_program(loop, checkpoints.programs(start))
-        if self._lengthened and self._folder is not None and self._walk.placement.is_writer:
-            seeds = self._walk.seeds
-            write_arguments(self._folder.path, self._source, seed=seeds[0], seeds=len(seeds))
+        if self._resume and self._folder is not None and self._walk.placement.is_writer:
+            write_arguments(self._folder.path, self._source, self._settings)
         state = loop.init() if state is None else state
         if self._log is None:
             folder = self._folder.path if self._folder is not None and self._walk.placement.is_writer else None
@@ -277,8 +287,7 @@ class _Training:
         if self._folder is None or self._previews is None:
             return
         if self._walk.placement.is_writer:
-            seeds = self._walk.seeds
-            write_folder(self._folder.path, self._source, seed=seeds[0], seeds=len(seeds), resume=self._resume)
+            write_folder(self._folder.path, self._source, self._settings, resume=self._resume)
             self._previews.save_examples()
         self._walk.placement.barrier("run folder")
 

@@ -89,6 +89,7 @@ def train(arguments: list[str]) -> int:
         )
     if options.accumulate is not None:
         experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
+    experiment = experiment.with_computation(options.dtype, options.remat)
     with contextlib.ExitStack() as stack:
         stack.enter_context(name_lost_process())
         run = train_experiment(
@@ -130,6 +131,8 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
         workdir=workdir,
         seed=options.seed if "--seed" in flagged else stored["seed"],
         seeds=options.seeds if "--seeds" in flagged else stored["seeds"],
+        dtype=options.dtype or stored.get("computation", {}).get("dtype"),
+        remat=options.remat or stored.get("computation", {}).get("remat", False),
     )
 
 

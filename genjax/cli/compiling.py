@@ -29,6 +29,7 @@ def compile_path(path: Path, flags: list[str]) -> int:
     experiment, options = _parsed(path, flags)
     if options.accumulate is not None:
         experiment = dataclasses.replace(experiment, accumulate=options.accumulate)
+    experiment = experiment.with_computation(options.dtype, options.remat)
     target = find_target(options.platform, options.topology)
     where = (
         f"{len(target.devices)} chips of {options.topology}" if target.chip else f"{len(target.devices)} CPU devices"

@@ -17,6 +17,7 @@ from genjax.diffusion.posterior import MethodName
 from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
+from genjax.nets.computation import NetDtype
 from genjax.runner.ahead import Platform
 from genjax.sharding import parse_mesh
 
@@ -40,6 +41,8 @@ class TrainOptions:
         also parameters and optimizer, model the layers of networks that have a rule for it; all devices in data by
         default.
       accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
+      dtype: dtype of the products of networks in training, float32 or bfloat16; that of the experiment by default.
+      remat: compute all but the products of networks again for the gradient, which saves memory.
       distributed: train with several processes; clusters that JAX knows, such as Slurm, need no more flags.
       coordinator: address of the first process, HOST:PORT, for processes that are started by hand.
       num_processes: number of these processes.
@@ -53,6 +56,8 @@ class TrainOptions:
     overwrite: bool = False
     mesh: str | None = None
     accumulate: PositiveInt | None = None
+    dtype: NetDtype | None = None
+    remat: bool = False
     distributed: bool = False
     coordinator: str | None = None
     num_processes: PositiveInt | None = None
@@ -85,6 +90,8 @@ class CompileOptions:
       platform: tpu, which needs the extra tpu-aot, or cpu for the devices of this machine.
       mesh: sizes of the axes over which the chips are laid out, such as data=2,fsdp=2, as in train.
       accumulate: number of minibatches whose gradients are averaged for each update; that of the experiment by default.
+      dtype: dtype of the products of networks in training, float32 or bfloat16; that of the experiment by default.
+      remat: compute all but the products of networks again for the gradient, which saves memory.
       json: print JSON instead of text.
     """
 
@@ -92,6 +99,8 @@ class CompileOptions:
     platform: Platform = "tpu"
     mesh: str | None = None
     accumulate: PositiveInt | None = None
+    dtype: NetDtype | None = None
+    remat: bool = False
     json: bool = False
 
 

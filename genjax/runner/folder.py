@@ -1,7 +1,7 @@
 """The run folder: everything that a run writes, in open formats.
 
 <experiment>.py      copy of the experiment file, and of the modules beside it that it imports
-arguments.json       its arguments, the seed and the number of seeds
+arguments.json       its arguments, the seed, the number of seeds, and how networks are computed
 datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
 environment.json     versions, git commits, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
@@ -64,6 +64,7 @@ class ExperimentSource:
       arguments: hyper-parameters that ``experiment`` was called with.
       description: one paragraph for the report.
       datasets: descriptions of the data sets that ``experiment`` opened, see ``genjax.data.deferred``.
+      computation: how networks are computed in training: ``dtype`` and ``remat`` of the experiment.
     """
 
     name: str = "experiment"
@@ -72,6 +73,7 @@ class ExperimentSource:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     datasets: Sequence[Mapping[str, Any]] = ()
+    computation: Mapping[str, Any] = field(default_factory=dict)
 
     def files(self) -> dict[Path, Path]:
         """Return the files that a run folder has copies of, by their paths in it."""
@@ -254,6 +256,7 @@ def _arguments(source: ExperimentSource, seed: int, seeds: int) -> dict[str, Any
         "arguments": to_json(source.arguments),
         "seed": seed,
         "seeds": seeds,
+        "computation": dict(source.computation),
     }
 
 
@@ -276,6 +279,13 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
             raise ValueError(
                 f"{folder.path} holds a run with {name}={old!r}, not {new!r}; leave the flag out to resume it "
                 "unchanged, or choose another --workdir"
+            )
+    for name, old in stored.get("computation", {}).items():
+        new = requested["computation"][name]
+        if old != new:
+            raise ValueError(
+                f"{folder.path} holds a run with {name}={old!r}, not {new!r}; resume it with {name}={old!r}, or choose "
+                "another --workdir"
             )
     for name, file in source.files().items():
         copy = folder / str(name)

@@ -88,7 +88,8 @@ def load_experiment(path: Path | str, *, defer_data: bool = False) -> Experiment
     function = load_experiment_fn(folder / stored["file"])
     descriptions = folder.read_json("datasets.json") if defer_data and (folder / "datasets.json").is_file() else []
     with defer_datasets(descriptions):
-        return function(**arguments_from_json(function, stored["arguments"]))
+        experiment = function(**arguments_from_json(function, stored["arguments"]))
+    return experiment.with_computation(**stored.get("computation", {}))
 
 
 def load_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 import warnings
@@ -99,6 +100,7 @@ def train(
         raise ValueError("resume and overwrite need a run folder; pass workdir=")
     enable_compilation_cache()
     source = source or ExperimentSource(name=name, arguments=arguments or {})
+    source = dataclasses.replace(source, computation={"dtype": experiment.dtype, "remat": experiment.remat})
     placement = Placement(mesh)
     folder = None if workdir is None else RunFolder(Path(workdir))
     with contextlib.ExitStack() as stack:

@@ -6,8 +6,8 @@ Reached: at most 2.147 nats per byte on the validation split and 2.170 on the te
 bound, in non-overlapping windows of 64 bytes without context; 2.159 on both, 1.34 times the 1.615 of GPT, whose number
 is exact. As many parameters as GPT, 820,480, and as many tokens seen, 1.5 million, though a step predicts only the
 masked half of them; seed 0; 42 min (8 min of CPU time) beside other work on 2 CPU cores (AMD EPYC, jax 0.10.2).
-With --steps 8000, 6.1 million tokens: at most 1.956 and 2.001, 1.978 on both, 1.28 times the 1.544 that GPT reaches with
-as many tokens (1.465 and 1.623); seed 0; 14 min beside other work.
+With --steps 8000, 6.1 million tokens: at most 1.956 and 2.001, 1.978 on both, 1.28 times the 1.544 that GPT reaches
+with as many tokens (1.465 and 1.623); seed 0; 14 min beside other work.
 """
 
 from genjax import Experiment, data, diffusion, nets

@@ -25,6 +25,7 @@ from genjax.data.transforms import Preprocess, bin_width, map_values
 from genjax.data.values import Values
 from genjax.evaluation.samples import SampleScore
 from genjax.learners import Decay, Frozen, Optimizers, Stage, gradient_learner
+from genjax.nets.computation import NetDtype
 from genjax.ops import HasLevels, HasSupport, check_leaf_shapes
 
 SINGLE_STAGE = "model"
@@ -73,6 +74,10 @@ class Experiment:
       init_from: variables that training starts from instead of ``model.init``, such as ``load_run(folder).replica()``;
         only with ``optimizer``.
       accumulate: number of minibatches whose gradients are averaged for each update, see ``gradient_learner``.
+      dtype: dtype of the products of networks in training, "float32" or "bfloat16", see ``genjax.nets.computing``;
+        evaluation, pictures and samples are computed in float32. A network keeps a ``dtype`` of its own.
+      remat: whether training computes all but the products of networks again for the gradient, see
+        ``genjax.nets.computing``.
       partition: function from the path of a parameter, such as "net/up/kernel", to its ``PartitionSpec`` over the mesh
         axes data, fsdp and model, or to None, which leaves it to the rules of ``genjax.sharding``.
       display: function from samples to images in [0, 1] for pictures; None scales images from the values that
@@ -102,6 +107,8 @@ class Experiment:
     callbacks: tuple[Callable[[int, Mapping[str, Any], Variables], None], ...] = ()
     init_from: Variables | None = None
     accumulate: PositiveInt = 1
+    dtype: NetDtype = "float32"
+    remat: bool = False
     partition: Callable[[str], PartitionSpec | None] | None = None
     display: Callable[[PyTree], PyTree] | None = None
 

@@ -85,8 +85,10 @@ def roofline(chip: Chip, *, flops: float, memory_bytes: float, collective_bytes:
     return Bound(times[resource], resource)
 
 
-def count_flops(jaxpr: ClosedJaxpr | Jaxpr) -> float:
+def count_flops(jaxpr: ClosedJaxpr | Jaxpr, dtype: str | None = None) -> float:
     """Return the FLOPs of the products and convolutions of a traced program over all devices.
+
+    With a dtype, such as "bfloat16", only those of inputs of this dtype count.
 
     >>> import jax, jax.numpy as jnp
     >>> repeated = lambda x, w: jax.lax.fori_loop(0, 10, lambda _, x: x @ w, x)
@@ -96,23 +98,31 @@ def count_flops(jaxpr: ClosedJaxpr | Jaxpr) -> float:
     total = 0.0
     equations: list[Any] = jaxpr.eqns  # whose abstract values have shapes unknown to type checkers
     for equation in equations:
-        name, params = equation.primitive.name, equation.params
-        if name == "dot_general":
-            (axes, _), _ = params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in axes)
-        elif name == "conv_general_dilated":
-            kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
-            products = math.prod(kernel) / kernel[numbers.rhs_spec[0]]  # of one output channel
-            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products / math.prod(params["lhs_dilation"])
-        elif name == "convolution":  # that of ``genjax.ops``, with kernels (*window, C, features)
-            products = math.prod(equation.invars[1].aval.shape[:-1]) / math.prod(params["window"].lhs_dilation)
-            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products
-        elif name == "cond":
-            total += max(count_flops(branch) for branch in params["branches"])
+        params = equation.params
+        products = _products(equation)
+        if products is not None:
+            counts = dtype is None or equation.invars[0].aval.dtype.name == dtype
+            total += 2.0 * math.prod(equation.outvars[0].aval.shape) * products * counts
+        elif equation.primitive.name == "cond":
+            total += max(count_flops(branch, dtype) for branch in params["branches"])
         else:
-            total += params.get("length", 1) * sum(count_flops(inner) for inner in _inner(params))
+            total += params.get("length", 1) * sum(count_flops(inner, dtype) for inner in _inner(params))
     return total
+
+
+def _products(equation: Any) -> float | None:
+    """Return the number of products in an output of a matrix product or convolution; None for other operations."""
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (axes, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return math.prod(shape[axis] for axis in axes)
+    if name == "conv_general_dilated":
+        kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
+        return math.prod(kernel) / kernel[numbers.rhs_spec[0]] / math.prod(params["lhs_dilation"])
+    if name == "convolution":  # that of ``genjax.ops``, with kernels (*window, C, features)
+        return math.prod(equation.invars[1].aval.shape[:-1]) / math.prod(params["window"].lhs_dilation)
+    return None
 
 
 def _inner(params: Mapping[str, Any]) -> Iterator[ClosedJaxpr | Jaxpr]:

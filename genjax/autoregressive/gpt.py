@@ -26,7 +26,7 @@ unsupervised multitask learners".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, final
 
@@ -48,6 +48,7 @@ from genjax.autoregressive.decoding import (
 )
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.nets import apply_net, init_net
 from genjax.nets.transformer import (
     add_positions,
     apply_layers,
@@ -132,7 +133,7 @@ class GPT:
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for sequences like ``batch["x"]``, (B, T) or shorter, of integers 0 … V − 1."""
         checked_tokens(batch["x"], self.num_values, self.length)
-        return Variables({"net": _parameters(self, key)}, {})
+        return Variables({"net": init_net(self._net, key)[0]}, {})
 
     def objectives(self) -> tuple[Objective, ...]:
         """Return the negative log-likelihood as the only objective."""
@@ -158,7 +159,7 @@ class GPT:
     def logits(self, variables: Variables, x: Array) -> Array:
         """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
         x = checked_tokens(x, self.num_values, self.length)
-        return at_least_float32(_forward(self, variables.params["net"], x, None))
+        return at_least_float32(apply_net(self._net, variables.params["net"], {}, x)[0])
 
     def sample(
         self,
@@ -269,9 +270,13 @@ class GPT:
         """Return the axis of a parameter that tensor parallelism splits; see ``nets.transformer``."""
         return transformer_axis(path)
 
+    @property
+    def _net(self) -> _Net:
+        return _Net(self, self.dtype, self.remat)
+
     def _token_log_probs(self, params: PyTree, x: Array, key: Array | None = None) -> Array:
         """Return the log-masses of tokens, (B, T), 0 after the stop token; the key is for dropout."""
-        logits = at_least_float32(_forward(self, params, x, key))
+        logits = at_least_float32(apply_net(self._net, params, {}, x, key=key)[0])
         logits_of_x = jnp.take_along_axis(logits, x[..., None], axis=-1)[..., 0]
         return (logits_of_x - jax.nn.logsumexp(logits, axis=-1)) * token_mask(x, self.stop_token)  # equation 1
 
@@ -364,26 +369,35 @@ def _attend_to_cache(
     return attend_to_first(q, keys, values, position + 1), (keys, values)
 
 
-def _parameters(model: GPT, key: Array) -> PyTree:
-    """Return initial parameters."""
-    keys = iter(jax.random.split(key, 8))
-    params = {
-        "embedding": normal_init(next(keys), (model.num_values, model.features)),
-        "start": normal_init(next(keys), (model.features,)),
-        "layers": layer_params(model, keys),
-        "norm": norm_params(model),
-    }
-    if model.positions == "learned":
-        params["positions"] = normal_init(next(keys), (model.length, model.features))
-    if not model.tied:
-        params["output"] = normal_init(next(keys), (model.num_values, model.features))
-    return params
+@dataclass(frozen=True)
+class _Net:
+    """The network of a model, with its own ``dtype`` and ``remat``: logits of tokens given those before them."""
 
+    model: GPT
+    dtype: Any
+    remat: bool
 
-def _forward(model: GPT, params: PyTree, x: Array, key: Array | None) -> Array:
-    """Return the logits of tokens (B, T) given those before them, (B, T, V)."""
-    h = apply_layers(model, params["layers"], _embedded(model, params, x), causal_attention, key)
-    return _logits(model, params, h)
+    def init(self, key: Array) -> dict[str, PyTree]:
+        """Return initial parameters."""
+        model, keys = self.model, iter(jax.random.split(key, 8))
+        params = {
+            "embedding": normal_init(next(keys), (model.num_values, model.features)),
+            "start": normal_init(next(keys), (model.features,)),
+            "layers": layer_params(model, keys),
+            "norm": norm_params(model),
+        }
+        if model.positions == "learned":
+            params["positions"] = normal_init(next(keys), (model.length, model.features))
+        if not model.tied:
+            params["output"] = normal_init(next(keys), (model.num_values, model.features))
+        return {"params": params}
+
+    def apply(self, variables: dict[str, PyTree], x: Array, *, rngs: dict[str, Array] | None = None) -> Array:
+        """Return the logits (B, T, V) of tokens (B, T); ``rngs`` has a key for dropout, None for none."""
+        model, params = replace(self.model, dtype=self.dtype, remat=self.remat), variables["params"]
+        key = None if rngs is None else rngs["dropout"]
+        h = apply_layers(model, params["layers"], _embedded(model, params, x), causal_attention, key)
+        return _logits(model, params, h)
 
 
 def _embedded(model: GPT, params: PyTree, x: Array) -> Array:

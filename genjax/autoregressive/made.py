@@ -96,7 +96,7 @@ class MADE:
         x = self._flat(batch["x"])
         condition = one_hot_label(label_of(batch, self.num_classes), self.num_classes, x.shape[0])
         order = None if self._fixed else jnp.arange(self._dim)
-        params = self._net.init(key, self._inputs(x), condition, order)["params"]
+        params, _ = nets.init_net(self._net, key, self._inputs(x), condition, order)
         if not isinstance(self.orders, int):
             return Variables({"net": params}, {})
         keys = jax.random.split(orders_key, self.orders)
@@ -213,8 +213,8 @@ class MADE:
         return x.astype(jnp.float32) / (self.num_values - 1)
 
     def _log_prob(self, params: PyTree, x: Array, condition: Array | None, order: Array | None) -> Array:
-        outputs = self._net.apply({"params": params}, self._inputs(x), condition, order)
-        return log_mass(_with_zero(jnp.asarray(outputs)), x, axis=1)  # equation 1
+        outputs, _ = nets.apply_net(self._net, params, {}, self._inputs(x), condition, order)
+        return log_mass(_with_zero(outputs), x, axis=1)  # equation 1
 
     def _flat(self, x: Array) -> Array:
         return checked_values(x, self.shape, self.num_values).reshape(x.shape[0], -1)

@@ -131,6 +131,8 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
         seed=options.seed if "--seed" in flagged else began_with.seed,
         seeds=options.seeds if "--seeds" in flagged else began_with.seeds,
         accumulate=options.accumulate or began_with.accumulate,
+        dtype=options.dtype or began_with.dtype,
+        remat=options.remat or bool(began_with.remat),
     )
 
 

@@ -18,6 +18,7 @@ from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
 from genjax.experiment import Experiment
+from genjax.nets.computation import NetDtype
 from genjax.runner.ahead import Platform
 from genjax.runner.settings import Settings
 from genjax.sharding import parse_mesh
@@ -30,7 +31,7 @@ Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 
 @dataclasses.dataclass(kw_only=True)
 class LayoutOptions:
-    """How a training step is laid out over devices and minibatches.
+    """How a training step is laid out over devices and minibatches, and computed.
 
     Attributes:
       mesh: sizes of the axes over which devices are laid out, such as data=2,fsdp=4: data and fsdp split batches, fsdp
@@ -38,19 +39,25 @@ class LayoutOptions:
         or all devices in data.
       accumulate: number of minibatches whose gradients are averaged for each update; by default that of the run, or of
         the experiment.
+      dtype: dtype of the products of networks in training, float32 or bfloat16; by default that of the run, or of the
+        experiment.
+      remat: compute all but the products of networks again for the gradient, which saves memory.
     """
 
     mesh: str | None = None
     accumulate: PositiveInt | None = None
+    dtype: NetDtype | None = None
+    remat: bool = False
 
     def layout(self, experiment: Experiment) -> tuple[Experiment, dict[str, int] | None]:
-        """Return an experiment with these minibatches, and the sizes of the mesh; None without one.
+        """Return an experiment whose steps are computed like this, and the sizes of the mesh; None without one.
 
         Raises:
           ValueError: if the text of the mesh is wrong, or the experiment cannot average gradients.
         """
         mesh = None if self.mesh is None else parse_mesh(self.mesh)
-        return Settings(accumulate=self.accumulate).apply(experiment), mesh
+        settings = Settings(accumulate=self.accumulate, dtype=self.dtype, remat=self.remat or None)
+        return settings.apply(experiment), mesh
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """Shared Flax Linen modules, and the functions through which models initialize and apply networks.
 
-``dtype`` is the dtype of a module's computation; None follows the input. Parameters are always float32.
+``dtype`` is the dtype of a module's computation; None follows the input. Parameters are always float32. ``computing``
+sets the dtype of all networks of a program, and what is kept for its gradient.
 """
 
 from genjax.nets.adapter import Net as Net
@@ -15,6 +16,7 @@ from genjax.nets.attention import Context as Context
 from genjax.nets.attention import SelfAttention2D as SelfAttention2D
 from genjax.nets.causal_conv import CausalConv as CausalConv
 from genjax.nets.causal_conv import CausalConvCache as CausalConvCache
+from genjax.nets.computation import computing as computing
 from genjax.nets.conv import Conv as Conv
 from genjax.nets.conv import ConvDecoder as ConvDecoder
 from genjax.nets.conv import ConvEncoder as ConvEncoder

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
 
 from genjax.core import Array, PyTree, Variables
+from genjax.nets.computation import prepared, raised, rematerialized
 
 
 @runtime_checkable
@@ -53,18 +55,22 @@ def apply_net(
     """Apply a network to arguments of its forward function; return its outputs and its new state.
 
     If ``train``, dropout is on, with this key unless it is None, and batch statistics are computed from the batch and
-    update the state, whose dtypes stay as they are; otherwise the state is unchanged.
+    update the state, whose dtypes stay as they are; otherwise the state is unchanged. ``computing`` sets how the
+    network is computed.
     """
-    variables = {"params": params, **state}
+    net, params, args = prepared(net, params, args)
     arguments = _arguments(net)
     options: dict[str, Any] = {"train": train} if "train" in arguments else {}
     if key is not None and (isinstance(net, nn.Module) or "rngs" in arguments):
         options["rngs"] = {"dropout": key}
+    if train and state:
+        options["mutable"] = list(state)
+    results = rematerialized(net, partial(net.apply, **options))({"params": params, **state}, *args)
     if not (train and state):
-        return net.apply(variables, *args, **options), state
-    outputs, updated = net.apply(variables, *args, mutable=list(state), **options)
+        return raised(results), state
+    outputs, updated = results
     # Statistics of 64-bit data are 64-bit numbers, but the state of training has one type from the first step on.
-    return outputs, jax.tree.map(_in_dtype_of, state, {**state, **updated})
+    return raised(outputs), jax.tree.map(_in_dtype_of, state, {**state, **updated})
 
 
 def _in_dtype_of(old: Array, new: Array) -> Array:

@@ -25,6 +25,7 @@ class FourierFeatures(nn.Module):
     Attributes:
       num_features: number of rows of W.
       scale: standard deviation of the initial frequencies, s.
+      dtype: dtype of the features, see ``nets``; sines and cosines are always computed in float32 too.
     """
 
     num_features: PositiveInt
@@ -36,6 +37,7 @@ class FourierFeatures(nn.Module):
         """Map (B, D) to (B, D + 2 num_features)."""
         initial = nn.initializers.normal(self.scale)
         kernel = self.param("kernel", initial, (x.shape[-1], self.num_features), jnp.float32)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel)  # an angle of many turns has no accurate sine in half precision
         angle = x @ kernel
-        return jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)], axis=-1)  # equation 1
+        features = jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)], axis=-1)  # equation 1
+        return features if self.dtype is None else features.astype(self.dtype)

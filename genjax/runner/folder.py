@@ -1,7 +1,7 @@
 """The run folder: everything that a run writes, in open formats.
 
 <experiment>.py      copy of the experiment file, and of the modules beside it that it imports
-arguments.json       its arguments, and the settings of its training: seeds, minibatches of an update, mesh
+arguments.json       its arguments, and the settings of its training: seeds, how a step is computed, mesh
 datasets.json        names, shapes and tokenizers of its data, so that sampling need not open the data
 environment.json     versions, git commits, devices, command
 metrics.jsonl        one row of metrics per line; also as TensorBoard events in tensorboard/
@@ -269,12 +269,13 @@ def _check_same(folder: RunFolder, requested: dict[str, Any], source: Experiment
     old, new = stored["experiment"], requested["experiment"]
     if old != new:
         raise ValueError(f"{folder.path} holds a run of {old!r}, not of {new!r}; choose another --workdir")
-    for name in ("seed", "seeds", "accumulate"):
+    for name in ("seed", "seeds", "accumulate", "dtype", "remat"):
         old, new = stored.get(name), requested[name]
         if old not in (None, new):  # None: an older run, which has no such setting
+            flag = f"--{name} {old}" if not isinstance(old, bool) else f"--{name}" if old else f"--no-{name}"
             raise ValueError(
-                f"{folder.path} holds a run with {name} {old}, not {new}; resume it with --{name} {old}, or choose "
-                "another --workdir"
+                f"{folder.path} holds a run with {name} {old}, not {new}; resume it with {flag}, or choose another "
+                "--workdir"
             )
     for name in sorted(set(stored["arguments"]) | set(requested["arguments"])):
         old, new = stored["arguments"].get(name), requested["arguments"].get(name)

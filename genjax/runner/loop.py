@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -34,7 +35,10 @@ from genjax.core import Array, Metrics, PyTree, TrainState, step_key, stream_key
 from genjax.data.source import RESIDENT_BYTES
 from genjax.experiment import Experiment
 from genjax.learners import Frozen, Stage
+from genjax.monitoring.monitor import TrainingWarning
+from genjax.nets import computing
 from genjax.ops.keys import seed_key
+from genjax.roofline import count_flops
 from genjax.runner.batches import Feed, ResidentFeed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
 from genjax.sharding import Placement, Rules, replica
@@ -296,13 +300,26 @@ class StageLoop:
             steps = self._over_seeds(steps, with_state=True)
             settings: dict[str, Any] = {"out_shardings": (shardings, self._placement.replicated)}
             program = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options(), **settings)
-            lowered = program.lower(*arguments)
+            traced = program.trace(*arguments)
+            self._check_dtype(traced)
+            lowered = traced.lower()
             devices = self._placement.describe_devices(jax.default_backend())
             name = f"{count} steps, {devices}, jax {jax.__version__}"
             self.programs[name] = zlib.crc32(lowered.as_text().encode())
             announce()
             self._compiled[count] = lowered.compile()
         return self._compiled[count]
+
+    def _check_dtype(self, traced: jax.stages.Traced) -> None:
+        """Warn if no product of this stage has the dtype of the experiment, because its model has no networks."""
+        dtype = self._experiment.dtype
+        if dtype != "float32" and not self._compiled and not count_flops(traced.jaxpr, dtype):
+            warnings.warn(
+                f"dtype is {dtype!r}, but stage {self.stage.name!r} has no network that it applies to: all of it is "
+                "computed in float32",
+                TrainingWarning,
+                stacklevel=2,
+            )
 
     def _many_steps(
         self,
@@ -321,7 +338,8 @@ class StageLoop:
             batch = self._learner_batch(key, finished, self._feed.pick(constants, sent), state.step)
             batch = placement.spread(batch, axis=int(self._minibatches > 1))
             state = state.replace(params=placement.gather(state.params, placed, self._num_seeds))
-            return learner.step(state, step_key(train_stream, state.step), batch)
+            with computing(self._experiment.dtype, self._experiment.remat):
+                return learner.step(state, step_key(train_stream, state.step), batch)
 
         return jax.lax.scan(body, state, sent)
 

@@ -1,4 +1,4 @@
-"""Settings of training that are not arguments of the experiment: seeds, minibatches of an update, and the mesh.
+"""Settings of training that are not arguments of the experiment: seeds, how a step is computed, and the mesh.
 
 A run folder stores them beside these arguments, so that resuming or compiling a run needs no flags.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from genjax.experiment import Experiment
+from genjax.nets.computation import NetDtype
 
 
 @final
@@ -21,12 +22,16 @@ class Settings:
       seed: seed of everything random; replica i has seed + i.
       seeds: number of replicas.
       accumulate: number of minibatches whose gradients are averaged for each update; None for that of the experiment.
+      dtype: dtype of the products of networks; None for that of the experiment.
+      remat: whether networks are computed again for the gradient; None for what the experiment says.
       mesh: sizes of the mesh axes that were asked for, see ``genjax.sharding``; None splits batches over all devices.
     """
 
     seed: int = 0
     seeds: int = 1
     accumulate: int | None = None
+    dtype: NetDtype | None = None
+    remat: bool | None = None
     mesh: Mapping[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -39,7 +44,7 @@ class Settings:
         return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls) if field.name in stored})
 
     def apply(self, experiment: Experiment) -> Experiment:
-        """Return an experiment with these minibatches."""
-        if self.accumulate in (None, experiment.accumulate):
-            return experiment
-        return dataclasses.replace(experiment, accumulate=self.accumulate)
+        """Return an experiment whose steps are computed like this."""
+        wanted = {"accumulate": self.accumulate, "dtype": self.dtype, "remat": self.remat}
+        changes = {name: value for name, value in wanted.items() if value not in (None, getattr(experiment, name))}
+        return dataclasses.replace(experiment, **changes) if changes else experiment

@@ -105,7 +105,14 @@ def train(
     folder = None if workdir is None else RunFolder(Path(workdir))
     began_with = stored_settings(folder.path).mesh if folder is not None and resume else None
     placement = Placement(fitting_mesh(began_with) if mesh is None else mesh)
-    settings = Settings(seed=seed, seeds=seeds, accumulate=experiment.accumulate, mesh=mesh or began_with)
+    settings = Settings(
+        seed=seed,
+        seeds=seeds,
+        accumulate=experiment.accumulate,
+        dtype=experiment.dtype,
+        remat=experiment.remat,
+        mesh=mesh or began_with,
+    )
     with contextlib.ExitStack() as stack:
         if folder is not None and placement.is_writer:
             stack.enter_context(claim(folder.path))

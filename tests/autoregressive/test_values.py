@@ -103,7 +103,9 @@ def test_layers_drop_different_channels(monkeypatch):
     params["embedding"] = jnp.eye(2, 64)
     outputs = []
     monkeypatch.setattr(gpt, "_logits", lambda model, params, h: outputs.append(h))
-    gpt._forward(model, params, jnp.zeros((1, 1), jnp.int32), jax.random.key(1))
+    gpt._Net(model, None, False).apply(
+        {"params": params}, jnp.zeros((1, 1), jnp.int32), rngs={"dropout": jax.random.key(1)}
+    )
     values = np.round(np.asarray(outputs[0]).ravel()).astype(int)
     assert set(values.tolist()) == {0, 2, 20, 22}  # all four combinations of two layers
 

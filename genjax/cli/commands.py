@@ -35,6 +35,7 @@ from genjax.cli.image_files import (
     target_of,
 )
 from genjax.cli.options import (
+    CompareOptions,
     CompileOptions,
     EditOptions,
     EvaluateOptions,
@@ -381,6 +382,14 @@ def _changed_flags(flags: Any) -> dict[str, Any]:
     return {name: value for name, (value, default) in values.items() if value != default}
 
 
+def compare(arguments: list[str]) -> int:
+    """Compare finished runs, and write one report."""
+    path, rest = _positional(arguments, "compare", "RUN", "a run folder that train wrote", CompareOptions, "RUN ...")
+    from genjax.cli.comparing import compare_runs
+
+    return compare_runs(path, rest)
+
+
 def latent(arguments: list[str]) -> int:
     """Draw pictures of a finished run's latent space."""
     path, flags = _positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions)
@@ -456,6 +465,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "translate": translate,
     "edit": edit,
     "evaluate": evaluate,
+    "compare": compare,
     "latent": latent,
     "export": export,
     "serve": serve,

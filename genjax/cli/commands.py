@@ -47,8 +47,7 @@ from genjax.cli.options import (
     TrainOptions,
     TranslateOptions,
 )
-from genjax.cli.output import check_out, default_suffix, write_evaluation, write_samples
-from genjax.data import Dataset
+from genjax.cli.output import check_memory, check_out, default_suffix, write_evaluation, write_samples
 from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
@@ -174,21 +173,10 @@ def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple
     parsed, options = parse(genjax_command("sample", path), flags, model_flags, SampleOptions)
     if options.out is not None:
         check_out(options.out, options.num_samples, experiment)
-    _check_memory(options.num_samples, dataset)
+    check_memory(options.num_samples, dataset)
     values = {name: value for name, value in dataclasses.asdict(parsed).items() if value is not None}
     values = with_required(values, model)
     return options, values | read_conditions(values, model, dataset, options.num_samples)
-
-
-def _check_memory(num_samples: int | None, dataset: Dataset) -> None:
-    """Raise ValueError for samples that exceed the memory of this machine."""
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = (num_samples or 0) * math.prod(dataset.spec()["x"].shape) * 4
-    if needed > available / 2:
-        raise ValueError(
-            f"num_samples is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
-            f"{available / 1e9:.3g} GB of memory; draw fewer, or several times with other seeds"
-        )
 
 
 @contextlib.contextmanager
@@ -342,7 +330,7 @@ def evaluate(arguments: list[str]) -> int:
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
-    _check_memory(options.num_samples, dataset)
+    check_memory(options.num_samples, dataset)
     changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
         results = run.evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import sys
@@ -10,12 +11,8 @@ from pathlib import Path
 
 from genjax.cli.flags import parse
 from genjax.cli.options import CompareOptions
+from genjax.cli.output import check_memory
 from genjax.runner.shell import genjax_command
-
-_SETTINGS = (
-    *("split", "features", "num_samples", "num_neighbours", "likelihood_samples", "batch_size", "seed", "checkpoint"),
-    *("speed_samples", "speed_repeats"),
-)
 
 
 def compare_runs(path: Path, arguments: list[str]) -> int:
@@ -26,13 +23,17 @@ def compare_runs(path: Path, arguments: list[str]) -> int:
     from genjax.comparison.settings import Settings
     from genjax.compilation import enable_compilation_cache
     from genjax.metrics.progress import no_progress, progress_bars
+    from genjax.runner.load import load_experiment
 
     others = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
     flags = arguments[len(others) :]
     paths = [path, *map(Path, others)]
     (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
+    dataset = load_experiment(path, defer_data=True).data
+    for count in (options.num_samples, options.speed_samples):
+        check_memory(count, dataset)
     enable_compilation_cache()
-    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings)}
     bars = progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress)
     with bars as progress:
         table = compare(

@@ -33,6 +33,9 @@ class Settings:
       speed_samples: number of samples in the batch that throughput is measured with.
       speed_repeats: number of times that each speed is measured; the median counts.
 
+    Raises:
+      ValueError: if ``checkpoint`` is none of these.
+
     >>> Settings(features="pixels", num_samples=100).command(Path("runs/vae"), "mse").split()[-14:-8]
     ['--split', 'test', '--features', 'pixels', '--num-samples', '100']
     """
@@ -47,6 +50,12 @@ class Settings:
     checkpoint: str = "last"
     speed_samples: PositiveInt = 1000
     speed_repeats: PositiveInt = 5
+
+    def __post_init__(self) -> None:
+        if self.checkpoint not in ("last", "best") and not self.checkpoint.isdecimal():
+            raise ValueError(
+                f"checkpoint is {self.checkpoint!r}, but must be 'last', 'best' or the step of a checkpoint"
+            )
 
     def command(self, path: Path, metric: str) -> str:
         """Return the command that prints a metric of a run under these settings."""

@@ -127,10 +127,9 @@ class Factorized(_Fitted):
 class FactorizedKernels(_Fitted):
     """Independent dimensions of real numbers, each with a kernel density estimate whose width is Scott's rule.
 
-    >>> model = FactorizedKernels()
-    >>> variables = model.init(jax.random.key(0), {"x": jnp.array([[-1.0], [1.0]])})
-    >>> model.sample(variables, jax.random.key(1), 3).shape
-    (3, 1)
+    >>> fit = FactorizedKernels().init(jax.random.key(0), {"x": jnp.array([[-1.0], [1.0]])}).params["fit"]
+    >>> fit["width"].tolist()  # a standard deviation of 1 times 2 ** -0.2
+    [0.8705505728721619]
     """
 
     def init(self, key: Array, batch: Batch) -> Variables:
@@ -199,10 +198,9 @@ def _gaussian_log_prob(rows: Array, mean: Array, scale: Array) -> Array:
 class FullGaussian(_Mixture):
     """One Gaussian with a full covariance, shrunk towards a multiple of the identity by Ledoit and Wolf's rule.
 
-    >>> model = FullGaussian()
-    >>> variables = model.init(jax.random.key(0), {"x": jax.random.normal(jax.random.key(1), (50, 2))})
-    >>> model.sample(variables, jax.random.key(2), 3).shape
-    (3, 2)
+    >>> fit = FullGaussian().init(jax.random.key(0), {"x": jnp.eye(3)}).params["fit"]
+    >>> fit["means"].shape, fit["scale"].shape
+    ((1, 3), (1, 3, 3))
     """
 
     def init(self, key: Array, batch: Batch) -> Variables:
@@ -263,10 +261,9 @@ def _fit_mixture(rows: np.ndarray, num_components: int, is_full: bool, seed: int
 class Kernels(_Fitted):
     """A kernel density estimate: a Gaussian of one width at each example.
 
-    >>> model = Kernels()
-    >>> variables = model.init(jax.random.key(0), {"x": jax.random.normal(jax.random.key(1), (50, 2))})
-    >>> model.sample(variables, jax.random.key(2), 3).shape
-    (3, 2)
+    >>> fit = Kernels().init(jax.random.key(0), {"x": jnp.arange(20.0)[:, None]}).params["fit"]
+    >>> fit["examples"].shape, fit["width"].shape
+    ((20, 1), ())
     """
 
     def init(self, key: Array, batch: Batch) -> Variables:

@@ -137,8 +137,8 @@ def _contestant(floor: Floor, space: _Space, settings: Settings, network: Featur
         summary=f"{floor.summary}; fitted to {of_all}",
     )
     load = functools.partial(_load, model, space, settings, network)
-    member = Member(name=f"seed_{settings.seed}", identity={"seeds": [settings.seed], "fitted to": of_all}, load=load)
-    return Contestant(entry=entry, members=(member,))
+    identity = {"seeds": [settings.seed], "fitted to": of_all, "values": str(space.values)}
+    return Contestant(entry=entry, members=(Member(name=f"seed_{settings.seed}", identity=identity, load=load),))
 
 
 def _load(

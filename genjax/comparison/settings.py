@@ -36,7 +36,7 @@ class Settings:
     Raises:
       ValueError: if ``checkpoint`` is none of these.
 
-    >>> Settings(features="pixels", num_samples=100).command(Path("runs/vae"), "mse").split()[-14:-8]
+    >>> Settings(features="pixels", num_samples=100).command(Path("runs/vae"), "mse").split()[-16:-10]
     ['--split', 'test', '--features', 'pixels', '--num-samples', '100']
     """
 

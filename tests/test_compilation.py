@@ -15,7 +15,7 @@ from genjax.evaluation.samples import draw_samples
 from genjax.runner import train
 from tests.running import TINY
 
-ROOMS = ("runner", "evaluation", "monitoring", "figures", "estimators", "metrics/features")
+ROOMS = ("runner", "comparison", "evaluation", "monitoring", "figures", "estimators", "metrics/features")
 UNKNOWN = {"xla_cpu_option_of_no_version": "1"}
 
 

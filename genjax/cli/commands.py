@@ -35,6 +35,7 @@ from genjax.cli.image_files import (
     target_of,
 )
 from genjax.cli.options import (
+    CompareOptions,
     CompileOptions,
     EditOptions,
     EvaluateOptions,
@@ -46,8 +47,7 @@ from genjax.cli.options import (
     TrainOptions,
     TranslateOptions,
 )
-from genjax.cli.output import check_out, default_suffix, write_evaluation, write_samples
-from genjax.data import Dataset
+from genjax.cli.output import check_memory, check_out, default_suffix, write_evaluation, write_samples
 from genjax.evaluation.image_batches import ImageFunction
 from genjax.evaluation.samples import num_batches
 from genjax.ops.keys import seed_key
@@ -176,21 +176,10 @@ def _parse_sample(path: Path, flags: list[str], experiment: Experiment) -> tuple
     parsed, options = parse(genjax_command("sample", path), flags, model_flags, SampleOptions)
     if options.out is not None:
         check_out(options.out, options.num_samples, experiment)
-    _check_memory(options.num_samples, dataset)
+    check_memory(options.num_samples, dataset)
     values = {name: value for name, value in dataclasses.asdict(parsed).items() if value is not None}
     values = with_required(values, model)
     return options, values | read_conditions(values, model, dataset, options.num_samples)
-
-
-def _check_memory(num_samples: int | None, dataset: Dataset) -> None:
-    """Raise ValueError for samples that exceed the memory of this machine."""
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = (num_samples or 0) * math.prod(dataset.spec()["x"].shape) * 4
-    if needed > available / 2:
-        raise ValueError(
-            f"num_samples is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
-            f"{available / 1e9:.3g} GB of memory; draw fewer, or several times with other seeds"
-        )
 
 
 @contextlib.contextmanager
@@ -344,7 +333,7 @@ def evaluate(arguments: list[str]) -> int:
     if options.record is not None:
         read_results(options.record)  # raises for an unusable file before anything is computed
     run = load_run(path, checkpoint=options.checkpoint, ema=options.ema, experiment=experiment)
-    _check_memory(options.num_samples, dataset)
+    check_memory(options.num_samples, dataset)
     changed = {name: value for name, value in _changed_flags(parsed).items() if value != ALL}
     with progress_bars() as progress:
         results = run.evaluate(
@@ -382,6 +371,14 @@ def _changed_flags(flags: Any) -> dict[str, Any]:
     """Return the flags that are not at their defaults."""
     values = {field.name: (getattr(flags, field.name), field.default) for field in dataclasses.fields(flags)}
     return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare finished runs, and write one report."""
+    path, rest = _positional(arguments, "compare", "RUN", "a run folder that train wrote", CompareOptions, "RUN ...")
+    from genjax.cli.comparing import compare_runs
+
+    return compare_runs(path, rest)
 
 
 def latent(arguments: list[str]) -> int:
@@ -459,6 +456,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "translate": translate,
     "edit": edit,
     "evaluate": evaluate,
+    "compare": compare,
     "latent": latent,
     "export": export,
     "serve": serve,

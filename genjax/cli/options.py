@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from genjax.arguments import NonNegativeInt, PositiveInt
 from genjax.averages import AverageLength
+from genjax.comparison.settings import FLOOR_NAMES, FloorName
 from genjax.diffusion.editing import Strength
 from genjax.diffusion.guidance import GuidanceWeight
 from genjax.diffusion.posterior import MethodName
@@ -255,6 +256,42 @@ class EvaluateOptions:
     json: bool = False
     out: Path | None = None
     record: Path | None = None
+
+
+@dataclasses.dataclass(kw_only=True)
+class CompareOptions:
+    """Comparison options; the runs must share data and display.
+
+    Attributes:
+      out: folder for the reports, and for the cells that are finished; the same command goes on from them.
+      floors: names of the floors, simple models of the same data; --floors alone for none.
+      split: split of the data to evaluate on and to compare samples with.
+      num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
+      features: feature network for comparisons of samples: pixels, classifier (of the runs' own data),
+        classifier:DATASET or inception:WEIGHTS.safetensors; by default the classifier for labelled images, else pixels.
+      num_neighbours: k of precision, recall, density and coverage.
+      likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
+      batch_size: number of examples processed at once.
+      seed: seed of samples, draws, random preprocessing and floors.
+      checkpoint: last, best (by the held-out metric), or a step.
+      speed_samples: number of samples in the batch whose throughput is measured.
+      speed_repeats: number of times that a speed is measured; the median counts.
+      retry_failed: measure failed cells again.
+    """
+
+    out: Path = Path("comparison")
+    floors: tuple[FloorName, ...] = FLOOR_NAMES
+    split: str = "test"
+    num_samples: Annotated[PositiveInt | None, tyro.conf.arg(aliases=["-n"])] = None
+    features: str | None = None
+    num_neighbours: PositiveInt = 5
+    likelihood_samples: PositiveInt = 1000
+    batch_size: PositiveInt = 500
+    seed: Seed = 0
+    checkpoint: str = "last"
+    speed_samples: PositiveInt = 1000
+    speed_repeats: PositiveInt = 5
+    retry_failed: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

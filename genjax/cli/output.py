@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from genjax.capabilities import stop_token
+from genjax.data import Dataset
 from genjax.data.io import replace_file
 from genjax.experiment import Experiment
 from genjax.runner.folder import RunFolder
@@ -36,6 +39,17 @@ def check_out(out: Path, num_samples: int, experiment: Experiment) -> None:
         )
     if out.exists() and out.is_dir() != (out.suffix == ""):
         raise ValueError(f"--out is {out}, which is {'a folder' if out.is_dir() else 'a file'}; choose another name")
+
+
+def check_memory(num_samples: int | None, dataset: Dataset) -> None:
+    """Raise ValueError for samples that exceed the memory of this machine."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = (num_samples or 0) * math.prod(dataset.spec()["x"].shape) * 4
+    if needed > available / 2:
+        raise ValueError(
+            f"num_samples is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
+            f"{available / 1e9:.3g} GB of memory; draw fewer, or several times with other seeds"
+        )
 
 
 def _suffixes(experiment: Experiment) -> list[str]:

@@ -183,10 +183,13 @@ class Evaluation:
         """Return the features of one replica's samples; computed once, for all metrics."""
         return self._features(index, self.samples(index), self.count)
 
+    def network_input(self, x: Array) -> Array:
+        """Return data, or samples, as the feature network takes them: images in [0, 1], or the model's own numbers."""
+        return self.to_display(x) if self.network.requires_images else self._scaled(x)
+
     def _features(self, name: str | int, batches: Iterator[Array], count: int) -> Outputs:
         if name not in self._outputs:
-            convert = self.to_display if self.network.requires_images else self._scaled
-            self._outputs[name] = extract(self.network, map(convert, batches), count)
+            self._outputs[name] = extract(self.network, map(self.network_input, batches), count)
         return self._outputs[name]
 
     @property

@@ -135,10 +135,15 @@ def load_run(
     )
 
 
+def last_step(folder: RunFolder, experiment: Experiment) -> int:
+    """Return the number of steps up to the newest checkpoints of a run, over all stages."""
+    return sum(max(folder.checkpoint_steps(stage.name), default=0) for stage in experiment.plan())
+
+
 def _load_weights(folder: RunFolder, experiment: Experiment, num_seeds: int) -> tuple[int, Variables | None]:
     """Return the final weights, unless training went on after they were written."""
-    steps = [max(folder.checkpoint_steps(stage.name), default=0) for stage in experiment.plan()]
-    return sum(steps), load_weights(folder.path, experiment, num_seeds, sum(steps))
+    step = last_step(folder, experiment)
+    return step, load_weights(folder.path, experiment, num_seeds, step)
 
 
 def _load_checkpoint(

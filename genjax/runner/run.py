@@ -188,7 +188,7 @@ class Run:
         Raises:
           ValueError: if a metric is unknown, or the data set lacks the split.
         """
-        evaluation = self._evaluation(
+        evaluation = self.evaluation(
             key=key,
             split=split,
             network=pixels() if network is None else network,
@@ -204,9 +204,10 @@ class Run:
     def available_metrics(self, *, split: str = "test", network: FeatureNetwork | None = None) -> tuple[str, ...]:
         """Return the names of the metrics that ``evaluate`` can compute on a split, by a feature network."""
         network = pixels() if network is None else network
-        return available(self._evaluation(key=jax.random.key(0), split=split, network=network))
+        return available(self.evaluation(key=jax.random.key(0), split=split, network=network))
 
-    def _evaluation(self, **settings: Any) -> Evaluation:
+    def evaluation(self, **settings: Any) -> Evaluation:
+        """Return the context of this run's evaluations, with further fields of ``Evaluation`` such as ``key``."""
         return Evaluation(
             model=self.model,
             variables=self.variables,

@@ -107,6 +107,10 @@ FLAGS = {
         *("--metrics", "--split", "-n", "--features", "--num-neighbours", "--seed", "--checkpoint", "--json"),
         *("--record", "--mean", "--label"),
     ),
+    "compare": (
+        *("--floors", "--split", "-n", "--features", "--num-neighbours", "--seed", "--checkpoint", "--batch-size"),
+        *("--speed-samples", "--speed-repeats", "--retry-failed", "--what"),
+    ),
     "latent": ("--split", "--rows", "--steps", "--label", "--out", "--seed", "--checkpoint"),
     "list": ("--json", "--experiments", "--what"),
 }
@@ -114,6 +118,7 @@ CHEAP = {  # settings without which a valid command would take long
     "train": ("--steps", "10", "--log-every", "10"),
     "sample": ("-n", "5"),
     "evaluate": ("-n", "20", "--likelihood-samples", "2"),
+    "compare": ("-n", "20", "--likelihood-samples", "2", "--speed-samples", "3", "--speed-repeats", "1", "--floors"),
     "latent": ("--rows", "2"),
     "list": ("--experiments", "nowhere"),
 }

@@ -199,8 +199,8 @@ def test_help_and_version(genjax):
     [
         (
             ("trian",),
-            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, latent, export, "
-            "serve, list",
+            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, compare, latent, "
+            "export, serve, list",
         ),
         (("train",), "FILE is missing"),
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
@@ -221,6 +221,10 @@ def test_help_and_version(genjax):
         ),
         (("sample", "nowhere"), "nowhere is not a run folder, because it has no arguments.json"),
         (("evaluate", "nowhere"), "nowhere is not a run folder"),
+        (("compare",), "RUN is missing: it comes first and is a run folder that train wrote"),
+        (("compare", "nowhere"), "nowhere is not a run folder"),
+        (("compare", "nowhere", "--floors", "ceiling"), "Error parsing --floors"),
+        (("compare", "nowhere", "--speed-repeats", "0"), "speed_repeats is 0, but must be at least 1"),
         (("latent", "nowhere", "--label=-1"), "label is -1, but must be at least 0"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
     ],

@@ -236,7 +236,7 @@ def test_previews_show_sources_and_results(run):
 
 
 def test_samples_of_evaluations_are_drawn_from_scaled_images(run):
-    evaluation = load_run(run)._evaluation(key=jax.random.key(0), split="test")
+    evaluation = load_run(run).evaluation(key=jax.random.key(0), split="test")
     x = np.concatenate([np.asarray(batch) for batch in evaluation.samples(0)])
     assert x.shape == (6, 4, 6, 3)
     assert 0.2 < x[..., 1].mean() < 0.8

@@ -107,6 +107,16 @@ def test_what_a_model_lacks_is_not_available():
     assert results["log_prob"].value is results["mse"].value is None
 
 
+def test_a_likelihood_states_what_it_is_given():
+    @dataclasses.dataclass(frozen=True)
+    class Labelled(Density):
+        def log_prob(self, variables, x, label):
+            return super().log_prob(variables, x - 10.0 * label[:, None])
+
+    run = run_of(Labelled(num_classes=2), (0.5,), labels=0.5)
+    assert run.evaluate(jax.random.key(0), metrics=["log_prob"])["log_prob"].protocol["given"] == "label"
+
+
 def test_one_likelihood_may_be_asked_for_alone():
     @dataclasses.dataclass(frozen=True)
     class Both(Density):

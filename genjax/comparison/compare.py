@@ -1,0 +1,126 @@
+"""Comparison of runs: from run folders to a folder with a table, its cells, and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax.comparison.columns import columns
+from genjax.comparison.floors import floor_contestants
+from genjax.comparison.measure import NUM_PICTURED, Announce, CellFiles, assemble, measure
+from genjax.comparison.report import DATA, write_reports
+from genjax.comparison.runs import check_same, contestants_of, read_run
+from genjax.comparison.settings import FLOOR_NAMES, FloorName, Settings, default_features
+from genjax.comparison.table import Table
+from genjax.data import random_examples
+from genjax.data.deferred import describe
+from genjax.data.io import replace_file
+from genjax.evaluation.context import MAX_SAMPLES
+from genjax.experiment import Experiment
+from genjax.figures.images import sample_picture, save_picture
+from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics.progress import Progress, no_progress
+from genjax.runner.folder import environment
+
+PROTOCOL = "protocol.json"
+
+
+def compare(
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    floors: Sequence[FloorName] = FLOOR_NAMES,
+    retry_failed: bool = False,
+    command: str = "",
+    progress: Progress = no_progress,
+    announce: Announce = print,
+) -> Table:
+    """Measure finished runs and floors by one protocol, write the reports into a folder, and return the table.
+
+    What the folder has already is not measured again, as long as the protocol is the same; runs may be added.
+
+    Args:
+      paths: run folders.
+      out: folder of the comparison.
+      settings: settings that all numbers share.
+      floors: names of the floors.
+      retry_failed: whether to measure failed cells again.
+      command: command of the comparison, for numbers that no other command prints.
+      progress: function that starts a progress bar, ``(name, total) -> callback``.
+      announce: function that receives a line for each measurement.
+
+    Raises:
+      FileNotFoundError: if a path holds no run.
+      ValueError: if runs do not share data and display, or ``out`` holds another comparison.
+    """
+    runs = [read_run(path) for path in paths]
+    first = runs[0].experiment
+    if settings.features is None:
+        settings = dataclasses.replace(settings, features=default_features(first.data))
+    network = feature_network(settings.features or "", first.data)
+    reference = check_same(runs, settings, network)
+    protocol = _protocol(settings, network, first)
+    _check_folder(out, protocol)
+    contestants = contestants_of(runs, settings, network)
+    if first.data.tokenizer is None:
+        contestants += floor_contestants(floors, first, reference, settings, network)
+    replace_file(out / PROTOCOL, (json.dumps(protocol, indent=1) + "\n").encode())
+    _draw_data(out, first, settings)
+    chosen = columns(first.data)
+    measure(contestants, chosen, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
+    table = assemble(contestants, chosen, out, command)
+    write_reports(table, out, protocol, environment(), command)
+    return table
+
+
+def _protocol(settings: Settings, network: FeatureNetwork, experiment: Experiment) -> dict[str, Any]:
+    """Return what all numbers of a comparison have in common."""
+    dataset, split = experiment.data, settings.split
+    lengths = {name: len(source) for name, source in dataset.splits.items()}
+    drawn = settings.num_samples or min(lengths.get(split, 0), MAX_SAMPLES)
+    description: Mapping[str, Any] = describe(dataset) or {}
+    protocol = {
+        "data": dataset.name,
+        "examples": lengths,
+        "fingerprint": description.get("fingerprint"),
+        **settings.as_dict(),
+        "num_samples": drawn,
+        **network.protocol,
+        "features_accuracy": network.accuracy,
+        "device": jax.devices()[0].device_kind,
+        "num_devices": len(jax.devices()),
+    }
+    return json.loads(json.dumps({name: value for name, value in protocol.items() if value is not None}))
+
+
+def _check_folder(out: Path, protocol: Mapping[str, Any]) -> None:
+    """Raise ValueError if a folder holds a comparison by another protocol, or anything else."""
+    if not (out / PROTOCOL).is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"--out is {out}, which is not empty and holds no comparison; choose another folder")
+        return
+    stored = json.loads((out / PROTOCOL).read_text(encoding="utf-8"))
+    for name in dict.fromkeys([*stored, *protocol]):
+        if stored.get(name) != protocol.get(name):
+            raise ValueError(
+                f"{out} holds a comparison with {name}={stored.get(name)!r}, not {protocol.get(name)!r}, and numbers "
+                "of two protocols do not belong in one table; choose another --out"
+            )
+
+
+def _draw_data(out: Path, experiment: Experiment, settings: Settings) -> None:
+    """Draw examples of the split, beside which samples are shown."""
+    path = CellFiles(out).samples(DATA).with_suffix(".png")
+    if experiment.data.tokenizer is not None or path.is_file():
+        return
+    key = jax.random.key(0)
+    batch = random_examples(key, experiment.data.splits[settings.split], NUM_PICTURED)
+    x = experiment.preprocess(key, jax.tree.map(jax.numpy.asarray, batch))["x"]
+    save_picture(path, sample_picture(experiment.to_display(np.asarray(x))))

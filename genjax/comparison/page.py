@@ -1,0 +1,87 @@
+"""The report as one HTML file, which needs no network: styles, script, plots and pictures are inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from genjax.comparison.table import Cell, Table
+
+MAX_TEXT = 2_000  # characters of samples that are texts
+
+
+def page(
+    table: Table,
+    *,
+    title: str,
+    protocol: Mapping[str, str],
+    machine: Mapping[str, str],
+    notes: tuple[str, str],
+    command: str,
+    failures: Sequence[str] = (),
+    plots: Sequence[str] = (),
+    samples: Mapping[str, Path] | None = None,
+) -> str:
+    """Return the page.
+
+    Args:
+      table: table of the comparison.
+      title: title of the page.
+      protocol: settings that all numbers share, by name.
+      machine: versions and devices, by name.
+      notes: conventions of the table, and a note on the protocol.
+      command: command that made the page.
+      failures: a line for each failed measurement.
+      plots: SVG elements.
+      samples: files of pictures (.png) and texts (.txt) by title.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_template("page.html"))
+    columns = table.shown_columns()
+    samples = samples or {}
+    return template.render(
+        table=table,
+        title=title,
+        protocol=protocol,
+        machine=machine,
+        notes=notes,
+        command=command,
+        failures=failures,
+        columns=columns,
+        best={column.name: table.best(column.name) for column in columns},
+        describe=_describe,
+        commands={entry.name: _commands(table, entry.name) for entry in table.entries},
+        plots=[Markup(plot) for plot in plots],
+        pictures={name: _data_uri(path) for name, path in samples.items() if path.suffix == ".png"},
+        texts={name: path.read_text("utf-8")[:MAX_TEXT] for name, path in samples.items() if path.suffix == ".txt"},
+        style=Markup(_template("page.css")),
+        script=Markup(_template("page.js")),
+    )
+
+
+def _template(name: str) -> str:
+    return (resources.files("genjax.comparison") / "templates" / name).read_text("utf-8")
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _describe(cell: Cell) -> str:
+    """Return how a cell was measured, or why it has no value."""
+    if cell.value is None:
+        return cell.reason or ""
+    error = [] if cell.standard_error is None else [f"standard error {cell.standard_error:.3g}"]
+    replicas = [f"seeds {', '.join(f'{value:.4g}' for value in cell.replicas)}"] if cell.replicas else []
+    entries = [f"{name.replace('_', ' ')} {value}" for name, value in cell.protocol.items()]
+    return "; ".join([*replicas, *error, *entries])
+
+
+def _commands(table: Table, entry: str) -> list[str]:
+    """Return the commands that print an entry's numbers, each once."""
+    cells = [table.cell(entry, column.name) for column in table.columns]
+    return list(dict.fromkeys(command for cell in cells for command in cell.commands))

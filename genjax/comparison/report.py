@@ -1,0 +1,135 @@
+"""Reports of a comparison: ``comparison.json`` with every number, ``report.md``, and ``report.html`` in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genjax.comparison.measure import CellFiles
+from genjax.comparison.page import page
+from genjax.comparison.plots import scatter_plots
+from genjax.comparison.table import Column, Entry, Table
+from genjax.data.io import replace_file
+
+DATA = "data"  # name of the picture of examples
+CONVENTION = (
+    'Mean ± standard deviation over seeds. "none": the model or the data do not have the quantity. Floors are simple '
+    "models of the same data, which a trained model should beat."
+)
+RELATED = (
+    "The layout stands beside the table of Sam Bond-Taylor, Adam Leach, Yang Long and Chris Willcocks 2021 "
+    "(arXiv:2103.04922), whose numbers are collected from papers; those here are measured by one protocol."
+)
+
+
+def write_reports(
+    table: Table, out: Path, protocol: Mapping[str, Any], environment: Mapping[str, Any], command: str
+) -> None:
+    """Write the three reports into the folder of a comparison."""
+    samples = _samples(table, CellFiles(out))
+    content = {"command": command, "protocol": protocol, "machine": environment, **table.as_dict()}
+    replace_file(out / "comparison.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    replace_file(
+        out / "report.md",
+        markdown(table, protocol, environment, command, {k: v.relative_to(out) for k, v in samples.items()}).encode(),
+    )
+    html = page(
+        table,
+        title=f"Comparison on {protocol['data']}",
+        protocol=facts(protocol),
+        machine=facts(environment),
+        notes=(CONVENTION, RELATED),
+        command=command,
+        failures=_failures(table),
+        plots=scatter_plots(table),
+        samples=samples,
+    )
+    replace_file(out / "report.html", html.encode())
+
+
+def _samples(table: Table, files: CellFiles) -> dict[str, Path]:
+    """Return the files of data and samples that exist, by title."""
+    bases = {name: files.samples(name) for name in [DATA, *(entry.name for entry in table.entries)]}
+    paths = {
+        name: [base.with_name(f"{base.name}{suffix}") for suffix in (".png", ".txt")] for name, base in bases.items()
+    }
+    return {name: path for name, both in paths.items() for path in both if path.is_file()}
+
+
+def facts(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested values as texts by name, names joined by slashes.
+
+    >>> facts({"seed": 0, "packages": {"jax": "0.10"}, "commit": None})
+    {'seed': '0', 'packages/jax': '0.10', 'commit': 'unknown'}
+    """
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            texts |= facts(value, f"{prefix}{name}/")
+        else:
+            texts[f"{prefix}{name}"] = "unknown" if value is None else str(value)
+    return texts
+
+
+def markdown(
+    table: Table,
+    protocol: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    command: str,
+    samples: Mapping[str, Path],
+) -> str:
+    """Return the report as Markdown, with links to the files of ``samples``, by title."""
+    columns = table.shown_columns()
+    head = ["", *(_heading(column) for column in columns)]
+    best = {column.name: table.best(column.name) for column in columns}
+    rows = [[entry.name, *(_text(table, entry, column, best) for column in columns)] for entry in table.entries]
+    parts = [
+        f"# Comparison on {protocol['data']}",
+        CONVENTION,
+        _markdown_table(head, rows),
+        "Best of the models in bold. Columns:",
+        "\n".join(f"* {column.title}: {column.summary}" for column in columns),
+        *_section("Failed", [f"* {failure}" for failure in _failures(table)]),
+        "## Entries",
+        "\n".join(f"* {entry.name}: {entry.model}. {entry.summary}" for entry in table.entries),
+        *_section("Samples", [f"* [{name}]({path.as_posix()})" for name, path in samples.items()]),
+        "## Protocol",
+        _markdown_table(["setting", "value"], [[k, f"`{v}`"] for k, v in facts(protocol).items()]),
+        RELATED,
+        "## Machine",
+        _markdown_table(["property", "value"], [[k, f"`{v}`"] for k, v in facts(environment).items()]),
+        f"Every number, with the command that prints it, is in `comparison.json`. Made by `{command}`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "\n".join(lines)] if lines else []
+
+
+def _heading(column: Column) -> str:
+    arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
+    shown = column.unit and column.group in ("speed",)
+    return f"{column.title}{f' ({column.unit})' if shown else ''}{arrow}"
+
+
+def _text(table: Table, entry: Entry, column: Column, best: Mapping[str, tuple[str, ...]]) -> str:
+    text = table.cell(entry.name, column.name).text(column)
+    return f"**{text}**" if entry.name in best[column.name] else text
+
+
+def _failures(table: Table) -> list[str]:
+    """Return a line for each entry and reason, with the measurements that failed for it."""
+    sources = {column.name: column.source.replace("_", " ") for column in table.columns}
+    reasons: dict[tuple[str, str | None], dict[str, None]] = {}
+    for cell in table.cells:
+        if cell.status == "failed":
+            reasons.setdefault((cell.entry, cell.reason), {})[sources[cell.column]] = None
+    return [f"{entry} ({', '.join(names)}): {reason}" for (entry, reason), names in reasons.items()]
+
+
+def _markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines)

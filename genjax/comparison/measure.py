@@ -275,8 +275,8 @@ def _reason(column: Column, result: Result | None, contestant: Contestant, outco
     reason = next((each.reason for each in reasons if each is not None and each.reason is not None), None)
     if reason is not None:
         return reason
-    given = " given labels" if column.given else ""
-    return f"{contestant.entry.model} gives no likelihood in {column.unit} of the kind {column.guarantee}{given}"
+    condition = " given labels" if column.given else ""
+    return f"{contestant.entry.model} gives no likelihood in {column.unit} of the kind {column.guarantee}{condition}"
 
 
 def _commands(column: Column, contestant: Contestant, command: str) -> tuple[str, ...]:

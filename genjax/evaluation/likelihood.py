@@ -111,9 +111,9 @@ def score_by(method: str) -> Callable[[Evaluation, int], list[Result]]:
             reason = f"{num_nan} of {len(scores)} log-likelihoods of seed {evaluation.seeds[index]} are NaN"
             return [unavailable(method, reason)]
         protocol = {"examples": len(scores), "split": evaluation.split} | _num_draws(evaluation, method)
-        given = [c.name for c in conditions(evaluation.model) if c.in_batch and c.name in evaluation.source.spec]
-        if given:  # log p(x | label), which is no log p(x)
-            protocol["given"] = " and ".join(given)
+        names = [c.name for c in conditions(evaluation.model) if c.in_batch and c.name in evaluation.source.spec]
+        if names:  # log p(x | label), which is no log p(x)
+            protocol["given"] = " and ".join(names)
         if method == "log_prob_estimate" and index in evaluation.log_partitions:
             log_z = evaluation.log_partitions[index]
             protocol["log Z"] = f"{log_z.value:.3f}, 99 % interval {log_z.low:.3f} to {log_z.high:.3f}"

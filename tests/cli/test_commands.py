@@ -223,7 +223,7 @@ def test_help_and_version(genjax):
         (("evaluate", "nowhere"), "nowhere is not a run folder"),
         (("compare",), "RUN is missing: it comes first and is a run folder that train wrote"),
         (("compare", "nowhere"), "nowhere is not a run folder"),
-        (("compare", "nowhere", "--floors", "ceiling"), "Error parsing --floors"),
+        (("compare", "nowhere", "--floors", "ceiling"), "invalid choice 'ceiling' for argument '--floors'"),
         (("compare", "nowhere", "--speed-repeats", "0"), "speed_repeats is 0, but must be at least 1"),
         (("latent", "nowhere", "--label=-1"), "label is -1, but must be at least 0"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),

@@ -1,6 +1,8 @@
 """A stream gives exactly the batches that resident arrays give by ``shuffle_indices``."""
 
 import itertools
+import json
+import subprocess
 import sys
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from genjax import data
+from tests.running import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +156,15 @@ def test_files_above_the_limit_of_resident_data_are_mapped(tmp_path, monkeypatch
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-400])
     with pytest.raises(ValueError, match="holds no plain array"):
         data.npy(tmp_path / "x.npy")
+
+
+@pytest.mark.slow
+def test_the_benchmark_trains_on_a_file_within_its_memory(tmp_path):
+    file = ROOT / "experiments" / "benchmarks" / "streaming.py"
+    flags = ("--folder", tmp_path, "--gigabytes", "0.1", "--steps", "20", "--repeats", "1", "--json")
+    command = [sys.executable, file, *flags]
+    output = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    rate, memory = (json.loads(line)["ratio"] for line in output.splitlines())
+    assert rate > 0
+    assert 0 < memory < 1
+    assert not list(tmp_path.iterdir())

@@ -55,29 +55,44 @@ from genjax.runner.shell import genjax_command
 
 if TYPE_CHECKING:
     from genjax.experiment import Experiment
+    from genjax.runner import Run
 
 
 def train(arguments: list[str]) -> int:
     """Train the experiment of a file."""
     file, flags = _positional(arguments, "train", "FILE", "a Python file that defines experiment()", TrainOptions)
-    from genjax.cli.processes import connect, name_lost_process
-    from genjax.data.deferred import record_datasets
-    from genjax.experiment import Experiment
+    from genjax.cli.processes import connected
     from genjax.runner import load_experiment_fn
-    from genjax.runner import train as train_experiment
-    from genjax.runner.folder import ExperimentSource, default_folder, newest_path
-    from genjax.runner.modules import modules_beside
-    from genjax.runner.stored_arguments import check_storable
+    from genjax.runner.folder import newest_path
 
     function = load_experiment_fn(file)
     program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
     options.check()
-    if options.distributed or options.coordinator is not None:
-        connect(options.coordinator, options.num_processes, options.process_id)
-    if options.resume:
-        options.workdir = options.workdir or newest_path(file.stem)
-        hyper, options = _parse_resumed(program, flags, function, options.workdir)
+    with contextlib.ExitStack() as stack:
+        if options.distributed or options.coordinator is not None:
+            stack.enter_context(connected(options.coordinator, options.num_processes, options.process_id))
+        if options.resume:
+            options.workdir = options.workdir or newest_path(file.stem)
+            hyper, options = _parse_resumed(program, flags, function, options.workdir)
+        run = _train(file, function, hyper, options)
+    if supports(run.model, Translates):
+        more = f"translate images with: {genjax_command('translate', run.folder, 'IMAGES', '--out', 'DIR')}"
+    else:
+        more = f"draw more with: {genjax_command('sample', run.folder, '-n', 64)}"
+    print(f"wrote {run.folder}: see {run.folder}/report.md, and {more}")
+    return 0
+
+
+def _train(file: Path, function: Callable[..., Any], hyper: Any, options: TrainOptions) -> Run:
+    """Train the experiment that a function returns for hyper-parameters."""
+    from genjax.data.deferred import record_datasets
+    from genjax.experiment import Experiment
+    from genjax.runner import train as train_experiment
+    from genjax.runner.folder import ExperimentSource, default_folder
+    from genjax.runner.modules import modules_beside
+    from genjax.runner.stored_arguments import check_storable
+
     hyper_parameters = dict(vars(hyper))  # asdict would take dataclasses among the arguments apart
     check_storable(function, hyper_parameters)
     with record_datasets() as datasets:
@@ -87,13 +102,12 @@ def train(arguments: list[str]) -> int:
             f"experiment() in {file} returned a {type(experiment).__name__}, but must return a genjax Experiment"
         )
     experiment, mesh = options.layout(experiment)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(name_lost_process())
-        run = train_experiment(
+    with contextlib.nullcontext(options.workdir) if options.workdir else default_folder(file.stem) as workdir:
+        return train_experiment(
             experiment,
             seed=options.seed,
             seeds=options.seeds,
-            workdir=options.workdir or stack.enter_context(default_folder(file.stem)),
+            workdir=workdir,
             resume=options.resume,
             overwrite=options.overwrite,
             mesh=mesh,
@@ -106,12 +120,6 @@ def train(arguments: list[str]) -> int:
                 datasets=datasets,
             ),
         )
-    if supports(run.model, Translates):
-        more = f"translate images with: {genjax_command('translate', run.folder, 'IMAGES', '--out', 'DIR')}"
-    else:
-        more = f"draw more with: {genjax_command('sample', run.folder, '-n', 64)}"
-    print(f"wrote {run.folder}: see {run.folder}/report.md, and {more}")
-    return 0
 
 
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:

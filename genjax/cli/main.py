@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+from genjax.cli.processes import leave
 from genjax.terminal import replace_unknown_characters
 
 USAGE = """usage: genjax COMMAND ...
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     replace_unknown_characters()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        sys.exit(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
+        leave(_guarded(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -1,8 +1,21 @@
 """Processes that train together: how they find each other, and how they end when one of them is lost.
 
-JAX notices a process that sends no heartbeats, and aborts the others from C++ with pages of logs, where Python can do
-nothing. Therefore a small process passes on what a training process writes to stderr, except these logs: it writes one
-line instead, which names the lost process and says how to go on.
+The same command is started once on every host, or for every part of its devices. Where JAX knows the cluster, nothing
+else is needed; elsewhere the first process needs an address that all the others reach:
+
+    srun genjax train FILE --workdir FOLDER --distributed                                     # Slurm
+    gcloud compute tpus tpu-vm ssh POD --worker=all --command="genjax train FILE --workdir FOLDER --distributed"
+    genjax train FILE --workdir FOLDER --coordinator HOST:PORT --num-processes 2 --process-id 0     # and 1 on another
+
+FOLDER and the data lie on a file system that all of them share: process 0 writes everything but checkpoints, of which
+each process writes the parameters that it holds. Streamed examples are read by the process whose devices train on them;
+sets up to 2 GiB are on every device. A run goes on with any number of processes and devices that its batches divide by.
+
+A process that sends no heartbeats for 30 seconds is lost. JAX then aborts the others from C++ with pages of logs, where
+Python can do nothing. Therefore a small process passes on what a training process writes to stderr, except these logs:
+it writes one line instead, which names the lost process and says how to go on. A process that fails by an error of its
+own ends without waiting for the others, which lose it as well. Thus all end within 60 seconds of the first, whatever
+they do meanwhile; start them again with --resume. Only before they have found each other they wait for 300 seconds.
 """
 
 from __future__ import annotations
@@ -15,19 +28,56 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn
 
 HEARTBEAT_SECONDS = 30  # a process is lost if it sends no heartbeat for so long
+GRACE_SECONDS = 10  # for others that fail alike, as for wrong flags, to say why before the end of process 0 ends them
 _SERVICE_LINE = re.compile(r"[WEF]\d{4} .*(coordination_service|preemption_sync_manager|client\.h)")
 _ABORT = "Terminating process because the JAX distributed service detected fatal errors"
+_grace: float | None = None  # seconds to wait at the end, if this process failed and leaves others behind
 
 
-def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Connect the processes of distributed training; JAX asks the cluster for arguments that are None.
+@contextlib.contextmanager
+def connected(coordinator: str | None, num_processes: int | None, process_id: int | None) -> Iterator[None]:
+    """Within the block, let this process train with others; JAX asks the cluster for arguments that are None.
+
+    If the block raises, stderr stays filtered until the process ends by ``leave``.
 
     Raises:
-      ValueError: if they cannot be connected.
+      ValueError: if the processes cannot be connected.
     """
+    global _grace  # noqa: PLW0603 - a process has one connection
+    import jax
+
+    from genjax.runner import Interrupted
+    from genjax.sharding import is_communication_error
+
+    restore = _filter_stderr()
+    try:
+        _connect(coordinator, num_processes, process_id)
+    except ValueError:
+        restore()
+        raise
+    is_first = True
+    try:
+        is_first = jax.process_index() == 0
+        yield
+    except Interrupted:  # as all the others are
+        jax.distributed.shutdown()
+        restore()
+        raise
+    except BaseException as error:
+        if is_communication_error(error):
+            time.sleep(1.5 * HEARTBEAT_SECONDS)  # if a process is lost, JAX aborts this one meanwhile
+        _grace = GRACE_SECONDS if is_first else 0.0
+        raise
+    jax.distributed.shutdown()
+    restore()
+
+
+def _connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Connect this process; ValueError if it cannot be."""
     import jax
 
     try:
@@ -39,50 +89,38 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         ) from error
 
 
-@contextlib.contextmanager
-def name_lost_process() -> Iterator[None]:
-    """Within the block, let each of several processes end with a line that names the lost one."""
-    import jax
-
-    if jax.process_count() == 1:
-        yield
-        return
-    with _filtered_stderr():
-        try:
-            yield
-        except Exception as error:
-            if _is_communication_error(error, jax.errors.JaxRuntimeError):
-                time.sleep(2 * HEARTBEAT_SECONDS)  # if a process is lost, JAX aborts this one meanwhile
-            raise
-
-
-def _is_communication_error(error: BaseException | None, kind: type[Exception]) -> bool:
-    """Return whether an error or one of its causes may come from the communication between processes."""
-    if error is None or isinstance(error, kind):
-        return error is not None and "RESOURCE_EXHAUSTED" not in str(error)
-    return _is_communication_error(error.__cause__ or error.__context__, kind)
-
-
-@contextlib.contextmanager
-def _filtered_stderr() -> Iterator[None]:
-    """Within the block, send stderr through a process that runs this file."""
-    command = [sys.executable, "-I", __file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
-        assert process.stdin is not None
+def leave(status: int) -> NoReturn:
+    """Exit, but without waiting for other processes if this one failed: they may be waiting for it."""
+    if _grace is not None:
+        time.sleep(_grace)
+        sys.stdout.flush()
         sys.stderr.flush()
-        stderr = os.dup(2)
-        os.dup2(process.stdin.fileno(), 2)
-        process.stdin.close()
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
+        os._exit(status)
+    sys.exit(status)
+
+
+def _filter_stderr() -> Callable[[], None]:
+    """Send stderr through a process that runs this file, and return a function that ends that."""
+    process = subprocess.Popen([sys.executable, "-I", __file__], stdin=subprocess.PIPE, start_new_session=True)
+    assert process.stdin is not None
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    os.dup2(process.stdin.fileno(), 2)
+    process.stdin.close()
+
+    def restore() -> None:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        process.wait()
+
+    return restore
 
 
 def without_abort(lines: Iterable[str]) -> Iterator[str]:
     r"""Yield lines of stderr, but for the lines of an abort one line that names the lost process.
+
+    Messages of this library pass.
 
     >>> service = "E1129 16:24:39.4 1 coordination_service.cc:1549] The following tasks are unhealthy (stopped sending"
     >>> lines = ["step 10\n", f"{service} heartbeats):\n", "1\n", f"F1129 16:24:39.6 1 client.h:80] {_ABORT}\n"]
@@ -92,7 +130,7 @@ def without_abort(lines: Iterable[str]) -> Iterator[str]:
     """
     service_lines: list[str] = []
     for line in lines:
-        if service_lines or _SERVICE_LINE.match(line):
+        if _SERVICE_LINE.match(line) or (service_lines and not line.startswith("genjax: ")):
             service_lines.append(line)
         else:
             yield line

@@ -10,8 +10,8 @@ import numpy as np
 from genjax.arguments import PositiveInt
 from genjax.data.dataset import Dataset, count_classes
 from genjax.data.deferred import opens_dataset
-from genjax.data.io import open_npz, read_entry, read_npy
-from genjax.data.source import ArraySource, Source
+from genjax.data.io import open_npz, read_entry, read_npy, require_file
+from genjax.data.source import RESIDENT_BYTES, ArraySource, MappedSource, Source
 from genjax.data.splitting import Size, find_split_names, split_last, split_source
 
 
@@ -44,10 +44,27 @@ def arrays(
 
 
 @opens_dataset
-def npy(path: str | Path, *, validation: Size = 0, test: Size = 0, levels: PositiveInt | None = None) -> Dataset:
-    """Read ``x`` from a ``.npy`` file, but never pickled objects; see ``arrays`` for the arguments."""
+def npy(
+    path: str | Path,
+    *,
+    validation: Size = 0,
+    test: Size = 0,
+    levels: PositiveInt | None = None,
+    resident: bool | None = None,
+) -> Dataset:
+    """Read ``x`` from a ``.npy`` file, but never pickled objects; see ``arrays`` for the other arguments.
+
+    ``resident`` examples are read into memory at once, others when they are used, so that the file may be larger than
+    memory; None means up to 2 GiB.
+    """
     path = Path(path)
-    return arrays(read_npy(path), validation=validation, test=test, levels=levels, name=path.stem)
+    if resident is None:
+        resident = require_file(path).stat().st_size <= RESIDENT_BYTES
+    x = read_npy(path, mapped=not resident)
+    if resident:
+        return arrays(x, validation=validation, test=test, levels=levels, name=path.stem)
+    source = MappedSource({"x": with_channels(x)})
+    return _dataset(path.stem, split_source(source, split_last(len(source), validation, test)), levels)
 
 
 @opens_dataset

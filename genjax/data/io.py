@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import zipfile
 from collections.abc import Iterator
@@ -19,10 +20,16 @@ def require_file(path: Path) -> Path:
     return path
 
 
-def read_npy(path: Path) -> np.ndarray:
-    """Read a ``.npy`` file, but never pickled objects; ValueError if it is damaged, too large or no plain array."""
+def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """Read a ``.npy`` file, but never pickled objects; ValueError if it is damaged, too large or no plain array.
+
+    If it is ``mapped``, the array stays on disk, and what is used of it is read then.
+    """
     try:
-        return np.asarray(np.load(require_file(path), allow_pickle=False))
+        array = np.load(require_file(path), mmap_mode="r" if mapped else None, allow_pickle=False)
+        if mapped and isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            array.base.madvise(mmap.MADV_RANDOM)  # examples are read in random order, so their neighbours are not
+        return np.asarray(array)
     except FileNotFoundError:
         raise
     except Exception as error:  # damaged files raise anything, MemoryError for a size that was changed

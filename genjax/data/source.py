@@ -105,6 +105,34 @@ class ArraySource:
 
 @final
 @dataclass(frozen=True, eq=False)
+class MappedSource:
+    """Examples in files that are mapped into memory: each is read when it is used, and none is resident.
+
+    Attributes:
+      mapped: arrays (N, ...) by name, such as ``numpy.memmap``, of one length. Batches of 64-bit numbers are converted
+        to 32 bits.
+    """
+
+    mapped: Mapping[str, np.ndarray]
+    resident = False  # examples are streamed
+
+    def __len__(self) -> int:
+        return len(next(iter(self.mapped.values())))
+
+    def take(self, indices: Indices) -> dict[str, np.ndarray]:
+        """See ``Source.take``."""
+        # With a leading axis, the precision is checked by the spread of all numbers, not of a few examples.
+        return {name: _narrow(name, array[indices][None])[0] for name, array in self.mapped.items()}
+
+    @property
+    def spec(self) -> Spec:
+        """See ``Source.spec``."""
+        dtypes = {name: _NARROW.get(array.dtype, array.dtype) for name, array in self.mapped.items()}
+        return {name: jax.ShapeDtypeStruct(a.shape[1:], dtypes[name]) for name, a in self.mapped.items()}
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class CheckedSource:
     """Examples whose values are checked whenever they are read.
 
@@ -328,8 +356,12 @@ def select(source: Source, indices: np.ndarray) -> Source:
     """Return a source of the examples at ``indices``, in that order; contiguous ranges of arrays are not copied."""
     if isinstance(source, RecordSource):
         return RecordSource(Selection(source.records, indices), source.transform)
-    if isinstance(source, ArraySource) and len(indices) and len(indices) == indices[-1] - indices[0] + 1:
-        return ArraySource({name: a[indices[0] : indices[-1] + 1] for name, a in source.arrays.items()})
+    if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
+        rows = slice(indices[0], indices[-1] + 1)
+        if isinstance(source, ArraySource):
+            return ArraySource({name: array[rows] for name, array in source.arrays.items()})
+        if isinstance(source, MappedSource):
+            return MappedSource({name: array[rows] for name, array in source.mapped.items()})
     return ArraySource(source.take(indices))
 
 

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from genjax.compilation import jit
 from genjax.core import Array, PyTree
 from genjax.ops import leaves_by_path
+from genjax.sharding import is_communication_error
 
 
 class CheckpointError(RuntimeError):
@@ -140,6 +141,8 @@ class Checkpoints:
             try:
                 return candidate, self._read(candidate, abstract)
             except Exception as error:  # orbax and tensorstore raise many types for incomplete files
+                if is_communication_error(error):
+                    raise  # the checkpoint is not at fault
                 self._check_readable(candidate, error)
                 damage = f"checkpoint of step {candidate} in {self._folder} is damaged ({_first_line(error)})"
                 if step is not None:
@@ -202,7 +205,9 @@ class Checkpoints:
         args = self._ocp.args.Composite(facts=self._ocp.args.JsonRestore())
         try:
             return self._manager.restore(step, args=args)["facts"]
-        except Exception:  # a damaged checkpoint has no facts; ``restore`` reports the damage
+        except Exception as error:  # a damaged checkpoint has no facts; ``restore`` reports the damage
+            if is_communication_error(error):
+                raise
             return {}
 
     def _read(self, step: int, abstract: PyTree) -> PyTree:
@@ -258,6 +263,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            if is_communication_error(error):
+                raise  # neither folder nor disk is at fault
             if not self._folder.is_dir() or any(sign in _text(error) for sign in _VANISHED):
                 raise CheckpointError(
                     f"cannot write a checkpoint, because {self._folder} was deleted or moved while training; move it "

@@ -1,12 +1,16 @@
 """A stream gives exactly the batches that resident arrays give by ``shuffle_indices``."""
 
 import itertools
+import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 from genjax import data
+from tests.running import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,78 @@ def test_errors_of_reading_arrive():
 def test_bad_settings(sources, settings, message):
     with pytest.raises(ValueError, match=message):
         data.stream(sources[1], jax.random.key(0), **settings)
+
+
+class Counted(list):
+    """Records that count how often each is read."""
+
+    def __init__(self, records):
+        super().__init__(records)
+        self.counts = np.zeros(len(records), int)
+
+    def __getitem__(self, index):
+        self.counts[index] += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_each_of_two_processes_reads_its_own_examples(minibatches):
+    shards = []
+    for index in range(2):
+        records = Counted([{"x": np.float32(i)} for i in range(48)])
+        source = data.RecordSource(records)
+        source.spec  # noqa: B018 - reads the first record
+        records.counts[:] = 0
+        settings = {"batch_size": 12, "minibatches": minibatches, "num_steps": 4 // minibatches, "num_threads": 0}
+        for _ in data.stream(source, jax.random.key(1), shard=(index, 2), **settings):
+            pass
+        shards.append(records.counts)
+    assert [counts.sum() for counts in shards] == [24, 24]
+    assert (shards[0] + shards[1] == 1).all()
+
+
+def test_a_mapped_file_gives_the_batches_of_arrays(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (50, 3, 2), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    mapped, resident = (data.npy(tmp_path / "x.npy", validation=8, resident=resident) for resident in (False, True))
+    assert mapped.spec() == resident.spec()
+    assert (mapped.levels, mapped.values) == (resident.levels, resident.values)
+    assert not mapped.splits["train"].resident
+    batches = data.stream(mapped.splits["train"], jax.random.key(3), batch_size=16, num_steps=4)
+    for step, batch in enumerate(batches):
+        assert_equal(batch, resident_batch(resident.splits["train"], jax.random.key(3), step, 16))
+    rows = np.arange(8)
+    assert_equal(mapped.splits["validation"].take(rows), {"x": x[42:, ..., None]})
+
+
+def test_mapped_numbers_are_narrowed_and_checked_when_they_are_read(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[0.5, 1.5], [2.5, np.nan]]))
+    source = data.npy(tmp_path / "x.npy", resident=False).splits["train"]
+    assert source.take([0])["x"].dtype == source.spec["x"].dtype == np.float32
+    with pytest.raises(ValueError, match="x of split 'train' holds 1 non-finite value, first at index 1"):
+        source.take([1])
+    np.save(tmp_path / "x.npy", np.array([[1], [2**40]]))
+    with pytest.raises(ValueError, match="integers must fit in 32 bits"):
+        data.npy(tmp_path / "x.npy", resident=False).splits["train"].take([1])
+
+
+def test_files_above_the_limit_of_resident_data_are_mapped(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.zeros((100, 4), np.float32))
+    assert data.npy(tmp_path / "x.npy").splits["train"].resident
+    monkeypatch.setattr(sys.modules["genjax.data.arrays"], "RESIDENT_BYTES", 1_000)  # the function has its name
+    assert not data.npy(tmp_path / "x.npy").splits["train"].resident
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-400])
+    with pytest.raises(ValueError, match="holds no plain array"):
+        data.npy(tmp_path / "x.npy")
+
+
+@pytest.mark.slow
+def test_the_benchmark_trains_on_a_file_within_its_memory(tmp_path):
+    file = ROOT / "experiments" / "benchmarks" / "streaming.py"
+    flags = ("--folder", tmp_path, "--gigabytes", "0.1", "--steps", "20", "--repeats", "1", "--json")
+    command = [sys.executable, file, *flags]
+    output = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    rate, memory = (json.loads(line)["ratio"] for line in output.splitlines())
+    assert rate > 0
+    assert 0 < memory < 1
+    assert not list(tmp_path.iterdir())

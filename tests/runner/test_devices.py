@@ -1,15 +1,13 @@
 """One device, many devices, many processes: the same loss curve."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
 
+import jax
 import numpy as np
 import pytest
 
-from tests.running import QUICK, ROOT, TINY, finish, losses, start
+from genjax.runner import load_run
+from tests.running import TINY, finish, free_address, losses, run_python, start, start_together
 
 PROCESS = """
 import sys
@@ -72,25 +70,6 @@ def test_a_batch_that_fewer_devices_shared_is_sampled_and_evaluated(tmp_path):
         assert status == 0, err
 
 
-def free_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def run_python(program, *arguments):
-    """Start a program in a process of two devices."""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, **flags, **QUICK},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-
-
 def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device):
     folder, coordinator = tmp_path / "run", free_address()
     processes = [run_python(PROCESS, coordinator, 2, index, folder, TINY) for index in range(2)]
@@ -100,33 +79,33 @@ def test_two_processes_of_two_devices_give_the_same_losses(tmp_path, one_device)
     assert_same_curve(folder, one_device)
 
 
-LOSING = """
-import sys
-from genjax.cli import processes
-from genjax.cli.main import main
-processes.HEARTBEAT_SECONDS = 8
-main(sys.argv[1:])
-"""
+@pytest.mark.slow
+def test_processes_that_slurm_starts_need_no_address(tmp_path, one_device):
+    folder, job = tmp_path / "run", {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1"}
+    job |= {"SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}
+    command = ("train", TINY, "--steps", "20", "--workdir", folder, "--distributed")
+    for process in [start(*command, SLURM_PROCID=str(index), **job) for index in range(2)]:
+        status, _, err = finish(process, timeout=900)
+        assert status == 0, err
+    assert_same_curve(folder, one_device)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_is_named_by_the_other(tmp_path, lost):
-    folder, coordinator = tmp_path / "run", free_address()
-    training = ("train", TINY, "--steps", "1000000", "--workdir", folder)
-    processes = [
-        run_python(LOSING, *training, "--coordinator", coordinator, "--num-processes", "2", "--process-id", index)
-        for index in range(2)
-    ]
-    try:
-        while len(losses(folder) if (folder / "metrics.jsonl").exists() else ()) < 2:
-            assert all(process.poll() is None for process in processes), processes[0].communicate()
-            time.sleep(0.1)
-        processes[lost].kill()
-        status, _, err = finish(processes[1 - lost], timeout=60)
-    finally:
-        for process in processes:
-            process.kill()
-    assert status != 0
-    *_, line = err.splitlines()
-    assert line == f"genjax: error: process {lost} was lost; start all processes again with --resume to continue"
-    assert "stack trace" not in err
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["data=2,fsdp=2", "fsdp=4"])
+def test_two_processes_split_parameters_and_write_their_parts(tmp_path, mesh):
+    """The losses are those of one device, and one process reads the checkpoints and goes on."""
+    wide, one, folder = ("--widths", 64, "--workdir"), tmp_path / "one", tmp_path / "run"
+    status, _, err = finish(start("train", TINY, *wide, one, "--steps", 30), timeout=900)
+    assert status == 0, err
+    for process in start_together("train", TINY, *wide, folder, "--steps", 20, "--mesh", mesh, devices=2):
+        status, _, err = finish(process, timeout=900)
+        assert status == 0, err
+    parts = {file.name for file in (folder / "checkpoints" / "20" / "state").iterdir() if file.is_dir()}
+    assert {"ocdbt.process_0", "ocdbt.process_1"} <= parts
+    weights = load_run(folder).variables
+    (folder / "weights.safetensors").unlink()
+    jax.tree.map(np.testing.assert_array_equal, load_run(folder).variables, weights)
+    status, _, err = finish(start("train", TINY, *wide, folder, "--steps", 30, "--resume"), timeout=900)
+    assert status == 0, err
+    assert f"mesh is {mesh}, which takes 4 devices, but there are 1" in err
+    assert_same_curve(folder, losses(one))

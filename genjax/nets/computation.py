@@ -98,7 +98,7 @@ def _with_fields(net: Any, settings: Mapping[str, Any]) -> Any:
     changes = {}
     for name, value in _fields(net).items():
         if name in settings:
-            changes[name] = value or settings[name]
+            changes[name] = settings[name] if value is None or value is False else value
         elif any(map(_is_module, jax.tree.leaves(value))):
             changes[name] = jax.tree.map(lambda part: _with_fields(part, settings) if _is_module(part) else part, value)
     if not changes:

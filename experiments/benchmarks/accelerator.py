@@ -200,7 +200,7 @@ def agreement(model: Any) -> Mapping[str, Any]:
     return {**errors, "met": all(error <= limit for error, limit in zip(errors.values(), limits, strict=True))}
 
 
-def cpu() -> jax.Device:
+def cpu() -> Any:
     """Return the CPU as a device of JAX."""
     try:
         return jax.devices("cpu")[0]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.running import ROOT
+from tests.running import QUICK, ROOT
 
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
 # A campaign of five cells; "dies" ends its process, and "hangs" exceeds its limit.
@@ -143,7 +143,7 @@ def test_relative_errors_and_random_batches(accelerator):
 def test_the_campaign_runs_at_a_hundredth_of_its_size(tmp_path):
     out = tmp_path / "results.json"
     command = [sys.executable, BENCHMARKS / "accelerator.py", "--tiny", "--out", out, "--seconds", "3000"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = os.environ | QUICK | {"PYTHONPATH": str(ROOT)}
     subprocess.run([str(part) for part in command], check=True, env=environment, cwd=tmp_path)
     entries = json.loads(out.read_text())["cells"]
     assert len(entries) >= 20

@@ -274,8 +274,8 @@ def replicas(workload: Workload, steps: int) -> Mapping[str, Any]:
 def trained(name: str, seconds: float, **arguments: Any) -> tuple[runner.Run, float]:
     """Train a committed recipe in bfloat16, for so many seconds at most, and return the run and its seconds."""
     experiment = runner.load_experiment_fn(EXPERIMENTS / f"{name}.py")(**arguments)
-    experiment = dataclasses.replace(experiment, sample_score=None, callbacks=(stop_after(seconds),))
-    experiment = experiment.with_computation("bfloat16")
+    settings: dict[str, Any] = {"sample_score": None, "callbacks": (stop_after(seconds),), "dtype": "bfloat16"}
+    experiment = dataclasses.replace(experiment, **settings)
     started = time.perf_counter()
     run = runner.train(experiment, progress=False)
     return run, time.perf_counter() - started

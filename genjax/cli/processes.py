@@ -42,7 +42,7 @@ _grace: float | None = None  # seconds to wait at the end, if this process faile
 def connected(coordinator: str | None, num_processes: int | None, process_id: int | None) -> Iterator[None]:
     """Within the block, let this process train with others; JAX asks the cluster for arguments that are None.
 
-    If the block raises, stderr stays filtered until the process ends by ``leave``.
+    If the block raises and there are others, stderr stays filtered until the process ends by ``leave``.
 
     Raises:
       ValueError: if the processes cannot be connected.
@@ -59,15 +59,18 @@ def connected(coordinator: str | None, num_processes: int | None, process_id: in
     except ValueError:
         restore()
         raise
-    is_first = True
+    is_first, is_alone = True, False
     try:
-        is_first = jax.process_index() == 0
+        is_first, is_alone = jax.process_index() == 0, jax.process_count() == 1
         yield
     except Interrupted:  # as all the others are
         jax.distributed.shutdown()
         restore()
         raise
     except BaseException as error:
+        if is_alone:
+            restore()
+            raise
         if is_communication_error(error):
             time.sleep(1.5 * HEARTBEAT_SECONDS)  # if a process is lost, JAX aborts this one meanwhile
         _grace = GRACE_SECONDS if is_first else 0.0

@@ -10,7 +10,6 @@ goes on where it was stopped; ``--again`` compiles them anew.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import math
 import subprocess
@@ -37,11 +36,17 @@ def num_chips(topology: str) -> int:
 
 
 def batch_flags(file: Path, chips: int) -> list[str]:
-    """Return the flags that make the default batch size of an experiment a multiple of the chips, none if it is one."""
-    parameter = inspect.signature(load_experiment_fn(file)).parameters.get("batch_size")
-    if parameter is None or parameter.default % chips == 0:
+    """Return the flags that make the batch size of an experiment a multiple of the chips, none if it is one.
+
+    It is the next larger multiple, or a smaller one where the training split has fewer examples.
+    """
+    experiment = load_experiment_fn(file)()
+    size = experiment.batch_size
+    if size % chips == 0:
         return []
-    return ["--batch-size", str(math.ceil(parameter.default / chips) * chips)]
+    larger = math.ceil(size / chips) * chips
+    fits = larger <= len(experiment.data.splits["train"])
+    return ["--batch-size", str(larger if fits else size // chips * chips)]
 
 
 def compile_experiment(file: Path, topology: str) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def main() -> None:
         print(f"{number} of {len(left)}: {name} for {topology}", file=sys.stderr)
         try:
             add(compile_experiment(FOLDER / f"{name}.py", topology))
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+        except (RuntimeError, FileNotFoundError, subprocess.TimeoutExpired) as error:
             print(f"{name} for {topology}: {error}", file=sys.stderr)
 
 

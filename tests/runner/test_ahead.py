@@ -77,8 +77,11 @@ def test_every_experiment_compiles_for_tpus(path, topology):
 
 def test_batches_become_a_multiple_of_the_chips():
     assert TOOL["num_chips"]("v5p:2x2x4") == 16
-    path = ROOT / "experiments" / "gpt_shakespeare.py"  # batches of 12
-    assert [TOOL["batch_flags"](path, chips) for chips in (4, 16)] == [[], ["--batch-size", "16"]]
+    path = ROOT / "experiments" / "rbm_bars_and_stripes.py"  # batches of all 30 examples
+    flags = [TOOL["batch_flags"](path, chips) for chips in (4, 15, 16)]
+    assert flags == [["--batch-size", "28"], [], ["--batch-size", "16"]]
+    flags = TOOL["batch_flags"](ROOT / "experiments" / "vae_digits.py", 3)
+    assert int(flags[1]) % 3 == 0
 
 
 def test_gpus_are_named_by_kind_and_number():

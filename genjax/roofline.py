@@ -212,8 +212,8 @@ def _overlapped(instructions: Sequence[Instruction], computations: Mapping[str, 
 
 def _target(instructions: Sequence[Instruction]) -> str:
     """Return the target of the custom call with which a computation ends, or nothing."""
-    found = re.search(r'custom_call_target="(\w+)"', instructions[-1][3]) if instructions else None
-    return found[1] if found else ""
+    match = re.search(r'custom_call_target="(\w+)"', instructions[-1][3]) if instructions else None
+    return match[1] if match else ""
 
 
 def _channel(instructions: Sequence[Instruction]) -> tuple[str, ...]:

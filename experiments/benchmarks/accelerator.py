@@ -186,8 +186,8 @@ def agreement(model: Any) -> Mapping[str, Any]:
         arguments = jax.device_put((state, jax.random.key(1), batch), devices[where])
         after, metrics = jax.jit(take)(*arguments)
         losses = [value for name, value in sorted(metrics.items()) if name.rpartition("/")[2] == "loss"]
-        moved = jax.tree.map(lambda a, b: np.ravel(np.asarray(a) - np.asarray(b)), after.params, state.params)
-        return np.asarray(losses), np.concatenate(jax.tree.leaves(moved))
+        updates = jax.tree.map(lambda a, b: np.ravel(np.asarray(a) - np.asarray(b)), after.params, state.params)
+        return np.asarray(losses), np.concatenate(jax.tree.leaves(updates))
 
     exact, device, half = step("cpu", "float32"), step("device", "float32"), step("device", "bfloat16")
     errors = {

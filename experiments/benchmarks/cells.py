@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genjax.data.io import replace_file
+
 POLL = 0.2  # seconds between two looks at the file
 
 
@@ -51,9 +53,7 @@ def record(file: Path, name: str, entry: Mapping[str, Any]) -> None:
 
 def write(file: Path, contents: Mapping[str, Any]) -> None:
     """Replace the file, so that it is whole at any time."""
-    scratch = file.with_name(f"{file.name}.tmp")
-    scratch.write_text(json.dumps(contents, indent=2) + "\n")
-    scratch.replace(file)
+    replace_file(file, (json.dumps(contents, indent=2) + "\n").encode())
 
 
 def run_cells(cells: Sequence[Cell], file: Path, deadline: float) -> None:

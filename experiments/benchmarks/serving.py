@@ -3,10 +3,11 @@
     taskset -c 0,1 python experiments/benchmarks/serving.py [--json] [--requests 10000]
 
 The networks of ``vae_digits`` and ``gpt_shakespeare`` are exported with initial weights. Another process serves them
-on loopback, and the clients in this one share its two cores. A client sends a request as soon as its last is
-answered. In turns: the program, called directly on 32 rows; requests of one row as JSON; requests of 32 rows answered
-as npy. Then 10,000 requests go to the VAE, every tenth of which is malformed: all must be answered, the malformed
-ones by 4xx, and memory must stay flat. Start: a process that loads a folder and draws one sample.
+on loopback, and the clients in this process share its two cores. Each client sends its next request when the previous
+one is answered. Three measurements alternate: direct calls of the program on 32 rows, requests of one row as JSON, and
+requests of 32 rows answered as npy. Then the VAE receives 10,000 requests, every tenth of them malformed: all must be
+answered, malformed ones by 4xx, and memory must stay flat. The start is that of a process that loads a folder and draws
+one sample.
 """
 
 from __future__ import annotations

@@ -246,9 +246,18 @@ def _first_batch(axis_size: int, in_batched: Sequence[bool], token: Array) -> tu
     return _first(token[0]), False
 
 
+def prefix_length(keep: Array) -> Array:
+    """Return the number of first tokens that all sequences know, where bool (B, P) says which each knows.
+
+    >>> int(prefix_length(jnp.array([[True, True, False], [True, False, True]])))
+    1
+    """
+    return jnp.min(jnp.sum(jnp.cumprod(keep, axis=1, dtype=jnp.int32), axis=1, dtype=jnp.int32))
+
+
 def _beginning(known: Array, keep: Array, stop_token: int | None) -> tuple[Array, Array, Array]:
     """Return the number of first tokens that all sequences know, the tokens up to their ends, and which have ended."""
-    count = jnp.min(jnp.sum(jnp.cumprod(keep, axis=1, dtype=jnp.int32), axis=1, dtype=jnp.int32))
+    count = prefix_length(keep)
     if stop_token is None:
         return count, known, jnp.zeros(known.shape[0], bool)
     stops = (known == stop_token) & (jnp.arange(known.shape[1]) < count)[None]

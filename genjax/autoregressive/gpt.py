@@ -45,6 +45,7 @@ from genjax.autoregressive.decoding import (
     TopK,
     TopP,
     generate,
+    prefix_length,
 )
 from genjax.capabilities import Condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
@@ -261,8 +262,7 @@ class GPT:
         prompt = jnp.atleast_2d(jnp.asarray(prompt))
         tokens = prompt_tokens(prompt, len(prompt), self.length, self.num_values)
         x = self._drawing(variables, len(prompt), self.length, sampling)(key, **tokens, num_new=num_new)
-        num_known = jnp.min(jnp.sum(jnp.cumprod(prompt >= 0, axis=1, dtype=jnp.int32), axis=1))
-        is_drawn = jnp.arange(self.length) < num_known + num_new
+        is_drawn = jnp.arange(self.length) < prefix_length(prompt >= 0) + num_new
         padded = jnp.pad(prompt, ((0, 0), (0, self.length - prompt.shape[1])), constant_values=-1)
         return jnp.where(is_drawn[None], x, padded)
 

@@ -125,11 +125,11 @@ def _train(file: Path, function: Callable[..., Any], hyper: Any, options: TrainO
 def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any], workdir: Path) -> tuple[Any, Any]:
     """Parse again with the run's own arguments as defaults, so that resuming needs no flags."""
     from genjax.runner.folder import RunFolder
-    from genjax.runner.settings import Settings
+    from genjax.runner.settings import TrainSettings
     from genjax.runner.stored_arguments import arguments_from_json
 
     stored = RunFolder(workdir).read_json("arguments.json")
-    began_with = Settings.from_json(stored)
+    began_with = TrainSettings.from_json(stored)
     defaults = arguments_from_json(function, stored["arguments"])
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions, defaults), TrainOptions)
     flagged = {flag.split("=")[0] for flag in flags}

@@ -20,7 +20,7 @@ def compare_runs(path: Path, arguments: list[str]) -> int:
     from tqdm import tqdm
 
     from genjax.comparison.compare import compare
-    from genjax.comparison.settings import Settings
+    from genjax.comparison.settings import ComparisonSettings
     from genjax.compilation import enable_compilation_cache
     from genjax.metrics.progress import no_progress, progress_bars
     from genjax.runner.load import load_experiment
@@ -30,16 +30,16 @@ def compare_runs(path: Path, arguments: list[str]) -> int:
     paths = [path, *map(Path, others)]
     (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
     dataset = load_experiment(path, defer_data=True).data
-    for count in (options.num_samples, options.speed_samples):
-        check_memory(count, dataset)
+    for name in ("num_samples", "speed_samples"):
+        check_memory(getattr(options, name), dataset, name=name)
     enable_compilation_cache()
-    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings)}
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(ComparisonSettings)}
     bars = progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress)
     with bars as progress:
         table = compare(
             paths,
             options.out,
-            Settings(**settings),
+            ComparisonSettings(**settings),
             floors=options.floors,
             retry_failed=options.retry_failed,
             command=genjax_command("compare", *paths, *flags),

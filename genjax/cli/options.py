@@ -21,7 +21,7 @@ from genjax.evaluation.samples import BATCH_SIZE
 from genjax.experiment import Experiment
 from genjax.nets.computation import NetDtype
 from genjax.runner.ahead import Platform
-from genjax.runner.settings import Settings
+from genjax.runner.settings import TrainSettings
 from genjax.sharding import parse_mesh
 
 MAX_SEEDS = 1_000  # replicas in one program
@@ -57,7 +57,7 @@ class LayoutOptions:
           ValueError: if the text of the mesh is wrong, or the experiment cannot average gradients.
         """
         mesh = None if self.mesh is None else parse_mesh(self.mesh)
-        settings = Settings(accumulate=self.accumulate, dtype=self.dtype, remat=self.remat or None)
+        settings = TrainSettings(accumulate=self.accumulate, dtype=self.dtype, remat=self.remat or None)
         return settings.apply(experiment), mesh
 
 

@@ -41,13 +41,13 @@ def check_out(out: Path, num_samples: int, experiment: Experiment) -> None:
         raise ValueError(f"--out is {out}, which is {'a folder' if out.is_dir() else 'a file'}; choose another name")
 
 
-def check_memory(num_samples: int | None, dataset: Dataset) -> None:
+def check_memory(num_samples: int | None, dataset: Dataset, *, name: str = "num_samples") -> None:
     """Raise ValueError for samples that exceed the memory of this machine."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     needed = (num_samples or 0) * math.prod(dataset.spec()["x"].shape) * 4
     if needed > available / 2:
         raise ValueError(
-            f"num_samples is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
+            f"{name} is {num_samples}, which takes {needed / 1e9:.3g} GB, but this machine has "
             f"{available / 1e9:.3g} GB of memory; draw fewer, or several times with other seeds"
         )
 

@@ -1,21 +1,22 @@
 """Processes that train together: how they find each other, and how they end when one of them is lost.
 
-The same command is started once on every host, or for every part of its devices. Where JAX knows the cluster, nothing
-else is needed; elsewhere the first process needs an address that all the others reach:
+Start the same command on every host, or once for each part of a host's devices. JAX recognizes Slurm and TPU pods;
+elsewhere, --coordinator names an address of the first process that all others can reach:
 
     srun genjax train FILE --workdir FOLDER --distributed                                     # Slurm
     gcloud compute tpus tpu-vm ssh POD --worker=all --command="genjax train FILE --workdir FOLDER --distributed"
-    genjax train FILE --workdir FOLDER --coordinator HOST:PORT --num-processes 2 --process-id 0     # and 1 on another
+    genjax train FILE --workdir FOLDER --coordinator HOST:PORT --num-processes 2 --process-id 0   # and 1 elsewhere
 
-FOLDER and the data lie on a file system that all of them share: process 0 writes everything but checkpoints, of which
-each process writes the parameters that it holds. Streamed examples are read by the process whose devices train on them;
-sets up to 2 GiB are on every device. A run goes on with any number of processes and devices that its batches divide by.
+FOLDER and the data must be on a file system that all processes share. Every process writes the part of a checkpoint
+that it holds; process 0 writes everything else. A process reads only those streamed examples that its own devices
+train on; data sets up to 2 GiB are copied to every device. A run can resume with any number of processes and devices
+that divides its batches.
 
-A process that sends no heartbeats for 30 seconds is lost. JAX then aborts the others from C++ with pages of logs, where
-Python can do nothing. Therefore a small process passes on what a training process writes to stderr, except these logs:
-it writes one line instead, which names the lost process and says how to go on. A process that fails by an error of its
-own ends without waiting for the others, which lose it as well. Thus all end within 60 seconds of the first, whatever
-they do meanwhile; start them again with --resume. Only before they have found each other they wait for 300 seconds.
+A process that sends no heartbeats for 30 seconds is lost. JAX then aborts the others from C++, where Python cannot
+intervene, and writes pages of logs. Therefore stderr passes through a small process, which replaces these logs by one
+line that names the lost process and says how to go on. A process that fails by itself ends without waiting for the
+others, which then lose it. So all processes end within 60 seconds of the first; start them again with --resume.
+Processes that have not yet connected wait for up to 300 seconds.
 """
 
 from __future__ import annotations

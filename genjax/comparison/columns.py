@@ -39,7 +39,6 @@ _MEASURED: tuple[Column, ...] = (
         title="training",
         group="speed",
         source="training",
-        result="training_time",
         unit="s per seed",
         higher_is_better=False,
         summary="wall-clock time of training with compilation, divided by the seeds that were trained in one program",
@@ -49,7 +48,6 @@ _MEASURED: tuple[Column, ...] = (
         title="latency",
         group="speed",
         source="speed",
-        result="latency",
         unit="ms",
         higher_is_better=False,
         summary="time to draw one sample after compilation, median of several",
@@ -59,7 +57,6 @@ _MEASURED: tuple[Column, ...] = (
         title="throughput",
         group="speed",
         source="speed",
-        result="throughput",
         unit="samples/s",
         higher_is_better=True,
         summary="samples a second in one batch after compilation, median of several",
@@ -69,7 +66,6 @@ _MEASURED: tuple[Column, ...] = (
         title="compilation",
         group="speed",
         source="speed",
-        result="compile_time",
         unit="s",
         higher_is_better=False,
         summary="time to trace and compile the sampler of one batch, without a cache of compiled programs",
@@ -79,19 +75,12 @@ _MEASURED: tuple[Column, ...] = (
         title="parameters",
         group="size",
         source="size",
-        result="parameters",
         unit="parameters",
         higher_is_better=False,
         summary="numbers that training moves in all parts of the model, a discriminator included; of a floor, all that "
         "it stores",
     ),
 )
-_KINDS = {  # heading by guarantee
-    "exact": "exact",
-    "lower bound": "bound",
-    "upper bound": "bound",
-    "estimate": "estimate",
-}
 _TITLES = {"nats per example": "nats", "bits per dim": "bits/dim", "bits per byte": "bits/byte"}
 
 
@@ -112,7 +101,6 @@ def _registry_column(entry: tuple[Group, str, str, str, str]) -> Column:
         title=title,
         group=group,
         source=source,
-        result=result,
         higher_is_better=None if group == "memorization" else METRICS[source].results[result],
         summary=summary,
     )
@@ -134,7 +122,7 @@ def _likelihood_column(unit: str, guarantee: str, given: bool) -> Column:
     subject = "negative log-likelihood" if unit.startswith("bits") else "log-likelihood"
     return Column(
         name=" ".join(words).replace(" ", "_"),
-        title=f"{_TITLES[unit]} ({_KINDS[guarantee]}{', given label' if given else ''})",
+        title=f"{_TITLES[unit]} ({guarantee.rpartition(' ')[2]}{', given label' if given else ''})",
         group="likelihood",
         source="likelihood",
         unit=unit,
@@ -148,7 +136,7 @@ def _likelihood_column(unit: str, guarantee: str, given: bool) -> Column:
 def find_result(column: Column, results: list[Result]) -> Result | None:
     """Return the result that a column shows, or None if a measurement did not give it."""
     if column.group != "likelihood":
-        return next((result for result in results if result.name == column.result), None)
+        return next((result for result in results if result.name == column.name), None)
     return next((result for result in results if _fits(column, result.protocol)), None)
 
 

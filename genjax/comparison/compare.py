@@ -16,7 +16,7 @@ from genjax.comparison.floors import floor_contestants
 from genjax.comparison.measure import NUM_PICTURED, Announce, CellFiles, assemble, measure
 from genjax.comparison.report import DATA, write_reports
 from genjax.comparison.runs import check_same, contestants_of, read_run
-from genjax.comparison.settings import FLOOR_NAMES, FloorName, Settings, default_features
+from genjax.comparison.settings import FLOOR_NAMES, ComparisonSettings, FloorName, default_features
 from genjax.comparison.table import Table
 from genjax.data import random_examples
 from genjax.data.deferred import describe
@@ -34,7 +34,7 @@ PROTOCOL = "protocol.json"
 def compare(
     paths: Sequence[Path],
     out: Path,
-    settings: Settings,
+    settings: ComparisonSettings,
     *,
     floors: Sequence[FloorName] = FLOOR_NAMES,
     retry_failed: bool = False,
@@ -80,7 +80,7 @@ def compare(
     return table
 
 
-def _protocol(settings: Settings, network: FeatureNetwork, experiment: Experiment) -> dict[str, Any]:
+def _protocol(settings: ComparisonSettings, network: FeatureNetwork, experiment: Experiment) -> dict[str, Any]:
     """Return what all numbers of a comparison have in common."""
     dataset, split = experiment.data, settings.split
     lengths = {name: len(source) for name, source in dataset.splits.items()}
@@ -115,7 +115,7 @@ def _check_folder(out: Path, protocol: Mapping[str, Any]) -> None:
             )
 
 
-def _draw_data(out: Path, experiment: Experiment, settings: Settings) -> None:
+def _draw_data(out: Path, experiment: Experiment, settings: ComparisonSettings) -> None:
     """Draw examples of the split, beside which samples are shown."""
     path = CellFiles(out).samples(DATA).with_suffix(".png")
     if experiment.data.tokenizer is not None or path.is_file():

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.comparison.settings import Settings
+from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.table import Entry
 from genjax.core import PyTree, stream_key
 from genjax.data import Dataset
@@ -64,7 +64,7 @@ class Contestant:
 
 
 def evaluation_settings(
-    settings: Settings, network: FeatureNetwork, progress: Progress = no_progress
+    settings: ComparisonSettings, network: FeatureNetwork, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Return the fields of an ``Evaluation`` that a comparison fixes."""
     names = ("split", "num_samples", "num_neighbours", "likelihood_samples", "batch_size")

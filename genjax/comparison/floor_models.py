@@ -182,7 +182,7 @@ class _Mixture(_Fitted):
         index = categorical(index_key, jnp.broadcast_to(fit["log_weights"], (num_samples, len(means))))
         if fit["scale"].ndim == 2:
             spread = fit["scale"][index] * noise
-        else:  # of all components, because a covariance for each sample would take more memory
+        else:  # from every component: a covariance for each sample would take more memory
             spread = jnp.einsum("nd,ked->kne", noise, fit["scale"])[index, jnp.arange(num_samples)]
         return (means[index] + spread).reshape(num_samples, *fit["means"].shape[1:])
 

@@ -34,7 +34,7 @@ from genjax.comparison.floor_models import (
     MixtureOfGaussians,
     NearestNeighbours,
 )
-from genjax.comparison.settings import FloorName, Settings
+from genjax.comparison.settings import ComparisonSettings, FloorName
 from genjax.comparison.table import Entry
 from genjax.core import Array, GenerativeModel, PyTree, stream_key
 from genjax.data import Dataset, dequantize, quantize, scale
@@ -119,13 +119,17 @@ class _Space:
 
 
 def floor_contestants(
-    names: Sequence[FloorName], first: Experiment, reference: Evaluation, settings: Settings, network: FeatureNetwork
+    names: Sequence[FloorName],
+    first: Experiment,
+    reference: Evaluation,
+    settings: ComparisonSettings,
+    network: FeatureNetwork,
 ) -> list[Contestant]:
     """Return the floors of these names; ``reference`` is the evaluation of the first run's experiment."""
     return [_contestant(FLOORS[name], _space(FLOORS[name], first, reference), settings, network) for name in names]
 
 
-def _contestant(floor: Floor, space: _Space, settings: Settings, network: FeatureNetwork) -> Contestant:
+def _contestant(floor: Floor, space: _Space, settings: ComparisonSettings, network: FeatureNetwork) -> Contestant:
     model = floor.model(space.values)
     count = len(space.dataset.splits["train"])
     of_all = f"{min(count, MAX_EXAMPLES):,} of {count:,} training examples"
@@ -142,7 +146,7 @@ def _contestant(floor: Floor, space: _Space, settings: Settings, network: Featur
 
 
 def _load(
-    model: GenerativeModel, space: _Space, settings: Settings, network: FeatureNetwork, progress: Progress
+    model: GenerativeModel, space: _Space, settings: ComparisonSettings, network: FeatureNetwork, progress: Progress
 ) -> Subject:
     root = seed_key(settings.seed)
     examples = random_examples(stream_key(root, "floor examples"), space.dataset.splits["train"], MAX_EXAMPLES)

@@ -23,7 +23,7 @@ import numpy as np
 from genjax.capabilities import stop_token
 from genjax.comparison.columns import OWN, SAMPLES, find_result, measurements
 from genjax.comparison.contestants import Contestant, Member, Subject
-from genjax.comparison.settings import Settings
+from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.speed import speed
 from genjax.comparison.table import Cell, Column, Table
 from genjax.core import stream_key
@@ -105,7 +105,7 @@ def _result(entry: Mapping[str, Any]) -> Result:
 def measure(
     contestants: Sequence[Contestant],
     columns: tuple[Column, ...],
-    settings: Settings,
+    settings: ComparisonSettings,
     out: Path,
     *,
     retry_failed: bool = False,
@@ -159,7 +159,7 @@ class _Lazy:
         return self._subject
 
 
-def _measure(subject: _Lazy, name: str, settings: Settings, samples: Path) -> Outcome:
+def _measure(subject: _Lazy, name: str, settings: ComparisonSettings, samples: Path) -> Outcome:
     started, results, error = time.perf_counter(), [], None
     try:
         results = [_finite(result) for result in _results(subject(), name, settings, samples)]
@@ -169,7 +169,7 @@ def _measure(subject: _Lazy, name: str, settings: Settings, samples: Path) -> Ou
     return Outcome(subject.member.identity, time.perf_counter() - started, tuple(results), error)
 
 
-def _results(subject: Subject, name: str, settings: Settings, samples: Path) -> list[Result]:
+def _results(subject: Subject, name: str, settings: ComparisonSettings, samples: Path) -> list[Result]:
     evaluation = subject.evaluation
     if name not in OWN:
         return list(evaluate(evaluation, [name]).values())

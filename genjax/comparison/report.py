@@ -111,8 +111,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 def _heading(column: Column) -> str:
     arrow = {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
-    shown = column.unit and column.group in ("speed",)
-    return f"{column.title}{f' ({column.unit})' if shown else ''}{arrow}"
+    return f"{column.title}{f' ({column.unit})' if column.group == 'speed' else ''}{arrow}"
 
 
 def _text(table: Table, entry: Entry, column: Column, best: Mapping[str, tuple[str, ...]]) -> str:

@@ -21,7 +21,7 @@ from genjax.comparison.contestants import (
     largest_difference,
     shown_examples,
 )
-from genjax.comparison.settings import Settings
+from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.table import Entry
 from genjax.core import Variables
 from genjax.data.deferred import describe
@@ -89,7 +89,9 @@ def read_run(path: Path) -> StoredRun:
     )
 
 
-def contestants_of(runs: Sequence[StoredRun], settings: Settings, network: FeatureNetwork) -> list[Contestant]:
+def contestants_of(
+    runs: Sequence[StoredRun], settings: ComparisonSettings, network: FeatureNetwork
+) -> list[Contestant]:
     """Return one contestant for all runs of one kind, in the order of the runs.
 
     Raises:
@@ -135,7 +137,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _contestant(name: str, group: list[StoredRun], settings: Settings, network: FeatureNetwork) -> Contestant:
+def _contestant(name: str, group: list[StoredRun], settings: ComparisonSettings, network: FeatureNetwork) -> Contestant:
     first = group[0]
     model = type(first.experiment.model)
     entry = Entry(
@@ -165,7 +167,7 @@ def _summary(model: Any) -> str:
     return " ".join(inspect.cleandoc(type(model).__doc__ or "").split("\n\n")[0].split())
 
 
-def _load(run: StoredRun, settings: Settings, network: FeatureNetwork, progress: Progress) -> Subject:
+def _load(run: StoredRun, settings: ComparisonSettings, network: FeatureNetwork, progress: Progress) -> Subject:
     loaded = load_run(run.path, checkpoint=settings.checkpoint, experiment=run.experiment)
     return Subject(
         evaluation=loaded.evaluation(**evaluation_settings(settings, network, progress)),
@@ -187,7 +189,7 @@ def _training_time(run: StoredRun) -> Result:
     return Result(name="training_time", value=seconds / len(run.seeds), protocol=protocol)
 
 
-def check_same(runs: Sequence[StoredRun], settings: Settings, network: FeatureNetwork) -> Evaluation:
+def check_same(runs: Sequence[StoredRun], settings: ComparisonSettings, network: FeatureNetwork) -> Evaluation:
     """Return an evaluation of the first run without variables, after a check that all runs share data and display.
 
     Raises:
@@ -201,7 +203,7 @@ def check_same(runs: Sequence[StoredRun], settings: Settings, network: FeatureNe
     return evaluations[0]
 
 
-def _without_variables(experiment: Experiment, settings: Settings, network: FeatureNetwork) -> Evaluation:
+def _without_variables(experiment: Experiment, settings: ComparisonSettings, network: FeatureNetwork) -> Evaluation:
     return Evaluation(
         model=experiment.model,
         variables=Variables({}, {}),

@@ -17,7 +17,7 @@ FLOOR_NAMES: tuple[FloorName, ...] = get_args(FloorName)
 @final
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ComparisonSettings:
     """How every entry is measured; those of ``genjax evaluate`` mean the same here.
 
     Attributes:
@@ -36,7 +36,7 @@ class Settings:
     Raises:
       ValueError: if ``checkpoint`` is none of these.
 
-    >>> Settings(features="pixels", num_samples=100).command(Path("runs/vae"), "mse").split()[-16:-10]
+    >>> ComparisonSettings(features="pixels", num_samples=100).command(Path("runs/vae"), "mse").split()[-16:-10]
     ['--split', 'test', '--features', 'pixels', '--num-samples', '100']
     """
 

@@ -31,11 +31,11 @@ class Column:
     """One measured quantity.
 
     Attributes:
-      name: name in files, unique in a table.
+      name: name in files, unique in a table; that of the result that it shows, but for a likelihood, which ``unit`` and
+        ``guarantee`` select.
       title: short heading.
       group: what the quantity tells about a model.
       source: measurement that gives it: a row of ``genjax.evaluation.registry``, or one of this package.
-      result: name of the result of that measurement; empty for a likelihood, which ``unit`` and ``guarantee`` select.
       unit: unit of the values; empty for a number without one.
       higher_is_better: direction; None if the quantity has none.
       guarantee: guarantee of a likelihood: "exact", "lower bound", "upper bound" or "estimate"; None otherwise.
@@ -47,7 +47,6 @@ class Column:
     title: str
     group: Group
     source: str
-    result: str = ""
     unit: str = ""
     higher_is_better: bool | None = None
     guarantee: str | None = None

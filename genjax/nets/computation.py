@@ -11,11 +11,11 @@ losses, likelihoods and statistics are computed from float32; parameters and sta
 steps of ``experiments/vae_digits.py``, the lower bound on the test images is -91.93 ± 0.79 nats with bfloat16 and
 -92.02 ± 0.87 with float32 (mean ± sd of seeds 0 to 2, one core of an AMD EPYC, jax 0.10.2).
 
-With ``remat``, modules with a field ``remat`` compute again for the gradient what this field says, such as each of
-their layers. For a network without such a module, the gradient keeps the results of products with parameters and of
-convolutions, and computes everything else again from them: activations, norms, and the products of attention. Gradients
-stay the same. At batch 128, 976 instead of 4,453 MB are kept of a U-Net of 64 channels in float32, and 498 instead of
-2,904 in bfloat16; on CPUs, the compiler undoes this for networks without ``remat``.
+With ``remat``, modules that have a field ``remat`` set it: ``DiT``, for example, recomputes each of its layers for the
+gradient. Of any other network, the results of convolutions and of products with parameters are kept for the gradient,
+and everything else is recomputed from them: activations, norms, and the products of attention. Gradients stay the same.
+At batch 128, 976 instead of 4,453 MB are kept of a U-Net of 64 channels in float32, and 498 instead of 2,904 in
+bfloat16; on CPUs, the compiler undoes this for networks without ``remat``.
 
 The setting belongs to the programs that are traced under it, and JAX never confuses them with others.
 """

@@ -39,7 +39,7 @@ from genjax.data.deferred import check_unchanged
 from genjax.data.io import replace_file
 from genjax.experiment import SINGLE_STAGE
 from genjax.runner.claim import LOCK, OWNER
-from genjax.runner.settings import Settings
+from genjax.runner.settings import TrainSettings
 from genjax.runner.shell import genjax_command
 from genjax.runner.stored_arguments import to_json
 
@@ -153,7 +153,9 @@ def default_folder(name: str) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def check_folder(path: Path, source: ExperimentSource, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+def check_folder(
+    path: Path, source: ExperimentSource, settings: TrainSettings, *, resume: bool, overwrite: bool
+) -> None:
     """Raise ValueError if training in a folder, which this process has claimed, would mix two runs or lose files.
 
     With ``resume`` the folder may hold a run of the same experiment, arguments and settings, but of fewer steps or with
@@ -183,7 +185,7 @@ def check_folder(path: Path, source: ExperimentSource, settings: Settings, *, re
         raise ValueError(f"{path} is not empty and holds no run; {cure}")
 
 
-def write_folder(path: Path, source: ExperimentSource, settings: Settings, *, resume: bool) -> None:
+def write_folder(path: Path, source: ExperimentSource, settings: TrainSettings, *, resume: bool) -> None:
     """Write the small files of a run into a folder that ``check_folder`` accepts.
 
     Without ``resume``, what an earlier run wrote is deleted first.
@@ -202,15 +204,15 @@ def write_folder(path: Path, source: ExperimentSource, settings: Settings, *, re
         write_arguments(path, source, settings)
 
 
-def write_arguments(path: Path, source: ExperimentSource, settings: Settings) -> None:
+def write_arguments(path: Path, source: ExperimentSource, settings: TrainSettings) -> None:
     """Write arguments and settings of a run; of these, a resumed run may change ``steps`` and the mesh."""
     RunFolder(path).write_json("arguments.json", _arguments(source, settings))
 
 
-def stored_settings(path: Path) -> Settings:
+def stored_settings(path: Path) -> TrainSettings:
     """Return the settings of the run in a folder, or those by default if it holds none."""
     file = path / "arguments.json"
-    return Settings.from_json(RunFolder(path).read_json(file.name)) if file.is_file() else Settings()
+    return TrainSettings.from_json(RunFolder(path).read_json(file.name)) if file.is_file() else TrainSettings()
 
 
 def steps_argument(path: Path) -> int | None:
@@ -253,7 +255,7 @@ def _names(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()} - {LOCK, OWNER}
 
 
-def _arguments(source: ExperimentSource, settings: Settings) -> dict[str, Any]:
+def _arguments(source: ExperimentSource, settings: TrainSettings) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "file": source.file.name if source.file else None,

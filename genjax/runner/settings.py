@@ -15,7 +15,7 @@ from genjax.nets.computation import NetDtype
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class TrainSettings:
     """What ``train`` was called with, beside the experiment and its folder.
 
     Attributes:
@@ -39,7 +39,7 @@ class Settings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Settings:
+    def from_json(cls, stored: Mapping[str, Any]) -> TrainSettings:
         """Return the settings in the arguments of a run folder; an older one may lack some."""
         return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls) if field.name in stored})
 

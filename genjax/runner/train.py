@@ -36,7 +36,7 @@ from genjax.runner.previews import LATEST, Previews
 from genjax.runner.progress import Progress
 from genjax.runner.report import write_report
 from genjax.runner.run import Run
-from genjax.runner.settings import Settings
+from genjax.runner.settings import TrainSettings
 from genjax.runner.shell import genjax_command
 from genjax.runner.stages import StageWalk
 from genjax.runner.validation import Monitor, Validation, monitor_stage
@@ -105,7 +105,7 @@ def train(
     folder = None if workdir is None else RunFolder(Path(workdir))
     began_with = stored_settings(folder.path).mesh if folder is not None and resume else None
     placement = Placement(fitting_mesh(began_with) if mesh is None else mesh)
-    settings = Settings(
+    settings = TrainSettings(
         seed=seed,
         seeds=seeds,
         accumulate=experiment.accumulate,
@@ -130,7 +130,7 @@ class _Training:
         walk: StageWalk,
         folder: RunFolder | None,
         source: ExperimentSource,
-        settings: Settings,
+        settings: TrainSettings,
         resume: bool,
         show_progress: bool,
     ) -> None:

@@ -105,8 +105,8 @@ def _array(value: Any, entry: Mapping[str, Any]) -> np.ndarray:
     except ValueError:
         raise BadRequest(f"{name} has rows of different lengths; send numbers of shape {_shape(entry)} each") from None
     if entry["null"] is not None and len(shape) == 1 and array.ndim and array.shape[-1] < shape[0]:
-        missing = [(0, 0)] * (array.ndim - 1) + [(0, shape[0] - array.shape[-1])]
-        array = np.pad(array, missing, constant_values=entry["null"])  # shorter prompts
+        padding = np.full((*array.shape[:-1], shape[0] - array.shape[-1]), entry["null"])
+        array = np.concatenate([array, padding], axis=-1)  # shorter prompts, in a type that holds both
     if shape not in (array.shape, array.shape[1:]):
         raise BadRequest(f"{name} has shape {array.shape}, but must be {_shape(entry)} for each row")
     is_whole = dtype.kind in "iub"

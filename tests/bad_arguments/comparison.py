@@ -10,7 +10,7 @@ CASES = (
     partial(table.Entry, name="vae", kind="model", model="VAE"),
     partial(table.Cell, entry="vae", column="fd"),
     partial(table.Table, columns=(), entries=(), cells=()),
-    partial(settings.Settings),
+    partial(settings.ComparisonSettings),
     partial(floor_models.Factorized, num_values=2, low=0.0, high=1.0),
     partial(floor_models.MixtureOfGaussians),
     partial(floor_models.NearestNeighbours),

@@ -11,7 +11,7 @@ import pytest
 from genjax import metrics
 from genjax.comparison import measure
 from genjax.comparison.runs import contestants_of, read_run
-from genjax.comparison.settings import Settings
+from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.table import table_from_dict
 from genjax.evaluation import registry
 from tests.cli.test_commands import refused
@@ -51,8 +51,9 @@ def test_numbers_are_those_that_their_commands_print(genjax, table):
     assert len(values) >= 8
     for cell in values:
         column = columns[cell.column]
-        name = column.result or f"{'log_prob_lower_bound' if 'bound' in column.guarantee else 'log_prob_estimate'}"
-        name = name if column.result else f"{name}/bits_per_dim"
+        name = column.name
+        if column.group == "likelihood":
+            name = f"{'log_prob_lower_bound' if 'bound' in column.guarantee else 'log_prob_estimate'}/bits_per_dim"
         assert cell.replicas == (results[name]["value"],) * 2
         assert cell.value == results[name]["value"]
         assert cell.standard_error == results[name].get("standard_error")
@@ -116,7 +117,7 @@ def test_cells_of_a_run_that_was_trained_anew_do_not_count(compared, runs, tmp_p
     (changed / "environment.json").write_text(json.dumps(environment | {"started": "later"}))
     stored = []
     for path in (runs[0], changed):
-        (contestant,) = contestants_of([read_run(path)], Settings(), metrics.pixels())
+        (contestant,) = contestants_of([read_run(path)], ComparisonSettings(), metrics.pixels())
         stored.append(measure.CellFiles(compared).read(contestant, contestant.members[0], "size"))
     assert stored[0].results[0].value == 612
     assert stored[1] is None
@@ -182,7 +183,7 @@ def test_hyper_parameters_and_code_tell_namesakes_apart(tiny_run, tmp_path):
         (faster, ["tiny learning_rate=0.001", "tiny learning_rate=0.5"]),
         (edited, [r"tiny \([0-9a-f]{8}\)"] * 2),
     ):
-        contestants = contestants_of([read_run(tiny_run), read_run(other)], Settings(), metrics.pixels())
+        contestants = contestants_of([read_run(tiny_run), read_run(other)], ComparisonSettings(), metrics.pixels())
         for contestant, name in zip(contestants, names, strict=True):
             assert re.fullmatch(name, contestant.entry.name)
     assert len({contestant.entry.name for contestant in contestants}) == 2

@@ -9,7 +9,7 @@ import pytest
 from genjax import Experiment, data, nets, ops, vae
 from genjax.comparison.contestants import evaluation_settings
 from genjax.comparison.floors import floor_contestants
-from genjax.comparison.settings import Settings
+from genjax.comparison.settings import ComparisonSettings
 from genjax.core import Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.registry import evaluate
@@ -30,7 +30,7 @@ def subject(name, preprocess, display=None):
     experiment = Experiment(
         model=model, data=DIGITS, preprocess=preprocess, optimizer=optax.sgd(1.0), steps=1, display=display
     )
-    settings, network = Settings(num_samples=30), pixels()
+    settings, network = ComparisonSettings(num_samples=30), pixels()
     reference = Evaluation(
         model=model,
         variables=Variables({}, {}),

@@ -46,12 +46,19 @@ def test_inputs_products_and_outputs_are_rounded_to_bfloat16(net, x):
 
 
 def test_a_network_of_another_library_gets_real_arrays_in_bfloat16_alone(x):
-    seen = []
-    net = Function(lambda params, *args: seen.extend([params["w"], *args]) or x, {"w": jnp.ones(3)})
+    received = []
+    net = Function(lambda params, *args: received.extend([params["w"], *args]) or x, {"w": jnp.ones(3)})
     key = jax.random.key(2)
     with computing(dtype="bfloat16"):
         apply_net(net, net.params, {}, x, jnp.arange(3), jnp.ones(2, bool), None, key)
-    assert [getattr(each, "dtype", None) for each in seen] == ["bfloat16", "bfloat16", "int32", "bool", None, key.dtype]
+    assert [getattr(each, "dtype", None) for each in received] == [
+        "bfloat16",
+        "bfloat16",
+        "int32",
+        "bool",
+        None,
+        key.dtype,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.dtype("float32"), "float32"], ids=["type", "dtype", "name"])

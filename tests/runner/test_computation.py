@@ -14,7 +14,7 @@ from genjax.monitoring.monitor import TrainingWarning
 from genjax.roofline import count_flops
 from genjax.runner import load_run, train
 from genjax.runner.load import load_experiment, load_experiment_fn
-from genjax.runner.settings import Settings
+from genjax.runner.settings import TrainSettings
 from genjax.runner.stages import StageWalk
 from genjax.sharding import Placement
 from tests.running import TINY
@@ -60,10 +60,10 @@ def test_every_product_of_a_step_has_the_dtype(dtype, share):
 
 def test_an_experiment_takes_what_is_set_and_keeps_the_rest():
     experiment = dataclasses.replace(tiny(), dtype="bfloat16", remat=True)
-    assert Settings().apply(experiment) is experiment
-    assert Settings(dtype="float32").apply(experiment).dtype == "float32"
-    assert Settings(dtype="float32").apply(experiment).remat
-    assert Settings(remat=True).apply(tiny()).remat
+    assert TrainSettings().apply(experiment) is experiment
+    assert TrainSettings(dtype="float32").apply(experiment).dtype == "float32"
+    assert TrainSettings(dtype="float32").apply(experiment).remat
+    assert TrainSettings(remat=True).apply(tiny()).remat
 
 
 def test_a_model_without_networks_is_told_to_stay_in_float32():

@@ -10,7 +10,7 @@ from genjax.runner import ahead
 from genjax.runner.checkpoints import Checkpoints
 from genjax.runner.folder import stored_settings
 from genjax.runner.load import load_experiment
-from genjax.runner.settings import Settings
+from genjax.runner.settings import TrainSettings
 from tests.cli.test_commands import refused
 from tests.running import TINY
 
@@ -48,7 +48,7 @@ def test_a_resumed_run_takes_the_layout_that_it_began_with(genjax, run):
     assert status == 0, err
     assert "warning" not in err
     assert all("(fsdp=2)" in name for names in meshes(run).values() for name in names)
-    assert stored_settings(run) == Settings(accumulate=2, dtype="float32", remat=False, mesh={"fsdp": 2})
+    assert stored_settings(run) == TrainSettings(accumulate=2, dtype="float32", remat=False, mesh={"fsdp": 2})
     assert load_experiment(run).accumulate == 2
 
 
@@ -83,7 +83,7 @@ def test_runs_of_older_versions_go_on(run):
     for name in ("mesh", "accumulate", "dtype", "remat"):
         del stored[name]
     (run / "arguments.json").write_text(json.dumps(stored))
-    assert stored_settings(run) == Settings()
+    assert stored_settings(run) == TrainSettings()
     assert load_experiment(run).accumulate == 1
 
 

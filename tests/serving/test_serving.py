@@ -121,7 +121,7 @@ def test_every_bad_request_is_answered_by_one_line(app_of):
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    """Return the export of a GPT of at most six tokens, of which 0 ends a text, drawn two at a time."""
+    """Return the export of a GPT that draws two tokens a call, at most six, and ends texts with token 0."""
     run = untrained_run(next(case for case in CASES if case.name == "gpt_modern"))
     path = tmp_path_factory.mktemp("export") / "gpt"
     settings = {"num_new": 2, "sample_kwargs": {"temperature": 0.8}}
@@ -179,6 +179,8 @@ def test_a_text_is_streamed_as_it_is_drawn(texts):
         ({"x": [0, 1], "label": -1}, "label is -1, but must be from 0 to 2"),
         ({"x": [0, 1], "label": 1.5}, "label must hold whole numbers"),
         ({"x": [0, 1], "label": 2**70}, "label must hold whole numbers"),
+        ({"x": [0, 1], "label": 0, "prompt": ["a"]}, "prompt must hold whole numbers"),
+        ({"x": [0, 1], "label": 0, "prompt": [0.5]}, "prompt must hold whole numbers"),
         ({"x": [0, 1], "label": 0, "prompt": [-2, 0]}, "prompt is -2, but must be from 0 to 4"),
         ({"x": [0, 1], "label": 0, "seed": -1}, "seed must be a whole number from 0 to 4294967295"),
         ({"x": [0, 1], "label": 0, "seed": True}, "seed must be a whole number"),
@@ -201,6 +203,12 @@ def test_rows_are_completed():
         "label": ("int32", [2, 2]),
         "prompt": ("int32", [[-1, -1], [-1, -1]]),
     }
+
+
+def test_short_prompts_are_padded_whatever_their_type():
+    for prompt in ([3], np.array([3], np.uint8), np.array([[3]], np.int16)):
+        rows, _, _ = read_rows({"x": [0, 1], "label": 0, "prompt": prompt}, INPUTS, 8)
+        assert (rows["prompt"].dtype.name, rows["prompt"].tolist()) == ("int32", [[3, -1]])
 
 
 def test_npy_holds_what_it_says():

@@ -150,7 +150,16 @@ class TestStep:
         assert run.num_traces_of_five == 1
         assert all(run.donated), "the old state was copied, not reused"
 
-    def test_jit_equals_eager(self, run: Run):
+    def test_compiled_losses_equal_eager_ones(self, run: Run):
+        train = restored(run.states[2])
+        for objective in run.model.objectives():
+            loss, (state, metrics) = objective.loss(train.params, train.state, run.key(2), run.minibatch, train.step)
+            _, after, compiled = run.probes[objective.name](run.states[2].params, run.minibatch)
+            close(saved({"loss": loss} | metrics), compiled)
+            close(saved(state), after.state)
+
+    @pytest.mark.slow  # a gradient is thousands of single operations, each of them compiled
+    def test_a_compiled_step_equals_an_eager_one(self, run: Run):
         train, metrics = run.learner.step(restored(run.states[2]), run.key(2), run.batches[2])
         close(saved(train), run.states[3])
         close(saved(metrics), run.metrics[2])

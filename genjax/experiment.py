@@ -78,6 +78,8 @@ class Experiment:
         evaluation, pictures and samples are computed in float32. A network keeps a ``dtype`` of its own.
       remat: whether training computes all but the products of networks again for the gradient, see
         ``genjax.nets.computing``.
+      offload_optimizer: whether the state of the optimizer is kept in the memory of the host, and moved to the devices
+        for each step. It changes no number.
       partition: function from the path of a parameter, such as "net/up/kernel", to its ``PartitionSpec`` over the mesh
         axes data, fsdp and model, or to None, which leaves it to the rules of ``genjax.sharding``.
       display: function from samples to images in [0, 1] for pictures; None scales images from the values that
@@ -109,6 +111,7 @@ class Experiment:
     accumulate: PositiveInt = 1
     dtype: NetDtype = "float32"
     remat: bool = False
+    offload_optimizer: bool = False
     partition: Callable[[str], PartitionSpec | None] | None = None
     display: Callable[[PyTree], PyTree] | None = None
 

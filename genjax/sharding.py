@@ -35,6 +35,7 @@ AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
 _LOST_CONNECTION = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 MIN_SPLIT = 1024  # elements; fewer take less memory than their collectives take time
+HOST = "pinned_host"  # JAX's name of the memory of the host that devices read
 
 Partition = Callable[[str], PartitionSpec | None]
 
@@ -157,14 +158,20 @@ class Placement:
         names = self._batch_axes[0] if len(self._batch_axes) == 1 else self._batch_axes or None
         return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, names))
 
-    def place(self, state: TrainState, rules: Rules, num_replicas: int = 1) -> TrainState:
+    def place(
+        self, state: TrainState, rules: Rules, num_replicas: int = 1, *, offload_optimizer: bool = False
+    ) -> TrainState:
         """Return shapes and types of a state with shardings: parameters and what follows them split, the rest copied.
 
-        An array of the optimizer or of an average has the layout of its parameter, found by the end of its path.
+        An array of the optimizer or of an average has the layout of its parameter, found by the end of its path. With
+        ``offload_optimizer``, the large arrays of the optimizer are in the memory of the host.
 
         Raises:
-          ValueError: if the mesh has a model axis for which the model has no rule, or a partition does not fit.
+          ValueError: if the mesh has a model axis for which the model has no rule, a partition does not fit, or the
+            devices read no memory of the host.
         """
+        if offload_optimizer:
+            self._check_host_memory()
         if "model" in self.mesh.shape and rules.tensor_axis is None and rules.partition is None:
             raise ValueError(
                 f"mesh is {self}, but the model does not say which axes of its parameters to split over model; "
@@ -186,7 +193,9 @@ class Placement:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             spec = spec_of(name, leaf.shape[lead:])
             spec = PartitionSpec(*(None,) * lead, *spec) if len(spec) else spec
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(self.mesh, spec))
+            is_on_host = offload_optimizer and name.startswith("opt_state/") and leaf.size >= MIN_SPLIT
+            sharding = NamedSharding(self.mesh, spec, memory_kind=HOST if is_on_host else None)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
         return jax.tree_util.tree_map_with_path(placed, state)
 
@@ -271,6 +280,15 @@ class Placement:
                 f"use a multiple of {parts}, such as {-(-batch_size // parts) * parts}"
             )
 
+    def _check_host_memory(self) -> None:
+        device = self.mesh.devices.flat[0]
+        kinds = [memory.kind for memory in device.addressable_memories()]
+        if HOST not in kinds:
+            raise ValueError(
+                f"offload_optimizer is set, but {device.device_kind} devices have no {HOST} memory, only "
+                f"{', '.join(kinds)}; leave it out"
+            )
+
     def check_memory(self, state: PyTree) -> None:
         """Raise ValueError if arrays, given by shapes, types and shardings, exceed the memory of a device."""
         needed, available = bytes_per_device(state), memory_per_device()
@@ -324,9 +342,28 @@ def _describe(sizes: Mapping[str, int]) -> str:
     return ",".join(f"{name}={size}" for name, size in sizes.items())
 
 
+def to_device(tree: PyTree, placed: PyTree) -> PyTree:
+    """Move those arrays to the device, under ``jit``, that ``Placement.place`` keeps in the memory of the host."""
+    return _moved(tree, placed, jax.memory.Space.Device)
+
+
+def to_host(tree: PyTree, placed: PyTree) -> PyTree:
+    """Move arrays back that ``to_device`` has moved."""
+    return _moved(tree, placed, jax.memory.Space.Host)
+
+
+def _moved(tree: PyTree, placed: PyTree, space: jax.memory.Space) -> PyTree:
+    def moved(array: Any, leaf: jax.ShapeDtypeStruct) -> Any:
+        sharding: Any = leaf.sharding
+        return jax.device_put(array, space) if sharding.memory_kind == HOST else array
+
+    return jax.tree.map(moved, tree, placed)
+
+
 def bytes_per_device(tree: PyTree) -> int:
-    """Return the bytes that arrays, given by shapes, types and shardings, take on one device."""
-    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    """Return the bytes that arrays, given by shapes, types and shardings, take on one device, without the host's."""
+    on_device = (leaf for leaf in jax.tree.leaves(tree) if leaf.sharding.memory_kind != HOST)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in on_device)
 
 
 def memory_per_device() -> float:

@@ -141,6 +141,7 @@ def _parse_resumed(program: str, flags: list[str], function: Callable[..., Any],
         accumulate=options.accumulate or began_with.accumulate,
         dtype=options.dtype or began_with.dtype,
         remat=options.remat or bool(began_with.remat),
+        offload_optimizer=options.offload_optimizer or bool(began_with.offload_optimizer),
     )
 
 

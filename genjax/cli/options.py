@@ -43,12 +43,14 @@ class LayoutOptions:
       dtype: dtype of the products of networks in training, float32 or bfloat16; by default that of the run, or of the
         experiment.
       remat: compute all but the products of networks again for the gradient, which saves memory.
+      offload_optimizer: keep the state of the optimizer in the memory of the host between its updates.
     """
 
     mesh: str | None = None
     accumulate: PositiveInt | None = None
     dtype: NetDtype | None = None
     remat: bool = False
+    offload_optimizer: bool = False
 
     def layout(self, experiment: Experiment) -> tuple[Experiment, dict[str, int] | None]:
         """Return an experiment whose steps are computed like this, and the sizes of the mesh; None without one.
@@ -57,7 +59,12 @@ class LayoutOptions:
           ValueError: if the text of the mesh is wrong, or the experiment cannot average gradients.
         """
         mesh = None if self.mesh is None else parse_mesh(self.mesh)
-        settings = TrainSettings(accumulate=self.accumulate, dtype=self.dtype, remat=self.remat or None)
+        settings = TrainSettings(
+            accumulate=self.accumulate,
+            dtype=self.dtype,
+            remat=self.remat or None,
+            offload_optimizer=self.offload_optimizer or None,
+        )
         return settings.apply(experiment), mesh
 
 

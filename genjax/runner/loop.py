@@ -41,7 +41,7 @@ from genjax.ops.keys import seed_key
 from genjax.roofline import count_flops
 from genjax.runner.batches import Feed, ResidentFeed, make_feed
 from genjax.runner.checkpoints import CheckpointError, Checkpoints, all_finite
-from genjax.sharding import Placement, Rules, replica
+from genjax.sharding import Placement, Rules, replica, to_device, to_host
 
 StopSignal = Callable[[], int | None]
 CACHE_BATCH_SIZE = 1_000  # examples encoded at once
@@ -212,7 +212,8 @@ class StageLoop:
         shapes = jax.eval_shape(init, self._keys, self.finished, batch)
         model = self._experiment.model if self.stage.model is None else self.stage.model
         rules = Rules(tensor_axis=tensor_axis(model), partition=self._experiment.partition)
-        return placement.place(shapes, rules, self._num_seeds)
+        offload_optimizer = self._experiment.offload_optimizer
+        return placement.place(shapes, rules, self._num_seeds, offload_optimizer=offload_optimizer)
 
     def _shardings(self) -> PyTree:
         """Return the shardings of the state."""
@@ -332,14 +333,16 @@ class StageLoop:
     ) -> tuple[TrainState, Metrics]:
         learner = self.stage.learner(finished)
         train_stream = stream_key(key, "train")
-        placed = self._abstract_on(placement).params
+        placed = self._abstract_on(placement)
 
         def body(state: TrainState, sent: PyTree) -> tuple[TrainState, Metrics]:
             batch = self._learner_batch(key, finished, self._feed.pick(constants, sent), state.step)
             batch = placement.spread(batch, axis=int(self._minibatches > 1))
-            state = state.replace(params=placement.gather(state.params, placed, self._num_seeds))
+            params = placement.gather(state.params, placed.params, self._num_seeds)
+            state = state.replace(params=params, opt_state=to_device(state.opt_state, placed.opt_state))
             with computing(self._experiment.dtype, self._experiment.remat):
-                return learner.step(state, step_key(train_stream, state.step), batch)
+                state, metrics = learner.step(state, step_key(train_stream, state.step), batch)
+            return state.replace(opt_state=to_host(state.opt_state, placed.opt_state)), metrics
 
         return jax.lax.scan(body, state, sent)
 

@@ -24,6 +24,8 @@ class TrainSettings:
       accumulate: number of minibatches whose gradients are averaged for each update; None for that of the experiment.
       dtype: dtype of the products of networks; None for that of the experiment.
       remat: whether networks are computed again for the gradient; None for what the experiment says.
+      offload_optimizer: whether the state of the optimizer is kept in the memory of the host; None for what the
+        experiment says.
       mesh: sizes of the mesh axes that were asked for, see ``genjax.sharding``; None splits batches over all devices.
     """
 
@@ -32,6 +34,7 @@ class TrainSettings:
     accumulate: int | None = None
     dtype: NetDtype | None = None
     remat: bool | None = None
+    offload_optimizer: bool | None = None
     mesh: Mapping[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +48,7 @@ class TrainSettings:
 
     def apply(self, experiment: Experiment) -> Experiment:
         """Return an experiment whose steps are computed like this."""
-        wanted = {"accumulate": self.accumulate, "dtype": self.dtype, "remat": self.remat}
+        names = ("accumulate", "dtype", "remat", "offload_optimizer")
+        wanted = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in wanted.items() if value not in (None, getattr(experiment, name))}
         return dataclasses.replace(experiment, **changes) if changes else experiment

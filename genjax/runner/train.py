@@ -111,6 +111,7 @@ def train(
         accumulate=experiment.accumulate,
         dtype=experiment.dtype,
         remat=experiment.remat,
+        offload_optimizer=experiment.offload_optimizer,
         mesh=mesh or began_with,
     )
     with contextlib.ExitStack() as stack:

@@ -48,7 +48,9 @@ def test_a_resumed_run_takes_the_layout_that_it_began_with(genjax, run):
     assert status == 0, err
     assert "warning" not in err
     assert all("(fsdp=2)" in name for names in meshes(run).values() for name in names)
-    assert stored_settings(run) == TrainSettings(accumulate=2, dtype="float32", remat=False, mesh={"fsdp": 2})
+    assert stored_settings(run) == TrainSettings(
+        accumulate=2, dtype="float32", remat=False, offload_optimizer=False, mesh={"fsdp": 2}
+    )
     assert load_experiment(run).accumulate == 2
 
 
@@ -80,7 +82,7 @@ def test_a_stored_mesh_that_the_devices_do_not_fit_is_left_out_in_one_line(genja
 
 def test_runs_of_older_versions_go_on(run):
     stored = json.loads((run / "arguments.json").read_text())
-    for name in ("mesh", "accumulate", "dtype", "remat"):
+    for name in ("mesh", "accumulate", "dtype", "remat", "offload_optimizer"):
         del stored[name]
     (run / "arguments.json").write_text(json.dumps(stored))
     assert stored_settings(run) == TrainSettings()

@@ -7,8 +7,8 @@ deleted in the end. The process may allocate 2 GB (``RLIMIT_DATA``), which is ch
 VAE (3072-256-16) trains on that file and on 8,000 images in memory, in turns; each turn on the file reads examples
 that no turn before it has read. Ratios of seconds per step are medians over turns.
 
-With --steps 40 --repeats 7: 1.08 times the seconds of resident data, and 0.97 GB of anonymous memory; one seed, one of
-two CPU cores beside heavy other work, 27 min.
+With --steps 40 --repeats 7: 1.06 times the seconds of resident data, and 0.94 GB of anonymous memory (the worse of two
+runs); one seed, one of two CPU cores, 3 min.
 """
 
 from __future__ import annotations

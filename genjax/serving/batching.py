@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ class _Part(NamedTuple):
 
 
 class Batcher:
-    """Computes rows by a program, one call after the other.
+    """Computes rows by a program, one call after the other; a full one waits at the executor while another is computed.
 
     Args:
       program: function from inputs (b, ...) by name to outputs (b, ...).
@@ -47,7 +48,8 @@ class Batcher:
         self._program, self._sizes, self._max_waiting = program, tuple(sizes), max_waiting
         self._executor, self._called = executor, called
         self._parts: deque[_Part] = deque()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._num_calls = 0  # at the executor
         self.waiting = 0
 
     async def compute(self, rows: Rows, count: int) -> np.ndarray:
@@ -60,30 +62,40 @@ class Batcher:
             results.append(loop.create_future())
             self._parts.append(_Part(part, min(self._sizes[-1], count - start), results[-1]))
         self.waiting += count
-        self._arrived.set()
+        self._changed.set()
         outputs = await asyncio.gather(*results)
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     async def run(self) -> None:
         """Compute what arrives, forever."""
-        loop = asyncio.get_running_loop()
         while True:
-            await self._arrived.wait()
-            parts = self._take()
-            if not parts:
-                continue
-            try:
-                outputs = await loop.run_in_executor(self._executor, self._call, [part.rows for part in parts])
-            except Exception as error:  # whatever a program raises is an answer to its requests
-                for part in parts:
-                    if not part.result.done():
-                        part.result.set_exception(error)
-                continue
-            start = 0
-            for part in parts:
-                if not part.result.done():
-                    part.result.set_result(outputs[start : start + part.count])
-                start += part.count
+            await self._changed.wait()
+            self._changed.clear()
+            while self._parts and self._may_call():
+                parts = self._take()
+                if parts:
+                    rows = [part.rows for part in parts]
+                    call = asyncio.get_running_loop().run_in_executor(self._executor, self._call, rows)
+                    self._num_calls += 1
+                    call.add_done_callback(partial(self._finish, parts))
+
+    def _may_call(self) -> bool:
+        """Return whether to call now: beside a call that is computed, only a full one gains nothing by waiting."""
+        return self._num_calls == 0 or (self._num_calls == 1 and self.waiting >= self._sizes[-1])
+
+    def _finish(self, parts: Sequence[_Part], call: asyncio.Future[np.ndarray]) -> None:
+        """Hand out the outputs of a call, or its error: whatever a program raises is an answer to its requests."""
+        self._num_calls -= 1
+        self._changed.set()
+        if call.cancelled():
+            return
+        start, error = 0, call.exception()
+        for part in parts:
+            if not part.result.done() and error is not None:
+                part.result.set_exception(error)
+            elif not part.result.done():
+                part.result.set_result(call.result()[start : start + part.count])
+            start += part.count
 
     def _take(self) -> list[_Part]:
         """Return parts that fit into one call, without those of requests that have gone."""
@@ -94,8 +106,6 @@ class Batcher:
             if not part.result.done():
                 parts.append(part)
                 total += part.count
-        if not self._parts:
-            self._arrived.clear()
         return parts
 
     def _size_of_call(self) -> int:

@@ -66,7 +66,7 @@ def read_rows(
 ) -> tuple[dict[str, np.ndarray], int, int]:
     """Return the inputs of a program, arrays (N, ...) by name, the number of rows N, and the seed of their keys."""
     fields = dict(fields)
-    seed = _whole(fields.pop("seed", int.from_bytes(os.urandom(4))), "seed", 0, MAX_SEED)
+    seed = _whole(fields.pop("seed"), "seed", 0, MAX_SEED) if "seed" in fields else int.from_bytes(os.urandom(4))
     entries = {entry["name"]: entry for entry in inputs}
     unknown = set(fields) - set(entries) - {"num_samples"}
     if unknown:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -287,6 +288,35 @@ def test_calls_are_full_or_more_than_half_full(parts, expected):
 
     asyncio.run(run())
     assert sizes == expected
+
+
+def test_only_a_full_call_is_queued_behind_another():
+    begun, submitted = threading.Event(), []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, function, parts):
+            submitted.append(sum(len(part["x"]) for part in parts))
+            return super().submit(function, parts)
+
+    def wait(x):
+        assert begun.wait(10)
+        return x
+
+    async def run():
+        with Recording(1) as executor:
+            batcher, waiting = Batcher(wait, (1, 4), 100, executor, lambda size: None), []
+            task = asyncio.create_task(batcher.run())
+            for count, expected in ((1, [1]), (3, [1]), (1, [1, 4]), (4, [1, 4])):
+                waiting.append(asyncio.ensure_future(batcher.compute({"x": np.zeros(count)}, count)))
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert submitted == expected
+            begun.set()
+            await asyncio.gather(*waiting)
+            task.cancel()
+
+    asyncio.run(run())
+    assert submitted == [1, 4, 4]
 
 
 def test_a_folder_that_cannot_be_served_is_told_in_one_line(genjax, folder, tmp_path):

@@ -29,6 +29,7 @@ TRACED = {"vae", "gan", "gpt", "made", "real_nvp", "diffusion", "rbm", "gmmn", "
 COMPUTED = {"vae"}
 # Error of a loss, relative to it: eight bits of every product. Some losses are small differences of large numbers.
 TOLERANCE = 0.02
+TOLERANCE_AFTER_UPDATES = 0.05  # of a loss that sees the updates of others in the same step
 MIN_COSINE = 0.9  # of the angle between the updates of all parameters
 
 
@@ -87,8 +88,9 @@ def test_losses_and_updates_agree_with_float32(case: Case):
         return jax.jit(take)(state, jax.random.key(2), batches)
 
     (wide, metrics), (half, half_metrics) = step("float32"), step("bfloat16")
-    for name in [name for name in metrics if name.rpartition("/")[2] == "loss"]:
-        np.testing.assert_allclose(half_metrics[name], metrics[name], rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+    for turn, name in enumerate(name for name in metrics if name.rpartition("/")[2] == "loss"):
+        tolerance = TOLERANCE if turn == 0 else TOLERANCE_AFTER_UPDATES
+        np.testing.assert_allclose(half_metrics[name], metrics[name], rtol=tolerance, atol=tolerance, err_msg=name)
     one, other = (updates(state.params, each.params) for each in (wide, half))
     assert np.isfinite(other).all()
     assert one @ other > MIN_COSINE * np.linalg.norm(one) * np.linalg.norm(other)

@@ -352,7 +352,7 @@ def to_host(tree: PyTree, placed: PyTree) -> PyTree:
     return _moved(tree, placed, jax.memory.Space.Host)
 
 
-def _moved(tree: PyTree, placed: PyTree, space: jax.memory.Space) -> PyTree:
+def _moved(tree: PyTree, placed: PyTree, space: Any) -> PyTree:
     def moved(array: Any, leaf: jax.ShapeDtypeStruct) -> Any:
         sharding: Any = leaf.sharding
         return jax.device_put(array, space) if sharding.memory_kind == HOST else array

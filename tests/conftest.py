@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -109,6 +110,19 @@ def genjax(capfd):
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a real browser; tests are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "comparison": SHARED
     | {"data", "experiment", "metrics", "compilation", "evaluation", "figures", "runner"}
     | {"vae"},  # whose factorized categorical distribution is a floor
+    "judging": SHARED | {"data", "experiment", "metrics", "evaluation", "figures", "runner"},
     "export": SHARED | {"data", "experiment", "runner"},
     "serving": {"compilation", "export"},
     "estimators": {"core", "arguments", "ops", "learners", "latent", "data"}
@@ -74,6 +75,7 @@ MAY_IMPORT = {
         "figures",
         "runner",
         "comparison",
+        "judging",
         "export",
         "serving",
         "sharding",

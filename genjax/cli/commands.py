@@ -40,6 +40,7 @@ from genjax.cli.options import (
     EditOptions,
     EvaluateOptions,
     ExportOptions,
+    JudgeOptions,
     LatentOptions,
     ListOptions,
     SampleOptions,
@@ -390,6 +391,16 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(path, rest)
 
 
+def judge(arguments: list[str]) -> int:
+    """Make a page on which people compare samples of finished runs, or score the answers of its raters."""
+    from genjax.cli.judging import judge_runs, score_answers
+
+    if arguments and arguments[0].partition("=")[0] == "--score":
+        return score_answers(arguments)
+    path, rest = _positional(arguments, "judge", "RUN", "a run folder that train wrote", JudgeOptions, "RUN ...")
+    return judge_runs(path, rest)
+
+
 def latent(arguments: list[str]) -> int:
     """Draw pictures of a finished run's latent space."""
     path, flags = _positional(arguments, "latent", "RUN", "a run folder that train wrote", LatentOptions)
@@ -466,6 +477,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "edit": edit,
     "evaluate": evaluate,
     "compare": compare,
+    "judge": judge,
     "latent": latent,
     "export": export,
     "serve": serve,

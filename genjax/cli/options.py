@@ -19,12 +19,14 @@ from genjax.evaluation.editing import EditTask, ImageEdit
 from genjax.evaluation.image_batches import BATCH_SIZE as IMAGE_BATCH_SIZE
 from genjax.evaluation.samples import BATCH_SIZE
 from genjax.experiment import Experiment
+from genjax.judging.trials import Task
 from genjax.nets.computation import NetDtype
 from genjax.runner.ahead import Platform
 from genjax.runner.settings import TrainSettings
 from genjax.sharding import parse_mesh
 
 MAX_SEEDS = 1_000  # replicas in one program
+MAX_TRIALS = 1_000  # questions of a task
 MAX_TILES = 1_000  # in a row or column of a picture
 MAX_SEED = 2**32 - 1  # of a key
 Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
@@ -299,6 +301,55 @@ class CompareOptions:
     speed_samples: PositiveInt = 1000
     speed_repeats: PositiveInt = 5
     retry_failed: bool = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class JudgeOptions:
+    """Options of the page; the runs must share their data. 'genjax judge --score ANSWERS' scores what raters answered.
+
+    Attributes:
+      out: file of the page; its key, which is not for raters, is written beside it.
+      tasks: what is asked: real for which of a sample and an example is real, timed for the same shown for a moment,
+        preference for which sample of two runs is better; all that the runs allow by default.
+      num_trials: number of questions of each task.
+      num_checks: number of questions between an example and noise, which tell who pays attention.
+      exposure: time for which the examples of timed questions are shown, in milliseconds.
+      title: title of the page.
+      split: split that real examples are taken from.
+      seed: seed of samples and of the choice of examples.
+      checkpoint: last, best (by the held-out metric), or a step.
+      batch_size: number of samples drawn at once.
+    """
+
+    out: Path = Path("judge.html")
+    tasks: tuple[Task, ...] | None = None
+    num_trials: Annotated[int, Interval(ge=1, le=MAX_TRIALS)] = 30
+    num_checks: Annotated[int, Interval(ge=0, le=MAX_TRIALS)] = 5
+    exposure: Annotated[int, Interval(ge=1, le=60_000)] = 500
+    title: str = "Which one is real?"
+    split: str = "test"
+    seed: Seed = 0
+    checkpoint: str = "last"
+    batch_size: PositiveInt = BATCH_SIZE
+
+
+@dataclasses.dataclass(kw_only=True)
+class ScoreOptions:
+    """Options of the scores.
+
+    Attributes:
+      score: files that raters saved at the end of the page.
+      key: key of the page; by default the only .key.json file in the folder of the answers or in this one.
+      max_failed: share of attention checks that a rater may fail; the answers of others are left out.
+      confidence: probability that an interval holds the true value.
+      json: print JSON instead of text.
+    """
+
+    score: tuple[Path, ...]
+    key: Path | None = None
+    max_failed: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    json: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

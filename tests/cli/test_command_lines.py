@@ -111,6 +111,10 @@ FLAGS = {
         *("--floors", "--split", "-n", "--features", "--num-neighbours", "--seed", "--checkpoint", "--batch-size"),
         *("--speed-samples", "--speed-repeats", "--retry-failed", "--what"),
     ),
+    "judge": (
+        *("--tasks", "--num-trials", "--num-checks", "--exposure", "--title", "--split", "--seed", "--checkpoint"),
+        *("--batch-size", "--score", "--what"),
+    ),
     "latent": ("--split", "--rows", "--steps", "--label", "--out", "--seed", "--checkpoint"),
     "list": ("--json", "--experiments", "--what"),
 }
@@ -119,6 +123,7 @@ CHEAP = {  # settings without which a valid command would take long
     "sample": ("-n", "5"),
     "evaluate": ("-n", "20", "--likelihood-samples", "2"),
     "compare": ("-n", "20", "--likelihood-samples", "2", "--speed-samples", "3", "--speed-repeats", "1", "--floors"),
+    "judge": ("--num-trials", "2"),
     "latent": ("--rows", "2"),
     "list": ("--experiments", "nowhere"),
 }

@@ -199,8 +199,8 @@ def test_help_and_version(genjax):
     [
         (
             ("trian",),
-            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, compare, latent, "
-            "export, serve, list",
+            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, compare, judge, "
+            "latent, export, serve, list",
         ),
         (("train",), "FILE is missing"),
         (("train", "nothing.py"), "there is no experiment file nothing.py"),
@@ -225,6 +225,12 @@ def test_help_and_version(genjax):
         (("compare", "nowhere"), "nowhere is not a run folder"),
         (("compare", "nowhere", "--floors", "ceiling"), "invalid choice 'ceiling' for argument '--floors'"),
         (("compare", "nowhere", "--speed-repeats", "0"), "speed_repeats is 0, but must be at least 1"),
+        (("judge",), "RUN is missing: it comes first and is a run folder that train wrote"),
+        (("judge", "nowhere"), "nowhere is not a run folder"),
+        (("judge", "nowhere", "--tasks", "taste"), "invalid choice 'taste' for argument '--tasks'"),
+        (("judge", "nowhere", "--num-trials", "0"), "num_trials is 0, but must be in [1, 1000]"),
+        (("judge", "--score", "nothing.json"), "no .key.json files in ."),
+        (("judge", "--score", "nothing.json", "--key", "nothing.key.json"), "no file nothing.key.json; pass --key"),
         (("latent", "nowhere", "--label=-1"), "label is -1, but must be at least 0"),
         (("list", "--jsn"), "Unrecognized options: --jsn; did you mean --json?"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -70,18 +69,6 @@ def test_plots_have_a_point_for_each_entry_with_both_values():
     assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', plot)) <= set(ids)
     without = Table(columns=COLUMNS, entries=TABLE.entries, cells=())
     assert scatter_plot(without, *COLUMNS) is None and scatter_plots(without) == []
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium is installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -384,10 +384,12 @@ def _changed_flags(flags: Any) -> dict[str, Any]:
 
 
 def compare(arguments: list[str]) -> int:
-    """Compare finished runs, and write one report."""
-    path, rest = _positional(arguments, "compare", "RUN", "a run folder that train wrote", CompareOptions, "RUN ...")
-    from genjax.cli.comparing import compare_runs
+    """Compare finished runs, or the experiments of a suite, and write one report."""
+    from genjax.cli.comparing import compare_runs, compare_suite
 
+    if arguments and arguments[0].partition("=")[0] == "--suite":
+        return compare_suite(arguments)
+    path, rest = _positional(arguments, "compare", "RUN", "a run folder that train wrote", CompareOptions, "RUN ...")
     return compare_runs(path, rest)
 
 

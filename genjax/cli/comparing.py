@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from genjax.cli.flags import parse
@@ -17,19 +18,47 @@ from genjax.runner.shell import genjax_command
 
 def compare_runs(path: Path, arguments: list[str]) -> int:
     """Compare the run in ``path`` with those at the beginning of the arguments, whose rest are flags."""
+    others = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    flags = arguments[len(others) :]
+    paths = [path, *map(Path, others)]
+    (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
+    if options.suite is not None:
+        raise ValueError(f"--suite is {options.suite}, but runs are named too; use one of them")
+    return _compare(paths, options, command=genjax_command("compare", *paths, *flags))
+
+
+def compare_suite(arguments: list[str]) -> int:
+    """Train the experiments of a suite, and compare their runs."""
+    from genjax.comparison.compare import check_out
+    from genjax.comparison.suites import find_suite, read_suite, train_suite
+
+    (options,) = parse(genjax_command("compare"), arguments, CompareOptions)
+    suite = read_suite(find_suite(str(options.suite)))
+    check_out(options.out)
+    trained = train_suite(suite, options.out, retry_failed=options.retry_failed, announce=_announcer())
+    if not trained.runs:
+        name, reason = next(iter(trained.failures.items()))
+        raise ValueError(f"no experiment of {options.suite} could be trained; {name}: {reason}")
+    command = genjax_command("compare", *arguments)
+    return _compare(list(trained.runs), options, command=command, failures=trained.failures)
+
+
+def _announcer() -> Callable[[str], None]:
     from tqdm import tqdm
 
+    return functools.partial(tqdm.write, file=sys.stderr)
+
+
+def _compare(
+    paths: Sequence[Path], options: CompareOptions, *, command: str, failures: Mapping[str, str] | None = None
+) -> int:
     from genjax.comparison.compare import compare
     from genjax.comparison.settings import ComparisonSettings
     from genjax.compilation import enable_compilation_cache
     from genjax.metrics.progress import no_progress, progress_bars
     from genjax.runner.load import load_experiment
 
-    others = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
-    flags = arguments[len(others) :]
-    paths = [path, *map(Path, others)]
-    (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
-    dataset = load_experiment(path, defer_data=True).data
+    dataset = load_experiment(paths[0], defer_data=True).data
     for name in ("num_samples", "speed_samples"):
         check_memory(getattr(options, name), dataset, name=name)
     enable_compilation_cache()
@@ -41,10 +70,11 @@ def compare_runs(path: Path, arguments: list[str]) -> int:
             options.out,
             ComparisonSettings(**settings),
             floors=options.floors,
+            failures=failures or {},
             retry_failed=options.retry_failed,
-            command=genjax_command("compare", *paths, *flags),
+            command=command,
             progress=progress,
-            announce=functools.partial(tqdm.write, file=sys.stderr),
+            announce=_announcer(),
         )
     failed = sum(cell.status == "failed" for cell in table.cells)
     cells = f"{len(table.entries)} entries, {sum(cell.status == 'measured' for cell in table.cells)} numbers"

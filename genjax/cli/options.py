@@ -269,9 +269,10 @@ class EvaluateOptions:
 
 @dataclasses.dataclass(kw_only=True)
 class CompareOptions:
-    """Comparison options; the runs must share data and display.
+    """Comparison options; the runs must share data and display. 'genjax compare --suite NAME' trains them first.
 
     Attributes:
+      suite: name of a suite in experiments/suites, or path of its .toml file, in place of runs.
       out: folder for the reports, and for the cells that are finished; the same command goes on from them.
       floors: names of the floors, simple models of the same data; --floors alone for none.
       split: split of the data to evaluate on and to compare samples with.
@@ -288,6 +289,7 @@ class CompareOptions:
       retry_failed: measure failed cells again.
     """
 
+    suite: str | None = None
     out: Path = Path("comparison")
     floors: tuple[FloorName, ...] = FLOOR_NAMES
     split: str = "test"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -17,7 +18,8 @@ from genjax.comparison.measure import NUM_PICTURED, Announce, CellFiles, assembl
 from genjax.comparison.report import DATA, write_reports
 from genjax.comparison.runs import check_same, contestants_of, read_run
 from genjax.comparison.settings import FLOOR_NAMES, ComparisonSettings, FloorName, default_features
-from genjax.comparison.table import Table
+from genjax.comparison.suites import LOGS, RUNS
+from genjax.comparison.table import Cell, Entry, Table
 from genjax.data import random_examples
 from genjax.data.deferred import describe
 from genjax.data.io import replace_file
@@ -37,6 +39,7 @@ def compare(
     settings: ComparisonSettings,
     *,
     floors: Sequence[FloorName] = FLOOR_NAMES,
+    failures: Mapping[str, str] = MappingProxyType({}),
     retry_failed: bool = False,
     command: str = "",
     progress: Progress = no_progress,
@@ -51,6 +54,7 @@ def compare(
       out: folder of the comparison.
       settings: settings that all numbers share.
       floors: names of the floors.
+      failures: why there is no run of an experiment, by its name; it has a row all the same.
       retry_failed: whether to measure failed cells again.
       command: command of the comparison, for numbers that no other command prints.
       progress: function that starts a progress bar, ``(name, total) -> callback``.
@@ -75,9 +79,29 @@ def compare(
     _draw_data(out, first, settings)
     chosen = columns(first.data)
     measure(contestants, chosen, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
-    table = assemble(contestants, chosen, out, command)
+    table = _with_failures(assemble(contestants, chosen, out, command), failures)
     write_reports(table, out, protocol, environment(), command)
     return table
+
+
+def _with_failures(table: Table, failures: Mapping[str, str]) -> Table:
+    """Return a table with a row of failed cells for each experiment that could not be trained."""
+    entries = tuple(Entry(name=name, kind="model", model="", seeds=()) for name in failures)
+    cells = tuple(
+        Cell(entry=name, column=column.name, status="failed", reason=f"training failed: {reason}")
+        for name, reason in failures.items()
+        for column in table.columns
+    )
+    models = [entry for entry in table.entries if entry.kind == "model"]
+    floors = [entry for entry in table.entries if entry.kind == "floor"]
+    return dataclasses.replace(table, entries=(*models, *entries, *floors), cells=(*table.cells, *cells))
+
+
+def check_out(out: Path) -> None:
+    """Raise ValueError if a folder holds anything but a comparison, or the runs of a suite."""
+    others = [path.name for path in out.iterdir() if path.name not in (RUNS, LOGS)] if out.is_dir() else []
+    if not (out / PROTOCOL).is_file() and (others or (out.exists() and not out.is_dir())):
+        raise ValueError(f"--out is {out}, which is not empty and holds no comparison; choose another folder")
 
 
 def _protocol(settings: ComparisonSettings, network: FeatureNetwork, experiment: Experiment) -> dict[str, Any]:
@@ -102,9 +126,8 @@ def _protocol(settings: ComparisonSettings, network: FeatureNetwork, experiment:
 
 def _check_folder(out: Path, protocol: Mapping[str, Any]) -> None:
     """Raise ValueError if a folder holds a comparison by another protocol, or anything else."""
+    check_out(out)
     if not (out / PROTOCOL).is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"--out is {out}, which is not empty and holds no comparison; choose another folder")
         return
     stored = json.loads((out / PROTOCOL).read_text(encoding="utf-8"))
     for name in dict.fromkeys([*stored, *protocol]):

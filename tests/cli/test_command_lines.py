@@ -109,7 +109,7 @@ FLAGS = {
     ),
     "compare": (
         *("--floors", "--split", "-n", "--features", "--num-neighbours", "--seed", "--checkpoint", "--batch-size"),
-        *("--speed-samples", "--speed-repeats", "--retry-failed", "--what"),
+        *("--speed-samples", "--speed-repeats", "--retry-failed", "--suite", "--what"),
     ),
     "judge": (
         *("--tasks", "--num-trials", "--num-checks", "--exposure", "--title", "--split", "--seed", "--checkpoint"),

@@ -1,0 +1,132 @@
+"""Suites: what is trained, what goes on after a stop, what fails, and files that are refused."""
+
+import json
+import re
+
+import pytest
+
+from genjax.comparison import suites
+from genjax.comparison.suites import Suite, SuiteExperiment, find_suite, read_suite, train_suite
+from tests.comparison.conftest import FLAGS
+from tests.running import TINY
+
+CONTENT = """
+seeds = 2
+seed = 7
+[[experiment]]
+file = "tiny.py"
+flags = ["--steps", "20"]
+[[experiment]]
+file = "tiny.py"
+flags = ["--dataset", "nothing"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "tiny.py").write_bytes(TINY.read_bytes())
+    file = tmp_path / "small.toml"
+    file.write_text(CONTENT)
+    return file
+
+
+def test_a_file_is_read_beside_its_experiments(file):
+    tiny = file.parent / "tiny.py"
+    experiments = (
+        SuiteExperiment(file=tiny, flags=("--steps", "20")),
+        SuiteExperiment(file=tiny, flags=("--dataset", "nothing")),
+    )
+    assert read_suite(file) == Suite(experiments=experiments, seeds=2, seed=7)
+    assert [experiment.name for experiment in experiments] == ["tiny_steps_20", "tiny_dataset_nothing"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds = 2", "seeds = ", "small.toml is not TOML: Invalid value"),
+        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, seed, seeds; use these"),
+        ("seeds = 2", "seeds = 0", "seeds is 0, but must be at least 1"),
+        ('file = "tiny.py"\nflags = ["--steps', 'path = "tiny.py"\nflags = ["--steps', "has 'path', but entries are"),
+        ("tiny.py", "small.py", "small.py, which is not there; check its file"),
+        ('"--dataset", "nothing"', '"--steps", "20"', "has tiny_steps_20 twice; leave one out, or give it other flags"),
+        (CONTENT, "seeds = 2", r"has no \[\[experiment\]\]; name files of experiments"),
+    ],
+)
+def test_files_that_are_no_suites_are_refused(file, old, new, message):
+    assert old in CONTENT
+    file.write_text(CONTENT.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read_suite(file)
+
+
+def test_suites_are_found_by_name_or_path(file, monkeypatch):
+    folder = file.parent / suites.FOLDER
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(FileNotFoundError, match=r"digits.toml; use the path of a .toml file"):
+        find_suite("digits")
+    (folder / "digits.toml").write_text(CONTENT)
+    assert find_suite("digits") == suites.FOLDER / "digits.toml"
+    assert find_suite(str(file)) == file
+    with pytest.raises(FileNotFoundError, match=r"small.toml; use digits"):
+        find_suite("small")
+
+
+def test_a_suite_is_trained_once_goes_on_after_a_kill_and_has_a_row_for_what_fails(genjax, file):
+    out = file.parent / "out"
+    command = ("compare", "--suite", file, "--out", out, "--floors", "gaussian", *FLAGS)
+    status, _, err = genjax(*command)
+    assert status == 0, err
+    assert "trained 0 of 2: now tiny_steps_20" in err
+    assert "tiny: step 20 of 20" in err
+    table = json.loads((out / "comparison.json").read_text())
+    assert [entry["name"] for entry in table["entries"]] == ["tiny", "tiny_dataset_nothing", "floor: gaussian"]
+    assert table["entries"][0]["seeds"] == [7, 8]
+    reasons = {cell["reason"] for cell in table["cells"] if cell["entry"] == "tiny_dataset_nothing"}
+    (reason,) = reasons
+    assert reason.startswith("training failed: ") and "nothing" in reason
+    assert reason in (out / "report.html").read_text().replace("&#39;", "'")
+    assert re.search("nothing", (out / suites.LOGS / "tiny_dataset_nothing.log").read_text())
+    status, _, err = genjax(*command)
+    assert (status, "trained" in err) == (0, False)
+    run = out / suites.RUNS / "tiny_steps_20"
+    for name in ("results.json", "weights.safetensors"):  # as if killed before its end
+        (run / name).unlink()
+    status, _, err = genjax(*command)
+    assert (status, "trained 0 of 1: now tiny_steps_20" in err) == (0, True)
+    assert (run / "results.json").is_file()
+    assert "--resume" in json.loads((run / "environment.json").read_text())["command"].split()
+
+
+@pytest.mark.parametrize("status", [130, -2])
+def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, status):
+    class Process:
+        stderr, returncode = ["genjax: interrupted\n"], status
+
+        def __init__(self, *args, **settings):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            pass
+
+    monkeypatch.setattr(suites.subprocess, "Popen", Process)
+    with pytest.raises(KeyboardInterrupt):
+        train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
+    assert not list((tmp_path / "out" / suites.LOGS).glob("*.failed"))
+
+
+def test_failed_experiments_are_tried_again_if_asked(file, tmp_path):
+    suite = Suite(experiments=read_suite(file).experiments[1:])
+    for retry_failed, expected in ((False, 1), (False, 0), (True, 1)):
+        lines = []
+        trained = train_suite(suite, tmp_path / "out", retry_failed=retry_failed, announce=lines.append)
+        assert trained.runs == () and list(trained.failures) == ["tiny_dataset_nothing"]
+        assert sum(line.startswith("trained") for line in lines) == expected
+
+
+def test_runs_and_a_suite_exclude_each_other(genjax, file, tiny_run):
+    status, _, err = genjax("compare", tiny_run, "--suite", file)
+    assert (status, err) == (2, f"genjax: error: --suite is {file}, but runs are named too; use one of them\n")

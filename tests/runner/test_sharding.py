@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from genjax.core import TrainState
 from genjax.nets import UNet
-from genjax.sharding import Placement, Rules, bytes_per_device, parse_mesh
+from genjax.sharding import Placement, Rules, bytes_per_device, is_communication_error, parse_mesh
 from tests.contract.registry import CASES
 from tests.running import QUICK, ROOT, TINY, finish, losses, start
 from tests.tiers import FAST_CASES
@@ -42,6 +42,48 @@ def test_bad_meshes_are_one_clear_line(text, message):
 def test_sizes_multiply_to_the_number_of_devices():
     with pytest.raises(ValueError, match=r"mesh is data=2,fsdp=3, which takes 6 devices, but there are 2; use sizes"):
         Placement({"data": 2, "fsdp": 3})
+    with pytest.raises(ValueError, match=r"mesh is data=1, which takes 1 devices, but there are 2; use sizes"):
+        Placement({"data": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("UNAVAILABLE: Connection reset by peer"), True),
+        (ValueError("seeds is 0, but must be at least 1"), False),
+        (jax.errors.JaxRuntimeError("INTERNAL: connection closed"), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_which_errors_may_come_from_other_processes(monkeypatch, error, expected):
+    assert not is_communication_error(error)  # of the only process
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    assert is_communication_error(error) == expected
+    caused = RuntimeError("saving failed")
+    caused.__cause__ = error
+    assert is_communication_error(caused) == expected
+
+
+def test_parameters_are_whole_over_fsdp_alone_while_a_step_computes(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        jax.lax, "with_sharding_constraint", lambda array, sharding: seen.update({array: sharding.spec})
+    )
+    placement = Placement({"fsdp": 2})
+    mesh = AbstractMesh((2, 2), ("fsdp", "model"))
+    monkeypatch.setattr(placement, "mesh", mesh)
+    split = {"both": ("model", "fsdp"), "together": (None, ("fsdp", "model")), "whole": ()}
+    placed = {
+        name: jax.ShapeDtypeStruct((4, 4), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
+        for name, axes in split.items()
+    }
+    placement.gather({name: name for name in split}, placed)
+    assert {name: tuple(spec) for name, spec in seen.items()} == {
+        "both": ("model", None),
+        "together": (None, None),
+        "whole": (),
+    }
 
 
 def state_of(params):

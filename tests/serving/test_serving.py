@@ -244,7 +244,7 @@ def test_what_waits_together_is_one_call():
     async def run():
         with ThreadPoolExecutor(1) as executor:
             batcher = Batcher(double, (2, 4), 12, executor, sizes.append)
-            requests = [[1], [2, 3], [4, 5, 6, 7, 8]]
+            requests = [[1, 2], [3], [4, 5, 6, 7, 8]]
             waiting = [asyncio.ensure_future(batcher.compute({"x": np.array(r)}, len(r))) for r in requests]
             await asyncio.sleep(0)
             with pytest.raises(Busy, match="8 rows are waiting, and 5 more exceed 12; try again later"):
@@ -257,7 +257,7 @@ def test_what_waits_together_is_one_call():
             task.cancel()
             return results, after.tolist(), batcher.waiting
 
-    assert asyncio.run(run()) == ([[2], [4, 6], [8, 10, 12, 14, 16]], [2], 0)
+    assert asyncio.run(run()) == ([[2, 4], [6], [8, 10, 12, 14, 16]], [2], 0)
     assert calls[:3] == [[1, 2, 3, 3], [4, 5, 6, 7], [8, 8]]
     assert sizes == [4, 4, 2, 2, 2]
 

@@ -328,7 +328,7 @@ class JudgeOptions:
     num_trials: Annotated[int, Interval(ge=1, le=MAX_TRIALS)] = 30
     num_checks: Annotated[int, Interval(ge=0, le=MAX_TRIALS)] = 5
     exposure: Annotated[int, Interval(ge=1, le=60_000)] = 500
-    title: str = "Which one is real?"
+    title: str = "Compare two examples"
     split: str = "test"
     seed: Seed = 0
     checkpoint: str = "last"

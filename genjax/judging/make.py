@@ -26,7 +26,7 @@ def write_page(
     num_trials: int = 30,
     num_checks: int = 5,
     exposure: int = 500,
-    title: str = "Which one is real?",
+    title: str = "Compare two examples",
     split: str = "test",
     seed: int = 0,
     checkpoint: str = "last",

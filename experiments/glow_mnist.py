@@ -7,6 +7,8 @@ With --num-steps 32 --features 256 --steps 60000 --batch-size 256 --learning-rat
 accelerators, not yet run on one.
 """
 
+from functools import partial
+
 import optax
 
 from genjax import Experiment, data, flow
@@ -55,4 +57,5 @@ def experiment(
         ema_decay=ema_decay,
         steps=steps,
         batch_size=batch_size,
+        display=partial(data.quantize, levels=256),
     )

@@ -86,7 +86,7 @@ def find_suite(name: str) -> Path:
     """Return the file of a suite, given by its path or by its name.
 
     Raises:
-      FileNotFoundError: if there is none; the message lists those that there are.
+      FileNotFoundError: if there is no such file; the message lists the suites by name.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():

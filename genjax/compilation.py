@@ -2,12 +2,13 @@
 
 XLA:CPU gives convolutions to YNNPACK, which computes each on one thread, however many cores there are. That is right
 with one device for each core. With fewer devices, Eigen's kernels, which use all cores, are faster, and an option of
-the compiler returns convolutions to them. With ``JAX_NUM_CPU_DEVICES=2``, a U-Net on two cores still trains 1.1 and
+the compiler returns convolutions to them. With ``genjax train --devices 2``, a U-Net on two cores still trains 1.1 and
 samples 1.2 times as fast as on one device (AMD EPYC, jax 0.10.2; more cores are not measured).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -56,6 +57,23 @@ def compiler_options() -> dict[str, str]:
     if OPTION in os.environ.get("XLA_FLAGS", "") or not _is_known():
         return {}
     return WITHOUT_CONVOLUTIONS
+
+
+def divide_cpu(num_devices: int) -> None:
+    """Let JAX see the CPU as several devices, over which batches are split; call it before anything is computed.
+
+    Raises:
+      ValueError: if JAX has started already, or computes on no CPU.
+    """
+    with contextlib.suppress(RuntimeError):  # because it has started
+        jax.config.update("jax_num_cpu_devices", num_devices)
+    if jax.default_backend() != "cpu":
+        raise ValueError(f"devices is {num_devices}, but only a CPU can be divided, not a {jax.default_backend()}")
+    if jax.local_device_count() != num_devices:
+        raise ValueError(
+            f"devices is {num_devices}, but JAX has started with {jax.local_device_count()}; divide the CPU before "
+            "anything is computed"
+        )
 
 
 def _num_cores() -> int:

@@ -70,6 +70,10 @@ def train(arguments: list[str]) -> int:
     program = genjax_command("train", file)
     hyper, options = parse(program, flags, flags_of_function(function, TrainOptions), TrainOptions)
     options.check()
+    if options.devices is not None:
+        from genjax.compilation import divide_cpu
+
+        divide_cpu(options.devices)
     with contextlib.ExitStack() as stack:
         if options.distributed or options.coordinator is not None:
             stack.enter_context(connected(options.coordinator, options.num_processes, options.process_id))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from genjax.compilation import divide_cpu
 from genjax.runner import load_run
 from tests.running import TINY, finish, free_address, losses, run_python, start, start_together
 
@@ -30,6 +31,24 @@ def one_device(tmp_path_factory):
     status, _, err = finish(start("train", TINY, "--workdir", folder, "--steps", "20", devices=1))
     assert status == 0, err
     return losses(folder)
+
+
+def test_a_cpu_is_divided_by_a_flag(one_device, genjax, tmp_path):
+    folder = tmp_path / "run"
+    status, _, err = finish(start("train", TINY, "--devices", 2, "--workdir", folder, "--steps", 20))
+    assert status == 0, err
+    assert "compiling for 2 cpu devices" in err
+    assert_same_curve(folder, one_device)
+    assert len(jax.devices()) == 2
+    status, _, err = genjax("train", TINY, "--devices", 3)
+    message = "devices is 3, but JAX has started with 2; divide the CPU before anything is computed"
+    assert (status, err) == (2, f"genjax: error: {message}\n")
+
+
+def test_only_cpus_are_divided(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ValueError, match="devices is 2, but only a CPU can be divided, not a gpu"):
+        divide_cpu(2)
 
 
 def assert_same_curve(folder, expected):

@@ -22,6 +22,7 @@ At equal steps (``--num-features 32 --steps 1200``), with 1,000 samples of each 
 On the checkerboard (KL, samples on dark squares):
 
     noise_contrastive  0.055 ± 0.006     97.8 ± 0.7 %
+    persistent         0.053 ± 0.004     96.9 ± 0.7 %
     energy_matching    0.069 ± 0.005     96.4 ± 0.5 %
     denoising          0.276 ± 0.064     79.8 ± 6.9 %
     sliced             0.255 ± 0.065     81.7 ± 7.1 %

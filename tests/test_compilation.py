@@ -32,7 +32,8 @@ def one_device(monkeypatch):
 
 @pytest.fixture
 def experiment():
-    return runpy.run_path(str(TINY))["experiment"]()
+    """Return an experiment whose model no other test has compiled."""
+    return runpy.run_path(str(TINY))["experiment"](latent_dim=5)
 
 
 def test_a_device_of_several_cores_has_kernels_that_use_them(one_device):

@@ -44,7 +44,8 @@ def read_answers(files: Sequence[Path], key: Mapping[str, Any]) -> list[Answer]:
     sessions: dict[str, Path] = {}
     for path in files:
         content = read_json(path)
-        if not isinstance(content, dict) or not {"page", "session", "answers"} <= content.keys():
+        has_answers = isinstance(content, dict) and isinstance(content.get("answers"), list)
+        if not has_answers or not {"page", "session"} <= content.keys():
             raise ValueError(f"{path} has no answers; pass files that raters saved at the end of the page")
         if content["page"] != key["page"]:
             raise ValueError(f"{path} is of page {content['page']}, but the key of page {key['page']}; use its own key")
@@ -161,7 +162,7 @@ def describe(scores: Mapping[str, Any]) -> str:
     lines += [
         f"left out: rater {rater} failed {share:.0%} of the attention checks" for rater, share in left_out.items()
     ]
-    titles = {"real": "taken for real", "timed": "taken for real in a moment"}
+    titles = {"real": "taken for real", "timed": "taken for real when shown for a moment"}
     for task, rates in scores["error_rate"].items():
         lines.append(f"\n{titles[task]} (50% is indistinguishable){_alpha(scores, task)}")
         for entry, rate in sorted(rates.items(), key=lambda item: -item[1]["value"] if item[1] else 1.0):

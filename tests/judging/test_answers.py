@@ -105,6 +105,7 @@ def damaged(content, **changes):
     [
         (lambda content: "no JSON", "0.json is not JSON"),
         (lambda content: {"page": "page"}, "0.json has no answers; pass files that raters saved"),
+        (lambda content: content | {"answers": 5}, "0.json has no answers"),
         (lambda content: content | {"page": "other"}, "0.json is of page other, but the key of page page"),
         (lambda content: damaged(content, trial=95), "which fits no question; leave the file out"),
         (lambda content: damaged(content, trial=True), "which fits no question"),

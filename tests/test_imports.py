@@ -216,6 +216,13 @@ def test_importing_genjax_loads_nothing_heavy(fresh_import):
     assert not loaded, f"import {loaded} inside the functions that need them: {[HEAVY[name] for name in loaded]}"
 
 
+def test_scipy_is_imported_where_it_is_used():
+    """Its statistics take as long to import as the command line."""
+    statements = [(name, node) for name, path in FILES.items() for node in ast.parse(path.read_text()).body]
+    imports = [(name, ast.unparse(node)) for name, node in statements if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [each for each in imports if each[1].startswith(("import scipy", "from scipy"))]
+
+
 @pytest.mark.parametrize("module", sorted(module for module, path in FILES.items() if ">>> " in path.read_text()))
 def test_examples_in_docstrings_print_what_they_say(module):
     results = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))

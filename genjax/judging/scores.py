@@ -1,4 +1,4 @@
-"""Statistics of human judgements, whose intervals allow for raters who answer alike.
+"""Statistics of human judgements, with intervals that are clustered by rater.
 
 Answers of one rater depend on each other, so that variances are computed from sums over raters (Kung-Yee Liang and
 Scott L. Zeger 1986, "Longitudinal data analysis using generalized linear models"), and quantiles are those of
@@ -13,7 +13,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Interval
-from scipy import special, stats
 
 from genjax.arguments import check_arguments
 
@@ -31,7 +30,7 @@ class Estimate(NamedTuple):
 
 @check_arguments
 def share_interval(successes: np.ndarray, raters: np.ndarray, *, confidence: Confidence = 0.95) -> Estimate:
-    """Return the share of successes and Wilson's interval for as many answers as raters who agree are worth.
+    """Return the share of successes with Wilson's interval at the effective number of independent answers.
 
     Edwin B. Wilson 1927, "Probable inference, the law of succession, and statistical inference".
 
@@ -47,8 +46,8 @@ def share_interval(successes: np.ndarray, raters: np.ndarray, *, confidence: Con
     n, share = len(successes), float(np.mean(successes))
     totals = _sums(np.asarray(successes, float) - share, raters)
     binomial = share * (1 - share) / n
-    clustered = _correction(len(totals)) * float(totals @ totals) / n**2 if len(totals) > 1 else binomial
-    worth = n / max(1.0, clustered / binomial) if binomial else float(n)  # independent answers
+    clustered = _correction(len(totals)) * float(totals @ totals) / n**2  # 0 for a single rater
+    worth = n / max(1.0, clustered / binomial) if binomial else float(n)  # effective number of answers
     z = _quantile(confidence, len(totals))
     middle = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
     half = z / (1 + z**2 / worth) * math.sqrt(share * (1 - share) / worth + z**2 / (4 * worth**2))
@@ -75,18 +74,24 @@ def bradley_terry(
     >>> [round(strength.value, 2) for strength in bradley_terry(winners, losers, np.zeros(100, int), 2)]
     [0.55, -0.55]
     """
+    from scipy.special import expit
+
     x = np.zeros((len(winners), num_entries))
     x[np.arange(len(winners)), winners] += 1
     x[np.arange(len(winners)), losers] -= 1
+
+    def derivatives(strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the scores of all answers (N, K), the gradient (K,), and the information (K, K)."""
+        won, even = expit(x @ strengths), expit(strengths)
+        gradient = x.T @ (1 - won) + 0.5 - even
+        return (1 - won)[:, None] * x, gradient, (x.T * (won * (1 - won))) @ x + np.diag(even * (1 - even))
+
     strengths = np.zeros(num_entries)
     for _ in range(NEWTON_STEPS):  # the log-likelihood is concave
-        won, even = special.expit(x @ strengths), special.expit(strengths)
-        gradient = x.T @ (1 - won) + 0.5 - even
-        hessian = (x.T * (won * (1 - won))) @ x + np.diag(even * (1 - even))
-        strengths = strengths + np.linalg.solve(hessian, gradient)
-    won, even = special.expit(x @ strengths), special.expit(strengths)
-    inverse = np.linalg.inv((x.T * (won * (1 - won))) @ x + np.diag(even * (1 - even)))
-    scores = _sums((1 - won)[:, None] * x, raters)
+        _, gradient, information = derivatives(strengths)
+        strengths = strengths + np.linalg.solve(information, gradient)
+    scores, _, information = derivatives(strengths)
+    inverse, scores = np.linalg.inv(information), _sums(scores, raters)
     clustered = inverse @ (_correction(len(scores)) * scores.T @ scores) @ inverse if len(scores) > 1 else inverse
     centre = np.eye(num_entries) - 1 / num_entries
     variances = [np.diag(centre @ covariance @ centre) for covariance in (inverse, clustered)]
@@ -97,7 +102,7 @@ def bradley_terry(
 
 
 def krippendorff_alpha(units: Sequence[Sequence[int]]) -> float | None:
-    """Return the agreement of raters beyond chance: 1 for agreement on everything, 0 for that of chance.
+    """Return the agreement of raters: 1 if it is complete, 0 if it is what chance gives.
 
     Klaus Krippendorff 2011, "Computing Krippendorff's alpha-reliability", for nominal data with missing answers.
 
@@ -135,5 +140,7 @@ def _correction(num_raters: int) -> float:
 
 
 def _quantile(confidence: float, num_raters: int) -> float:
+    from scipy import stats
+
     tail = (1 + confidence) / 2
     return float(stats.norm.ppf(tail) if num_raters == 1 else stats.t.ppf(tail, num_raters - 1))

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import itertools
 import json
 import math
 import os
@@ -23,7 +22,7 @@ import tyro
 
 from genjax.capabilities import Translates, stop_token, supports
 from genjax.cli.conditions import ALL, class_number, describe_label, describe_texts, read_conditions, with_required
-from genjax.cli.flags import flags_of_function, flags_of_sample, parse
+from genjax.cli.flags import flags_of_function, flags_of_sample, parse, paths_and_flags
 from genjax.cli.image_files import (
     ImageFile,
     ImageResult,
@@ -285,9 +284,8 @@ def edit(arguments: list[str]) -> int:
 def _parse_with_images(arguments: list[str], command: str, options: type) -> tuple[Path, list[Path], tuple[Any, ...]]:
     """Return run folder, images and options of a command whose images follow the run folder."""
     path, rest = _positional(arguments, command, "RUN", "a run folder that train wrote", options, "IMAGES ...")
-    images = list(itertools.takewhile(lambda argument: not argument.startswith("-"), rest))
-    parsed = parse(genjax_command(command, path, *images), rest[len(images) :], options)
-    return path, [Path(image) for image in images], parsed
+    images, flags = paths_and_flags(rest)
+    return path, images, parse(genjax_command(command, path, *images), flags, options)
 
 
 def _usable(

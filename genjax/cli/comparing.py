@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from genjax.cli.flags import parse
+from genjax.cli.flags import parse, paths_and_flags
 from genjax.cli.options import CompareOptions
 from genjax.cli.output import check_memory
 from genjax.runner.shell import genjax_command
@@ -18,13 +17,12 @@ from genjax.runner.shell import genjax_command
 
 def compare_runs(path: Path, arguments: list[str]) -> int:
     """Compare the run in ``path`` with those at the beginning of the arguments, whose rest are flags."""
-    others = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
-    flags = arguments[len(others) :]
-    paths = [path, *map(Path, others)]
+    others, flags = paths_and_flags(arguments)
+    paths = [path, *others]
     (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
     if options.suite is not None:
         raise ValueError(f"--suite is {options.suite}, but runs are named too; use one of them")
-    return _compare(paths, options, command=genjax_command("compare", *paths, *flags))
+    return _compare(paths, options, genjax_command("compare", *paths, *flags), failures={})
 
 
 def compare_suite(arguments: list[str]) -> int:
@@ -39,8 +37,7 @@ def compare_suite(arguments: list[str]) -> int:
     if not trained.runs:
         name, reason = next(iter(trained.failures.items()))
         raise ValueError(f"no experiment of {options.suite} could be trained; {name}: {reason}")
-    command = genjax_command("compare", *arguments)
-    return _compare(list(trained.runs), options, command=command, failures=trained.failures)
+    return _compare(trained.runs, options, genjax_command("compare", *arguments), failures=trained.failures)
 
 
 def _announcer() -> Callable[[str], None]:
@@ -49,9 +46,7 @@ def _announcer() -> Callable[[str], None]:
     return functools.partial(tqdm.write, file=sys.stderr)
 
 
-def _compare(
-    paths: Sequence[Path], options: CompareOptions, *, command: str, failures: Mapping[str, str] | None = None
-) -> int:
+def _compare(paths: Sequence[Path], options: CompareOptions, command: str, failures: Mapping[str, str]) -> int:
     from genjax.comparison.compare import compare
     from genjax.comparison.settings import ComparisonSettings
     from genjax.compilation import enable_compilation_cache
@@ -70,7 +65,7 @@ def _compare(
             options.out,
             ComparisonSettings(**settings),
             floors=options.floors,
-            failures=failures or {},
+            failures=failures,
             retry_failed=options.retry_failed,
             command=command,
             progress=progress,

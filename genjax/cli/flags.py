@@ -10,9 +10,11 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import docstring_parser
@@ -123,6 +125,12 @@ def parse(program: str, flags: Sequence[str], *groups: type, description: str = 
     for value in values:
         check_settings(type(value), vars(value))
     return values
+
+
+def paths_and_flags(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Split arguments into the paths that they begin with and the flags that follow."""
+    paths = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    return list(map(Path, paths)), list(arguments[len(paths) :])
 
 
 def _one_line(box: str) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genjax.cli.flags import parse
+from genjax.cli.flags import parse, paths_and_flags
 from genjax.cli.options import JudgeOptions, ScoreOptions
 from genjax.runner.shell import genjax_command
 
@@ -23,9 +22,9 @@ def judge_runs(path: Path, arguments: list[str]) -> int:
     from genjax.metrics.progress import no_progress, progress_bars
     from genjax.runner.load import load_experiment
 
-    others = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
-    paths = [path, *map(Path, others)]
-    (options,) = parse(genjax_command("judge", *paths), arguments[len(others) :], JudgeOptions)
+    others, flags = paths_and_flags(arguments)
+    paths = [path, *others]
+    (options,) = parse(genjax_command("judge", *paths), flags, JudgeOptions)
     enable_compilation_cache()
     settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     if options.tasks is None:
@@ -45,17 +44,12 @@ def judge_runs(path: Path, arguments: list[str]) -> int:
 
 def score_answers(arguments: list[str]) -> int:
     """Print the scores of the answers in files."""
-    from genjax.judging.answers import describe, read_answers, read_json, score
+    from genjax.judging.answers import describe, read_answers, read_key, score
 
     (options,) = parse(genjax_command("judge"), arguments, ScoreOptions)
     if not options.score:
         raise ValueError("--score names no file; pass those that raters saved, such as --score answers-*.json")
-    key_path = options.key or _only_key(options.score)
-    if not key_path.is_file():
-        raise FileNotFoundError(f"no file {key_path}; pass --key with the file that judge wrote beside the page")
-    key = read_json(key_path)
-    if not isinstance(key, dict) or not {"page", "entries", "trials", "contents"} <= key.keys():
-        raise ValueError(f"{key_path} is no key; pass --key with the file that judge wrote beside the page")
+    key = read_key(options.key or _only_key(options.score))
     for path in options.score:
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}; check the path")

@@ -315,10 +315,10 @@ class JudgeOptions:
 
     Attributes:
       out: file of the page; its key, which is not for raters, is written beside it.
-      tasks: what is asked: real for which of a sample and an example is real, timed for the same shown for a moment,
-        preference for which sample of two runs is better; all that the runs allow by default.
+      tasks: real asks which of a sample and an example of the data is real, timed asks the same after a short exposure,
+        preference asks which of two runs' samples is better; by default all that fit the runs.
       num_trials: number of questions of each task.
-      num_checks: number of questions between an example and noise, which tell who pays attention.
+      num_checks: number of attention checks, questions about an example of the data and noise.
       exposure: time for which the examples of timed questions are shown, in milliseconds.
       title: title of the page.
       split: split that real examples are taken from.

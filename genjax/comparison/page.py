@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from genjax.comparison.table import Cell, Table
+from genjax.figures.pages import data_uri, render
 
 MAX_TEXT = 2_000  # characters of samples that are texts
 
@@ -37,13 +36,13 @@ def page(
       plots: SVG elements.
       samples: files of pictures (.png) and texts (.txt) by title.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_template("page.html"))
     columns = table.shown_columns()
     samples = samples or {}
-    return template.render(
+    return render(
+        "genjax.comparison",
+        "page",
         table=table,
         title=title,
         protocol=protocol,
@@ -56,19 +55,11 @@ def page(
         describe=_describe,
         commands={entry.name: _commands(table, entry.name) for entry in table.entries},
         plots=[Markup(plot) for plot in plots],
-        pictures={name: _data_uri(path) for name, path in samples.items() if path.suffix == ".png"},
+        pictures={
+            name: data_uri("image/png", path.read_bytes()) for name, path in samples.items() if path.suffix == ".png"
+        },
         texts={name: path.read_text("utf-8")[:MAX_TEXT] for name, path in samples.items() if path.suffix == ".txt"},
-        style=Markup(_template("page.css")),
-        script=Markup(_template("page.js")),
     )
-
-
-def _template(name: str) -> str:
-    return (resources.files("genjax.comparison") / "templates" / name).read_text("utf-8")
-
-
-def _data_uri(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _describe(cell: Cell) -> str:

@@ -25,6 +25,7 @@ from typing import Any, final
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.comparison.measure import Pace, slug
 from genjax.data.io import replace_file
+from genjax.runner.weights import saved_step
 
 FOLDER = Path("experiments") / "suites"
 RUNS, LOGS = "runs", "logs"  # folders beside the cells of a comparison
@@ -172,7 +173,7 @@ def _failure_file(out: Path, name: str) -> Path:
 
 def _is_done(out: Path, name: str, retry_failed: bool) -> bool:
     failed = _failure_file(out, name).is_file() and not retry_failed
-    return failed or (out / RUNS / name / "weights.safetensors").is_file()  # which training writes last
+    return failed or saved_step(out / RUNS / name) is not None  # training writes the weights last
 
 
 def _train(

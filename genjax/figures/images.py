@@ -124,11 +124,16 @@ def row_picture(rows: Sequence[np.ndarray], *, columns: PositiveInt = 8) -> np.n
 @check_arguments
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Write pixels as a PNG file atomically, and create missing folders."""
+    replace_file(path, to_png(pixels))
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """Return the PNG file of pixels, uint8 (H, W, 3)."""
     from PIL import Image
 
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, format="PNG")
-    replace_file(path, encoded.getvalue())
+    return encoded.getvalue()
 
 
 def _grid(x: np.ndarray, columns: int | None, labels: Sequence[Any] | None) -> np.ndarray:

@@ -16,7 +16,7 @@ MAX_FAILED = 0.25  # share of attention checks that a rater may fail
 
 
 class Answer(NamedTuple):
-    """An answer of a rater: the trial, and the entries of the example that he chose and of the other one."""
+    """An answer of a rater: its trial, and the entries of the chosen example and of the other one."""
 
     rater: str
     trial: int
@@ -26,8 +26,22 @@ class Answer(NamedTuple):
     other: str
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a file; ValueError names one that is damaged."""
+def read_key(path: Path) -> dict[str, Any]:
+    """Return the key of a page.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is damaged, or no key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; pass --key with the file that judge wrote beside the page")
+    key = _read_json(path)
+    if not isinstance(key, dict) or not {"page", "entries", "trials", "contents"} <= key.keys():
+        raise ValueError(f"{path} is no key; pass --key with the file that judge wrote beside the page")
+    return key
+
+
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -43,7 +57,7 @@ def read_answers(files: Sequence[Path], key: Mapping[str, Any]) -> list[Answer]:
     answers: list[Answer] = []
     sessions: dict[str, Path] = {}
     for path in files:
-        content = read_json(path)
+        content = _read_json(path)
         has_answers = isinstance(content, dict) and isinstance(content.get("answers"), list)
         if not has_answers or not {"page", "session"} <= content.keys():
             raise ValueError(f"{path} has no answers; pass files that raters saved at the end of the page")
@@ -53,12 +67,12 @@ def read_answers(files: Sequence[Path], key: Mapping[str, Any]) -> list[Answer]:
         if session in sessions:
             raise ValueError(f"{sessions[session]} and {path} are of one rater; leave one out")
         sessions[session] = path
-        seen: set[int] = set()
+        trials: set[int] = set()
         for entry in content["answers"]:
             answer = _answer(session, entry, key)
-            if answer is None or answer.trial in seen:
+            if answer is None or answer.trial in trials:
                 raise ValueError(f"{path} has the answer {entry}, which fits no question; leave the file out")
-            seen.add(answer.trial)
+            trials.add(answer.trial)
             answers.append(answer)
     return answers
 
@@ -96,22 +110,22 @@ def score(
       confidence: probability that an interval holds the true value.
     """
     raters = sorted({answer.rater for answer in answers})
-    failed = {rater: _failed_checks([a for a in answers if a.rater == rater]) for rater in raters}
-    kept = [rater for rater in raters if failed[rater] <= max_failed]
-    judged = [answer for answer in answers if answer.rater in kept and CHECK not in (answer.chosen, answer.other)]
-    preferences = [answer for answer in judged if answer.task == "preference"]
+    shares = {rater: _failed_checks([a for a in answers if a.rater == rater]) for rater in raters}
+    careless = {rater: share for rater, share in shares.items() if share > max_failed}
+    valid = [a for a in answers if a.rater not in careless and CHECK not in (a.chosen, a.other)]
+    preferences = [answer for answer in valid if answer.task == "preference"]
     return {
         "raters": len(raters),
-        "left_out": {rater: failed[rater] for rater in raters if rater not in kept},
-        "answers": len(judged),
+        "left_out": careless,
+        "answers": len(valid),
         "confidence": confidence,
         "error_rate": {
-            task: {entry: _error_rate([a for a in judged if a.task == task], entry, confidence) for entry in entries}
+            task: {entry: _error_rate([a for a in valid if a.task == task], entry, confidence) for entry in entries}
             for task in ("real", "timed")
-            if any(answer.task == task for answer in judged)
+            if any(answer.task == task for answer in valid)
         },
         "ranking": _ranking(preferences, entries, confidence) if preferences else [],
-        "agreement": _agreement(judged),
+        "agreement": _agreement(valid),
     }
 
 

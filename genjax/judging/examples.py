@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from genjax.core import Array, stream_key
 from genjax.data import decode_texts
 from genjax.evaluation.samples import example_conditions
 from genjax.experiment import Experiment
-from genjax.figures.images import to_rgb
+from genjax.figures.images import to_png, to_rgb
+from genjax.figures.pages import data_uri
 from genjax.judging.page import Medium
 from genjax.runner import Run
 
@@ -63,25 +62,13 @@ def to_media(x: np.ndarray, experiment: Experiment) -> list[Medium]:
     if dataset.sound is not None:
         if dataset.sound.suffix != ".wav":
             raise ValueError(f"browsers play no {dataset.sound.suffix} files; judge images, texts or .wav sounds")
-        return [Medium("sound", _uri("audio/wav", _wav(example, experiment))) for example in x]
+        return [Medium("sound", data_uri("audio/wav", _wav(example, experiment))) for example in x]
     shown = experiment.to_display(x)
     if shown.ndim != 4 or shown.shape[-1] not in (1, 3):
         raise ValueError(
             f"examples have shape {x.shape[1:]}, which raters cannot look at; judge images, texts or .wav sounds"
         )
-    return [Medium("image", _uri("image/png", _png(pixels))) for pixels in to_rgb(shown)]
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, format="PNG")
-    return encoded.getvalue()
+    return [Medium("image", data_uri("image/png", to_png(pixels))) for pixels in to_rgb(shown)]
 
 
 def _wav(example: np.ndarray, experiment: Experiment) -> bytes:

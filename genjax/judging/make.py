@@ -15,6 +15,7 @@ from genjax.judging.page import Medium, make_page, page_name
 from genjax.judging.trials import CHECK, DATA, TASKS, Task, Trials, make_trials, scrambled, to_key
 from genjax.metrics.progress import Progress, no_progress
 from genjax.ops.keys import seed_key
+from genjax.runner.folder import RunFolder
 from genjax.runner.load import load_experiment, load_run
 
 
@@ -40,7 +41,7 @@ def write_page(
       out: file of the page; the key is written beside it, and is not for raters.
       tasks: what is asked: "real", "timed" (the same, shown for a moment) and "preference" (between two runs).
       num_trials: number of questions of each task.
-      num_checks: number of questions between an example of the data and noise, which tell who pays attention.
+      num_checks: number of attention checks, questions about an example of the data and noise.
       exposure: time for which the examples of timed questions are shown, in milliseconds.
       title: title of the page.
       split: split that real examples are taken from.
@@ -50,7 +51,7 @@ def write_page(
       progress: function that starts a progress bar.
 
     Raises:
-      ValueError: if the runs do not share their data, or cannot be asked about in this way.
+      ValueError: if the runs do not share their data, or a task does not fit them.
     """
     experiments = [load_experiment(path, defer_data=True) for path in paths]
     names = _names(paths, [experiment.data.name for experiment in experiments])
@@ -111,7 +112,7 @@ def _names(paths: Sequence[Path], datasets: Sequence[str]) -> list[str]:
     repeated = [path for number, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:number]]]
     if repeated:
         raise ValueError(f"{repeated[0]} is named twice; name each run once")
-    experiments = [json.loads((path / "arguments.json").read_text())["experiment"] for path in paths]
+    experiments = [RunFolder(path).read_json("arguments.json")["experiment"] for path in paths]
     return [
         f"{name} ({path})" if experiments.count(name) > 1 else name
         for path, name in zip(paths, experiments, strict=True)

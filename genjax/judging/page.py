@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import Literal, NamedTuple
 
+from genjax.figures.pages import render
 from genjax.judging.trials import Trials
 
 
@@ -33,7 +33,6 @@ def make_page(trials: Trials, media: Mapping[str, Medium], *, title: str, exposu
       title: title of the page, which raters see.
       exposure: time for which the examples of timed trials are shown, in milliseconds.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     content = {
@@ -42,14 +41,5 @@ def make_page(trials: Trials, media: Mapping[str, Medium], *, title: str, exposu
         "trials": [{"task": trial.task, "options": trial.options} for trial in trials.trials],
         "media": {name: medium._asdict() for name, medium in media.items()},
     }
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_template("judge.html"))
-    return template.render(
-        title=title,
-        content=Markup(json.dumps(content).replace("<", "\\u003c")),  # no text can end the element
-        style=Markup(_template("judge.css")),
-        script=Markup(_template("judge.js")),
-    )
-
-
-def _template(name: str) -> str:
-    return (resources.files("genjax.judging") / "templates" / name).read_text("utf-8")
+    embedded = Markup(json.dumps(content).replace("<", "\\u003c"))  # no text can end the element
+    return render("genjax.judging", "judge", title=title, content=embedded)

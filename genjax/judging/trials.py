@@ -1,7 +1,7 @@
-"""What raters are asked: pairs of examples, of which one is chosen.
+"""The trials of a page, in each of which a rater chooses one of two examples.
 
-A page has no names of entries, only random names of examples; the key, a file of its own, has both. Every rater sees
-the same trials, in an order and on sides of his own.
+A page has random names of examples, and the key, a separate file, says which entries they belong to. All raters see the
+same trials, in random order and on random sides.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Trial:
     """A question about two examples.
 
     Attributes:
-      task: "real" asks which one is real, and so does "timed", which shows both for a moment; "preference" asks which
-        one is better.
-      options: names of the two examples, in the order of the alphabet.
+      task: "real" asks which example is real, "timed" asks the same after a short exposure, and "preference" asks which
+        example is better.
+      options: names of the two examples in alphabetical order, which is random.
     """
 
     task: Task
@@ -36,7 +36,7 @@ class Trial:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """Trials, and what their examples are.
+    """Trials with the entries of their examples.
 
     Attributes:
       trials: questions.
@@ -58,7 +58,7 @@ class Trials:
 def make_trials(
     entries: Sequence[str], tasks: Sequence[Task], num_trials: int, num_checks: int, random: np.random.Generator
 ) -> Trials:
-    """Return trials of each task, and attention checks: which one of an example of the data and of noise is real.
+    """Return trials of each task, and attention checks, in which an example of the data stands beside noise.
 
     Args:
       entries: names of the models.
@@ -98,7 +98,7 @@ def scrambled(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def to_key(trials: Trials, page: str, entries: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the key of a page as JSON: what its examples are."""
+    """Return the key of a page as JSON, with the entry of each example."""
     return {
         "page": page,
         "entries": list(entries),

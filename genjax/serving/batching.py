@@ -80,7 +80,7 @@ class Batcher:
                     call.add_done_callback(partial(self._finish, parts))
 
     def _may_call(self) -> bool:
-        """Return whether to call now: beside a call that is computed, only a full one gains nothing by waiting."""
+        """Return whether to start a call: behind a running one, only a full one, which gains nothing by waiting."""
         return self._num_calls == 0 or (self._num_calls == 1 and self.waiting >= self._sizes[-1])
 
     def _finish(self, parts: Sequence[_Part], call: asyncio.Future[np.ndarray]) -> None:

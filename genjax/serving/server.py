@@ -92,7 +92,7 @@ def _aiohttp() -> Any:
 
 
 def _faster_loop() -> asyncio.AbstractEventLoop | None:
-    """Return an event loop of uvloop, under which small requests wait a quarter as long; None where it is missing."""
+    """Return uvloop's event loop, which answers small requests faster, or None where uvloop is not installed."""
     try:
         import uvloop
     except ImportError:

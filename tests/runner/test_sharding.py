@@ -66,9 +66,9 @@ def test_which_errors_may_come_from_other_processes(monkeypatch, error, expected
 
 
 def test_parameters_are_whole_over_fsdp_alone_while_a_step_computes(monkeypatch):
-    seen = {}
+    layouts = {}
     monkeypatch.setattr(
-        jax.lax, "with_sharding_constraint", lambda array, sharding: seen.update({array: sharding.spec})
+        jax.lax, "with_sharding_constraint", lambda array, sharding: layouts.update({array: sharding.spec})
     )
     placement = Placement({"fsdp": 2})
     mesh = AbstractMesh((2, 2), ("fsdp", "model"))
@@ -79,7 +79,7 @@ def test_parameters_are_whole_over_fsdp_alone_while_a_step_computes(monkeypatch)
         for name, axes in split.items()
     }
     placement.gather({name: name for name in split}, placed)
-    assert {name: tuple(spec) for name, spec in seen.items()} == {
+    assert {name: tuple(spec) for name, spec in layouts.items()} == {
         "both": ("model", None),
         "together": (None, None),
         "whole": (),

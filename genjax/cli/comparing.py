@@ -8,11 +8,17 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from genjax.cli.flags import parse, paths_and_flags
 from genjax.cli.options import CompareOptions
 from genjax.cli.output import check_memory
 from genjax.runner.shell import genjax_command
+
+if TYPE_CHECKING:
+    from genjax.comparison.settings import ComparisonSettings
+    from genjax.comparison.trials import Trials
 
 
 def compare_runs(path: Path, arguments: list[str]) -> int:
@@ -22,22 +28,26 @@ def compare_runs(path: Path, arguments: list[str]) -> int:
     (options,) = parse(genjax_command("compare", *paths), flags, CompareOptions)
     if options.suite is not None:
         raise ValueError(f"--suite is {options.suite}, but runs are named too; use one of them")
-    return _compare(paths, options, genjax_command("compare", *paths, *flags), failures={})
+    return _compare(paths, options, genjax_command("compare", *paths, *flags))
 
 
 def compare_suite(arguments: list[str]) -> int:
     """Train the experiments of a suite, and compare their runs."""
     from genjax.comparison.compare import check_out
     from genjax.comparison.suites import find_suite, read_suite, train_suite
+    from genjax.comparison.trials import run_trials
 
     (options,) = parse(genjax_command("compare"), arguments, CompareOptions)
     suite = read_suite(find_suite(str(options.suite)))
     check_out(options.out)
     trained = train_suite(suite, options.out, retry_failed=options.retry_failed, announce=_announcer())
-    if not trained.runs:
-        name, reason = next(iter(trained.failures.items()))
+    failures = {each.label or each.name: next(iter(each.failures.values())) for each in trained if not each.runs}
+    if len(failures) == len(trained):
+        name, reason = next(iter(failures.items()))
         raise ValueError(f"no experiment of {options.suite} could be trained; {name}: {reason}")
-    return _compare(trained.runs, options, genjax_command("compare", *arguments), failures=trained.failures)
+    trials = run_trials(trained, _settings(options), options.out, num_seeds=suite.seeds, announce=_announcer())
+    paths = [Path(each.chosen.run) for each in trials if each.chosen.run is not None]
+    return _compare(paths, options, genjax_command("compare", *arguments), failures=failures, trials=trials)
 
 
 def _announcer() -> Callable[[str], None]:
@@ -46,9 +56,22 @@ def _announcer() -> Callable[[str], None]:
     return functools.partial(tqdm.write, file=sys.stderr)
 
 
-def _compare(paths: Sequence[Path], options: CompareOptions, command: str, failures: Mapping[str, str]) -> int:
-    from genjax.comparison.compare import compare
+def _settings(options: CompareOptions) -> ComparisonSettings:
     from genjax.comparison.settings import ComparisonSettings
+
+    fields = dataclasses.fields(ComparisonSettings)
+    return ComparisonSettings(**{field.name: getattr(options, field.name) for field in fields})
+
+
+def _compare(
+    paths: Sequence[Path],
+    options: CompareOptions,
+    command: str,
+    *,
+    failures: Mapping[str, str] = MappingProxyType({}),
+    trials: Sequence[Trials] = (),
+) -> int:
+    from genjax.comparison.compare import compare
     from genjax.compilation import enable_compilation_cache
     from genjax.metrics.progress import no_progress, progress_bars
     from genjax.runner.load import load_experiment
@@ -57,15 +80,15 @@ def _compare(paths: Sequence[Path], options: CompareOptions, command: str, failu
     for name in ("num_samples", "speed_samples"):
         check_memory(getattr(options, name), dataset, name=name)
     enable_compilation_cache()
-    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(ComparisonSettings)}
     bars = progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress)
     with bars as progress:
         table = compare(
             paths,
             options.out,
-            ComparisonSettings(**settings),
+            _settings(options),
             floors=options.floors,
             failures=failures,
+            trials=trials,
             retry_failed=options.retry_failed,
             command=command,
             progress=progress,

@@ -20,6 +20,8 @@ from genjax.comparison.runs import check_same, contestants_of, read_run
 from genjax.comparison.settings import FLOOR_NAMES, ComparisonSettings, FloorName, default_features
 from genjax.comparison.suites import LOGS, RUNS
 from genjax.comparison.table import Cell, Entry, Table
+from genjax.comparison.trials import FOLDER as TRIALS
+from genjax.comparison.trials import Trials, with_stability
 from genjax.data import random_examples
 from genjax.data.deferred import describe
 from genjax.data.io import replace_file
@@ -40,6 +42,7 @@ def compare(
     *,
     floors: Sequence[FloorName] = FLOOR_NAMES,
     failures: Mapping[str, str] = MappingProxyType({}),
+    trials: Sequence[Trials] = (),
     retry_failed: bool = False,
     command: str = "",
     progress: Progress = no_progress,
@@ -55,6 +58,7 @@ def compare(
       settings: settings that all numbers share.
       floors: names of the floors.
       failures: why there is no run of an experiment, by its name; it has a row all the same.
+      trials: settings that were tried to choose the runs, which tell how stable training is.
       retry_failed: whether to measure failed cells again.
       command: command of the comparison, for numbers that no other command prints.
       progress: function that starts a progress bar, ``(name, total) -> callback``.
@@ -72,15 +76,16 @@ def compare(
     reference = check_same(runs, settings, network)
     protocol = _protocol(settings, network, first)
     _check_folder(out, protocol)
-    contestants = contestants_of(runs, settings, network)
+    labels = {Path(each.chosen.run): each.label for each in trials if each.chosen.run and each.label}
+    contestants = contestants_of(runs, settings, network, labels)
     if first.data.tokenizer is None:
         contestants += floor_contestants(floors, first, reference, settings, network)
     replace_file(out / PROTOCOL, (json.dumps(protocol, indent=1) + "\n").encode())
     _draw_data(out, first, settings)
     chosen = columns(first.data)
     measure(contestants, chosen, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
-    table = _with_failures(assemble(contestants, chosen, out, command), failures)
-    write_reports(table, out, protocol, environment(), command)
+    table = _with_failures(with_stability(assemble(contestants, chosen, out, command), trials), failures)
+    write_reports(table, out, protocol, environment(), command, trials)
     return table
 
 
@@ -99,7 +104,7 @@ def _with_failures(table: Table, failures: Mapping[str, str]) -> Table:
 
 def check_out(out: Path) -> None:
     """Raise ValueError if a folder holds anything but a comparison, or the runs of a suite."""
-    others = [path.name for path in out.iterdir() if path.name not in (RUNS, LOGS)] if out.is_dir() else []
+    others = [path.name for path in out.iterdir() if path.name not in (RUNS, LOGS, TRIALS)] if out.is_dir() else []
     if not (out / PROTOCOL).is_file() and (others or (out.exists() and not out.is_dir())):
         raise ValueError(f"--out is {out}, which is not empty and holds no comparison; choose another folder")
 

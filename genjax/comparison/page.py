@@ -20,6 +20,7 @@ def page(
     notes: tuple[str, str],
     command: str,
     failures: Sequence[str] = (),
+    trials: Sequence[str] = (),
     plots: Sequence[str] = (),
     samples: Mapping[str, Path] | None = None,
 ) -> str:
@@ -33,6 +34,7 @@ def page(
       notes: conventions of the table, and a note on the protocol.
       command: command that made the page.
       failures: a line for each failed measurement.
+      trials: a line for each entry that was chosen between several settings.
       plots: SVG elements.
       samples: files of pictures (.png) and texts (.txt) by title.
     """
@@ -50,6 +52,7 @@ def page(
         notes=notes,
         command=command,
         failures=failures,
+        trials=trials,
         columns=columns,
         best={column.name: table.best(column.name) for column in columns},
         describe=_describe,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from genjax.comparison.measure import CellFiles
 from genjax.comparison.page import page
 from genjax.comparison.plots import scatter_plots
 from genjax.comparison.table import Column, Entry, Table
+from genjax.comparison.trials import Trials
 from genjax.data.io import replace_file
+from genjax.metrics.rows import format_value
 
 DATA = "data"  # name of the picture of examples
 CONVENTION = (
@@ -25,15 +27,25 @@ RELATED = (
 
 
 def write_reports(
-    table: Table, out: Path, protocol: Mapping[str, Any], environment: Mapping[str, Any], command: str
+    table: Table,
+    out: Path,
+    protocol: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    command: str,
+    trials: Sequence[Trials] = (),
 ) -> None:
     """Write the three reports into the folder of a comparison."""
     samples = _samples(table, CellFiles(out))
     content = {"command": command, "protocol": protocol, "machine": environment, **table.as_dict()}
+    if trials:
+        content["trials"] = [each.as_dict() for each in trials]
+    lines = _trial_lines(trials)
     replace_file(out / "comparison.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     replace_file(
         out / "report.md",
-        markdown(table, protocol, environment, command, {k: v.relative_to(out) for k, v in samples.items()}).encode(),
+        markdown(
+            table, protocol, environment, command, {k: v.relative_to(out) for k, v in samples.items()}, lines
+        ).encode(),
     )
     html = page(
         table,
@@ -43,6 +55,7 @@ def write_reports(
         notes=(CONVENTION, RELATED),
         command=command,
         failures=_failures(table),
+        trials=lines,
         plots=scatter_plots(table),
         samples=samples,
     )
@@ -79,6 +92,7 @@ def markdown(
     environment: Mapping[str, Any],
     command: str,
     samples: Mapping[str, Path],
+    trials: Sequence[str] = (),
 ) -> str:
     """Return the report as Markdown, with links to the files of ``samples``, by title."""
     columns = table.shown_columns()
@@ -94,6 +108,7 @@ def markdown(
         *_section("Failed", [f"* {failure}" for failure in _failures(table)]),
         "## Entries",
         "\n".join(f"* {entry.name}: {entry.model}. {entry.summary}" for entry in table.entries),
+        *_section("Trials", [f"* {line}" for line in trials]),
         *_section("Samples", [f"* [{name}]({path.as_posix()})" for name, path in samples.items()]),
         "## Protocol",
         _markdown_table(["setting", "value"], [[k, f"`{v}`"] for k, v in facts(protocol).items()]),
@@ -117,6 +132,18 @@ def _heading(column: Column) -> str:
 def _text(table: Table, entry: Entry, column: Column, best: Mapping[str, tuple[str, ...]]) -> str:
     text = table.cell(entry.name, column.name).text(column)
     return f"**{text}**" if entry.name in best[column.name] else text
+
+
+def _trial_lines(trials: Sequence[Trials]) -> list[str]:
+    """Return a line for each experiment with several trials: the chosen one, then the coverage of each."""
+    lines = []
+    for each in (each for each in trials if len(each.trials) > 1):
+        tried = [
+            f"{trial.flags or 'without flags'} {'failed' if trial.run is None else format_value(trial.coverage)}"
+            for trial in each.trials
+        ]
+        lines.append(f"{each.label or each.name}: chosen {each.chosen.flags or 'without flags'}; {', '.join(tried)}")
+    return lines
 
 
 def _failures(table: Table) -> list[str]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -90,9 +91,12 @@ def read_run(path: Path) -> StoredRun:
 
 
 def contestants_of(
-    runs: Sequence[StoredRun], settings: ComparisonSettings, network: FeatureNetwork
+    runs: Sequence[StoredRun],
+    settings: ComparisonSettings,
+    network: FeatureNetwork,
+    labels: Mapping[Path, str] = MappingProxyType({}),
 ) -> list[Contestant]:
-    """Return one contestant for all runs of one kind, in the order of the runs.
+    """Return one contestant for all runs of one kind, in the order of the runs; ``labels`` are names of some.
 
     Raises:
       ValueError: if two runs are of one kind and one seed.
@@ -103,6 +107,7 @@ def contestants_of(
     for group in kinds.values():
         _check_seeds(group)
     names = _names([group[0] for group in kinds.values()])
+    names = [labels.get(group[0].path, name) for name, group in zip(names, kinds.values(), strict=True)]
     return [_contestant(name, group, settings, network) for name, group in zip(names, kinds.values(), strict=True)]
 
 

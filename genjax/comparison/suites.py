@@ -4,10 +4,14 @@ A suite is a TOML file, and the paths in it are relative to its folder::
 
     seeds = 5                        # replicas of each experiment, in one program
     seed = 100                       # of the first replica
+    trials = [["--learning-rate", "1e-3"], ["--learning-rate", "3e-3"]]  # flags to try for each
 
     [[experiment]]
     file = "../vae_digits.py"
+    name = "VAE"                     # in the table; by default that of the file, with what differs
     flags = ["--steps", "2000"]      # of genjax train
+
+An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
+
+from annotated_types import MinLen
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.comparison.measure import Pace, slug
@@ -41,15 +47,24 @@ class SuiteExperiment:
     Attributes:
       file: its Python file.
       flags: flags of ``genjax train``.
+      label: name in the table; None for that of the file, with the hyper-parameters in which it differs from others.
+      trials: further flags, one of which is chosen on validation data; by default none to choose from.
     """
 
     file: Path
     flags: tuple[str, ...] = ()
+    label: str | None = None
+    trials: Annotated[tuple[tuple[str, ...], ...], MinLen(1)] = ((),)
 
     @property
     def name(self) -> str:
-        """Name of its run folder and of its log."""
-        return slug(" ".join([self.file.stem, *(flag.removeprefix("--") for flag in self.flags)]))
+        """Name of its trials together."""
+        return self.run_name(())
+
+    def run_name(self, trial: tuple[str, ...]) -> str:
+        """Return the name of a trial's run folder and of its log."""
+        own = [self.file.stem, *self.flags] if self.label is None else [self.label]
+        return slug(" ".join(word.removeprefix("--") for word in (*own, *trial)))
 
 
 @final
@@ -72,14 +87,18 @@ class Suite:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What the training of a suite left.
+    """What the training of an experiment left.
 
     Attributes:
-      runs: folders of finished runs.
-      failures: why training failed, by the name of the experiment.
+      name: name of the experiment.
+      label: name in the table, if the suite gives one.
+      runs: folders of finished runs, by the flags of their trials.
+      failures: why training failed, by the flags of the trial.
     """
 
-    runs: tuple[Path, ...]
+    name: str
+    label: str | None
+    runs: Mapping[str, Path]
     failures: Mapping[str, str]
 
 
@@ -109,22 +128,27 @@ def read_suite(path: Path) -> Suite:
     entries = content.get("experiment")
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} has no [[experiment]]; name files of experiments")
-    _check_names(path, content, {"seeds", "seed", "experiment"})
-    experiments = [_experiment(path, entry) for entry in entries]
-    names = [experiment.name for experiment in experiments]
+    _check_names(path, content, {"seeds", "seed", "trials", "experiment"})
+    experiments = [_experiment(path, entry, content.get("trials", [[]])) for entry in entries]
+    names = [each.run_name(trial) for each in experiments for trial in each.trials]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise ValueError(f"{path} has {repeated} twice; leave one out, or give it other flags")
+        raise ValueError(f"{path} has {repeated} twice; leave one out, or give it another name")
     settings = {name: content[name] for name in ("seeds", "seed") if name in content}
     return Suite(experiments=tuple(experiments), **settings)
 
 
-def _experiment(path: Path, entry: Mapping[str, Any]) -> SuiteExperiment:
-    _check_names(path, entry, {"file", "flags"})
+def _experiment(path: Path, entry: Mapping[str, Any], trials: list[list[str]]) -> SuiteExperiment:
+    _check_names(path, entry, {"file", "name", "flags", "trials"})
     file = path.parent / str(entry.get("file"))
     if not file.is_file():
         raise ValueError(f"{path} names the experiment {file}, which is not there; check its file")
-    return SuiteExperiment(file=file, flags=tuple(map(str, entry.get("flags", ()))))
+    return SuiteExperiment(
+        file=file,
+        flags=tuple(map(str, entry.get("flags", ()))),
+        label=entry.get("name"),
+        trials=tuple(tuple(map(str, trial)) for trial in entry.get("trials", trials)),
+    )
 
 
 def _check_names(path: Path, entry: Mapping[str, Any], allowed: set[str]) -> None:
@@ -135,36 +159,58 @@ def _check_names(path: Path, entry: Mapping[str, Any], allowed: set[str]) -> Non
 
 def train_suite(
     suite: Suite, out: Path, *, retry_failed: bool = False, announce: Callable[[str], None] = print
-) -> Trained:
-    """Train the experiments of a suite that are not finished, and go on with those that were stopped.
+) -> list[Trained]:
+    """Train the trials of a suite that are not finished, and go on with those that were stopped.
 
     Args:
       suite: experiments.
       out: folder, in which runs and their logs get folders.
       retry_failed: whether to train again what failed before.
-      announce: function that receives a line for each experiment, and each line that it prints.
+      announce: function that receives a line for each run, and each line that it prints.
+
+    Returns:
+      What training left, for each experiment.
 
     Raises:
-      KeyboardInterrupt: if a signal stops an experiment; the next call goes on from its checkpoint.
+      KeyboardInterrupt: if a signal stops a run; the next call goes on from its checkpoint.
     """
-    runs, failures = [], {}
-    pending = [each for each in suite.experiments if not _is_done(out, each.name, retry_failed)]
-    pace = Pace(["training"] * len(pending))
-    for experiment in suite.experiments:
-        folder, failure = out / RUNS / experiment.name, _failure_file(out, experiment.name)
-        if experiment in pending:
-            announce(f"trained {pace}: now {experiment.name}")
+    pace = Pace(
+        [
+            "training"
+            for experiment in suite.experiments
+            for trial in experiment.trials
+            if not _is_done(out, experiment.run_name(trial), retry_failed)
+        ]
+    )
+    return [_train_all(experiment, suite, out, retry_failed, pace, announce) for experiment in suite.experiments]
+
+
+def _train_all(
+    experiment: SuiteExperiment,
+    suite: Suite,
+    out: Path,
+    retry_failed: bool,
+    pace: Pace,
+    announce: Callable[[str], None],
+) -> Trained:
+    """Train the trials of an experiment that are not finished."""
+    runs, failures = {}, {}
+    for trial in experiment.trials:
+        name, flags = experiment.run_name(trial), " ".join(trial)
+        folder, failure = out / RUNS / name, _failure_file(out, name)
+        if not _is_done(out, name, retry_failed):
+            announce(f"trained {pace}: now {name}")
             started = time.monotonic()
-            reason = _train(experiment, suite, folder, out / LOGS / f"{experiment.name}.log", announce)
+            reason = _train(experiment, trial, suite, folder, out / LOGS / f"{name}.log", announce)
             pace.finish("training", time.monotonic() - started)
             failure.unlink(missing_ok=True)
             if reason is not None:
                 replace_file(failure, f"{reason}\n".encode())
         if failure.is_file():
-            failures[experiment.name] = failure.read_text("utf-8").strip()
+            failures[flags] = failure.read_text("utf-8").strip()
         else:
-            runs.append(folder)
-    return Trained(runs=tuple(runs), failures=failures)
+            runs[flags] = folder
+    return Trained(name=experiment.name, label=experiment.label, runs=runs, failures=failures)
 
 
 def _failure_file(out: Path, name: str) -> Path:
@@ -177,11 +223,16 @@ def _is_done(out: Path, name: str, retry_failed: bool) -> bool:
 
 
 def _train(
-    experiment: SuiteExperiment, suite: Suite, folder: Path, log: Path, announce: Callable[[str], None]
+    experiment: SuiteExperiment,
+    trial: tuple[str, ...],
+    suite: Suite,
+    folder: Path,
+    log: Path,
+    announce: Callable[[str], None],
 ) -> str | None:
-    """Train an experiment in a process of its own; return why that failed, None if it did not."""
+    """Train a trial in a process of its own; return why that failed, None if it did not."""
     command = [sys.executable, "-m", "genjax", "train", str(experiment.file), "--workdir", str(folder)]
-    command += ["--seeds", str(suite.seeds), "--seed", str(suite.seed), *experiment.flags]
+    command += ["--seeds", str(suite.seeds), "--seed", str(suite.seed), *experiment.flags, *trial]
     command += ["--resume"] if (folder / "arguments.json").is_file() else []
     log.parent.mkdir(parents=True, exist_ok=True)
     last = "it printed nothing"

@@ -44,11 +44,15 @@ def test_a_file_is_read_beside_its_experiments(file):
     ("old", "new", "message"),
     [
         ("seeds = 2", "seeds = ", "small.toml is not TOML: Invalid value"),
-        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, seed, seeds; use these"),
+        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, seed, seeds, trials; use these"),
         ("seeds = 2", "seeds = 0", "seeds is 0, but must be at least 1"),
         ('file = "tiny.py"\nflags = ["--steps', 'path = "tiny.py"\nflags = ["--steps', "has 'path', but entries are"),
         ("tiny.py", "small.py", "small.py, which is not there; check its file"),
-        ('"--dataset", "nothing"', '"--steps", "20"', "has tiny_steps_20 twice; leave one out, or give it other flags"),
+        (
+            '"--dataset", "nothing"',
+            '"--steps", "20"',
+            "has tiny_steps_20 twice; leave one out, or give it another name",
+        ),
         (CONTENT, "seeds = 2", r"has no \[\[experiment\]\]; name files of experiments"),
     ],
 )
@@ -122,8 +126,8 @@ def test_failed_experiments_are_tried_again_if_asked(file, tmp_path):
     suite = Suite(experiments=read_suite(file).experiments[1:])
     for retry_failed, expected in ((False, 1), (False, 0), (True, 1)):
         lines = []
-        trained = train_suite(suite, tmp_path / "out", retry_failed=retry_failed, announce=lines.append)
-        assert trained.runs == () and list(trained.failures) == ["tiny_dataset_nothing"]
+        (trained,) = train_suite(suite, tmp_path / "out", retry_failed=retry_failed, announce=lines.append)
+        assert trained.name == "tiny_dataset_nothing" and not trained.runs and list(trained.failures) == [""]
         assert sum(line.startswith("trained") for line in lines) == expected
 
 

@@ -1,0 +1,299 @@
+"""Models of every family that has densities or samples in the plane, of one size, on 25 Gaussians; see toy2d.toml.
+
+Every model has 10,000 parameters ± 20 % in all of its networks, and as many steps as take about the same time.
+Learning rates and settings of the methods are those of ``gan_gaussians.py``, ``flow_densities.py``,
+``diffusion_densities.py`` and ``energy_densities.py`` where these have them. Autoregressive models of the library are
+of discrete data; their place is taken by autoregressive flows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import (
+    Experiment,
+    boltzmann,
+    data,
+    diffusion,
+    energy,
+    flow,
+    gan,
+    moment_matching,
+    nets,
+    ops,
+    vae,
+)
+from genjax.arguments import PositiveFloat, PositiveInt
+from genjax.core import GenerativeModel
+
+SHAPE = (2,)
+SCALE = 2.83  # standard deviation of the data
+SMALLEST = 0.05  # standard deviation of a mode
+Method = Literal[
+    "vae",
+    "beta_vae",
+    "iwae",
+    "aae",
+    "wae",
+    "gan",
+    "least_squares_gan",
+    "wgan_gp",
+    "spectral_gan",
+    "packed_gan",
+    "relativistic_gan",
+    "real_nvp",
+    "maf",
+    "iaf",
+    "nsf_coupling",
+    "nsf_autoregressive",
+    "ffjord",
+    "ddpm",
+    "edm",
+    "flow_matching",
+    "mean_flow",
+    "consistency",
+    "noise_contrastive",
+    "persistent",
+    "denoising",
+    "gmmn",
+    "drifting",
+    "gaussian_rbm",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model and how it is trained.
+
+    Attributes:
+      model: function that makes the model.
+      steps: number of training steps;
+      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
+      batch_size: number of points in a minibatch.
+      schedule: order of the objectives.
+      beta: decay of Adam's average of gradients.
+    """
+
+    model: Callable[[], GenerativeModel]
+    steps: int
+    learning_rate: float = 3e-3
+    batch_size: int = 128
+    schedule: tuple[str, ...] | None = None
+    beta: float = 0.9
+
+
+def autoencoder(kind: str, *, beta: float = 1.0) -> Any:
+    """Return an autoencoder with two latent dimensions."""
+    likelihood, width = ops.Gaussian(), 62
+    encoder, decoder = nets.MLP((width, width, 4)), nets.MLP((width, width), output_shape=(4,))
+    narrow = nets.MLP((50, 50, 2)), nets.MLP((50, 50), output_shape=(4,))
+    match kind:
+        case "vae":
+            return vae.VAE(latent_dim=2, encoder=encoder, decoder=decoder, likelihood=likelihood, beta=beta)
+        case "iwae":
+            return vae.IWAE(
+                latent_dims=(2,),
+                encoders=(encoder,),
+                decoders=(decoder,),
+                likelihood=likelihood,
+                num_importance_samples=10,
+            )
+        case "aae":
+            return vae.AdversarialAutoencoder(
+                prior=ops.StandardNormal(2),
+                encoder=narrow[0],
+                decoder=narrow[1],
+                discriminator=nets.MLP((50, 50, 1)),
+                likelihood=likelihood,
+            )
+    return vae.WassersteinAutoencoder(
+        prior=ops.StandardNormal(2),
+        encoder=nets.MLP((width, width, 2)),
+        decoder=decoder,
+        likelihood=likelihood,
+        bandwidths=(0.35, 0.7, 1.4, 2.8),
+        penalty=10.0,
+    )
+
+
+def game(*, fourier_features: int = 0, normalization: Any = None, **options: Any) -> gan.GAN:
+    """Return a GAN with two latent dimensions."""
+    widths = (56, 56) if fourier_features else (64, 64)
+    return gan.GAN(
+        latent_dim=2,
+        generator=gan.MLPGenerator(widths, output_shape=SHAPE),
+        discriminator=gan.MLPDiscriminator(widths, fourier_features=fourier_features, normalization=normalization),
+        **options,
+    )
+
+
+def denoiser(**options: Any) -> diffusion.Diffusion:
+    """Return a diffusion model."""
+    return diffusion.Diffusion(shape=SHAPE, net=denoising_net(), num_steps=50, **options)
+
+
+def denoising_net() -> nets.DenoisingMLP:
+    """Return the network of all diffusion models."""
+    return nets.DenoisingMLP((42, 42), embedding_features=22, fourier_features=32)
+
+
+def edm() -> diffusion.Diffusion:
+    """Return a diffusion model with EDM's preconditioning and noise levels."""
+    return denoiser(
+        process=diffusion.processes.EDM(start=0.002 * SCALE, end=60.0 * SCALE),
+        parametrization=diffusion.parametrizations.Preconditioned(data_scale=SCALE),
+        times=diffusion.times.LogNormal(mean=float(jnp.log(SCALE)) - 2.0, std=2.0),
+    )
+
+
+def energy_model(rule: energy.Rule, *, num_steps: int = 200) -> energy.EnergyModel:
+    """Return an energy model on Fourier features, with parallel tempering."""
+    return energy.EnergyModel(
+        net=nn.Sequential((nets.FourierFeatures(32, 2.0), nets.MLP((70, 70, 1), activation=nn.silu))),
+        base=energy.Uniform(shape=SHAPE, low=-5.0, high=5.0),
+        rules=(rule,),
+        kernel=energy.ParallelTempering(kernel=energy.RandomWalk(SMALLEST), num_temperatures=5, min_beta=0.01),
+        num_steps=num_steps,
+    )
+
+
+def persistent() -> energy.EnergyModel:
+    """Return an energy model trained by persistent contrastive divergence."""
+    kernel = energy.ParallelTempering(kernel=energy.RandomWalk(SMALLEST), num_temperatures=4, min_beta=0.02)
+    return energy_model(energy.ContrastiveDivergence(num_steps=10, kernel=kernel, buffer_size=2_048, restart=0.0))
+
+
+def gaussian_rbm() -> boltzmann.RBM:
+    """Return an RBM whose visible units have unit variance, twenty times the width of a mode."""
+    return boltzmann.RBM(
+        shape=SHAPE, num_hidden=3_000, negative_phase=boltzmann.Persistent(128), units=boltzmann.GaussianUnits()
+    )
+
+
+BOTH = ("discriminator", "generator")
+play = functools.partial(Recipe, schedule=BOTH, learning_rate=1e-3, beta=0.5)
+slopes = gan.R1(weight=0.1, fake_weight=0.1)
+RECIPES: dict[str, Recipe] = {
+    "vae": Recipe(model=lambda: autoencoder("vae"), steps=8_500),
+    "beta_vae": Recipe(model=lambda: autoencoder("vae", beta=4.0), steps=8_500),
+    "iwae": Recipe(model=lambda: autoencoder("iwae"), steps=1_800),
+    "aae": Recipe(model=lambda: autoencoder("aae"), steps=4_300, learning_rate=1e-3),
+    "wae": Recipe(model=lambda: autoencoder("wae"), steps=5_600),
+    "gan": play(model=game, steps=6_000),
+    "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares()), steps=6_000),
+    "wgan_gp": play(
+        model=lambda: game(adversarial_loss=gan.Wasserstein(), penalties=(gan.GradientPenalty(weight=0.1),)),
+        steps=1_300,
+        schedule=("discriminator",) * 5 + ("generator",),
+    ),
+    "spectral_gan": play(model=lambda: game(adversarial_loss=gan.Hinge(), normalization="spectral"), steps=5_500),
+    "packed_gan": play(model=lambda: game(pack=2), steps=8_000),
+    "relativistic_gan": play(
+        model=lambda: game(adversarial_loss=gan.Relativistic(), penalties=(slopes,), fourier_features=32),
+        steps=1_500,
+        beta=0.0,
+    ),
+    "real_nvp": Recipe(
+        model=lambda: flow.real_nvp(shape=SHAPE, num_layers=6, hidden=(38, 38)), steps=5_700, learning_rate=1e-3
+    ),
+    "maf": Recipe(
+        model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=6, hidden=(37, 37)),
+        steps=5_000,
+        learning_rate=1e-3,
+    ),
+    "iaf": Recipe(
+        model=lambda: flow.inverse_autoregressive_flow(shape=SHAPE, num_layers=6, hidden=(37, 37)),
+        steps=1_400,
+        learning_rate=1e-3,
+    ),
+    "nsf_coupling": Recipe(
+        model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=2, num_bins=32, hidden=(36, 36)), steps=3_600
+    ),
+    "nsf_autoregressive": Recipe(
+        model=lambda: flow.neural_spline_flow(
+            shape=SHAPE, kind="autoregressive", num_layers=1, num_bins=32, hidden=(40, 40)
+        ),
+        steps=4_800,
+    ),
+    "ffjord": Recipe(model=lambda: flow.FFJORD(shape=SHAPE, net=nets.MLP((96, 96), activation=jnp.tanh)), steps=100),
+    "ddpm": Recipe(
+        model=lambda: denoiser(
+            process=diffusion.processes.Cosine(shift=-2 * float(jnp.log(SCALE))),
+            sampler=diffusion.samplers.Ancestral(),
+        ),
+        steps=4_300,
+    ),
+    "edm": Recipe(model=edm, steps=4_300),
+    "flow_matching": Recipe(
+        model=lambda: denoiser(
+            process=diffusion.processes.LinearPath(start=1e-3),
+            parametrization=diffusion.parametrizations.Flow(data_scale=SCALE),
+        ),
+        steps=4_300,
+    ),
+    "mean_flow": Recipe(
+        model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE), steps=3_200
+    ),
+    "consistency": Recipe(
+        model=lambda: diffusion.ConsistencyModel(
+            denoiser=edm(),
+            gap=diffusion.ShrinkingGap(steps_per_stage=450),
+            times=diffusion.times.LogNormal(mean=float(jnp.log(SCALE)) - 2.0, std=2.0),
+        ),
+        steps=3_600,
+    ),
+    "noise_contrastive": Recipe(model=lambda: energy_model(energy.NoiseContrastive()), steps=3_500),
+    "persistent": Recipe(model=persistent, steps=400),
+    "denoising": Recipe(model=lambda: energy_model(energy.DenoisingScoreMatching(noise_std=0.03)), steps=3_900),
+    "gmmn": Recipe(
+        model=lambda: moment_matching.GMMN(
+            latent_dim=2, generator=nets.MLP((96, 96, 2)), bandwidths=(0.05, 0.2, 0.8, 3.0)
+        ),
+        steps=600,
+        batch_size=500,
+    ),
+    "drifting": Recipe(
+        model=lambda: moment_matching.Drifting(latent_dim=2, generator=nets.MLP((96, 96, 2)), widths=(0.05, 0.2, 0.8)),
+        steps=800,
+        batch_size=500,
+    ),
+    "gaussian_rbm": Recipe(model=gaussian_rbm, steps=400, learning_rate=1e-3),
+}
+
+
+def experiment(
+    method: Method = "vae", learning_rate_factor: PositiveFloat = 1.0, steps: PositiveInt | None = None
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      method: model and the way to train it.
+      learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
+      steps: number of training steps; None for those of the recipe.
+    """
+    recipe = RECIPES[method]
+    steps = steps or recipe.steps
+    schedule = optax.cosine_decay_schedule(learning_rate_factor * recipe.learning_rate, steps)
+    whole = -(-steps // 100) * 100  # one evaluation, picture and checkpoint, at the end
+    return Experiment(
+        model=recipe.model(),
+        data=data.synthetic.dataset(
+            data.synthetic.GaussianGrid(), jax.random.key(0), num_train=50_000, num_validation=5_000, num_test=5_000
+        ),
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=recipe.beta)),
+        schedule=recipe.schedule,
+        ema_decay=0.999,
+        steps=steps,
+        batch_size=recipe.batch_size,
+        evaluate_every=whole,
+        sample_every=whole,
+        checkpoint_every=whole,
+    )

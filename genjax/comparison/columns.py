@@ -31,6 +31,7 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
         "memorization",
         "share of pairs in which a sample is nearer to the training data than held-out data; 0.5 without memorization",
     ),
+    ("latent", "reconstruction", "mse", "reconstruction", "squared error of reconstructed held-out data per dimension"),
     ("conditioning", "class_accuracy", "class_accuracy", "class accuracy", "share of samples in the requested class"),
 )
 _MEASURED: tuple[Column, ...] = (
@@ -69,6 +70,15 @@ _MEASURED: tuple[Column, ...] = (
         unit="s",
         higher_is_better=False,
         summary="time to trace and compile the sampler of one batch, without a cache of compiled programs",
+    ),
+    Column(
+        name="memory",
+        title="memory",
+        group="size",
+        source="speed",
+        unit="MB",
+        higher_is_better=False,
+        summary="memory of the compiled sampler of one batch: model, temporary arrays and samples",
     ),
     Column(
         name="parameters",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from genjax.comparison.claims import Judgement
 from genjax.comparison.table import Cell, Table
 from genjax.figures.pages import data_uri, render
 
@@ -21,6 +22,7 @@ def page(
     command: str,
     failures: Sequence[str] = (),
     trials: Sequence[str] = (),
+    claims: Sequence[Judgement] = (),
     plots: Sequence[str] = (),
     samples: Mapping[str, Path] | None = None,
 ) -> str:
@@ -35,6 +37,7 @@ def page(
       command: command that made the page.
       failures: a line for each failed measurement.
       trials: a line for each entry that was chosen between several settings.
+      claims: what overviews say, with verdicts.
       plots: SVG elements.
       samples: files of pictures (.png) and texts (.txt) by title.
     """
@@ -53,6 +56,7 @@ def page(
         command=command,
         failures=failures,
         trials=trials,
+        claims=claims,
         columns=columns,
         best={column.name: table.best(column.name) for column in columns},
         describe=_describe,

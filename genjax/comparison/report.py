@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genjax.comparison.claims import Judgement, judge, read_claims
 from genjax.comparison.measure import CellFiles
 from genjax.comparison.page import page
 from genjax.comparison.plots import scatter_plots
@@ -24,6 +25,7 @@ RELATED = (
     "The layout stands beside the table of Sam Bond-Taylor, Adam Leach, Yang Long and Chris Willcocks 2021 "
     "(arXiv:2103.04922), whose numbers are collected from papers; those here are measured by one protocol."
 )
+CLAIMS = "What overviews say, judged by this table alone: its data, its budget and its models."
 
 
 def write_reports(
@@ -39,12 +41,21 @@ def write_reports(
     content = {"command": command, "protocol": protocol, "machine": environment, **table.as_dict()}
     if trials:
         content["trials"] = [each.as_dict() for each in trials]
+    judgements = [judge(claim, table) for claim in read_claims()]
+    content["claims"] = [judgement.as_dict() for judgement in judgements]
+    decided = [judgement for judgement in judgements if judgement.verdict != "undecided"]
     lines = _trial_lines(trials)
     replace_file(out / "comparison.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     replace_file(
         out / "report.md",
         markdown(
-            table, protocol, environment, command, {k: v.relative_to(out) for k, v in samples.items()}, lines
+            table,
+            protocol,
+            environment,
+            command,
+            {k: v.relative_to(out) for k, v in samples.items()},
+            lines,
+            decided,
         ).encode(),
     )
     html = page(
@@ -56,6 +67,7 @@ def write_reports(
         command=command,
         failures=_failures(table),
         trials=lines,
+        claims=decided,
         plots=scatter_plots(table),
         samples=samples,
     )
@@ -93,6 +105,7 @@ def markdown(
     command: str,
     samples: Mapping[str, Path],
     trials: Sequence[str] = (),
+    claims: Sequence[Judgement] = (),
 ) -> str:
     """Return the report as Markdown, with links to the files of ``samples``, by title."""
     columns = table.shown_columns()
@@ -109,6 +122,7 @@ def markdown(
         "## Entries",
         "\n".join(f"* {entry.name}: {entry.model}. {entry.summary}" for entry in table.entries),
         *_section("Trials", [f"* {line}" for line in trials]),
+        *_section("Claims", _claim_lines(claims)),
         *_section("Samples", [f"* [{name}]({path.as_posix()})" for name, path in samples.items()]),
         "## Protocol",
         _markdown_table(["setting", "value"], [[k, f"`{v}`"] for k, v in facts(protocol).items()]),
@@ -132,6 +146,15 @@ def _heading(column: Column) -> str:
 def _text(table: Table, entry: Entry, column: Column, best: Mapping[str, tuple[str, ...]]) -> str:
     text = table.cell(entry.name, column.name).text(column)
     return f"**{text}**" if entry.name in best[column.name] else text
+
+
+def _claim_lines(judgements: Sequence[Judgement]) -> list[str]:
+    """Return the lines of a Markdown table of claims."""
+    if not judgements:
+        return []
+    rows = [[each.claim.sentence, each.verdict, each.reason, str(each.claim.source)] for each in judgements]
+    table = _markdown_table(["claim", "verdict", "numbers", "source"], rows)
+    return [f"{CLAIMS} The claims that need other models or columns are in `comparison.json`.\n\n{table}"]
 
 
 def _trial_lines(trials: Sequence[Trials]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Speed of a sampler: compilation, latency of one sample, throughput of a batch."""
+"""Speed and memory of a sampler: compilation, latency of one sample, throughput and memory of a batch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from genjax.compilation import compiler_options
 from genjax.core import Array, GenerativeModel, Variables, stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.samples import source_conditions
-from genjax.metrics import Result
+from genjax.metrics import Result, unavailable
 
 MAX_SECONDS = 20.0  # after which a measurement is not repeated further
 
 
 def speed(evaluation: Evaluation, *, num_samples: int, repeats: int) -> list[Result]:
-    """Return latency, throughput and time of compilation of the first replica's sampler, on one device."""
+    """Return latency, throughput, time of compilation and memory of the first replica's sampler, on one device."""
     model, variables, key = evaluation.model, evaluation.replica(0), stream_key(evaluation.key, "speed")
-    one, _ = compiled_sampler(model, variables, key, 1, conditions=_conditions(evaluation, 1))
+    one, _, _ = compiled_sampler(model, variables, key, 1, conditions=_conditions(evaluation, 1))
     conditions = _conditions(evaluation, num_samples)
-    many, compile_time = compiled_sampler(model, variables, key, num_samples, conditions=conditions)
+    many, compile_time, memory = compiled_sampler(model, variables, key, num_samples, conditions=conditions)
     of_one, of_many = durations(one, repeats), durations(many, repeats)
     protocol = {"samples": num_samples, "device": jax.devices()[0].device_kind}
     latency, seconds = 1e3 * statistics.median(of_one), statistics.median(of_many)
@@ -35,6 +35,9 @@ def speed(evaluation: Evaluation, *, num_samples: int, repeats: int) -> list[Res
         Result(name="latency", value=latency, protocol=protocol | {"samples": 1, "median of": len(of_one)}),
         Result(name="throughput", value=num_samples / seconds, protocol=protocol | {"median of": len(of_many)}),
         Result(name="compile_time", value=compile_time, protocol=protocol),
+        unavailable("memory", "the compiler does not tell it")
+        if memory is None
+        else Result(name="memory", value=memory / 1e6, protocol=protocol),
     ]
 
 
@@ -47,10 +50,11 @@ def _conditions(evaluation: Evaluation, num_samples: int) -> dict[str, Any]:
 @check_arguments
 def compiled_sampler(
     model: GenerativeModel, variables: Variables, key: Array, num_samples: PositiveInt, *, conditions: dict[str, Any]
-) -> tuple[Callable[[], Array], float]:
-    """Return a function that draws ``num_samples`` samples, and the seconds that tracing and compilation took.
+) -> tuple[Callable[[], Array], float, int | None]:
+    """Return a function that draws ``num_samples`` samples, the seconds that tracing and compilation took, and bytes.
 
-    No compiled program is read from a cache or written to one.
+    The bytes are those of arguments, temporary arrays and results; None if the compiler does not tell. No compiled
+    program is read from a cache or written to one.
     """
 
     def sample(variables: Variables, key: Array, conditions: dict[str, Any]) -> Array:
@@ -60,7 +64,11 @@ def compiled_sampler(
         started = time.perf_counter()
         program = jax.jit(sample, compiler_options=compiler_options()).lower(variables, key, conditions).compile()
         seconds = time.perf_counter() - started
-    return lambda: jax.block_until_ready(program(variables, key, conditions)), seconds
+    sizes = program.memory_analysis()
+    size = None
+    if sizes is not None:
+        size = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+    return lambda: jax.block_until_ready(program(variables, key, conditions)), seconds, size
 
 
 @contextlib.contextmanager

@@ -20,7 +20,9 @@ from typing import Any, Literal, final
 from genjax.arguments import check_arguments
 from genjax.metrics.rows import format_value
 
-Group = Literal["quality", "diversity", "memorization", "likelihood", "conditioning", "stability", "speed", "size"]
+Group = Literal[
+    "quality", "diversity", "memorization", "likelihood", "latent", "conditioning", "stability", "speed", "size"
+]
 Status = Literal["measured", "none", "failed", "pending"]
 
 

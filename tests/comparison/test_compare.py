@@ -130,13 +130,13 @@ def test_a_failed_cell_says_why_and_is_tried_again_if_asked(genjax, compared, ru
     with monkeypatch.context() as patch:
         patch.setattr(measure, "speed", lambda *_, **__: 1 / 0)
         status, printed, err = genjax(*command)
-    assert status == 0 and "3 failed" in printed
+    assert status == 0 and "4 failed" in printed
     assert "failed: tiny: speed: ZeroDivisionError: division by zero" in err
     report = (out / "report.md").read_text()
     assert "* tiny (speed): ZeroDivisionError: division by zero" in report
     assert re.search(r"^\| tiny \|.*failed \| failed \| failed", report, re.MULTILINE)
     status, printed, err = genjax(*command)
-    assert "3 failed" in printed and not err
+    assert "4 failed" in printed and not err
     status, printed, err = genjax(*command, "--retry-failed")
     assert err.splitlines() == ["0 of 1: tiny, seed_0: speed"]
     assert ", 3 failed" not in printed

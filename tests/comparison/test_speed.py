@@ -27,7 +27,8 @@ def cache(tmp_path):
 def test_compilation_passes_the_cache_by(cache):
     model = Bootstrap()
     variables = model.init(jax.random.key(0), {"x": jnp.arange(5.0)[:, None]})
-    draw, seconds = speed.compiled_sampler(model, variables, jax.random.key(1), 7, conditions={})
+    draw, seconds, size = speed.compiled_sampler(model, variables, jax.random.key(1), 7, conditions={})
+    assert size is not None and size >= 4 * (5 + 7)  # what it draws from, and samples
     assert seconds > 0
     assert not list(cache.glob("jit_sample*"))
     np.testing.assert_array_equal(draw(), model.sample(variables, jax.random.key(1), 7))

@@ -395,6 +395,13 @@ def compare(arguments: list[str]) -> int:
     return compare_runs(path, rest)
 
 
+def choose(arguments: list[str]) -> int:
+    """Print the models that meet some needs best, from a measured table."""
+    from genjax.cli.choosing import choose_models
+
+    return choose_models(arguments)
+
+
 def judge(arguments: list[str]) -> int:
     """Make a page on which people compare samples of finished runs, or score the answers of its raters."""
     from genjax.cli.judging import judge_runs, score_answers
@@ -481,6 +488,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "edit": edit,
     "evaluate": evaluate,
     "compare": compare,
+    "choose": choose,
     "judge": judge,
     "latent": latent,
     "export": export,

@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from genjax.arguments import NonNegativeInt, PositiveInt
 from genjax.averages import AverageLength
+from genjax.comparison.choosing import NeedName
 from genjax.comparison.settings import FLOOR_NAMES, FloorName
 from genjax.diffusion.editing import Strength
 from genjax.diffusion.guidance import GuidanceWeight
@@ -307,6 +308,24 @@ class CompareOptions:
     speed_samples: PositiveInt = 1000
     speed_repeats: PositiveInt = 5
     retry_failed: bool = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class ChooseOptions:
+    """Options of advice from a measured table.
+
+    Attributes:
+      need: what the model should be good at; may be given several times. By default quality, diversity, speed and
+        stability.
+      data: name of a suite whose table belongs to the library, or path of the comparison.json of a comparison.
+      top: number of models that are printed.
+      json: print JSON.
+    """
+
+    need: Annotated[tuple[NeedName, ...], tyro.conf.UseAppendAction] = ()
+    data: str = "toy2d"
+    top: PositiveInt = 5
+    json: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

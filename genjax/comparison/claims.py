@@ -152,7 +152,7 @@ def judge(claim: Claim, table: Table) -> Judgement:
     >>> judgement.verdict, judgement.reason
     ('confirmed', 'FD: median 4 of 1 entry, 9 of 1 other; better with probability 1.00')
     """
-    missing = [name for name in claim.columns if _find_column(table, name) is None]
+    missing = [name for name in claim.columns if find_column(table, name) is None]
     if missing:
         return Judgement(claim=claim, verdict="undecided", reason=f"the table has no column {missing[0]}")
     verdict, reason, effect = _PREDICATES[claim.predicate](claim, table)
@@ -255,7 +255,7 @@ _PREDICATES: Mapping[str, Callable[[Claim, Table], _Outcome]] = dict(
 )
 
 
-def _find_column(table: Table, name: str) -> Column | None:
+def find_column(table: Table, name: str) -> Column | None:
     """Return the column of a name, or the first whose likelihood has a guarantee."""
     group, _, guarantee = name.rpartition(":")
     for column in table.columns:
@@ -266,7 +266,7 @@ def _find_column(table: Table, name: str) -> Column | None:
 
 
 def _column(table: Table, name: str) -> Column:
-    column = _find_column(table, name)
+    column = find_column(table, name)
     assert column is not None  # as judge has checked
     return column
 

@@ -84,9 +84,21 @@ def compare(
     _draw_data(out, first, settings)
     chosen = columns(first.data)
     measure(contestants, chosen, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
-    table = _with_failures(with_stability(assemble(contestants, chosen, out, command), trials), failures)
+    table = _with_commands(assemble(contestants, chosen, out, command), trials)
+    table = _with_failures(with_stability(table, trials), failures)
     write_reports(table, out, protocol, environment(), command, trials)
     return table
+
+
+def _with_commands(table: Table, trials: Sequence[Trials]) -> Table:
+    """Return a table whose entries have the commands that trained them in a suite."""
+    commands = {each.chosen.run: " ".join(filter(None, (each.command, each.chosen.flags))) for each in trials}
+
+    def with_command(entry: Entry) -> Entry:
+        found = next((commands[member] for member in entry.members if member in commands), "")
+        return dataclasses.replace(entry, command=found)
+
+    return dataclasses.replace(table, entries=tuple(map(with_command, table.entries)))
 
 
 def _with_failures(table: Table, failures: Mapping[str, str]) -> Table:

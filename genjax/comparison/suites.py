@@ -17,6 +17,7 @@ An experiment may have ``trials`` of its own. ``trials`` chooses between them on
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -92,12 +93,14 @@ class Trained:
     Attributes:
       name: name of the experiment.
       label: name in the table, if the suite gives one.
+      command: command that trains it, without the flags of a trial.
       runs: folders of finished runs, by the flags of their trials.
       failures: why training failed, by the flags of the trial.
     """
 
     name: str
     label: str | None
+    command: str
     runs: Mapping[str, Path]
     failures: Mapping[str, str]
 
@@ -210,7 +213,8 @@ def _train_all(
             failures[flags] = failure.read_text("utf-8").strip()
         else:
             runs[flags] = folder
-    return Trained(name=experiment.name, label=experiment.label, runs=runs, failures=failures)
+    command = shlex.join(["genjax", "train", experiment.file.as_posix(), *experiment.flags])
+    return Trained(name=experiment.name, label=experiment.label, command=command, runs=runs, failures=failures)
 
 
 def _failure_file(out: Path, name: str) -> Path:

@@ -71,6 +71,7 @@ class Entry:
       members: run folders that it comes from; none for a floor.
       arguments: hyper-parameters of its experiment.
       summary: one sentence for a reader.
+      command: command that trains it, if a suite did.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Entry:
     members: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
+    command: str = ""
 
 
 @final

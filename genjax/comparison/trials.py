@@ -84,12 +84,14 @@ class Trials:
     Attributes:
       name: name of the experiment.
       label: name in the table, if the suite gives one.
+      command: command that trains it, without the flags of a trial.
       trials: its trials, at least one of which was trained.
       num_seeds: number of seeds of each.
     """
 
     name: str
     label: str | None = None
+    command: str = ""
     trials: tuple[Trial, ...]
     num_seeds: int
 
@@ -135,7 +137,15 @@ def run_trials(
             single = len(experiment.runs) + len(experiment.failures) == 1
             coverage = () if single else _coverage(path, settings, out, announce)
             trials.append(Trial(flags=flags, run=str(path), coverage=coverage))
-        results.append(Trials(name=experiment.name, label=experiment.label, trials=tuple(trials), num_seeds=num_seeds))
+        results.append(
+            Trials(
+                name=experiment.name,
+                label=experiment.label,
+                command=experiment.command,
+                trials=tuple(trials),
+                num_seeds=num_seeds,
+            )
+        )
     return results
 
 

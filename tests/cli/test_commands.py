@@ -199,8 +199,8 @@ def test_help_and_version(genjax):
     [
         (
             ("trian",),
-            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, compare, judge, "
-            "latent, export, serve, list",
+            "unknown command 'trian'; use one of train, compile, sample, translate, edit, evaluate, compare, choose, "
+            "judge, latent, export, serve, list",
         ),
         (("train",), "FILE is missing"),
         (("train", "nothing.py"), "there is no experiment file nothing.py"),

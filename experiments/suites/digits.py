@@ -1,0 +1,359 @@
+"""Models of every family, of one size, on scikit-learn's digits, 8 x 8 pixels of 17 levels; see digits.toml.
+
+Every model has 100,000 parameters ± 20 % in all of its networks, dense ones where a family does not need others, and as
+many steps as take about the same time. Images come back to the 17 levels before they are compared.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+
+from genjax import (
+    Experiment,
+    autoregressive,
+    boltzmann,
+    data,
+    diffusion,
+    energy,
+    flow,
+    gan,
+    moment_matching,
+    nets,
+    ops,
+    vae,
+)
+from genjax.arguments import PositiveFloat, PositiveInt
+from genjax.core import GenerativeModel
+
+SHAPE, SIZE, LEVELS, NUM_CLASSES = (8, 8, 1), 64, 17, 10
+LATENT_DIM = 16
+SCALE = 0.75  # standard deviation of pixels on [-1, 1]
+Method = Literal[
+    "vae",
+    "beta_vae",
+    "iwae",
+    "aae",
+    "wae",
+    "conditional_vae",
+    "gan",
+    "least_squares_gan",
+    "wgan_gp",
+    "spectral_gan",
+    "packed_gan",
+    "relativistic_gan",
+    "conditional_gan",
+    "real_nvp",
+    "maf",
+    "nsf_coupling",
+    "nsf_autoregressive",
+    "made",
+    "pixel_cnn",
+    "gated_pixel_cnn",
+    "pixel_cnn_pp",
+    "ddpm",
+    "edm",
+    "flow_matching",
+    "mean_flow",
+    "consistency",
+    "conditional_diffusion",
+    "variational_diffusion",
+    "masked_diffusion",
+    "noise_contrastive",
+    "persistent",
+    "gmmn",
+    "drifting",
+    "rbm",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How a model sees the 17 levels.
+
+    Attributes:
+      preprocess: transform of a batch.
+      display: function from samples to images on [0, 1] of 17 levels; None for the default.
+    """
+
+    preprocess: Callable[..., Any] = data.unchanged
+    display: Callable[..., Any] | None = None
+
+
+WHOLE = View(display=lambda x: x / (LEVELS - 1))
+UNIT = View(preprocess=data.scale(levels=LEVELS))
+SMOOTH = View(preprocess=data.dequantize(LEVELS), display=functools.partial(data.quantize, levels=LEVELS))
+CENTRED = View(
+    preprocess=data.dequantize(LEVELS, low=-1.0), display=functools.partial(data.quantize, levels=LEVELS, low=-1.0)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model and how it is trained.
+
+    Attributes:
+      model: function that makes the model.
+      view: how it sees the data.
+      steps: number of training steps.
+      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
+      weight_decay: weight decay of AdamW; there are only 1,257 images.
+      batch_size: number of images in a minibatch.
+      schedule: order of the objectives.
+      beta: decay of AdamW's average of gradients.
+    """
+
+    model: Callable[[], GenerativeModel]
+    view: View = CENTRED
+    steps: int = 1_000
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    batch_size: int = 128
+    schedule: tuple[str, ...] | None = None
+    beta: float = 0.9
+
+
+def autoencoder(kind: str, **options: Any) -> Any:
+    """Return an autoencoder of discretized logistic distributions."""
+    likelihood = ops.DiscretizedLogistic(levels=LEVELS)
+    shape = (8, 8, likelihood.num_outputs)
+    width = 150 if kind == "aae" else 172
+    encoder = nets.MLP((width, width, 2 * LATENT_DIM))
+    point_encoder = nets.MLP((width, width, LATENT_DIM))
+    decoder = nets.MLP((width, width), output_shape=shape)
+    match kind:
+        case "vae":
+            return vae.VAE(latent_dim=LATENT_DIM, encoder=encoder, decoder=decoder, likelihood=likelihood, **options)
+        case "iwae":
+            return vae.IWAE(
+                latent_dims=(LATENT_DIM,),
+                encoders=(encoder,),
+                decoders=(decoder,),
+                likelihood=likelihood,
+                num_importance_samples=10,
+            )
+        case "aae":
+            return vae.AdversarialAutoencoder(
+                prior=ops.StandardNormal(LATENT_DIM),
+                encoder=point_encoder,
+                decoder=decoder,
+                discriminator=nets.MLP((width, width, 1)),
+                likelihood=likelihood,
+            )
+    return vae.WassersteinAutoencoder(
+        prior=ops.StandardNormal(LATENT_DIM),
+        encoder=point_encoder,
+        decoder=decoder,
+        likelihood=likelihood,
+        bandwidths=(1.0, 2.0, 4.0, 8.0),
+        penalty=100.0,
+    )
+
+
+def game(*, width: int = 190, normalization: Any = None, **options: Any) -> gan.GAN:
+    """Return a GAN of dense networks."""
+    return gan.GAN(
+        latent_dim=LATENT_DIM,
+        generator=gan.MLPGenerator((width, width), output_shape=SHAPE, output_activation=jnp.tanh),
+        discriminator=gan.MLPDiscriminator((width, width), normalization=normalization),
+        **options,
+    )
+
+
+def denoising_net() -> nets.DenoisingMLP:
+    """Return the network of all diffusion models of continuous values."""
+    return nets.DenoisingMLP((162, 162), embedding_features=64, fourier_features=0)
+
+
+def denoiser(**options: Any) -> diffusion.Diffusion:
+    """Return a diffusion model."""
+    return diffusion.Diffusion(shape=SHAPE, net=denoising_net(), num_steps=50, **options)
+
+
+def edm(**options: Any) -> diffusion.Diffusion:
+    """Return a diffusion model with EDM's preconditioning and noise levels."""
+    return denoiser(
+        process=diffusion.processes.EDM(end=20.0),
+        parametrization=diffusion.parametrizations.Preconditioned(data_scale=SCALE),
+        times=diffusion.times.LogNormal(),
+        **options,
+    )
+
+
+def energy_model(rule: energy.Rule, kernel: Any, **options: Any) -> energy.EnergyModel:
+    """Return an energy model over a Gaussian."""
+    return energy.EnergyModel(
+        net=nets.MLP((285, 285, 1), activation=nn.silu),
+        base=energy.Gaussian(SHAPE, std=SCALE),
+        rules=(rule,),
+        kernel=kernel,
+        num_steps=200,
+        **options,
+    )
+
+
+def pixels(make: Callable[..., Any], features: int, **options: Any) -> Any:
+    """Return an autoregressive model of the levels."""
+    return make(shape=SHAPE, num_values=LEVELS, features=features, dropout=0.3, **options)
+
+
+LANGEVIN = energy.Langevin(1.0, 0.01**2 / 2, 1.0)
+play = functools.partial(
+    Recipe, schedule=("discriminator", "generator"), learning_rate=5e-4, weight_decay=0.0, beta=0.5
+)
+pixelwise = functools.partial(Recipe, view=WHOLE, learning_rate=3e-3, weight_decay=1.0)
+smooth = functools.partial(Recipe, view=SMOOTH, weight_decay=1.0)
+slopes = gan.R1(weight=0.5, fake_weight=0.5)
+RECIPES: dict[str, Recipe] = {
+    "vae": Recipe(model=lambda: autoencoder("vae"), view=UNIT),
+    "beta_vae": Recipe(model=lambda: autoencoder("vae", beta=4.0), view=UNIT),
+    "iwae": Recipe(model=lambda: autoencoder("iwae"), view=UNIT),
+    "aae": Recipe(model=lambda: autoencoder("aae"), view=UNIT),
+    "wae": Recipe(model=lambda: autoencoder("wae"), view=UNIT),
+    "conditional_vae": Recipe(model=lambda: autoencoder("vae", num_classes=NUM_CLASSES), view=UNIT),
+    "gan": play(model=game),
+    "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares())),
+    "wgan_gp": play(
+        model=lambda: game(adversarial_loss=gan.Wasserstein(), penalties=(gan.GradientPenalty(weight=1.0),)),
+        schedule=("discriminator",) * 5 + ("generator",),
+    ),
+    "spectral_gan": play(model=lambda: game(adversarial_loss=gan.Hinge(), normalization="spectral")),
+    "packed_gan": play(model=lambda: game(width=175, pack=2)),
+    "relativistic_gan": play(model=lambda: game(adversarial_loss=gan.Relativistic(), penalties=(slopes,)), beta=0.0),
+    "conditional_gan": play(model=lambda: game(num_classes=NUM_CLASSES)),
+    "real_nvp": smooth(model=lambda: flow.real_nvp(shape=SHAPE, num_layers=10, hidden=(62, 62))),
+    "maf": smooth(model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=4, hidden=(88, 88))),
+    "nsf_coupling": smooth(model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=4, hidden=(32,), num_bins=8)),
+    "nsf_autoregressive": smooth(
+        model=lambda: flow.neural_spline_flow(
+            shape=SHAPE, kind="autoregressive", num_layers=2, hidden=(32,), num_bins=8
+        )
+    ),
+    "made": pixelwise(
+        model=lambda: autoregressive.MADE(shape=SHAPE, num_values=LEVELS, features=(40,)), learning_rate=6e-3
+    ),
+    "pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.pixel_cnn, 48, num_layers=4)),
+    "gated_pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.gated_pixel_cnn, 27, num_layers=4)),
+    "pixel_cnn_pp": pixelwise(
+        model=lambda: pixels(autoregressive.pixel_cnn_pp, 17, num_resolutions=2, num_blocks=1, num_components=5)
+    ),
+    "ddpm": Recipe(model=lambda: denoiser(sampler=diffusion.samplers.Ancestral()), weight_decay=0.0),
+    "edm": Recipe(model=edm, weight_decay=0.0),
+    "flow_matching": Recipe(
+        model=lambda: denoiser(
+            process=diffusion.processes.LinearPath(), parametrization=diffusion.parametrizations.Flow()
+        ),
+        weight_decay=0.0,
+    ),
+    "mean_flow": Recipe(
+        model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE), weight_decay=0.0
+    ),
+    "consistency": Recipe(
+        model=lambda: diffusion.ConsistencyModel(
+            denoiser=edm(),
+            gap=diffusion.ShrinkingGap(steps_per_stage=500),
+            times=diffusion.times.LogNormal(mean=-0.7, std=2.0),
+        ),
+        weight_decay=0.0,
+    ),
+    "conditional_diffusion": Recipe(model=lambda: edm(num_classes=NUM_CLASSES), weight_decay=0.0),
+    "variational_diffusion": Recipe(
+        model=lambda: diffusion.VariationalDiffusion(
+            shape=SHAPE,
+            net=nets.PeriodicFeatures(
+                nets.DenoisingMLP((96, 96), embedding_features=64, fourier_features=0), num_values=LEVELS
+            ),
+            num_values=LEVELS,
+            num_steps=100,
+        ),
+        view=WHOLE,
+        weight_decay=0.0,
+        schedule=("bound",) * 4 + ("variance",),
+    ),
+    "masked_diffusion": Recipe(
+        model=lambda: diffusion.MaskedDiffusion(
+            shape=SHAPE,
+            num_values=LEVELS,
+            net=nets.TokenTransformer(num_values=LEVELS, num_layers=2, num_heads=4, features=64, embed_level=False),
+        ),
+        view=WHOLE,
+        learning_rate=2e-3,
+    ),
+    "noise_contrastive": Recipe(
+        model=lambda: energy_model(energy.NoiseContrastive(num_noise=4), energy.MALA(0.01)), weight_decay=0.0
+    ),
+    "persistent": Recipe(
+        model=lambda: energy_model(
+            energy.ContrastiveDivergence(num_steps=20, buffer_size=5_000, restart=0.1),
+            LANGEVIN,
+            penalties=(energy.EnergyMagnitude(weight=0.1),),
+        ),
+        learning_rate=3e-4,
+        weight_decay=0.0,
+    ),
+    "gmmn": Recipe(
+        model=lambda: moment_matching.GMMN(
+            latent_dim=LATENT_DIM,
+            generator=nets.MLP((277, 277), output_shape=SHAPE),
+            bandwidths=(0.5, 1.0, 2.0, 4.0, 8.0),
+        ),
+        weight_decay=0.0,
+        batch_size=500,
+    ),
+    "drifting": Recipe(
+        model=lambda: moment_matching.Drifting(
+            latent_dim=LATENT_DIM,
+            generator=gan.MLPGenerator((277, 277), SHAPE, output_activation=jnp.tanh),
+            widths=(0.25, 0.75, 2.5),
+        ),
+        weight_decay=0.0,
+        batch_size=500,
+    ),
+    "rbm": Recipe(
+        model=lambda: boltzmann.RBM(
+            shape=SHAPE,
+            num_hidden=90,
+            negative_phase=boltzmann.Persistent(128),
+            units=boltzmann.SoftmaxUnits(LEVELS),
+        ),
+        view=WHOLE,
+        weight_decay=0.0,
+    ),
+}
+
+
+def experiment(
+    method: Method = "vae", learning_rate_factor: PositiveFloat = 1.0, steps: PositiveInt | None = None
+) -> Experiment:
+    """Describe the run.
+
+    Args:
+      method: model and the way to train it.
+      learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
+      steps: number of training steps; None for those of the recipe.
+    """
+    recipe = RECIPES[method]
+    steps = steps or recipe.steps
+    schedule = optax.cosine_decay_schedule(learning_rate_factor * recipe.learning_rate, steps)
+    adam = optax.adamw(schedule, b1=recipe.beta, weight_decay=recipe.weight_decay)
+    whole = -(-steps // 100) * 100  # one evaluation, picture and checkpoint, at the end
+    return Experiment(
+        model=recipe.model(),
+        data=data.digits(),
+        preprocess=recipe.view.preprocess,
+        display=recipe.view.display,
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), adam),
+        schedule=recipe.schedule,
+        ema_decay=0.999,
+        steps=steps,
+        batch_size=recipe.batch_size,
+        evaluate_every=whole,
+        sample_every=whole,
+        checkpoint_every=whole,
+    )

@@ -1,0 +1,57 @@
+"""Add the table of a finished suite to those that ``genjax choose`` reads.
+
+    genjax compare --suite toy2d --out comparison
+    python experiments/tools/add_table.py comparison toy2d
+
+The file keeps every number with its seeds, the command that prints it, protocol, machine and trials; what can be read
+from the run folders is left out. Paths are relative to the folder of the comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from genjax.data.io import replace_file
+
+TABLES = Path(__file__).parents[2] / "genjax" / "comparison" / "tables"
+DIGITS = 6  # significant ones of a number
+
+
+def table(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the content of a comparison without protocols of single cells and verdicts, which follow from it."""
+    kept = {name: content[name] for name in ("command", "protocol", "machine", "columns", "entries", "trials")}
+    cells = [
+        {name: value for name, value in cell.items() if name not in ("protocol", "sd") and value not in (None, [], {})}
+        for cell in content["cells"]
+    ]
+    return _short(json.loads(json.dumps(kept | {"cells": cells}).replace(f"{folder}/", "")))
+
+
+def _short(value: Any) -> Any:
+    """Return nested values with rounded numbers."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {name: _short(each) for name, each in value.items()}
+    return [_short(each) for each in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Write the file of a table."""
+    parser = argparse.ArgumentParser(description="Add the table of a finished suite.")
+    parser.add_argument("comparison", type=Path, help="folder of the comparison")
+    parser.add_argument("name", help="name of the suite")
+    options = parser.parse_args()
+    content = json.loads((options.comparison / "comparison.json").read_text("utf-8"))
+    file = TABLES / f"{options.name}.json"
+    lines = {name: json.dumps(value, ensure_ascii=False) for name, value in table(content, options.comparison).items()}
+    text = ",\n".join(f"{json.dumps(name)}: {value}" for name, value in lines.items())
+    replace_file(file, f"{{\n{text}\n}}\n".encode())
+    print(f"wrote {file}, {file.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

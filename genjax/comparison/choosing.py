@@ -1,0 +1,203 @@
+"""Advice from a measured table: the models that meet some needs best, why, what they give up, and how to start.
+
+A need names columns. A model's score for it is the share of the other candidates that it beats, averaged over these
+columns, with half of a tie; its score is the mean over needs. Some needs are conditions: who has no value in the column
+is no candidate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final, get_args
+
+from genjax.comparison.claims import find_column
+from genjax.comparison.table import Column, Entry, Table, table_from_dict
+
+NeedName = Literal[
+    "exact-likelihood",
+    "fast-sampling",
+    "best-quality",
+    "diversity",
+    "stable-training",
+    "reconstruction",
+    "controllable",
+    "anomalies",
+    "small-memory",
+]
+NEED_NAMES: tuple[NeedName, ...] = get_args(NeedName)
+USUAL: tuple[NeedName, ...] = ("best-quality", "diversity", "fast-sampling", "stable-training")
+GIVEN_UP = 0.5  # share of the others below which a column is given up
+MAX_GIVEN_UP = 3  # columns that are named
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What a model should be good at.
+
+    Attributes:
+      columns: columns that are compared, see ``claims.find_column``.
+      condition: whether a candidate needs a value in one of them.
+      compared: whether values are compared; otherwise having one is enough.
+    """
+
+    columns: tuple[str, ...]
+    condition: bool = False
+    compared: bool = True
+
+
+NEEDS: Mapping[NeedName, Need] = {
+    "exact-likelihood": Need(columns=("likelihood:exact",), condition=True),
+    "fast-sampling": Need(columns=("throughput", "latency")),
+    "best-quality": Need(columns=("frechet_distance", "kernel_distance", "precision")),
+    "diversity": Need(columns=("recall", "coverage")),
+    "stable-training": Need(columns=("failed_share", "coverage_sd")),
+    "reconstruction": Need(columns=("mse",), condition=True),
+    "controllable": Need(columns=("class_accuracy",), condition=True),
+    "anomalies": Need(
+        columns=("likelihood:exact", "likelihood:bound", "likelihood:estimate"), condition=True, compared=False
+    ),
+    "small-memory": Need(columns=("memory", "parameters")),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A model that is advised.
+
+    Attributes:
+      entry: its row in the table.
+      score: its score, in [0, 1].
+      scores: its score for each need.
+      reasons: its place and value in each column of the needs.
+      given_up: its place in the columns in which most others are better.
+    """
+
+    entry: Entry
+    score: float
+    scores: Mapping[str, float]
+    reasons: tuple[str, ...]
+    given_up: tuple[str, ...]
+
+
+def read_table(data: str) -> Table:
+    """Return the measured table of a suite, by its name, or of a comparison, by the path of its comparison.json.
+
+    Raises:
+      FileNotFoundError: if there is no such table; the message lists those of the library.
+      ValueError: if the file is not that of a comparison.
+    """
+    folder = importlib.resources.files("genjax.comparison").joinpath("tables")
+    file = folder.joinpath(f"{data}.json") if not data.endswith(".json") else Path(data)
+    if not file.is_file():
+        known = sorted(each.name.removesuffix(".json") for each in folder.iterdir() if each.name.endswith(".json"))
+        raise FileNotFoundError(f"there is no table {data}; use {', '.join(known)}, or the path of a comparison.json")
+    try:
+        return table_from_dict(json.loads(file.read_text("utf-8")))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{data} is not the comparison.json of a comparison; pass one") from None
+
+
+def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
+    """Return the candidates, the best first.
+
+    Raises:
+      ValueError: if the table has no column of a need, or no model meets all conditions.
+
+    >>> from genjax.comparison.table import Cell
+    >>> column = Column(name="throughput", title="throughput", group="speed", source="speed", higher_is_better=True)
+    >>> entries = tuple(Entry(name=name, kind="model", model=name.upper()) for name in ("vae", "gan"))
+    >>> values = {"vae": 9.0, "gan": 12.0}
+    >>> cells = tuple(Cell(entry=name, column="throughput", value=value) for name, value in values.items())
+    >>> table = Table(columns=(column,), entries=entries, cells=cells)
+    >>> [(advice.entry.name, advice.score) for advice in choose(table, ["fast-sampling"])]
+    [('gan', 1.0), ('vae', 0.0)]
+    """
+    chosen: dict[str, Need] = {name: NEEDS[name] for name in dict.fromkeys(needs)}
+    columns = {name: _columns(table, need) for name, need in chosen.items()}
+    for name, found in columns.items():
+        if not found:
+            raise ValueError(f"the table has no column for {name!r} ({', '.join(chosen[name].columns)}); leave it out")
+    candidates = [entry for entry in table.entries if entry.kind == "model" and _measured(table, entry)]
+    for name, need in chosen.items():
+        if need.condition:
+            candidates = [e for e in candidates if any(_value(table, e, c) is not None for c in columns[name])]
+            if not candidates:
+                raise ValueError(f"no model of the table meets {name!r} and the needs before it; leave one out")
+    advice = [_advice(table, entry, candidates, chosen, columns) for entry in candidates]
+    return sorted(advice, key=lambda each: -each.score)
+
+
+def _advice(
+    table: Table,
+    entry: Entry,
+    candidates: Sequence[Entry],
+    needs: Mapping[str, Need],
+    columns: Mapping[str, Sequence[Column]],
+) -> Advice:
+    scores, reasons, named = {}, [], set()
+    for name, need in needs.items():
+        shares = [_share(table, entry, column, candidates) for column in columns[name]]
+        scores[name] = statistics.fmean(shares) if need.compared else 1.0
+        for column in columns[name]:
+            named.add(column.name)
+            if _value(table, entry, column) is not None:
+                reasons.append(f"{name}: {_place(table, entry, column, candidates)}")
+    others = [c for c in table.columns if c.higher_is_better is not None and c.name not in named]
+    others = [c for c in others if c.group not in ("likelihood", "size") and _value(table, entry, c) is not None]
+    worst = sorted(others, key=lambda column: _share(table, entry, column, candidates))
+    given_up = [column for column in worst if _share(table, entry, column, candidates) < GIVEN_UP][:MAX_GIVEN_UP]
+    return Advice(
+        entry=entry,
+        score=statistics.fmean(scores.values()),
+        scores=scores,
+        reasons=tuple(reasons),
+        given_up=tuple(_place(table, entry, column, candidates) for column in given_up),
+    )
+
+
+def _columns(table: Table, need: Need) -> list[Column]:
+    found = [find_column(table, name) for name in need.columns]
+    return [column for column in found if column is not None]
+
+
+def _measured(table: Table, entry: Entry) -> bool:
+    return any(table.cell(entry.name, column.name).value is not None for column in table.columns)
+
+
+def _value(table: Table, entry: Entry, column: Column) -> float | None:
+    return table.cell(entry.name, column.name).value
+
+
+def _share(table: Table, entry: Entry, column: Column, candidates: Sequence[Entry]) -> float:
+    """Return the share of the other candidates that are worse, with half of a tie; 0 without a value."""
+    own = _value(table, entry, column)
+    if own is None:
+        return 0.0
+    others = [_value(table, other, column) for other in candidates if other is not entry]
+    sign = 1 if column.higher_is_better else -1
+    wins = [1.0 if other is None else (sign * (own - other) > 0) + 0.5 * (own == other) for other in others]
+    return statistics.fmean(wins) if wins else 1.0
+
+
+def _place(table: Table, entry: Entry, column: Column, candidates: Sequence[Entry]) -> str:
+    """Return the place and the value of an entry in a column, such as "2 of 9 in throughput, 1234 samples/s"."""
+    own = _value(table, entry, column)
+    assert own is not None
+    values = [value for other in candidates if (value := _value(table, other, column)) is not None]
+    sign = 1 if column.higher_is_better else -1
+    place = 1 + sum(sign * (value - own) > 0 for value in values)
+    unit = f" {column.unit}" if column.unit else ""
+    return f"{place} of {len(values)} in {column.title}, {table.cell(entry.name, column.name).text(column)}{unit}"
+
+
+def as_dict(advice: Advice) -> dict[str, object]:
+    """Return advice for JSON."""
+    return dataclasses.asdict(advice)

@@ -111,7 +111,7 @@ class Recipe:
 
     model: Callable[[], GenerativeModel]
     view: View = CENTRED
-    steps: int = 1_000
+    steps: int
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
     batch_size: int = 128
@@ -211,50 +211,68 @@ pixelwise = functools.partial(Recipe, view=WHOLE, learning_rate=3e-3, weight_dec
 smooth = functools.partial(Recipe, view=SMOOTH, weight_decay=1.0)
 slopes = gan.R1(weight=0.5, fake_weight=0.5)
 RECIPES: dict[str, Recipe] = {
-    "vae": Recipe(model=lambda: autoencoder("vae"), view=UNIT),
-    "beta_vae": Recipe(model=lambda: autoencoder("vae", beta=4.0), view=UNIT),
-    "iwae": Recipe(model=lambda: autoencoder("iwae"), view=UNIT),
-    "aae": Recipe(model=lambda: autoencoder("aae"), view=UNIT),
-    "wae": Recipe(model=lambda: autoencoder("wae"), view=UNIT),
-    "conditional_vae": Recipe(model=lambda: autoencoder("vae", num_classes=NUM_CLASSES), view=UNIT),
-    "gan": play(model=game),
-    "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares())),
+    "vae": Recipe(steps=6_500, model=lambda: autoencoder("vae"), view=UNIT),
+    "beta_vae": Recipe(steps=6_500, model=lambda: autoencoder("vae", beta=4.0), view=UNIT),
+    "iwae": Recipe(steps=1_100, model=lambda: autoencoder("iwae"), view=UNIT),
+    "aae": Recipe(steps=4_100, model=lambda: autoencoder("aae"), view=UNIT),
+    "wae": Recipe(steps=5_700, model=lambda: autoencoder("wae"), view=UNIT),
+    "conditional_vae": Recipe(steps=5_200, model=lambda: autoencoder("vae", num_classes=NUM_CLASSES), view=UNIT),
+    "gan": play(steps=5_600, model=game),
+    "least_squares_gan": play(steps=5_500, model=lambda: game(adversarial_loss=gan.LeastSquares())),
     "wgan_gp": play(
+        steps=1_200,
         model=lambda: game(adversarial_loss=gan.Wasserstein(), penalties=(gan.GradientPenalty(weight=1.0),)),
         schedule=("discriminator",) * 5 + ("generator",),
     ),
-    "spectral_gan": play(model=lambda: game(adversarial_loss=gan.Hinge(), normalization="spectral")),
-    "packed_gan": play(model=lambda: game(width=175, pack=2)),
-    "relativistic_gan": play(model=lambda: game(adversarial_loss=gan.Relativistic(), penalties=(slopes,)), beta=0.0),
-    "conditional_gan": play(model=lambda: game(num_classes=NUM_CLASSES)),
-    "real_nvp": smooth(model=lambda: flow.real_nvp(shape=SHAPE, num_layers=10, hidden=(62, 62))),
-    "maf": smooth(model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=4, hidden=(88, 88))),
-    "nsf_coupling": smooth(model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=4, hidden=(32,), num_bins=8)),
+    "spectral_gan": play(steps=5_500, model=lambda: game(adversarial_loss=gan.Hinge(), normalization="spectral")),
+    "packed_gan": play(steps=6_600, model=lambda: game(width=175, pack=2)),
+    "relativistic_gan": play(
+        steps=3_200, model=lambda: game(adversarial_loss=gan.Relativistic(), penalties=(slopes,)), beta=0.0
+    ),
+    "conditional_gan": play(steps=4_700, model=lambda: game(num_classes=NUM_CLASSES)),
+    "real_nvp": smooth(steps=3_800, model=lambda: flow.real_nvp(shape=SHAPE, num_layers=10, hidden=(62, 62))),
+    "maf": smooth(
+        steps=6_200, model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=4, hidden=(88, 88))
+    ),
+    "nsf_coupling": smooth(
+        steps=1_300, model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=4, hidden=(32,), num_bins=8)
+    ),
     "nsf_autoregressive": smooth(
+        steps=1_500,
         model=lambda: flow.neural_spline_flow(
             shape=SHAPE, kind="autoregressive", num_layers=2, hidden=(32,), num_bins=8
-        )
+        ),
     ),
     "made": pixelwise(
-        model=lambda: autoregressive.MADE(shape=SHAPE, num_values=LEVELS, features=(40,)), learning_rate=6e-3
+        steps=5_700,
+        model=lambda: autoregressive.MADE(shape=SHAPE, num_values=LEVELS, features=(40,)),
+        learning_rate=6e-3,
     ),
-    "pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.pixel_cnn, 48, num_layers=4)),
-    "gated_pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.gated_pixel_cnn, 27, num_layers=4)),
+    "pixel_cnn": pixelwise(batch_size=32, steps=200, model=lambda: pixels(autoregressive.pixel_cnn, 48, num_layers=4)),
+    "gated_pixel_cnn": pixelwise(
+        batch_size=32, steps=200, model=lambda: pixels(autoregressive.gated_pixel_cnn, 27, num_layers=4)
+    ),
     "pixel_cnn_pp": pixelwise(
-        model=lambda: pixels(autoregressive.pixel_cnn_pp, 17, num_resolutions=2, num_blocks=1, num_components=5)
+        batch_size=32,
+        steps=200,
+        model=lambda: pixels(autoregressive.pixel_cnn_pp, 17, num_resolutions=2, num_blocks=1, num_components=5),
     ),
-    "ddpm": Recipe(model=lambda: denoiser(sampler=diffusion.samplers.Ancestral()), weight_decay=0.0),
-    "edm": Recipe(model=edm, weight_decay=0.0),
+    "ddpm": Recipe(steps=6_600, model=lambda: denoiser(sampler=diffusion.samplers.Ancestral()), weight_decay=0.0),
+    "edm": Recipe(steps=6_600, model=edm, weight_decay=0.0),
     "flow_matching": Recipe(
+        steps=6_600,
         model=lambda: denoiser(
             process=diffusion.processes.LinearPath(), parametrization=diffusion.parametrizations.Flow()
         ),
         weight_decay=0.0,
     ),
     "mean_flow": Recipe(
-        model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE), weight_decay=0.0
+        steps=5_000,
+        model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE),
+        weight_decay=0.0,
     ),
     "consistency": Recipe(
+        steps=5_500,
         model=lambda: diffusion.ConsistencyModel(
             denoiser=edm(),
             gap=diffusion.ShrinkingGap(steps_per_stage=500),
@@ -262,8 +280,9 @@ RECIPES: dict[str, Recipe] = {
         ),
         weight_decay=0.0,
     ),
-    "conditional_diffusion": Recipe(model=lambda: edm(num_classes=NUM_CLASSES), weight_decay=0.0),
+    "conditional_diffusion": Recipe(steps=6_600, model=lambda: edm(num_classes=NUM_CLASSES), weight_decay=0.0),
     "variational_diffusion": Recipe(
+        steps=600,
         model=lambda: diffusion.VariationalDiffusion(
             shape=SHAPE,
             net=nets.PeriodicFeatures(
@@ -277,6 +296,8 @@ RECIPES: dict[str, Recipe] = {
         schedule=("bound",) * 4 + ("variance",),
     ),
     "masked_diffusion": Recipe(
+        batch_size=32,
+        steps=300,
         model=lambda: diffusion.MaskedDiffusion(
             shape=SHAPE,
             num_values=LEVELS,
@@ -286,9 +307,12 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=2e-3,
     ),
     "noise_contrastive": Recipe(
-        model=lambda: energy_model(energy.NoiseContrastive(num_noise=4), energy.MALA(0.01)), weight_decay=0.0
+        steps=2_000,
+        model=lambda: energy_model(energy.NoiseContrastive(num_noise=4), energy.MALA(0.01)),
+        weight_decay=0.0,
     ),
     "persistent": Recipe(
+        steps=600,
         model=lambda: energy_model(
             energy.ContrastiveDivergence(num_steps=20, buffer_size=5_000, restart=0.1),
             LANGEVIN,
@@ -298,6 +322,7 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=0.0,
     ),
     "gmmn": Recipe(
+        steps=1_000,
         model=lambda: moment_matching.GMMN(
             latent_dim=LATENT_DIM,
             generator=nets.MLP((277, 277), output_shape=SHAPE),
@@ -307,6 +332,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=500,
     ),
     "drifting": Recipe(
+        steps=1_300,
         model=lambda: moment_matching.Drifting(
             latent_dim=LATENT_DIM,
             generator=gan.MLPGenerator((277, 277), SHAPE, output_activation=jnp.tanh),
@@ -316,6 +342,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=500,
     ),
     "rbm": Recipe(
+        steps=1_600,
         model=lambda: boltzmann.RBM(
             shape=SHAPE,
             num_hidden=90,

@@ -1,43 +1,48 @@
-"""The suites of the project: their files, and the size of the models of toy2d."""
+"""The suites of the project: their files, and the size of their models."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from genjax.comparison.suites import read_suite
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "suites"
+SIZES = {"toy2d": 10_000, "digits": 100_000}
 
 
-@pytest.fixture(scope="module")
-def toy2d():
-    spec = importlib.util.spec_from_file_location("toy2d", FOLDER / "toy2d.py")
+def _module(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["toy2d"] = module  # where its dataclass looks up annotations
+    sys.modules[name] = module  # where its dataclasses look up annotations
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.toml")), ids=lambda file: file.stem)
-def test_suites_can_be_read(file):
-    suite = read_suite(file)
+def test_every_suite_is_checked():
+    assert sorted(file.stem for file in FOLDER.glob("*.toml")) == sorted(SIZES)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_suites_have_every_recipe_once_and_five_seeds(name):
+    suite = read_suite(FOLDER / f"{name}.toml")
+    flags = [experiment.flags for experiment in suite.experiments]
+    assert flags == [("--method", method) for method in _module(name).RECIPES]
+    assert len(flags) >= 28
     assert suite.seeds >= 5
 
 
-def test_toy2d_has_every_recipe_once(toy2d):
-    flags = [experiment.flags for experiment in read_suite(FOLDER / "toy2d.toml").experiments]
-    assert flags == [("--method", name) for name in toy2d.RECIPES]
-    assert len(flags) >= 28
-
-
-def test_models_of_toy2d_have_10_000_parameters(toy2d):
-    key = jax.random.key(0)
-    examples = jax.random.normal(key, (8, 2))
-    for name, recipe in toy2d.RECIPES.items():
-        model = recipe.model()
-        params = jax.eval_shape(lambda key, model=model: model.init(key, {"x": examples}).params, key)
+@pytest.mark.parametrize("name", SIZES)
+def test_models_of_a_suite_have_one_size(name):
+    module = _module(name)
+    for method in module.RECIPES:
+        experiment = module.experiment(method)
+        raw = experiment.data.splits["train"].take(np.arange(8))
+        batch = experiment.preprocess(jax.random.key(0), jax.tree.map(jax.numpy.asarray, raw))
+        model = experiment.model
+        params = jax.eval_shape(lambda key, model=model, batch=batch: model.init(key, batch).params, jax.random.key(0))
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        assert count == pytest.approx(10_000, rel=0.2), name
+        assert count == pytest.approx(SIZES[name], rel=0.2), method

@@ -115,6 +115,7 @@ FLAGS = {
         *("--tasks", "--num-trials", "--num-checks", "--exposure", "--title", "--split", "--seed", "--checkpoint"),
         *("--batch-size", "--score", "--what"),
     ),
+    "choose": ("--need", "--data", "--top", "--json", "--what"),
     "latent": ("--split", "--rows", "--steps", "--label", "--out", "--seed", "--checkpoint"),
     "list": ("--json", "--experiments", "--what"),
 }
@@ -124,6 +125,7 @@ CHEAP = {  # settings without which a valid command would take long
     "evaluate": ("-n", "20", "--likelihood-samples", "2"),
     "compare": ("-n", "20", "--likelihood-samples", "2", "--speed-samples", "3", "--speed-repeats", "1", "--floors"),
     "judge": ("--num-trials", "2"),
+    "choose": (),
     "latent": ("--rows", "2"),
     "list": ("--experiments", "nowhere"),
 }
@@ -139,7 +141,7 @@ def command_lines(draw):
 
 def check(genjax, run, tmp_path, line):
     command, flags = line
-    target = {"train": [TINY], "list": []}.get(command, [run])
+    target = {"train": [TINY], "list": [], "choose": []}.get(command, [run])
     status, _, err = genjax(command, *target, *CHEAP[command], *flags)
     assert status in (0, 1, 2), (line, err)
     assert "Traceback" not in err, (line, err)

@@ -225,6 +225,7 @@ def test_help_and_version(genjax):
         (("compare", "nowhere"), "nowhere is not a run folder"),
         (("compare", "nowhere", "--floors", "ceiling"), "invalid choice 'ceiling' for argument '--floors'"),
         (("compare", "nowhere", "--speed-repeats", "0"), "speed_repeats is 0, but must be at least 1"),
+        (("choose", "--need", "magic"), "invalid choice 'magic' for argument '--need'"),
         (("judge",), "RUN is missing: it comes first and is a run folder that train wrote"),
         (("judge", "nowhere"), "nowhere is not a run folder"),
         (("judge", "nowhere", "--tasks", "taste"), "invalid choice 'taste' for argument '--tasks'"),

@@ -1,0 +1,44 @@
+"""Rank correlation of every column of two tables of one suite, trained with other seeds.
+
+    python experiments/tools/rank_correlation.py first/comparison.json second/comparison.json
+
+A column whose ranks do not come back says little about the models. Floors are left out; failed cells are too.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from scipy.stats import spearmanr
+
+from genjax.comparison.choosing import read_table
+from genjax.comparison.table import Table
+
+REPEATS = 0.9  # from which on a column repeats
+
+
+def correlations(first: Table, second: Table) -> dict[str, tuple[float, int]]:
+    """Return the correlation and the number of models with both values, for columns with at least three."""
+    models = [entry.name for entry in first.entries if entry.kind == "model"]
+    found = {}
+    for column in first.columns:
+        one, other = first.values(column.name), second.values(column.name)
+        both = [name for name in models if name in one and name in other]
+        if len(both) >= 3:
+            result = spearmanr([one[name] for name in both], [other[name] for name in both])
+            found[column.title] = (float(result.statistic), len(both))
+    return found
+
+
+def main() -> None:
+    """Print a line for each column."""
+    parser = argparse.ArgumentParser(description="Compare the ranks of two tables.")
+    parser.add_argument("first", help="comparison.json of the first run")
+    parser.add_argument("second", help="comparison.json of the second run")
+    options = parser.parse_args()
+    for title, (value, count) in correlations(read_table(options.first), read_table(options.second)).items():
+        print(f"{title}: {value:.2f} over {count} models{'' if value >= REPEATS else ', noise'}")
+
+
+if __name__ == "__main__":
+    main()

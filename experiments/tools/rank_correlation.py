@@ -25,8 +25,8 @@ def correlations(first: Table, second: Table) -> dict[str, tuple[float, int]]:
         one, other = first.values(column.name), second.values(column.name)
         both = [name for name in models if name in one and name in other]
         if len(both) >= 3:
-            result = spearmanr([one[name] for name in both], [other[name] for name in both])
-            found[column.title] = (float(result.statistic), len(both))
+            value, _ = spearmanr([one[name] for name in both], [other[name] for name in both])
+            found[column.title] = (float(value), len(both))  # pyright: ignore[reportArgumentType]
     return found
 
 

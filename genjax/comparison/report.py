@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def write_reports(
         title=f"Comparison on {protocol['data']}",
         protocol=facts(protocol),
         machine=facts(environment),
-        notes=(CONVENTION, RELATED),
+        notes=(f"{CONVENTION} {budget(table)}".rstrip(), RELATED),
         command=command,
         failures=_failures(table),
         trials=lines,
@@ -114,7 +115,7 @@ def markdown(
     rows = [[entry.name, *(_text(table, entry, column, best) for column in columns)] for entry in table.entries]
     parts = [
         f"# Comparison on {protocol['data']}",
-        CONVENTION,
+        f"{CONVENTION} {budget(table)}".rstrip(),
         _markdown_table(head, rows),
         "Best of the models in bold. Columns:",
         "\n".join(f"* {column.title}: {column.summary}" for column in columns),
@@ -132,6 +133,31 @@ def markdown(
         f"Every number, with the command that prints it, is in `comparison.json`. Made by `{command}`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def budget(table: Table) -> str:
+    """Return how much the budgets of the models differ: parameters, and the time of training by one seed.
+
+    >>> from genjax.comparison.table import Cell
+    >>> columns = (Column(name="parameters", title="parameters", group="size", source="size", unit="parameters"),)
+    >>> entries = tuple(Entry(name=name, kind="model", model="VAE") for name in ("a", "b", "c"))
+    >>> cells = tuple(Cell(entry=name, column="parameters", value=value) for name, value in zip("abc", (80, 100, 150)))
+    >>> budget(Table(columns=columns, entries=entries, cells=cells))
+    'Budgets of the models: parameters 80 to 150, which is −20 % to +50 % of the median.'
+    """
+    parts = []
+    for name in ("parameters", "training_time"):
+        column = next((column for column in table.columns if column.name == name), None)
+        models = [entry.name for entry in table.entries if entry.kind == "model"]
+        values = [] if column is None else [v for entry, v in table.values(name).items() if entry in models]
+        if column is None or len(values) < 2:
+            continue
+        middle = statistics.median(values)
+        low, high = (f"{100 * (value / middle - 1):+.0f} %".replace("-", "−") for value in (min(values), max(values)))
+        unit = "" if column.unit == "parameters" else f" {column.unit}"
+        least, most = (f"{value:,.0f}" if value >= 10 else f"{value:.2g}" for value in (min(values), max(values)))
+        parts.append(f"{column.title} {least} to {most}{unit}, which is {low} to {high} of the median")
+    return f"Budgets of the models: {'; '.join(parts)}." if parts else ""
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

@@ -57,7 +57,7 @@ NEEDS: Mapping[NeedName, Need] = {
     "fast-sampling": Need(columns=("throughput", "latency")),
     "best-quality": Need(columns=("frechet_distance", "kernel_distance", "precision")),
     "diversity": Need(columns=("recall", "coverage")),
-    "stable-training": Need(columns=("failed_share", "coverage_sd")),
+    "stable-training": Need(columns=("failed_share", "coverage_variation")),
     "reconstruction": Need(columns=("mse",), condition=True),
     "controllable": Need(columns=("class_accuracy",), condition=True),
     "anomalies": Need(
@@ -98,7 +98,8 @@ def read_table(data: str) -> Table:
     file = folder.joinpath(f"{data}.json") if not data.endswith(".json") else Path(data)
     if not file.is_file():
         known = sorted(each.name.removesuffix(".json") for each in folder.iterdir() if each.name.endswith(".json"))
-        raise FileNotFoundError(f"there is no table {data}; use {', '.join(known)}, or the path of a comparison.json")
+        choices = ", ".join([*known, "or the path of a comparison.json" if known else "the path of a comparison.json"])
+        raise FileNotFoundError(f"there is no table {data}; use {choices}")
     try:
         return table_from_dict(json.loads(file.read_text("utf-8")))
     except (KeyError, TypeError, ValueError):

@@ -43,12 +43,13 @@ COLUMNS = (
         "below half of the chosen trial's; one seed that diverges ends a trial for all of them",
     ),
     Column(
-        name="coverage_sd",
-        title="sd of coverage",
+        name="coverage_variation",
+        title="variation",
         group="stability",
         source=FOLDER,
         higher_is_better=False,
-        summary="standard deviation of that coverage over all trials and seeds, 0 where a run diverged",
+        summary="standard deviation of that coverage over all trials and seeds, divided by its mean; a run that diverged "
+        "has the coverage 0",
     ),
 )
 
@@ -110,6 +111,12 @@ class Trials:
         """Share of runs that diverged or collapsed."""
         limit = COLLAPSED * self.chosen.mean
         return statistics.fmean(value < limit or value == 0 for value in self.coverages)
+
+    @property
+    def variation(self) -> float:
+        """Standard deviation of the coverage of all runs, divided by its mean; 0 if all are 0."""
+        mean = statistics.fmean(self.coverages)
+        return statistics.stdev(self.coverages) / mean if mean else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the trials for JSON."""
@@ -190,7 +197,7 @@ def with_stability(table: Table, trials: Sequence[Trials]) -> Table:
         each = next((by_run[member] for member in entry.members if member in by_run), None)
         values: Mapping[str, float] = {}
         if each is not None:
-            values = {"failed_share": each.failed_share, "coverage_sd": statistics.stdev(each.coverages)}
+            values = {"failed_share": each.failed_share, "coverage_variation": each.variation}
         for column in COLUMNS:
             cell = Cell(entry=entry.name, column=column.name, status="none", reason="it was trained with one setting")
             if each is not None:

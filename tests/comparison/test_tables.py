@@ -11,10 +11,10 @@ NAMES = sorted(file.name.removesuffix(".json") for file in FOLDER.iterdir() if f
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_have_many_models_and_floors(name):
+def test_tables_have_many_rows_and_all_floors(name):
     table = read_table(name)
     kinds = [entry.kind for entry in table.entries]
-    assert kinds.count("model") >= 28 and kinds.count("floor") == 6
+    assert len(kinds) >= 28 and kinds.count("floor") == 6
     commands = [entry.command for entry in table.entries if entry.kind == "model"]
     assert all(command.startswith(f"genjax train experiments/suites/{name}.py --method ") for command in commands)
     cells = [table.cell(entry.name, "precision") for entry in table.entries if entry.kind == "model"]

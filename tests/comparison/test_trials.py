@@ -54,7 +54,7 @@ def test_stability_has_cells_for_entries_with_several_trials():
     joined = with_stability(table, [_trials((0.2, 0.9), (0.8, 0.6))])
     assert joined.columns == (column, *COLUMNS)
     assert joined.cell("a", "failed_share").value == 0.25
-    assert joined.cell("a", "coverage_sd").value == pytest.approx(0.309570, abs=1e-6)
+    assert joined.cell("a", "coverage_variation").value == pytest.approx(0.309570 / 0.625, abs=1e-6)
     assert joined.cell("b", "failed_share").status == "none"
 
 

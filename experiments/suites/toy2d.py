@@ -5,6 +5,10 @@ seeds on two CPU cores (AMD EPYC, jax 0.10.2), compilation aside. Recipes follow
 ``flow_densities.py``, ``diffusion_densities.py`` and ``energy_densities.py``; the learning rate of each is chosen among
 three on validation data. Autoregressive models of the library are of discrete data; autoregressive flows take their
 place.
+
+The table that ``genjax choose`` reads was trained in 36 min and measured in about 25 min, both beside other work, with
+20 draws per example for estimated likelihoods. The Gaussian RBM, which takes a thousand Gibbs steps of 3,000 units for
+each sample, and the likelihoods of ddpm, edm and flow_matching are not in it yet.
 """
 
 from __future__ import annotations

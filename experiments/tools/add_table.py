@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ DIGITS = 6  # significant ones of a number
 def table(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the content of a comparison without protocols of single cells and verdicts, which follow from it."""
     kept = {name: content[name] for name in ("command", "protocol", "machine", "columns", "entries", "trials")}
+    kept["machine"] = {name: value for name, value in kept["machine"].items() if name not in ("command", "platform")}
     cells = [
         {name: value for name, value in cell.items() if name not in ("protocol", "sd") and value not in (None, [], {})}
         for cell in content["cells"]
     ]
-    return _short(json.loads(json.dumps(kept | {"cells": cells}).replace(f"{folder}/", "")))
+    text = json.dumps(kept | {"cells": cells}).replace(f"{folder}/", "")
+    text = re.sub(r'"[^"]*/genjax (compare|evaluate) ', r'"genjax \1 ', text)  # whatever environment it lies in
+    return _short(json.loads(text))
 
 
 def _short(value: Any) -> Any:

@@ -48,8 +48,8 @@ COLUMNS = (
         group="stability",
         source=FOLDER,
         higher_is_better=False,
-        summary="standard deviation of that coverage over all trials and seeds, divided by its mean; a run that diverged "
-        "has the coverage 0",
+        summary="standard deviation of that coverage over all trials and seeds, divided by its mean; a run that "
+        "diverged has the coverage 0",
     ),
 )
 

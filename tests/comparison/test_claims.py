@@ -180,6 +180,19 @@ def test_rank_correlation_takes_the_direction_of_columns():
     assert (few.verdict, few.reason) == ("undecided", "4 entries have both columns, 5 are needed")
 
 
+def test_ties_have_the_mean_of_their_ranks():
+    entries = [_entry(family) for family in FAMILIES[:5]]
+    columns = {"fd": (0.0, 0.0, 1.0, 2.0, 3.0), "speed": (0.0, 1.0, 2.0, 3.0, 4.0)}
+    cells = [
+        Cell(entry=entry.name, column=name, value=value)
+        for name, values in columns.items()
+        for entry, value in zip(entries, values, strict=True)
+    ]
+    claim = Claim(sentence="…", source=SOURCE, predicate="unrelated", columns=("fd", "speed"))
+    judgement = judge(claim, Table(columns=(FD, SPEED), entries=tuple(entries), cells=tuple(cells)))
+    assert judgement.effect == pytest.approx(-9.5 / 95**0.5)  # Pearson's of ranks ½, ½, 2, 3, 4 and 0 … 4
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
+from recipes import Recipe, View
 
 from genjax import (
     Experiment,
@@ -32,9 +31,8 @@ from genjax import (
     vae,
 )
 from genjax.arguments import PositiveFloat, PositiveInt
-from genjax.core import GenerativeModel
 
-SHAPE, SIZE, LEVELS, NUM_CLASSES = (8, 8, 1), 64, 17, 10
+SHAPE, LEVELS, NUM_CLASSES = (8, 8, 1), 17, 10
 LATENT_DIM = 16
 SCALE = 0.75  # standard deviation of pixels on [-1, 1]
 Method = Literal[
@@ -75,52 +73,12 @@ Method = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """How a model sees the 17 levels.
-
-    Attributes:
-      preprocess: transform of a batch.
-      display: function from samples to images on [0, 1] of 17 levels; None for the default.
-    """
-
-    preprocess: Callable[..., Any] = data.unchanged
-    display: Callable[..., Any] | None = None
-
-
 WHOLE = View(display=lambda x: x / (LEVELS - 1))
 UNIT = View(preprocess=data.scale(levels=LEVELS))
 SMOOTH = View(preprocess=data.dequantize(LEVELS), display=functools.partial(data.quantize, levels=LEVELS))
 CENTRED = View(
     preprocess=data.dequantize(LEVELS, low=-1.0), display=functools.partial(data.quantize, levels=LEVELS, low=-1.0)
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model and how it is trained.
-
-    Attributes:
-      model: function that makes the model.
-      steps: number of training steps.
-      view: how it sees the data.
-      learning_rate: initial learning rate of AdamW, which decays to zero along a cosine.
-      weight_decay: weight decay of AdamW; there are only 1,257 images.
-      batch_size: number of images in a minibatch.
-      schedule: order of the objectives.
-      beta: decay of AdamW's average of gradients.
-      square_beta: decay of its average of squared gradients.
-    """
-
-    model: Callable[[], GenerativeModel]
-    steps: int
-    view: View = CENTRED
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    batch_size: int = 128
-    schedule: tuple[str, ...] | None = None
-    beta: float = 0.9
-    square_beta: float = 0.999
 
 
 def autoencoder(kind: str, **options: Any) -> Any:
@@ -208,19 +166,19 @@ def pixels(make: Callable[..., Any], features: int, **options: Any) -> Any:
 
 
 LANGEVIN = energy.Langevin(1.0, 0.01**2 / 2, 1.0)
-play = functools.partial(
-    Recipe, schedule=("discriminator", "generator"), learning_rate=5e-4, weight_decay=0.0, beta=0.5
-)
+play = functools.partial(Recipe, view=CENTRED, schedule=("discriminator", "generator"), learning_rate=5e-4, beta=0.5)
 pixelwise = functools.partial(Recipe, view=WHOLE, learning_rate=3e-3, weight_decay=1.0)
 smooth = functools.partial(Recipe, view=SMOOTH, weight_decay=1.0)
+dense = functools.partial(Recipe, view=CENTRED)
+encoded = functools.partial(Recipe, view=UNIT, weight_decay=0.1)  # there are only 1,257 images
 slopes = gan.R1(weight=0.5, fake_weight=0.5)
 RECIPES: dict[str, Recipe] = {
-    "vae": Recipe(steps=6_500, model=lambda: autoencoder("vae"), view=UNIT),
-    "beta_vae": Recipe(steps=6_500, model=lambda: autoencoder("vae", beta=4.0), view=UNIT),
-    "iwae": Recipe(steps=1_100, model=lambda: autoencoder("iwae"), view=UNIT),
-    "aae": Recipe(steps=4_100, model=lambda: autoencoder("aae"), view=UNIT),
-    "wae": Recipe(steps=5_700, model=lambda: autoencoder("wae"), view=UNIT),
-    "conditional_vae": Recipe(steps=5_200, model=lambda: autoencoder("vae", num_classes=NUM_CLASSES), view=UNIT),
+    "vae": encoded(steps=6_500, model=lambda: autoencoder("vae")),
+    "beta_vae": encoded(steps=6_500, model=lambda: autoencoder("vae", beta=4.0)),
+    "iwae": encoded(steps=1_100, model=lambda: autoencoder("iwae")),
+    "aae": encoded(steps=4_100, model=lambda: autoencoder("aae")),
+    "wae": encoded(steps=5_700, model=lambda: autoencoder("wae")),
+    "conditional_vae": encoded(steps=5_200, model=lambda: autoencoder("vae", num_classes=NUM_CLASSES)),
     "gan": play(steps=5_600, model=game),
     "least_squares_gan": play(steps=5_500, model=lambda: game(adversarial_loss=gan.LeastSquares())),
     "wgan_gp": play(
@@ -264,30 +222,27 @@ RECIPES: dict[str, Recipe] = {
         steps=200,
         model=lambda: pixels(autoregressive.pixel_cnn_pp, 17, num_resolutions=2, num_blocks=1, num_components=5),
     ),
-    "ddpm": Recipe(steps=6_600, model=lambda: denoiser(sampler=diffusion.samplers.Ancestral()), weight_decay=0.0),
-    "edm": Recipe(steps=6_600, model=edm, weight_decay=0.0),
-    "flow_matching": Recipe(
+    "ddpm": dense(steps=6_600, model=lambda: denoiser(sampler=diffusion.samplers.Ancestral())),
+    "edm": dense(steps=6_600, model=edm),
+    "flow_matching": dense(
         steps=6_600,
         model=lambda: denoiser(
             process=diffusion.processes.LinearPath(), parametrization=diffusion.parametrizations.Flow()
         ),
-        weight_decay=0.0,
     ),
-    "mean_flow": Recipe(
+    "mean_flow": dense(
         steps=5_000,
         model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE),
-        weight_decay=0.0,
     ),
-    "consistency": Recipe(
+    "consistency": dense(
         steps=5_500,
         model=lambda: diffusion.ConsistencyModel(
             denoiser=edm(),
             gap=diffusion.ShrinkingGap(steps_per_stage=500),
             times=diffusion.times.LogNormal(mean=-0.7, std=2.0),
         ),
-        weight_decay=0.0,
     ),
-    "conditional_diffusion": Recipe(steps=6_600, model=lambda: edm(num_classes=NUM_CLASSES), weight_decay=0.0),
+    "conditional_diffusion": dense(steps=6_600, model=lambda: edm(num_classes=NUM_CLASSES)),
     "variational_diffusion": Recipe(
         steps=600,
         model=lambda: diffusion.VariationalDiffusion(
@@ -299,7 +254,6 @@ RECIPES: dict[str, Recipe] = {
             num_steps=100,
         ),
         view=WHOLE,
-        weight_decay=0.0,
         schedule=("bound",) * 4 + ("variance",),
     ),
     "masked_diffusion": Recipe(
@@ -311,14 +265,14 @@ RECIPES: dict[str, Recipe] = {
             net=nets.TokenTransformer(num_values=LEVELS, num_layers=2, num_heads=4, features=64, embed_level=False),
         ),
         view=WHOLE,
+        weight_decay=0.1,
         learning_rate=2e-3,
     ),
-    "noise_contrastive": Recipe(
+    "noise_contrastive": dense(
         steps=2_000,
         model=lambda: energy_model(energy.NoiseContrastive(num_noise=4), energy.MALA(0.01)),
-        weight_decay=0.0,
     ),
-    "persistent": Recipe(
+    "persistent": dense(
         steps=600,
         model=lambda: energy_model(
             energy.ContrastiveDivergence(num_steps=20, buffer_size=5_000, restart=0.1),
@@ -326,26 +280,23 @@ RECIPES: dict[str, Recipe] = {
             penalties=(energy.EnergyMagnitude(weight=0.1),),
         ),
         learning_rate=3e-4,
-        weight_decay=0.0,
     ),
-    "gmmn": Recipe(
+    "gmmn": dense(
         steps=1_000,
         model=lambda: moment_matching.GMMN(
             latent_dim=LATENT_DIM,
             generator=nets.MLP((277, 277), output_shape=SHAPE),
             bandwidths=(0.5, 1.0, 2.0, 4.0, 8.0),
         ),
-        weight_decay=0.0,
         batch_size=500,
     ),
-    "drifting": Recipe(
+    "drifting": dense(
         steps=1_300,
         model=lambda: moment_matching.Drifting(
             latent_dim=LATENT_DIM,
             generator=gan.MLPGenerator((277, 277), SHAPE, output_activation=jnp.tanh),
             widths=(0.25, 0.75, 2.5),
         ),
-        weight_decay=0.0,
         batch_size=500,
     ),
     "rbm": Recipe(
@@ -357,7 +308,6 @@ RECIPES: dict[str, Recipe] = {
             units=boltzmann.SoftmaxUnits(LEVELS),
         ),
         view=WHOLE,
-        weight_decay=0.0,
     ),
 }
 
@@ -372,22 +322,4 @@ def experiment(
       learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
       steps: number of training steps; None for those of the recipe.
     """
-    recipe = RECIPES[method]
-    steps = steps or recipe.steps
-    schedule = optax.cosine_decay_schedule(learning_rate_factor * recipe.learning_rate, steps)
-    adam = optax.adamw(schedule, b1=recipe.beta, b2=recipe.square_beta, weight_decay=recipe.weight_decay)
-    whole = -(-steps // 100) * 100  # one evaluation, picture and checkpoint, at the end
-    return Experiment(
-        model=recipe.model(),
-        data=data.digits(),
-        preprocess=recipe.view.preprocess,
-        display=recipe.view.display,
-        optimizer=optax.chain(optax.clip_by_global_norm(1.0), adam),
-        schedule=recipe.schedule,
-        ema_decay=0.999,
-        steps=steps,
-        batch_size=recipe.batch_size,
-        evaluate_every=whole,
-        sample_every=whole,
-        checkpoint_every=whole,
-    )
+    return RECIPES[method].experiment(data.digits(), learning_rate_factor, steps)

@@ -14,14 +14,12 @@ each sample, and the likelihoods of ddpm, edm and flow_matching are not in it ye
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
+from recipes import Recipe
 
 from genjax import (
     Experiment,
@@ -37,11 +35,10 @@ from genjax import (
     vae,
 )
 from genjax.arguments import PositiveFloat, PositiveInt
-from genjax.core import GenerativeModel
 
 SHAPE = (2,)
 SCALE = 2.83  # standard deviation of the data
-SMALLEST = 0.05  # standard deviation of a mode
+MODE_SCALE = 0.05  # standard deviation of a mode
 Method = Literal[
     "vae",
     "beta_vae",
@@ -72,29 +69,6 @@ Method = Literal[
     "drifting",
     "gaussian_rbm",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model and how it is trained.
-
-    Attributes:
-      model: function that makes the model.
-      steps: number of training steps.
-      learning_rate: initial learning rate of Adam, which decays to zero along a cosine.
-      batch_size: number of points in a minibatch.
-      schedule: order of the objectives.
-      beta: decay of Adam's average of gradients.
-      square_beta: decay of its average of squared gradients.
-    """
-
-    model: Callable[[], GenerativeModel]
-    steps: int
-    learning_rate: float = 3e-3
-    batch_size: int = 128
-    schedule: tuple[str, ...] | None = None
-    beta: float = 0.9
-    square_beta: float = 0.999
 
 
 def autoencoder(kind: str, *, beta: float = 1.0) -> Any:
@@ -167,14 +141,14 @@ def energy_model(rule: energy.Rule) -> energy.EnergyModel:
         net=nn.Sequential((nets.FourierFeatures(32, 2.0), nets.MLP((70, 70, 1), activation=nn.silu))),
         base=energy.Uniform(shape=SHAPE, low=-5.0, high=5.0),
         rules=(rule,),
-        kernel=energy.ParallelTempering(kernel=energy.RandomWalk(SMALLEST), num_temperatures=5, min_beta=0.01),
+        kernel=energy.ParallelTempering(kernel=energy.RandomWalk(MODE_SCALE), num_temperatures=5, min_beta=0.01),
         num_steps=200,
     )
 
 
 def persistent() -> energy.EnergyModel:
     """Return an energy model trained by persistent contrastive divergence."""
-    kernel = energy.ParallelTempering(kernel=energy.RandomWalk(SMALLEST), num_temperatures=4, min_beta=0.02)
+    kernel = energy.ParallelTempering(kernel=energy.RandomWalk(MODE_SCALE), num_temperatures=4, min_beta=0.02)
     return energy_model(energy.ContrastiveDivergence(num_steps=10, kernel=kernel, buffer_size=2_048, restart=0.0))
 
 
@@ -185,15 +159,15 @@ def gaussian_rbm() -> boltzmann.RBM:
     )
 
 
-BOTH = ("discriminator", "generator")
-play = functools.partial(Recipe, schedule=BOTH, learning_rate=1e-3, beta=0.5)
+play = functools.partial(Recipe, schedule=("discriminator", "generator"), learning_rate=1e-3, beta=0.5)
+dense = functools.partial(Recipe, learning_rate=3e-3)
 slopes = gan.R1(weight=0.1, fake_weight=0.1)
 RECIPES: dict[str, Recipe] = {
-    "vae": Recipe(model=lambda: autoencoder("vae"), steps=8_500),
-    "beta_vae": Recipe(model=lambda: autoencoder("vae", beta=4.0), steps=8_500),
-    "iwae": Recipe(model=lambda: autoencoder("iwae"), steps=1_800),
-    "aae": Recipe(model=lambda: autoencoder("aae"), steps=4_300, learning_rate=1e-3),
-    "wae": Recipe(model=lambda: autoencoder("wae"), steps=5_600),
+    "vae": dense(model=lambda: autoencoder("vae"), steps=8_500),
+    "beta_vae": dense(model=lambda: autoencoder("vae", beta=4.0), steps=8_500),
+    "iwae": dense(model=lambda: autoencoder("iwae"), steps=1_800),
+    "aae": dense(model=lambda: autoencoder("aae"), steps=4_300, learning_rate=1e-3),
+    "wae": dense(model=lambda: autoencoder("wae"), steps=5_600),
     "gan": play(model=game, steps=6_000),
     "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares()), steps=6_000),
     "wgan_gp": play(
@@ -211,48 +185,48 @@ RECIPES: dict[str, Recipe] = {
         steps=1_500,
         beta=0.0,
     ),
-    "real_nvp": Recipe(
+    "real_nvp": dense(
         model=lambda: flow.real_nvp(shape=SHAPE, num_layers=6, hidden=(38, 38)), steps=5_700, learning_rate=1e-3
     ),
-    "maf": Recipe(
+    "maf": dense(
         model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=6, hidden=(37, 37)),
         steps=5_000,
         learning_rate=1e-3,
     ),
-    "iaf": Recipe(
+    "iaf": dense(
         model=lambda: flow.inverse_autoregressive_flow(shape=SHAPE, num_layers=6, hidden=(37, 37)),
         steps=1_400,
         learning_rate=1e-3,
     ),
-    "nsf_coupling": Recipe(
+    "nsf_coupling": dense(
         model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=2, num_bins=32, hidden=(36, 36)), steps=3_600
     ),
-    "nsf_autoregressive": Recipe(
+    "nsf_autoregressive": dense(
         model=lambda: flow.neural_spline_flow(
             shape=SHAPE, kind="autoregressive", num_layers=1, num_bins=32, hidden=(40, 40)
         ),
         steps=4_800,
     ),
-    "ffjord": Recipe(model=lambda: flow.FFJORD(shape=SHAPE, net=nets.MLP((96, 96), activation=jnp.tanh)), steps=100),
-    "ddpm": Recipe(
+    "ffjord": dense(model=lambda: flow.FFJORD(shape=SHAPE, net=nets.MLP((96, 96), activation=jnp.tanh)), steps=100),
+    "ddpm": dense(
         model=lambda: denoiser(
             process=diffusion.processes.Cosine(shift=-2 * float(jnp.log(SCALE))),
             sampler=diffusion.samplers.Ancestral(),
         ),
         steps=4_300,
     ),
-    "edm": Recipe(model=edm, steps=4_300),
-    "flow_matching": Recipe(
+    "edm": dense(model=edm, steps=4_300),
+    "flow_matching": dense(
         model=lambda: denoiser(
             process=diffusion.processes.LinearPath(start=1e-3),
             parametrization=diffusion.parametrizations.Flow(data_scale=SCALE),
         ),
         steps=4_300,
     ),
-    "mean_flow": Recipe(
+    "mean_flow": dense(
         model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE), steps=3_200
     ),
-    "consistency": Recipe(
+    "consistency": dense(
         model=lambda: diffusion.ConsistencyModel(
             denoiser=edm(),
             gap=diffusion.ShrinkingGap(steps_per_stage=450),
@@ -260,22 +234,22 @@ RECIPES: dict[str, Recipe] = {
         ),
         steps=3_600,
     ),
-    "noise_contrastive": Recipe(model=lambda: energy_model(energy.NoiseContrastive()), steps=3_500),
-    "persistent": Recipe(model=persistent, steps=400),
-    "denoising": Recipe(model=lambda: energy_model(energy.DenoisingScoreMatching(noise_std=0.03)), steps=3_900),
-    "gmmn": Recipe(
+    "noise_contrastive": dense(model=lambda: energy_model(energy.NoiseContrastive()), steps=3_500),
+    "persistent": dense(model=persistent, steps=400),
+    "denoising": dense(model=lambda: energy_model(energy.DenoisingScoreMatching(noise_std=0.03)), steps=3_900),
+    "gmmn": dense(
         model=lambda: moment_matching.GMMN(
             latent_dim=2, generator=nets.MLP((96, 96, 2)), bandwidths=(0.05, 0.2, 0.8, 3.0)
         ),
         steps=600,
         batch_size=500,
     ),
-    "drifting": Recipe(
+    "drifting": dense(
         model=lambda: moment_matching.Drifting(latent_dim=2, generator=nets.MLP((96, 96, 2)), widths=(0.05, 0.2, 0.8)),
         steps=800,
         batch_size=500,
     ),
-    "gaussian_rbm": Recipe(model=gaussian_rbm, steps=400, learning_rate=1e-3),
+    "gaussian_rbm": dense(model=gaussian_rbm, steps=400, learning_rate=1e-3),
 }
 
 
@@ -289,23 +263,7 @@ def experiment(
       learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
       steps: number of training steps; None for those of the recipe.
     """
-    recipe = RECIPES[method]
-    steps = steps or recipe.steps
-    schedule = optax.cosine_decay_schedule(learning_rate_factor * recipe.learning_rate, steps)
-    whole = -(-steps // 100) * 100  # one evaluation, picture and checkpoint, at the end
-    return Experiment(
-        model=recipe.model(),
-        data=data.synthetic.dataset(
-            data.synthetic.GaussianGrid(), jax.random.key(0), num_train=50_000, num_validation=5_000, num_test=5_000
-        ),
-        optimizer=optax.chain(
-            optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=recipe.beta, b2=recipe.square_beta)
-        ),
-        schedule=recipe.schedule,
-        ema_decay=0.999,
-        steps=steps,
-        batch_size=recipe.batch_size,
-        evaluate_every=whole,
-        sample_every=whole,
-        checkpoint_every=whole,
+    dataset = data.synthetic.dataset(
+        data.synthetic.GaussianGrid(), jax.random.key(0), num_train=50_000, num_validation=5_000, num_test=5_000
     )
+    return RECIPES[method].experiment(dataset, learning_rate_factor, steps)

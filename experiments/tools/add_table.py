@@ -23,13 +23,15 @@ DIGITS = 6  # significant ones of a number
 
 def table(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the content of a comparison without protocols of single cells and verdicts, which follow from it."""
-    kept = {name: content[name] for name in ("command", "protocol", "machine", "columns", "entries", "trials")}
-    kept["machine"] = {name: value for name, value in kept["machine"].items() if name not in ("command", "platform")}
+    parts: dict[str, Any] = {
+        name: content[name] for name in ("command", "protocol", "machine", "columns", "entries", "trials")
+    }
+    parts["machine"] = {name: value for name, value in parts["machine"].items() if name not in ("command", "platform")}
     cells = [
         {name: value for name, value in cell.items() if name not in ("protocol", "sd") and value not in (None, [], {})}
         for cell in content["cells"]
     ]
-    text = json.dumps(kept | {"cells": cells}).replace(f"{folder}/", "")
+    text = json.dumps(parts | {"cells": cells}).replace(f"{folder}/", "")
     text = re.sub(r'"[^"]*/genjax (compare|evaluate) ', r'"genjax \1 ', text)  # whatever environment it lies in
     return _short(json.loads(text))
 

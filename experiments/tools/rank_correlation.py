@@ -2,7 +2,7 @@
 
     python experiments/tools/rank_correlation.py first/comparison.json second/comparison.json
 
-A column whose ranks do not come back says little about the models. Floors are left out; failed cells are too.
+A column with other ranks in the second table says little about the models. Floors and failed cells do not count.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ REPEATS = 0.9  # from which on a column repeats
 def correlations(first: Table, second: Table) -> dict[str, tuple[float, int]]:
     """Return the correlation and the number of models with both values, for columns with at least three."""
     models = [entry.name for entry in first.entries if entry.kind == "model"]
-    found = {}
+    by_title = {}
     for column in first.columns:
         one, other = first.values(column.name), second.values(column.name)
         both = [name for name in models if name in one and name in other]
         if len(both) >= 3:
             value, _ = spearmanr([one[name] for name in both], [other[name] for name in both])
-            found[column.title] = (float(value), len(both))  # pyright: ignore[reportArgumentType]
-    return found
+            by_title[column.title] = (float(value), len(both))  # pyright: ignore[reportArgumentType]
+    return by_title
 
 
 def main() -> None:

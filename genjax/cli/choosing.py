@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 
 from genjax.cli.flags import parse
 from genjax.cli.options import ChooseOptions
-from genjax.comparison.choosing import USUAL, Advice, as_dict, choose, read_table
+from genjax.comparison.choosing import USUAL, Advice, choose, read_table
 from genjax.runner.shell import genjax_command
 
 
@@ -17,7 +18,7 @@ def choose_models(arguments: list[str]) -> int:
     table = read_table(options.data)
     advice = choose(table, options.need or USUAL)
     if options.json:
-        print(json.dumps([as_dict(each) for each in advice[: options.top]]))
+        print(json.dumps([dataclasses.asdict(each) for each in advice[: options.top]]))
         return 0
     needs = ", ".join(options.need or USUAL)
     print(f"{needs}: {len(advice)} candidates measured on {options.data}")

@@ -28,7 +28,7 @@ USAGE = """usage: genjax COMMAND ...
   edit RUN        restore or vary images:                 genjax edit runs/diffusion_digits/TIME small --task superres
   evaluate RUN    score a finished run and its samples:   genjax evaluate runs/vae_digits/TIME --metrics all
   compare RUN ... runs of any family in one report:       genjax compare runs/vae_digits/TIME runs/gan_digits/TIME
-  choose          models that meet some needs best:      genjax choose --need fast-sampling --need diversity
+  choose          models that meet some needs best:       genjax choose --need fast-sampling --need diversity
   judge RUN ...   a page for people to judge samples:     genjax judge runs/vae_digits/TIME runs/gan_digits/TIME
   latent RUN      draw a finished run's latent space:     genjax latent runs/vae_digits/TIME
   export RUN      write programs that need jax alone:     genjax export runs/vae_digits/TIME --out vae

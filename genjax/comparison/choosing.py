@@ -7,7 +7,6 @@ is no candidate.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 import json
 import statistics
@@ -123,8 +122,8 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     """
     chosen: dict[str, Need] = {name: NEEDS[name] for name in dict.fromkeys(needs)}
     columns = {name: _columns(table, need) for name, need in chosen.items()}
-    for name, found in columns.items():
-        if not found:
+    for name, compared in columns.items():
+        if not compared:
             raise ValueError(f"the table has no column for {name!r} ({', '.join(chosen[name].columns)}); leave it out")
     candidates = [entry for entry in table.entries if entry.kind == "model" and _measured(table, entry)]
     for name, need in chosen.items():
@@ -143,15 +142,15 @@ def _advice(
     needs: Mapping[str, Need],
     columns: Mapping[str, Sequence[Column]],
 ) -> Advice:
-    scores, reasons, named = {}, [], set()
+    scores, reasons, names = {}, [], set()
     for name, need in needs.items():
         shares = [_share(table, entry, column, candidates) for column in columns[name]]
         scores[name] = statistics.fmean(shares) if need.compared else 1.0
         for column in columns[name]:
-            named.add(column.name)
+            names.add(column.name)
             if _value(table, entry, column) is not None:
                 reasons.append(f"{name}: {_place(table, entry, column, candidates)}")
-    others = [c for c in table.columns if c.higher_is_better is not None and c.name not in named]
+    others = [c for c in table.columns if c.higher_is_better is not None and c.name not in names]
     others = [c for c in others if c.group not in ("likelihood", "size") and _value(table, entry, c) is not None]
     worst = sorted(others, key=lambda column: _share(table, entry, column, candidates))
     given_up = [column for column in worst if _share(table, entry, column, candidates) < GIVEN_UP][:MAX_GIVEN_UP]
@@ -165,8 +164,8 @@ def _advice(
 
 
 def _columns(table: Table, need: Need) -> list[Column]:
-    found = [find_column(table, name) for name in need.columns]
-    return [column for column in found if column is not None]
+    columns = [find_column(table, name) for name in need.columns]
+    return [column for column in columns if column is not None]
 
 
 def _measured(table: Table, entry: Entry) -> bool:
@@ -183,8 +182,7 @@ def _share(table: Table, entry: Entry, column: Column, candidates: Sequence[Entr
     if own is None:
         return 0.0
     others = [_value(table, other, column) for other in candidates if other is not entry]
-    sign = 1 if column.higher_is_better else -1
-    wins = [1.0 if other is None else (sign * (own - other) > 0) + 0.5 * (own == other) for other in others]
+    wins = [1.0 if other is None else (column.sign * (own - other) > 0) + 0.5 * (own == other) for other in others]
     return statistics.fmean(wins) if wins else 1.0
 
 
@@ -193,12 +191,6 @@ def _place(table: Table, entry: Entry, column: Column, candidates: Sequence[Entr
     own = _value(table, entry, column)
     assert own is not None
     values = [value for other in candidates if (value := _value(table, other, column)) is not None]
-    sign = 1 if column.higher_is_better else -1
-    place = 1 + sum(sign * (value - own) > 0 for value in values)
+    place = 1 + sum(column.sign * (value - own) > 0 for value in values)
     unit = f" {column.unit}" if column.unit else ""
     return f"{place} of {len(values)} in {column.title}, {table.cell(entry.name, column.name).text(column)}{unit}"
-
-
-def as_dict(advice: Advice) -> dict[str, object]:
-    """Return advice for JSON."""
-    return dataclasses.asdict(advice)

@@ -39,6 +39,7 @@ Predicate = Literal["better", "level", "has", "no_winner", "unrelated"]
 LARGE = 0.71  # Vargha and Delaney 2000
 CORRELATED = 0.5
 MIN_ENTRIES = 5  # of a correlation
+NOTE = "What overviews say, judged by this table alone: its data, its budget and its models."
 
 
 @final
@@ -152,10 +153,13 @@ def judge(claim: Claim, table: Table) -> Judgement:
     >>> judgement.verdict, judgement.reason
     ('confirmed', 'FD: median 4 of 1 entry, 9 of 1 other; better with probability 1.00')
     """
-    missing = [name for name in claim.columns if find_column(table, name) is None]
-    if missing:
-        return Judgement(claim=claim, verdict="undecided", reason=f"the table has no column {missing[0]}")
-    verdict, reason, effect = _PREDICATES[claim.predicate](claim, table)
+    columns = []
+    for name in claim.columns:
+        column = find_column(table, name)
+        if column is None:
+            return Judgement(claim=claim, verdict="undecided", reason=f"the table has no column {name}")
+        columns.append(column)
+    verdict, reason, effect = _PREDICATES[claim.predicate](claim, table, columns)
     if claim.negated:
         verdict = _OPPOSITE[verdict]
     return Judgement(claim=claim, verdict=verdict, reason=reason, effect=effect)
@@ -165,17 +169,16 @@ _OPPOSITE: Mapping[Verdict, Verdict] = {"confirmed": "refuted", "refuted": "conf
 _Outcome = tuple[Verdict, str, float | None]
 
 
-def _better(claim: Claim, table: Table) -> _Outcome:
-    column = _column(table, claim.columns[0])
+def _better(claim: Claim, table: Table, columns: Sequence[Column]) -> _Outcome:
+    (column,) = columns
     ours = _select(table, claim.of)
     others = _select(table, claim.than) if claim.than else [e for e in _models(table) if e not in ours]
     mine = _measured(table, column, ours)
     theirs = _measured(table, column, [entry for entry in others if entry not in ours])
     if not mine or not theirs:
         return _missing(claim, column, mine)
-    sign = 1 if column.higher_is_better else -1
     effect = statistics.fmean(
-        _superiority(_runs(one), _runs(other), sign) for one, other in itertools.product(mine, theirs)
+        _superiority(_runs(one), _runs(other), column.sign) for one, other in itertools.product(mine, theirs)
     )
     verdict: Verdict = "undecided"
     if effect >= LARGE:
@@ -187,8 +190,8 @@ def _better(claim: Claim, table: Table) -> _Outcome:
     return verdict, reason, effect
 
 
-def _level(claim: Claim, table: Table) -> _Outcome:
-    column = _column(table, claim.columns[0])
+def _level(claim: Claim, table: Table, columns: Sequence[Column]) -> _Outcome:
+    (column,) = columns
     cells = _measured(table, column, _select(table, claim.of))
     if not cells:
         return _missing(claim, column, cells)
@@ -200,7 +203,8 @@ def _level(claim: Claim, table: Table) -> _Outcome:
     return "confirmed" if holds else "refuted", f"{reason}{'at most' if is_upper else 'at least'} {limit:g}", value
 
 
-def _has(claim: Claim, table: Table) -> _Outcome:
+def _has(claim: Claim, table: Table, columns: Sequence[Column]) -> _Outcome:
+    del columns
     entries = _select(table, claim.of)
     guarantees = {column.name: column.guarantee for column in table.columns if column.group == "likelihood"}
     wanted = [name for name, kind in guarantees.items() if claim.guarantee is None or _ends(kind, claim.guarantee)]
@@ -215,14 +219,14 @@ def _has(claim: Claim, table: Table) -> _Outcome:
     return verdict, f"{len(having)} of {len(known)} entries have {kind}", share
 
 
-def _no_winner(claim: Claim, table: Table) -> _Outcome:
+def _no_winner(claim: Claim, table: Table, columns: Sequence[Column]) -> _Outcome:
+    del claim
     winners: dict[str, str] = {}
-    for column in (_column(table, name) for name in claim.columns):
-        cells = {e.name: table.cell(e.name, column.name).value for e in _models(table) if e.family}
-        families = {e.name: e.family for e in _models(table)}
-        values = {name: value for name, value in cells.items() if value is not None}
+    families = {entry.name: entry.family for entry in _models(table) if entry.family}
+    for column in columns:
+        values = {name: value for name, value in table.values(column.name).items() if name in families}
         if len({families[name] for name in values}) > 1:
-            best = (max if column.higher_is_better else min)(values, key=lambda name: values[name])
+            best = max(values, key=lambda name: column.sign * values[name])
             winners[column.title] = families[best]
     if len(winners) < 2:
         return "undecided", "fewer than two columns have values of several families", None
@@ -231,14 +235,14 @@ def _no_winner(claim: Claim, table: Table) -> _Outcome:
     return "confirmed" if count > 1 else "refuted", f"best in {reason}", float(count)
 
 
-def _unrelated(claim: Claim, table: Table) -> _Outcome:
-    first, second = (_column(table, name) for name in claim.columns[:2])
+def _unrelated(claim: Claim, table: Table, columns: Sequence[Column]) -> _Outcome:
+    del claim
+    first, second = columns
     pairs = [(table.cell(e.name, first.name).value, table.cell(e.name, second.name).value) for e in _models(table)]
     both = np.asarray([pair for pair in pairs if None not in pair], float)
     if len(both) < MIN_ENTRIES:
         return "undecided", f"{len(both)} entries have both columns, {MIN_ENTRIES} are needed", None
-    signs = [1 if column.higher_is_better else -1 for column in (first, second)]
-    ranks = [_ranks(sign * values) for sign, values in zip(signs, both.T, strict=True)]
+    ranks = [_ranks(column.sign * values) for column, values in zip(columns, both.T, strict=True)]
     if min(np.std(each) for each in ranks) == 0:
         return "undecided", "all entries have the same value in a column", None
     effect = float(np.corrcoef(ranks)[0, 1])
@@ -250,7 +254,7 @@ def _unrelated(claim: Claim, table: Table) -> _Outcome:
     )
 
 
-_PREDICATES: Mapping[str, Callable[[Claim, Table], _Outcome]] = dict(
+_PREDICATES: Mapping[str, Callable[[Claim, Table, Sequence[Column]], _Outcome]] = dict(
     zip(get_args(Predicate), (_better, _level, _has, _no_winner, _unrelated), strict=True)
 )
 
@@ -263,12 +267,6 @@ def find_column(table: Table, name: str) -> Column | None:
         if column.name == name or (is_likelihood and _ends(column.guarantee, guarantee)):
             return column
     return None
-
-
-def _column(table: Table, name: str) -> Column:
-    column = find_column(table, name)
-    assert column is not None  # as judge has checked
-    return column
 
 
 def _models(table: Table) -> list[Entry]:

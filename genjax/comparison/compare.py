@@ -28,7 +28,7 @@ from genjax.data.io import replace_file
 from genjax.evaluation.context import MAX_SAMPLES
 from genjax.experiment import Experiment
 from genjax.figures.images import sample_picture, save_picture
-from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics import FeatureNetwork
 from genjax.metrics.progress import Progress, no_progress
 from genjax.runner.folder import environment
 
@@ -72,7 +72,7 @@ def compare(
     first = runs[0].experiment
     if settings.features is None:
         settings = dataclasses.replace(settings, features=default_features(first.data))
-    network = feature_network(settings.features or "", first.data)
+    network = settings.network(first.data)
     reference = check_same(runs, settings, network)
     protocol = _protocol(settings, network, first)
     _check_folder(out, protocol)
@@ -82,9 +82,9 @@ def compare(
         contestants += floor_contestants(floors, first, reference, settings, network)
     replace_file(out / PROTOCOL, (json.dumps(protocol, indent=1) + "\n").encode())
     _draw_data(out, first, settings)
-    chosen = columns(first.data)
-    measure(contestants, chosen, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
-    table = _with_commands(assemble(contestants, chosen, out, command), trials)
+    measured = columns(first.data)
+    measure(contestants, measured, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
+    table = _with_commands(assemble(contestants, measured, out, command), trials)
     table = _with_failures(with_stability(table, trials), failures)
     write_reports(table, out, protocol, environment(), command, trials)
     return table
@@ -95,8 +95,8 @@ def _with_commands(table: Table, trials: Sequence[Trials]) -> Table:
     commands = {each.chosen.run: " ".join(filter(None, (each.command, each.chosen.flags))) for each in trials}
 
     def with_command(entry: Entry) -> Entry:
-        found = next((commands[member] for member in entry.members if member in commands), "")
-        return dataclasses.replace(entry, command=found)
+        command = next((commands[member] for member in entry.members if member in commands), "")
+        return dataclasses.replace(entry, command=command)
 
     return dataclasses.replace(table, entries=tuple(map(with_command, table.entries)))
 

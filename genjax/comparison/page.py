@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from genjax.comparison.claims import Judgement
+from genjax.comparison.claims import NOTE, Judgement
 from genjax.comparison.table import Cell, Table
 from genjax.figures.pages import data_uri, render
 
@@ -57,6 +57,7 @@ def page(
         failures=failures,
         trials=trials,
         claims=claims,
+        claims_note=NOTE,
         columns=columns,
         best={column.name: table.best(column.name) for column in columns},
         describe=_describe,

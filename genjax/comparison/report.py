@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genjax.comparison.claims import Judgement, judge, read_claims
+from genjax.comparison.claims import NOTE, Judgement, judge, read_claims
 from genjax.comparison.measure import CellFiles
 from genjax.comparison.page import page
 from genjax.comparison.plots import scatter_plots
@@ -26,7 +26,6 @@ RELATED = (
     "The layout stands beside the table of Sam Bond-Taylor, Adam Leach, Yang Long and Chris Willcocks 2021 "
     "(arXiv:2103.04922), whose numbers are collected from papers; those here are measured by one protocol."
 )
-CLAIMS = "What overviews say, judged by this table alone: its data, its budget and its models."
 
 
 def write_reports(
@@ -180,7 +179,7 @@ def _claim_lines(judgements: Sequence[Judgement]) -> list[str]:
         return []
     rows = [[each.claim.sentence, each.verdict, each.reason, str(each.claim.source)] for each in judgements]
     table = _markdown_table(["claim", "verdict", "numbers", "source"], rows)
-    return [f"{CLAIMS} The claims that need other models or columns are in `comparison.json`.\n\n{table}"]
+    return [f"{NOTE} The claims that need other models or columns are in `comparison.json`.\n\n{table}"]
 
 
 def _trial_lines(trials: Sequence[Trials]) -> list[str]:

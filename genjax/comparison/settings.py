@@ -8,6 +8,7 @@ from typing import Any, Literal, final, get_args
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.data import Dataset
+from genjax.metrics import FeatureNetwork, feature_network
 from genjax.runner.shell import genjax_command
 
 FloorName = Literal["factorized", "gaussian", "gaussian_mixture", "kernel_density", "nearest_neighbour", "bootstrap"]
@@ -62,6 +63,10 @@ class ComparisonSettings:
         values = {"metrics": metric} | {name: getattr(self, name) for name in _EVALUATE}
         flags = [(f"--{name.replace('_', '-')}", value) for name, value in values.items() if value is not None]
         return genjax_command("evaluate", path, *(word for flag in flags for word in flag))
+
+    def network(self, dataset: Dataset) -> FeatureNetwork:
+        """Return the feature network of comparisons on a data set."""
+        return feature_network(self.features or default_features(dataset), dataset)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings for JSON."""

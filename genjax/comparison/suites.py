@@ -8,7 +8,7 @@ A suite is a TOML file, and the paths in it are relative to its folder::
 
     [[experiment]]
     file = "../vae_digits.py"
-    name = "VAE"                     # in the table; by default that of the file, with what differs
+    name = "VAE"                     # in the table
     flags = ["--steps", "2000"]      # of genjax train
 
 An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data.
@@ -48,8 +48,8 @@ class SuiteExperiment:
     Attributes:
       file: its Python file.
       flags: flags of ``genjax train``.
-      label: name in the table; None for that of the file, with the hyper-parameters in which it differs from others.
-      trials: further flags, one of which is chosen on validation data; by default none to choose from.
+      label: name in the table; None for the name of the file and the hyper-parameters that differ between entries.
+      trials: settings to choose from on validation data, each a tuple of further flags.
     """
 
     file: Path
@@ -59,7 +59,7 @@ class SuiteExperiment:
 
     @property
     def name(self) -> str:
-        """Name of its trials together."""
+        """Name without the flags of a trial."""
         return self.run_name(())
 
     def run_name(self, trial: tuple[str, ...]) -> str:

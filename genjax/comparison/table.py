@@ -55,6 +55,11 @@ class Column:
     given: bool = False
     summary: str = ""
 
+    @property
+    def sign(self) -> int:
+        """1 if higher is better, else −1, also for a quantity without a direction."""
+        return 1 if self.higher_is_better else -1
+
 
 @final
 @check_arguments

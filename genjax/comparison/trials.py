@@ -11,6 +11,7 @@ Coverage: Muhammad Ferjad Naeem, Seong Joon Oh, Youngjung Uh, Yunjey Choi and Ja
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +22,12 @@ from typing import Any, final
 from genjax.comparison.contestants import evaluation_settings
 from genjax.comparison.measure import slug
 from genjax.comparison.runs import StoredRun, read_run
-from genjax.comparison.settings import ComparisonSettings, default_features
+from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.suites import Trained
 from genjax.comparison.table import Cell, Column, Table
 from genjax.data.io import replace_file
 from genjax.evaluation.registry import evaluate
-from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics import FeatureNetwork
 from genjax.runner.load import load_run
 
 FOLDER = "trials"
@@ -40,7 +41,7 @@ COLUMNS = (
         source=FOLDER,
         higher_is_better=False,
         summary="share of runs, over all trials and seeds, that diverged, or whose coverage of the validation split is "
-        "below half of the chosen trial's; one seed that diverges ends a trial for all of them",
+        "below half of the chosen trial's; a seed that diverges stops the other seeds of its trial",
     ),
     Column(
         name="coverage_variation",
@@ -62,7 +63,7 @@ class Trial:
     Attributes:
       flags: its flags of ``genjax train``.
       run: its run folder; None if training failed.
-      coverage: coverage of the validation split for each seed; empty if training failed.
+      coverage: coverage of the validation split for each seed; empty if it was not measured.
       failure: why training failed.
     """
 
@@ -73,7 +74,7 @@ class Trial:
 
     @property
     def mean(self) -> float:
-        """Mean coverage over seeds, 0 after a failure."""
+        """Mean coverage over seeds; 0 if training failed."""
         return statistics.fmean(self.coverage) if self.coverage else 0.0
 
 
@@ -135,6 +136,13 @@ def run_trials(
 
     An experiment with a single trial needs no choice, and is not measured.
     """
+
+    @functools.cache
+    def network() -> FeatureNetwork:
+        """Return the feature network of the data that all runs share, which may take long to train."""
+        path = next(path for experiment in trained for path in experiment.runs.values())
+        return settings.network(read_run(path).experiment.data)
+
     results = []
     for experiment in trained:
         if not experiment.runs:
@@ -142,7 +150,7 @@ def run_trials(
         trials = [Trial(flags=flags, failure=reason) for flags, reason in experiment.failures.items()]
         for flags, path in experiment.runs.items():
             single = len(experiment.runs) + len(experiment.failures) == 1
-            coverage = () if single else _coverage(path, settings, out, announce)
+            coverage = () if single else _coverage(path, settings, network, out, announce)
             trials.append(Trial(flags=flags, run=str(path), coverage=coverage))
         results.append(
             Trials(
@@ -157,7 +165,11 @@ def run_trials(
 
 
 def _coverage(
-    path: Path, settings: ComparisonSettings, out: Path, announce: Callable[[str], None]
+    path: Path,
+    settings: ComparisonSettings,
+    network: Callable[[], FeatureNetwork],
+    out: Path,
+    announce: Callable[[str], None],
 ) -> tuple[float, ...]:
     """Return the coverage of the validation split for each seed of a run, from its file if it was measured before."""
     run, file = read_run(path), out / FOLDER / f"{slug(path.name)}.json"
@@ -166,14 +178,9 @@ def _coverage(
         if stored["identity"] == json.loads(json.dumps(run.identity)):
             return tuple(stored["coverage"])
     announce(f"trial {path.name}: coverage of the validation split")
-    coverage = _measure(run, settings, _network(run, settings))
+    coverage = _measure(run, settings, network())
     replace_file(file, (json.dumps({"identity": run.identity, "coverage": coverage}, indent=1) + "\n").encode())
     return coverage
-
-
-def _network(run: StoredRun, settings: ComparisonSettings) -> FeatureNetwork:
-    dataset = run.experiment.data
-    return feature_network(settings.features or default_features(dataset), dataset)
 
 
 def _measure(run: StoredRun, settings: ComparisonSettings, network: FeatureNetwork) -> tuple[float, ...]:

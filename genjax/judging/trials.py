@@ -1,4 +1,4 @@
-"""The trials of a page, in each of which a rater chooses one of two examples.
+"""The trials of a page: in each, a rater chooses one of two examples.
 
 A page has random names of examples, and the key, a separate file, says which entries they belong to. All raters see the
 same trials, in random order and on random sides.

@@ -23,7 +23,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def table():
-    found = {column.name: column for column in (*columns(bundled("iris")), *COLUMNS)}
+    by_name = {column.name: column for column in (*columns(bundled("iris")), *COLUMNS)}
     entries = [
         Entry(name=name, kind="model", model=name.upper(), family="vae", command=f"genjax train {name}.py")
         for name in VALUES
@@ -35,7 +35,7 @@ def table():
         for column, value in zip(NAMES, values, strict=True)
         if value is not None
     ]
-    chosen = tuple(found[name] for name in NAMES)
+    chosen = tuple(by_name[name] for name in NAMES)
     return Table(columns=chosen, entries=(*entries, floor), cells=tuple(cells))
 
 

@@ -50,10 +50,9 @@ def _table(all_columns, names, rows):
     by_name = {}
     for name in names:
         guarantee = name.partition(":")[2]
-        found = all_columns.get(name) or next(
+        by_name[name] = all_columns.get(name) or next(
             c for c in all_columns.values() if c.guarantee and c.guarantee.endswith(guarantee) and not c.given
         )
-        by_name[name] = found
     cells = [
         Cell(entry=entry.name, column=by_name[name].name, value=value)
         if value is not None

@@ -1,7 +1,6 @@
 """The suites of the project: their files, and the size of their models."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import jax
@@ -14,12 +13,10 @@ FOLDER = Path(__file__).parents[2] / "experiments" / "suites"
 SIZES = {"toy2d": 10_000, "digits": 100_000}
 
 
-def _module(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where its dataclasses look up annotations
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(autouse=True)
+def beside(monkeypatch):
+    """Let the recipes of suites be imported, as ``genjax train`` does."""
+    monkeypatch.syspath_prepend(FOLDER)
 
 
 def test_every_suite_is_checked():
@@ -30,14 +27,14 @@ def test_every_suite_is_checked():
 def test_suites_have_every_recipe_once_and_five_seeds(name):
     suite = read_suite(FOLDER / f"{name}.toml")
     flags = [experiment.flags for experiment in suite.experiments]
-    assert flags == [("--method", method) for method in _module(name).RECIPES]
+    assert flags == [("--method", method) for method in importlib.import_module(name).RECIPES]
     assert len(flags) >= 28
     assert suite.seeds >= 5
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_models_of_a_suite_have_one_size(name):
-    module = _module(name)
+    module = importlib.import_module(name)
     for method in module.RECIPES:
         experiment = module.experiment(method)
         raw = experiment.data.splits["train"].take(np.arange(8))

@@ -18,6 +18,7 @@ from genjax.runner.shell import genjax_command
 
 if TYPE_CHECKING:
     from genjax.comparison.settings import ComparisonSettings
+    from genjax.comparison.suites import Suite
     from genjax.comparison.trials import Trials
 
 
@@ -40,6 +41,7 @@ def compare_suite(arguments: list[str]) -> int:
     (options,) = parse(genjax_command("compare"), arguments, CompareOptions)
     suite = read_suite(find_suite(str(options.suite)))
     check_out(options.out)
+    _check_trials(suite)
     trained = train_suite(suite, options.out, retry_failed=options.retry_failed, announce=_announcer())
     failures = {each.label or each.name: next(iter(each.failures.values())) for each in trained if not each.runs}
     if len(failures) == len(trained):
@@ -48,6 +50,27 @@ def compare_suite(arguments: list[str]) -> int:
     trials = run_trials(trained, _settings(options), options.out, num_seeds=suite.seeds, announce=_announcer())
     paths = [Path(each.chosen.run) for each in trials if each.chosen.run is not None]
     return _compare(paths, options, genjax_command("compare", *arguments), failures=failures, trials=trials)
+
+
+def _check_trials(suite: Suite) -> None:
+    """Raise ValueError before any training if trials on the suite's data cannot be compared."""
+    from genjax.cli.flags import flags_of_function
+    from genjax.cli.options import TrainOptions
+    from genjax.comparison.trials import check_validation
+    from genjax.runner import load_experiment_fn
+
+    tried = next((experiment for experiment in suite.experiments if len(experiment.trials) > 1), None)
+    if tried is None:
+        return
+    try:
+        function = load_experiment_fn(tried.file)
+        flags = [*tried.flags, *tried.trials[0]]
+        groups = flags_of_function(function, TrainOptions), TrainOptions
+        hyper, _ = parse(genjax_command("train", tried.file), flags, *groups)
+        dataset = function(**vars(hyper)).data
+    except Exception:  # its row says why, once training has failed in the same way
+        return
+    check_validation(dataset)
 
 
 def _announcer() -> Callable[[str], None]:

@@ -19,14 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from genjax.comparison.contestants import evaluation_settings
 from genjax.comparison.measure import slug
 from genjax.comparison.runs import StoredRun, read_run
 from genjax.comparison.settings import ComparisonSettings
 from genjax.comparison.suites import Trained
 from genjax.comparison.table import Cell, Column, Table
+from genjax.data import Dataset
 from genjax.data.io import replace_file
-from genjax.evaluation.registry import evaluate
+from genjax.evaluation.comparison import compare_by
+from genjax.evaluation.context import Evaluation
 from genjax.metrics import FeatureNetwork
 from genjax.runner.load import load_run
 
@@ -135,6 +139,9 @@ def run_trials(
     """Return the trials of each experiment that has a finished run, with their coverage of the validation split.
 
     An experiment with a single trial needs no choice, and is not measured.
+
+    Raises:
+      ValueError: if trials on the data cannot be compared.
     """
 
     @functools.cache
@@ -184,14 +191,35 @@ def _coverage(
 
 
 def _measure(run: StoredRun, settings: ComparisonSettings, network: FeatureNetwork) -> tuple[float, ...]:
-    """Return the coverage for each seed; 0 if the samples are not finite."""
+    """Return the coverage for each seed; 0 where samples are not finite."""
+    check_validation(run.experiment.data)
     settings = dataclasses.replace(settings, split=SPLIT, num_samples=None)
     loaded = load_run(run.path, checkpoint=settings.checkpoint, experiment=run.experiment)
+    evaluation = loaded.evaluation(**evaluation_settings(settings, network))
+    return tuple(_coverage_of(evaluation, index) for index in range(len(run.seeds)))
+
+
+def _coverage_of(evaluation: Evaluation, index: int) -> float:
     try:
-        result = evaluate(loaded.evaluation(**evaluation_settings(settings, network)), ["precision_recall"])["coverage"]
-    except ValueError:  # samples that are not finite have no distances
-        return (0.0,) * len(run.seeds)
-    return result.replicas or (float(result.value or 0.0),)
+        features = evaluation.generated(index).features
+    except FloatingPointError:  # logits that are not finite
+        return 0.0
+    if not np.isfinite(features).all():
+        return 0.0
+    values = {result.name: result.value for result in compare_by("precision_recall")(evaluation, index)}
+    return float(values["coverage"] or 0.0)
+
+
+def check_validation(dataset: Dataset) -> None:
+    """Raise ValueError if trials on this data set cannot be compared: no validation split, or texts."""
+    cure = "give each experiment of the suite one setting"
+    if dataset.tokenizer is not None:
+        raise ValueError(f"trials are chosen by the coverage of images, but {dataset.name} holds texts; {cure}")
+    if SPLIT not in dataset.splits:
+        raise ValueError(
+            f"trials are chosen on a validation split, but {dataset.name} has {', '.join(dataset.splits)}; add one, or "
+            f"{cure}"
+        )
 
 
 def with_stability(table: Table, trials: Sequence[Trials]) -> Table:

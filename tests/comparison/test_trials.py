@@ -2,11 +2,16 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+from genjax import data, moment_matching, nets
 from genjax.comparison.suites import RUNS, Suite, SuiteExperiment, read_suite
 from genjax.comparison.table import Column, Entry, Table
-from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, with_stability
+from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, _coverage_of, check_validation, with_stability
+from genjax.evaluation.comparison import compare_by
+from genjax.evaluation.context import Evaluation
 from tests.comparison.conftest import FLAGS
 from tests.running import TINY
 
@@ -104,3 +109,35 @@ def test_a_suite_chooses_between_trials_on_validation_data(tmp_path, genjax):
     assert [file.name for file in (out / FOLDER).iterdir()] == [f"{run.name}.json"]
     status, _, err = genjax(*command)
     assert (status, "coverage of the validation split" in err) == (0, False)
+
+
+def test_only_the_replica_whose_samples_are_not_finite_has_coverage_zero():
+    model = moment_matching.GMMN(latent_dim=2, generator=nets.MLP((2,)), bandwidths=(1.0,))
+    x = jax.random.normal(jax.random.key(0), (40, 2))
+    variables = model.init(jax.random.key(1), {"x": x})
+    evaluation = Evaluation(
+        model=model,
+        variables=jax.tree.map(lambda leaf: jnp.stack([leaf, jnp.full_like(leaf, jnp.nan)]), variables),
+        dataset=data.arrays(x, test=20),
+        key=jax.random.key(2),
+        seeds=(0, 1),
+    )
+    expected = {result.name: result.value for result in compare_by("precision_recall")(evaluation, 0)}["coverage"]
+    assert [_coverage_of(evaluation, index) for index in (0, 1)] == [expected, 0.0]
+    assert expected > 0
+
+
+def test_data_without_a_validation_split_are_refused_before_training(tmp_path, genjax):
+    (tmp_path / "unsplit.py").write_text(TINY.read_text().replace("validation=16, ", ""))
+    file = tmp_path / "small.toml"
+    file.write_text('trials = [[], ["--steps", "1"]]\n[[experiment]]\nfile = "unsplit.py"\n')
+    status, _, err = genjax("compare", "--suite", file, "--out", tmp_path / "out")
+    assert status == 2
+    assert "trials are chosen on a validation split, but random has train, test; add one, or give each" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_are_refused(tmp_path):
+    (tmp_path / "letters.txt").write_text("ab" * 200)
+    with pytest.raises(ValueError, match="trials are chosen by the coverage of images, but letters holds texts"):
+        check_validation(data.text(tmp_path / "letters.txt", length=4, tokenizer="characters"))

@@ -317,17 +317,18 @@ class Diffusion:
         num_samples: PositiveInt,
         *,
         solver: Solver | None = None,
-        trace: Literal["hutchinson", "exact"] = "hutchinson",
+        trace: Literal["hutchinson", "exact"] | None = None,
         **condition: Any,
     ) -> Array:
         """Return an estimate of log p(x) along the probability flow, nats, (B,); see ``genjax.diffusion.likelihood``.
 
         It is unbiased up to the solver's tolerance, and NaN if the solver runs out of steps. The trace is estimated
         along ``num_samples`` random directions per example, or computed exactly, with one Jacobian–vector product per
-        element of an example. ``solver=None`` stands for ``Solver()``.
+        element of an example; ``trace=None`` takes the exact one if it needs no more products. ``solver=None`` stands
+        for ``Solver()``.
         """
         x, predict = check_examples(x, self.shape), self.denoiser(variables, **condition)
-        if trace == "exact":
+        if trace == "exact" or (trace is None and x[0].size <= num_samples):
             return likelihood.flow_log_prob(self.process, predict, solver or Solver(), x, None)[:, 0]
 
         def log_probs(keys: Array) -> Array:

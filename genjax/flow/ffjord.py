@@ -132,18 +132,18 @@ class FFJORD:
         """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
         It is unbiased up to the tolerance of the solver, with a variance inversely proportional to ``num_samples``, the
-        number of directions per example. With the exact trace, ``key``, ``num_samples`` and ``chunk_size`` have no
-        effect.
+        number of directions per example. The trace is exact if that takes no more passes of the network, as well as
+        with ``trace="exact"``; then ``key``, ``num_samples`` and ``chunk_size`` have no effect.
         """
         x, condition = check_examples(x, self.shape), self._condition(label, x.shape[0])
 
-        def log_probs(keys: Array) -> Array:
-            solution = self._integrate(variables, x, condition, trace=self._trace(keys, x))
+        def log_probs(trace: Literal["exact"] | Array) -> Array:
+            solution = self._integrate(variables, x, condition, trace=trace)
             return _base_log_prob(solution.x)[None] + solution.log_det.T
 
-        if self.trace == "exact":
-            return log_probs(key[None])[0]
-        return mean_log_weight(log_probs, key, num_samples, chunk_size)
+        if self.trace == "exact" or x[0].size <= num_samples:
+            return log_probs("exact")[0]
+        return mean_log_weight(lambda keys: log_probs(self._trace(keys, x)), key, num_samples, chunk_size)
 
     def sample(
         self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Array | int | None = None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import data, diffusion, latent, ops
+from genjax import data, diffusion, latent, nets, ops
 from genjax.cli.flags import flags_of_sample, parse
 from genjax.core import Variables
 from genjax.diffusion import likelihood
@@ -246,8 +246,19 @@ class TestLikelihood:
         exactly = estimate(variables, jax.random.key(19), x, num_samples=1, trace="exact")
         np.testing.assert_allclose(exactly, exact, atol=1e-3)
         # The Jacobian is diagonal, so that directions with entries ±1 have no variance.
-        randomly = estimate(variables, jax.random.key(19), x, num_samples=2)
+        randomly = estimate(variables, jax.random.key(19), x, num_samples=2, trace="hutchinson")
         np.testing.assert_allclose(randomly, exact, atol=1e-3)
+
+    def test_the_trace_is_exact_where_that_takes_no_more_products(self, x):
+        model = diffusion.Diffusion(shape=(2,), net=nets.DenoisingMLP((8,), embedding_features=4))
+        variables, random = model.init(jax.random.key(2), {"x": x}), np.random.default_rng(0)
+        params = jax.tree.map(lambda p: p + random.normal(0, 0.3, p.shape).astype(p.dtype), variables.params)
+        variables = Variables(params, variables.state)
+        estimate = jax.jit(model.log_prob_estimate, static_argnames=("num_samples", "trace"))
+        exactly = estimate(variables, jax.random.key(0), x, num_samples=1, trace="exact")
+        np.testing.assert_allclose(estimate(variables, jax.random.key(1), x, num_samples=2), exactly, rtol=1e-6)
+        for options in ({"num_samples": 1}, {"num_samples": 2, "trace": "hutchinson"}):
+            assert np.abs(estimate(variables, jax.random.key(1), x, **options) - exactly).max() > 1e-2, options
 
     def test_the_bound_is_tight_where_the_network_is_exact(self, model, variables, x, exact):
         bound = jax.jit(model.log_prob_lower_bound, static_argnames="num_samples")

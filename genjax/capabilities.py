@@ -206,6 +206,13 @@ class HasPosterior(Protocol):
 
 
 @runtime_checkable
+class HasPrior(Protocol):
+    """Draws latent vectors from its prior."""
+
+    def sample_prior(self, variables: Variables, key: Array, num_samples: int) -> Array: ...
+
+
+@runtime_checkable
 class HasLatentVariables(Protocol):
     """Draws latent vectors from its prior and from the posterior of data; in a perfect fit, these agree on average."""
 
@@ -294,6 +301,7 @@ CAPABILITIES: tuple[type, ...] = (
     Decodes,
     Reconstructs,
     HasPosterior,
+    HasPrior,
     HasLatentVariables,
     HasStochasticLayers,
     Quantizes,

@@ -74,6 +74,7 @@ METHODS = {
     capabilities.Encodes: {"encode"},
     capabilities.Decodes: {"decode"},
     capabilities.HasPosterior: {"posterior"},
+    capabilities.HasPrior: {"sample_prior"},
     capabilities.HasLatentVariables: {"sample_prior", "sample_posterior"},
     capabilities.HasStochasticLayers: {"num_layers", "sample_layers"},
     capabilities.Quantizes: {"num_codes"},

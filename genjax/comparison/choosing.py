@@ -25,6 +25,7 @@ NeedName = Literal[
     "diversity",
     "stable-training",
     "reconstruction",
+    "smooth-latent-space",
     "controllable",
     "anomalies",
     "small-memory",
@@ -43,25 +44,22 @@ class Need:
     Attributes:
       columns: columns that are compared, see ``claims.find_column``.
       condition: whether a candidate needs a value in one of them.
-      compared: whether values are compared; otherwise having one is enough.
     """
 
     columns: tuple[str, ...]
     condition: bool = False
-    compared: bool = True
 
 
 NEEDS: Mapping[NeedName, Need] = {
     "exact-likelihood": Need(columns=("likelihood:exact",), condition=True),
     "fast-sampling": Need(columns=("throughput", "latency")),
     "best-quality": Need(columns=("frechet_distance", "kernel_distance", "precision")),
-    "diversity": Need(columns=("recall", "coverage")),
+    "diversity": Need(columns=("recall", "coverage", "different_bins")),
     "stable-training": Need(columns=("failed_share", "coverage_variation")),
     "reconstruction": Need(columns=("mse",), condition=True),
+    "smooth-latent-space": Need(columns=("path_energy",), condition=True),
     "controllable": Need(columns=("class_accuracy",), condition=True),
-    "anomalies": Need(
-        columns=("likelihood:exact", "likelihood:bound", "likelihood:estimate"), condition=True, compared=False
-    ),
+    "anomalies": Need(columns=("outlier_auroc",), condition=True),
     "small-memory": Need(columns=("memory", "parameters")),
 }
 
@@ -131,7 +129,7 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
             candidates = [e for e in candidates if any(_value(table, e, c) is not None for c in columns[name])]
             if not candidates:
                 raise ValueError(f"no model of the table meets {name!r} and the needs before it; leave one out")
-    advice = [_advice(table, entry, candidates, chosen, columns) for entry in candidates]
+    advice = [_advice(table, entry, candidates, columns) for entry in candidates]
     return sorted(advice, key=lambda each: -each.score)
 
 
@@ -139,14 +137,12 @@ def _advice(
     table: Table,
     entry: Entry,
     candidates: Sequence[Entry],
-    needs: Mapping[str, Need],
     columns: Mapping[str, Sequence[Column]],
 ) -> Advice:
     scores, reasons, names = {}, [], set()
-    for name, need in needs.items():
-        shares = [_share(table, entry, column, candidates) for column in columns[name]]
-        scores[name] = statistics.fmean(shares) if need.compared else 1.0
-        for column in columns[name]:
+    for name, compared in columns.items():
+        scores[name] = statistics.fmean(_share(table, entry, column, candidates) for column in compared)
+        for column in compared:
             names.add(column.name)
             if _value(table, entry, column) is not None:
                 reasons.append(f"{name}: {_place(table, entry, column, candidates)}")

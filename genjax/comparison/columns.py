@@ -25,6 +25,13 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
     ("diversity", "precision_recall", "recall", "recall", "share of data near samples"),
     ("diversity", "precision_recall", "coverage", "coverage", "share of data with a sample in its neighbourhood"),
     (
+        "diversity",
+        "different_bins",
+        "different_bins",
+        "different bins",
+        "share of bins of the data that samples fill too much or too little; 0.05 for data",
+    ),
+    (
         "memorization",
         "memorization",
         "memorization",
@@ -32,6 +39,21 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
         "share of pairs in which a sample is nearer to the training data than held-out data; 0.5 without memorization",
     ),
     ("latent", "reconstruction", "mse", "reconstruction", "squared error of reconstructed held-out data per dimension"),
+    (
+        "latent",
+        "interpolation",
+        "path_energy",
+        "path energy",
+        "energy of decoded paths; 1 if even and straight",
+    ),
+    ("latent", "linear_probe", "probe_accuracy", "probe accuracy", "classes found in codes by a linear classifier"),
+    (
+        "detection",
+        "outliers",
+        "outlier_auroc",
+        "outlier AUROC",
+        "held-out data against midpoints of pairs of them, ranked by log-likelihood",
+    ),
     ("conditioning", "class_accuracy", "class_accuracy", "class accuracy", "share of samples in the requested class"),
 )
 _MEASURED: tuple[Column, ...] = (

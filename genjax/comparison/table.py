@@ -21,7 +21,16 @@ from genjax.arguments import check_arguments
 from genjax.metrics.rows import format_value
 
 Group = Literal[
-    "quality", "diversity", "memorization", "likelihood", "latent", "conditioning", "stability", "speed", "size"
+    "quality",
+    "diversity",
+    "memorization",
+    "likelihood",
+    "latent",
+    "detection",
+    "conditioning",
+    "stability",
+    "speed",
+    "size",
 ]
 Status = Literal["measured", "none", "failed", "pending"]
 

@@ -101,6 +101,11 @@ class Evaluation:
         return {}
 
     @functools.cached_property
+    def outlier_scores(self) -> dict[str, np.ndarray]:
+        """Cache of ``detection.outliers``: nats of its outliers by method, shape (K, N)."""
+        return {}
+
+    @functools.cached_property
     def log_partitions(self) -> dict[int, LogPartition]:
         """Cache of ``likelihood.log_likelihoods``: estimate of log Z by replica."""
         return {}

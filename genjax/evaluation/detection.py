@@ -1,4 +1,8 @@
-"""Anomaly detection by log-likelihood: label 1 marks the anomalies of a split, and training data have none.
+"""Detection by log-likelihood: of anomalies, which label 1 marks, and of outliers that are made from any data.
+
+Outliers are the midpoints of pairs of held-out examples, which lie between modes and show two objects in one image.
+They are no rougher than data, and densities that rank smooth examples above data miss them (Eric Nalisnick et al. 2019,
+arXiv:1810.09136, found this for other outliers).
 
 Scores need no normalization: a model without an exact likelihood is scored by its unnormalized ``log_density`` if it
 has one, and by a bound or an estimate otherwise.
@@ -6,12 +10,15 @@ has one, and by a bound or an estimate otherwise.
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from genjax import metrics
-from genjax.capabilities import HasLogDensity, HasLogProb, likelihoods, num_classes, supports
+from genjax.capabilities import HasLogDensity, HasLogProb, conditions, likelihoods, num_classes, supports
+from genjax.core import Array, stream_key
+from genjax.data import ArraySource, Source
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.likelihood import log_likelihoods
+from genjax.evaluation.likelihood import log_likelihoods, score_source
 from genjax.metrics import Result, unavailable
 from genjax.metrics.result import results_of
 
@@ -48,6 +55,51 @@ def detection(evaluation: Evaluation, index: int) -> list[Result]:
         "split": evaluation.split,
     }
     return results_of(values, {"auroc": protocol | {"standard error": "DeLong"}, "average_precision": protocol})
+
+
+def no_outliers(evaluation: Evaluation) -> str | None:
+    """Return the reason why outliers cannot be made or scored, or None if they can."""
+    if _score_method(evaluation.model) is None:
+        return f"{evaluation.model_name} has no log-likelihood"
+    if conditions(evaluation.model):
+        return "the model is conditioned, but an outlier has no condition"
+    if evaluation.dataset.tokenizer is not None:
+        return "examples are texts, which have no midpoints"
+    return "one example has no midpoint with another" if len(evaluation.source) < 2 else None
+
+
+def outliers(evaluation: Evaluation, index: int) -> list[Result]:
+    """Separate midpoints of pairs of held-out examples from these examples by their log-likelihood."""
+    method = _score_method(evaluation.model)
+    assert method is not None  # because of ``no_outliers``
+    if method not in evaluation.outlier_scores:
+        made = midpoints(stream_key(evaluation.key, "outliers"), evaluation.source)
+        evaluation.outlier_scores[method] = score_source(evaluation, method, made)
+    scores = np.stack([log_likelihoods(evaluation, method)[index], evaluation.outlier_scores[method][index]])
+    num_nan = np.isnan(scores).sum()
+    if num_nan:
+        reason = f"{num_nan} of {scores.size} scores of seed {evaluation.seeds[index]} are NaN"
+        return [unavailable("outlier_auroc", reason)]
+    area, error = metrics.auroc(-scores[1], -scores[0])
+    protocol = {"score": f"-{method}", "outliers": "midpoints of pairs", "examples": scores.shape[1]}
+    protocol |= {"split": evaluation.split, "standard error": "DeLong"}
+    return [Result(name="outlier_auroc", value=area, standard_error=error, protocol=protocol)]
+
+
+def midpoints(key: Array, source: Source) -> ArraySource:
+    """Return the midpoints of all examples and others at random; integers are rounded.
+
+    >>> midpoints(jax.random.key(0), ArraySource({"x": np.array([[1], [4]], np.uint8)})).arrays["x"].ravel().tolist()
+    [2, 2]
+    """
+    rows = source.take(np.arange(len(source)))
+    x = rows["x"]
+    order = np.asarray(jax.random.permutation(key, len(x)))
+    other = np.empty_like(x)
+    other[order] = x[np.roll(order, 1)]  # nobody is paired with itself
+    middle = (x.astype(np.float64) + other) / 2
+    middle = np.round(middle) if np.issubdtype(x.dtype, np.integer) else middle
+    return ArraySource(rows | {"x": middle.astype(x.dtype)})
 
 
 def _score_method(model: object) -> str | None:

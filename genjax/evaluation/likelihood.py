@@ -150,6 +150,13 @@ def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
         nats = log_likelihoods(evaluation, "log_density") - np.asarray(constants)[:, None]
         evaluation.log_likelihoods[method] = nats
         return nats
+    nats = score_source(evaluation, method, evaluation.source)
+    evaluation.log_likelihoods[method] = nats
+    return nats
+
+
+def score_source(evaluation: Evaluation, method: str, source: data.Source) -> np.ndarray:
+    """Return nats per example of any source, shape (K, N) for K replicas."""
     num_seeds = len(evaluation.seeds)
     scorer = Scorer(
         evaluation.model,
@@ -164,10 +171,8 @@ def log_likelihoods(evaluation: Evaluation, method: str) -> np.ndarray:
     stream = stream_key(evaluation.key, "evaluate")
     keys = stream if num_seeds == 1 else jnp.broadcast_to(stream, (num_seeds,))
     variables = evaluation.placement.replicate(jax.tree.map(np.asarray, evaluation.variables))
-    advance = evaluation.progress(method, len(evaluation.source))
-    nats = scorer(variables, keys, evaluation.source, advance).reshape(num_seeds, -1)
-    evaluation.log_likelihoods[method] = nats
-    return nats
+    advance = evaluation.progress(method, len(source))
+    return scorer(variables, keys, source, advance).reshape(num_seeds, -1)
 
 
 def _shares_constant(model: object, normalized: type = HasLogProb) -> bool:

@@ -16,12 +16,14 @@ from genjax.evaluation.calibration import calibration
 from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.detection import detection, no_detection
+from genjax.evaluation.detection import detection, no_detection, no_outliers, outliers
+from genjax.evaluation.interpolation import interpolation, no_interpolation
 from genjax.evaluation.latents import aggregated_posterior, latents, no_aggregated_posterior, no_latents
 from genjax.evaluation.likelihood import likelihood, no_likelihood, score_by
 from genjax.evaluation.memorization import memorization, no_memorization
 from genjax.evaluation.molecules import molecules, no_molecules
 from genjax.evaluation.parzen import no_parzen, parzen
+from genjax.evaluation.probing import linear_probe, no_linear_probe
 from genjax.evaluation.reconstruction import no_reconstruction, reconstruction
 from genjax.metrics import Result, mean_over_replicas, unavailable
 from genjax.metrics.result import results_of
@@ -126,6 +128,20 @@ ROWS: tuple[Row, ...] = (
         obstacle=no_aggregated_posterior,
     ),
     Row(
+        name="interpolation",
+        function=interpolation,
+        summary="energy of decoded paths between codes: 1 for even motion, 16 for one jump",
+        results={"path_energy": False},
+        obstacle=no_interpolation,
+    ),
+    Row(
+        name="linear_probe",
+        function=linear_probe,
+        summary="accuracy of a linear classifier on the codes of data",
+        results={"probe_accuracy": True},
+        obstacle=no_linear_probe,
+    ),
+    Row(
         name="classification",
         function=classification,
         summary="labels by the model's p(y | x), or by Bayes' rule from exact densities: accuracy and cross-entropy",
@@ -145,6 +161,13 @@ ROWS: tuple[Row, ...] = (
         summary="anomalies by their log-likelihood, or by their energy: AUROC and average precision",
         results={"auroc": True, "average_precision": True},
         obstacle=no_detection,
+    ),
+    Row(
+        name="outliers",
+        function=outliers,
+        summary="midpoints of pairs of examples by their log-likelihood: AUROC",
+        results={"outlier_auroc": True},
+        obstacle=no_outliers,
     ),
     *map(_comparison_row, metrics.COMPARISONS.values()),
     Row(

@@ -18,6 +18,7 @@ Values are float32 scalars by name; ``NAME_standard_error`` is the standard erro
 is below 1.
 """
 
+from genjax.metrics.bins import different_bins as different_bins
 from genjax.metrics.classification import label_log_posterior as label_log_posterior
 from genjax.metrics.classification import label_posterior_unavailable_reason as label_posterior_unavailable_reason
 from genjax.metrics.classification import label_scores as label_scores
@@ -25,6 +26,7 @@ from genjax.metrics.classifier_test import classifier_two_sample_test as classif
 from genjax.metrics.compare import COMPARISONS as COMPARISONS
 from genjax.metrics.compare import Comparison as Comparison
 from genjax.metrics.compare import compare as compare
+from genjax.metrics.detection import auroc as auroc
 from genjax.metrics.detection import compressed_length as compressed_length
 from genjax.metrics.detection import detection_metrics as detection_metrics
 from genjax.metrics.detection import input_complexity_score as input_complexity_score

@@ -13,6 +13,7 @@ import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, stream_key
+from genjax.metrics.bins import different_bins
 from genjax.metrics.checks import checked_features
 from genjax.metrics.classifier_test import classifier_two_sample_test
 from genjax.metrics.frechet import frechet_distance
@@ -92,6 +93,14 @@ _ROWS = (
         guarantee=_BIASED,
         settings=("num_neighbours",),
         progress_total=_num_matrix_rows,
+    ),
+    Comparison(
+        name="different_bins",
+        function=different_bins,
+        summary="share of bins of the data that samples fill too much or too little; 0.05 for data",
+        higher_is_better=False,
+        results=("different_bins",),
+        guarantee=_BIASED,
     ),
     Comparison(
         name="mmd2",

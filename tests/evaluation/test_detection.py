@@ -11,6 +11,7 @@ from scipy.stats import norm
 from genjax import data
 from genjax.capabilities import label_condition
 from genjax.core import Variables
+from genjax.evaluation.detection import midpoints
 from genjax.learners import Learner, TrainState
 from genjax.ops.importance import LogPartition
 from genjax.runner import Experiment, Run
@@ -118,6 +119,45 @@ def test_scores_that_are_not_numbers_are_counted():
     result = run_of(Diverged()).evaluate(jax.random.key(0), metrics=("detection",))["auroc"]
     assert result.value is None
     assert "of 3530 scores of seed 0 are NaN" in result.reason
+
+
+def test_outliers_between_gaussian_examples_have_a_known_area():
+    """Midpoints of N(0, 1) are N(0, ½): P(|u| > |v|) = 2/π atan √½ is below ½, since they are likelier than data."""
+
+    class Normal(Sampler):
+        def log_prob(self, variables, x):
+            return jnp.where(variables.params["rate"] > 1.5, 1.0, -1.0) * x[:, 0] ** 2
+
+    x = np.random.default_rng(0).normal(size=(4_100, 1)).astype(np.float32)
+    run = run_of(Normal())
+    experiment = dataclasses.replace(run.experiment, data=data.arrays(x, test=4_000))
+    result = dataclasses.replace(run, experiment=experiment).evaluate(jax.random.key(0), metrics=("outliers",))
+    area = 2 / np.pi * np.arctan(0.5**0.5)
+    assert abs(result["outlier_auroc"].replicas[0] - area) < 4 * result["outlier_auroc"].standard_error < 0.05
+    assert sum(result["outlier_auroc"].replicas) == pytest.approx(1, abs=1e-6)  # the second one ranks them in reverse
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Sampler(), "Sampler has no log-likelihood"),
+        (ByClass(), "the model is conditioned, but an outlier has no condition"),
+        (Diverged(), "of 7060 scores of seed 0 are NaN"),
+    ],
+)
+def test_outliers_that_cannot_be_scored(model, reason):
+    result = run_of(model).evaluate(jax.random.key(0), metrics=("outliers",))["outlier_auroc"]
+    assert result.value is None
+    assert reason in result.reason
+
+
+def test_every_example_is_paired_with_another_and_keeps_its_entries():
+    x = 2 ** np.arange(1, 9, dtype=np.int32)[:, None]
+    made = midpoints(jax.random.key(1), data.ArraySource({"x": x, "label": np.arange(8)}))
+    others = 2 * made.arrays["x"] - x
+    assert sorted(others.ravel()) == sorted(x.ravel())
+    assert (others != x).all()
+    np.testing.assert_array_equal(made.arrays["label"], np.arange(8))
 
 
 def test_one_constant_normalizes_all_examples():

@@ -1,0 +1,90 @@
+"""Smoothness of a latent space: how far decoded paths are from moving evenly and straight from end to end.
+
+A path between two codes is decoded at times 0, 1/n, …, 1 to features f_0, …, f_n. Its energy, relative to that of
+even motion along the straight line,
+
+    E = E[n Σ_t ‖f_{t+1} − f_t‖²] / E[‖f_n − f_0‖²],                                                               (1)
+
+is 1 for even and straight motion, and n if all change comes in one step. The numerator is the perceptual path length of
+Tero Karras, Samuli Laine and Timo Aila 2018, arXiv:1812.04948; the denominator makes models and features comparable.
+Paths are spherical, since codes of most models are Gaussian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.capabilities import Decodes, Encodes, HasPrior, Quantizes, conditions, supports
+from genjax.compilation import jit
+from genjax.core import Array, Variables, stream_key
+from genjax.data import random_examples
+from genjax.evaluation.comparison import no_features
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result, extract
+from genjax.metrics.progress import chunks
+from genjax.monitoring.latent_usage import autoencoder_of
+from genjax.ops import spherical_path
+
+NUM_PATHS = 200
+NUM_STEPS = 16
+
+
+def no_interpolation(evaluation: Evaluation) -> str | None:
+    """Return the reason why a model has no paths between codes, or None if it has."""
+    model: Any = evaluation.model
+    if not (supports(model, Decodes) and (supports(model, HasPrior) or supports(model, Encodes))):
+        return f"{evaluation.model_name} has no latent space: no decode, or neither sample_prior nor encode"
+    if conditions(model):
+        return "codes of a conditional model are decoded under conditions, which a path would have to share"
+    if supports(autoencoder_of(model), Quantizes):
+        return f"codes of {evaluation.model_name} are indices, between which there is no path"
+    return no_features(evaluation)
+
+
+def interpolation(evaluation: Evaluation, index: int) -> list[Result]:
+    """Return equation 1 over paths between random codes of the prior, or else of held-out data."""
+    codes = _codes(evaluation, index, stream_key(evaluation.key, "interpolation"))
+    count = len(codes) // 2
+    features = extract(evaluation.network, _decoded(evaluation, index, codes), count * (NUM_STEPS + 1)).features
+    points = np.asarray(features, np.float64).reshape(count, NUM_STEPS + 1, -1)
+    energy = NUM_STEPS * np.sum(np.diff(points, axis=1) ** 2, axis=(1, 2))
+    straight = np.sum((points[:, -1] - points[:, 0]) ** 2, axis=1)
+    value = float(energy.mean() / straight.mean())  # equation 1
+    residuals = (energy - value * straight) / straight.mean()
+    error = float(residuals.std(ddof=1) / np.sqrt(count))
+    source = "the prior" if supports(evaluation.model, HasPrior) else f"split {evaluation.split}"
+    protocol = {"paths": count, "steps": NUM_STEPS, "ends from": source} | evaluation.network.protocol
+    return [Result(name="path_energy", value=value, standard_error=error, protocol=protocol)]
+
+
+def _codes(evaluation: Evaluation, index: int, key: Array) -> Array:
+    """Return codes of both ends of all paths, (2 R, ...)."""
+    model: Any = evaluation.model
+    if supports(model, HasPrior):
+        return model.sample_prior(evaluation.replica(index), key, 2 * NUM_PATHS)
+    examples_key, preprocess_key = jax.random.split(key)
+    rows = random_examples(examples_key, evaluation.source, 2 * NUM_PATHS)
+    x = evaluation.preprocess(preprocess_key, jax.tree.map(jnp.asarray, rows))["x"]
+    return jit(model.encode)(evaluation.replica(index), x[: len(x) // 2 * 2])
+
+
+def _decoded(evaluation: Evaluation, index: int, codes: Array) -> Iterator[Array]:
+    """Yield what the feature network takes, path by path."""
+    model: Any = evaluation.model
+
+    @jit
+    def decode(variables: Variables, start: Array, end: Array) -> Array:
+        path = spherical_path(start, end, NUM_STEPS + 1)
+        return evaluation.network_input(model.decode(variables, path.reshape(-1, *path.shape[2:])))
+
+    start, end = jnp.split(codes, 2)
+    size = max(1, min(len(start), evaluation.batch_size // (NUM_STEPS + 1)))
+    advance = evaluation.progress(f"paths of seed {evaluation.seeds[index]}", len(start))
+    for part in chunks(len(start), size, advance):
+        rows = np.minimum(np.arange(part.start, part.start + size), len(start) - 1)  # one shape is compiled
+        yield decode(evaluation.replica(index), start[rows], end[rows])[: (part.stop - part.start) * (NUM_STEPS + 1)]

@@ -10,12 +10,14 @@ unit variance cannot follow modes twenty times as narrow; ``digits.py`` has a Bo
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from recipes import Recipe
 
 from genjax import (
@@ -35,6 +37,19 @@ from genjax.arguments import PositiveFloat, PositiveInt
 SHAPE = (2,)
 SCALE = 2.83  # standard deviation of the data
 MODE_SCALE = 0.05  # standard deviation of a mode
+EXTENT = 4.2  # largest coordinate of the data
+DensityName = Literal["gaussians_25", "ring_8", "checkerboard", "two_moons", "circles", "pinwheel"]
+DENSITIES: dict[str, data.synthetic.Density] = {
+    density.name: density
+    for density in (
+        data.synthetic.GaussianGrid(),
+        data.synthetic.GaussianRing(),
+        data.synthetic.Checkerboard(),
+        data.synthetic.TwoMoons(),
+        data.synthetic.Circles(),
+        data.synthetic.Pinwheel(),
+    )
+}
 Method = Literal[
     "vae",
     "beta_vae",
@@ -242,8 +257,24 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def points(density: DensityName) -> data.Dataset:
+    """Return a data set of points, centred and with the extent of the 25 Gaussians, which the recipes are made for."""
+    sizes = {"num_train": 50_000, "num_validation": 5_000, "num_test": 5_000}
+    dataset = data.synthetic.dataset(DENSITIES[density], jax.random.key(0), **sizes)
+    if density == "gaussians_25":
+        return dataset
+    every = {split: source.take(np.arange(len(source)))["x"] for split, source in dataset.splits.items()}
+    centre = every["train"].mean(axis=0)
+    factor = EXTENT / np.abs(every["train"] - centre).max()
+    splits = {split: data.ArraySource({"x": factor * (x - centre)}) for split, x in every.items()}
+    return dataclasses.replace(dataset, splits=splits)
+
+
 def experiment(
-    method: Method = "vae", learning_rate_factor: PositiveFloat = 1.0, steps: PositiveInt | None = None
+    method: Method = "vae",
+    learning_rate_factor: PositiveFloat = 1.0,
+    steps: PositiveInt | None = None,
+    density: DensityName = "gaussians_25",
 ) -> Experiment:
     """Describe the run.
 
@@ -251,8 +282,6 @@ def experiment(
       method: model and the way to train it.
       learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
       steps: number of training steps; None for those of the recipe.
+      density: where points come from.
     """
-    dataset = data.synthetic.dataset(
-        data.synthetic.GaussianGrid(), jax.random.key(0), num_train=50_000, num_validation=5_000, num_test=5_000
-    )
-    return RECIPES[method].experiment(dataset, learning_rate_factor, steps)
+    return RECIPES[method].experiment(points(density), learning_rate_factor, steps)

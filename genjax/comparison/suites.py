@@ -11,11 +11,18 @@ A suite is a TOML file, and the paths in it are relative to its folder::
     name = "VAE"                     # in the table
     flags = ["--steps", "2000"]      # of genjax train
 
-An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data.
+An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. A file may instead, or
+besides, take over the experiments of another, with other settings::
+
+    extends = "digits.toml"
+    seed = 200
+    trials = [[]]                    # of all its experiments
+    flags = ["--data", "usps"]       # before their own
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -124,21 +131,51 @@ def read_suite(path: Path) -> Suite:
     Raises:
       ValueError: if it is no TOML, has unknown entries, or names an experiment that is missing or there twice.
     """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
-    entries = content.get("experiment")
-    if not isinstance(entries, list) or not entries:
+    content = _read(path)
+    base = _extended(path, content)
+    entries = content.get("experiment", [])
+    if not isinstance(entries, list) or not (entries or base.experiments):
         raise ValueError(f"{path} has no [[experiment]]; name files of experiments")
-    _check_names(path, content, {"seeds", "seed", "trials", "experiment"})
-    experiments = [_experiment(path, entry, content.get("trials", [[]])) for entry in entries]
+    own = [_experiment(path, entry, content.get("trials", [[]])) for entry in entries]
+    experiments = (*base.experiments, *own)
     names = [each.run_name(trial) for each in experiments for trial in each.trials]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ValueError(f"{path} has {repeated} twice; leave one out, or give it another name")
     settings = {name: content[name] for name in ("seeds", "seed") if name in content}
-    return Suite(experiments=tuple(experiments), **settings)
+    return dataclasses.replace(base, experiments=experiments, **settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+    _check_names(path, content, {"extends", "seeds", "seed", "trials", "flags", "experiment"})
+    if "flags" in content and "extends" not in content:
+        raise ValueError(f"{path} has flags for the experiments of another suite, but names none; add extends")
+    return content
+
+
+def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
+    """Return the suite that a file extends, with the file's flags and trials; an empty one if it extends none."""
+    if "extends" not in content:
+        return Suite(experiments=())
+    file = path.parent / str(content["extends"])
+    if not file.is_file() or "extends" in _read(file):
+        problem = "extends another suite itself" if file.is_file() else "is not there"
+        raise ValueError(f"{path} extends {file}, which {problem}; name a suite with experiments of its own")
+    base = read_suite(file)
+    changes: dict[str, Any] = {"trials": _flags_of_trials(content["trials"])} if "trials" in content else {}
+    flags = tuple(map(str, content.get("flags", ())))
+    return dataclasses.replace(
+        base,
+        experiments=tuple(dataclasses.replace(e, flags=(*flags, *e.flags), **changes) for e in base.experiments),
+    )
+
+
+def _flags_of_trials(trials: list[list[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(str, trial)) for trial in trials)
 
 
 def _experiment(path: Path, entry: Mapping[str, Any], trials: list[list[str]]) -> SuiteExperiment:
@@ -150,7 +187,7 @@ def _experiment(path: Path, entry: Mapping[str, Any], trials: list[list[str]]) -
         file=file,
         flags=tuple(map(str, entry.get("flags", ()))),
         label=entry.get("name"),
-        trials=tuple(tuple(map(str, trial)) for trial in entry.get("trials", trials)),
+        trials=_flags_of_trials(entry.get("trials", trials)),
     )
 
 

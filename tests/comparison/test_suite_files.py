@@ -11,6 +11,7 @@ from genjax.comparison.suites import read_suite
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "suites"
 SIZES = {"toy2d": 10_000, "digits": 100_000}
+DENSITIES = ("checkerboard", "circles", "pinwheel", "ring_8", "two_moons")
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def beside(monkeypatch):
 
 
 def test_every_suite_is_checked():
-    assert sorted(file.stem for file in FOLDER.glob("*.toml")) == sorted(SIZES)
+    assert sorted(file.stem for file in FOLDER.glob("*.toml")) == sorted([*SIZES, *DENSITIES])
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -43,3 +44,17 @@ def test_models_of_a_suite_have_one_size(name):
         params = jax.eval_shape(lambda key, model=model, batch=batch: model.init(key, batch).params, jax.random.key(0))
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         assert count == pytest.approx(SIZES[name], rel=0.2), method
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_recipes_of_the_plane_are_trained_on_other_densities(name):
+    plane, suite = (read_suite(FOLDER / f"{each}.toml") for each in ("toy2d", name))
+    assert [each.name for each in suite.experiments] == [each.name for each in plane.experiments]
+    assert {each.flags[:2] for each in suite.experiments} == {("--density", name)}
+    assert {each.trials for each in suite.experiments} == {((),)}
+    dataset = importlib.import_module("toy2d").points(name)
+    every = [source.take(np.arange(len(source)))["x"] for source in dataset.splits.values()]
+    assert dataset.name == name
+    assert np.abs(every[0]).max() == pytest.approx(4.2, rel=1e-5)
+    np.testing.assert_allclose(every[0].mean(axis=0), 0, atol=1e-4)
+    assert max(np.abs(x).max() for x in every) < 5  # the box of the energy models

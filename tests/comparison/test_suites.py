@@ -44,7 +44,7 @@ def test_a_file_is_read_beside_its_experiments(file):
     ("old", "new", "message"),
     [
         ("seeds = 2", "seeds = ", "small.toml is not TOML: Invalid value"),
-        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, seed, seeds, trials; use these"),
+        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, extends, flags, seed, seeds, trials"),
         ("seeds = 2", "seeds = 0", "seeds is 0, but must be at least 1"),
         ('file = "tiny.py"\nflags = ["--steps', 'path = "tiny.py"\nflags = ["--steps', "has 'path', but entries are"),
         ("tiny.py", "small.py", "small.py, which is not there; check its file"),
@@ -61,6 +61,40 @@ def test_files_that_are_no_suites_are_refused(file, old, new, message):
     file.write_text(CONTENT.replace(old, new))
     with pytest.raises(ValueError, match=message):
         read_suite(file)
+
+
+def test_a_suite_extends_another_with_other_settings(file):
+    base = read_suite(file)
+    other = file.with_name("other.toml")
+    other.write_text(
+        'extends = "small.toml"\nseed = 9\nflags = ["--log-every", "5"]\ntrials = [[], ["--steps", "3"]]\n'
+    )
+    suite = read_suite(other)
+    assert (suite.seed, suite.seeds) == (9, base.seeds)
+    assert [each.flags for each in suite.experiments] == [
+        ("--log-every", "5", *each.flags) for each in base.experiments
+    ]
+    assert {each.trials for each in suite.experiments} == {((), ("--steps", "3"))}
+    assert [each.label for each in suite.experiments] == [each.label for each in base.experiments]
+    more = file.with_name("more.toml")
+    more.write_text('extends = "small.toml"\n[[experiment]]\nfile = "tiny.py"\nname = "new"\n')
+    assert read_suite(more).experiments[:-1] == base.experiments
+    assert read_suite(more).experiments[-1].label == "new"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('extends = "gone.toml"', r"extends .*gone\.toml, which is not there; name a suite"),
+        ('extends = "other.toml"', r"extends .*other\.toml, which extends another suite itself"),
+        ('flags = ["--steps", "3"]', "has flags for the experiments of another suite, but names none; add extends"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(file, content, message):
+    other = file.with_name("other.toml")
+    other.write_text(f"{content}\n")
+    with pytest.raises(ValueError, match=message):
+        read_suite(other)
 
 
 def test_suites_are_found_by_name_or_path(file, monkeypatch):

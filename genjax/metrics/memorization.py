@@ -34,6 +34,9 @@ from genjax.metrics.distances import decide, middle, squared_distances_with_erro
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
 
+TREE_DIMENSIONS = 8  # up to which a k-d tree is faster than all pairs
+TIE = 1e-12  # relative difference of distances that are equal but for rounding
+
 
 @check_arguments
 def nearest_neighbours(
@@ -52,6 +55,11 @@ def nearest_neighbours(
     ([2.0, 0.0], [0, 1])
     """
     reference, queries = checked_features(reference, queries)
+    if queries.shape[1] <= TREE_DIMENSIONS:
+        outputs = _nearest_by_tree(*(np.asarray(x, np.float64) for x in (queries, reference)))
+        if progress is not None:
+            progress(len(queries))
+        return outputs
     center = middle(reference)
     distances, indices = np.zeros(len(queries), np.float32), np.zeros(len(queries), np.int32)
 
@@ -62,6 +70,20 @@ def nearest_neighbours(
 
     decide(compare, len(queries), chunk_size, progress)
     return jnp.asarray(distances), jnp.asarray(indices)
+
+
+def _nearest_by_tree(queries: np.ndarray, reference: np.ndarray) -> tuple[Array, Array]:
+    """Return what ``nearest_neighbours`` does, by a k-d tree: in few dimensions far fewer distances than all pairs."""
+    from scipy.spatial import KDTree
+
+    distinct, first = np.unique(reference, axis=0, return_index=True)
+    tree = KDTree(distinct)
+    distances, nearest = tree.query(queries, k=[1, 2])
+    indices, limit = first[nearest[:, 0]], distances[:, 0] * (1 + TIE)
+    tied = distances[:, 1] <= limit
+    others = tree.query_ball_point(queries[tied], limit[tied])
+    indices[tied] = [first[near].min() for near in others]
+    return jnp.asarray(distances[:, 0], jnp.float32), jnp.asarray(indices, jnp.int32)
 
 
 @partial(jax.jit, static_argnames="dtype")

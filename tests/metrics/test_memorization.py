@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from genjax.metrics.memorization import copying_statistics, data_copying, nearest_neighbours
+from genjax.metrics.memorization import TREE_DIMENSIONS, copying_statistics, data_copying, nearest_neighbours
 
 
 def as_floats(values) -> dict[str, float]:
@@ -19,19 +19,22 @@ def normal() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(3, 200, 6)).astype(np.float32)
 
 
-def test_nearest_neighbours_by_loop():
-    generator = np.random.default_rng(1)
-    queries, reference = generator.normal(size=(23, 5)), generator.normal(size=(31, 5))
-    distances, indices = nearest_neighbours(queries, reference, chunk_size=7)
+@pytest.mark.parametrize("dim", [5, TREE_DIMENSIONS, TREE_DIMENSIONS + 1])
+def test_nearest_neighbours_by_loop(dim):
+    generator, rows = np.random.default_rng(1), []
+    queries, reference = generator.normal(size=(23, dim)), generator.normal(size=(31, dim))
+    distances, indices = nearest_neighbours(queries, reference, chunk_size=7, progress=rows.append)
+    assert sum(rows) == 23
     for i, query in enumerate(queries.astype(np.float32)):
         expected = [np.linalg.norm(query - x) for x in reference.astype(np.float32)]
         assert int(indices[i]) == int(np.argmin(expected))
         assert float(distances[i]) == pytest.approx(min(expected), rel=1e-6)
 
 
-def test_copies_are_found_exactly_and_the_first_of_them():
+@pytest.mark.parametrize("dim", [2, 300])
+def test_copies_are_found_exactly_and_the_first_of_them(dim):
     generator = np.random.default_rng(2)
-    train = generator.normal(size=(40, 300)).astype(np.float32) + 1000
+    train = generator.normal(size=(40, dim)).astype(np.float32) + 1000
     train[20:] = train[:20]
     nearly = train[5:9].copy()
     nearly[:, 0] += 0.001
@@ -43,9 +46,21 @@ def test_copies_are_found_exactly_and_the_first_of_them():
     np.testing.assert_allclose(distances[20:], nearly[:, 0] - train[5:9, 0], rtol=1e-6)
 
 
-def test_neighbours_closer_than_float32_products_can_tell():
-    reference = np.array([[1e4, 0.0], [1e4, 0.25], [-1e4, 0.0], [-1e4, 0.25]], np.float32)
-    queries = np.array([[1e4, 0.1], [1e4, 0.15], [-1e4, 0.15]], np.float32)
+@pytest.mark.parametrize("dim", [2, 12])
+def test_the_first_of_distinct_neighbours_at_one_distance_is_found(dim):
+    corners = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [1.0, 0.0]])
+    reference = np.pad(corners, [(0, 0), (0, dim - 2)])
+    distances, indices = nearest_neighbours(np.zeros((1, dim)), reference)
+    assert (distances.tolist(), indices.tolist()) == ([1.0], [1])
+    distances, indices = nearest_neighbours(np.zeros((1, dim)), reference[:1])
+    assert (distances.tolist(), indices.tolist()) == ([3.0], [0])
+
+
+@pytest.mark.parametrize("dim", [2, 12])
+def test_neighbours_closer_than_float32_products_can_tell(dim):
+    points = np.array([[1e4, 0.0], [1e4, 0.25], [-1e4, 0.0], [-1e4, 0.25]], np.float32)
+    reference = np.pad(points, [(0, 0), (0, dim - 2)])
+    queries = np.pad(np.array([[1e4, 0.1], [1e4, 0.15], [-1e4, 0.15]], np.float32), [(0, 0), (0, dim - 2)])
     distances, indices = nearest_neighbours(queries, reference)
     assert indices.tolist() == [0, 1, 3]
     np.testing.assert_allclose(distances, [0.1, 0.1, 0.1], rtol=1e-6)

@@ -5,9 +5,10 @@ even motion along the straight line,
 
     E = E[n Σ_t ‖f_{t+1} − f_t‖²] / E[‖f_n − f_0‖²],                                                               (1)
 
-is 1 for even and straight motion, and n if all change comes in one step. The numerator is the perceptual path length of
-Tero Karras, Samuli Laine and Timo Aila 2018, arXiv:1812.04948; the denominator makes models and features comparable.
-Paths are spherical, since codes of most models are Gaussian.
+is 1 for even and straight motion, n if all change comes in one step, and more if paths turn back. The numerator is the
+perceptual path length of Tero Karras, Samuli Laine and Timo Aila 2018, arXiv:1812.04948; the denominator makes models
+and features comparable. Along a path the direction of the code turns evenly and its norm changes evenly: between
+opposite codes of unequal norms, the usual spherical path would leave the codes that the prior has.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from genjax.core import Array, Variables, stream_key
 from genjax.data import random_examples
 from genjax.evaluation.comparison import no_features
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result, extract
+from genjax.metrics import Result, extract, unavailable
 from genjax.metrics.progress import chunks
 from genjax.monitoring.latent_usage import autoencoder_of
-from genjax.ops import spherical_path
+from genjax.ops import linear_path, spherical_path
 
 NUM_PATHS = 200
 NUM_STEPS = 16
+MIN_CHANGE = 1e-3  # squared distance of ends, in that of two examples
 
 
 def no_interpolation(evaluation: Evaluation) -> str | None:
@@ -54,6 +56,10 @@ def interpolation(evaluation: Evaluation, index: int) -> list[Result]:
     points = np.asarray(features, np.float64).reshape(count, NUM_STEPS + 1, -1)
     energy = NUM_STEPS * np.sum(np.diff(points, axis=1) ** 2, axis=(1, 2))
     straight = np.sum((points[:, -1] - points[:, 0]) ** 2, axis=1)
+    spread = 2 * np.var(np.asarray(evaluation.reference.features, np.float64), axis=0).sum()
+    if straight.mean() < MIN_CHANGE * spread:
+        reason = f"decoded ends of paths differ less than {MIN_CHANGE} of what two examples do: codes have no effect"
+        return [unavailable("path_energy", reason)]
     value = float(energy.mean() / straight.mean())  # equation 1
     residuals = (energy - value * straight) / straight.mean()
     error = float(residuals.std(ddof=1) / np.sqrt(count))
@@ -73,13 +79,25 @@ def _codes(evaluation: Evaluation, index: int, key: Array) -> Array:
     return jit(model.encode)(evaluation.replica(index), x[: len(x) // 2 * 2])
 
 
+def even_path(start: Array, end: Array, num_points: int) -> Array:
+    """Return paths (B, num_points, ...) on which direction and norm of the code change evenly.
+
+    >>> even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1].round(4).tolist()  # 2 at 45 degrees
+    [1.4142, 1.4142]
+    """
+    axes = tuple(range(1, start.ndim))
+    norms = [jnp.sqrt(jnp.sum(jnp.square(code), axes, keepdims=True)) for code in (start, end)]
+    directions = [code / jnp.maximum(norm, 1e-30) for code, norm in zip((start, end), norms, strict=True)]
+    return linear_path(*norms, num_points) * spherical_path(*directions, num_points)
+
+
 def _decoded(evaluation: Evaluation, index: int, codes: Array) -> Iterator[Array]:
     """Yield what the feature network takes, path by path."""
     model: Any = evaluation.model
 
     @jit
     def decode(variables: Variables, start: Array, end: Array) -> Array:
-        path = spherical_path(start, end, NUM_STEPS + 1)
+        path = even_path(start, end, NUM_STEPS + 1)
         return evaluation.network_input(model.decode(variables, path.reshape(-1, *path.shape[2:])))
 
     start, end = jnp.split(codes, 2)

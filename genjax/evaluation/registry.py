@@ -130,7 +130,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="interpolation",
         function=interpolation,
-        summary="energy of decoded paths between codes: 1 for even motion, 16 for one jump",
+        summary="energy of decoded paths between codes: 1 if even and straight, 16 for one jump, more for turns",
         results={"path_energy": False},
         obstacle=no_interpolation,
     ),

@@ -21,6 +21,7 @@ Daniel Clarke-Pearson, 1988.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -77,8 +78,8 @@ def _nearest_by_tree(queries: np.ndarray, reference: np.ndarray) -> tuple[Array,
     from scipy.spatial import KDTree
 
     distinct, first = np.unique(reference, axis=0, return_index=True)
-    tree = KDTree(distinct)
-    distances, nearest = tree.query(queries, k=[1, 2])
+    tree, two_nearest = KDTree(distinct), cast(Any, [1, 2])
+    distances, nearest = map(np.asarray, tree.query(queries, k=two_nearest))
     indices, limit = first[nearest[:, 0]], distances[:, 0] * (1 + TIE)
     tied = distances[:, 1] <= limit
     others = tree.query_ball_point(queries[tied], limit[tied])

@@ -11,7 +11,7 @@ from genjax import data
 from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.evaluation.context import Evaluation
-from genjax.evaluation.interpolation import NUM_PATHS, NUM_STEPS
+from genjax.evaluation.interpolation import NUM_PATHS, NUM_STEPS, even_path
 from genjax.evaluation.registry import evaluate
 
 
@@ -95,9 +95,26 @@ def test_energy_of_an_even_straight_path_is_one():
     assert result.protocol["ends from"] == "split test"
 
 
+def test_paths_of_opposite_codes_of_unequal_norms_stay_between_them():
+    start, end = jnp.array([[1.0, 0.0]]), jnp.array([[-3.0, 1e-3]])
+    path = even_path(start, end, 5)[0]
+    np.testing.assert_allclose(jnp.linalg.norm(path, axis=1), [1, 1.5, 2, 2.5, 3], rtol=1e-3)
+    np.testing.assert_allclose(path[2], [0, 2], atol=1e-3)
+    np.testing.assert_allclose(path[jnp.array([0, -1])], jnp.concatenate([start, end]), atol=1e-6)
+
+
+class Collapsed(Circle):
+    def decode(self, variables, latent):
+        return 0.01 * latent
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
+        (
+            Collapsed(),
+            "decoded ends of paths differ less than 0.001 of what two examples do: codes have no effect",
+        ),
         (Sampler(), "Sampler has no latent space: no decode, or neither sample_prior nor encode"),
         (Conditional(), "codes of a conditional model are decoded under conditions, which a path would have to share"),
         (Codebook(), "codes of Codebook are indices, between which there is no path"),

@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "comparison": SHARED
     | {"data", "experiment", "metrics", "compilation", "evaluation", "figures", "runner"}
     | {"vae"},  # whose factorized categorical distribution is a floor
+    "racing": SHARED | FAMILIES | {"data", "experiment", "metrics", "runner", "comparison", "genjax"},
     "judging": SHARED | {"data", "experiment", "metrics", "evaluation", "figures", "runner"},
     "export": SHARED | {"data", "experiment", "runner"},
     "serving": {"compilation", "export"},
@@ -76,6 +77,7 @@ MAY_IMPORT = {
         "runner",
         "comparison",
         "judging",
+        "racing",
         "export",
         "serving",
         "sharding",

@@ -1,30 +1,99 @@
-"""The command ``choose``: models for some needs, from a measured table."""
+"""The command ``choose``: models for some needs, from a measured table or from a race on data of one's own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
+import re
 import shlex
+import sys
 
 from genjax.cli.flags import parse
 from genjax.cli.options import ChooseOptions
-from genjax.comparison.choosing import USUAL, Advice, choose, read_table
+from genjax.comparison.choosing import Advice, choose, nearest_table, read_table, usual_needs
+from genjax.comparison.table import Table
+from genjax.data import Dataset
 from genjax.runner.shell import genjax_command
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def choose_models(arguments: list[str]) -> int:
     """Print the models that meet some needs best."""
     (options,) = parse(genjax_command("choose"), arguments, ChooseOptions)
-    table = read_table(options.data)
-    advice = choose(table, options.need or USUAL)
+    table, measured_on = _table(options, genjax_command("choose", *arguments))
+    needs = options.need or usual_needs(table)
+    advice = choose(table, needs)
     if options.json:
         print(json.dumps([dataclasses.asdict(each) for each in advice[: options.top]]))
         return 0
-    needs = ", ".join(options.need or USUAL)
-    print(f"{needs}: {len(advice)} candidates measured on {options.data}")
+    print(f"{', '.join(needs)}: {len(advice)} candidates measured on {measured_on}")
     for number, each in enumerate(advice[: options.top], start=1):
         print(_describe(number, each))
+    if options.race is not None:
+        print(f"wrote {options.out}: open {options.out}/comparison/report.html")
     return 0
+
+
+def seconds_of(duration: str) -> float:
+    """Return the seconds of a duration such as "90s", "10m" or "1.5h".
+
+    Raises:
+      ValueError: if it is written in another way, or is 0.
+
+    >>> seconds_of("10m"), seconds_of("1.5h")
+    (600.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"--race is {duration!r}, but must be a time above 0 such as 90s, 10m or 1.5h")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def _table(options: ChooseOptions, command: str) -> tuple[Table, str]:
+    """Return the table that advice is taken from, and what it was measured on."""
+    if options.race is not None:
+        return _race(options, command), options.data
+    try:
+        return read_table(options.data), options.data
+    except FileNotFoundError as missing:
+        dataset = _load(options.data, str(missing))
+    name, reason = nearest_table(dataset)
+    return read_table(name), f"{name}, since {reason}; for numbers on {dataset.name} itself add --race 10m"
+
+
+def _load(name: str, no_table: str) -> Dataset:
+    from genjax.data import load
+
+    try:
+        return load(name)
+    except (ValueError, FileNotFoundError) as error:
+        raise FileNotFoundError(f"{no_table}; or data: {error}") from None
+
+
+def _race(options: ChooseOptions, command: str) -> Table:
+    from tqdm import tqdm
+
+    from genjax.compilation import enable_compilation_cache
+    from genjax.metrics.progress import no_progress, progress_bars
+    from genjax.racing.race import race
+
+    assert options.race is not None
+    budget = seconds_of(options.race)
+    enable_compilation_cache()
+    with progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress) as progress:
+        return race(
+            options.data,
+            budget,
+            options.out,
+            seeds=options.seeds,
+            methods=options.methods,
+            command=command,
+            progress=progress,
+            announce=functools.partial(tqdm.write, file=sys.stderr),
+        )[1]
 
 
 def _describe(number: int, advice: Advice) -> str:

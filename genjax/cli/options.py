@@ -317,13 +317,22 @@ class ChooseOptions:
     Attributes:
       need: what the model should be good at; may be given several times. By default quality, diversity, speed and
         stability.
-      data: name of a suite whose table belongs to the library, or path of the comparison.json of a comparison.
+      data: name of a suite whose table belongs to the library, path of the comparison.json of a comparison, or data of
+        your own, by the name or the path that data.load takes; then the table of the most similar data is used.
+      race: train models of several families on the data for this time, such as 10m, and advise by their numbers.
+      methods: models that take part in the race; all that suit the data by default.
+      seeds: number of replicas of each model in the race.
+      out: folder of the race, with its runs and a report.
       top: number of models that are printed.
       json: print JSON.
     """
 
     need: Annotated[tuple[NeedName, ...], tyro.conf.UseAppendAction] = ()
     data: str = "toy2d"
+    race: str | None = None
+    methods: tuple[str, ...] = ()
+    seeds: PositiveInt = 3
+    out: Path = Path("race")
     top: PositiveInt = 5
     json: bool = False
 

@@ -12,11 +12,13 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal, final, get_args
 
 from genjax.comparison.claims import find_column
 from genjax.comparison.table import Column, Entry, Table, table_from_dict
+from genjax.data import Dataset
 
 NeedName = Literal[
     "exact-likelihood",
@@ -84,6 +86,24 @@ class Advice:
     given_up: tuple[str, ...]
 
 
+def nearest_table(dataset: Dataset) -> tuple[str, str]:
+    """Return the name of the measured table of the most similar data, and why it is the nearest.
+
+    Raises:
+      ValueError: if no table is of similar data.
+    """
+    shape = dataset.spec()["x"].shape
+    is_image = len(shape) == 3 and dataset.levels is not None
+    if dataset.tokenizer is not None or (is_image and not _folder().joinpath("digits.json").is_file()):
+        kind = "texts" if dataset.tokenizer is not None else "images"
+        raise ValueError(
+            f"{dataset.name} holds {kind}, of which no table is measured; compare runs with genjax compare"
+        )
+    if is_image:
+        return "digits", f"examples of {dataset.name} are images of {dataset.levels} levels, shape {shape}"
+    return "toy2d", f"examples of {dataset.name} are vectors or arrays of shape {shape}"
+
+
 def read_table(data: str) -> Table:
     """Return the measured table of a suite, by its name, or of a comparison, by the path of its comparison.json.
 
@@ -91,7 +111,7 @@ def read_table(data: str) -> Table:
       FileNotFoundError: if there is no such table; the message lists those of the library.
       ValueError: if the file is not that of a comparison.
     """
-    folder = importlib.resources.files("genjax.comparison").joinpath("tables")
+    folder = _folder()
     file = folder.joinpath(f"{data}.json") if not data.endswith(".json") else Path(data)
     if not file.is_file():
         known = sorted(each.name.removesuffix(".json") for each in folder.iterdir() if each.name.endswith(".json"))
@@ -101,6 +121,15 @@ def read_table(data: str) -> Table:
         return table_from_dict(json.loads(file.read_text("utf-8")))
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{data} is not the comparison.json of a comparison; pass one") from None
+
+
+def _folder() -> Traversable:
+    return importlib.resources.files("genjax.comparison").joinpath("tables")
+
+
+def usual_needs(table: Table) -> tuple[NeedName, ...]:
+    """Return the usual needs that a table has columns for: without trials, nothing tells how stable training is."""
+    return tuple(need for need in USUAL if _columns(table, NEEDS[need]))
 
 
 def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:

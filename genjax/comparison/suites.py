@@ -69,6 +69,11 @@ class SuiteExperiment:
         """Name without the flags of a trial."""
         return self.run_name(())
 
+    @property
+    def command(self) -> str:
+        """Command that trains it, without the flags of a trial."""
+        return shlex.join(["genjax", "train", self.file.as_posix(), *self.flags])
+
     def run_name(self, trial: tuple[str, ...]) -> str:
         """Return the name of a trial's run folder and of its log."""
         own = [self.file.stem, *self.flags] if self.label is None else [self.label]
@@ -241,7 +246,7 @@ def _train_all(
         if not _is_done(out, name, retry_failed):
             announce(f"trained {pace}: now {name}")
             started = time.monotonic()
-            reason = _train(experiment, trial, suite, folder, out / LOGS / f"{name}.log", announce)
+            reason = train_process(experiment, trial, suite, folder, out / LOGS / f"{name}.log", announce)
             pace.finish("training", time.monotonic() - started)
             failure.unlink(missing_ok=True)
             if reason is not None:
@@ -250,8 +255,9 @@ def _train_all(
             failures[flags] = failure.read_text("utf-8").strip()
         else:
             runs[flags] = folder
-    command = shlex.join(["genjax", "train", experiment.file.as_posix(), *experiment.flags])
-    return Trained(name=experiment.name, label=experiment.label, command=command, runs=runs, failures=failures)
+    return Trained(
+        name=experiment.name, label=experiment.label, command=experiment.command, runs=runs, failures=failures
+    )
 
 
 def _failure_file(out: Path, name: str) -> Path:
@@ -263,7 +269,7 @@ def _is_done(out: Path, name: str, retry_failed: bool) -> bool:
     return failed or saved_step(out / RUNS / name) is not None  # training writes the weights last
 
 
-def _train(
+def train_process(
     experiment: SuiteExperiment,
     trial: tuple[str, ...],
     suite: Suite,

@@ -192,22 +192,28 @@ def _coverage(
 
 def _measure(run: StoredRun, settings: ComparisonSettings, network: FeatureNetwork) -> tuple[float, ...]:
     """Return the coverage for each seed; 0 where samples are not finite."""
+    evaluation = validation(run, settings, network)
+    values = [compared(evaluation, index, "precision_recall", "coverage") for index in range(len(run.seeds))]
+    return tuple(0.0 if value is None else value for value in values)
+
+
+def validation(run: StoredRun, settings: ComparisonSettings, network: FeatureNetwork) -> Evaluation:
+    """Return the evaluation of a run on the validation split; see ``check_validation`` for errors."""
     check_validation(run.experiment.data)
     settings = dataclasses.replace(settings, split=SPLIT, num_samples=None)
     loaded = load_run(run.path, checkpoint=settings.checkpoint, experiment=run.experiment)
-    evaluation = loaded.evaluation(**evaluation_settings(settings, network))
-    return tuple(_coverage_of(evaluation, index) for index in range(len(run.seeds)))
+    return loaded.evaluation(**evaluation_settings(settings, network))
 
 
-def _coverage_of(evaluation: Evaluation, index: int) -> float:
+def compared(evaluation: Evaluation, index: int, comparison: str, result: str) -> float | None:
+    """Return a result of a comparison of one replica's samples, or None if these are not finite."""
     try:
         features = evaluation.generated(index).features
     except FloatingPointError:  # logits that are not finite
-        return 0.0
+        return None
     if not np.isfinite(features).all():
-        return 0.0
-    values = {result.name: result.value for result in compare_by("precision_recall")(evaluation, index)}
-    return float(values["coverage"] or 0.0)
+        return None
+    return next(each.value for each in compare_by(comparison)(evaluation, index) if each.name == result)
 
 
 def check_validation(dataset: Dataset) -> None:

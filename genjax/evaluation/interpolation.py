@@ -85,10 +85,14 @@ def even_path(start: Array, end: Array, num_points: int) -> Array:
     >>> even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1].round(4).tolist()  # 2 at 45 degrees
     [1.4142, 1.4142]
     """
-    axes = tuple(range(1, start.ndim))
-    norms = [jnp.sqrt(jnp.sum(jnp.square(code), axes, keepdims=True)) for code in (start, end)]
-    directions = [code / jnp.maximum(norm, 1e-30) for code, norm in zip((start, end), norms, strict=True)]
-    return linear_path(*norms, num_points) * spherical_path(*directions, num_points)
+    start_norm, end_norm = (_norm(code) for code in (start, end))
+    norms = linear_path(start_norm, end_norm, num_points)
+    return norms * spherical_path(start / start_norm, end / end_norm, num_points)
+
+
+def _norm(code: Array) -> Array:
+    axes = tuple(range(1, code.ndim))
+    return jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(code), axes, keepdims=True)), 1e-30)
 
 
 def _decoded(evaluation: Evaluation, index: int, codes: Array) -> Iterator[Array]:

@@ -9,7 +9,7 @@ import pytest
 from genjax import data, moment_matching, nets
 from genjax.comparison.suites import RUNS, Suite, SuiteExperiment, read_suite
 from genjax.comparison.table import Column, Entry, Table
-from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, _coverage_of, check_validation, with_stability
+from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, check_validation, compared, with_stability
 from genjax.evaluation.comparison import compare_by
 from genjax.evaluation.context import Evaluation
 from tests.comparison.conftest import FLAGS
@@ -111,7 +111,7 @@ def test_a_suite_chooses_between_trials_on_validation_data(tmp_path, genjax):
     assert (status, "coverage of the validation split" in err) == (0, False)
 
 
-def test_only_the_replica_whose_samples_are_not_finite_has_coverage_zero():
+def test_only_the_replica_whose_samples_are_not_finite_has_no_coverage():
     model = moment_matching.GMMN(latent_dim=2, generator=nets.MLP((2,)), bandwidths=(1.0,))
     x = jax.random.normal(jax.random.key(0), (40, 2))
     variables = model.init(jax.random.key(1), {"x": x})
@@ -123,7 +123,8 @@ def test_only_the_replica_whose_samples_are_not_finite_has_coverage_zero():
         seeds=(0, 1),
     )
     expected = {result.name: result.value for result in compare_by("precision_recall")(evaluation, 0)}["coverage"]
-    assert [_coverage_of(evaluation, index) for index in (0, 1)] == [expected, 0.0]
+    values = [compared(evaluation, index, "precision_recall", "coverage") for index in (0, 1)]
+    assert values == [expected, None]
     assert expected > 0
 
 

@@ -1,0 +1,165 @@
+"""A race on data of one's own: entrants are trained by ``genjax train`` and scored on validation data.
+
+The score is the MMD² between samples and the validation split, in the features that comparisons use by default. It is
+unbiased, and unlike coverage it does not saturate for few examples.
+
+``OUT/experiment.py`` is the experiment of all entrants, ``OUT/runs`` and ``OUT/logs`` hold their runs,
+``OUT/race.json`` the rounds, and ``OUT/comparison`` the comparison of the finalists on the test split with its report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import final
+
+from genjax.comparison.compare import compare
+from genjax.comparison.runs import read_run
+from genjax.comparison.settings import ComparisonSettings, default_features
+from genjax.comparison.suites import LOGS, RUNS, Suite, SuiteExperiment, train_process
+from genjax.comparison.table import Table
+from genjax.comparison.trials import Trial, Trials, compared, validation
+from genjax.data.io import replace_file
+from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics.progress import Progress, no_progress
+from genjax.metrics.rows import format_value
+from genjax.racing import entrants
+from genjax.racing.halving import NUM_FINALISTS, Rung, successive_halving
+from genjax.runner.log import read_rows
+
+EXPERIMENT, RACE, COMPARISON = "experiment.py", "race.json", "comparison"
+LIKELIHOOD_SAMPLES = 64  # draws of an estimate, for an answer in minutes
+
+
+@final
+class Processes:
+    """Trains entrants in processes of their own, and scores them by the negative MMD² of the validation split."""
+
+    def __init__(
+        self,
+        dataset: str,
+        out: Path,
+        network: FeatureNetwork,
+        *,
+        suite: Suite,
+        settings: ComparisonSettings,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._dataset, self._out, self._network = dataset, out, network
+        self._suite, self._settings, self._announce = suite, settings, announce
+
+    def experiment(self, name: str) -> SuiteExperiment:
+        """Return the experiment of an entrant."""
+        flags = ("--method", name, "--dataset", self._dataset)
+        return SuiteExperiment(file=self._out / EXPERIMENT, flags=flags, label=name)
+
+    def folder(self, name: str) -> Path:
+        """Return the run folder of an entrant."""
+        return self._out / RUNS / name
+
+    def train(self, name: str, steps: int) -> float:
+        """See ``halving.Trainer``."""
+        folder, log = self.folder(name), self._out / LOGS / f"{name}.log"
+        reason = train_process(self.experiment(name), ("--steps", str(steps)), self._suite, folder, log, self._announce)
+        if reason is not None:
+            raise RuntimeError(reason)
+        return next(row["steps_per_second"] for row in reversed(read_rows(folder)) if "steps_per_second" in row)
+
+    def score(self, name: str) -> tuple[float, ...]:
+        """See ``halving.Trainer``."""
+        run = read_run(self.folder(name))
+        evaluation = validation(run, self._settings, self._network)
+        values = [compared(evaluation, index, "mmd2", "mmd2") for index in range(len(run.seeds))]
+        return tuple(-math.inf if value is None else -value for value in values)
+
+
+def race(
+    dataset: str,
+    budget: float,
+    out: Path,
+    *,
+    seeds: int = 3,
+    methods: Sequence[str] = (),
+    num_finalists: int = NUM_FINALISTS,
+    command: str = "",
+    progress: Progress = no_progress,
+    announce: Callable[[str], None] = print,
+) -> tuple[list[Rung], Table]:
+    """Race on a data set, and return the rounds and the table of the finalists.
+
+    Args:
+      dataset: name of a data set, or path of a file or folder, see ``data.load``.
+      budget: time for training and scoring, in seconds; compilation counts. The comparison of finalists comes after it.
+      out: folder that does not exist, or is empty.
+      seeds: number of replicas of each entrant.
+      methods: entrants, all of ``entrants.Method`` that suit the data by default.
+      num_finalists: number of entrants that are compared in the end.
+      command: command of the race, for numbers that no other command prints.
+      progress: function that starts a progress bar, ``(name, total) -> callback``.
+      announce: function that receives a line for each step.
+
+    Raises:
+      ValueError: if ``out`` is not empty, a method does not suit the data, or a race on them is not possible.
+      RuntimeError: if all entrants fail.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out is {out}, which is not empty; choose another folder")
+    source = entrants.split(entrants.data.load(dataset))
+    possible = entrants.entrants(source)
+    wrong = next((name for name in methods if name not in possible), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} cannot race on {source.name}; use {', '.join(possible)}")
+    features = default_features(source)
+    network = feature_network(features, source)
+    settings = ComparisonSettings(features=features, likelihood_samples=LIKELIHOOD_SAMPLES)
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(entrants.__file__, out / EXPERIMENT)
+    suite = Suite(experiments=(), seeds=seeds)
+    processes = Processes(dataset, out, network, suite=suite, settings=settings, announce=announce)
+    rungs = successive_halving(
+        methods or possible,
+        processes,
+        budget,
+        num_finalists=num_finalists,
+        announce=lambda rung: announce(describe(rung)),
+    )
+    record = {"dataset": dataset, "budget": budget, "seeds": seeds, "rungs": [dataclasses.asdict(r) for r in rungs]}
+    replace_file(out / RACE, (json.dumps(record, indent=1) + "\n").encode())
+    finalists = rungs[-1].kept[:num_finalists]
+    trials = [
+        Trials(
+            name=each.name,
+            label=each.name,
+            command=processes.experiment(each.name).command,
+            trials=(Trial(flags=f"--steps {each.steps}", run=str(processes.folder(each.name))),),
+            num_seeds=seeds,
+        )
+        for each in rungs[-1].entrants
+        if each.name in finalists
+    ]
+    paths = [processes.folder(name) for name in finalists]
+    table = compare(
+        paths, out / COMPARISON, settings, trials=trials, command=command, progress=progress, announce=announce
+    )
+    return rungs, table
+
+
+def describe(rung: Rung) -> str:
+    """Return a round in words.
+
+    >>> from genjax.racing import Entrant
+    >>> first, second = Entrant(name="vae", steps=300, scores=(-0.5, -0.7)), Entrant(name="gan", steps=0, failure="NaN")
+    >>> describe(Rung(entrants=(first, second), kept=("vae",)))
+    'MMD²: vae 0.60 ± 0.14 after 300 steps; gan failed: NaN. The best: vae'
+    """
+    parts = [
+        f"{each.name} failed: {each.failure}"
+        if each.failure is not None
+        else f"{each.name} {format_value([-score for score in each.scores], digits=2)} after {each.steps:,} steps"
+        for each in rung.entrants
+    ]
+    return f"MMD²: {'; '.join(parts)}. The best: {', '.join(rung.kept)}"

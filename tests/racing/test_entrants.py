@@ -1,0 +1,80 @@
+"""Entrants: which models suit which data, what they see, and splits that the data lack."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import data
+from genjax.racing import entrants
+
+
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_models_of_all_methods_take_the_data(name):
+    dataset = entrants.split(data.load(name))
+    methods = entrants.entrants(dataset)
+    assert ("made" in methods) == (name == "digits")
+    assert len(methods) >= 7
+    for method in methods:
+        experiment = entrants.experiment(method, name)
+        raw = experiment.data.splits["train"].take(np.arange(8))
+        batch = experiment.preprocess(jax.random.key(0), jax.tree.map(jnp.asarray, raw))
+        params = jax.eval_shape(lambda key, e=experiment, b=batch: e.model.init(key, b).params, jax.random.key(0))
+        assert jax.tree.leaves(params), method
+        shown = experiment.to_display(batch["x"])
+        expected = raw["x"] / 16 if name == "digits" else raw["x"]
+        np.testing.assert_allclose(shown, expected, atol=1e-5, err_msg=method)
+
+
+def test_real_numbers_are_standardized_and_come_back():
+    x = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * [1.0, 10.0, 0.0] + [5.0, 0.0, 2.0]
+    data_view = entrants.view(data.arrays(x.astype(np.float32)))
+    batch = data_view.preprocess(jax.random.key(0), {"x": jnp.asarray(x, jnp.float32)})
+    np.testing.assert_allclose(batch["x"].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(batch["x"].std(axis=0), [1, 1, 0], atol=1e-4)
+    np.testing.assert_allclose(data_view.display(batch["x"]), x, rtol=1e-4, atol=1e-4)
+    assert (data_view.scale, data_view.bounded, data_view.levels) == (1.0, False, None)
+
+
+def test_scale_of_whole_numbers_is_that_of_what_models_see():
+    dataset = data.digits()
+    data_view = entrants.view(dataset)
+    x = dataset.splits["train"].take(np.arange(1_000))
+    scale = float(jnp.std(data_view.preprocess(jax.random.key(0), jax.tree.map(jnp.asarray, x))["x"]))
+    assert data_view.scale == pytest.approx(scale, rel=0.02)
+
+
+def test_missing_splits_are_a_tenth_of_the_training_data_evenly_spaced():
+    x = np.arange(100, dtype=np.float32)[:, None]
+    sizes = {name: len(source) for name, source in entrants.split(data.arrays(x)).splits.items()}
+    assert sizes == {"train": 80, "validation": 10, "test": 10}
+    with_test = entrants.split(data.arrays(x, test=20))
+    assert {name: len(source) for name, source in with_test.splits.items()} == {
+        "train": 72,
+        "validation": 8,
+        "test": 20,
+    }
+    assert np.ptp(with_test.splits["validation"].take(np.arange(8))["x"]) > 60
+    whole = data.arrays(x, validation=10, test=10)
+    assert {name: len(source) for name, source in entrants.split(whole).splits.items()} == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_data_that_cannot_race_are_refused(tmp_path):
+    (tmp_path / "letters.txt").write_text("ab" * 200)
+    letters = data.text(tmp_path / "letters.txt", length=4, tokenizer="characters")
+    with pytest.raises(ValueError, match="letters holds texts, but a race is between models of vectors and images"):
+        entrants.view(letters)
+    large = data.arrays(np.zeros((3, 128, 128, 3), np.uint8), name="photos")
+    with pytest.raises(ValueError, match="photos have 49152 elements, but dense networks take at most 4096"):
+        entrants.view(large)
+    assert "real_nvp" not in entrants.entrants(data.arrays(np.random.default_rng(0).normal(size=(9, 1))))
+    many = dataclasses.replace(data.digits(), levels=1_000)
+    assert "made" not in entrants.entrants(many)
+    with pytest.raises(ValueError, match="method is 'made', but models of iris are vae, gan"):
+        entrants.experiment("made", "iris")

@@ -1,0 +1,63 @@
+"""A race from data to advice, and what is refused before anything is trained."""
+
+import json
+
+import pytest
+
+from genjax import data
+from genjax.racing import entrants
+from genjax.racing.race import race
+
+
+def test_a_race_needs_an_empty_folder_and_methods_that_suit_the_data(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="which is not empty; choose another folder"):
+        race("iris", 1.0, tmp_path)
+    with pytest.raises(ValueError, match="'made' cannot race on iris; use vae, gan"):
+        race("iris", 1.0, tmp_path / "out", methods=("made",))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--race", "10"), "--race is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
+        (("--race", "0m"), "--race is '0m', but must be a time above 0"),
+        (("--data", "nowhere"), "comparison.json; or data: no data set or file 'nowhere'"),
+        (("--data", "nowhere", "--race", "1s"), "no data set or file 'nowhere'"),
+    ],
+)
+def test_bad_flags_end_in_one_line(genjax, flags, message):
+    status, out, err = genjax("choose", *flags)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_without_a_race_the_table_of_similar_data_is_used_and_named(genjax):
+    status, out, err = genjax("choose", "--data", "iris", "--need", "fast-sampling")
+    assert status == 0, err
+    reason = "measured on toy2d, since examples of iris are vectors or arrays of shape (4,); for numbers on iris itself"
+    assert reason in out.splitlines()[0]
+
+
+@pytest.mark.slow
+def test_a_race_ends_in_advice_with_a_command_that_starts_the_winner(tmp_path, genjax):
+    """Two entrants on a table; about a minute and a half."""
+    out = tmp_path / "race"
+    flags = ("--methods", "gmmn", "maf", "--race", "1s", "--seeds", "2", "--out", out, "--need", "best-quality")
+    status, printed, err = genjax("choose", "--data", "iris", *flags)
+    assert status == 0, err
+    assert "MMD²: " in err
+    lines = printed.splitlines()
+    assert lines[0] == "best-quality: 2 candidates measured on iris"
+    assert f"train {out}/experiment.py --method" in printed
+    assert lines[-1] == f"wrote {out}: open {out}/comparison/report.html"
+    record = json.loads((out / "race.json").read_text())
+    first = record["rungs"][0]["entrants"]
+    assert {each["name"] for each in first} == {"gmmn", "maf"}
+    assert all(len(each["scores"]) == 2 and each["steps"] == 300 for each in first)
+    table = json.loads((out / "comparison" / "comparison.json").read_text())
+    assert [entry["name"] for entry in table["entries"]][:2] == record["rungs"][-1]["kept"]
+    dataset = entrants.split(data.load("iris"))
+    assert table["protocol"]["examples"] == {name: len(source) for name, source in dataset.splits.items()}

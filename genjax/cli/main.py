@@ -58,7 +58,9 @@ def _guarded(arguments: list[str]) -> int:
     with _exit_on_interrupt():
         from genjax.runner import CheckpointError, Interrupted, NonFiniteError
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except Interrupted as interruption:
         print(f"genjax: {interruption}", file=sys.stderr)
         return 128 + interruption.signal_number
@@ -69,6 +71,9 @@ def _guarded(arguments: list[str]) -> int:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as error:  # ImportError: a missing extra
         return _fail(error, 2)
+    except BrokenPipeError:  # who reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
+        return 128 + signal.SIGPIPE
     except OSError as error:
         return _fail(error, 1)
     except Exception as error:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -211,3 +212,11 @@ def test_bars_outside_a_terminal_take_a_line(capfd):
     drawn = capfd.readouterr().err.replace("\r", "\n").split("\n")
     assert len([line for line in drawn if line.strip()]) <= 3
     assert any("5000/5000" in line for line in drawn)
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    command = [sys.executable, "-m", "genjax", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE

@@ -269,6 +269,11 @@ class ConsistencyModel:
         options = {"num_steps": steps, "grid": grid, "sampler": _FreshNoise()}
         return self.denoiser.sample(variables, key, num_samples, **options, **condition)
 
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
+        """Draw unit-variance noise (N, *shape)."""
+        del variables
+        return jax.random.normal(key, (num_samples, *self.denoiser.shape))
+
     def decode(self, variables: Variables, latent: Array, **condition: Any) -> Array:
         """Return the data (B, *shape) of unit-variance noise, by one evaluation of f."""
         process, latent = self.denoiser.process, check_examples(latent, self.denoiser.shape)

@@ -225,8 +225,13 @@ class MeanFlow:
         Raises:
           ValueError: if the model has not learned this guidance, or the label is not one of its classes.
         """
-        noise = jax.random.normal(key, (num_samples, *self.shape))
+        noise = self.sample_prior(variables, key, num_samples)
         return self.decode(variables, noise, label=label, num_steps=num_steps, guidance=guidance)
+
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
+        """Draw unit-variance noise (N, *shape)."""
+        del variables
+        return jax.random.normal(key, (num_samples, *self.shape))
 
     def decode(
         self,

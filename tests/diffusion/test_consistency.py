@@ -312,7 +312,8 @@ class TestGaps:
 class TestSamples:
     def test_one_step_is_the_consistency_function_of_noise(self):
         model = linear(exact)
-        noise = jax.random.normal(jax.random.key(8), (6, 2))
+        noise = model.sample_prior(variables_of(model), jax.random.key(8), 6)
+        np.testing.assert_array_equal(noise, jax.random.normal(jax.random.key(8), (6, 2)))
         expected = MEAN + exact(EDM.end) * (EDM.end * noise - MEAN)
         actual = model.decode(variables_of(model), noise)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)

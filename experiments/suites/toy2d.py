@@ -7,8 +7,8 @@ three on validation data. Autoregressive models of the library are of discrete d
 place. A Gaussian RBM of this size has 3,000 hidden units, takes minutes for a thousand Gibbs steps, and its units of
 unit variance cannot follow modes twenty times as narrow; ``digits.py`` has a Boltzmann machine.
 
-The table that ``genjax choose`` reads was trained in 36 min and measured in about as much, all beside other work, with
-20 draws per example for estimated likelihoods. ``r1_gan`` was trained later than the others.
+The table that ``genjax choose`` reads was trained in 36 min and measured in about the same time, both while other
+work ran, with 20 draws per example for estimated likelihoods. ``r1_gan`` was trained later than the others.
 """
 
 from __future__ import annotations
@@ -285,6 +285,6 @@ def experiment(
       method: model and the way to train it.
       learning_rate_factor: factor on the learning rate of the recipe, which decays to zero along a cosine.
       steps: number of training steps; None for those of the recipe.
-      density: where points come from.
+      density: density that points are drawn from.
     """
     return RECIPES[method].experiment(points(density), learning_rate_factor, steps)

@@ -1,9 +1,9 @@
-"""Whether what ``genjax choose`` puts first on one table is among the best on tables of other data.
+"""Check whether the first choice of ``genjax choose`` on one table is among the best on tables of other data.
 
     python experiments/tools/check_choices.py toy2d moons/comparison.json pinwheel/comparison.json
 
 For each need, the first choice of the first table is looked up in the others, ranked by the same score. A choice is
-good on a table if it is within the best three.
+good on a table if it is among the best three.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
             print(f"{', '.join(needs)}: {error}")
             continue
         good = sum(place is not None and place <= GOOD for place in found)
-        print(f"{', '.join(needs)}: {name} is at places {found}, {good} of {len(found)} within the best {GOOD}")
+        print(f"{', '.join(needs)}: {name} is at places {found}, {good} of {len(found)} among the best {GOOD}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command ``choose``: models for some needs, from a measured table or from a race on data of one's own."""
+"""The command ``choose``: recommends models from a measured table, or from a race on your own data."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def choose_models(arguments: list[str]) -> int:
     """Print the models that meet some needs best."""
     (options,) = parse(genjax_command("choose"), arguments, ChooseOptions)
+    _check(options)
     table, measured_on = _table(options, genjax_command("choose", *arguments))
     needs = options.need or usual_needs(table)
     advice = choose(table, needs)
@@ -32,16 +33,26 @@ def choose_models(arguments: list[str]) -> int:
     print(f"{', '.join(needs)}: {len(advice)} candidates measured on {measured_on}")
     for number, each in enumerate(advice[: options.top], start=1):
         print(_describe(number, each))
-    if options.race is not None:
-        print(f"wrote {options.out}: open {options.out}/comparison/report.html")
     return 0
+
+
+def _check(options: ChooseOptions) -> None:
+    """Raise ValueError for options that do not belong together."""
+    defaults = ChooseOptions()
+    if options.race is not None:
+        if options.data == defaults.data:
+            raise ValueError("--race needs --data, the name or the path of the data to race on")
+        return
+    for name in ("methods", "seeds", "out"):
+        if getattr(options, name) != getattr(defaults, name):
+            raise ValueError(f"--{name} is for a race; add --race 10m")
 
 
 def seconds_of(duration: str) -> float:
     """Return the seconds of a duration such as "90s", "10m" or "1.5h".
 
     Raises:
-      ValueError: if it is written in another way, or is 0.
+      ValueError: if it has another form, or is 0.
 
     >>> seconds_of("10m"), seconds_of("1.5h")
     (600.0, 5400.0)
@@ -61,7 +72,7 @@ def _table(options: ChooseOptions, command: str) -> tuple[Table, str]:
     except FileNotFoundError as missing:
         dataset = _load(options.data, str(missing))
     name, reason = nearest_table(dataset)
-    return read_table(name), f"{name}, since {reason}; for numbers on {dataset.name} itself add --race 10m"
+    return read_table(name), f"{name}, the nearest table, because {reason}; add --race 10m to measure on {dataset.name}"
 
 
 def _load(name: str, no_table: str) -> Dataset:
@@ -70,7 +81,7 @@ def _load(name: str, no_table: str) -> Dataset:
     try:
         return load(name)
     except (ValueError, FileNotFoundError) as error:
-        raise FileNotFoundError(f"{no_table}; or data: {error}") from None
+        raise FileNotFoundError(f"{no_table}; for data of your own, {error}") from None
 
 
 def _race(options: ChooseOptions, command: str) -> Table:
@@ -84,16 +95,19 @@ def _race(options: ChooseOptions, command: str) -> Table:
     budget = seconds_of(options.race)
     enable_compilation_cache()
     with progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress) as progress:
-        return race(
+        _, table = race(
             options.data,
             budget,
             options.out,
             seeds=options.seeds,
             methods=options.methods,
+            needs=options.need,
             command=command,
             progress=progress,
             announce=functools.partial(tqdm.write, file=sys.stderr),
-        )[1]
+        )
+    tqdm.write(f"wrote {options.out}: open {options.out}/comparison/report.html", file=sys.stderr)
+    return table
 
 
 def _describe(number: int, advice: Advice) -> str:

@@ -68,7 +68,7 @@ def _check_trials(suite: Suite) -> None:
         groups = flags_of_function(function, TrainOptions), TrainOptions
         hyper, _ = parse(genjax_command("train", tried.file), flags, *groups)
         dataset = function(**vars(hyper)).data
-    except Exception:  # its row says why, once training has failed in the same way
+    except Exception:  # training will fail in the same way, and its row will say why
         return
     check_validation(dataset)
 

@@ -71,7 +71,7 @@ def _guarded(arguments: list[str]) -> int:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, NotADirectoryError, ImportError) as error:  # ImportError: a missing extra
         return _fail(error, 2)
-    except BrokenPipeError:  # who reads the output, such as head, has read enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
         return 128 + signal.SIGPIPE
     except OSError as error:

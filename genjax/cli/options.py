@@ -317,10 +317,10 @@ class ChooseOptions:
     Attributes:
       need: what the model should be good at; may be given several times. By default quality, diversity, speed and
         stability.
-      data: name of a suite whose table belongs to the library, path of the comparison.json of a comparison, or data of
-        your own, by the name or the path that data.load takes; then the table of the most similar data is used.
-      race: train models of several families on the data for this time, such as 10m, and advise by their numbers.
-      methods: models that take part in the race; all that suit the data by default.
+      data: suite whose table comes with the library, path of a comparison.json, or your own data as data.load takes
+        them, for which the table of the most similar data is used.
+      race: time for a race on --data, such as 10m; it trains models of several families, and advises by their results.
+      methods: models in the race; by default all that suit the data and the needs.
       seeds: number of replicas of each model in the race.
       out: folder of the race, with its runs and a report.
       top: number of models that are printed.

@@ -90,18 +90,16 @@ def nearest_table(dataset: Dataset) -> tuple[str, str]:
     """Return the name of the measured table of the most similar data, and why it is the nearest.
 
     Raises:
-      ValueError: if no table is of similar data.
+      ValueError: if there is no table of similar data.
     """
     shape = dataset.spec()["x"].shape
-    is_image = len(shape) == 3 and dataset.levels is not None
-    if dataset.tokenizer is not None or (is_image and not _folder().joinpath("digits.json").is_file()):
-        kind = "texts" if dataset.tokenizer is not None else "images"
-        raise ValueError(
-            f"{dataset.name} holds {kind}, of which no table is measured; compare runs with genjax compare"
-        )
+    is_text, is_image = dataset.tokenizer is not None, len(shape) == 3 and dataset.levels is not None
+    if is_text or (is_image and not _folder().joinpath("digits.json").is_file()):
+        kind, cure = ("texts", "use genjax compare") if is_text else ("images", "add --race 10m")
+        raise ValueError(f"{dataset.name} holds {kind}, of which there is no table; {cure}")
     if is_image:
-        return "digits", f"examples of {dataset.name} are images of {dataset.levels} levels, shape {shape}"
-    return "toy2d", f"examples of {dataset.name} are vectors or arrays of shape {shape}"
+        return "digits", f"examples of {dataset.name} are images of {dataset.levels} levels and shape {shape}"
+    return "toy2d", f"examples of {dataset.name} have shape {shape}"
 
 
 def read_table(data: str) -> Table:

@@ -29,7 +29,7 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
         "different_bins",
         "different_bins",
         "different bins",
-        "share of bins of the data that samples fill too much or too little; 0.05 for data",
+        "share of bins with significantly too many or too few samples; about 0.05 for data",
     ),
     (
         "memorization",
@@ -46,13 +46,13 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
         "path energy",
         "energy of decoded paths; 1 if even and straight",
     ),
-    ("latent", "linear_probe", "probe_accuracy", "probe accuracy", "classes found in codes by a linear classifier"),
+    ("latent", "linear_probe", "probe_accuracy", "probe accuracy", "accuracy of a linear classifier on codes"),
     (
         "detection",
         "outliers",
         "outlier_auroc",
         "outlier AUROC",
-        "held-out data against midpoints of pairs of them, ranked by log-likelihood",
+        "how well log-likelihood ranks held-out examples above midpoints of pairs of them",
     ),
     ("conditioning", "class_accuracy", "class_accuracy", "class accuracy", "share of samples in the requested class"),
 )

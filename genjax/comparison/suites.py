@@ -11,13 +11,13 @@ A suite is a TOML file, and the paths in it are relative to its folder::
     name = "VAE"                     # in the table
     flags = ["--steps", "2000"]      # of genjax train
 
-An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. A file may instead, or
-besides, take over the experiments of another, with other settings::
+An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. A file may also extend
+another suite, and change its settings::
 
     extends = "digits.toml"
     seed = 200
-    trials = [[]]                    # of all its experiments
-    flags = ["--data", "usps"]       # before their own
+    trials = [[]]                    # replaces the trials of all its experiments
+    flags = ["--data", "usps"]       # placed before the flags of each experiment
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ from genjax.runner.weights import saved_step
 
 FOLDER = Path("experiments") / "suites"
 RUNS, LOGS = "runs", "logs"  # folders beside the cells of a comparison
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _SIGNALLED = 128  # exit status of a process that a signal has stopped, plus the number of the signal
 
 
@@ -134,7 +136,8 @@ def read_suite(path: Path) -> Suite:
     """Read the file of a suite.
 
     Raises:
-      ValueError: if it is no TOML, has unknown entries, or names an experiment that is missing or there twice.
+      ValueError: if it is no TOML, has unknown entries, extends what cannot be extended, or names an experiment that is
+        missing or listed twice.
     """
     content = _read(path)
     base = _extended(path, content)
@@ -158,7 +161,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not TOML: {error}") from None
     _check_names(path, content, {"extends", "seeds", "seed", "trials", "flags", "experiment"})
     if "flags" in content and "extends" not in content:
-        raise ValueError(f"{path} has flags for the experiments of another suite, but names none; add extends")
+        raise ValueError(f"{path} has flags, but extends no suite whose experiments would take them; add extends")
+    for name in ("flags", "trials"):
+        if not isinstance(content.get(name, []), list):
+            raise ValueError(f"{path} has {name} = {content[name]!r}, but must have a list")
     return content
 
 
@@ -168,7 +174,7 @@ def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
         return Suite(experiments=())
     file = path.parent / str(content["extends"])
     if not file.is_file() or "extends" in _read(file):
-        problem = "extends another suite itself" if file.is_file() else "is not there"
+        problem = "extends another suite itself" if file.is_file() else "does not exist"
         raise ValueError(f"{path} extends {file}, which {problem}; name a suite with experiments of its own")
     base = read_suite(file)
     changes: dict[str, Any] = {"trials": _flags_of_trials(content["trials"])} if "trials" in content else {}
@@ -217,7 +223,7 @@ def train_suite(
       What training left, for each experiment.
 
     Raises:
-      KeyboardInterrupt: if a signal stops a run; the next call goes on from its checkpoint.
+      KeyboardInterrupt: if Ctrl-C or a scheduler's signal stops a run; the next call goes on from its checkpoint.
     """
     pace = Pace(
         [
@@ -295,6 +301,10 @@ def train_process(
             announce(line.rstrip())
     if process.returncode == 0:
         return None
-    if process.returncode > _SIGNALLED or process.returncode < 0:
+    number = -process.returncode if process.returncode < 0 else process.returncode - _SIGNALLED
+    if number in _STOPPING:
         raise KeyboardInterrupt
+    if number > 0:
+        hint = ", often for lack of memory" if number == signal.SIGKILL else ""
+        return f"{signal.Signals(number).name} ended it{hint}"
     return re.sub("^genjax: error: ", "", last)

@@ -222,10 +222,8 @@ def check_validation(dataset: Dataset) -> None:
     if dataset.tokenizer is not None:
         raise ValueError(f"trials are chosen by the coverage of images, but {dataset.name} holds texts; {cure}")
     if SPLIT not in dataset.splits:
-        raise ValueError(
-            f"trials are chosen on a validation split, but {dataset.name} has {', '.join(dataset.splits)}; add one, or "
-            f"{cure}"
-        )
+        splits = ", ".join(dataset.splits)
+        raise ValueError(f"trials are chosen on a validation split, but {dataset.name} has {splits}; add it, or {cure}")
 
 
 def with_stability(table: Table, trials: Sequence[Trials]) -> Table:

@@ -324,8 +324,8 @@ class Diffusion:
 
         It is unbiased up to the solver's tolerance, and NaN if the solver runs out of steps. The trace is estimated
         along ``num_samples`` random directions per example, or computed exactly, with one Jacobian–vector product per
-        element of an example; ``trace=None`` takes the exact one if it needs no more products. ``solver=None`` stands
-        for ``Solver()``.
+        element of an example; ``trace=None`` computes it exactly if an example has at most ``num_samples`` elements.
+        ``solver=None`` stands for ``Solver()``.
         """
         x, predict = check_examples(x, self.shape), self.denoiser(variables, **condition)
         if trace == "exact" or (trace is None and x[0].size <= num_samples):

@@ -16,6 +16,12 @@ def no_features(evaluation: Evaluation) -> str | None:
     return None if evaluation.dataset.tokenizer is None else "samples are texts, which no feature network takes"
 
 
+def too_few(evaluation: Evaluation, min_samples: int) -> str | None:
+    """Return the reason why data or samples are too few for a comparison to say anything, or None if they are not."""
+    count = min(len(evaluation.source), evaluation.count)
+    return f"there are {count} examples or samples, but it needs {min_samples} of both" if count < min_samples else None
+
+
 def compare_by(name: str) -> Callable[[Evaluation, int], list[Result]]:
     """Return the evaluation for one comparison of ``metrics.COMPARISONS``, by name."""
 

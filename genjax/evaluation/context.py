@@ -102,7 +102,7 @@ class Evaluation:
 
     @functools.cached_property
     def outlier_scores(self) -> dict[str, np.ndarray]:
-        """Cache of ``detection.outliers``: nats of its outliers by method, shape (K, N)."""
+        """Cache of ``detection.outliers``: log-likelihoods of the outliers in nats by method, shape (K, N)."""
         return {}
 
     @functools.cached_property

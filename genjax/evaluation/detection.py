@@ -1,8 +1,8 @@
-"""Detection by log-likelihood: of anomalies, which label 1 marks, and of outliers that are made from any data.
+"""Detection of labelled anomalies (label 1), and of outliers made from any data, by log-likelihood.
 
 Outliers are the midpoints of pairs of held-out examples, which lie between modes and show two objects in one image.
-They are no rougher than data, and densities that rank smooth examples above data miss them (Eric Nalisnick et al. 2019,
-arXiv:1810.09136, found this for other outliers).
+Midpoints are no rougher than data, so densities that rank smooth examples above data miss them, as Eric Nalisnick et
+al. 2019, arXiv:1810.09136, found for other outliers.
 
 Scores need no normalization: a model without an exact likelihood is scored by its unnormalized ``log_density`` if it
 has one, and by a bound or an estimate otherwise.
@@ -65,11 +65,14 @@ def no_outliers(evaluation: Evaluation) -> str | None:
         return "the model is conditioned, but an outlier has no condition"
     if evaluation.dataset.tokenizer is not None:
         return "examples are texts, which have no midpoints"
-    return "one example has no midpoint with another" if len(evaluation.source) < 2 else None
+    dtype = evaluation.source.spec["x"].dtype
+    if dtype == np.bool_ or (evaluation.dataset.levels == 2 and np.issubdtype(dtype, np.integer)):
+        return "elements have two values, which have no midpoint"
+    return "the split has a single example, but a midpoint needs two" if len(evaluation.source) < 2 else None
 
 
 def outliers(evaluation: Evaluation, index: int) -> list[Result]:
-    """Separate midpoints of pairs of held-out examples from these examples by their log-likelihood."""
+    """Return the AUROC of held-out examples against midpoints of pairs of them, by log-likelihood."""
     method = _score_method(evaluation.model)
     assert method is not None  # because of ``no_outliers``
     if method not in evaluation.outlier_scores:
@@ -82,12 +85,12 @@ def outliers(evaluation: Evaluation, index: int) -> list[Result]:
         return [unavailable("outlier_auroc", reason)]
     area, error = metrics.auroc(-scores[1], -scores[0])
     protocol = {"score": f"-{method}", "outliers": "midpoints of pairs", "examples": scores.shape[1]}
-    protocol |= {"split": evaluation.split, "standard error": "DeLong"}
+    protocol |= {"split": evaluation.split, "standard error": "DeLong, as if pairs were independent of examples"}
     return [Result(name="outlier_auroc", value=area, standard_error=error, protocol=protocol)]
 
 
 def midpoints(key: Array, source: Source) -> ArraySource:
-    """Return the midpoints of all examples and others at random; integers are rounded.
+    """Return the midpoint of each example and another one, drawn at random; integers are rounded.
 
     >>> midpoints(jax.random.key(0), ArraySource({"x": np.array([[1], [4]], np.uint8)})).arrays["x"].ravel().tolist()
     [2, 2]
@@ -96,7 +99,7 @@ def midpoints(key: Array, source: Source) -> ArraySource:
     x = rows["x"]
     order = np.asarray(jax.random.permutation(key, len(x)))
     other = np.empty_like(x)
-    other[order] = x[np.roll(order, 1)]  # nobody is paired with itself
+    other[order] = x[np.roll(order, 1)]  # no example is paired with itself
     middle = (x.astype(np.float64) + other) / 2
     middle = np.round(middle) if np.issubdtype(x.dtype, np.integer) else middle
     return ArraySource(rows | {"x": middle.astype(x.dtype)})

@@ -1,4 +1,4 @@
-"""Smoothness of a latent space: how far decoded paths are from moving evenly and straight from end to end.
+"""Smoothness of a latent space: how much decoded paths deviate from straight motion at constant speed.
 
 A path between two codes is decoded at times 0, 1/n, …, 1 to features f_0, …, f_n. Its energy, relative to that of
 even motion along the straight line,
@@ -8,7 +8,7 @@ even motion along the straight line,
 is 1 for even and straight motion, n if all change comes in one step, and more if paths turn back. The numerator is the
 perceptual path length of Tero Karras, Samuli Laine and Timo Aila 2018, arXiv:1812.04948; the denominator makes models
 and features comparable. Along a path the direction of the code turns evenly and its norm changes evenly: between
-opposite codes of unequal norms, the usual spherical path would leave the codes that the prior has.
+opposite codes of unequal norms, the usual spherical path would leave the region of typical codes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from genjax.ops import linear_path, spherical_path
 
 NUM_PATHS = 200
 NUM_STEPS = 16
-MIN_CHANGE = 1e-3  # squared distance of ends, in that of two examples
+MIN_CHANGE = 1e-3  # least mean squared distance of path ends, relative to that of two examples
+MIN_EXAMPLES = 4  # for two paths, which have a standard error
 
 
 def no_interpolation(evaluation: Evaluation) -> str | None:
@@ -45,6 +46,8 @@ def no_interpolation(evaluation: Evaluation) -> str | None:
         return "codes of a conditional model are decoded under conditions, which a path would have to share"
     if supports(autoencoder_of(model), Quantizes):
         return f"codes of {evaluation.model_name} are indices, between which there is no path"
+    if not supports(model, HasPrior) and len(evaluation.source) < MIN_EXAMPLES:
+        return f"split {evaluation.split!r} has {len(evaluation.source)} examples, but paths need {MIN_EXAMPLES}"
     return no_features(evaluation)
 
 
@@ -53,12 +56,14 @@ def interpolation(evaluation: Evaluation, index: int) -> list[Result]:
     codes = _codes(evaluation, index, stream_key(evaluation.key, "interpolation"))
     count = len(codes) // 2
     features = extract(evaluation.network, _decoded(evaluation, index, codes), count * (NUM_STEPS + 1)).features
+    if not np.isfinite(features).all():
+        return [unavailable("path_energy", "decoded paths are not finite")]
     points = np.asarray(features, np.float64).reshape(count, NUM_STEPS + 1, -1)
     energy = NUM_STEPS * np.sum(np.diff(points, axis=1) ** 2, axis=(1, 2))
     straight = np.sum((points[:, -1] - points[:, 0]) ** 2, axis=1)
     spread = 2 * np.var(np.asarray(evaluation.reference.features, np.float64), axis=0).sum()
     if straight.mean() < MIN_CHANGE * spread:
-        reason = f"decoded ends of paths differ less than {MIN_CHANGE} of what two examples do: codes have no effect"
+        reason = f"the squared distance of decoded path ends is below {MIN_CHANGE} of that of two examples"
         return [unavailable("path_energy", reason)]
     value = float(energy.mean() / straight.mean())  # equation 1
     residuals = (energy - value * straight) / straight.mean()
@@ -76,15 +81,23 @@ def _codes(evaluation: Evaluation, index: int, key: Array) -> Array:
     examples_key, preprocess_key = jax.random.split(key)
     rows = random_examples(examples_key, evaluation.source, 2 * NUM_PATHS)
     x = evaluation.preprocess(preprocess_key, jax.tree.map(jnp.asarray, rows))["x"]
-    return jit(model.encode)(evaluation.replica(index), x[: len(x) // 2 * 2])
+    encode, count = jit(model.encode), len(x) // 2 * 2
+    size = min(evaluation.batch_size, count)
+    parts = []
+    for part in chunks(count, size):
+        rows = np.minimum(np.arange(part.start, part.start + size), count - 1)  # one shape is compiled
+        parts.append(encode(evaluation.replica(index), x[rows])[: part.stop - part.start])
+    return jnp.concatenate(parts)
 
 
 def even_path(start: Array, end: Array, num_points: int) -> Array:
-    """Return paths (B, num_points, ...) on which direction and norm of the code change evenly.
+    """Return paths (B, num_points, ...) on which direction and norm of codes change evenly; in one dimension straight.
 
-    >>> even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1].round(4).tolist()  # 2 at 45 degrees
+    >>> even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1].round(4).tolist()  # norm 2 at 45 degrees
     [1.4142, 1.4142]
     """
+    if start[0].size == 1:
+        return linear_path(start, end, num_points)
     start_norm, end_norm = (_norm(code) for code in (start, end))
     norms = linear_path(start_norm, end_norm, num_points)
     return norms * spherical_path(start / start_norm, end / end_norm, num_points)
@@ -96,7 +109,7 @@ def _norm(code: Array) -> Array:
 
 
 def _decoded(evaluation: Evaluation, index: int, codes: Array) -> Iterator[Array]:
-    """Yield what the feature network takes, path by path."""
+    """Yield decoded paths as the feature network takes them."""
     model: Any = evaluation.model
 
     @jit

@@ -1,4 +1,4 @@
-"""How well a linear classifier tells the classes apart from the codes of a model that was trained without them.
+"""Accuracy of a linear classifier on the codes of a model that was trained without labels.
 
 Multinomial logistic regression on standardized codes, with unit weight decay; Guillaume Alain and Yoshua Bengio 2016,
 arXiv:1610.01644, call it a linear probe.
@@ -6,6 +6,7 @@ arXiv:1610.01644, call it a linear probe.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from genjax.compilation import jit
 from genjax.core import step_key, stream_key
 from genjax.data import ArraySource, Source, batches, random_examples
 from genjax.evaluation.context import Evaluation
-from genjax.metrics import Result
+from genjax.metrics import Result, unavailable
 from genjax.monitoring.latent_usage import autoencoder_of
 
 MAX_EXAMPLES = 10_000  # of the training split
@@ -25,14 +26,19 @@ MAX_ITERATIONS = 2_000
 
 def no_linear_probe(evaluation: Evaluation) -> str | None:
     """Return the reason why a model has no codes to classify, or None if it has."""
-    if not supports(evaluation.model, Encodes):
+    model: Any = evaluation.model
+    if not supports(model, Encodes):
         return f"{evaluation.model_name} has no encode"
-    if conditions(evaluation.model):
-        return "the model is conditioned, and its codes need not tell what it is told"
-    if supports(autoencoder_of(evaluation.model), Quantizes):
+    if conditions(model):
+        return "the model is conditioned, and its codes need not contain its conditions"
+    if "learning_rate" in inspect.signature(model.encode).parameters:
+        return f"{evaluation.model_name} finds the codes of examples by optimization, too slow for a probe"
+    if supports(autoencoder_of(model), Quantizes):
         return f"codes of {evaluation.model_name} are indices, which have no linear functions"
     if "label" not in evaluation.dataset.spec():
         return "the data has no labels"
+    if len(np.unique(evaluation.labels("train"))) < 2:
+        return "all training examples have one label"
     if evaluation.split == "train":
         return "split is 'train', but a probe needs held-out data; use another split"
     return None
@@ -46,10 +52,16 @@ def linear_probe(evaluation: Evaluation, index: int) -> list[Result]:
 
     chosen = random_examples(stream_key(evaluation.key, "probe"), evaluation.dataset.splits["train"], MAX_EXAMPLES)
     train = ArraySource(chosen)
+    codes, held_out = (
+        _codes(evaluation, index, source, split)
+        for source, split in ((train, "train"), (evaluation.source, evaluation.split))
+    )
+    if not (np.isfinite(codes).all() and np.isfinite(held_out).all()):
+        return [unavailable("probe_accuracy", f"codes of seed {evaluation.seeds[index]} are not finite")]
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
-    probe.fit(_codes(evaluation, index, train, "train"), train.arrays["label"])
+    probe.fit(codes, train.arrays["label"])
     labels = evaluation.labels(evaluation.split)
-    accuracy = float(probe.score(_codes(evaluation, index, evaluation.source, evaluation.split), labels))
+    accuracy = float(probe.score(held_out, labels))
     protocol = {"probe fitted to": f"{len(train)} of train", "examples": len(labels), "split": evaluation.split}
     error = (accuracy * (1 - accuracy) / len(labels)) ** 0.5
     return [Result(name="probe_accuracy", value=accuracy, standard_error=error, protocol=protocol)]

@@ -14,7 +14,7 @@ from genjax import metrics
 from genjax.arguments import check_arguments
 from genjax.evaluation.calibration import calibration
 from genjax.evaluation.classification import class_accuracy, classification, no_class_accuracy, no_classification
-from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features
+from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features, too_few
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.detection import detection, no_detection, no_outliers, outliers
 from genjax.evaluation.interpolation import interpolation, no_interpolation
@@ -91,7 +91,7 @@ def _comparison_row(comparison: metrics.Comparison) -> Row:
         function=compare_by(comparison.name),
         summary=comparison.summary,
         results=dict.fromkeys(comparison.results, comparison.higher_is_better),
-        obstacle=no_features,
+        obstacle=lambda evaluation: no_features(evaluation) or too_few(evaluation, comparison.min_samples),
     )
 
 
@@ -165,7 +165,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="outliers",
         function=outliers,
-        summary="midpoints of pairs of examples by their log-likelihood: AUROC",
+        summary="AUROC of examples against midpoints of pairs of them, by log-likelihood",
         results={"outlier_auroc": True},
         obstacle=no_outliers,
     ),

@@ -47,7 +47,8 @@ class FFJORD:
     Attributes:
       shape: shape of one example, without the batch axis.
       net: network of ``Continuous``, with smooth activations such as tanh or softplus.
-      trace: "hutchinson" for the estimate, "exact" for as many passes of the network as an example has elements.
+      trace: "hutchinson" for the estimate in training, "exact" for as many passes of the network as an example has
+        elements.
       noise: distribution of ε. "rademacher", ±1, has the smallest variance, which is 0 if ∂v/∂x is diagonal.
       solver: solver of the differential equation, with tolerances, maximum number of steps and adjoint.
       kinetic_weight: weight λ_K of equation 2, in nats per example.
@@ -132,8 +133,8 @@ class FFJORD:
         """Return an estimate of log p(x), in nats, (B,): equation 1 averaged over directions.
 
         It is unbiased up to the tolerance of the solver, with a variance inversely proportional to ``num_samples``, the
-        number of directions per example. The trace is exact if that takes no more passes of the network, as well as
-        with ``trace="exact"``; then ``key``, ``num_samples`` and ``chunk_size`` have no effect.
+        number of directions per example. The trace is exact with ``trace="exact"``, or if an example has at most
+        ``num_samples`` elements; then ``key``, ``num_samples`` and ``chunk_size`` have no effect.
         """
         x, condition = check_examples(x, self.shape), self._condition(label, x.shape[0])
 

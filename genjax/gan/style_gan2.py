@@ -186,6 +186,11 @@ class StyleGAN2(AdversarialGame):
         mean = variables.state["style_mean"][None]
         return mean + truncation * (w - mean)
 
+    def sample_prior(self, variables: Variables, key: Array, num_samples: PositiveInt, *, label: Label = None) -> Array:
+        """Draw styles without truncation, (N, D)."""
+        latent = jax.random.normal(key, (num_samples, self.latent_dim))
+        return self.styles(variables, latent, label=label)
+
     def decode(self, variables: Variables, latent: Array, *, label: Label = None) -> Array:
         """Return the images of styles, without noise, (B, H, W, C).
 

@@ -1,4 +1,4 @@
-"""Bins of data that samples fill too much or too little, a measure of missing modes.
+"""Statistically different bins (NDB): regions of the data with too many or too few samples, as missing modes have.
 
 The reference is divided into K bins by k-means. Of N reference and M generated samples, shares p_k and q_k lie nearest
 to centre k. A bin is different if a two-sided test of equal shares rejects at the 5 % level,
@@ -21,6 +21,7 @@ from genjax.metrics.metric import Values
 
 LEVEL = 0.05
 SAMPLES_PER_BIN = 20  # on average, so that the normal approximation of the test holds
+MIN_SAMPLES = 2 * SAMPLES_PER_BIN
 MAX_BINS = 100
 
 
@@ -28,8 +29,11 @@ MAX_BINS = 100
 def different_bins(reference: Array | np.ndarray, generated: Array | np.ndarray) -> Values:
     """Return ``different_bins``, the share of bins that equation 1 calls different, and ``bins``, their number K.
 
-    There are at most 100 bins, no more than distinct reference points, and at least 20 samples for each on average.
-    Samples of the data itself differ in about 0.05 of the bins.
+    There are at most 100 bins, no more than there are distinct reference points, and at least 20 samples for each on
+    average. For samples of the data's own distribution, about 0.05 of the bins differ.
+
+    Raises:
+      ValueError: if either has fewer than 40 samples.
 
     >>> x = np.random.default_rng(0).normal(size=(4_000, 1))
     >>> float(different_bins(x[:2_000], x[2_000:])["different_bins"]) < 0.1
@@ -39,9 +43,9 @@ def different_bins(reference: Array | np.ndarray, generated: Array | np.ndarray)
     """
     from sklearn.cluster import KMeans
 
-    reference, generated = map(np.asarray, checked_features(reference, generated, minimum=2))
+    reference, generated = map(np.asarray, checked_features(reference, generated, minimum=MIN_SAMPLES))
     sizes = len(reference), len(generated)
-    num_bins = min(MAX_BINS, max(1, min(sizes) // SAMPLES_PER_BIN), len(np.unique(reference, axis=0)))
+    num_bins = min(MAX_BINS, min(sizes) // SAMPLES_PER_BIN, len(np.unique(reference, axis=0)))
     bins = KMeans(num_bins, random_state=0).fit(reference)
     counts = [np.bincount(bins.predict(x), minlength=num_bins) for x in (reference, generated)]
     share, other = (count / size for count, size in zip(counts, sizes, strict=True))

@@ -13,7 +13,7 @@ import numpy as np
 
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.core import Array, stream_key
-from genjax.metrics.bins import different_bins
+from genjax.metrics.bins import MIN_SAMPLES, different_bins
 from genjax.metrics.checks import checked_features
 from genjax.metrics.classifier_test import classifier_two_sample_test
 from genjax.metrics.frechet import frechet_distance
@@ -42,6 +42,7 @@ class Comparison:
       requires: inputs that it needs, by name; for all of these the features of both samples.
       settings: names of the settings that the function takes.
       random: whether the function takes a key as its first argument.
+      min_samples: number of data and of samples below which it says nothing, and an evaluation leaves it out.
       progress_total: total of the progress bar, for N reference and M generated samples; None if it reports none.
     """
 
@@ -54,6 +55,7 @@ class Comparison:
     requires: tuple[str, ...] = ("features",)
     settings: tuple[str, ...] = ()
     random: bool = False
+    min_samples: int = 1
     progress_total: Callable[[int, int], int] | None = None
 
 
@@ -97,10 +99,11 @@ _ROWS = (
     Comparison(
         name="different_bins",
         function=different_bins,
-        summary="share of bins of the data that samples fill too much or too little; 0.05 for data",
+        summary="share of bins with significantly too many or too few samples; about 0.05 for data",
         higher_is_better=False,
         results=("different_bins",),
         guarantee=_BIASED,
+        min_samples=MIN_SAMPLES,
     ),
     Comparison(
         name="mmd2",

@@ -35,8 +35,8 @@ from genjax.metrics.distances import decide, middle, squared_distances_with_erro
 from genjax.metrics.metric import Values
 from genjax.metrics.progress import ProgressCallback
 
-TREE_DIMENSIONS = 8  # up to which a k-d tree is faster than all pairs
-TIE = 1e-12  # relative difference of distances that are equal but for rounding
+TREE_DIMENSIONS = 8  # largest number of dimensions in which a k-d tree is faster than all pairs
+TIE = 1e-12  # largest relative difference of distances that differ by rounding alone
 
 
 @check_arguments
@@ -74,7 +74,7 @@ def nearest_neighbours(
 
 
 def _nearest_by_tree(queries: np.ndarray, reference: np.ndarray) -> tuple[Array, Array]:
-    """Return what ``nearest_neighbours`` does, by a k-d tree: in few dimensions far fewer distances than all pairs."""
+    """Return the result of ``nearest_neighbours`` by a k-d tree, which needs far fewer distances in few dimensions."""
     from scipy.spatial import KDTree
 
     distinct, first = np.unique(reference, axis=0, return_index=True)

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 from genjax.core import Array
 from genjax.ops.arrays import sum_except_batch
 
+CHUNK_SIZE = 16  # products that an exact trace computes at once
+
 
 class Divergence(NamedTuple):
     """A vector field with trace and norm of its Jacobian matrix J, exact (S = 1) or for S random directions.
@@ -48,10 +50,11 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
     >>> divergence(lambda x: x * jnp.array([[2.0, 3.0]]), jnp.ones((1, 2))).trace.tolist()
     [[5.0]]
     """
+    if directions is None and math.prod(x.shape[1:]) > CHUNK_SIZE:
+        return _exact_in_chunks(field, x)
     exact = directions is None
     if directions is None:
-        size = math.prod(x.shape[1:])
-        directions = jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:])
+        directions = _unit_vectors(x)
 
     def push(direction: Array) -> tuple[Array, Array]:
         return jax.jvp(field, (x,), (jnp.broadcast_to(direction, x.shape).astype(x.dtype),))
@@ -62,6 +65,23 @@ def divergence(field: Callable[[Array], Array], x: Array, directions: Array | No
     if exact:
         return Divergence(value, jnp.sum(traces, axis=0)[:, None], jnp.sum(squares, axis=0)[:, None])
     return Divergence(value, traces.T, squares.T)
+
+
+def _unit_vectors(x: Array) -> Array:
+    size = math.prod(x.shape[1:])
+    return jnp.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:])
+
+
+def _exact_in_chunks(field: Callable[[Array], Array], x: Array) -> Divergence:
+    """Return the exact trace from some products at a time, which bounds the memory."""
+    value, jvp = jax.linearize(field, x)
+
+    def terms(direction: Array) -> tuple[Array, Array]:
+        pushed = jvp(jnp.broadcast_to(direction, x.shape))
+        return sum_except_batch(pushed * direction), sum_except_batch(jnp.square(pushed))
+
+    traces, squares = jax.lax.map(terms, _unit_vectors(x), batch_size=CHUNK_SIZE)
+    return Divergence(value, jnp.sum(traces, axis=0)[:, None], jnp.sum(squares, axis=0)[:, None])
 
 
 def implicit_score_loss(score: Callable[[Array], Any], x: Array, directions: Array, *, has_aux: bool = False) -> Any:

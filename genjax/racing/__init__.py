@@ -1,4 +1,4 @@
-"""Races: models of several families trained on data of one's own for a short time, of which the better ones go on."""
+"""Races: train models of several families briefly on your own data, and go on with the better ones."""
 
 from genjax.racing.halving import Entrant as Entrant
 from genjax.racing.halving import Rung as Rung

@@ -1,8 +1,8 @@
-"""Models of seven families for vectors and small images, all of dense networks of one width.
+"""Dense models of six families for vectors and small images, with hidden layers of one width.
 
-``genjax choose --data DATA --race 10m`` trains them on data of your own, and copies this file beside the runs, where it
-can be changed: other networks, a schedule of the learning rate, longer training. Whole numbers are dequantized to
-[-1, 1], and real numbers standardized by the mean and standard deviation of each dimension.
+``genjax choose --data DATA --race 10m`` trains them on your data and copies this file beside the runs, so that you can
+change networks, learning rate or number of steps. Whole numbers of images are dequantized to [-1, 1]. Other numbers are
+standardized by the mean and standard deviation of each dimension, integers after adding uniform noise in [0, 1).
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from genjax import Experiment, autoregressive, data, diffusion, flow, gan, moment_matching, nets, ops, vae
 from genjax.arguments import PositiveFloat, PositiveInt
+from genjax.comparison.settings import default_features
 from genjax.core import Array, Batch, GenerativeModel
 from genjax.data.splitting import split_evenly, split_source
 
 Method = Literal["vae", "gan", "real_nvp", "maf", "edm", "flow_matching", "gmmn", "made"]
-HELD_OUT = 0.1  # share of the examples for a split that the data lack
-MAX_OUTPUTS = 20_000  # of MADE, which has a logit for every value of every element
-MAX_ELEMENTS = 4_096  # of an example, which dense networks read at once
+HELD_OUT = 0.1  # fraction of the training examples that each missing split takes
+MIN_HELD_OUT = 10  # examples of a held-out split
+MAX_OUTPUTS = 20_000  # largest number of logits of MADE, one for each value of each element
+MAX_ELEMENTS = 4_096  # largest number of elements of an example
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How models see the data.
+    """The data as models see them.
 
     Attributes:
       shape: shape of an example.
       preprocess: transform of a batch.
-      display: function from samples to the data's own numbers.
+      display: function from samples to images in [0, 1], or to the data's own numbers.
       scale: standard deviation of all numbers that models see.
-      bounded: whether these lie in [-1, 1].
-      levels: number of values of an example's elements; None for real numbers.
+      bounded: whether the numbers that models see lie in [-1, 1].
+      levels: number of values of an example's elements; None for other data than images of whole numbers.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +54,7 @@ class View:
 
 
 def split(dataset: data.Dataset) -> data.Dataset:
-    """Return the data with splits for validation and test; those that are missing are a tenth of the training data."""
+    """Return the data with validation and test splits; a missing one takes a tenth of the training data."""
     missing = {name: 0.0 if name in dataset.splits else HELD_OUT for name in ("validation", "test")}
     train = dataset.splits["train"]
     parts = split_source(train, split_evenly(len(train), missing["validation"], missing["test"]))
@@ -62,10 +65,17 @@ def view(dataset: data.Dataset) -> View:
     """Return how models see a data set.
 
     Raises:
-      ValueError: if it holds texts, or its examples are too large for dense networks.
+      ValueError: if it holds texts, has too few examples, or examples that are no vectors or images, that are too large
+        for dense networks, or all equal.
     """
     if dataset.tokenizer is not None:
-        raise ValueError(f"{dataset.name} holds texts, but a race is between models of vectors and images")
+        raise ValueError(f"{dataset.name} holds texts, but the models of a race need vectors or images")
+    for name in ("validation", "test"):
+        count = len(dataset.splits[name]) if name in dataset.splits else 0
+        if count < MIN_HELD_OUT:
+            raise ValueError(f"split {name!r} of {dataset.name} has {count} examples, but a race needs {MIN_HELD_OUT}")
+    if not dataset.spec()["x"].shape:
+        raise ValueError(f"examples of {dataset.name} are single numbers; give them a dimension, x[:, None]")
     shape = dataset.spec()["x"].shape
     if math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(
@@ -74,43 +84,50 @@ def view(dataset: data.Dataset) -> View:
         )
     train = dataset.splits["train"]
     x = np.asarray(train.take(np.linspace(0, len(train) - 1, min(len(train), 10_000), dtype=np.int64))["x"], np.float64)
+    if x.min() == x.max():
+        raise ValueError(f"all numbers of {dataset.name} are {x.min():g}; check the file")
     if dataset.levels is not None:
         to_unit = {"levels": dataset.levels, "low": -1.0}
-        scale = 2 * float(x.std()) / dataset.levels
-        dequantize, display = data.dequantize(**to_unit), functools.partial(data.quantize, **to_unit)
         return View(
-            shape=shape, preprocess=dequantize, display=display, scale=scale, bounded=True, levels=dataset.levels
+            shape=shape,
+            preprocess=data.dequantize(**to_unit),
+            display=functools.partial(data.quantize, **to_unit),
+            scale=2 * float(x.std()) / dataset.levels,
+            bounded=True,
+            levels=dataset.levels,
         )
-    mean, deviation = x.mean(axis=0, keepdims=True), x.std(axis=0, keepdims=True)
+    is_whole = np.issubdtype(dataset.spec()["x"].dtype, np.integer)
+    mean, deviation = x.mean(axis=0, keepdims=True) + 0.5 * is_whole, x.std(axis=0, keepdims=True)
     mean, deviation = (jnp.asarray(each, jnp.float32) for each in (mean, np.where(deviation > 0, deviation, 1.0)))
 
     def standardize(key: Array, batch: Batch) -> Batch:
-        del key
-        return {**batch, "x": (batch["x"] - mean) / deviation}
+        noise = jax.random.uniform(key, batch["x"].shape) if is_whole else 0.0
+        return {**batch, "x": (batch["x"] + noise - mean) / deviation}
 
-    return View(
-        shape=shape,
-        preprocess=standardize,
-        display=lambda x: x * deviation + mean,
-        scale=1.0,
-        bounded=False,
-        levels=None,
-    )
+    def to_data(x: Any) -> Any:
+        numbers = x * deviation + mean
+        return jnp.floor(numbers) if is_whole else numbers
+
+    return View(shape=shape, preprocess=standardize, display=to_data, scale=1.0, bounded=False, levels=None)
 
 
 def entrants(dataset: data.Dataset) -> tuple[str, ...]:
-    """Return the methods that can model a data set; see ``view`` for errors."""
+    """Return the methods that can model a data set; see ``view`` for errors.
+
+    MADE models whole numbers, and the others what they are dequantized to: only a classifier sees both as images.
+    """
     data_view = view(dataset)
     impossible = set()
-    if data_view.levels is None or data_view.levels * math.prod(data_view.shape) > MAX_OUTPUTS:
+    is_labelled = default_features(dataset) == "classifier"
+    if data_view.levels is None or not is_labelled or data_view.levels * math.prod(data_view.shape) > MAX_OUTPUTS:
         impossible.add("made")
     if math.prod(data_view.shape) < 2:
         impossible.add("real_nvp")
     return tuple(method for method in get_args(Method) if method not in impossible)
 
 
-def model_of(method: Method, data_view: View, width: int) -> GenerativeModel:
-    """Return a model whose networks have two hidden layers."""
+def model_of(method: str, data_view: View, width: int) -> GenerativeModel:
+    """Return a model whose networks have two hidden layers; MADE has one."""
     shape, size, hidden = data_view.shape, math.prod(data_view.shape), (width, width)
     latent_dim = max(2, min(64, size // 2))
     squash = jnp.tanh if data_view.bounded else None
@@ -151,7 +168,7 @@ def model_of(method: Method, data_view: View, width: int) -> GenerativeModel:
                 parametrization=diffusion.parametrizations.Flow(data_scale=data_view.scale),
             )
         case "gmmn":
-            distance = data_view.scale * math.sqrt(2 * size)  # of two examples, about
+            distance = data_view.scale * math.sqrt(2 * size)  # approximate distance between two examples
             return moment_matching.GMMN(
                 latent_dim=latent_dim,
                 generator=nets.MLP(hidden, output_shape=shape),
@@ -172,17 +189,17 @@ def experiment(
     """Describe the run.
 
     Args:
-      method: model and the way to train it.
+      method: name of the model.
       dataset: name of a data set, or path of a file or folder, see ``genjax.data.load``.
       width: width of the hidden layers.
-      learning_rate: learning rate of Adam, which stays as it is, so that training can be prolonged.
+      learning_rate: learning rate of Adam, constant so that training can be extended.
       steps: number of training steps.
       batch_size: number of examples in a minibatch.
     """
     source = split(data.load(dataset))
     data_view = view(source)
     if method not in entrants(source):
-        raise ValueError(f"method is {method!r}, but models of {source.name} are {', '.join(entrants(source))}")
+        raise ValueError(f"method is {method!r}, but {source.name} supports {', '.join(entrants(source))}")
     is_game, whole, top = method == "gan", method == "made", (data_view.levels or 2) - 1
     adam = optax.adam(learning_rate, b1=0.5 if is_game else 0.9)
     last = -(-steps // 100) * 100

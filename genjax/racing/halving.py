@@ -1,8 +1,9 @@
-"""Successive halving: all entrants are trained for a while, the better half goes on for longer, and so forth.
+"""Successive halving: train all entrants briefly, train the better half for longer, and so on.
 
-Every round takes about the same time, so that each of n entrants of a round is trained for T / (R n) of the time T, R
-the number of rounds. The first round trains all for a few steps, which shows who fails, and how fast the others are.
-A score counts more the longer an entrant has been trained; that a slow starter is left out too early is the price.
+Rounds take about equal shares of the time T: each of the n entrants of a round is trained for T / (R n), where R is the
+number of rounds. The first round is different: it trains all entrants for the same few steps, to find out which ones
+fail and how fast the others are. Longer training makes scores more reliable; the price is that an entrant that starts
+slowly may be dropped too early.
 
 Kevin Jamieson and Ameet Talwalkar 2015, arXiv:1502.07943.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from genjax.arguments import NonNegativeFloat, check_arguments
+from genjax.arguments import NonNegativeFloat, PositiveInt, check_arguments
 
 FIRST_STEPS = 300
 ROUNDED_TO = 100  # steps
@@ -31,7 +32,7 @@ class Entrant:
       name: its name.
       steps: steps of training so far.
       scores: score of each seed, higher is better; empty if it failed.
-      failure: why it failed.
+      failure: why it failed; None if it did not.
     """
 
     name: str
@@ -51,8 +52,8 @@ class Rung:
     """A round.
 
     Attributes:
-      entrants: who took part, the best first, and those that failed last.
-      kept: names of those that go on; of the last round, of all finalists.
+      entrants: entrants of the round, best first, failed ones last.
+      kept: names of the entrants that go on, best first; after the last round, the finalists.
     """
 
     entrants: tuple[Entrant, ...]
@@ -71,7 +72,11 @@ class Trainer(Protocol):
         ...
 
     def score(self, name: str) -> tuple[float, ...]:
-        """Return the score of each seed on validation data."""
+        """Return the score of each seed on validation data.
+
+        Raises:
+          RuntimeError: if a score is not finite.
+        """
         ...
 
 
@@ -81,7 +86,7 @@ def successive_halving(
     trainer: Trainer,
     budget: NonNegativeFloat,
     *,
-    num_finalists: int = NUM_FINALISTS,
+    num_finalists: PositiveInt = NUM_FINALISTS,
     clock: Callable[[], float] = time.monotonic,
     announce: Callable[[Rung], None] = lambda rung: None,
 ) -> list[Rung]:
@@ -90,17 +95,18 @@ def successive_halving(
     Args:
       names: names of the entrants.
       trainer: how entrants are trained and scored.
-      budget: time for all rounds, in seconds; the first round is finished whatever it takes.
-      num_finalists: number of entrants that the last round has.
+      budget: time for all rounds, in seconds. The first round is finished however long it takes, and no round starts
+        that has no time for training.
+      num_finalists: number of entrants in the last round.
       clock: clock of the budget, in seconds.
       announce: function that receives each round.
 
     Raises:
-      RuntimeError: if all entrants fail; the message has the reason of the first.
+      RuntimeError: if all entrants fail in the first round; the message gives the reason of the first.
     """
     end = clock() + budget
     rates: dict[str, float] = {}
-    overheads: list[float] = []  # time of a turn that is no training
+    overheads: list[float] = []  # seconds of each turn not spent on training
 
     def turn(name: str, steps: int, more: int) -> Entrant:
         started = clock()
@@ -115,7 +121,10 @@ def successive_halving(
     entrants = [turn(name, 0, FIRST_STEPS) for name in names]
     rungs = [_ranked(entrants, _num_kept(len(names), num_finalists))]
     announce(rungs[0])
-    while rungs[-1].kept and clock() < end:
+    if not rungs[0].kept:
+        failed = rungs[0].entrants[0]
+        raise RuntimeError(f"all entrants failed; {failed.name}: {failed.failure}")
+    while end - clock() > len(rungs[-1].kept) * statistics.fmean(overheads):
         going = [each for each in rungs[-1].entrants if each.name in rungs[-1].kept]
         round_end = clock() + (end - clock()) / _num_rounds(len(going), num_finalists)
         entrants = []
@@ -123,13 +132,13 @@ def successive_halving(
             seconds = (round_end - clock()) / (len(going) - number) - statistics.fmean(overheads)
             more = max(ROUNDED_TO, int(seconds * rates[each.name]) // ROUNDED_TO * ROUNDED_TO)
             entrants.append(turn(each.name, each.steps, more))
-        rungs.append(_ranked(entrants, _num_kept(len(going), num_finalists)))
-        announce(rungs[-1])
+        rung = _ranked(entrants, _num_kept(len(going), num_finalists))
+        announce(rung)
+        if not rung.kept:  # the scores of the round before are the last ones
+            break
+        rungs.append(rung)
         if len(going) <= num_finalists:
             break
-    if not rungs[-1].kept:
-        failed = rungs[-1].entrants[0]
-        raise RuntimeError(f"all entrants failed; {failed.name}: {failed.failure}")
     return rungs
 
 

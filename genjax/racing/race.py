@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+from genjax.arguments import PositiveInt, check_arguments
+from genjax.capabilities import Decodes, Encodes, HasLogProb, HasPrior, Reconstructs, likelihoods, supports
 from genjax.comparison.compare import compare
 from genjax.comparison.runs import read_run
 from genjax.comparison.settings import ComparisonSettings, default_features
 from genjax.comparison.suites import LOGS, RUNS, Suite, SuiteExperiment, train_process
 from genjax.comparison.table import Table
 from genjax.comparison.trials import Trial, Trials, compared, validation
+from genjax.data import Dataset, load
 from genjax.data.io import replace_file
 from genjax.metrics import FeatureNetwork, feature_network
 from genjax.metrics.progress import Progress, no_progress
@@ -32,12 +34,24 @@ from genjax.racing.halving import NUM_FINALISTS, Rung, successive_halving
 from genjax.runner.log import read_rows
 
 EXPERIMENT, RACE, COMPARISON = "experiment.py", "race.json", "comparison"
-LIKELIHOOD_SAMPLES = 64  # draws of an estimate, for an answer in minutes
+LIKELIHOOD_SAMPLES = 64  # draws per likelihood estimate, few so that a race takes minutes
+UNANSWERED: Mapping[str, str] = {
+    "stable-training": "a race trains each model with one setting",
+    "controllable": "the models of a race have no classes",
+}
+REQUIRED: Mapping[str, Callable[[Any], bool]] = {
+    "exact-likelihood": lambda model: supports(model, HasLogProb),
+    "reconstruction": lambda model: supports(model, Reconstructs),
+    "smooth-latent-space": lambda model: (
+        supports(model, Decodes) and (supports(model, HasPrior) or supports(model, Encodes))
+    ),
+    "anomalies": lambda model: bool(likelihoods(model)),
+}
 
 
 @final
 class Processes:
-    """Trains entrants in processes of their own, and scores them by the negative MMD² of the validation split."""
+    """Trains entrants in separate processes, and scores them by the negative MMD² of the validation split."""
 
     def __init__(
         self,
@@ -73,18 +87,26 @@ class Processes:
         """See ``halving.Trainer``."""
         run = read_run(self.folder(name))
         evaluation = validation(run, self._settings, self._network)
-        values = [compared(evaluation, index, "mmd2", "mmd2") for index in range(len(run.seeds))]
-        return tuple(-math.inf if value is None else -value for value in values)
+        try:
+            values = [compared(evaluation, index, "mmd2", "mmd2") for index in range(len(run.seeds))]
+        except ValueError as error:  # numbers too large to be compared
+            raise RuntimeError(str(error)) from None
+        finite = [value for value in values if value is not None]
+        if len(finite) < len(values):
+            raise RuntimeError(f"samples of {len(values) - len(finite)} of {len(values)} seeds are not finite")
+        return tuple(-value for value in finite)
 
 
+@check_arguments
 def race(
     dataset: str,
     budget: float,
     out: Path,
     *,
-    seeds: int = 3,
+    seeds: PositiveInt = 3,
     methods: Sequence[str] = (),
-    num_finalists: int = NUM_FINALISTS,
+    needs: Sequence[str] = (),
+    num_finalists: PositiveInt = NUM_FINALISTS,
     command: str = "",
     progress: Progress = no_progress,
     announce: Callable[[str], None] = print,
@@ -93,42 +115,41 @@ def race(
 
     Args:
       dataset: name of a data set, or path of a file or folder, see ``data.load``.
-      budget: time for training and scoring, in seconds; compilation counts. The comparison of finalists comes after it.
+      budget: seconds for training, compilation and scoring. A feature network that has to be trained first, and the
+        comparison of the finalists take extra time.
       out: folder that does not exist, or is empty.
       seeds: number of replicas of each entrant.
-      methods: entrants, all of ``entrants.Method`` that suit the data by default.
+      methods: names of the entrants; by default all of ``entrants.Method`` that suit the data.
+      needs: needs that all entrants must be able to meet, see ``comparison.choosing``.
       num_finalists: number of entrants that are compared in the end.
       command: command of the race, for numbers that no other command prints.
       progress: function that starts a progress bar, ``(name, total) -> callback``.
       announce: function that receives a line for each step.
 
     Raises:
-      ValueError: if ``out`` is not empty, a method does not suit the data, or a race on them is not possible.
+      ValueError: if ``out`` is not empty, a method does not suit the data or the needs, or the data do not suit a race.
       RuntimeError: if all entrants fail.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out is {out}, which is not empty; choose another folder")
-    source = entrants.split(entrants.data.load(dataset))
-    possible = entrants.entrants(source)
-    wrong = next((name for name in methods if name not in possible), None)
-    if wrong is not None:
-        raise ValueError(f"{wrong!r} cannot race on {source.name}; use {', '.join(possible)}")
+    source = entrants.split(load(dataset))
+    names = _names(source, methods, needs)
     features = default_features(source)
+    announce(f"features: {features}")
     network = feature_network(features, source)
     settings = ComparisonSettings(features=features, likelihood_samples=LIKELIHOOD_SAMPLES)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(entrants.__file__, out / EXPERIMENT)
     suite = Suite(experiments=(), seeds=seeds)
     processes = Processes(dataset, out, network, suite=suite, settings=settings, announce=announce)
-    rungs = successive_halving(
-        methods or possible,
-        processes,
-        budget,
-        num_finalists=num_finalists,
-        announce=lambda rung: announce(describe(rung)),
-    )
-    record = {"dataset": dataset, "budget": budget, "seeds": seeds, "rungs": [dataclasses.asdict(r) for r in rungs]}
-    replace_file(out / RACE, (json.dumps(record, indent=1) + "\n").encode())
+    record: dict[str, Any] = {"dataset": dataset, "budget": budget, "seeds": seeds, "rungs": []}
+
+    def keep(rung: Rung) -> None:
+        record["rungs"].append(dataclasses.asdict(rung))
+        replace_file(out / RACE, (json.dumps(record, indent=1) + "\n").encode())
+        announce(describe(rung))
+
+    rungs = successive_halving(names, processes, budget, num_finalists=num_finalists, announce=keep)
     finalists = rungs[-1].kept[:num_finalists]
     trials = [
         Trials(
@@ -148,13 +169,31 @@ def race(
     return rungs, table
 
 
+def _names(source: Dataset, methods: Sequence[str], needs: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the entrants that suit the data and can meet the needs."""
+    possible = entrants.entrants(source)
+    wrong = next((name for name in methods if name not in possible), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} cannot race on {source.name}; use {', '.join(possible)}")
+    unanswered = next((need for need in needs if need in UNANSWERED), None)
+    if unanswered is not None:
+        raise ValueError(f"a race does not tell about {unanswered!r}, because {UNANSWERED[unanswered]}; leave it out")
+    data_view = entrants.view(source)
+    models = {name: entrants.model_of(name, data_view, width=8) for name in dict.fromkeys(methods or possible)}
+    required = [REQUIRED[need] for need in needs if need in REQUIRED]
+    names = tuple(name for name, model in models.items() if all(meets(model) for meets in required))
+    if not names:
+        raise ValueError(f"none of {', '.join(models)} meets {', '.join(needs)}; leave out a need")
+    return names
+
+
 def describe(rung: Rung) -> str:
     """Return a round in words.
 
     >>> from genjax.racing import Entrant
     >>> first, second = Entrant(name="vae", steps=300, scores=(-0.5, -0.7)), Entrant(name="gan", steps=0, failure="NaN")
     >>> describe(Rung(entrants=(first, second), kept=("vae",)))
-    'MMD²: vae 0.60 ± 0.14 after 300 steps; gan failed: NaN. The best: vae'
+    'MMD²: vae 0.60 ± 0.14 after 300 steps; gan failed: NaN. Kept: vae'
     """
     parts = [
         f"{each.name} failed: {each.failure}"
@@ -162,4 +201,4 @@ def describe(rung: Rung) -> str:
         else f"{each.name} {format_value([-score for score in each.scores], digits=2)} after {each.steps:,} steps"
         for each in rung.entrants
     ]
-    return f"MMD²: {'; '.join(parts)}. The best: {', '.join(rung.kept)}"
+    return f"MMD²: {'; '.join(parts)}. Kept: {', '.join(rung.kept)}"

@@ -53,6 +53,7 @@ def test_a_file_is_read_beside_its_experiments(file):
             '"--steps", "20"',
             "has tiny_steps_20 twice; leave one out, or give it another name",
         ),
+        ("seeds = 2", 'trials = "--steps 3"', "has trials = '--steps 3', but must have a list"),
         (CONTENT, "seeds = 2", r"has no \[\[experiment\]\]; name files of experiments"),
     ],
 )
@@ -85,9 +86,9 @@ def test_a_suite_extends_another_with_other_settings(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('extends = "gone.toml"', r"extends .*gone\.toml, which is not there; name a suite"),
+        ('extends = "gone.toml"', r"extends .*gone\.toml, which does not exist; name a suite"),
         ('extends = "other.toml"', r"extends .*other\.toml, which extends another suite itself"),
-        ('flags = ["--steps", "3"]', "has flags for the experiments of another suite, but names none; add extends"),
+        ('flags = ["--steps", "3"]', "has flags, but extends no suite whose experiments would take them; add extends"),
     ],
 )
 def test_what_cannot_be_extended_is_refused(file, content, message):
@@ -136,7 +137,7 @@ def test_a_suite_is_trained_once_goes_on_after_a_kill_and_has_a_row_for_what_fai
     assert "--resume" in json.loads((run / "environment.json").read_text())["command"].split()
 
 
-@pytest.mark.parametrize("status", [130, -2])
+@pytest.mark.parametrize("status", [130, -2, 143])
 def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, status):
     class Process:
         stderr, returncode = ["genjax: interrupted\n"], status
@@ -154,6 +155,25 @@ def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
     assert not list((tmp_path / "out" / suites.LOGS).glob("*.failed"))
+
+
+@pytest.mark.parametrize("status", [137, -9])
+def test_a_process_that_is_killed_has_failed(file, monkeypatch, tmp_path, status):
+    class Process:
+        stderr, returncode = (), status
+
+        def __init__(self, *args, **settings):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            pass
+
+    monkeypatch.setattr(suites.subprocess, "Popen", Process)
+    trained, *_ = train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
+    assert trained.failures == {"": "SIGKILL ended it, often for lack of memory"}
 
 
 def test_failed_experiments_are_tried_again_if_asked(file, tmp_path):

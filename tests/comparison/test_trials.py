@@ -134,7 +134,7 @@ def test_data_without_a_validation_split_are_refused_before_training(tmp_path, g
     file.write_text('trials = [[], ["--steps", "1"]]\n[[experiment]]\nfile = "unsplit.py"\n')
     status, _, err = genjax("compare", "--suite", file, "--out", tmp_path / "out")
     assert status == 2
-    assert "trials are chosen on a validation split, but random has train, test; add one, or give each" in err
+    assert "trials are chosen on a validation split, but random has train, test; add it, or give each" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -151,6 +151,14 @@ def test_outliers_that_cannot_be_scored(model, reason):
     assert reason in result.reason
 
 
+def test_elements_with_two_values_have_no_midpoints():
+    x = np.random.default_rng(0).integers(0, 2, (40, 3), dtype=np.uint8)
+    run = run_of(Exponential())
+    experiment = dataclasses.replace(run.experiment, data=data.arrays(x, test=20, levels=2))
+    result = dataclasses.replace(run, experiment=experiment).evaluate(jax.random.key(0), metrics=("outliers",))
+    assert result["outlier_auroc"].reason == "elements have two values, which have no midpoint"
+
+
 def test_every_example_is_paired_with_another_and_keeps_its_entries():
     x = 2 ** np.arange(1, 9, dtype=np.int32)[:, None]
     made = midpoints(jax.random.key(1), data.ArraySource({"x": x, "label": np.arange(8)}))

@@ -103,6 +103,16 @@ def test_paths_of_opposite_codes_of_unequal_norms_stay_between_them():
     np.testing.assert_allclose(path[jnp.array([0, -1])], jnp.concatenate([start, end]), atol=1e-6)
 
 
+def test_paths_of_one_dimension_are_straight():
+    path = even_path(jnp.array([[1.0]]), jnp.array([[-3.0]]), 5)
+    np.testing.assert_allclose(path[0, :, 0], [1, 0, -1, -2, -3])
+
+
+class Broken(Circle):
+    def decode(self, variables, latent):
+        return jnp.full_like(latent, jnp.nan)
+
+
 class Collapsed(Circle):
     def decode(self, variables, latent):
         return 0.01 * latent
@@ -113,8 +123,9 @@ class Collapsed(Circle):
     [
         (
             Collapsed(),
-            "decoded ends of paths differ less than 0.001 of what two examples do: codes have no effect",
+            "the squared distance of decoded path ends is below 0.001 of that of two examples",
         ),
+        (Broken(), "decoded paths are not finite"),
         (Sampler(), "Sampler has no latent space: no decode, or neither sample_prior nor encode"),
         (Conditional(), "codes of a conditional model are decoded under conditions, which a path would have to share"),
         (Codebook(), "codes of Codebook are indices, between which there is no path"),

@@ -48,6 +48,16 @@ class Codebook(Encoder):
     num_codes = 4
 
 
+class Broken(Encoder):
+    def encode(self, variables, x):
+        return jnp.full_like(x, jnp.nan)
+
+
+class Optimizer(Encoder):
+    def encode(self, variables, x, *, learning_rate: float = 0.1):
+        return x
+
+
 def result_of(model, *, labels=True, **settings):
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], 2_000)[rng.permutation(4_000)]
@@ -77,8 +87,14 @@ def test_codes_without_the_class_are_at_chance():
     ("model", "settings", "reason"),
     [
         (Sampler(), {}, "Sampler has no encode"),
-        (Conditional(), {}, "the model is conditioned, and its codes need not tell what it is told"),
+        (Conditional(), {}, "the model is conditioned, and its codes need not contain its conditions"),
         (Codebook(), {}, "codes of Codebook are indices, which have no linear functions"),
+        (Broken(), {}, "codes of seed 0 are not finite"),
+        (
+            Optimizer(),
+            {},
+            "Optimizer finds the codes of examples by optimization, too slow for a probe",
+        ),
         (Encoder(), {"labels": False}, "the data has no labels"),
         (Encoder(), {"split": "train"}, "split is 'train', but a probe needs held-out data; use another split"),
     ],

@@ -45,3 +45,5 @@ def test_there_are_at_most_a_hundred_bins():
     assert different_bins(x, x)["bins"] == 100
     assert different_bins(x, x)["different_bins"] == 0
     assert different_bins(x, x[:100])["bins"] == 5
+    with pytest.raises(ValueError, match="generated has 39 samples, but at least 40 are needed"):
+        different_bins(x, x[:39])

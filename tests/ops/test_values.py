@@ -28,6 +28,16 @@ def test_accuracy_weighs_both_kinds_equally_and_zero_is_an_error():
     assert float(ops.logistic_fake_loss(jnp.float32(0.7))) == pytest.approx(np.log1p(np.exp(0.7)))
 
 
+def test_trace_and_norm_of_a_large_jacobian_matrix_in_chunks():
+    matrix = RNG.normal(size=(35, 35)).astype(np.float32) / 6
+    x = jnp.asarray(RNG.normal(size=(2, 5, 7)), jnp.float32)
+    field = ops.divergence(lambda x: jnp.tanh(x.reshape(2, 35) @ matrix.T).reshape(2, 5, 7), x)
+    slopes = 1 - np.tanh(np.asarray(x).reshape(2, 35) @ matrix.T) ** 2
+    np.testing.assert_allclose(field.trace[:, 0], slopes @ np.diag(matrix), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(field.squares[:, 0], slopes**2 @ (matrix**2).sum(axis=1), rtol=1e-4)
+    assert field.trace.shape == field.squares.shape == (2, 1)
+
+
 def test_trace_and_norm_of_a_jacobian_matrix_that_is_not_diagonal():
     matrix = RNG.normal(size=(3, 3)).astype(np.float32)
     field = ops.divergence(lambda x: x @ matrix.T, jnp.ones((2, 3)))

@@ -1,7 +1,5 @@
 """Entrants: which models suit which data, what they see, and splits that the data lack."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,8 +28,10 @@ def test_models_of_all_methods_take_the_data(name):
 
 def test_real_numbers_are_standardized_and_come_back():
     x = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32) * [1.0, 10.0, 0.0] + [5.0, 0.0, 2.0]
-    data_view = entrants.view(data.arrays(x.astype(np.float32)))
-    batch = data_view.preprocess(jax.random.key(0), {"x": jnp.asarray(x, jnp.float32)})
+    dataset = entrants.split(data.arrays(x.astype(np.float32)))
+    data_view, train = entrants.view(dataset), dataset.splits["train"]
+    x = train.take(np.arange(len(train)))["x"]
+    batch = data_view.preprocess(jax.random.key(0), {"x": jnp.asarray(x)})
     np.testing.assert_allclose(batch["x"].mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(batch["x"].std(axis=0), [1, 1, 0], atol=1e-4)
     np.testing.assert_allclose(data_view.display(batch["x"]), x, rtol=1e-4, atol=1e-4)
@@ -39,7 +39,7 @@ def test_real_numbers_are_standardized_and_come_back():
 
 
 def test_scale_of_whole_numbers_is_that_of_what_models_see():
-    dataset = data.digits()
+    dataset = entrants.split(data.digits())
     data_view = entrants.view(dataset)
     x = dataset.splits["train"].take(np.arange(1_000))
     scale = float(jnp.std(data_view.preprocess(jax.random.key(0), jax.tree.map(jnp.asarray, x))["x"]))
@@ -68,13 +68,33 @@ def test_missing_splits_are_a_tenth_of_the_training_data_evenly_spaced():
 def test_data_that_cannot_race_are_refused(tmp_path):
     (tmp_path / "letters.txt").write_text("ab" * 200)
     letters = data.text(tmp_path / "letters.txt", length=4, tokenizer="characters")
-    with pytest.raises(ValueError, match="letters holds texts, but a race is between models of vectors and images"):
+    with pytest.raises(ValueError, match="letters holds texts, but the models of a race need vectors or images"):
         entrants.view(letters)
-    large = data.arrays(np.zeros((3, 128, 128, 3), np.uint8), name="photos")
-    with pytest.raises(ValueError, match="photos have 49152 elements, but dense networks take at most 4096"):
-        entrants.view(large)
-    assert "real_nvp" not in entrants.entrants(data.arrays(np.random.default_rng(0).normal(size=(9, 1))))
-    many = dataclasses.replace(data.digits(), levels=1_000)
-    assert "made" not in entrants.entrants(many)
-    with pytest.raises(ValueError, match="method is 'made', but models of iris are vae, gan"):
+    random = np.random.default_rng(0)
+    for x, message in (
+        (np.zeros((120, 40, 40, 3), np.uint8), "photos have 4800 elements, but dense networks take at most 4096"),
+        (random.normal(size=(12, 2)), r"split 'validation' of photos has 1 examples, but a race needs 10"),
+        (random.normal(size=200), r"examples of photos are single numbers; give them a dimension, x\[:, None\]"),
+        (np.full((200, 8, 8), 3, np.uint8), "all numbers of photos are 3; check the file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            entrants.view(entrants.split(data.arrays(x, name="photos")))
+    column = entrants.split(data.arrays(random.normal(size=(200, 1))))
+    assert "real_nvp" not in entrants.entrants(column)
+    with pytest.raises(ValueError, match="method is 'made', but iris supports vae, gan"):
         entrants.experiment("made", "iris")
+
+
+def test_made_races_where_a_classifier_sees_images():
+    assert "made" in entrants.entrants(entrants.split(data.digits()))
+    x = np.random.default_rng(0).integers(0, 256, (200, 4, 4), dtype=np.uint8)
+    assert "made" not in entrants.entrants(entrants.split(data.arrays(x)))
+
+
+def test_integers_without_levels_are_spread_and_come_back():
+    x = np.random.default_rng(0).integers(-3, 40, (400, 3))
+    data_view = entrants.view(entrants.split(data.arrays(x)))
+    seen_by_models = data_view.preprocess(jax.random.key(0), {"x": jnp.asarray(x)})["x"]
+    assert len(np.unique(seen_by_models)) > 1_000
+    np.testing.assert_allclose(seen_by_models.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_array_equal(data_view.display(seen_by_models), x)

@@ -76,8 +76,20 @@ def test_who_fails_is_left_out_with_the_reason():
 def test_a_race_that_all_fail_says_why():
     with pytest.raises(RuntimeError, match="all entrants failed; a: loss is NaN"):
         run(Stub({"a": 0.1, "b": 0.2}, failing={"a": 0, "b": 0}), 100.0)
-    with pytest.raises(RuntimeError, match="all entrants failed; b: loss is NaN"):
-        run(Stub({"a": 0.1, "b": 0.2}, failing={"a": FIRST_STEPS, "b": FIRST_STEPS}), 100.0)
+
+
+def test_a_round_that_all_fail_leaves_the_ranking_of_the_round_before():
+    announced = []
+    stub = Stub({"a": 0.1, "b": 0.2}, failing={"a": FIRST_STEPS, "b": FIRST_STEPS})
+    rungs = run(stub, 100.0, announce=announced.append)
+    assert [rung.kept for rung in rungs] == [("b", "a")]
+    assert [rung.kept for rung in announced] == [("b", "a"), ()]
+
+
+def test_a_round_without_time_for_training_does_not_start():
+    stub = Stub({"a": 0.1, "b": 0.2})
+    run(stub, 2 * (OVERHEAD + FIRST_STEPS / stub.rate) + 2 * OVERHEAD - 1)
+    assert stub.now == 2 * (OVERHEAD + FIRST_STEPS / stub.rate)
 
 
 def test_rounds_compare_by_value():

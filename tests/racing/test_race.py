@@ -6,7 +6,7 @@ import pytest
 
 from genjax import data
 from genjax.racing import entrants
-from genjax.racing.race import race
+from genjax.racing.race import _names, race
 
 
 def test_a_race_needs_an_empty_folder_and_methods_that_suit_the_data(tmp_path):
@@ -15,15 +15,37 @@ def test_a_race_needs_an_empty_folder_and_methods_that_suit_the_data(tmp_path):
         race("iris", 1.0, tmp_path)
     with pytest.raises(ValueError, match="'made' cannot race on iris; use vae, gan"):
         race("iris", 1.0, tmp_path / "out", methods=("made",))
+    for needs, message in (
+        (
+            ("stable-training",),
+            "a race does not tell about 'stable-training', because a race trains each model with one",
+        ),
+        (
+            ("exact-likelihood", "reconstruction"),
+            "none of vae, gan, .* meets exact-likelihood, reconstruction; leave out",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            race("iris", 1.0, tmp_path / "out", needs=needs)
     assert not (tmp_path / "out").exists()
+
+
+def test_needs_leave_out_who_cannot_meet_them():
+    source = entrants.split(data.load("digits"))
+    assert _names(source, (), ("exact-likelihood",)) == ("real_nvp", "maf", "made")
+    assert _names(source, (), ("reconstruction",)) == ("vae",)
+    assert _names(source, ("gan", "vae", "gan"), ("smooth-latent-space",)) == ("gan", "vae")
+    assert "gan" not in _names(source, (), ("anomalies",))
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--race", "10"), "--race is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
-        (("--race", "0m"), "--race is '0m', but must be a time above 0"),
-        (("--data", "nowhere"), "comparison.json; or data: no data set or file 'nowhere'"),
+        (("--race", "10", "--data", "iris"), "--race is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
+        (("--race", "0m", "--data", "iris"), "--race is '0m', but must be a time above 0"),
+        (("--data", "nowhere"), "comparison.json; for data of your own, no data set or file 'nowhere'"),
+        (("--race", "10m"), "--race needs --data, the name or the path of the data to race on"),
+        (("--seeds", "2"), "--seeds is for a race; add --race 10m"),
         (("--data", "nowhere", "--race", "1s"), "no data set or file 'nowhere'"),
     ],
 )
@@ -37,7 +59,7 @@ def test_bad_flags_end_in_one_line(genjax, flags, message):
 def test_without_a_race_the_table_of_similar_data_is_used_and_named(genjax):
     status, out, err = genjax("choose", "--data", "iris", "--need", "fast-sampling")
     assert status == 0, err
-    reason = "measured on toy2d, since examples of iris are vectors or arrays of shape (4,); for numbers on iris itself"
+    reason = "measured on toy2d, the nearest table, because examples of iris have shape (4,); add --race 10m to measure"
     assert reason in out.splitlines()[0]
 
 
@@ -52,7 +74,7 @@ def test_a_race_ends_in_advice_with_a_command_that_starts_the_winner(tmp_path, g
     lines = printed.splitlines()
     assert lines[0] == "best-quality: 2 candidates measured on iris"
     assert f"train {out}/experiment.py --method" in printed
-    assert lines[-1] == f"wrote {out}: open {out}/comparison/report.html"
+    assert f"wrote {out}: open {out}/comparison/report.html" in err
     record = json.loads((out / "race.json").read_text())
     first = record["rungs"][0]["entrants"]
     assert {each["name"] for each in first} == {"gmmn", "maf"}

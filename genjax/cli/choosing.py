@@ -89,23 +89,27 @@ def _race(options: ChooseOptions, command: str) -> Table:
 
     from genjax.compilation import enable_compilation_cache
     from genjax.metrics.progress import no_progress, progress_bars
+    from genjax.racing import RaceError
     from genjax.racing.race import race
 
     assert options.race is not None
     budget = seconds_of(options.race)
     enable_compilation_cache()
     with progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress) as progress:
-        _, table = race(
-            options.data,
-            budget,
-            options.out,
-            seeds=options.seeds,
-            methods=options.methods,
-            needs=options.need,
-            command=command,
-            progress=progress,
-            announce=functools.partial(tqdm.write, file=sys.stderr),
-        )
+        try:
+            _, table = race(
+                options.data,
+                budget,
+                options.out,
+                seeds=options.seeds,
+                methods=options.methods,
+                needs=options.need,
+                command=command,
+                progress=progress,
+                announce=functools.partial(tqdm.write, file=sys.stderr),
+            )
+        except RaceError as error:
+            raise ChildProcessError(str(error)) from None
     tqdm.write(f"wrote {options.out}: open {options.out}/comparison/report.html", file=sys.stderr)
     return table
 

@@ -212,7 +212,7 @@ def experiment(
         schedule=("discriminator", "generator") if is_game else None,
         ema_decay=0.995,
         steps=steps,
-        batch_size=min(batch_size, len(source.splits["train"])),
+        batch_size=min(batch_size, 2 ** int(math.log2(len(source.splits["train"])))),  # devices can share it
         evaluate_every=last,
         sample_every=last,
         checkpoint_every=last,

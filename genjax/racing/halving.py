@@ -60,6 +60,10 @@ class Rung:
     kept: tuple[str, ...]
 
 
+class RaceError(RuntimeError):
+    """All entrants of a race failed."""
+
+
 class Trainer(Protocol):
     """Trains and scores entrants."""
 
@@ -102,7 +106,7 @@ def successive_halving(
       announce: function that receives each round.
 
     Raises:
-      RuntimeError: if all entrants fail in the first round; the message gives the reason of the first.
+      RaceError: if all entrants fail in the first round; the message gives the reason of the first.
     """
     end = clock() + budget
     rates: dict[str, float] = {}
@@ -123,7 +127,7 @@ def successive_halving(
     announce(rungs[0])
     if not rungs[0].kept:
         failed = rungs[0].entrants[0]
-        raise RuntimeError(f"all entrants failed; {failed.name}: {failed.failure}")
+        raise RaceError(f"all entrants failed; {failed.name}: {failed.failure}")
     while end - clock() > len(rungs[-1].kept) * statistics.fmean(overheads):
         going = [each for each in rungs[-1].entrants if each.name in rungs[-1].kept]
         round_end = clock() + (end - clock()) / _num_rounds(len(going), num_finalists)

@@ -128,7 +128,7 @@ def race(
 
     Raises:
       ValueError: if ``out`` is not empty, a method does not suit the data or the needs, or the data do not suit a race.
-      RuntimeError: if all entrants fail.
+      RaceError: if all entrants fail.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out is {out}, which is not empty; choose another folder")

@@ -85,6 +85,11 @@ def test_data_that_cannot_race_are_refused(tmp_path):
         entrants.experiment("made", "iris")
 
 
+def test_minibatches_of_small_data_can_be_shared_by_devices():
+    assert entrants.experiment("vae", "iris").batch_size == 64
+    assert entrants.experiment("vae", "digits").batch_size == 128
+
+
 def test_made_races_where_a_classifier_sees_images():
     assert "made" in entrants.entrants(entrants.split(data.digits()))
     x = np.random.default_rng(0).integers(0, 256, (200, 4, 4), dtype=np.uint8)

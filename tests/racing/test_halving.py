@@ -2,7 +2,7 @@
 
 import pytest
 
-from genjax.racing.halving import FIRST_STEPS, Entrant, Rung, successive_halving
+from genjax.racing.halving import FIRST_STEPS, Entrant, RaceError, Rung, successive_halving
 
 OVERHEAD = 10.0  # seconds of a turn that is no training
 
@@ -74,7 +74,7 @@ def test_who_fails_is_left_out_with_the_reason():
 
 
 def test_a_race_that_all_fail_says_why():
-    with pytest.raises(RuntimeError, match="all entrants failed; a: loss is NaN"):
+    with pytest.raises(RaceError, match="all entrants failed; a: loss is NaN"):
         run(Stub({"a": 0.1, "b": 0.2}, failing={"a": 0, "b": 0}), 100.0)
 
 

@@ -93,8 +93,9 @@ def _codes(evaluation: Evaluation, index: int, key: Array) -> Array:
 def even_path(start: Array, end: Array, num_points: int) -> Array:
     """Return paths (B, num_points, ...) on which direction and norm of codes change evenly; in one dimension straight.
 
-    >>> even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1].round(4).tolist()  # norm 2 at 45 degrees
-    [1.4142, 1.4142]
+    >>> middle = even_path(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 3.0]]), 3)[0, 1]
+    >>> jnp.square(middle).round(4).tolist()  # norm 2 at 45 degrees
+    [2.0, 2.0]
     """
     if start[0].size == 1:
         return linear_path(start, end, num_points)

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 from genjax.arguments import NonNegativeFloat, PositiveInt, check_arguments
 
@@ -64,6 +64,7 @@ class RaceError(RuntimeError):
     """All entrants of a race failed."""
 
 
+@runtime_checkable
 class Trainer(Protocol):
     """Trains and scores entrants."""
 

@@ -166,5 +166,8 @@ def remedies(model: object) -> list[str]:
 
 
 def penalty_interval(model: object) -> int:
-    """Return the largest number of steps between two computations of a model's penalties; see ``gan.Penalty``."""
-    return max((penalty.every for penalty in getattr(model, "penalties", ())), default=1)
+    """Return the largest number of steps between two computations of a model's penalties; see ``gan.Penalty``.
+
+    Penalties of other families are computed at every step.
+    """
+    return max((getattr(penalty, "every", 1) for penalty in getattr(model, "penalties", ())), default=1)

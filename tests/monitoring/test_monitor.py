@@ -19,6 +19,7 @@ from genjax.monitoring.monitor import FIRST_STEP, TrainingMonitor, TrainingWarni
 from genjax.ops.distances import num_nearest
 from genjax.runner import Experiment, train
 from genjax.runner.log import read_rows
+from tests.contract.registry import CASES
 
 X = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
 SOURCE = data.arrays(X).splits["train"]
@@ -561,3 +562,15 @@ def test_chains_of_bars_and_stripes_freeze_unless_they_are_tempered(phase, froze
     # Only the evaluation logs the exact likelihood, once per step.
     likelihoods = [row["step"] for row in read_rows(tmp_path / "run") if "validation/log_prob" in row]
     assert likelihoods == [500, 1000, 1500, 2000, 2500]
+
+
+def test_every_model_of_the_contract_can_be_monitored():
+    """Settings that families share by name, such as penalties, differ in kind."""
+    count = 0
+    for case in CASES:
+        model = case.model()
+        if can_monitor(model):
+            batch = jax.tree.map(np.asarray, case.batch(jax.random.key(0)))
+            TrainingMonitor(model, lambda finished, key, batch: batch, data.ArraySource(batch), prefix="train/")
+            count += 1
+    assert count > len(CASES) / 3

@@ -2,8 +2,8 @@
 
     python experiments/tools/draw_table.py digits docs/digits_table.png
 
-The name is that of a table which ``genjax choose`` reads, or the path of a comparison.json. Columns without a direction,
-and those that fewer than three models have, are left out.
+The name is that of a table which ``genjax choose`` reads, or the path of a comparison.json. Blue is better than red.
+Columns without a direction, and those that fewer than three models have, are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genjax.comparison.table import Column, Entry, Table
 
 MIN_MODELS = 3
 CELL, ROW = 0.72, 0.2  # inches
-COLOURS = matplotlib.colormaps["RdYlGn"]
+COLOURS = matplotlib.colormaps["RdYlBu"]
 DPI = 110
 
 
@@ -60,7 +60,7 @@ def draw(table: Table, path: Path) -> None:
     for row, entry in enumerate(entries):
         for number, column in enumerate(columns):
             text = _text(table, entry, column)
-            axes.text(number, row, text, ha="center", va="center", fontsize=7, color="black" if text else "grey")
+            axes.text(number, row, text, ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(columns)), [_title(column) for column in columns], fontsize=7.5, rotation=40, ha="left")
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(entries)), [entry.name for entry in entries], fontsize=7.5)
@@ -73,15 +73,18 @@ def draw(table: Table, path: Path) -> None:
 
 def _title(column: Column) -> str:
     arrow = "↑" if column.higher_is_better else "↓"
-    unit = (
-        f", {column.unit}" if column.unit and column.group in ("speed", "size") and column.unit != column.title else ""
-    )
+    has_unit = column.group in ("speed", "size") and column.unit != column.title
+    unit = f", {column.unit}" if has_unit else ""
     return f"{column.title}{unit} {arrow}"
 
 
 def _text(table: Table, entry: Entry, column: Column) -> str:
     value = table.values(column.name).get(entry.name)
-    return "" if value is None else f"{value:.3g}" if abs(value) < 1e4 else f"{value:.0e}".replace("e+0", "e")
+    if value is None:
+        return ""
+    if abs(value) < 1_000:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) < 100_000 else f"{value:.0e}".replace("e+0", "e")
 
 
 def _borders(entries: Sequence[Entry]) -> list[int]:

@@ -330,6 +330,11 @@ def supports(model: object, capability: type) -> bool:
     return isinstance(model, capability) and not set(methods(capability)) & set(lacks)
 
 
+def has_latent_space(model: object) -> bool:
+    """Return whether a model decodes codes that it draws from a prior or finds for data."""
+    return supports(model, Decodes) and (supports(model, HasPrior) or supports(model, Encodes))
+
+
 def likelihoods(model: object) -> tuple[str, ...]:
     """Return the names of a model's log-likelihood methods, the strongest guarantee first."""
     return tuple(name for name, (capability, _) in GUARANTEES.items() if supports(model, capability))

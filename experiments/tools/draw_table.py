@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from genjax.comparison.choosing import read_table
+from genjax.comparison.choosing import read_table, share
 from genjax.comparison.table import Column, Entry, Table
 
 MIN_MODELS = 3
@@ -39,13 +39,8 @@ def shown_columns(table: Table) -> list[Column]:
 def ranks(table: Table, column: Column) -> dict[str, float]:
     """Return the share of the other entries that each entry beats, in [0, 1], with half of a tie."""
     values = table.values(column.name)
-    return {
-        name: sum(
-            (column.sign * (own - value) > 0) + 0.5 * (own == value) for other, value in values.items() if other != name
-        )
-        / max(1, len(values) - 1)
-        for name, own in values.items()
-    }
+    measured = [entry for entry in table.entries if entry.name in values]
+    return {entry.name: share(table, entry, column, measured) for entry in measured}
 
 
 def draw(table: Table, path: Path) -> None:

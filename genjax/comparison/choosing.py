@@ -87,7 +87,7 @@ class Advice:
 
 
 def nearest_table(dataset: Dataset) -> tuple[str, str]:
-    """Return the name of the measured table of the most similar data, and why it is the nearest.
+    """Return the name of the table that was measured on the most similar data, and the reason.
 
     Raises:
       ValueError: if there is no table of similar data.
@@ -168,15 +168,15 @@ def _advice(
 ) -> Advice:
     scores, reasons, names = {}, [], set()
     for name, compared in columns.items():
-        scores[name] = statistics.fmean(_share(table, entry, column, candidates) for column in compared)
+        scores[name] = statistics.fmean(share(table, entry, column, candidates) for column in compared)
         for column in compared:
             names.add(column.name)
             if _value(table, entry, column) is not None:
                 reasons.append(f"{name}: {_place(table, entry, column, candidates)}")
     others = [c for c in table.columns if c.higher_is_better is not None and c.name not in names]
     others = [c for c in others if c.group not in ("likelihood", "size") and _value(table, entry, c) is not None]
-    worst = sorted(others, key=lambda column: _share(table, entry, column, candidates))
-    given_up = [column for column in worst if _share(table, entry, column, candidates) < GIVEN_UP][:MAX_GIVEN_UP]
+    worst = sorted(others, key=lambda column: share(table, entry, column, candidates))
+    given_up = [column for column in worst if share(table, entry, column, candidates) < GIVEN_UP][:MAX_GIVEN_UP]
     return Advice(
         entry=entry,
         score=statistics.fmean(scores.values()),
@@ -199,7 +199,7 @@ def _value(table: Table, entry: Entry, column: Column) -> float | None:
     return table.cell(entry.name, column.name).value
 
 
-def _share(table: Table, entry: Entry, column: Column, candidates: Sequence[Entry]) -> float:
+def share(table: Table, entry: Entry, column: Column, candidates: Sequence[Entry]) -> float:
     """Return the share of the other candidates that are worse, with half of a tie; 0 without a value."""
     own = _value(table, entry, column)
     if own is None:

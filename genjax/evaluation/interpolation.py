@@ -20,14 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.capabilities import Decodes, Encodes, HasPrior, Quantizes, conditions, supports
+from genjax.capabilities import HasPrior, Quantizes, conditions, has_latent_space, supports
 from genjax.compilation import jit
 from genjax.core import Array, Variables, stream_key
 from genjax.data import random_examples
 from genjax.evaluation.comparison import no_features
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, extract, unavailable
-from genjax.metrics.progress import chunks
+from genjax.metrics.progress import ProgressCallback, chunks
 from genjax.monitoring.latent_usage import autoencoder_of
 from genjax.ops import linear_path, spherical_path
 
@@ -40,7 +40,7 @@ MIN_EXAMPLES = 4  # for two paths, which have a standard error
 def no_interpolation(evaluation: Evaluation) -> str | None:
     """Return the reason why a model has no paths between codes, or None if it has."""
     model: Any = evaluation.model
-    if not (supports(model, Decodes) and (supports(model, HasPrior) or supports(model, Encodes))):
+    if not has_latent_space(model):
         return f"{evaluation.model_name} has no latent space: no decode, or neither sample_prior nor encode"
     if conditions(model):
         return "codes of a conditional model are decoded under conditions, which a path would have to share"
@@ -82,12 +82,15 @@ def _codes(evaluation: Evaluation, index: int, key: Array) -> Array:
     rows = random_examples(examples_key, evaluation.source, 2 * NUM_PATHS)
     x = evaluation.preprocess(preprocess_key, jax.tree.map(jnp.asarray, rows))["x"]
     encode, count = jit(model.encode), len(x) // 2 * 2
-    size = min(evaluation.batch_size, count)
-    parts = []
-    for part in chunks(count, size):
-        rows = np.minimum(np.arange(part.start, part.start + size), count - 1)  # one shape is compiled
-        parts.append(encode(evaluation.replica(index), x[rows])[: part.stop - part.start])
-    return jnp.concatenate(parts)
+    batches = _batches(count, evaluation.batch_size)
+    return jnp.concatenate([encode(evaluation.replica(index), x[rows])[:valid] for rows, valid in batches])
+
+
+def _batches(count: int, size: int, progress: ProgressCallback | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield indices of rows, always equally many for one compiled shape, and how many of them are new."""
+    size = min(size, count)
+    for part in chunks(count, size, progress):
+        yield np.minimum(np.arange(part.start, part.start + size), count - 1), part.stop - part.start
 
 
 def even_path(start: Array, end: Array, num_points: int) -> Array:
@@ -119,8 +122,7 @@ def _decoded(evaluation: Evaluation, index: int, codes: Array) -> Iterator[Array
         return evaluation.network_input(model.decode(variables, path.reshape(-1, *path.shape[2:])))
 
     start, end = jnp.split(codes, 2)
-    size = max(1, min(len(start), evaluation.batch_size // (NUM_STEPS + 1)))
+    size = max(1, evaluation.batch_size // (NUM_STEPS + 1))
     advance = evaluation.progress(f"paths of seed {evaluation.seeds[index]}", len(start))
-    for part in chunks(len(start), size, advance):
-        rows = np.minimum(np.arange(part.start, part.start + size), len(start) - 1)  # one shape is compiled
-        yield decode(evaluation.replica(index), start[rows], end[rows])[: (part.stop - part.start) * (NUM_STEPS + 1)]
+    for rows, valid in _batches(len(start), size, advance):
+        yield decode(evaluation.replica(index), start[rows], end[rows])[: valid * (NUM_STEPS + 1)]

@@ -1,4 +1,4 @@
-"""A race on data of one's own: entrants are trained by ``genjax train`` and scored on validation data.
+"""A race on your own data: entrants are trained by ``genjax train`` and scored on validation data.
 
 The score is the MMD² between samples and the validation split, in the features that comparisons use by default. It is
 unbiased, and unlike coverage it does not saturate for few examples.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import Decodes, Encodes, HasLogProb, HasPrior, Reconstructs, likelihoods, supports
+from genjax.capabilities import HasLogProb, Reconstructs, has_latent_space, likelihoods, supports
 from genjax.comparison.compare import compare
 from genjax.comparison.runs import read_run
 from genjax.comparison.settings import ComparisonSettings, default_features
@@ -26,7 +26,7 @@ from genjax.comparison.table import Table
 from genjax.comparison.trials import Trial, Trials, compared, validation
 from genjax.data import Dataset, load
 from genjax.data.io import replace_file
-from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics import FeatureNetwork
 from genjax.metrics.progress import Progress, no_progress
 from genjax.metrics.rows import format_value
 from genjax.racing import entrants
@@ -42,9 +42,7 @@ UNANSWERED: Mapping[str, str] = {
 REQUIRED: Mapping[str, Callable[[Any], bool]] = {
     "exact-likelihood": lambda model: supports(model, HasLogProb),
     "reconstruction": lambda model: supports(model, Reconstructs),
-    "smooth-latent-space": lambda model: (
-        supports(model, Decodes) and (supports(model, HasPrior) or supports(model, Encodes))
-    ),
+    "smooth-latent-space": has_latent_space,
     "anomalies": lambda model: bool(likelihoods(model)),
 }
 
@@ -134,10 +132,9 @@ def race(
         raise ValueError(f"--out is {out}, which is not empty; choose another folder")
     source = entrants.split(load(dataset))
     names = _names(source, methods, needs)
-    features = default_features(source)
-    announce(f"features: {features}")
-    network = feature_network(features, source)
-    settings = ComparisonSettings(features=features, likelihood_samples=LIKELIHOOD_SAMPLES)
+    settings = ComparisonSettings(features=default_features(source), likelihood_samples=LIKELIHOOD_SAMPLES)
+    announce(f"features: {settings.features}")
+    network = settings.network(source)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(entrants.__file__, out / EXPERIMENT)
     suite = Suite(experiments=(), seeds=seeds)

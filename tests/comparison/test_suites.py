@@ -137,10 +137,11 @@ def test_a_suite_is_trained_once_goes_on_after_a_kill_and_has_a_row_for_what_fai
     assert "--resume" in json.loads((run / "environment.json").read_text())["command"].split()
 
 
-@pytest.mark.parametrize("status", [130, -2, 143])
-def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, status):
+def process_that_ends(status, *lines):
+    """Return a stand-in for ``subprocess.Popen``."""
+
     class Process:
-        stderr, returncode = ["genjax: interrupted\n"], status
+        stderr, returncode = lines, status
 
         def __init__(self, *args, **settings):
             pass
@@ -151,7 +152,12 @@ def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, 
         def __exit__(self, *args):
             pass
 
-    monkeypatch.setattr(suites.subprocess, "Popen", Process)
+    return Process
+
+
+@pytest.mark.parametrize("status", [130, -2, 143])
+def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, status):
+    monkeypatch.setattr(suites.subprocess, "Popen", process_that_ends(status, "genjax: interrupted\n"))
     with pytest.raises(KeyboardInterrupt):
         train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
     assert not list((tmp_path / "out" / suites.LOGS).glob("*.failed"))
@@ -159,19 +165,7 @@ def test_a_signal_ends_the_suite_and_is_no_failure(file, monkeypatch, tmp_path, 
 
 @pytest.mark.parametrize("status", [137, -9])
 def test_a_process_that_is_killed_has_failed(file, monkeypatch, tmp_path, status):
-    class Process:
-        stderr, returncode = (), status
-
-        def __init__(self, *args, **settings):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args):
-            pass
-
-    monkeypatch.setattr(suites.subprocess, "Popen", Process)
+    monkeypatch.setattr(suites.subprocess, "Popen", process_that_ends(status))
     trained, *_ = train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
     assert trained.failures == {"": "SIGKILL ended it, often for lack of memory"}
 

@@ -13,20 +13,7 @@ from genjax.core import Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.interpolation import NUM_PATHS, NUM_STEPS, even_path
 from genjax.evaluation.registry import evaluate
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampler:
-    """A model without codes."""
-
-    def init(self, key, batch):
-        return Variables({}, {})
-
-    def objectives(self):
-        return ()
-
-    def sample(self, variables, key, num_samples):
-        return jnp.zeros((num_samples, 2))
+from tests.evaluation.stubs import Sampler
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,27 +12,14 @@ from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.registry import evaluate
+from tests.evaluation.stubs import Sampler
 
 SHIFT = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampler:
-    """A model without codes."""
-
-    def init(self, key, batch):
-        return Variables({}, {})
-
-    def objectives(self):
-        return ()
-
-    def sample(self, variables, key, num_samples):
-        return jnp.zeros((num_samples, 2))
-
-
-@dataclasses.dataclass(frozen=True)
 class Encoder(Sampler):
-    """Codes are the coordinates from one on, of which the very first knows the class, in a small unit."""
+    """Codes are the coordinates from ``first`` on. The class shifts coordinate 0, whose unit is small."""
 
     first: int = 0
 

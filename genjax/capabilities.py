@@ -164,6 +164,16 @@ class Extends(Protocol):
 
 
 @runtime_checkable
+class Imputes(Protocol):
+    """Draws the unknown values of examples x (B, ...) given the known ones, and returns both.
+
+    ``mask``, bool and broadcastable to x, is True where x is known; unknown values of x may be anything, NaN included.
+    """
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array: ...
+
+
+@runtime_checkable
 class Translates(Protocol):
     """Maps images of one domain to another, for data with entries ``x`` and ``y``.
 
@@ -296,6 +306,7 @@ CAPABILITIES: tuple[type, ...] = (
     HasNumValues,
     Stops,
     Extends,
+    Imputes,
     Translates,
     Encodes,
     Decodes,

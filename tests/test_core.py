@@ -86,6 +86,7 @@ METHODS = {
     capabilities.HasNumValues: {"num_values"},
     capabilities.Stops: {"stop_token"},
     capabilities.Extends: {"extend"},
+    capabilities.Imputes: {"impute"},
     capabilities.Translates: {"directions", "translate"},
     capabilities.Lacks: {"lacks"},
     capabilities.SplitsTensors: {"tensor_axis"},

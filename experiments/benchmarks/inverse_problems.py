@@ -131,9 +131,7 @@ def gaussian_rows(as_json: bool) -> None:
             for repeats in (1, 10):
                 cells = []
                 for steps in STEPS:
-                    draw = jax.jit(
-                        functools.partial(diffusion.inpaint, model, num_resamplings=repeats, num_steps=steps)
-                    )
+                    draw = jax.jit(functools.partial(model.impute, num_resamplings=repeats, num_steps=steps))
                     x = np.asarray(draw(variables, key, ys, jnp.asarray(known))).reshape(NUM_DRAWS, -1)
                     cells.append(moment_errors(x[:, unknown], *exact))
                 name = "replacement" if repeats == 1 else f"replacement, {repeats} resamplings"
@@ -242,9 +240,9 @@ def digits_rows(folder: str, only: str, repeats: int, as_json: bool) -> None:
             for resamplings in (1, 10):
                 started = time.perf_counter()
                 settings = {"num_resamplings": resamplings, "num_steps": DIGIT_STEPS[0]}
-                inpaint = jax.jit(functools.partial(diffusion.inpaint, digits.model, **settings))
+                impute = jax.jit(functools.partial(digits.model.impute, **settings))
                 draws = [
-                    inpaint(digits.run.replica(), step_key(jax.random.key(0), draw), digits.values(truth), known)
+                    impute(digits.run.replica(), step_key(jax.random.key(0), draw), digits.values(truth), known)
                     for draw in range(repeats)
                 ]
                 images = [jnp.asarray(digits.run.experiment.to_display(x)) for x in draws]

@@ -13,6 +13,7 @@ A sequence is an image with one axis: its pixels have one channel and positions 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, NamedTuple, Protocol, final, runtime_checkable
@@ -29,6 +30,7 @@ from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.nets import Net, apply_net, init_net
 from genjax.ops import (
     PixelDistribution,
+    broadcast_prefix,
     check_example_shape,
     check_values,
     condition_inputs,
@@ -207,6 +209,17 @@ class CausalModel:
         )
         return tokens.reshape(num_samples, *self.shape)
 
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, **options: Any) -> Array:
+        """Draw the unknown values of x (B, *shape) given the known ones, which precede them in raster order.
+
+        ``mask``, bool and broadcastable to x, is True where x is known. Other arguments are those of ``sample``.
+
+        Raises:
+          ValueError: if the mask has another shape or dtype, or, outside compiled code, a value is known after an
+            unknown one.
+        """
+        return impute(self.sample, variables, key, x, mask, **options)
+
     @property
     def _channels(self) -> int:
         return self.shape[2] if len(self.shape) == 3 else 1
@@ -318,6 +331,14 @@ def known_conditions(shape: tuple[int, ...], num_values: int) -> tuple[Condition
     values = Condition(name="known", kind="array", shape=shape, num_values=num_values, optional=True, in_batch=False)
     mask = Condition(name="keep", kind="array", shape=shape, num_values=2, optional=True, in_batch=False)
     return values, mask
+
+
+def impute(
+    sample: Callable[..., Array], variables: Variables, key: Array, x: Array, mask: Array, **options: Any
+) -> Array:
+    """Draw examples by ``sample`` with the first values of x (B, ...) known, as the mask says."""
+    keep = broadcast_prefix(mask, x.shape)
+    return sample(variables, key, x.shape[0], known=jnp.where(keep, x, 0), keep=keep, **options)
 
 
 def known_tokens(known: Array | None, keep: Array | None, shape: tuple[int, ...], num_values: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from annotated_types import Ge
 
 from genjax import nets
 from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, Sizes, check_arguments
-from genjax.autoregressive.causal import checked_values, known_conditions, known_tokens
+from genjax.autoregressive.causal import checked_values, impute, known_conditions, known_tokens
 from genjax.autoregressive.decoding import Callback, MinP, Sampling, Temperature, TopK, TopP, generate
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
@@ -89,6 +89,11 @@ class MADE:
     def conditions(self) -> tuple[Condition, ...]:
         """The label if the model has classes, and known values of a sample."""
         return (*label_condition(self.num_classes), *known_conditions(self.shape, self.num_values))
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """``impute``, unless values are drawn row by row."""
+        return () if self.orders == "natural" else ("impute",)
 
     def init(self, key: Array, batch: Batch) -> Variables:
         """Initialize the variables for data like ``batch["x"]``; ValueError if its values or shape do not fit."""
@@ -190,6 +195,19 @@ class MADE:
         samples = jax.lax.map(lambda args: draw(*args), (orders, jax.random.split(key, orders.shape[0])))
         member = jax.random.randint(member_key, (num_samples,), 0, orders.shape[0])
         return samples[member, jnp.arange(num_samples)].reshape(num_samples, *self.shape)
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, **options: Any) -> Array:
+        """Draw the unknown values of x (B, *shape) given the known ones, which precede them in raster order.
+
+        ``mask``, bool and broadcastable to x, is True where x is known. Other arguments are those of ``sample``.
+
+        Raises:
+          ValueError: if values are not drawn row by row, the mask has another shape or dtype, or, outside compiled
+            code, a value is known after an unknown one.
+        """
+        if self.lacks:
+            raise ValueError(f"orders is {self.orders!r}, but only 'natural' draws values given those before them")
+        return impute(self.sample, variables, key, x, mask, **options)
 
     @property
     def _dim(self) -> int:

@@ -36,6 +36,7 @@ from genjax.boltzmann.diagnosis import diagnose
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
+from genjax.ops import broadcast_mask
 from genjax.ops.importance import LogPartition, NumParticles
 
 PART = "rbm"
@@ -257,6 +258,34 @@ class RBM(EnumeratesStates):
         if mean:
             v = bipartite.gibbs_step_mean(rbm, last_key, v)
         return self.units.decode(v, self.shape)
+
+    def impute(
+        self, variables: Variables, key: Array, x: Array, mask: Array, *, num_steps: PositiveInt = 1_000
+    ) -> Array:
+        """Draw the unknown values of x, (B, *shape), given the known ones, by Gibbs sampling of the other units.
+
+        Args:
+          variables: variables from ``init`` or training.
+          key: typed key.
+          x: examples, whose unknown values may be anything, NaN included.
+          mask: bool, True where x is known, broadcastable to x.
+          num_steps: number of Gibbs steps, which start from independent units that match the data's means.
+
+        Raises:
+          ValueError: if the mask is not bool, or has another shape, or the units cannot take the known values.
+        """
+        mask, (start_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
+        rbm = at_unit_temperature(self.rbm_params(variables))
+        v = sample_independent(self.units, variables.state.base_bias, start_key, x.shape[0])
+        x = jnp.where(mask, x, self.units.decode(v, self.shape).astype(x.dtype))
+        v = self.units.encode(x, self.shape)
+        is_known = jnp.repeat(mask.reshape(x.shape[0], -1), v.shape[1] // math.prod(self.shape), axis=1)
+
+        def step(state: Array, key: Array) -> tuple[Array, None]:
+            return jnp.where(is_known, v, bipartite.gibbs_step(rbm, key, state)), None
+
+        state, _ = jax.lax.scan(step, v, jax.random.split(chain_key, num_steps))
+        return jnp.where(mask, x, self.units.decode(state, self.shape).astype(x.dtype))
 
     def encode(self, variables: Variables, x: Array) -> Array:
         """Return the means of the hidden units, (B, num_hidden), for data x, (B, *shape)."""

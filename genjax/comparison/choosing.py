@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal, final, get_args
+from typing import Any, Literal, final, get_args
 
 from genjax.comparison.claims import find_column
 from genjax.comparison.table import Column, Entry, Table, table_from_dict
@@ -29,13 +30,17 @@ NeedName = Literal[
     "reconstruction",
     "smooth-latent-space",
     "controllable",
+    "imputation",
     "anomalies",
+    "small-data",
     "small-memory",
+    "no-gpu",
 ]
 NEED_NAMES: tuple[NeedName, ...] = get_args(NeedName)
 USUAL: tuple[NeedName, ...] = ("best-quality", "diversity", "fast-sampling", "stable-training")
 GIVEN_UP = 0.5  # share of the others below which a column is given up
 MAX_GIVEN_UP = 3  # columns that are named
+SMALL = 2_000  # largest number of training examples that are few
 
 
 @final
@@ -46,10 +51,22 @@ class Need:
     Attributes:
       columns: columns that are compared, see ``claims.find_column``.
       condition: whether a candidate needs a value in one of them.
+      obstacle: function from a table's protocol to the reason why the table cannot tell, or to None if it can.
     """
 
     columns: tuple[str, ...]
     condition: bool = False
+    obstacle: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+
+
+def _not_small(protocol: Mapping[str, Any]) -> str | None:
+    number = protocol.get("examples", {}).get("train", math.inf)
+    return None if number <= SMALL else f"its models were trained on {number:,} examples, and not on {SMALL:,} at most"
+
+
+def _not_on_a_cpu(protocol: Mapping[str, Any]) -> str | None:
+    device = protocol.get("device", "an unknown device")
+    return None if device == "cpu" else f"its models were trained on {device}, and not on a CPU"
 
 
 NEEDS: Mapping[NeedName, Need] = {
@@ -61,8 +78,11 @@ NEEDS: Mapping[NeedName, Need] = {
     "reconstruction": Need(columns=("mse",), condition=True),
     "smooth-latent-space": Need(columns=("path_energy",), condition=True),
     "controllable": Need(columns=("class_accuracy",), condition=True),
+    "imputation": Need(columns=("imputation_score",), condition=True),
     "anomalies": Need(columns=("outlier_auroc",), condition=True),
+    "small-data": Need(columns=("frechet_distance", "recall", "coverage"), obstacle=_not_small),
     "small-memory": Need(columns=("memory", "parameters")),
+    "no-gpu": Need(columns=("frechet_distance", "training_time", "throughput"), obstacle=_not_on_a_cpu),
 }
 
 
@@ -134,7 +154,7 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     """Return the candidates, the best first.
 
     Raises:
-      ValueError: if the table has no column of a need, or no model meets all conditions.
+      ValueError: if the table cannot tell about a need or has no column of it, or no model meets all conditions.
 
     >>> from genjax.comparison.table import Cell
     >>> column = Column(name="throughput", title="throughput", group="speed", source="speed", higher_is_better=True)
@@ -148,6 +168,8 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     chosen: dict[str, Need] = {name: NEEDS[name] for name in dict.fromkeys(needs)}
     columns = {name: _columns(table, need) for name, need in chosen.items()}
     for name, compared in columns.items():
+        if (reason := chosen[name].obstacle(table.protocol)) is not None:
+            raise ValueError(f"the table cannot tell about {name!r}: {reason}; choose another table with --data")
         if not compared:
             raise ValueError(f"the table has no column for {name!r} ({', '.join(chosen[name].columns)}); leave it out")
     candidates = [entry for entry in table.entries if entry.kind == "model" and _measured(table, entry)]

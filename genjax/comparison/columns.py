@@ -54,6 +54,13 @@ _FROM_REGISTRY: tuple[tuple[Group, str, str, str, str], ...] = (
         "outlier AUROC",
         "how well log-likelihood ranks held-out examples above midpoints of pairs of them",
     ),
+    (
+        "conditioning",
+        "imputation",
+        "imputation_score",
+        "imputation",
+        "energy score of draws of the second half of held-out examples given the first",
+    ),
     ("conditioning", "class_accuracy", "class_accuracy", "class accuracy", "share of samples in the requested class"),
 )
 _MEASURED: tuple[Column, ...] = (

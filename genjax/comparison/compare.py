@@ -85,8 +85,8 @@ def compare(
     measured = columns(first.data)
     measure(contestants, measured, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
     table = _with_commands(assemble(contestants, measured, out, command), trials)
-    table = _with_failures(with_stability(table, trials), failures)
-    write_reports(table, out, protocol, environment(), command, trials)
+    table = dataclasses.replace(_with_failures(with_stability(table, trials), failures), protocol=protocol)
+    write_reports(table, out, environment(), command, trials)
     return table
 
 

@@ -24,13 +24,13 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.scipy.special import logsumexp
 
 from genjax.arguments import PositiveInt, Widths, check_arguments
 from genjax.core import Array, Batch, Objective, Variables
 from genjax.metrics.parzen import parzen_bandwidth
-from genjax.ops import categorical, gaussian_log_prob
+from genjax.ops import broadcast_mask, categorical, gaussian_log_prob
 from genjax.ops.distances import squared_distances
 from genjax.vae.factorized_categorical import FactorizedCategorical
 
@@ -40,7 +40,10 @@ MIN_VARIANCE = 1e-3  # least variance of a component along any axis, as a share 
 
 
 class _Fitted:
-    """A model that is fitted by ``init`` alone."""
+    """A model that is fitted by ``init`` alone.
+
+    ``impute`` takes a mask that is the same for all examples.
+    """
 
     @property
     def discrete(self) -> bool:
@@ -70,10 +73,23 @@ def _variables(**params: Any) -> Variables:
     return Variables(params={"fit": arrays | floats}, state={})
 
 
+class _Independent(_Fitted):
+    """A model of independent dimensions."""
+
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
+        """Draw examples (num_samples, ...)."""
+        raise NotImplementedError
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
+        """Draw the unknown values of x (B, ...) as if nothing were known."""
+        drawn = self.sample(variables, key, x.shape[0])
+        return jnp.where(broadcast_mask(mask, x.shape), x.astype(drawn.dtype), drawn)
+
+
 @final
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
-class Factorized(_Fitted):
+class Factorized(_Independent):
     """Independent dimensions with evenly spaced values, each with its frequency plus half a count.
 
     Attributes:
@@ -124,7 +140,7 @@ class Factorized(_Fitted):
 @final
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
-class FactorizedKernels(_Fitted):
+class FactorizedKernels(_Independent):
     """Independent dimensions of real numbers, each with a kernel density estimate whose width is Scott's rule.
 
     >>> fit = FactorizedKernels().init(jax.random.key(0), {"x": jnp.array([[-1.0], [1.0]])}).params["fit"]
@@ -185,6 +201,34 @@ class _Mixture(_Fitted):
         else:  # from every component: a covariance for each sample would take more memory
             spread = jnp.einsum("nd,ked->kne", noise, fit["scale"])[index, jnp.arange(num_samples)]
         return (means[index] + spread).reshape(num_samples, *fit["means"].shape[1:])
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
+        """Draw the unknown values of x (B, ...) given the known ones: a component, and then its conditional Gaussian.
+
+        With a draw z of a component, Σ its covariance and K the known dimensions, z + Σ_·K Σ_KK⁻¹ (x_K − z_K) is a draw
+        of its conditional.
+        """
+        fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
+        known = broadcast_mask(mask, (1, *x.shape[1:])).reshape(-1)
+        rows, means = jnp.where(known[None], x.reshape(len(x), -1), 0), fit["means"].reshape(len(fit["means"]), -1)
+        noise = jax.random.normal(noise_key, rows.shape)
+
+        def component(part: tuple[Array, Array]) -> tuple[Array, Array]:
+            mean, scale = part
+            scale = jnp.diag(scale) if scale.ndim == 1 else scale
+            covariance = scale @ scale.T
+            both = known[:, None] & known[None]
+            factor = jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(len(mean))))  # Σ_KK, and 1 elsewhere
+            whitened = solve_triangular(factor, jnp.where(known[None], rows - mean[None], 0).T, lower=True)
+            log_prob = -0.5 * jnp.sum(jnp.square(whitened), axis=0) - jnp.sum(jnp.log(jnp.diag(factor)))
+            drawn = mean[None] + noise @ scale.T
+            gap = jnp.where(known[None], rows - drawn, 0)
+            return log_prob, drawn + cho_solve((factor, True), gap.T).T @ jnp.where(known[:, None], covariance, 0)
+
+        logs, drawn = jax.lax.map(component, (means, fit["scale"]))
+        index = categorical(index_key, (fit["log_weights"][:, None] + logs).T)
+        filled = drawn[index, jnp.arange(len(x))]
+        return jnp.where(known[None], rows, filled).reshape(x.shape)
 
 
 def _gaussian_log_prob(rows: Array, mean: Array, scale: Array) -> Array:
@@ -287,6 +331,15 @@ class Kernels(_Fitted):
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
         centers = _drawn(fit["examples"], index_key, num_samples)
         return centers + fit["width"] * jax.random.normal(noise_key, centers.shape)
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
+        """Draw the unknown values of x (B, ...) given the known ones: an example near these, and noise around it."""
+        fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
+        known = broadcast_mask(mask, (1, *x.shape[1:]))
+        rows, examples = (jnp.where(known, a, 0).reshape(len(a), -1) for a in (x, fit["examples"]))
+        logits = -0.5 * squared_distances(rows, examples) / jnp.square(fit["width"])
+        centers = fit["examples"][jax.random.categorical(index_key, logits)]
+        return jnp.where(known, x, centers + fit["width"] * jax.random.normal(noise_key, x.shape))
 
 
 @final

@@ -31,14 +31,13 @@ RELATED = (
 def write_reports(
     table: Table,
     out: Path,
-    protocol: Mapping[str, Any],
     environment: Mapping[str, Any],
     command: str,
     trials: Sequence[Trials] = (),
 ) -> None:
     """Write the three reports into the folder of a comparison."""
     samples = _samples(table, CellFiles(out))
-    content = {"command": command, "protocol": protocol, "machine": environment, **table.as_dict()}
+    content = {"command": command, "machine": environment, **table.as_dict()}
     if trials:
         content["trials"] = [each.as_dict() for each in trials]
     judgements = [judge(claim, table) for claim in read_claims()]
@@ -50,7 +49,6 @@ def write_reports(
         out / "report.md",
         markdown(
             table,
-            protocol,
             environment,
             command,
             {k: v.relative_to(out) for k, v in samples.items()},
@@ -60,8 +58,8 @@ def write_reports(
     )
     html = page(
         table,
-        title=f"Comparison on {protocol['data']}",
-        protocol=facts(protocol),
+        title=f"Comparison on {table.protocol['data']}",
+        protocol=facts(table.protocol),
         machine=facts(environment),
         notes=(f"{CONVENTION} {budget(table)}".rstrip(), RELATED),
         command=command,
@@ -100,7 +98,6 @@ def facts(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def markdown(
     table: Table,
-    protocol: Mapping[str, Any],
     environment: Mapping[str, Any],
     command: str,
     samples: Mapping[str, Path],
@@ -113,7 +110,7 @@ def markdown(
     best = {column.name: table.best(column.name) for column in columns}
     rows = [[entry.name, *(_text(table, entry, column, best) for column in columns)] for entry in table.entries]
     parts = [
-        f"# Comparison on {protocol['data']}",
+        f"# Comparison on {table.protocol['data']}",
         f"{CONVENTION} {budget(table)}".rstrip(),
         _markdown_table(head, rows),
         "Best of the models in bold. Columns:",
@@ -125,7 +122,7 @@ def markdown(
         *_section("Claims", _claim_lines(claims)),
         *_section("Samples", [f"* [{name}]({path.as_posix()})" for name, path in samples.items()]),
         "## Protocol",
-        _markdown_table(["setting", "value"], [[k, f"`{v}`"] for k, v in facts(protocol).items()]),
+        _markdown_table(["setting", "value"], [[k, f"`{v}`"] for k, v in facts(table.protocol).items()]),
         RELATED,
         "## Machine",
         _markdown_table(["property", "value"], [[k, f"`{v}`"] for k, v in facts(environment).items()]),

@@ -139,7 +139,11 @@ def read_suite(path: Path) -> Suite:
       ValueError: if it is no TOML, has unknown entries, extends what cannot be extended, or names an experiment that is
         missing or listed twice.
     """
-    content = _read(path)
+    return _suite(path, _read(path))
+
+
+def _suite(path: Path, content: Mapping[str, Any]) -> Suite:
+    """Return the suite of a file with this content."""
     base = _extended(path, content)
     entries = content.get("experiment", [])
     if not isinstance(entries, list) or not (entries or base.experiments):
@@ -173,10 +177,11 @@ def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
     if "extends" not in content:
         return Suite(experiments=())
     file = path.parent / str(content["extends"])
-    if not file.is_file() or "extends" in _read(file):
-        problem = "extends another suite itself" if file.is_file() else "does not exist"
+    base_content = _read(file) if file.is_file() else None
+    if base_content is None or "extends" in base_content:
+        problem = "does not exist" if base_content is None else "extends another suite itself"
         raise ValueError(f"{path} extends {file}, which {problem}; name a suite with experiments of its own")
-    base = read_suite(file)
+    base = _suite(file, base_content)
     changes: dict[str, Any] = {"trials": _flags_of_trials(content["trials"])} if "trials" in content else {}
     flags = tuple(map(str, content.get("flags", ())))
     return dataclasses.replace(

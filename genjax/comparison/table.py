@@ -151,11 +151,13 @@ class Table:
       columns: columns in the order of display.
       entries: rows in the order of display.
       cells: cells in any order.
+      protocol: what all numbers were measured with, such as the number of examples in each split, and the device.
     """
 
     columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
     cells: tuple[Cell, ...]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def _by_place(self) -> dict[tuple[str, str], Cell]:
@@ -190,7 +192,7 @@ class Table:
         """Return the table for JSON; each cell also has its standard deviation."""
         cells = [dataclasses.asdict(cell) | {"sd": cell.sd} for cell in self.cells]
         parts = {name: list(map(dataclasses.asdict, getattr(self, name))) for name in ("columns", "entries")}
-        return parts | {"cells": cells}
+        return {"protocol": dict(self.protocol)} | parts | {"cells": cells}
 
 
 def table_from_dict(content: Mapping[str, Any]) -> Table:
@@ -207,4 +209,5 @@ def table_from_dict(content: Mapping[str, Any]) -> Table:
         return kind(**{name: value for name, value in values.items() if name in names})
 
     kinds = {"columns": Column, "entries": Entry, "cells": Cell}
-    return Table(**{name: tuple(read(kind, entry) for entry in content[name]) for name, kind in kinds.items()})
+    parts = {name: tuple(read(kind, entry) for entry in content[name]) for name, kind in kinds.items()}
+    return Table(**parts, protocol=content.get("protocol", {}))

@@ -28,7 +28,7 @@ from genjax.diffusion import (
 from genjax.diffusion.consistency import ConsistencyModel, GridGap, ShrinkingGap, consistency_targets
 from genjax.diffusion.diffusion import Diffusion
 from genjax.diffusion.distillation import distillation_targets, distilled
-from genjax.diffusion.editing import edit, inpaint
+from genjax.diffusion.editing import edit
 from genjax.diffusion.grids import levels
 from genjax.diffusion.guidance import classifier_free_guidance, classifier_guidance, dynamic_thresholding
 from genjax.diffusion.loop import StepInfo, sample_loop
@@ -64,7 +64,6 @@ __all__ = [
     "dynamic_thresholding",
     "edit",
     "grids",
-    "inpaint",
     "level_at",
     "levels",
     "operators",

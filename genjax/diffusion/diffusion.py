@@ -43,6 +43,7 @@ from genjax.diffusion.guidance import (
     classifier_free_guidance,
     dynamic_thresholding,
 )
+from genjax.diffusion.imputation import ANCESTRAL, fill_unknown
 from genjax.diffusion.loop import StepInfo, sample_loop
 from genjax.diffusion.parametrizations import Parametrization, Prediction, Velocity, broadcast_level
 from genjax.diffusion.processes import Cosine, Level, NoiseProcess, check_process, network_level
@@ -54,6 +55,7 @@ from genjax.nets import EncodesText, Net, NetSpec, apply_net, check_part, init_n
 from genjax.ops import (
     Solver,
     at_least_float32,
+    broadcast_mask,
     check_examples,
     mean_log_weight,
     resolve_choice,
@@ -289,6 +291,34 @@ class Diffusion:
         x = levels.sigma[0] * jax.random.normal(noise_key, (num_samples, *self.shape))
         sampler = resolve_choice("sampler", sampler, SAMPLERS, self.sampler)
         return sample_loop(sampler, self.process, denoise, levels, loop_key, x, observe=observe)
+
+    def impute(
+        self,
+        variables: Variables,
+        key: Array,
+        x: Array,
+        mask: Array,
+        *,
+        num_resamplings: PositiveInt = 10,
+        num_steps: NumSteps | None = None,
+        sampler: SamplerName | Sampler | None = None,
+        grid: GridName | Grid | None = None,
+        **guidance: Any,
+    ) -> Array:
+        """Draw the unknown part of x (B, *shape) given the known part; see ``diffusion.imputation``, also for its bias.
+
+        ``mask``, bool, is True where x is known, and broadcastable to x, such as (H, W, 1) for images. Unknown values
+        of x may be anything, NaN included. Each step but the last is taken ``num_resamplings`` times. The sampler is by
+        default ``Ancestral()``; multistep samplers need ``num_resamplings=1``. Other arguments are those of ``sample``.
+
+        Raises:
+          ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
+        """
+        mask = broadcast_mask(mask, x.shape)
+        x, denoise = check_examples(jnp.where(mask, x, 0), self.shape), self.denoiser(variables, **guidance)
+        chosen: Sampler = resolve_choice("sampler", sampler, SAMPLERS, ANCESTRAL)
+        levels = self.levels(num_steps, grid)
+        return fill_unknown(chosen, self.process, denoise, levels, key, x, mask, num_resamplings)
 
     def log_prob_lower_bound(
         self,

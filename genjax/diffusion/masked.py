@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ from genjax.capabilities import Condition
 from genjax.core import Array, PyTree, Variables
 from genjax.diffusion.discrete import DiscreteDiffusion, Temperature
 from genjax.diffusion.guidance import GuidanceWeight
-from genjax.ops import categorical, fill_after_stop, prompt_tokens
+from genjax.ops import broadcast_mask, categorical, fill_after_stop, prompt_tokens
 
 NumSteps = Annotated[int, Ge(1), Cure("; None unmasks one value a step")]
 
@@ -141,6 +141,18 @@ class MaskedDiffusion(DiscreteDiffusion):
 
         x, _ = jax.lax.scan(step, x, (jax.random.split(key, num_steps), jnp.float32(left), jnp.float32(ratios)))
         return x.reshape(num_samples, *self.shape)
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, **options: Any) -> Array:
+        """Draw the unknown values of x (B, *shape) given the known ones, int32.
+
+        ``mask``, bool and broadcastable to x, is True where x is known. Other arguments are those of ``sample`` but
+        its prompt. With the defaults, each value is drawn given all that are known or drawn before it.
+
+        Raises:
+          ValueError: if the mask has another shape or dtype, or the known values do not fit the model.
+        """
+        prompt = jnp.where(broadcast_mask(mask, x.shape), x, -1)
+        return self.sample(variables, key, x.shape[0], prompt=prompt, **options)
 
     def _negative_bound(
         self, log_probs: Callable[[Array, Array], tuple[Array, PyTree]], key: Array, x: Array, u: Array

@@ -36,7 +36,7 @@ from annotated_types import Ge, Gt
 
 from genjax.arguments import Cure, check_arguments
 from genjax.core import Array
-from genjax.ops import at_least_float32, check_values
+from genjax.ops import at_least_float32, broadcast_mask, check_mask, check_values
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow converts colours to grey
 RADIUS = 4.0  # of the blur, in standard deviations
@@ -116,10 +116,7 @@ class Mask(Operator):
     known: Array
 
     def __post_init__(self) -> None:
-        if self.known.dtype != bool:
-            raise ValueError(
-                f"mask has dtype {self.known.dtype}, but must be bool, True where x is known; use mask != 0"
-            )
+        check_mask(self.known)
 
     def __call__(self, x: Array) -> Array:
         """See ``Operator``."""
@@ -127,13 +124,7 @@ class Mask(Operator):
 
     def broadcast(self, shape: tuple[int, ...]) -> Array:
         """Return the mask in the shape of x (B, *shape)."""
-        try:
-            return jnp.broadcast_to(self.known, shape)
-        except ValueError:
-            raise ValueError(
-                f"mask has shape {self.known.shape}, but must broadcast to that of x, {shape}; give each example a "
-                "mask with shape (B, ...)"
-            ) from None
+        return broadcast_mask(self.known, shape)
 
     def solve(self, v: Array, a: Array | float, b: Array | float) -> Array:
         """See ``Operator``."""

@@ -16,7 +16,7 @@ from genjax.energy.bases import Base
 from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, MALA, NUTS, Chains, GibbsWithGradients, Kernel, Langevin, RandomWalk, run_chains
 from genjax.energy.kernels.chains import advance
-from genjax.ops import resolve_choice
+from genjax.ops import broadcast_mask, resolve_choice
 from genjax.ops.importance import LogPartition, NumParticles
 
 KERNELS: Mapping[str, Kernel] = {
@@ -222,6 +222,45 @@ class SamplesEnergy:
         density = self.density(variables, label, x.shape[0])
         chains = run_chains(self._kernel(kernel, step_size), density.log_density, key, x, num_steps)
         return chains._replace(x=self.base.fold(chains.x))
+
+    def impute(
+        self,
+        variables: Variables,
+        key: Array,
+        x: Array,
+        mask: Array,
+        *,
+        label: Label = None,
+        num_steps: PositiveInt | None = None,
+        kernel: KernelName | Kernel | None = None,
+        step_size: PositiveFloat | None = None,
+    ) -> Array:
+        """Draw the unknown values of x, (B, *shape), given the known ones, by chains that move the former alone.
+
+        Args:
+          variables: variables from ``init`` or training.
+          key: typed key.
+          x: examples, whose unknown values may be anything, NaN included.
+          mask: bool, True where x is known, broadcastable to x.
+          label: class of all examples, or int32 (B,), in a model with classes; None for p(x).
+          num_steps: number of kernel steps, which start from the base; None for the model's ``num_steps``.
+          kernel: kernel or its name; None for the model's kernel.
+          step_size: step size of the kernel; None for the kernel's own.
+
+        Raises:
+          ValueError: if the mask is not bool or has another shape, or for the kernel as in ``sample``.
+        """
+        mask, (start_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
+        density = self.density(variables, label, x.shape[0])
+        start = density.sample_base(start_key, x.shape[0])
+        x = self.base.check(jnp.where(mask, x.astype(start.dtype), start))
+
+        def log_density(y: Array) -> Array:  # constant in the known values, which therefore never matter
+            return density.log_density(jnp.where(mask, x, y))
+
+        num_steps = self.num_steps if num_steps is None else num_steps
+        state, _, _ = advance(self._kernel(kernel, step_size), log_density, chain_key, x, num_steps)
+        return jnp.where(mask, x, self.base.fold(state.x))
 
     def _kernel(self, kernel: KernelName | Kernel | None, step_size: float | None) -> Kernel:
         chosen: Kernel = resolve_choice("kernel", kernel, KERNELS, self.kernel)

@@ -17,6 +17,7 @@ from genjax.evaluation.classification import class_accuracy, classification, no_
 from genjax.evaluation.comparison import compare_by, inception_score, no_classifier, no_features, too_few
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.detection import detection, no_detection, no_outliers, outliers
+from genjax.evaluation.imputation import imputation, no_imputation
 from genjax.evaluation.interpolation import interpolation, no_interpolation
 from genjax.evaluation.latents import aggregated_posterior, latents, no_aggregated_posterior, no_latents
 from genjax.evaluation.likelihood import likelihood, no_likelihood, score_by
@@ -140,6 +141,13 @@ ROWS: tuple[Row, ...] = (
         summary="accuracy of a linear classifier on the codes of data",
         results={"probe_accuracy": True},
         obstacle=no_linear_probe,
+    ),
+    Row(
+        name="imputation",
+        function=imputation,
+        summary="energy score of draws of the second half of an example given the first",
+        results={"imputation_score": False},
+        obstacle=no_imputation,
     ),
     Row(
         name="classification",

@@ -32,6 +32,9 @@ from genjax.ops.likelihoods import Gaussian as Gaussian
 from genjax.ops.likelihoods import HasLevels as HasLevels
 from genjax.ops.likelihoods import HasSupport as HasSupport
 from genjax.ops.likelihoods import Likelihood as Likelihood
+from genjax.ops.masks import broadcast_mask as broadcast_mask
+from genjax.ops.masks import broadcast_prefix as broadcast_prefix
+from genjax.ops.masks import check_mask as check_mask
 from genjax.ops.ode import Rates as Rates
 from genjax.ops.ode import Solver as Solver
 from genjax.ops.paths import linear_path as linear_path

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from genjax.arguments import PositiveInt, check_arguments
-from genjax.capabilities import HasLogProb, Reconstructs, has_latent_space, likelihoods, supports
+from genjax.capabilities import HasLogProb, Imputes, Reconstructs, has_latent_space, likelihoods, supports
 from genjax.comparison.compare import compare
 from genjax.comparison.runs import read_run
 from genjax.comparison.settings import ComparisonSettings, default_features
@@ -43,6 +43,7 @@ REQUIRED: Mapping[str, Callable[[Any], bool]] = {
     "exact-likelihood": lambda model: supports(model, HasLogProb),
     "reconstruction": lambda model: supports(model, Reconstructs),
     "smooth-latent-space": has_latent_space,
+    "imputation": lambda model: supports(model, Imputes),
     "anomalies": lambda model: bool(likelihoods(model)),
 }
 

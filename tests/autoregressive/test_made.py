@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import autoregressive
+from genjax import autoregressive, capabilities
 from tests.autoregressive.frequencies import p_value
 
 ORDER = (2, 0, 5, 1, 4, 3)
@@ -91,6 +91,33 @@ def test_half_of_an_image_is_drawn_given_the_other():
     count = np.bincount(x[:, 1] @ np.array([4, 2, 1]), minlength=8)
     conditional = mass[5] / mass[5].sum()
     assert p_value(count, conditional) > 1e-4
+
+
+def test_unknown_values_have_their_conditional_frequencies():
+    """Each of two examples has its own number of first values."""
+    model = small()
+    variables = randomized(model)
+    mass = np.exp(model.log_prob(variables, EVERYTHING)).reshape(8, 8)
+    known = [[[1, 0, 1], [-7, -7, -7]], [[1, 1, 0], [1, 0, -7]]]
+    x = jnp.repeat(jnp.array(known, jnp.int32), DRAWS, axis=0)
+    drawn = np.asarray(jax.jit(model.impute)(variables, jax.random.key(2), x, x >= 0))
+    assert (np.where(x >= 0, drawn - x, 0) == 0).all()
+    count = np.bincount(drawn[:DRAWS, 1] @ np.array([4, 2, 1]), minlength=8)
+    assert p_value(count, mass[5] / mass[5].sum()) > 1e-4
+    last = mass[6, 4:6]
+    assert p_value(np.bincount(drawn[DRAWS:, 1, 2], minlength=2), last / last.sum()) > 1e-4
+
+
+def test_only_first_values_can_be_known():
+    model, x = small(), EVERYTHING[:2]
+    variables = randomized(model)
+    mask = jnp.array([[[True] * 3, [False, True, False]]])
+    with pytest.raises(ValueError, match="mask is True at value 4 of example 0, after a value that is not known"):
+        model.impute(variables, jax.random.key(0), x, mask)
+    shuffled = small(orders=ORDER)
+    assert not capabilities.supports(shuffled, capabilities.Imputes)
+    with pytest.raises(ValueError, match=r"orders is .*, but only 'natural' draws values given those before them"):
+        shuffled.impute(randomized(shuffled), jax.random.key(0), x, mask)
 
 
 def test_greedy_samples_are_all_alike():

@@ -158,6 +158,16 @@ def test_an_image_is_completed_from_its_top(make):
     assert x[:, 2:].std() > 0
 
 
+@pytest.mark.parametrize("make", [plain, gated, plus_plus])
+def test_imputations_are_samples_with_known_values(make):
+    model = make(shape=(2, 2, 1))
+    x = jax.random.randint(jax.random.key(4), (5, 2, 2, 1), 0, 2)
+    variables, key = randomized(model, x), lambda: jax.random.key(3)
+    mask = jnp.array([True, False])[:, None, None]
+    expected = model.sample(variables, key(), 5, known=x, keep=jnp.broadcast_to(mask, (2, 2, 1)))
+    np.testing.assert_array_equal(model.impute(variables, key(), jnp.where(mask[None], x, 99), mask), expected)
+
+
 def test_channels_are_completed_from_others():
     model = plus_plus(shape=(2, 2, 3), num_values=9)
     known = jax.random.randint(jax.random.key(4), (1, 2, 2, 3), 0, 9)

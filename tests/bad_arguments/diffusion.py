@@ -116,7 +116,7 @@ CASES = (
     partial(diffusion.distilled, teacher=MODEL, num_steps=2),
     partial(diffusion.dynamic_thresholding, denoise=denoise, process=PROCESS),
     partial(diffusion.edit, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, strength=0.5),
-    partial(diffusion.inpaint, model=MODEL, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
+    partial(MODEL.impute, variables=SAMPLE["variables"], key=SAMPLE["key"], x=X, mask=X > 0),
     partial(diffusion.posterior_guidance, denoise, PROCESS, X, operators.Mask(X > 0), noise_scale=0.1),
     partial(
         diffusion.restore,

@@ -193,6 +193,30 @@ def test_samples_have_the_right_frequencies():
     np.testing.assert_allclose(frequencies(x, 3), p, atol=4 * 0.5 / 20_000**0.5)
 
 
+def test_unknown_units_have_their_conditional_frequencies():
+    params = random_params(4, 3)
+    energies, _ = joint_log_probs(params)
+    p = np.exp(np.logaddexp.reduce(energies, axis=1)).reshape(2, 2, 2, 2)[:, 1, :, 0]
+    x = jnp.tile(jnp.array([[jnp.nan, 1.0, jnp.nan, 0.0]]), (20_000, 1))
+    mask = jnp.array([[False, True, False, True]])
+    drawn = np.asarray(rbm(4, 3).impute(variables_of(params), jax.random.key(0), x, mask, num_steps=50))
+    np.testing.assert_array_equal(drawn[:, 1::2], np.tile([[1.0, 0.0]], (20_000, 1)))
+    np.testing.assert_allclose(frequencies(drawn[:, ::2], 2), (p / p.sum()).ravel(), atol=4 * 0.5 / 20_000**0.5)
+
+
+def test_unknown_values_of_several_have_their_conditional_frequencies():
+    """The hidden unit is summed out by hand: three values for each of two dimensions."""
+    params = random_params(6, 1, units=boltzmann.SoftmaxUnits(3))
+    model = rbm(2, 1, units=params.units)
+    pairs = jnp.array([[2, value] for value in range(3)])
+    log_p = np.asarray(model.log_density(variables_of(params), pairs), np.float64)
+    x = jnp.tile(jnp.array([[2, 7]]), (20_000, 1))
+    drawn = np.asarray(model.impute(variables_of(params), jax.random.key(0), x, jnp.array([True, False]), num_steps=30))
+    assert (drawn[:, 0] == 2).all()
+    expected = np.exp(log_p - np.logaddexp.reduce(log_p))
+    np.testing.assert_allclose(np.bincount(drawn[:, 1], minlength=3) / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
+
+
 def test_a_centred_machine_learns_negatives_as_well():
     """Swapping zeros and ones in the data replaces μ by 1 − μ, and flips only the sign of the gradient of W."""
     phase = boltzmann.ContrastiveDivergence()

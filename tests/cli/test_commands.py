@@ -150,8 +150,8 @@ def test_evaluate_names_what_is_available_if_nothing_else_is(genjax, tiny_run):
         (
             ("--metrics", "fid"),
             "there is no metric 'fid'; use all or likelihood, log_prob, log_prob_lower_bound, log_prob_estimate, "
-            "reconstruction, latents, aggregated_posterior, interpolation, linear_probe, classification, calibration, "
-            "detection, outliers, frechet_distance",
+            "reconstruction, latents, aggregated_posterior, interpolation, linear_probe, imputation, classification, "
+            "calibration, detection, outliers, frechet_distance",
         ),
         (("--split", "dev"), "split is 'dev', but 'random' has"),
         (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),

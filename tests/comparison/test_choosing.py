@@ -1,5 +1,6 @@
 """Advice: places and scores of a made-up table, conditions, what is given up, and the command."""
 
+import dataclasses
 import json
 
 import pytest
@@ -72,6 +73,19 @@ def test_a_need_without_column_and_conditions_that_none_meets_are_refused(table)
     without = Table(columns=table.columns, entries=table.entries[1:2], cells=table.cells)
     with pytest.raises(ValueError, match="no model of the table meets 'exact-likelihood'"):
         choose(without, ["exact-likelihood"])
+
+
+def test_some_needs_ask_for_few_examples_or_a_cpu(table):
+    few = dataclasses.replace(table, protocol={"examples": {"train": 1_257}, "device": "cpu"})
+    assert choose(few, ["small-data"])[0].reasons == ("small-data: 1 of 4 in recall, 0.9",)
+    assert choose(few, ["no-gpu"])[0].entry.name == "gan"
+    many = dataclasses.replace(table, protocol={"examples": {"train": 50_000}, "device": "NVIDIA H200"})
+    with pytest.raises(ValueError, match=r"cannot tell about 'small-data': .* on 50,000 examples, and not on 2,000"):
+        choose(many, ["small-data"])
+    with pytest.raises(ValueError, match=r"cannot tell about 'no-gpu': .* trained on NVIDIA H200, and not on a CPU"):
+        choose(many, ["no-gpu"])
+    with pytest.raises(ValueError, match="on an unknown device"):
+        choose(table, ["no-gpu"])
 
 
 def test_the_command_reads_a_comparison_and_prints_how_to_start(table, tmp_path, genjax):

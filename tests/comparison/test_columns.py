@@ -24,7 +24,7 @@ def test_directions_are_those_of_the_registry():
     of_registry = [
         column for column in columns(data.digits()) if column.source in METRICS and column.group != "likelihood"
     ]
-    assert len(of_registry) == 13
+    assert len(of_registry) == 14
     for column in of_registry:
         expected = None if column.name == "memorization" else METRICS[column.source].results[column.name]
         assert column.higher_is_better == expected

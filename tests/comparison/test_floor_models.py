@@ -83,6 +83,34 @@ def test_kernels_are_the_kernel_density_of_scikit_learn():
     np.testing.assert_allclose(np.cov(x.T, ddof=0), np.cov(X.T, ddof=0) + width**2 * np.eye(2), atol=0.06)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [floors.FactorizedKernels(), floors.FullGaussian(), floors.MixtureOfGaussians(candidates=(3,)), floors.Kernels()],
+    ids=lambda model: type(model).__name__,
+)
+def test_floors_draw_unknown_values_from_their_conditional(model):
+    """Compare with sums over a line."""
+    variables, line = fit(model, X), np.linspace(-6, 6, 2_001, dtype=np.float32)
+    points = jnp.stack([jnp.full_like(line, 0.7), line], axis=1)
+    p = np.exp(np.asarray(model.log_prob(variables, points), np.float64))
+    p /= p.sum()
+    mean = p @ line
+    std = np.sqrt(p @ (line - mean) ** 2)
+    x = jnp.tile(jnp.array([[0.7, jnp.nan]]), (20_000, 1))
+    drawn = np.asarray(model.impute(variables, jax.random.key(0), x, jnp.array([True, False])))
+    assert (drawn[:, 0] == np.float32(0.7)).all()
+    assert abs(drawn[:, 1].mean() - mean) < 4 * std / np.sqrt(20_000)
+    assert drawn[:, 1].std() == pytest.approx(std, rel=0.03)
+
+
+def test_mixtures_without_covariances_choose_the_component_of_the_known_values():
+    arrays = {"log_weights": np.log([0.5, 0.5]), "means": np.array([[0.0, 1.0], [10.0, 3.0]]), "scale": np.ones((2, 2))}
+    variables = Variables({"fit": {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}}, {})
+    x = jnp.tile(jnp.array([[9.0, jnp.nan]]), (20_000, 1))
+    drawn = floors.MixtureOfGaussians().impute(variables, jax.random.key(0), x, jnp.array([True, False]))
+    np.testing.assert_allclose([drawn[:, 1].mean(), drawn[:, 1].std()], [3.0, 1.0], atol=0.03)
+
+
 def test_nearest_neighbours_fill_the_lines_between_neighbours():
     model = floors.NearestNeighbours(num_neighbours=1)
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0], [10.0, 2.0]])

@@ -18,7 +18,8 @@ from genjax import capabilities, latent
 from genjax.capabilities import likelihoods
 from genjax.core import GenerativeModel
 from genjax.evaluation import samples
-from genjax.ops import leaves_by_path
+from genjax.evaluation.imputation import first_half
+from genjax.ops import fill_after_stop, leaves_by_path
 from tests.contract.batches import NUM_EXAMPLES
 from tests.contract.case import Case
 from tests.contract.registry import OWN_METHODS
@@ -344,6 +345,19 @@ class TestCapabilities:
             x, label = run.minibatch["x"], label_option(run.model, NUM_EXAMPLES)
             again = jax.jit(run.model.reconstruct)(run.learned, run.key(0), x, **label)
             assert (again.shape, again.dtype) == (x.shape, x.dtype)
+
+    def test_imputations_repeat_what_is_known(self, run: Run):
+        if capabilities.supports(run.model, capabilities.Imputes):
+            x = fill_after_stop(run.minibatch["x"], capabilities.stop_token(run.model))
+            label = label_option(run.model, NUM_EXAMPLES)
+            mask = first_half(x.shape[1:])[None]
+            impute = jax.jit(lambda variables, key, x: run.model.impute(variables, key, x, mask, **label))
+            once, again = (impute(run.learned, run.key(0), y) for y in (x, jnp.where(mask, x, x[::-1])))
+            assert once.shape == x.shape
+            np.testing.assert_array_equal(jnp.where(mask, once - x, 0), 0)
+            assert not np.array_equal(once, x)
+            assert np.isfinite(np.asarray(once)).all()
+            np.testing.assert_array_equal(once, again)  # whatever stands in place of unknown values
 
     def test_interpolations_go_both_ways(self, run: Run):
         continuous = not isinstance(run.model, capabilities.Quantizes)

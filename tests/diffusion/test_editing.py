@@ -1,4 +1,4 @@
-"""Editing and inpainting with a network that is exact for correlated Gaussian data, where all answers are Gaussian."""
+"""Editing and imputation with a network that is exact for correlated Gaussian data, where all answers are Gaussian."""
 
 import dataclasses
 import functools
@@ -55,8 +55,8 @@ def variables():
 
 
 @functools.partial(jax.jit, static_argnames=("num_resamplings", "sampler", "num_steps"))
-def inpainted(variables, key, x, known, **options):
-    return diffusion.inpaint(MODEL, variables, key, x, known, **options)
+def imputed(variables, key, x, known, **options):
+    return MODEL.impute(variables, key, x, known, **options)
 
 
 @functools.partial(jax.jit, static_argnames=("strength", "num_steps"))
@@ -64,12 +64,10 @@ def edited(variables, key, x, **options):
     return diffusion.edit(MODEL, variables, key, x, **options)
 
 
-class TestInpaint:
+class TestImpute:
     def test_resampling_approaches_the_conditional_distribution(self, variables):
         x, known = jnp.tile(jnp.array([[KNOWN, jnp.nan]]), (NUM, 1)), jnp.array([True, False])
-        draw = functools.partial(
-            inpainted, variables, x=x, known=known, sampler=diffusion.samplers.Heun(), num_steps=25
-        )
+        draw = functools.partial(imputed, variables, x=x, known=known, sampler=diffusion.samplers.Heun(), num_steps=25)
         samples = [np.asarray(draw(jax.random.key(1), num_resamplings=num)) for num in (1, 6, 30)]
         for sample in samples:
             np.testing.assert_array_equal(sample[:, 0], np.float32(KNOWN))
@@ -84,7 +82,7 @@ class TestInpaint:
 
     def test_the_default_is_ancestral_and_too_narrow_for_few_steps(self, variables):
         x, known = jnp.tile(jnp.array([[KNOWN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
-        draw = functools.partial(inpainted, variables, x=x, known=known, num_resamplings=8)
+        draw = functools.partial(imputed, variables, x=x, known=known, num_resamplings=8)
         few, many = (np.asarray(draw(jax.random.key(2), num_steps=num))[:, 1] for num in (12, 50))
         mean, variance = CONDITIONAL
         np.testing.assert_allclose([few.mean(), many.mean()], mean, atol=0.04)
@@ -94,12 +92,12 @@ class TestInpaint:
     def test_each_example_may_have_its_mask(self, variables):
         x = jnp.array([[0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
         known = jnp.array([[True, True], [False, True], [False, False]])
-        out = inpainted(variables, jax.random.key(3), x, known, num_resamplings=2, num_steps=4)
+        out = imputed(variables, jax.random.key(3), x, known, num_resamplings=2, num_steps=4)
         np.testing.assert_array_equal(np.asarray(out == x), known)
 
     def test_nothing_known_is_sampling(self, variables):
         x = jnp.full((NUM, 2), jnp.nan)
-        out = inpainted(
+        out = imputed(
             variables, jax.random.key(4), x, jnp.zeros(2, bool), num_resamplings=2, sampler=diffusion.samplers.Heun()
         )
         np.testing.assert_allclose(out.mean(axis=0), exact.MEAN, atol=4 * 0.8 / NUM**0.5)
@@ -110,7 +108,7 @@ class TestInpaint:
         process = diffusion.processes.VariancePreserving(start=0.05)
         model = dataclasses.replace(MODEL, process=process)
         options = {"num_resamplings": 8, "sampler": diffusion.samplers.Heun(), "num_steps": 12}
-        draw = jax.jit(lambda key, x: diffusion.inpaint(model, variables, key, x, jnp.zeros(2, bool), **options))
+        draw = jax.jit(lambda key, x: model.impute(variables, key, x, jnp.zeros(2, bool), **options))
         alpha, sigma = (float(f(jnp.float32(process.start))) for f in (process.alpha, process.sigma))
         _, covariance = exact.marginal(alpha, sigma)
         expected = alpha**2 * exact.COVARIANCE @ np.linalg.inv(covariance) @ exact.COVARIANCE
@@ -129,11 +127,11 @@ class TestInpaint:
     )
     def test_errors(self, known, options, message, variables):
         with pytest.raises(ValueError, match=message):
-            diffusion.inpaint(MODEL, variables, jax.random.key(5), jnp.ones((5, 2)), known, **options)
+            MODEL.impute(variables, jax.random.key(5), jnp.ones((5, 2)), known, **options)
 
-    def test_multistep_samplers_inpaint_without_resampling(self, variables):
+    def test_multistep_samplers_impute_without_resampling(self, variables):
         options = {"num_resamplings": 1, "sampler": diffusion.samplers.DPMSolverPP(), "num_steps": 4}
-        out = inpainted(variables, jax.random.key(6), jnp.ones((3, 2)), jnp.array([True, False]), **options)
+        out = imputed(variables, jax.random.key(6), jnp.ones((3, 2)), jnp.array([True, False]), **options)
         np.testing.assert_array_equal(out[:, 0], 1.0)
 
 

@@ -176,8 +176,8 @@ class TestRestore:
         deviations = np.sqrt(np.diag(covariance))
         np.testing.assert_allclose(x.mean(axis=0), mean, atol=4 * deviations.max() / NUM**0.5)
         np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.02)
-        inpaint = functools.partial(diffusion.inpaint, MODEL, VARIABLES, num_resamplings=1)
-        replaced = np.asarray(jax.jit(inpaint)(jax.random.key(1), y, jnp.array([True, False])))
+        impute = functools.partial(MODEL.impute, VARIABLES, num_resamplings=1)
+        replaced = np.asarray(jax.jit(impute)(jax.random.key(1), y, jnp.array([True, False])))
         mean, covariance = conditional(COVARIANCE, np.array([[1.0, 0.0]]), np.array([2.0]), 0.0)
         bias = (replaced[:, 1].mean() - mean[1]) / covariance[1, 1] ** 0.5
         assert -0.45 < bias < -0.2  # standard deviations, towards the unconditional mean

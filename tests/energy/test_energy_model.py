@@ -105,6 +105,35 @@ def test_samples_follow_the_density(variables):
     assert (np.abs(x.mean(axis=0) - mean) < 5 * std / np.sqrt(4_000)).all()
 
 
+def test_unknown_values_follow_the_conditional_density(variables):
+    """Compare with sums over a line."""
+    sharp = variables._replace(params=jax.tree.map(lambda p: 2 * p, variables.params))
+    line = np.linspace(-13, 14, 4_000, dtype=np.float32)
+    p = np.exp(np.asarray(MODEL.log_prob(sharp, jnp.stack([jnp.full_like(line, 2.0), line], axis=1)), np.float64))
+    p /= p.sum()
+    mean = p @ line
+    std = np.sqrt(p @ (line - mean) ** 2)
+    x = jnp.tile(jnp.array([[2.0, jnp.nan]]), (4_000, 1))
+    drawn = np.asarray(MODEL.impute(sharp, jax.random.key(0), x, jnp.array([True, False]), num_steps=300))
+    assert (drawn[:, 0] == 2).all()
+    assert abs(drawn[:, 1].mean() - mean) < 4 * std / np.sqrt(4_000)
+    assert drawn[:, 1].std() == pytest.approx(std, rel=0.06)
+
+
+def test_unknown_bits_have_their_conditional_frequencies():
+    model = dataclasses.replace(
+        MODEL, base=energy.Bernoulli((3,)), kernel=energy.GibbsWithGradients(), rules=(energy.NoiseContrastive(),)
+    )
+    states = ((jnp.arange(8)[:, None] >> jnp.arange(3)[None]) & 1).astype(jnp.float32)
+    variables = model.init(jax.random.key(0), {"x": states})
+    variables = variables._replace(params=jax.tree.map(lambda p: 3 * p, variables.params))
+    mass = np.exp(np.asarray(model.log_prob(variables, states), np.float64))[states[:, 1] == 1]
+    x = jnp.tile(jnp.array([[0.0, 1.0, 0.0]]), (10_000, 1))
+    drawn = np.asarray(model.impute(variables, jax.random.key(1), x, jnp.array([False, True, False]), num_steps=40))
+    count = np.bincount((drawn[:, ::2] @ np.array([1, 2])).astype(int), minlength=4)
+    np.testing.assert_allclose(count / 10_000, mass / mass.sum(), atol=4 * 0.5 / 10_000**0.5)
+
+
 def test_samples_of_a_class_follow_its_own_density():
     variables = CLASSES.init(jax.random.key(2), {"x": X, "label": jnp.arange(8) % 3})
     variables = variables._replace(params=jax.tree.map(lambda p: 3 * p, variables.params))

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import flax.linen as nn
 import jax
@@ -76,6 +77,27 @@ def test_samples_have_the_distribution_of_the_decoder(variables):
     probability = 1 / (1 + np.exp(-np.float64(logits))).reshape(2, 3, 1)
     np.testing.assert_allclose(x.mean(0), probability, atol=5 * 0.5 / np.sqrt(4_000))
     np.testing.assert_allclose(MODEL.sample(constant, jax.random.key(4), 2, mean=True)[1], probability, rtol=1e-5)
+
+
+def test_unknown_values_have_their_conditional_frequencies(variables, batch):
+    """The mass of all states is an average over many latents; the encoder is far from the posterior."""
+    far = jax.tree.map(lambda p: 2 * p, variables)
+    states = jnp.array(list(itertools.product((0.0, 1.0), repeat=6))).reshape(-1, 2, 3, 1)
+    latent_vectors = jax.random.normal(jax.random.key(1), (200_000, 2))
+    ones = np.asarray(MODEL.decode(far, latent_vectors), np.float64).reshape(-1, 6)
+    mask = jnp.array([True, False])[:, None, None]
+    known = np.array([1, 0, 1])
+    upper = np.where(known, ones[:, :3], 1 - ones[:, :3]).prod(axis=1)
+    lower = [np.where(state.ravel()[3:], ones[:, 3:], 1 - ones[:, 3:]).prod(axis=1) for state in np.asarray(states[:8])]
+    expected = np.stack(lower) @ upper / upper.sum()
+    x = jnp.tile(jnp.array([1.0, 0.0, 1.0, jnp.nan, jnp.nan, jnp.nan]), (20_000, 1)).reshape(-1, 2, 3, 1)
+    impute = jax.jit(MODEL.impute, static_argnames="num_steps")
+    drawn = np.asarray(impute(far, jax.random.key(2), x, mask, num_steps=100))
+    np.testing.assert_array_equal(drawn[:, 0, :, 0], np.tile(known, (20_000, 1)))
+    count = np.bincount((drawn[:, 1, :, 0] @ np.array([4, 2, 1])).astype(int), minlength=8)
+    np.testing.assert_allclose(count / 20_000, expected, atol=0.012)
+    independent = ones.mean(axis=0)[3:]
+    assert np.abs(drawn[:, 1, :, 0].mean(axis=0) - independent).max() > 0.03  # what is known matters
 
 
 def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):

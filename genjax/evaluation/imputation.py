@@ -1,0 +1,82 @@
+"""Imputation: how well a model draws the second half of an example given the first.
+
+The known half comes first in raster order, which autoregressive models need: the upper rows of an image. With the
+missing values x of an example and two independent draws X and X' of them, the energy score
+
+    S = ½ (‖X − x‖ + ‖X' − x‖) − ½ ‖X − X'‖                                                                       (1)
+
+is smallest on average for draws from the true conditional distribution, and only for these: draws that are certain but
+wrong, and draws that are right on average but too diffuse, both score worse. ‖·‖ is the root mean square over the
+missing values, on the scale that figures have.
+
+Tilmann Gneiting and Adrian Raftery 2007, "Strictly proper scoring rules, prediction, and estimation", equation 22.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import core
+from genjax.capabilities import Imputes, conditions, supports
+from genjax.compilation import jit
+from genjax.core import Array, Variables, stream_key
+from genjax.evaluation.context import Evaluation
+from genjax.metrics import Result, unavailable
+
+
+def no_imputation(evaluation: Evaluation) -> str | None:
+    """Return the reason why imputation is impossible or has no score, or None if there is none."""
+    model = evaluation.model
+    if not supports(model, Imputes):
+        return f"{evaluation.model_name} has no impute"
+    if any(not condition.optional for condition in conditions(model)):
+        return "the model is conditioned, but the known values of an example are to be its only condition"
+    if evaluation.dataset.tokenizer is not None:
+        return "examples are texts, whose tokens have no distances"
+    return "examples have a single value" if math.prod(evaluation.source.spec["x"].shape) == 1 else None
+
+
+def imputation(evaluation: Evaluation, index: int) -> list[Result]:
+    """Return the mean of equation 1 over the split."""
+    model: Any = evaluation.model
+
+    @jit
+    def score(variables: Variables, key: Array, x: Array) -> Array:
+        mask = first_half(x.shape[1:])[None]
+        draws = [model.impute(variables, each, jnp.where(mask, x, 0), mask) for each in jax.random.split(key)]
+        truth, first, second = (evaluation.to_display(each) for each in (x, *draws))
+        errors = [_distance(a, b, mask) for a, b in ((first, truth), (second, truth), (first, second))]
+        return 0.5 * (errors[0] + errors[1] - errors[2])  # equation 1
+
+    variables, name = evaluation.replica(index), f"imputation by seed {evaluation.seeds[index]}"
+    scores = []
+    for number, batch in enumerate(evaluation.batches(evaluation.split, name)):
+        key = core.step_key(stream_key(evaluation.key, "imputation"), number)
+        scores.append(np.asarray(score(variables, key, batch["x"]), np.float64))
+    values = np.concatenate(scores)
+    if not np.isfinite(values).all():
+        return [unavailable("imputation_score", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are NaN")]
+    protocol = {"known": "first half in raster order", "draws": 2, "examples": len(values), "split": evaluation.split}
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return [Result(name="imputation_score", value=float(values.mean()), standard_error=error, protocol=protocol)]
+
+
+def first_half(shape: tuple[int, ...]) -> np.ndarray:
+    """Return a mask of an example that is True for its first values in raster order, half of them or one more.
+
+    >>> first_half((1, 3)).tolist()
+    [[True, True, False]]
+    """
+    size = math.prod(shape)
+    return (np.arange(size) < size - size // 2).reshape(shape)
+
+
+def _distance(x: Array, y: Array, mask: np.ndarray) -> Array:
+    """Return the root mean square of x − y over the values where the mask is False, (B,)."""
+    squares = jnp.where(mask, 0.0, jnp.square(x - y).astype(jnp.float32)).reshape(x.shape[0], -1)
+    return jnp.sqrt(jnp.sum(squares, axis=1) / np.sum(~mask))

@@ -1,0 +1,52 @@
+"""Masks of examples of which some values are known."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from genjax.core import Array
+
+
+def check_mask(mask: Array) -> None:
+    """Raise if a mask is not bool."""
+    if mask.dtype != bool:
+        raise ValueError(f"mask has dtype {mask.dtype}, but must be bool, True where x is known; use mask != 0")
+
+
+def broadcast_mask(mask: Array, shape: tuple[int, ...]) -> Array:
+    """Return a mask, bool, in the shape of x (B, ...).
+
+    Raises:
+      ValueError: if it is not bool, or does not broadcast to this shape.
+
+    >>> broadcast_mask(jnp.array([True, False]), (2, 2)).tolist()
+    [[True, False], [True, False]]
+    """
+    check_mask(mask)
+    try:
+        return jnp.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(
+            f"mask has shape {mask.shape}, but must broadcast to that of x, {shape}; give each example a mask with "
+            "shape (B, ...)"
+        ) from None
+
+
+def broadcast_prefix(mask: Array, shape: tuple[int, ...]) -> Array:
+    """Return ``broadcast_mask`` of a mask whose known values precede the others in raster order.
+
+    Raises:
+      ValueError: if it is no mask, or, outside compiled code, if a value is known after an unknown one.
+    """
+    known = broadcast_mask(mask, shape)
+    if not isinstance(mask, Tracer):
+        flat = np.broadcast_to(np.asarray(mask), shape).reshape(shape[0], -1)
+        late = np.argwhere(flat[:, 1:] & ~flat[:, :-1])
+        if len(late):
+            raise ValueError(
+                f"mask is True at value {late[0, 1] + 1} of example {late[0, 0]}, after a value that is not known, but "
+                "an autoregressive model draws values given those before them; know the first values, in raster order"
+            )
+    return known

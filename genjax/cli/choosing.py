@@ -6,18 +6,16 @@ import contextlib
 import dataclasses
 import functools
 import json
-import re
 import shlex
 import sys
 
 from genjax.cli.flags import parse
 from genjax.cli.options import ChooseOptions
 from genjax.comparison.choosing import Advice, choose, nearest_table, read_table, usual_needs
+from genjax.comparison.suites import seconds_of
 from genjax.comparison.table import Table
 from genjax.data import Dataset
 from genjax.runner.shell import genjax_command
-
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def choose_models(arguments: list[str]) -> int:
@@ -46,21 +44,6 @@ def _check(options: ChooseOptions) -> None:
     for name in ("methods", "seeds", "out"):
         if getattr(options, name) != getattr(defaults, name):
             raise ValueError(f"--{name} is for a race; add --race 10m")
-
-
-def seconds_of(duration: str) -> float:
-    """Return the seconds of a duration such as "90s", "10m" or "1.5h".
-
-    Raises:
-      ValueError: if it has another form, or is 0.
-
-    >>> seconds_of("10m"), seconds_of("1.5h")
-    (600.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration)
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"--race is {duration!r}, but must be a time above 0 such as 90s, 10m or 1.5h")
-    return float(match[1]) * SECONDS[match[2]]
 
 
 def _table(options: ChooseOptions, command: str) -> tuple[Table, str]:
@@ -93,7 +76,7 @@ def _race(options: ChooseOptions, command: str) -> Table:
     from genjax.racing.race import race
 
     assert options.race is not None
-    budget = seconds_of(options.race)
+    budget = seconds_of("--race", options.race)
     enable_compilation_cache()
     with progress_bars() if sys.stderr.isatty() else contextlib.nullcontext(no_progress) as progress:
         try:

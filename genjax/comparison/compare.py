@@ -18,7 +18,7 @@ from genjax.comparison.measure import NUM_PICTURED, Announce, CellFiles, assembl
 from genjax.comparison.report import DATA, write_reports
 from genjax.comparison.runs import check_same, contestants_of, read_run
 from genjax.comparison.settings import FLOOR_NAMES, ComparisonSettings, FloorName, default_features
-from genjax.comparison.suites import LOGS, RUNS
+from genjax.comparison.suites import LOGS, RUNS, SPEEDS
 from genjax.comparison.table import Cell, Entry, Table
 from genjax.comparison.trials import FOLDER as TRIALS
 from genjax.comparison.trials import Trials, with_stability
@@ -116,7 +116,8 @@ def _with_failures(table: Table, failures: Mapping[str, str]) -> Table:
 
 def check_out(out: Path) -> None:
     """Raise ValueError if a folder holds anything but a comparison, or the runs of a suite."""
-    others = [path.name for path in out.iterdir() if path.name not in (RUNS, LOGS, TRIALS)] if out.is_dir() else []
+    ours = (RUNS, LOGS, SPEEDS, TRIALS)
+    others = [path.name for path in out.iterdir() if path.name not in ours] if out.is_dir() else []
     if not (out / PROTOCOL).is_file() and (others or (out.exists() and not out.is_dir())):
         raise ValueError(f"--out is {out}, which is not empty and holds no comparison; choose another folder")
 

@@ -5,14 +5,17 @@ A suite is a TOML file, and the paths in it are relative to its folder::
     seeds = 5                        # replicas of each experiment, in one program
     seed = 100                       # of the first replica
     trials = [["--learning-rate", "1e-3"], ["--learning-rate", "3e-3"]]  # flags to try for each
+    time = "10m"                     # of training, compilation aside, for each trial
 
     [[experiment]]
     file = "../vae_digits.py"
     name = "VAE"                     # in the table
     flags = ["--steps", "2000"]      # of genjax train
 
-An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. A file may also extend
-another suite, and change its settings::
+An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. With ``time``, each
+experiment is first trained briefly to find out its speed on this machine, and then for as many steps as fill the time;
+without it, for as many as the experiment or its flags say. A file may also extend another suite, and change its
+settings::
 
     extends = "digits.toml"
     seed = 200
@@ -37,14 +40,18 @@ from typing import Annotated, Any, final
 
 from annotated_types import MinLen
 
-from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
+from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.comparison.measure import Pace, slug
 from genjax.data.io import replace_file
+from genjax.runner.log import read_rows
 from genjax.runner.weights import saved_step
 
 FOLDER = Path("experiments") / "suites"
-RUNS, LOGS = "runs", "logs"  # folders beside the cells of a comparison
+RUNS, LOGS, SPEEDS = "runs", "logs", "speeds"  # folders beside the cells of a comparison
+SPEED_STEPS = 300  # length of the run that finds out a speed
+ROUNDED_TO = 100  # steps
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SIGNALLED = 128  # exit status of a process that a signal has stopped, plus the number of the signal
 
 
@@ -92,11 +99,13 @@ class Suite:
       experiments: experiments in the order of training.
       seeds: number of replicas of each.
       seed: seed of the first replica.
+      seconds: time for the steps of each run, compilation aside; None for the steps that experiments have.
     """
 
     experiments: tuple[SuiteExperiment, ...]
     seeds: PositiveInt = 1
     seed: NonNegativeInt = 0
+    seconds: PositiveFloat | None = None
 
 
 @final
@@ -155,7 +164,33 @@ def _suite(path: Path, content: Mapping[str, Any]) -> Suite:
     if repeated is not None:
         raise ValueError(f"{path} has {repeated} twice; leave one out, or give it another name")
     settings = {name: content[name] for name in ("seeds", "seed") if name in content}
-    return dataclasses.replace(base, experiments=experiments, **settings)
+    if "time" in content:
+        settings["seconds"] = seconds_of(f"time in {path}", str(content["time"]))
+    suite = dataclasses.replace(base, experiments=experiments, **settings)
+    _check_steps(path, suite)
+    return suite
+
+
+def seconds_of(name: str, duration: str) -> float:
+    """Return the seconds of a duration such as "90s", "10m" or "1.5h".
+
+    Raises:
+      ValueError: if it has another form, or is 0.
+
+    >>> seconds_of("--race", "10m"), seconds_of("--race", "1.5h")
+    (600.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{name} is {duration!r}, but must be a time above 0 such as 90s, 10m or 1.5h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _check_steps(path: Path, suite: Suite) -> None:
+    """Raise if a suite has a time, and flags that set a number of steps."""
+    flags = {flag for each in suite.experiments for trial in each.trials for flag in (*each.flags, *trial)}
+    if suite.seconds is not None and "--steps" in flags:
+        raise ValueError(f"{path} has time, which sets the number of steps, but also the flag --steps; leave one out")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,7 +198,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
-    _check_names(path, content, {"extends", "seeds", "seed", "trials", "flags", "experiment"})
+    _check_names(path, content, {"extends", "seeds", "seed", "trials", "time", "flags", "experiment"})
     if "flags" in content and "extends" not in content:
         raise ValueError(f"{path} has flags, but extends no suite whose experiments would take them; add extends")
     for name in ("flags", "trials"):
@@ -252,23 +287,48 @@ def _train_all(
     """Train the trials of an experiment that are not finished."""
     runs, failures = {}, {}
     for trial in experiment.trials:
-        name, flags = experiment.run_name(trial), " ".join(trial)
-        folder, failure = out / RUNS / name, _failure_file(out, name)
+        name = experiment.run_name(trial)
+        failure = _failure_file(out, name)
         if not _is_done(out, name, retry_failed):
             announce(f"trained {pace}: now {name}")
             started = time.monotonic()
-            reason = train_process(experiment, trial, suite, folder, out / LOGS / f"{name}.log", announce)
+            reason = _find_speed(experiment, suite, out, announce) or train_process(
+                experiment,
+                (*trial, *_steps_in_time(experiment, suite, out)),
+                suite,
+                out / RUNS / name,
+                out / LOGS / f"{name}.log",
+                announce,
+            )
             pace.finish("training", time.monotonic() - started)
             failure.unlink(missing_ok=True)
             if reason is not None:
                 replace_file(failure, f"{reason}\n".encode())
         if failure.is_file():
-            failures[flags] = failure.read_text("utf-8").strip()
+            failures[" ".join(trial)] = failure.read_text("utf-8").strip()
         else:
-            runs[flags] = folder
+            runs[" ".join((*trial, *_steps_in_time(experiment, suite, out)))] = out / RUNS / name
     return Trained(
         name=experiment.name, label=experiment.label, command=experiment.command, runs=runs, failures=failures
     )
+
+
+def _find_speed(experiment: SuiteExperiment, suite: Suite, out: Path, announce: Callable[[str], None]) -> str | None:
+    """Train an experiment briefly if its time is limited; return why that failed, None if it did not."""
+    folder = out / SPEEDS / experiment.name
+    if suite.seconds is None or saved_step(folder) is not None:
+        return None
+    log = out / LOGS / f"{experiment.name}_speed.log"
+    return train_process(experiment, ("--steps", str(SPEED_STEPS)), suite, folder, log, announce)
+
+
+def _steps_in_time(experiment: SuiteExperiment, suite: Suite, out: Path) -> tuple[str, ...]:
+    """Return the flags of as many steps as fill the time of a suite at the speed found; none without a time."""
+    if suite.seconds is None:
+        return ()
+    rows = read_rows(out / SPEEDS / experiment.name)
+    rate = next(row["steps_per_second"] for row in reversed(rows) if "steps_per_second" in row)
+    return "--steps", str(max(ROUNDED_TO, int(rate * suite.seconds) // ROUNDED_TO * ROUNDED_TO))
 
 
 def _failure_file(out: Path, name: str) -> Path:

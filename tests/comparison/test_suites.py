@@ -44,7 +44,11 @@ def test_a_file_is_read_beside_its_experiments(file):
     ("old", "new", "message"),
     [
         ("seeds = 2", "seeds = ", "small.toml is not TOML: Invalid value"),
-        ("seeds = 2", "sedes = 2", "has 'sedes', but entries are experiment, extends, flags, seed, seeds, trials"),
+        (
+            "seeds = 2",
+            "sedes = 2",
+            "has 'sedes', but entries are experiment, extends, flags, seed, seeds, time, trials",
+        ),
         ("seeds = 2", "seeds = 0", "seeds is 0, but must be at least 1"),
         ('file = "tiny.py"\nflags = ["--steps', 'path = "tiny.py"\nflags = ["--steps', "has 'path', but entries are"),
         ("tiny.py", "small.py", "small.py, which is not there; check its file"),
@@ -54,6 +58,8 @@ def test_a_file_is_read_beside_its_experiments(file):
             "has tiny_steps_20 twice; leave one out, or give it another name",
         ),
         ("seeds = 2", 'trials = "--steps 3"', "has trials = '--steps 3', but must have a list"),
+        ("seeds = 2", 'time = "10m"', "has time, which sets the number of steps, but also the flag --steps; leave"),
+        ("seeds = 2", "time = 10", "small.toml is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
         (CONTENT, "seeds = 2", r"has no \[\[experiment\]\]; name files of experiments"),
     ],
 )
@@ -135,6 +141,29 @@ def test_a_suite_is_trained_once_goes_on_after_a_kill_and_has_a_row_for_what_fai
     assert (status, "trained 0 of 1: now tiny_steps_20" in err) == (0, True)
     assert (run / "results.json").is_file()
     assert "--resume" in json.loads((run / "environment.json").read_text())["command"].split()
+
+
+def test_a_suite_with_a_time_trains_as_many_steps_as_fill_it(file, monkeypatch, tmp_path):
+    """Each step takes 1 / 450 s, as the log says."""
+    monkeypatch.setattr(suites, "SPEED_STEPS", 20)
+    monkeypatch.setattr(suites, "read_rows", lambda folder: [{"steps_per_second": 450.0}, {"validation/loss": 1.0}])
+    file.write_text('time = "0.5s"\ntrials = [[], ["--learning-rate", "0.1"]]\n[[experiment]]\nfile = "tiny.py"\n')
+    for num_trained in (2, 0):
+        lines = []
+        (trained,) = train_suite(read_suite(file), tmp_path / "out", announce=lines.append)
+        assert list(trained.runs) == ["--steps 200", "--learning-rate 0.1 --steps 200"]
+        assert sum(line.startswith("trained") for line in lines) == num_trained
+    for folder in trained.runs.values():
+        assert json.loads((folder / "arguments.json").read_text())["arguments"]["steps"] == 200
+    speed = tmp_path / "out" / suites.SPEEDS / "tiny" / "arguments.json"
+    assert json.loads(speed.read_text())["arguments"]["steps"] == 20
+
+
+def test_what_cannot_be_trained_for_its_speed_has_failed(file, tmp_path):
+    file.write_text('time = "10m"\n[[experiment]]\nfile = "tiny.py"\nflags = ["--dataset", "nothing"]\n')
+    (trained,) = train_suite(read_suite(file), tmp_path / "out", announce=lambda line: None)
+    assert not trained.runs
+    assert "nothing" in trained.failures[""]
 
 
 def process_that_ends(status, *lines):

@@ -7,17 +7,21 @@ import jax
 import numpy as np
 import pytest
 
+from genjax import data
+from genjax.capabilities import conditioning
 from genjax.comparison.suites import read_suite
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "suites"
-SIZES = {"toy2d": 10_000, "digits": 100_000}
+SIZES = {"toy2d": 10_000, "digits": 100_000, "fashion_mnist": 1_000_000}
 DENSITIES = ("checkerboard", "circles", "pinwheel", "ring_8", "two_moons")
 
 
 @pytest.fixture(autouse=True)
 def beside(monkeypatch):
-    """Let the recipes of suites be imported, as ``genjax train`` does."""
+    """Let the recipes of suites be imported, as ``genjax train`` does, and need no prepared data."""
     monkeypatch.syspath_prepend(FOLDER)
+    images, labels = np.zeros((600, 28, 28, 1), np.uint8), np.arange(600) % 10
+    monkeypatch.setattr(data, "tfds", lambda name, **_: data.arrays(images, label=labels, test=10))
 
 
 def test_every_suite_is_checked():
@@ -33,17 +37,40 @@ def test_suites_have_every_recipe_once_and_five_seeds(name):
     assert suite.seeds >= 5
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", ["toy2d", "digits", pytest.param("fashion_mnist", marks=pytest.mark.slow)])
 def test_models_of_a_suite_have_one_size(name):
     module = importlib.import_module(name)
     for method in module.RECIPES:
         experiment = module.experiment(method)
-        raw = experiment.data.splits["train"].take(np.arange(8))
-        batch = experiment.preprocess(jax.random.key(0), jax.tree.map(jax.numpy.asarray, raw))
-        model = experiment.model
-        params = jax.eval_shape(lambda key, model=model, batch=batch: model.init(key, batch).params, jax.random.key(0))
+        params = shapes_of_variables(experiment, first_batch(experiment)).params
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         assert count == pytest.approx(SIZES[name], rel=0.2), method
+
+
+def first_batch(experiment):
+    """Return eight examples as the model sees them."""
+    raw = experiment.data.splits["train"].take(np.arange(8))
+    return experiment.preprocess(jax.random.key(0), jax.tree.map(jax.numpy.asarray, raw))
+
+
+def shapes_of_variables(experiment, batch):
+    return jax.eval_shape(lambda key: experiment.model.init(key, batch), jax.random.key(0))
+
+
+@pytest.mark.slow
+def test_models_that_wait_for_an_accelerator_have_losses_and_samples():
+    module = importlib.import_module("fashion_mnist")
+    for method in module.RECIPES:
+        experiment = module.experiment(method)
+        model, batch, key = experiment.model, first_batch(experiment), jax.random.key(0)
+        variables, step = shapes_of_variables(experiment, batch), jax.ShapeDtypeStruct((), np.int32)
+        assert set(experiment.schedule or ()) <= {objective.name for objective in model.objectives()}, method
+        for objective in model.objectives():
+            loss, _ = jax.eval_shape(objective.loss, *variables, key, batch, step)
+            assert loss.shape == ()
+        conditions = conditioning(model, {name: value[:2] for name, value in batch.items()})
+        x = jax.eval_shape(lambda v, model=model, c=conditions: model.sample(v, jax.random.key(1), 2, **c), variables)
+        assert x.shape == (2, 28, 28, 1), method
 
 
 @pytest.mark.parametrize("name", DENSITIES)

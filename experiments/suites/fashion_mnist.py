@@ -243,7 +243,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "maf": smooth(
         steps=STEPS,
-        model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=4, hidden=(100,)),
+        model=lambda: flow.masked_autoregressive_flow(
+            shape=SHAPE, num_layers=4, hidden=(100,), preprocess_bijections=(flow.Logit(alpha=1e-6),)
+        ),
     ),
     "pixel_cnn": whole(
         steps=STEPS, model=lambda: pixels(autoregressive.pixel_cnn, 112, num_layers=8), learning_rate=1e-3

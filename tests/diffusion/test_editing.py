@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from genjax import diffusion
+from genjax.diffusion.imputation import fill_unknown
 from tests.diffusion import exact
 
 NUM = 4_000
@@ -47,6 +48,14 @@ class GaussianNet:
 MODEL = diffusion.Diffusion(
     shape=(2,), net=GaussianNet(), process=diffusion.processes.VariancePreserving(), num_steps=40
 )
+
+
+class CopiesFirst(diffusion.samplers.Sampler):
+    """A sampler after whose steps all values are the first one."""
+
+    def step(self, process, denoise, t, s, key, x, carry):
+        copied = jnp.broadcast_to(x[:, :1], x.shape)
+        return diffusion.samplers.Step(copied, carry, copied)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +97,19 @@ class TestImpute:
         np.testing.assert_allclose([few.mean(), many.mean()], mean, atol=0.04)
         assert few.var() < many.var() < variance
         np.testing.assert_allclose(many.var(), variance, rtol=0.2)
+
+    @pytest.mark.parametrize("num_steps", [1, 2])
+    def test_known_values_have_the_noise_of_their_level(self, variables, num_steps):
+        """The sampler copies the known value at the level before the data, which then is the unknown one."""
+        levels = MODEL.levels(num_steps)
+        levels = levels._replace(alpha=levels.alpha.at[0].set(0.6))  # a start with a signal
+        x, mask = jnp.tile(jnp.array([[KNOWN, 0.0]]), (NUM, 1)), jnp.array([[True, False]])
+        process, denoise = MODEL.process, MODEL.denoiser(variables)
+        out = fill_unknown(CopiesFirst(), process, denoise, levels, jax.random.key(13), x, mask, 1)
+        alpha, sigma = float(levels.alpha[-2]), float(levels.sigma[-2])
+        assert sigma > 0
+        np.testing.assert_allclose(out[:, 1].mean(), alpha * KNOWN, atol=4 * sigma / NUM**0.5)
+        np.testing.assert_allclose(out[:, 1].std(), sigma, rtol=0.05)
 
     def test_each_example_may_have_its_mask(self, variables):
         x = jnp.array([[0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])

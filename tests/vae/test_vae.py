@@ -64,6 +64,11 @@ def test_beta_weights_the_divergence(variables, batch, loss):
         np.testing.assert_allclose(warm["elbo"], reconstruction - kl, rtol=1e-5)
 
 
+def test_each_key_of_the_loss_draws_another_latent(variables, batch, loss):
+    reconstructions = [loss(MODEL, *variables, jax.random.key(k), batch, 0)[1][1]["reconstruction"] for k in (20, 21)]
+    assert abs(reconstructions[0] - reconstructions[1]) > 1e-4
+
+
 def test_samples_have_the_distribution_of_the_decoder(variables):
     """A decoder that ignores its latent has one known distribution."""
     logits = jnp.linspace(-2.0, 2.0, 6)

@@ -24,6 +24,7 @@ Dieterich Lawson, Shixiang Gu and Chris Maddison, 2019, arXiv:1810.04152.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, final
 
@@ -37,6 +38,7 @@ from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables, str
 from genjax.nets import Net, NetSpec, apply_net, check_part, init_net
 from genjax.ops import (
     Likelihood,
+    broadcast_mask,
     check_data_axes,
     gaussian_log_prob,
     log_mean_weight,
@@ -44,6 +46,7 @@ from genjax.ops import (
 )
 from genjax.ops.importance import LogWeights
 from genjax.vae.gaussian import GaussianParams, decoder_spec, reparameterize, sample_gaussian, split_moments
+from genjax.vae.imputation import fill_unknown
 
 Latents = tuple[Array, ...]  # z₁ … z_L, (S, B, D_l) each for S samples
 
@@ -230,6 +233,38 @@ class IWAE:
         Its expectation is at most log p(x), and approaches it with ``num_samples``.
         """
         return log_mean_weight(self._log_weights_of_keys(variables, x), key, num_samples, chunk_size)
+
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, *, num_steps: PositiveInt = 200) -> Array:
+        """Draw the unknown values of x (B, ...) given the known ones, in floating point.
+
+        They are the ends of Markov chains of ``num_steps`` steps that start from samples of the model, see
+        ``genjax.vae.imputation``. ``mask``, bool and broadcastable to x, is True where x is known; unknown values of x
+        may be anything, NaN included.
+
+        Raises:
+          ValueError: if the mask is not bool, or has another shape.
+        """
+        mask, (start_key, latent_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key, 3)
+        params = variables.params
+
+        def log_weight(x: Array, latents: Latents) -> Array:
+            first = self._gaussian(self.encoders[0], params["encoders"][0], x)
+            return self._log_weights(params, x, first, tuple(z[None] for z in latents))[0]
+
+        def draw(key: Array, latents: Latents) -> Array:
+            return self.likelihood.sample(key, _apply(self.decoders[0], params["decoders"][0], latents[0]))
+
+        start = self.sample(variables, start_key, x.shape[0])
+        return fill_unknown(
+            chain_key,
+            x,
+            mask,
+            self.sample_layers(variables, latent_key, start),
+            propose=functools.partial(self.sample_layers, variables),
+            log_weight=log_weight,
+            draw=draw,
+            num_steps=num_steps,
+        )
 
     def _log_weights_of_keys(self, variables: Variables, x: Array) -> LogWeights:
         encoders = variables.params["encoders"]

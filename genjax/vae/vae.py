@@ -10,17 +10,9 @@ increasing beta from zero gives KL warm-up. Samples from q also estimate log p(x
 
     log p(x) ≈ log 1/K Σ_k w_k,    w_k = p(x | z_k) N(z_k; 0, I) / q(z_k | x),    E[log 1/K Σ_k w_k] ≤ log p(x).
 
-Unknown values x_u of an example are drawn given the known ones by a Markov chain whose stationary distribution is
-p(z, x_u | x_k): a step proposes z' from q(z | x) and accepts it with probability
-
-    min(1, w(z') / w(z)),        w(z) = p(x | z) N(z; 0, I) / q(z | x),                                          (1)
-
-and draws x_u from p(x | z), whose dimensions are independent.
-
 Diederik Kingma and Max Welling, 2014, arXiv:1312.6114; Danilo Rezende, Shakir Mohamed and Daan Wierstra, 2014,
 arXiv:1401.4082. Importance weighting: Yuri Burda, Roger Grosse and Ruslan Salakhutdinov, 2016, arXiv:1509.00519.
 β-VAE: Irina Higgins et al., 2017. Warm-up: Casper Sønderby et al., 2016, arXiv:1602.02282.
-Equation 1: Pierre-Alexandre Mattei and Jes Frellsen, 2018, arXiv:1802.04826.
 """
 
 from __future__ import annotations
@@ -50,6 +42,7 @@ from genjax.ops import (
 from genjax.ops.importance import LogWeights
 from genjax.ops.labels import Label
 from genjax.vae.gaussian import decoder_spec, reparameterize, sample_gaussian, split_moments
+from genjax.vae.imputation import fill_unknown
 
 
 @final
@@ -221,8 +214,7 @@ class VAE:
     ) -> Array:
         """Draw the unknown values of x (B, ...) given the known ones, in floating point.
 
-        The draws are the ends of Markov chains of ``num_steps`` steps (equation 1). They start from samples of the
-        model, and mix slowly where the posterior of the known values alone is far from that of whole examples.
+        They are the ends of Markov chains that start from samples of the model, see ``genjax.vae.imputation``.
 
         Args:
           variables: variables from ``init`` or training.
@@ -235,40 +227,28 @@ class VAE:
         Raises:
           ValueError: if the mask is not bool, or has another shape.
         """
-        mask = broadcast_mask(mask, x.shape)
+        mask, (latent_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
         condition = condition_inputs(label, self.num_classes, x.shape[0])
-
-        def fill(key: Array, outputs: Array) -> Array:
-            drawn = self.likelihood.sample(key, outputs)
-            return jnp.where(mask, x.astype(drawn.dtype), drawn)
 
         def decode(latent: Array) -> Array:
             return apply_part(self, "decoder", variables, latent, *condition)[0]
 
-        def step(carry: tuple[Array, Array, Array], key: Array) -> tuple[tuple[Array, Array, Array], None]:
-            latent, outputs, x = carry
-            proposal_key, accept_key, data_key = jax.random.split(key, 3)
-            mean, log_var = self.posterior(variables, x, label=label)
-
-            def log_weight(latent: Array, outputs: Array) -> Array:
-                log_ratio = gaussian_log_prob(latent) - gaussian_log_prob(latent, mean, log_var)
-                return self.likelihood.log_prob(outputs, x) + sum_except_batch(log_ratio)
-
-            proposal = sample_gaussian(proposal_key, mean, log_var)
-            proposed = decode(proposal)
-            log_acceptance = log_weight(proposal, proposed) - log_weight(latent, outputs)  # equation 1
-            accepted = jnp.log(jax.random.uniform(accept_key, log_acceptance.shape)) < log_acceptance
-            latent, outputs = (
-                jnp.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in ((proposal, latent), (proposed, outputs))
+        def log_weight(x: Array, latent: Array) -> Array:
+            log_ratio = gaussian_log_prob(latent) - gaussian_log_prob(
+                latent, *self.posterior(variables, x, label=label)
             )
-            return (latent, outputs, fill(data_key, outputs)), None
+            return self.likelihood.log_prob(decode(latent), x) + sum_except_batch(log_ratio)
 
-        latent_key, data_key, key = jax.random.split(key, 3)
-        latent = self.sample_prior(variables, latent_key, x.shape[0])
-        outputs = decode(latent)
-        start = (latent, outputs, fill(data_key, outputs))
-        return jax.lax.scan(step, start, jax.random.split(key, num_steps))[0][2]
+        return fill_unknown(
+            chain_key,
+            x,
+            mask,
+            self.sample_prior(variables, latent_key, x.shape[0]),
+            propose=lambda key, x: self.sample_posterior(variables, key, x, label=label),
+            log_weight=log_weight,
+            draw=lambda key, latent: self.likelihood.sample(key, decode(latent)),
+            num_steps=num_steps,
+        )
 
     def _log_weights(self, variables: Variables, x: Array, label: Label) -> LogWeights:
         condition = condition_inputs(label, self.num_classes, x.shape[0])

@@ -223,3 +223,20 @@ def test_fields(changes, message):
 def test_networks_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TWO, **changes).init(jax.random.key(0), {"x": jnp.zeros((5, 3))})
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_unknown_values_follow_their_conditional_gaussian(models, name):
+    model, variables, covariance = models[name]
+    known, unknown = [0, 2], [1]
+    values, num = np.array([1.5, -0.5]), 20_000
+    gain = covariance[np.ix_(unknown, known)] @ np.linalg.inv(covariance[np.ix_(known, known)])
+    mean = OFFSET[1] + float((gain @ (values - OFFSET[known]))[0])
+    variance = covariance[1, 1] - float((gain @ covariance[np.ix_(known, unknown)])[0, 0])
+    x = jnp.tile(jnp.array([[1.5, jnp.nan, -0.5]]), (num, 1))
+    impute = jax.jit(model.impute, static_argnames="num_steps")
+    drawn = np.asarray(impute(variables, jax.random.key(0), x, jnp.array([True, False, True]), num_steps=400))
+    np.testing.assert_array_equal(drawn[:, known], np.float32(np.tile(values, (num, 1))))
+    assert abs(drawn[:, 1].mean() - mean) < 4 * np.sqrt(variance / num)
+    assert drawn[:, 1].var() == pytest.approx(variance, rel=0.05)
+    assert abs(mean - OFFSET[1]) > 0.3  # what is known matters

@@ -119,6 +119,21 @@ def test_values_out_of_range_raise(units, x, message):
         units.encode(jnp.asarray(x), (2,))
 
 
+def test_softmax_units_draw_values_with_their_probabilities():
+    logits = np.log(
+        [[0.5, 0.0, 0.3, 0.2], [0.0, 1e-3, 0.999, 0.0]],
+        where=[[1, 0, 1, 1], [0, 1, 1, 0]],
+        out=-np.full((2, 4), np.inf),
+    )
+    inputs = jnp.asarray(np.tile(logits.reshape(1, 8), (100_000, 1)), jnp.float32)
+    drawn = np.asarray(boltzmann.SoftmaxUnits(4).sample(jax.random.key(0), inputs)).reshape(-1, 2, 4)
+    np.testing.assert_array_equal(drawn.sum(axis=2), 1)
+    shares, p = drawn.mean(axis=0), np.exp(logits)
+    assert (shares[p == 0] == 0).all()
+    np.testing.assert_allclose(shares, p, atol=1e-9 + 4 * np.sqrt(p / 100_000).max())
+    assert shares[1, 1] == pytest.approx(1e-3, rel=0.4)
+
+
 @pytest.mark.parametrize("units", [boltzmann.BinaryUnits(), boltzmann.GaussianUnits(), boltzmann.SoftmaxUnits(3)])
 def test_fitted_biases_reproduce_the_means_of_the_data(units):
     x = jax.random.randint(jax.random.key(0), (3_000, 2), 0, 2)

@@ -79,7 +79,9 @@ def _text(table: Table, entry: Entry, column: Column) -> str:
         return ""
     if abs(value) < 1_000:
         return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) < 100_000 else f"{value:.0e}".replace("e+0", "e")
+    if abs(value) < 100_000:
+        return f"{value:,.0f}"
+    return f"{value / 1e3:.0f}k" if abs(value) < 1e6 else f"{value / 1e6:.1f}M"
 
 
 def _borders(entries: Sequence[Entry]) -> list[int]:

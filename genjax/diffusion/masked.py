@@ -151,7 +151,7 @@ class MaskedDiffusion(DiscreteDiffusion):
         Raises:
           ValueError: if the mask has another shape or dtype, or the known values do not fit the model.
         """
-        prompt = jnp.where(broadcast_mask(mask, x.shape), x, -1)
+        prompt = jnp.where(broadcast_mask(mask, x.shape), x.astype(jnp.int32), -1)  # unsigned integers have no -1
         return self.sample(variables, key, x.shape[0], prompt=prompt, **options)
 
     def _negative_bound(

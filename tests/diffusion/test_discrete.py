@@ -274,7 +274,7 @@ def test_a_prompt_is_kept_and_the_rest_follows_its_conditional():
 
 def test_unknown_values_follow_their_conditional():
     model, x = masked(exact_masked, 2), jnp.repeat(jnp.array([[9, 2], [1, 9]]), NUM_DRAWS, axis=0)
-    drawn = np.asarray(jax.jit(model.impute)(VARIABLES, jax.random.key(0), x, x < K))
+    drawn = np.asarray(jax.jit(model.impute)(VARIABLES, jax.random.key(0), x.astype(jnp.uint8), x < K))
     np.testing.assert_array_equal(np.where(x < K, drawn - x, 0), 0)
     for values, joint in ((drawn[:NUM_DRAWS, 0], JOINT[:, 2]), (drawn[NUM_DRAWS:, 1], JOINT[1])):
         assert_drawn_from(np.bincount(values, minlength=K), joint / joint.sum())

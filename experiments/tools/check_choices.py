@@ -2,8 +2,8 @@
 
     python experiments/tools/check_choices.py toy2d moons/comparison.json pinwheel/comparison.json
 
-For each need, the first choice of the first table is looked up in the others, ranked by the same score. A choice is
-good on a table if it is among the best three.
+For each need, and for the usual needs that all tables have columns for, the first choice of the first table is looked
+up in the others, ranked by the same score. A choice is good on a table if it is among the best three.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from genjax.comparison.choosing import NEED_NAMES, USUAL, NeedName, choose, read_table
+from genjax.comparison.choosing import NEED_NAMES, USUAL, NeedName, choose, read_table, usual_needs
 from genjax.comparison.table import Table
 
 GOOD = 3  # places
@@ -31,7 +31,8 @@ def main() -> None:
     parser.add_argument("others", nargs="+", help="tables of other data")
     options = parser.parse_args()
     first, others = read_table(options.first), [read_table(name) for name in options.others]
-    combinations: list[tuple[NeedName, ...]] = [USUAL, *((name,) for name in NEED_NAMES)]
+    usual = tuple(need for need in USUAL if all(need in usual_needs(table) for table in (first, *others)))
+    combinations: list[tuple[NeedName, ...]] = [usual, *((name,) for name in NEED_NAMES)]
     for needs in combinations:
         try:
             name, found = places(first, others, needs)

@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from genjax.comparison.choosing import read_table, share
 from genjax.comparison.table import Column, Entry, Table
@@ -24,6 +25,7 @@ MIN_MODELS = 3
 CELL, ROW = 0.72, 0.2  # inches
 COLOURS = matplotlib.colormaps["RdYlBu"]
 DPI = 110
+NUM_COLOURS = 64  # of the file
 
 
 def shown_columns(table: Table) -> list[Column]:
@@ -64,6 +66,9 @@ def draw(table: Table, path: Path) -> None:
     for border in _borders(entries):
         axes.axhline(border - 0.5, color="white", linewidth=3)
     figure.savefig(path, dpi=DPI)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(NUM_COLOURS, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 def _title(column: Column) -> str:

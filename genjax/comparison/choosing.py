@@ -82,7 +82,7 @@ NEEDS: Mapping[NeedName, Need] = {
     "anomalies": Need(columns=("outlier_auroc",), condition=True),
     "small-data": Need(columns=("frechet_distance", "recall", "coverage"), obstacle=_not_small),
     "small-memory": Need(columns=("memory", "parameters")),
-    "no-gpu": Need(columns=("frechet_distance", "training_time", "throughput"), obstacle=_not_on_a_cpu),
+    "no-gpu": Need(columns=("frechet_distance", "kernel_distance", "throughput"), obstacle=_not_on_a_cpu),
 }
 
 

@@ -19,7 +19,7 @@ settings::
 
     extends = "digits.toml"
     seed = 200
-    trials = [[]]                    # replaces the trials of all its experiments
+    trials = [[]]                    # replaces the trials of all its experiments; "chosen" for those in its table
     flags = ["--data", "usps"]       # placed before the flags of each experiment
 """
 
@@ -41,6 +41,7 @@ from typing import Annotated, Any, final
 from annotated_types import MinLen
 
 from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
+from genjax.comparison.choosing import read_table
 from genjax.comparison.measure import Pace, slug
 from genjax.data.io import replace_file
 from genjax.runner.log import read_rows
@@ -48,6 +49,7 @@ from genjax.runner.weights import saved_step
 
 FOLDER = Path("experiments") / "suites"
 RUNS, LOGS, SPEEDS = "runs", "logs", "speeds"  # folders beside the cells of a comparison
+CHOSEN = "chosen"  # stands for trials that a table tells
 SPEED_STEPS = 300  # length of the run that finds out a speed
 ROUNDED_TO = 100  # steps
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -202,7 +204,8 @@ def _read(path: Path) -> dict[str, Any]:
     if "flags" in content and "extends" not in content:
         raise ValueError(f"{path} has flags, but extends no suite whose experiments would take them; add extends")
     for name in ("flags", "trials"):
-        if not isinstance(content.get(name, []), list):
+        is_chosen = name == "trials" and content.get(name) == CHOSEN and "extends" in content
+        if not isinstance(content.get(name, []), list) and not is_chosen:
             raise ValueError(f"{path} has {name} = {content[name]!r}, but must have a list")
     return content
 
@@ -217,12 +220,26 @@ def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
         problem = "does not exist" if base_content is None else "extends another suite itself"
         raise ValueError(f"{path} extends {file}, which {problem}; name a suite with experiments of its own")
     base = _suite(file, base_content)
-    changes: dict[str, Any] = {"trials": _flags_of_trials(content["trials"])} if "trials" in content else {}
     flags = tuple(map(str, content.get("flags", ())))
-    return dataclasses.replace(
-        base,
-        experiments=tuple(dataclasses.replace(e, flags=(*flags, *e.flags), **changes) for e in base.experiments),
+    chosen = _chosen(file.stem, base) if content.get("trials") == CHOSEN else {}
+    trials = _flags_of_trials(content["trials"]) if "trials" in content and not chosen else None
+    experiments = (
+        dataclasses.replace(each, flags=(*flags, *each.flags), trials=trials or chosen.get(each.name, each.trials))
+        for each in base.experiments
     )
+    return dataclasses.replace(base, experiments=tuple(experiments))
+
+
+def _chosen(name: str, suite: Suite) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Return the trial of each experiment that the table of a suite has chosen."""
+    flags = {entry.name: shlex.split(entry.command)[3:] for entry in read_table(name).entries}  # genjax train FILE …
+    trials = {}
+    for each in suite.experiments:
+        chosen = [trial for trial in each.trials if [*each.flags, *trial] == flags.get(each.name)]
+        if not chosen:
+            raise ValueError(f"the table {name} has chosen no trial of {each.name}; write trials = [[]] for none")
+        trials[each.name] = (chosen[0],)
+    return trials
 
 
 def _flags_of_trials(trials: list[list[str]]) -> tuple[tuple[str, ...], ...]:

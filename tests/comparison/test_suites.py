@@ -1,5 +1,6 @@
 """Suites: what is trained, what goes on after a stop, what fails, and files that are refused."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import pytest
 
 from genjax.comparison import suites
 from genjax.comparison.suites import Suite, SuiteExperiment, find_suite, read_suite, train_suite
+from genjax.comparison.table import Entry, Table
 from tests.comparison.conftest import FLAGS
 from tests.running import TINY
 
@@ -101,6 +103,24 @@ def test_what_cannot_be_extended_is_refused(file, content, message):
     other = file.with_name("other.toml")
     other.write_text(f"{content}\n")
     with pytest.raises(ValueError, match=message):
+        read_suite(other)
+
+
+def test_a_suite_takes_the_trials_that_a_table_has_chosen(file, monkeypatch):
+    file.write_text(f'trials = [[], ["--learning-rate", "0.1"]]\n{CONTENT}')
+    commands = ("genjax train tiny.py --steps 20 --learning-rate 0.1", "genjax train tiny.py --dataset nothing")
+    names = ("tiny_steps_20", "tiny_dataset_nothing")
+    entries = [
+        Entry(name=name, kind="model", model="VAE", command=command)
+        for name, command in zip(names, commands, strict=True)
+    ]
+    table = Table(columns=(), entries=tuple(entries), cells=())
+    monkeypatch.setattr(suites, "read_table", {"small": table}.get)
+    other = file.with_name("other.toml")
+    other.write_text('extends = "small.toml"\ntrials = "chosen"\n')
+    assert [each.trials for each in read_suite(other).experiments] == [(("--learning-rate", "0.1"),), ((),)]
+    monkeypatch.setattr(suites, "read_table", lambda name: dataclasses.replace(table, entries=tuple(entries[:1])))
+    with pytest.raises(ValueError, match="the table small has chosen no trial of tiny_dataset_nothing; write trials"):
         read_suite(other)
 
 

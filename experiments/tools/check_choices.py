@@ -32,8 +32,8 @@ def main() -> None:
     options = parser.parse_args()
     first, others = read_table(options.first), [read_table(name) for name in options.others]
     usual = tuple(need for need in USUAL if all(need in usual_needs(table) for table in (first, *others)))
-    combinations: list[tuple[NeedName, ...]] = [usual, *((name,) for name in NEED_NAMES)]
-    for needs in combinations:
+    single: list[tuple[NeedName, ...]] = [(name,) for name in NEED_NAMES]
+    for needs in [usual, *single]:
         try:
             name, found = places(first, others, needs)
         except ValueError as error:  # a need that the data or their tables cannot answer

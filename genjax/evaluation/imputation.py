@@ -7,7 +7,7 @@ missing values x of an example and two independent draws X and X' of them, the e
 
 is smallest on average for draws from the true conditional distribution, and only for these: draws that are certain but
 wrong, and draws that are right on average but too diffuse, both score worse. ‖·‖ is the root mean square over the
-missing values, on the scale that figures have.
+missing values, on the scale of the feature network: images in [0, 1], or the model's own numbers.
 
 Tilmann Gneiting and Adrian Raftery 2007, "Strictly proper scoring rules, prediction, and estimation", equation 22.
 """
@@ -49,7 +49,7 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
     def score(variables: Variables, key: Array, x: Array) -> Array:
         mask = first_half(x.shape[1:])[None]
         draws = [model.impute(variables, each, jnp.where(mask, x, 0), mask) for each in jax.random.split(key)]
-        truth, first, second = (evaluation.to_display(each) for each in (x, *draws))
+        truth, first, second = (evaluation.network_input(each) for each in (x, *draws))
         errors = [_distance(a, b, mask) for a, b in ((first, truth), (second, truth), (first, second))]
         return 0.5 * (errors[0] + errors[1] - errors[2])  # equation 1
 

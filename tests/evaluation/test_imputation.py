@@ -93,3 +93,8 @@ def test_why_there_is_no_score(model, x, reason):
     result = result_of(model, x)
     assert result.value is None
     assert reason in result.reason
+
+
+def test_the_scale_is_that_of_the_features_and_not_of_figures():
+    plain, shown = result_of(Regression()), result_of(Regression(), display=lambda x: jnp.clip(x, 0, 1))
+    assert plain == shown

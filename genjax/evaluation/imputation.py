@@ -30,7 +30,7 @@ from genjax.metrics import Result, unavailable
 
 
 def no_imputation(evaluation: Evaluation) -> str | None:
-    """Return the reason why imputation is impossible or has no score, or None if there is none."""
+    """Return the reason why imputation cannot be scored, or None if it can."""
     model = evaluation.model
     if not supports(model, Imputes):
         return f"{evaluation.model_name} has no impute"

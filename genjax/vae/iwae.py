@@ -237,7 +237,7 @@ class IWAE:
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array, *, num_steps: PositiveInt = 200) -> Array:
         """Draw the unknown values of x (B, ...) given the known ones, in floating point.
 
-        They are the ends of Markov chains of ``num_steps`` steps that start from samples of the model, see
+        The draws are the ends of Markov chains of ``num_steps`` steps that start from samples of the model, see
         ``genjax.vae.imputation``. ``mask``, bool and broadcastable to x, is True where x is known; unknown values of x
         may be anything, NaN included.
 

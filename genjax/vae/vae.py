@@ -214,7 +214,7 @@ class VAE:
     ) -> Array:
         """Draw the unknown values of x (B, ...) given the known ones, in floating point.
 
-        They are the ends of Markov chains that start from samples of the model, see ``genjax.vae.imputation``.
+        The draws are the ends of Markov chains that start from samples of the model, see ``genjax.vae.imputation``.
 
         Args:
           variables: variables from ``init`` or training.

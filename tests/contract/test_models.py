@@ -367,7 +367,8 @@ class TestCapabilities:
             there, back = walk(run.learned, x, x[::-1]), walk(run.learned, x[::-1], x)
             assert there.shape == (x.shape[0], 5, *x.shape[1:])
             close(there, back[:, ::-1])
-            assert not np.allclose(there[:, 0], there[:, -1])
+            if jnp.issubdtype(there.dtype, jnp.floating):  # the most probable values may be those of all codes
+                assert not np.allclose(there[:, 0], there[:, -1])
 
 
 def at(tree, index: int):

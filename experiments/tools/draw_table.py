@@ -58,7 +58,9 @@ def draw(table: Table, path: Path) -> None:
         for number, column in enumerate(columns):
             text = _text(table, entry, column)
             axes.text(number, row, text, ha="center", va="center", fontsize=7)
-    axes.set_xticks(range(len(columns)), [_title(column) for column in columns], fontsize=7.5, rotation=40, ha="left")
+    axes.set_xticks(
+        range(len(columns)), [_title(table, column) for column in columns], fontsize=7.5, rotation=40, ha="left"
+    )
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(entries)), [entry.name for entry in entries], fontsize=7.5)
     axes.tick_params(length=0)
@@ -71,11 +73,11 @@ def draw(table: Table, path: Path) -> None:
     small.save(path, optimize=True)
 
 
-def _title(column: Column) -> str:
+def _title(table: Table, column: Column) -> str:
     arrow = "↑" if column.higher_is_better else "↓"
     has_unit = column.group in ("speed", "size") and column.unit != column.title
     unit = f", {column.unit}" if has_unit else ""
-    return f"{column.title}{unit} {arrow}"
+    return f"{column.title}{unit} {arrow}{' noise' if table.is_noise(column.name) else ''}"
 
 
 def _text(table: Table, entry: Entry, column: Column) -> str:

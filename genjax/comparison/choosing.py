@@ -238,4 +238,7 @@ def _place(table: Table, entry: Entry, column: Column, candidates: Sequence[Entr
     values = [value for other in candidates if (value := _value(table, other, column)) is not None]
     place = 1 + sum(column.sign * (value - own) > 0 for value in values)
     unit = f" {column.unit}" if column.unit else ""
-    return f"{place} of {len(values)} in {column.title}, {table.cell(entry.name, column.name).text(column)}{unit}"
+    noise = " (noise: other seeds rank differently)" if table.is_noise(column.name) else ""
+    return (
+        f"{place} of {len(values)} in {column.title}, {table.cell(entry.name, column.name).text(column)}{unit}{noise}"
+    )

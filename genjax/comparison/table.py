@@ -33,6 +33,7 @@ Group = Literal[
     "size",
 ]
 Status = Literal["measured", "none", "failed", "pending"]
+REPEATS = 0.9  # rank correlation from which on a column repeats
 
 
 @final
@@ -152,12 +153,19 @@ class Table:
       entries: rows in the order of display.
       cells: cells in any order.
       protocol: what all numbers were measured with, such as the number of examples in each split, and the device.
+      rank_correlation: Spearman's correlation of the models' ranks in a column, by its name, with those of a second run
+        with other seeds; empty if there was none.
     """
 
     columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
     cells: tuple[Cell, ...]
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    rank_correlation: Mapping[str, float] = field(default_factory=dict)
+
+    def is_noise(self, column: str) -> bool:
+        """Return whether a second run ranked the models of a column differently, with a correlation below 0.9."""
+        return self.rank_correlation.get(column, 1.0) < REPEATS
 
     @functools.cached_property
     def _by_place(self) -> dict[tuple[str, str], Cell]:
@@ -192,7 +200,8 @@ class Table:
         """Return the table for JSON; each cell also has its standard deviation."""
         cells = [dataclasses.asdict(cell) | {"sd": cell.sd} for cell in self.cells]
         parts = {name: list(map(dataclasses.asdict, getattr(self, name))) for name in ("columns", "entries")}
-        return {"protocol": dict(self.protocol)} | parts | {"cells": cells}
+        common = {"protocol": dict(self.protocol), "rank_correlation": dict(self.rank_correlation)}
+        return common | parts | {"cells": cells}
 
 
 def table_from_dict(content: Mapping[str, Any]) -> Table:
@@ -210,4 +219,5 @@ def table_from_dict(content: Mapping[str, Any]) -> Table:
 
     kinds = {"columns": Column, "entries": Entry, "cells": Cell}
     parts = {name: tuple(read(kind, entry) for entry in content[name]) for name, kind in kinds.items()}
-    return Table(**parts, protocol=content.get("protocol", {}))
+    common = {name: content.get(name, {}) for name in ("protocol", "rank_correlation")}
+    return Table(**parts, **common)

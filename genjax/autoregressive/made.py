@@ -206,7 +206,7 @@ class MADE:
             code, a value is known after an unknown one.
         """
         if self.lacks:
-            raise ValueError(f"orders is {self.orders!r}, but only 'natural' draws values given those before them")
+            raise ValueError(f"orders is {self.orders!r}, but only 'natural' imputes; train a MADE in that order")
         return impute(self.sample, variables, key, x, mask, **options)
 
     @property

@@ -159,7 +159,10 @@ def _suite(path: Path, content: Mapping[str, Any]) -> Suite:
     entries = content.get("experiment", [])
     if not isinstance(entries, list) or not (entries or base.experiments):
         raise ValueError(f"{path} has no [[experiment]]; name files of experiments")
-    own = [_experiment(path, entry, content.get("trials", [[]])) for entry in entries]
+    own = [
+        _experiment(path, entry, [[]] if content.get("trials") == CHOSEN else content.get("trials", [[]]))
+        for entry in entries
+    ]
     experiments = (*base.experiments, *own)
     names = [each.run_name(trial) for each in experiments for trial in each.trials]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -191,7 +194,7 @@ def seconds_of(name: str, duration: str) -> float:
 def _check_steps(path: Path, suite: Suite) -> None:
     """Raise if a suite has a time, and flags that set a number of steps."""
     flags = {flag for each in suite.experiments for trial in each.trials for flag in (*each.flags, *trial)}
-    if suite.seconds is not None and "--steps" in flags:
+    if suite.seconds is not None and any(flag.partition("=")[0] == "--steps" for flag in flags):
         raise ValueError(f"{path} has time, which sets the number of steps, but also the flag --steps; leave one out")
 
 
@@ -237,7 +240,9 @@ def _chosen(name: str, suite: Suite) -> dict[str, tuple[tuple[str, ...], ...]]:
     for each in suite.experiments:
         chosen = [trial for trial in each.trials if [*each.flags, *trial] == flags.get(each.name)]
         if not chosen:
-            raise ValueError(f"the table {name} has chosen no trial of {each.name}; write trials = [[]] for none")
+            raise ValueError(
+                f"the table {name} has chosen no trial of {each.name}; list its trials, or write trials = [[]]"
+            )
         trials[each.name] = (chosen[0],)
     return trials
 
@@ -339,12 +344,23 @@ def _find_speed(experiment: SuiteExperiment, suite: Suite, out: Path, announce: 
     return train_process(experiment, ("--steps", str(SPEED_STEPS)), suite, folder, log, announce)
 
 
+def training_speed(folder: Path) -> float:
+    """Return the steps per second of a run: the most of any interval, since some include compilation or evaluation.
+
+    Raises:
+      ValueError: if the run has logged none.
+    """
+    rates = [row["steps_per_second"] for row in read_rows(folder) if "steps_per_second" in row]
+    if not rates:
+        raise ValueError(f"{folder} has no speed of training; choose another --out, or leave out time")
+    return max(rates)
+
+
 def _steps_in_time(experiment: SuiteExperiment, suite: Suite, out: Path) -> tuple[str, ...]:
     """Return the flags of as many steps as fill the time of a suite at the speed found; none without a time."""
     if suite.seconds is None:
         return ()
-    rows = read_rows(out / SPEEDS / experiment.name)
-    rate = next(row["steps_per_second"] for row in reversed(rows) if "steps_per_second" in row)
+    rate = training_speed(out / SPEEDS / experiment.name)
     return "--steps", str(max(ROUNDED_TO, int(rate * suite.seconds) // ROUNDED_TO * ROUNDED_TO))
 
 

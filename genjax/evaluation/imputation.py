@@ -60,7 +60,9 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
         scores.append(np.asarray(score(variables, key, batch["x"]), np.float64))
     values = np.concatenate(scores)
     if not np.isfinite(values).all():
-        return [unavailable("imputation_score", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are NaN")]
+        return [
+            unavailable("imputation_score", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite")
+        ]
     protocol = {"known": "first half in raster order", "draws": 2, "examples": len(values), "split": evaluation.split}
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return [Result(name="imputation_score", value=float(values.mean()), standard_error=error, protocol=protocol)]

@@ -21,7 +21,7 @@ from genjax.capabilities import HasLogProb, Imputes, Reconstructs, has_latent_sp
 from genjax.comparison.compare import compare
 from genjax.comparison.runs import read_run
 from genjax.comparison.settings import ComparisonSettings, default_features
-from genjax.comparison.suites import LOGS, RUNS, Suite, SuiteExperiment, train_process
+from genjax.comparison.suites import LOGS, RUNS, Suite, SuiteExperiment, train_process, training_speed
 from genjax.comparison.table import Table
 from genjax.comparison.trials import Trial, Trials, compared, validation
 from genjax.data import Dataset, load
@@ -31,7 +31,6 @@ from genjax.metrics.progress import Progress, no_progress
 from genjax.metrics.rows import format_value
 from genjax.racing import entrants
 from genjax.racing.halving import NUM_FINALISTS, Rung, successive_halving
-from genjax.runner.log import read_rows
 
 EXPERIMENT, RACE, COMPARISON = "experiment.py", "race.json", "comparison"
 LIKELIHOOD_SAMPLES = 64  # draws per likelihood estimate, few so that a race takes minutes
@@ -80,7 +79,7 @@ class Processes:
         reason = train_process(self.experiment(name), ("--steps", str(steps)), self._suite, folder, log, self._announce)
         if reason is not None:
             raise RuntimeError(reason)
-        return next(row["steps_per_second"] for row in reversed(read_rows(folder)) if "steps_per_second" in row)
+        return training_speed(folder)
 
     def score(self, name: str) -> tuple[float, ...]:
         """See ``halving.Trainer``."""

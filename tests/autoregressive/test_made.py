@@ -116,7 +116,7 @@ def test_only_first_values_can_be_known():
         model.impute(variables, jax.random.key(0), x, mask)
     shuffled = small(orders=ORDER)
     assert not capabilities.supports(shuffled, capabilities.Imputes)
-    with pytest.raises(ValueError, match=r"orders is .*, but only 'natural' draws values given those before them"):
+    with pytest.raises(ValueError, match=r"orders is .*, but only 'natural' imputes; train a MADE"):
         shuffled.impute(randomized(shuffled), jax.random.key(0), x, mask)
 
 

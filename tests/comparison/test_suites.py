@@ -120,7 +120,9 @@ def test_a_suite_takes_the_trials_that_a_table_has_chosen(file, monkeypatch):
     other.write_text('extends = "small.toml"\ntrials = "chosen"\n')
     assert [each.trials for each in read_suite(other).experiments] == [(("--learning-rate", "0.1"),), ((),)]
     monkeypatch.setattr(suites, "read_table", lambda name: dataclasses.replace(table, entries=tuple(entries[:1])))
-    with pytest.raises(ValueError, match="the table small has chosen no trial of tiny_dataset_nothing; write trials"):
+    with pytest.raises(
+        ValueError, match="the table small has chosen no trial of tiny_dataset_nothing; list its trials"
+    ):
         read_suite(other)
 
 
@@ -166,7 +168,9 @@ def test_a_suite_is_trained_once_goes_on_after_a_kill_and_has_a_row_for_what_fai
 def test_a_suite_with_a_time_trains_as_many_steps_as_fill_it(file, monkeypatch, tmp_path):
     """Each step takes 1 / 450 s, as the log says."""
     monkeypatch.setattr(suites, "SPEED_STEPS", 20)
-    monkeypatch.setattr(suites, "read_rows", lambda folder: [{"steps_per_second": 450.0}, {"validation/loss": 1.0}])
+    monkeypatch.setattr(
+        suites, "read_rows", lambda folder: [{"steps_per_second": 450.0}, {"steps_per_second": 9.0}, {"loss": 1.0}]
+    )
     file.write_text('time = "0.5s"\ntrials = [[], ["--learning-rate", "0.1"]]\n[[experiment]]\nfile = "tiny.py"\n')
     for num_trained in (2, 0):
         lines = []

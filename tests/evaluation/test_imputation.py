@@ -86,7 +86,7 @@ def test_distances_are_root_mean_squares_over_missing_values():
         (Sampler(), None, "Sampler has no impute"),
         (Conditional(), None, "the model is conditioned, but the known values"),
         (Regression(), np.zeros((30, 1), np.float32), "examples have a single value"),
-        (Forgetful(), np.zeros((30, 2), np.float32), "20 of 20 scores are NaN"),
+        (Forgetful(), np.zeros((30, 2), np.float32), "20 of 20 scores are not finite"),
     ],
 )
 def test_why_there_is_no_score(model, x, reason):

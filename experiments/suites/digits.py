@@ -1,8 +1,8 @@
 """Models of every family, of one size, on scikit-learn's digits, 8 x 8 pixels of 17 levels; see digits.toml.
 
 Every model has 100,000 parameters ± 20 % in all of its networks, dense ones where a family does not need others, and as
-many steps as take about half a minute for five seeds on two CPU cores (AMD EPYC, jax 0.10.2), compilation aside; the
-learning rate of each is chosen among three on validation data; 27 of 34 models chose the largest. Images come back to
+many steps as take about half a minute for five seeds on two CPU cores (AMD EPYC, jax 0.10.2), compilation aside. The
+learning rate of each is chosen among three on validation data: for 27 of 34 models the largest. Images come back to
 the 17 levels before they are compared. Training took about 2 h 7 min and the measurements 1 h 14 min on 2 CPU cores,
 beside other work but for latency and throughput; ``genjax choose --data digits`` reads the table.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from recipes import Recipe, View
+from recipes import Autoencoders, Recipe, edm_of_images, smooth, unit, whole
 
 from genjax import (
     Experiment,
@@ -29,7 +29,6 @@ from genjax import (
     moment_matching,
     nets,
     ops,
-    vae,
 )
 from genjax.arguments import PositiveFloat, PositiveInt
 
@@ -72,50 +71,18 @@ Method = Literal[
     "drifting",
     "rbm",
 ]
+WHOLE, UNIT, SMOOTH, CENTRED = whole(LEVELS), unit(LEVELS), smooth(LEVELS), smooth(LEVELS, low=-1.0)
 
 
-WHOLE = View(display=lambda x: x / (LEVELS - 1))
-UNIT = View(preprocess=data.scale(levels=LEVELS))
-SMOOTH = View(preprocess=data.dequantize(LEVELS), display=functools.partial(data.quantize, levels=LEVELS))
-CENTRED = View(
-    preprocess=data.dequantize(LEVELS, low=-1.0), display=functools.partial(data.quantize, levels=LEVELS, low=-1.0)
-)
-
-
-def autoencoder(kind: str, **options: Any) -> Any:
-    """Return an autoencoder of discretized logistic distributions."""
+def autoencoders(width: int) -> Autoencoders:
+    """Return autoencoders of discretized logistic distributions."""
     likelihood = ops.DiscretizedLogistic(levels=LEVELS)
-    shape = (8, 8, likelihood.num_outputs)
-    width = 150 if kind == "aae" else 172
-    encoder = nets.MLP((width, width, 2 * LATENT_DIM))
-    point_encoder = nets.MLP((width, width, LATENT_DIM))
-    decoder = nets.MLP((width, width), output_shape=shape)
-    match kind:
-        case "vae":
-            return vae.VAE(latent_dim=LATENT_DIM, encoder=encoder, decoder=decoder, likelihood=likelihood, **options)
-        case "iwae":
-            return vae.IWAE(
-                latent_dims=(LATENT_DIM,),
-                encoders=(encoder,),
-                decoders=(decoder,),
-                likelihood=likelihood,
-                num_importance_samples=10,
-            )
-        case "aae":
-            return vae.AdversarialAutoencoder(
-                prior=ops.StandardNormal(LATENT_DIM),
-                encoder=point_encoder,
-                decoder=decoder,
-                discriminator=nets.MLP((width, width, 1)),
-                likelihood=likelihood,
-            )
-    return vae.WassersteinAutoencoder(
-        prior=ops.StandardNormal(LATENT_DIM),
-        encoder=point_encoder,
-        decoder=decoder,
+    return Autoencoders(
+        latent_dim=LATENT_DIM,
         likelihood=likelihood,
-        bandwidths=(1.0, 2.0, 4.0, 8.0),
-        penalty=100.0,
+        encoder=nets.MLP((width, width, 2 * LATENT_DIM)),
+        point_encoder=nets.MLP((width, width, LATENT_DIM)),
+        decoder=nets.MLP((width, width), output_shape=(8, 8, likelihood.num_outputs)),
     )
 
 
@@ -141,12 +108,7 @@ def denoiser(**options: Any) -> diffusion.Diffusion:
 
 def edm(**options: Any) -> diffusion.Diffusion:
     """Return a diffusion model with EDM's preconditioning and noise levels."""
-    return denoiser(
-        process=diffusion.processes.EDM(end=20.0),
-        parametrization=diffusion.parametrizations.Preconditioned(data_scale=SCALE),
-        times=diffusion.times.LogNormal(),
-        **options,
-    )
+    return denoiser(**edm_of_images(SCALE), **options)
 
 
 def energy_model(rule: energy.Rule, kernel: Any, **options: Any) -> energy.EnergyModel:
@@ -169,17 +131,17 @@ def pixels(make: Callable[..., Any], features: int, **options: Any) -> Any:
 LANGEVIN = energy.Langevin(1.0, 0.01**2 / 2, 1.0)
 play = functools.partial(Recipe, view=CENTRED, schedule=("discriminator", "generator"), learning_rate=5e-4, beta=0.5)
 pixelwise = functools.partial(Recipe, view=WHOLE, learning_rate=3e-3, weight_decay=1.0)
-smooth = functools.partial(Recipe, view=SMOOTH, weight_decay=1.0)
+dequantized = functools.partial(Recipe, view=SMOOTH, weight_decay=1.0)
 dense = functools.partial(Recipe, view=CENTRED)
 encoded = functools.partial(Recipe, view=UNIT, weight_decay=0.1)  # there are only 1,257 images
 slopes = gan.R1(weight=0.5, fake_weight=0.5)
 RECIPES: dict[str, Recipe] = {
-    "vae": encoded(steps=6_500, model=lambda: autoencoder("vae")),
-    "beta_vae": encoded(steps=6_500, model=lambda: autoencoder("vae", beta=4.0)),
-    "iwae": encoded(steps=1_100, model=lambda: autoencoder("iwae")),
-    "aae": encoded(steps=4_100, model=lambda: autoencoder("aae")),
-    "wae": encoded(steps=5_700, model=lambda: autoencoder("wae")),
-    "conditional_vae": encoded(steps=5_200, model=lambda: autoencoder("vae", num_classes=NUM_CLASSES)),
+    "vae": encoded(steps=6_500, model=lambda: autoencoders(172).vae()),
+    "beta_vae": encoded(steps=6_500, model=lambda: autoencoders(172).vae(beta=4.0)),
+    "iwae": encoded(steps=1_100, model=lambda: autoencoders(172).iwae()),
+    "aae": encoded(steps=4_100, model=lambda: autoencoders(150).adversarial(nets.MLP((150, 150, 1)))),
+    "wae": encoded(steps=5_700, model=lambda: autoencoders(172).wasserstein((1.0, 2.0, 4.0, 8.0), 100.0)),
+    "conditional_vae": encoded(steps=5_200, model=lambda: autoencoders(172).vae(num_classes=NUM_CLASSES)),
     "gan": play(steps=5_600, model=game),
     "least_squares_gan": play(steps=5_500, model=lambda: game(adversarial_loss=gan.LeastSquares())),
     "wgan_gp": play(
@@ -196,14 +158,14 @@ RECIPES: dict[str, Recipe] = {
         steps=3_200, model=lambda: game(adversarial_loss=gan.Relativistic(), penalties=(slopes,)), beta=0.0
     ),
     "conditional_gan": play(steps=4_700, model=lambda: game(num_classes=NUM_CLASSES)),
-    "real_nvp": smooth(steps=3_800, model=lambda: flow.real_nvp(shape=SHAPE, num_layers=10, hidden=(62, 62))),
-    "maf": smooth(
+    "real_nvp": dequantized(steps=3_800, model=lambda: flow.real_nvp(shape=SHAPE, num_layers=10, hidden=(62, 62))),
+    "maf": dequantized(
         steps=6_200, model=lambda: flow.masked_autoregressive_flow(shape=SHAPE, num_layers=4, hidden=(88, 88))
     ),
-    "nsf_coupling": smooth(
+    "nsf_coupling": dequantized(
         steps=1_300, model=lambda: flow.neural_spline_flow(shape=SHAPE, num_layers=4, hidden=(32,), num_bins=8)
     ),
-    "nsf_autoregressive": smooth(
+    "nsf_autoregressive": dequantized(
         steps=1_500,
         model=lambda: flow.neural_spline_flow(
             shape=SHAPE, kind="autoregressive", num_layers=2, hidden=(32,), num_bins=8

@@ -1,8 +1,7 @@
 """Models of every family, of one size, on Fashion-MNIST; see fashion_mnist.toml.
 
-Every model has 1,000,000 parameters ± 20 % in all of its networks, convolutional ones where the family allows it, and
-is trained for the same time, which the suite turns into steps on the machine at hand.
-Not yet run on an accelerator.
+Every model has 1,000,000 parameters ± 20 % in all of its networks, most of them convolutional, and is trained for the
+same time, which the suite turns into steps on the machine at hand. The suite has not yet been run on an accelerator.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import functools
 from typing import Any, Literal
 
 import flax.linen as nn
-from recipes import Recipe, View
+from recipes import Autoencoders, Recipe, edm_of_images, smooth, unit, whole
 
 from genjax import (
     Experiment,
@@ -25,7 +24,6 @@ from genjax import (
     moment_matching,
     nets,
     ops,
-    vae,
 )
 from genjax.arguments import PositiveFloat, PositiveInt
 
@@ -33,6 +31,7 @@ SHAPE, LEVELS, NUM_CLASSES = (28, 28, 1), 256, 10
 LATENT_DIM = 64
 SCALE = 0.7  # standard deviation of pixels on [-1, 1]
 STEPS = 20_000  # without a suite
+LOGIT = (flow.Logit(alpha=1e-6),)
 Method = Literal[
     "vae",
     "beta_vae",
@@ -68,49 +67,18 @@ Method = Literal[
     "drifting",
     "rbm",
 ]
+WHOLE, UNIT, SMOOTH, CENTRED = whole(LEVELS), unit(LEVELS), smooth(LEVELS), smooth(LEVELS, low=-1.0)
 
 
-WHOLE = View(display=lambda x: x / (LEVELS - 1))
-UNIT = View(preprocess=data.scale(levels=LEVELS))
-SMOOTH = View(preprocess=data.dequantize(LEVELS), display=functools.partial(data.quantize, levels=LEVELS))
-CENTRED = View(
-    preprocess=data.dequantize(LEVELS, low=-1.0), display=functools.partial(data.quantize, levels=LEVELS, low=-1.0)
-)
-
-
-def autoencoder(kind: str, **options: Any) -> Any:
-    """Return an autoencoder of discretized logistic distributions."""
+def autoencoders(width: int) -> Autoencoders:
+    """Return autoencoders of discretized logistic distributions."""
     likelihood = ops.DiscretizedLogistic(levels=LEVELS)
-    width = {"aae": 64, "wae": 80}.get(kind, 58)
-    encoder = nets.ConvEncoder((width, 2 * width), 2 * LATENT_DIM)
-    point_encoder = nets.ConvEncoder((width, 2 * width), LATENT_DIM)
-    decoder = nets.ConvDecoder((width, width), (28, 28, likelihood.num_outputs))
-    match kind:
-        case "vae":
-            return vae.VAE(latent_dim=LATENT_DIM, encoder=encoder, decoder=decoder, likelihood=likelihood, **options)
-        case "iwae":
-            return vae.IWAE(
-                latent_dims=(LATENT_DIM,),
-                encoders=(encoder,),
-                decoders=(decoder,),
-                likelihood=likelihood,
-                num_importance_samples=10,
-            )
-        case "aae":
-            return vae.AdversarialAutoencoder(
-                prior=ops.StandardNormal(LATENT_DIM),
-                encoder=point_encoder,
-                decoder=decoder,
-                discriminator=nets.MLP((256, 256, 1)),
-                likelihood=likelihood,
-            )
-    return vae.WassersteinAutoencoder(
-        prior=ops.StandardNormal(LATENT_DIM),
-        encoder=point_encoder,
-        decoder=decoder,
+    return Autoencoders(
+        latent_dim=LATENT_DIM,
         likelihood=likelihood,
-        bandwidths=(4.0, 8.0, 16.0, 32.0),
-        penalty=100.0,
+        encoder=nets.ConvEncoder((width, 2 * width), 2 * LATENT_DIM),
+        point_encoder=nets.ConvEncoder((width, 2 * width), LATENT_DIM),
+        decoder=nets.ConvDecoder((width, width), (28, 28, likelihood.num_outputs)),
     )
 
 
@@ -158,12 +126,7 @@ def denoiser(**options: Any) -> diffusion.Diffusion:
 
 def edm(**options: Any) -> diffusion.Diffusion:
     """Return a diffusion model with EDM's preconditioning and noise levels."""
-    return denoiser(
-        process=diffusion.processes.EDM(end=20.0),
-        parametrization=diffusion.parametrizations.Preconditioned(data_scale=SCALE),
-        times=diffusion.times.LogNormal(),
-        **options,
-    )
+    return denoiser(**edm_of_images(SCALE), **options)
 
 
 def energy_model(rule: energy.Rule, kernel: Any, **options: Any) -> energy.EnergyModel:
@@ -183,22 +146,24 @@ def pixels(make: Any, features: int, **options: Any) -> Any:
     return make(shape=SHAPE, num_values=LEVELS, features=features, **options)
 
 
-play = functools.partial(Recipe, view=CENTRED, schedule=("discriminator", "generator"), learning_rate=2e-4, beta=0.5)
-encoded = functools.partial(Recipe, view=UNIT)
-smooth = functools.partial(Recipe, view=SMOOTH)
-centred = functools.partial(Recipe, view=CENTRED)
-whole = functools.partial(Recipe, view=WHOLE)
+play = functools.partial(
+    Recipe, view=CENTRED, steps=STEPS, schedule=("discriminator", "generator"), learning_rate=2e-4, beta=0.5
+)
+residual_play = functools.partial(play, schedule=("discriminator",) * 2 + ("generator",), beta=0.0, square_beta=0.9)
+encoded = functools.partial(Recipe, view=UNIT, steps=STEPS)
+dequantized = functools.partial(Recipe, view=SMOOTH, steps=STEPS)
+centred = functools.partial(Recipe, view=CENTRED, steps=STEPS)
+pixelwise = functools.partial(Recipe, view=WHOLE, steps=STEPS)
 RECIPES: dict[str, Recipe] = {
-    "vae": encoded(steps=STEPS, model=lambda: autoencoder("vae")),
-    "beta_vae": encoded(steps=STEPS, model=lambda: autoencoder("vae", beta=4.0)),
-    "iwae": encoded(steps=STEPS, model=lambda: autoencoder("iwae")),
-    "aae": encoded(steps=STEPS, model=lambda: autoencoder("aae")),
-    "wae": encoded(steps=STEPS, model=lambda: autoencoder("wae")),
-    "conditional_vae": encoded(steps=STEPS, model=lambda: autoencoder("vae", num_classes=NUM_CLASSES)),
-    "gan": play(steps=STEPS, model=game),
-    "least_squares_gan": play(steps=STEPS, model=lambda: game(adversarial_loss=gan.LeastSquares())),
+    "vae": encoded(model=lambda: autoencoders(58).vae()),
+    "beta_vae": encoded(model=lambda: autoencoders(58).vae(beta=4.0)),
+    "iwae": encoded(model=lambda: autoencoders(58).iwae()),
+    "aae": encoded(model=lambda: autoencoders(64).adversarial(nets.MLP((256, 256, 1)))),
+    "wae": encoded(model=lambda: autoencoders(80).wasserstein((4.0, 8.0, 16.0, 32.0), 100.0)),
+    "conditional_vae": encoded(model=lambda: autoencoders(58).vae(num_classes=NUM_CLASSES)),
+    "gan": play(model=game),
+    "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares())),
     "wgan_gp": play(
-        steps=STEPS,
         model=lambda: game(
             normalization="layer",
             adversarial_loss=gan.Wasserstein(),
@@ -208,79 +173,53 @@ RECIPES: dict[str, Recipe] = {
         beta=0.0,
         square_beta=0.9,
     ),
-    "spectral_gan": play(
-        steps=STEPS,
-        model=residual_game,
-        schedule=("discriminator",) * 2 + ("generator",),
-        beta=0.0,
-        square_beta=0.9,
-    ),
-    "packed_gan": play(steps=STEPS, model=lambda: game(pack=2)),
-    "relativistic_gan": play(steps=STEPS, model=relativistic_game, beta=0.0, square_beta=0.99),
-    "conditional_gan": play(
-        steps=STEPS,
-        model=lambda: residual_game(num_classes=NUM_CLASSES),
-        schedule=("discriminator",) * 2 + ("generator",),
-        beta=0.0,
-        square_beta=0.9,
-    ),
-    "real_nvp": smooth(
-        steps=STEPS,
+    "spectral_gan": residual_play(model=residual_game),
+    "packed_gan": play(model=lambda: game(pack=2)),
+    "relativistic_gan": play(model=relativistic_game, beta=0.0, square_beta=0.99),
+    "conditional_gan": residual_play(model=lambda: residual_game(num_classes=NUM_CLASSES)),
+    "real_nvp": dequantized(
         model=lambda: flow.real_nvp_image(
             shape=SHAPE,
             num_scales=3,
             num_layers=4,
             features=48,
             num_blocks=2,
-            preprocess_bijections=(flow.Logit(alpha=1e-6),),
+            preprocess_bijections=LOGIT,
         ),
     ),
-    "glow": smooth(
-        steps=STEPS,
-        model=lambda: flow.glow(
-            shape=SHAPE, num_steps=16, features=48, preprocess_bijections=(flow.Logit(alpha=1e-6),)
-        ),
+    "glow": dequantized(
+        model=lambda: flow.glow(shape=SHAPE, num_steps=16, features=48, preprocess_bijections=LOGIT),
     ),
-    "maf": smooth(
-        steps=STEPS,
+    "maf": dequantized(
         model=lambda: flow.masked_autoregressive_flow(
-            shape=SHAPE, num_layers=4, hidden=(100,), preprocess_bijections=(flow.Logit(alpha=1e-6),)
+            shape=SHAPE, num_layers=4, hidden=(100,), preprocess_bijections=LOGIT
         ),
     ),
-    "pixel_cnn": whole(
-        steps=STEPS, model=lambda: pixels(autoregressive.pixel_cnn, 112, num_layers=8), learning_rate=1e-3
-    ),
-    "gated_pixel_cnn": whole(steps=STEPS, model=lambda: pixels(autoregressive.gated_pixel_cnn, 56, num_layers=8)),
-    "pixel_cnn_pp": whole(
-        steps=STEPS,
+    "pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.pixel_cnn, 112, num_layers=8), learning_rate=1e-3),
+    "gated_pixel_cnn": pixelwise(model=lambda: pixels(autoregressive.gated_pixel_cnn, 56, num_layers=8)),
+    "pixel_cnn_pp": pixelwise(
         model=lambda: pixels(autoregressive.pixel_cnn_pp, 32, num_resolutions=3, num_blocks=2, dropout=0.1),
     ),
-    "ddpm": centred(steps=STEPS, model=lambda: denoiser(sampler=diffusion.samplers.Ancestral())),
-    "edm": centred(steps=STEPS, model=edm),
+    "ddpm": centred(model=lambda: denoiser(sampler=diffusion.samplers.Ancestral())),
+    "edm": centred(model=edm),
     "flow_matching": centred(
-        steps=STEPS,
         model=lambda: denoiser(
             process=diffusion.processes.LinearPath(), parametrization=diffusion.parametrizations.Flow()
         ),
     ),
     "diffusion_transformer": centred(
-        steps=STEPS,
         model=lambda: denoiser(net=nets.DiT(patch_size=4, features=96, num_layers=6, num_heads=4)),
     ),
-    "mean_flow": centred(
-        steps=STEPS, model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE)
-    ),
+    "mean_flow": centred(model=lambda: diffusion.MeanFlow(shape=SHAPE, net=denoising_net(), data_scale=SCALE)),
     "consistency": centred(
-        steps=STEPS,
         model=lambda: diffusion.ConsistencyModel(
             denoiser=edm(),
             gap=diffusion.ShrinkingGap(steps_per_stage=2_000),
             times=diffusion.times.LogNormal(mean=-0.7, std=2.0),
         ),
     ),
-    "conditional_diffusion": centred(steps=STEPS, model=lambda: edm(num_classes=NUM_CLASSES)),
-    "variational_diffusion": whole(
-        steps=STEPS,
+    "conditional_diffusion": centred(model=lambda: edm(num_classes=NUM_CLASSES)),
+    "variational_diffusion": pixelwise(
         model=lambda: diffusion.VariationalDiffusion(
             shape=SHAPE,
             net=nets.PeriodicFeatures(denoising_net(), num_values=LEVELS),
@@ -289,8 +228,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         schedule=("bound",) * 4 + ("variance",),
     ),
-    "masked_diffusion": whole(
-        steps=STEPS,
+    "masked_diffusion": pixelwise(
         model=lambda: diffusion.MaskedDiffusion(
             shape=SHAPE,
             num_values=LEVELS,
@@ -298,11 +236,9 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "energy_matching": centred(
-        steps=STEPS,
         model=lambda: energy_model(energy.FlowMatching(), energy.AnnealedLangevin(0.01, initial_temperature=0.0)),
     ),
     "persistent": centred(
-        steps=STEPS,
         model=lambda: energy_model(
             energy.ContrastiveDivergence(num_steps=40, buffer_size=10_000, restart=0.1),
             energy.Langevin(1.0, 0.01**2 / 2, 1.0),
@@ -311,7 +247,6 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=3e-4,
     ),
     "gmmn": centred(
-        steps=STEPS,
         model=lambda: moment_matching.GMMN(
             latent_dim=LATENT_DIM,
             generator=nets.ConvDecoder((192, 128), SHAPE),
@@ -320,7 +255,6 @@ RECIPES: dict[str, Recipe] = {
         batch_size=500,
     ),
     "drifting": centred(
-        steps=STEPS,
         model=lambda: moment_matching.Drifting(
             latent_dim=LATENT_DIM,
             generator=gan.DCGANGenerator((192, 128), SHAPE),
@@ -328,8 +262,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         batch_size=500,
     ),
-    "rbm": smooth(
-        steps=STEPS,
+    "rbm": dequantized(
         model=lambda: boltzmann.RBM(
             shape=SHAPE,
             num_hidden=1_250,

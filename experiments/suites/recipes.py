@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optax
 
-from genjax import Experiment, data
+from genjax import Experiment, data, diffusion, ops, vae
 from genjax.core import GenerativeModel
+from genjax.nets import Net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,91 @@ class View:
 
     preprocess: Callable[..., Any] = data.unchanged
     display: Callable[..., Any] | None = None
+
+
+def whole(levels: int) -> View:
+    """Return a view of the levels themselves."""
+    return View(display=lambda x: x / (levels - 1))
+
+
+def unit(levels: int) -> View:
+    """Return a view of levels on [0, 1]."""
+    return View(preprocess=data.scale(levels=levels))
+
+
+def smooth(levels: int, *, low: float = 0.0) -> View:
+    """Return a view of dequantized levels on [low, 1]."""
+    display = functools.partial(data.quantize, levels=levels, low=low)
+    return View(preprocess=data.dequantize(levels, low=low), display=display)
+
+
+def edm_of_images(data_scale: float) -> dict[str, Any]:
+    """Return EDM's preconditioning and noise levels for pixels of this standard deviation on [-1, 1]."""
+    return {
+        "process": diffusion.processes.EDM(end=20.0),
+        "parametrization": diffusion.parametrizations.Preconditioned(data_scale=data_scale),
+        "times": diffusion.times.LogNormal(),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoders:
+    """Autoencoders of the same parts.
+
+    Attributes:
+      latent_dim: length of the latent vector.
+      likelihood: distribution of data given the decoder's outputs.
+      encoder: network that returns means and log-variances.
+      point_encoder: network that returns a latent vector.
+      decoder: network from latent vectors.
+    """
+
+    latent_dim: int
+    likelihood: ops.Likelihood
+    encoder: Net
+    point_encoder: Net
+    decoder: Net
+
+    def vae(self, **options: Any) -> vae.VAE:
+        """Return a variational autoencoder."""
+        return vae.VAE(
+            latent_dim=self.latent_dim,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            likelihood=self.likelihood,
+            **options,
+        )
+
+    def iwae(self) -> vae.IWAE:
+        """Return an importance-weighted autoencoder."""
+        return vae.IWAE(
+            latent_dims=(self.latent_dim,),
+            encoders=(self.encoder,),
+            decoders=(self.decoder,),
+            likelihood=self.likelihood,
+            num_importance_samples=10,
+        )
+
+    def adversarial(self, discriminator: Net) -> vae.AdversarialAutoencoder:
+        """Return an adversarial autoencoder."""
+        return vae.AdversarialAutoencoder(
+            prior=ops.StandardNormal(self.latent_dim),
+            encoder=self.point_encoder,
+            decoder=self.decoder,
+            discriminator=discriminator,
+            likelihood=self.likelihood,
+        )
+
+    def wasserstein(self, bandwidths: tuple[float, ...], penalty: float) -> vae.WassersteinAutoencoder:
+        """Return a Wasserstein autoencoder."""
+        return vae.WassersteinAutoencoder(
+            prior=ops.StandardNormal(self.latent_dim),
+            encoder=self.point_encoder,
+            decoder=self.decoder,
+            likelihood=self.likelihood,
+            bandwidths=bandwidths,
+            penalty=penalty,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

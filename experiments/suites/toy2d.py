@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from recipes import Recipe
+from recipes import Autoencoders, Recipe
 
 from genjax import (
     Experiment,
@@ -36,7 +36,6 @@ from genjax import (
     moment_matching,
     nets,
     ops,
-    vae,
 )
 from genjax.arguments import PositiveFloat, PositiveInt
 
@@ -88,37 +87,14 @@ Method = Literal[
 ]
 
 
-def autoencoder(kind: str, *, beta: float = 1.0) -> Any:
-    """Return an autoencoder with two latent dimensions."""
-    likelihood, width = ops.Gaussian(), 62
-    encoder, decoder = nets.MLP((width, width, 4)), nets.MLP((width, width), output_shape=(4,))
-    narrow = nets.MLP((50, 50, 2)), nets.MLP((50, 50), output_shape=(4,))
-    match kind:
-        case "vae":
-            return vae.VAE(latent_dim=2, encoder=encoder, decoder=decoder, likelihood=likelihood, beta=beta)
-        case "iwae":
-            return vae.IWAE(
-                latent_dims=(2,),
-                encoders=(encoder,),
-                decoders=(decoder,),
-                likelihood=likelihood,
-                num_importance_samples=10,
-            )
-        case "aae":
-            return vae.AdversarialAutoencoder(
-                prior=ops.StandardNormal(2),
-                encoder=narrow[0],
-                decoder=narrow[1],
-                discriminator=nets.MLP((50, 50, 1)),
-                likelihood=likelihood,
-            )
-    return vae.WassersteinAutoencoder(
-        prior=ops.StandardNormal(2),
-        encoder=nets.MLP((width, width, 2)),
-        decoder=decoder,
-        likelihood=likelihood,
-        bandwidths=(0.35, 0.7, 1.4, 2.8),
-        penalty=10.0,
+def autoencoders(width: int) -> Autoencoders:
+    """Return autoencoders with two latent dimensions."""
+    return Autoencoders(
+        latent_dim=2,
+        likelihood=ops.Gaussian(),
+        encoder=nets.MLP((width, width, 4)),
+        point_encoder=nets.MLP((width, width, 2)),
+        decoder=nets.MLP((width, width), output_shape=(4,)),
     )
 
 
@@ -173,11 +149,11 @@ play = functools.partial(Recipe, schedule=("discriminator", "generator"), learni
 dense = functools.partial(Recipe, learning_rate=3e-3)
 slopes = gan.R1(weight=0.1, fake_weight=0.1)
 RECIPES: dict[str, Recipe] = {
-    "vae": dense(model=lambda: autoencoder("vae"), steps=8_500),
-    "beta_vae": dense(model=lambda: autoencoder("vae", beta=4.0), steps=8_500),
-    "iwae": dense(model=lambda: autoencoder("iwae"), steps=1_800),
-    "aae": dense(model=lambda: autoencoder("aae"), steps=4_300, learning_rate=1e-3),
-    "wae": dense(model=lambda: autoencoder("wae"), steps=5_600),
+    "vae": dense(model=lambda: autoencoders(62).vae(), steps=8_500),
+    "beta_vae": dense(model=lambda: autoencoders(62).vae(beta=4.0), steps=8_500),
+    "iwae": dense(model=lambda: autoencoders(62).iwae(), steps=1_800),
+    "aae": dense(model=lambda: autoencoders(50).adversarial(nets.MLP((50, 50, 1))), steps=4_300, learning_rate=1e-3),
+    "wae": dense(model=lambda: autoencoders(62).wasserstein((0.35, 0.7, 1.4, 2.8), 10.0), steps=5_600),
     "gan": play(model=game, steps=6_000),
     "least_squares_gan": play(model=lambda: game(adversarial_loss=gan.LeastSquares()), steps=6_000),
     "wgan_gp": play(

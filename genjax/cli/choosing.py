@@ -12,7 +12,7 @@ import sys
 from genjax.cli.flags import parse
 from genjax.cli.options import ChooseOptions
 from genjax.comparison.choosing import Advice, choose, nearest_table, read_table, usual_needs
-from genjax.comparison.suites import seconds_of
+from genjax.comparison.durations import seconds_of
 from genjax.comparison.table import Table
 from genjax.data import Dataset
 from genjax.runner.shell import genjax_command

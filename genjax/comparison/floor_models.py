@@ -40,10 +40,7 @@ MIN_VARIANCE = 1e-3  # least variance of a component along any axis, as a share 
 
 
 class _Fitted:
-    """A model that is fitted by ``init`` alone.
-
-    ``impute`` takes a mask that is the same for all examples.
-    """
+    """A model that is fitted by ``init`` alone."""
 
     @property
     def discrete(self) -> bool:
@@ -206,7 +203,7 @@ class _Mixture(_Fitted):
         """Draw the unknown values of x (B, ...) given the known ones: a component, and then its conditional Gaussian.
 
         With a draw z of a component, Σ its covariance and K the known dimensions, z + Σ_·K Σ_KK⁻¹ (x_K − z_K) is a draw
-        of its conditional.
+        of its conditional. All examples share the mask.
         """
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
         known = broadcast_mask(mask, (1, *x.shape[1:])).reshape(-1)
@@ -217,10 +214,9 @@ class _Mixture(_Fitted):
             mean, scale = part
             scale = jnp.diag(scale) if scale.ndim == 1 else scale
             covariance = scale @ scale.T
-            both = known[:, None] & known[None]
-            factor = jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(len(mean))))  # Σ_KK, and 1 elsewhere
-            whitened = solve_triangular(factor, jnp.where(known[None], rows - mean[None], 0).T, lower=True)
-            log_prob = -0.5 * jnp.sum(jnp.square(whitened), axis=0) - jnp.sum(jnp.log(jnp.diag(factor)))
+            both_known = known[:, None] & known[None]
+            factor = jnp.linalg.cholesky(jnp.where(both_known, covariance, jnp.eye(len(mean))))  # Σ_KK, and 1 elsewhere
+            log_prob = _gaussian_log_prob(rows, jnp.where(known, mean, 0), factor)  # of x_K, up to a constant
             drawn = mean[None] + noise @ scale.T
             gap = jnp.where(known[None], rows - drawn, 0)
             return log_prob, drawn + cho_solve((factor, True), gap.T).T @ jnp.where(known[:, None], covariance, 0)
@@ -333,7 +329,10 @@ class Kernels(_Fitted):
         return centers + fit["width"] * jax.random.normal(noise_key, centers.shape)
 
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
-        """Draw the unknown values of x (B, ...) given the known ones: an example near these, and noise around it."""
+        """Draw the unknown values of x (B, ...): those of an example whose known values are near, plus noise.
+
+        All examples share the mask.
+        """
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
         known = broadcast_mask(mask, (1, *x.shape[1:]))
         rows, examples = (jnp.where(known, a, 0).reshape(len(a), -1) for a in (x, fit["examples"]))

@@ -12,14 +12,14 @@ A suite is a TOML file, and the paths in it are relative to its folder::
     name = "VAE"                     # in the table
     flags = ["--steps", "2000"]      # of genjax train
 
-An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. With ``time``, each
-experiment is first trained briefly to find out its speed on this machine, and then for as many steps as fill the time;
-without it, for as many as the experiment or its flags say. A file may also extend another suite, and change its
-settings::
+An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. With ``time``, a
+short run measures the speed of each experiment on this machine, and then each is trained for as many steps as fill the
+time. Without ``time``, experiments or their flags set the number of steps. A file may also extend another suite, and
+change its settings::
 
     extends = "digits.toml"
     seed = 200
-    trials = [[]]                    # replaces the trials of all its experiments; "chosen" for those in its table
+    trials = [[]]                    # for all its experiments; "chosen" for those that its table chose
     flags = ["--data", "usps"]       # placed before the flags of each experiment
 """
 
@@ -42,6 +42,7 @@ from annotated_types import MinLen
 
 from genjax.arguments import NonNegativeInt, PositiveFloat, PositiveInt, check_arguments
 from genjax.comparison.choosing import read_table
+from genjax.comparison.durations import seconds_of, steps_in
 from genjax.comparison.measure import Pace, slug
 from genjax.data.io import replace_file
 from genjax.runner.log import read_rows
@@ -49,11 +50,9 @@ from genjax.runner.weights import saved_step
 
 FOLDER = Path("experiments") / "suites"
 RUNS, LOGS, SPEEDS = "runs", "logs", "speeds"  # folders beside the cells of a comparison
-CHOSEN = "chosen"  # stands for trials that a table tells
-SPEED_STEPS = 300  # length of the run that finds out a speed
-ROUNDED_TO = 100  # steps
+CHOSEN = "chosen"  # stands for the trials that a table chose
+SPEED_STEPS = 300  # length of the run that measures the speed of training
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SIGNALLED = 128  # exit status of a process that a signal has stopped, plus the number of the signal
 
 
@@ -159,10 +158,8 @@ def _suite(path: Path, content: Mapping[str, Any]) -> Suite:
     entries = content.get("experiment", [])
     if not isinstance(entries, list) or not (entries or base.experiments):
         raise ValueError(f"{path} has no [[experiment]]; name files of experiments")
-    own = [
-        _experiment(path, entry, [[]] if content.get("trials") == CHOSEN else content.get("trials", [[]]))
-        for entry in entries
-    ]
+    trials = content.get("trials", [[]])
+    own = [_experiment(path, entry, [[]] if trials == CHOSEN else trials) for entry in entries]
     experiments = (*base.experiments, *own)
     names = [each.run_name(trial) for each in experiments for trial in each.trials]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -174,21 +171,6 @@ def _suite(path: Path, content: Mapping[str, Any]) -> Suite:
     suite = dataclasses.replace(base, experiments=experiments, **settings)
     _check_steps(path, suite)
     return suite
-
-
-def seconds_of(name: str, duration: str) -> float:
-    """Return the seconds of a duration such as "90s", "10m" or "1.5h".
-
-    Raises:
-      ValueError: if it has another form, or is 0.
-
-    >>> seconds_of("--race", "10m"), seconds_of("--race", "1.5h")
-    (600.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", duration)
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{name} is {duration!r}, but must be a time above 0 such as 90s, 10m or 1.5h")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _check_steps(path: Path, suite: Suite) -> None:
@@ -224,10 +206,13 @@ def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
         raise ValueError(f"{path} extends {file}, which {problem}; name a suite with experiments of its own")
     base = _suite(file, base_content)
     flags = tuple(map(str, content.get("flags", ())))
-    chosen = _chosen(file.stem, base) if content.get("trials") == CHOSEN else {}
-    trials = _flags_of_trials(content["trials"]) if "trials" in content and not chosen else None
+    names, trials = [each.name for each in base.experiments], content.get("trials")
+    if trials is None:
+        changes = {}
+    else:
+        changes = _chosen(file.stem, base) if trials == CHOSEN else dict.fromkeys(names, _flags_of_trials(trials))
     experiments = (
-        dataclasses.replace(each, flags=(*flags, *each.flags), trials=trials or chosen.get(each.name, each.trials))
+        dataclasses.replace(each, flags=(*flags, *each.flags), trials=changes.get(each.name, each.trials))
         for each in base.experiments
     )
     return dataclasses.replace(base, experiments=tuple(experiments))
@@ -345,7 +330,7 @@ def _find_speed(experiment: SuiteExperiment, suite: Suite, out: Path, announce: 
 
 
 def training_speed(folder: Path) -> float:
-    """Return the steps per second of a run: the most of any interval, since some include compilation or evaluation.
+    """Return the steps per second of the fastest interval of a run; others may include compilation or evaluation.
 
     Raises:
       ValueError: if the run has logged none.
@@ -357,11 +342,11 @@ def training_speed(folder: Path) -> float:
 
 
 def _steps_in_time(experiment: SuiteExperiment, suite: Suite, out: Path) -> tuple[str, ...]:
-    """Return the flags of as many steps as fill the time of a suite at the speed found; none without a time."""
+    """Return the flags that set the number of steps, if a suite has a time; see ``steps_in``."""
     if suite.seconds is None:
         return ()
     rate = training_speed(out / SPEEDS / experiment.name)
-    return "--steps", str(max(ROUNDED_TO, int(rate * suite.seconds) // ROUNDED_TO * ROUNDED_TO))
+    return "--steps", str(steps_in(suite.seconds, rate))
 
 
 def _failure_file(out: Path, name: str) -> Path:

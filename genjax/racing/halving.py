@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
 from genjax.arguments import NonNegativeFloat, PositiveInt, check_arguments
+from genjax.comparison.durations import steps_in
 
 FIRST_STEPS = 300
-ROUNDED_TO = 100  # steps
 NUM_FINALISTS = 3
 
 
@@ -135,7 +135,7 @@ def successive_halving(
         entrants = []
         for number, each in enumerate(going):
             seconds = (round_end - clock()) / (len(going) - number) - statistics.fmean(overheads)
-            more = max(ROUNDED_TO, int(seconds * rates[each.name]) // ROUNDED_TO * ROUNDED_TO)
+            more = steps_in(seconds, rates[each.name])
             entrants.append(turn(each.name, each.steps, more))
         rung = _ranked(entrants, _num_kept(len(going), num_finalists))
         announce(rung)

@@ -230,13 +230,14 @@ class SoftmaxUnits(Units):
         return jax.nn.softmax(self._split(inputs), axis=-1).reshape(inputs.shape)
 
     def sample(self, key: Array, inputs: Array) -> Array:
-        """See ``Units``; a unit takes one uniform number for inversion, where Gumbels would take one for each value."""
+        """See ``Units``; inversion takes one random number per unit, and Gumbel noise would take one per value."""
         logits = self._split(inputs)
         masses = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True)).reshape(-1, self.num_values)
-        adds_up = jnp.triu(jnp.ones((self.num_values, self.num_values), masses.dtype))
-        sums = jnp.matmul(masses, adds_up, precision="highest").reshape(logits.shape)
-        threshold = jax.random.uniform(key, (*logits.shape[:-1], 1), logits.dtype) * sums[..., -1:]
-        values = jnp.minimum(jnp.sum(sums <= threshold, axis=-1), self.num_values - 1)  # rounding may reach the total
+        upper = jnp.triu(jnp.ones((self.num_values, self.num_values), masses.dtype))
+        cumulative = jnp.matmul(masses, upper, precision="highest").reshape(logits.shape)
+        threshold = jax.random.uniform(key, (*logits.shape[:-1], 1), logits.dtype) * cumulative[..., -1:]
+        passed = jnp.sum(cumulative <= threshold, axis=-1)
+        values = jnp.minimum(passed, self.num_values - 1)  # rounding may reach the total
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
     def fit_bias(self, v: Array) -> Array:

@@ -40,7 +40,7 @@ NEED_NAMES: tuple[NeedName, ...] = get_args(NeedName)
 USUAL: tuple[NeedName, ...] = ("best-quality", "diversity", "fast-sampling", "stable-training")
 GIVEN_UP = 0.5  # share of the others below which a column is given up
 MAX_GIVEN_UP = 3  # columns that are named
-SMALL = 2_000  # largest number of training examples that are few
+SMALL = 2_000  # training examples at most
 
 
 @final
@@ -51,7 +51,7 @@ class Need:
     Attributes:
       columns: columns that are compared, see ``claims.find_column``.
       condition: whether a candidate needs a value in one of them.
-      obstacle: function from a table's protocol to the reason why the table cannot tell, or to None if it can.
+      obstacle: function from a table's protocol to the reason why the table cannot answer the need, or None.
     """
 
     columns: tuple[str, ...]
@@ -154,7 +154,7 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     """Return the candidates, the best first.
 
     Raises:
-      ValueError: if the table cannot tell about a need or has no column of it, or no model meets all conditions.
+      ValueError: if the table cannot answer a need or has no column of it, or no model meets all conditions.
 
     >>> from genjax.comparison.table import Cell
     >>> column = Column(name="throughput", title="throughput", group="speed", source="speed", higher_is_better=True)

@@ -305,7 +305,7 @@ class Diffusion:
         grid: GridName | Grid | None = None,
         **guidance: Any,
     ) -> Array:
-        """Draw the unknown part of x (B, *shape) given the known part; see ``diffusion.imputation``, also for its bias.
+        """Draw the unknown part of x (B, *shape) given the known part; ``diffusion.imputation`` explains how.
 
         ``mask``, bool, is True where x is known, and broadcastable to x, such as (H, W, 1) for images. Unknown values
         of x may be anything, NaN included. Each step but the last is taken ``num_resamplings`` times. The sampler is by

@@ -145,8 +145,8 @@ class MaskedDiffusion(DiscreteDiffusion):
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array, **options: Any) -> Array:
         """Draw the unknown values of x (B, *shape) given the known ones, int32.
 
-        ``mask``, bool and broadcastable to x, is True where x is known. Other arguments are those of ``sample`` but
-        its prompt. With the defaults, each value is drawn given all that are known or drawn before it.
+        ``mask``, bool and broadcastable to x, is True where x is known. Other arguments are those of ``sample``,
+        except ``prompt``. With the defaults, each value is drawn given all that are known or drawn before it.
 
         Raises:
           ValueError: if the mask has another shape or dtype, or the known values do not fit the model.

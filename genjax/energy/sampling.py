@@ -235,7 +235,7 @@ class SamplesEnergy:
         kernel: KernelName | Kernel | None = None,
         step_size: PositiveFloat | None = None,
     ) -> Array:
-        """Draw the unknown values of x, (B, *shape), given the known ones, by chains that move the former alone.
+        """Draw the unknown values of x, (B, *shape), given the known ones, which chains hold fixed.
 
         Args:
           variables: variables from ``init`` or training.
@@ -255,7 +255,7 @@ class SamplesEnergy:
         start = density.sample_base(start_key, x.shape[0])
         x = self.base.check(jnp.where(mask, x.astype(start.dtype), start))
 
-        def log_density(y: Array) -> Array:  # constant in the known values, which therefore never matter
+        def log_density(y: Array) -> Array:  # whatever the chain does to known values
             return density.log_density(jnp.where(mask, x, y))
 
         num_steps = self.num_steps if num_steps is None else num_steps

@@ -5,8 +5,8 @@ missing values x of an example and two independent draws X and X' of them, the e
 
     S = ½ (‖X − x‖ + ‖X' − x‖) − ½ ‖X − X'‖                                                                       (1)
 
-is smallest on average for draws from the true conditional distribution, and only for these: draws that are certain but
-wrong, and draws that are right on average but too diffuse, both score worse. ‖·‖ is the root mean square over the
+is smallest on average for draws from the true conditional distribution, and only for these. Draws that are certain but
+wrong score worse, and so do draws that are right on average but too diffuse. ‖·‖ is the root mean square over the
 missing values, on the scale of the feature network: images in [0, 1], or the model's own numbers.
 
 Tilmann Gneiting and Adrian Raftery 2007, "Strictly proper scoring rules, prediction, and estimation", equation 22.
@@ -69,7 +69,7 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
 
 
 def first_half(shape: tuple[int, ...]) -> np.ndarray:
-    """Return a mask of an example that is True for its first values in raster order, half of them or one more.
+    """Return a mask of an example that is True for the first half of its values in raster order, rounded up.
 
     >>> first_half((1, 3)).tolist()
     [[True, True, False]]

@@ -1,4 +1,4 @@
-"""Masks of examples of which some values are known."""
+"""Masks: which values of an example are known."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def broadcast_prefix(mask: Array, shape: tuple[int, ...]) -> Array:
         if len(late):
             raise ValueError(
                 f"mask is True at value {late[0, 1] + 1} of example {late[0, 0]}, after a value that is not known, but "
-                "an autoregressive model draws values given those before them; know the first values, in raster order"
+                "an autoregressive model draws values given those before them; make the known values the first ones in "
+                "raster order"
             )
     return known

@@ -41,7 +41,7 @@ def fill_unknown(
       key: typed key.
       x: examples, whose unknown values may be anything.
       mask: where x is known.
-      latents: first latents of the chains, an array or a tree of arrays (B, ...).
+      latents: initial latents of the chains, an array or a tree of arrays (B, ...).
       propose: ``(key, x) -> latents`` from q(z | x).
       log_weight: ``(x, latents) -> log w``, (B,).
       draw: ``(key, latents) -> x`` from p(x | z).

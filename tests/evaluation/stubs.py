@@ -1,4 +1,4 @@
-"""A model that evaluations of codes extend."""
+"""A model that tests of evaluations extend."""
 
 import dataclasses
 

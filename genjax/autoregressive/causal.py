@@ -20,7 +20,6 @@ from typing import Annotated, Any, NamedTuple, Protocol, final, runtime_checkabl
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from annotated_types import Ge
 
 from genjax.arguments import Cure, NumClasses, PositiveInt, Sizes, check_arguments
@@ -31,8 +30,7 @@ from genjax.nets import Net, apply_net, init_net
 from genjax.ops import (
     PixelDistribution,
     broadcast_prefix,
-    check_example_shape,
-    check_values,
+    checked_values,
     condition_inputs,
     label_of,
 )
@@ -298,15 +296,6 @@ class _Cache(NamedTuple):
     outputs: Array
     pixel: Array
     index: Array
-
-
-def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:
-    """Return x; ValueError for another shape, or, outside compiled code, for values that are not 0 … num_values − 1."""
-    x = jnp.asarray(x)
-    check_example_shape(x, shape)
-    cure = f"num_values={num_values} allows 0 … {num_values - 1}; remove scaling and dequantization, or set num_values"
-    check_values(x, lambda x: (x < 0) | (x >= num_values) | (x != np.round(x)), cure)
-    return x
 
 
 def checked_frames(local: Array | None, local_dim: int, length: int, batch_size: int) -> Array:

@@ -28,12 +28,13 @@ from annotated_types import Ge
 
 from genjax import nets
 from genjax.arguments import Cure, ExampleShape, NumClasses, PositiveInt, Sizes, check_arguments
-from genjax.autoregressive.causal import checked_values, impute, known_conditions, known_tokens
+from genjax.autoregressive.causal import impute, known_conditions, known_tokens
 from genjax.autoregressive.decoding import Callback, MinP, Sampling, Temperature, TopK, TopP, generate
 from genjax.capabilities import Condition, label_condition
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
 from genjax.ops import (
     at_least_float32,
+    checked_values,
     label_of,
     log_mass,
     one_hot_label,

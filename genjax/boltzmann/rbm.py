@@ -36,7 +36,7 @@ from genjax.boltzmann.diagnosis import diagnose
 from genjax.boltzmann.negative_phase import NegativePhase, Persistent, free_energy_gap
 from genjax.boltzmann.units import BinaryUnits, Units, sample_independent
 from genjax.core import Array, Batch, Metrics, Objective, PyTree, Variables
-from genjax.ops import broadcast_mask
+from genjax.ops import known_values
 from genjax.ops.importance import LogPartition, NumParticles
 
 PART = "rbm"
@@ -264,6 +264,8 @@ class RBM(EnumeratesStates):
     ) -> Array:
         """Draw the unknown values of x, (B, *shape), given the known ones, by Gibbs sampling of the other units.
 
+        The result has the dtype of samples.
+
         Args:
           variables: variables from ``init`` or training.
           key: typed key.
@@ -272,20 +274,26 @@ class RBM(EnumeratesStates):
           num_steps: number of Gibbs steps, which start from independent units that match the data's means.
 
         Raises:
-          ValueError: if the mask is not bool, or has another shape, or the units cannot take the known values.
+          ValueError: if x or the mask has another shape, the mask is not bool, or the units cannot take the known
+            values.
         """
-        mask, (start_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
+        start_key, chain_key = jax.random.split(key)
+        x, mask = known_values(x, mask, self.shape)
+        known = self.units.encode(x, self.shape)
+        is_known = jnp.repeat(mask.reshape(x.shape[0], -1), known.shape[1] // math.prod(self.shape), axis=1)
         rbm = at_unit_temperature(self.rbm_params(variables))
-        v = sample_independent(self.units, variables.state.base_bias, start_key, x.shape[0])
-        x = jnp.where(mask, x, self.units.decode(v, self.shape).astype(x.dtype))
-        v = self.units.encode(x, self.shape)
-        is_known = jnp.repeat(mask.reshape(x.shape[0], -1), v.shape[1] // math.prod(self.shape), axis=1)
 
-        def step(state: Array, key: Array) -> tuple[Array, None]:
-            return jnp.where(is_known, v, bipartite.gibbs_step(rbm, key, state)), None
+        def step(v: Array, key: Array) -> tuple[Array, None]:
+            hidden_key, visible_key = jax.random.split(key)
+            h = self.hidden_units.sample(hidden_key, bipartite.hidden_inputs(rbm, v))
+            drawn = self.units.sample_given(visible_key, bipartite.visible_inputs(rbm, h), known, is_known)
+            return drawn.astype(v.dtype), None
 
-        state, _ = jax.lax.scan(step, v, jax.random.split(chain_key, num_steps))
-        return jnp.where(mask, x, self.units.decode(state, self.shape).astype(x.dtype))
+        base_bias = jnp.broadcast_to(variables.state.base_bias, known.shape)
+        start = self.units.sample_given(start_key, base_bias, known, is_known)
+        v, _ = jax.lax.scan(step, start, jax.random.split(chain_key, num_steps))
+        drawn = self.units.decode(v, self.shape)
+        return jnp.where(mask, x.astype(drawn.dtype), drawn)
 
     def encode(self, variables: Variables, x: Array) -> Array:
         """Return the means of the hidden units, (B, num_hidden), for data x, (B, *shape)."""

@@ -81,6 +81,10 @@ class Units(Protocol):
         """Draw states, (B, N), for inputs (B, N)."""
         ...
 
+    def sample_given(self, key: Array, inputs: Array, known: Array, is_known: Array) -> Array:
+        """Draw states, (B, N), for inputs (B, N), given those that are known: ``known`` where ``is_known``, (B, N)."""
+        return jnp.where(is_known, known, self.sample(key, inputs))
+
     def fit_bias(self, v: Array) -> Array:
         """Return biases, (N,), for which the means match those of v, (B, N), smoothed so that no value is ruled out."""
         ...
@@ -240,6 +244,12 @@ class SoftmaxUnits(Units):
         values = jnp.minimum(passed, self.num_values - 1)  # rounding may reach the total
         return jax.nn.one_hot(values, self.num_values, dtype=inputs.dtype).reshape(inputs.shape)
 
+    def sample_given(self, key: Array, inputs: Array, known: Array, is_known: Array) -> Array:
+        """See ``Units``; entries known to be 0 are ruled out, and so are all others where one is known to be 1."""
+        is_one = self._split(is_known & (known == 1))
+        is_zero = self._split(is_known & (known == 0)) | (jnp.any(is_one, axis=-1, keepdims=True) & ~is_one)
+        return self.sample(key, jnp.where(is_zero.reshape(inputs.shape), -jnp.inf, inputs))
+
     def fit_bias(self, v: Array) -> Array:
         return jnp.log(jnp.sum(v, axis=0) + 1 / self.num_values) - math.log(v.shape[0] + 1)
 
@@ -287,6 +297,12 @@ class MixedUnits(Units):
         keys = jax.random.split(key, len(self.kinds))
         states = [units.sample(key, part) for key, (units, part) in zip(keys, self._by_kind(inputs), strict=True)]
         return jnp.concatenate(states, axis=-1)
+
+    def sample_given(self, key: Array, inputs: Array, known: Array, is_known: Array) -> Array:
+        keys = jax.random.split(key, len(self.kinds))
+        kinds = zip(keys, *map(self._by_kind, (inputs, known, is_known)), strict=True)
+        parts = [units.sample_given(key, a, v, mask) for key, (units, a), (_, v), (_, mask) in kinds]
+        return jnp.concatenate(parts, axis=-1)
 
     def fit_bias(self, v: Array) -> Array:
         return jnp.concatenate([units.fit_bias(part) for units, part in self._by_kind(v)])

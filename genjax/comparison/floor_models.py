@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -68,6 +69,19 @@ def _variables(**params: Any) -> Variables:
     arrays = {name: jnp.asarray(value) for name, value in params.items()}
     floats = {name: a.astype(jnp.float32) for name, a in arrays.items() if jnp.issubdtype(a.dtype, jnp.floating)}
     return Variables(params={"fit": arrays | floats}, state={})
+
+
+def _differs_by_example(mask: Array, x: Array) -> bool:
+    """Return whether a mask has a row for each example of x (B, ...)."""
+    return jnp.ndim(mask) == x.ndim and jnp.shape(mask)[0] > 1
+
+
+def _impute_each(
+    impute: Callable[[Variables, Array, Array, Array], Array], variables: Variables, key: Array, x: Array, mask: Array
+) -> Array:
+    """Impute one example after the other, each with its own mask."""
+    rows = jax.random.split(key, len(x)), x, broadcast_mask(mask, x.shape)
+    return jax.lax.map(lambda row: impute(variables, row[0], row[1][None], row[2][None])[0], rows)
 
 
 class _Independent(_Fitted):
@@ -203,8 +217,10 @@ class _Mixture(_Fitted):
         """Draw the unknown values of x (B, ...) given the known ones: a component, and then its conditional Gaussian.
 
         With a draw z of a component, Σ its covariance and K the known dimensions, z + Σ_·K Σ_KK⁻¹ (x_K − z_K) is a draw
-        of its conditional. All examples share the mask.
+        of its conditional.
         """
+        if _differs_by_example(mask, x):
+            return _impute_each(self.impute, variables, key, x, mask)
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
         known = broadcast_mask(mask, (1, *x.shape[1:])).reshape(-1)
         rows, means = jnp.where(known[None], x.reshape(len(x), -1), 0), fit["means"].reshape(len(fit["means"]), -1)
@@ -329,10 +345,9 @@ class Kernels(_Fitted):
         return centers + fit["width"] * jax.random.normal(noise_key, centers.shape)
 
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
-        """Draw the unknown values of x (B, ...): those of an example whose known values are near, plus noise.
-
-        All examples share the mask.
-        """
+        """Draw the unknown values of x (B, ...): those of an example whose known values are near, plus noise."""
+        if _differs_by_example(mask, x):
+            return _impute_each(self.impute, variables, key, x, mask)
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
         known = broadcast_mask(mask, (1, *x.shape[1:]))
         rows, examples = (jnp.where(known, a, 0).reshape(len(a), -1) for a in (x, fit["examples"]))

@@ -55,8 +55,8 @@ from genjax.nets import EncodesText, Net, NetSpec, apply_net, check_part, init_n
 from genjax.ops import (
     Solver,
     at_least_float32,
-    broadcast_mask,
     check_examples,
+    known_values,
     mean_log_weight,
     resolve_choice,
 )
@@ -314,8 +314,8 @@ class Diffusion:
         Raises:
           ValueError: if the mask has another shape or dtype, or the sampler cannot repeat its steps.
         """
-        mask = broadcast_mask(mask, x.shape)
-        x, denoise = check_examples(jnp.where(mask, x, 0), self.shape), self.denoiser(variables, **guidance)
+        x, mask = known_values(x, mask, self.shape)
+        x, denoise = check_examples(x, self.shape), self.denoiser(variables, **guidance)
         chosen: Sampler = resolve_choice("sampler", sampler, SAMPLERS, ANCESTRAL)
         levels = self.levels(num_steps, grid)
         return fill_unknown(chosen, self.process, denoise, levels, key, x, mask, num_resamplings)

@@ -41,7 +41,7 @@ from genjax.capabilities import Condition
 from genjax.core import Array, PyTree, Variables
 from genjax.diffusion.discrete import DiscreteDiffusion, Temperature
 from genjax.diffusion.guidance import GuidanceWeight
-from genjax.ops import broadcast_mask, categorical, fill_after_stop, prompt_tokens
+from genjax.ops import categorical, checked_values, fill_after_stop, known_values, prompt_tokens
 
 NumSteps = Annotated[int, Ge(1), Cure("; None unmasks one value a step")]
 
@@ -149,9 +149,12 @@ class MaskedDiffusion(DiscreteDiffusion):
         except ``prompt``. With the defaults, each value is drawn given all that are known or drawn before it.
 
         Raises:
-          ValueError: if the mask has another shape or dtype, or the known values do not fit the model.
+          ValueError: if x or the mask has another shape, the mask is not bool, or, outside compiled code, a known value
+            is not one of 0 … num_values − 1.
         """
-        prompt = jnp.where(broadcast_mask(mask, x.shape), x.astype(jnp.int32), -1)  # unsigned integers have no -1
+        x, mask = known_values(x, mask, self.shape)
+        x = checked_values(x, self.shape, self.num_values)
+        prompt = jnp.where(mask, x.astype(jnp.int32), -1)  # unsigned integers have no -1
         return self.sample(variables, key, x.shape[0], prompt=prompt, **options)
 
     def _negative_bound(

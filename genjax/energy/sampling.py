@@ -16,7 +16,7 @@ from genjax.energy.bases import Base
 from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, MALA, NUTS, Chains, GibbsWithGradients, Kernel, Langevin, RandomWalk, run_chains
 from genjax.energy.kernels.chains import advance
-from genjax.ops import broadcast_mask, resolve_choice
+from genjax.ops import gaussian_log_prob, known_values, resolve_choice, sum_except_batch
 from genjax.ops.importance import LogPartition, NumParticles
 
 KERNELS: Mapping[str, Kernel] = {
@@ -29,6 +29,7 @@ KERNELS: Mapping[str, Kernel] = {
 }
 KernelName = Literal["langevin", "mala", "hmc", "nuts", "random_walk", "gibbs_with_gradients"]
 Label = Array | int | None
+HELD = 100.0  # nats that moving a known bit costs
 NUM_NODES = 800  # number of quadrature nodes along each axis
 
 
@@ -248,15 +249,17 @@ class SamplesEnergy:
           step_size: step size of the kernel; None for the kernel's own.
 
         Raises:
-          ValueError: if the mask is not bool or has another shape, or for the kernel as in ``sample``.
+          ValueError: if x or the mask has another shape, the mask is not bool, the base does not support the known
+            values, or for the kernel as in ``sample``.
         """
-        mask, (start_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
+        start_key, chain_key = jax.random.split(key)
+        x, mask = known_values(x, mask, self.shape)
         density = self.density(variables, label, x.shape[0])
         start = density.sample_base(start_key, x.shape[0])
         x = self.base.check(jnp.where(mask, x.astype(start.dtype), start))
 
-        def log_density(y: Array) -> Array:  # whatever the chain does to known values
-            return density.log_density(jnp.where(mask, x, y))
+        def log_density(y: Array) -> Array:  # the chain may move known values, but they count as x
+            return density.log_density(jnp.where(mask, x, y)) + held(y, x, mask, discrete=self.discrete)
 
         num_steps = self.num_steps if num_steps is None else num_steps
         state, _, _ = advance(self._kernel(kernel, step_size), log_density, chain_key, x, num_steps)
@@ -273,3 +276,13 @@ class SamplesEnergy:
 
     def _from_buffer(self, variables: Variables, key: Array, num_samples: int) -> Array:
         raise ValueError("start is 'buffer', but this model keeps no chains; use start='noise'")
+
+
+def held(y: Array, x: Array, mask: Array, *, discrete: bool) -> Array:
+    """Return a log-density of the known values of y, (B,), that keeps them near x, so that kernels move the others.
+
+    Flips of known bits are never proposed. Real numbers get unit Gaussians, because trajectories of NUTS would not turn
+    on a flat density.
+    """
+    held = HELD * (2 * x - 1) * y if discrete else gaussian_log_prob(y - x)
+    return sum_except_batch(jnp.where(mask, held, 0.0))

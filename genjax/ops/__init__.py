@@ -35,6 +35,7 @@ from genjax.ops.likelihoods import Likelihood as Likelihood
 from genjax.ops.masks import broadcast_mask as broadcast_mask
 from genjax.ops.masks import broadcast_prefix as broadcast_prefix
 from genjax.ops.masks import check_mask as check_mask
+from genjax.ops.masks import known_values as known_values
 from genjax.ops.ode import Rates as Rates
 from genjax.ops.ode import Solver as Solver
 from genjax.ops.paths import linear_path as linear_path
@@ -54,6 +55,7 @@ from genjax.ops.temperature import tempered_softmax as tempered_softmax
 from genjax.ops.tokens import check_stop_token as check_stop_token
 from genjax.ops.tokens import checked_integers as checked_integers
 from genjax.ops.tokens import checked_tokens as checked_tokens
+from genjax.ops.tokens import checked_values as checked_values
 from genjax.ops.tokens import fill_after_stop as fill_after_stop
 from genjax.ops.tokens import prompt_tokens as prompt_tokens
 from genjax.ops.tokens import token_mask as token_mask

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from genjax.core import Array
+from genjax.ops.validation import check_example_shape
 
 
 def check_mask(mask: Array) -> None:
@@ -24,6 +27,7 @@ def broadcast_mask(mask: Array, shape: tuple[int, ...]) -> Array:
     >>> broadcast_mask(jnp.array([True, False]), (2, 2)).tolist()
     [[True, False], [True, False]]
     """
+    mask = jnp.asarray(mask)
     check_mask(mask)
     try:
         return jnp.broadcast_to(mask, shape)
@@ -32,6 +36,21 @@ def broadcast_mask(mask: Array, shape: tuple[int, ...]) -> Array:
             f"mask has shape {mask.shape}, but must broadcast to that of x, {shape}; give each example a mask with "
             "shape (B, ...)"
         ) from None
+
+
+def known_values(x: Array, mask: Array, shape: Sequence[int]) -> tuple[Array, Array]:
+    """Return x (B, *shape) with 0 in place of its unknown values, and ``broadcast_mask`` of the mask.
+
+    Raises:
+      ValueError: if x has another shape, or as ``broadcast_mask`` does.
+
+    >>> known_values(jnp.array([[1.0, jnp.nan]]), jnp.array([True, False]), (2,))[0].tolist()
+    [[1.0, 0.0]]
+    """
+    x = jnp.asarray(x)
+    check_example_shape(x, shape)
+    mask = broadcast_mask(mask, x.shape)
+    return jnp.where(mask, x, 0), mask
 
 
 def broadcast_prefix(mask: Array, shape: tuple[int, ...]) -> Array:

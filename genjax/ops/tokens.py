@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core import Array
-from genjax.ops.validation import check_values
+from genjax.ops.validation import check_example_shape, check_values
 
 
 def checked_tokens(x: Array, num_values: int, length: int) -> Array:
@@ -29,6 +30,19 @@ def checked_integers(x: Array, num_values: int) -> Array:
         )
     check_values(x, lambda x: (x < 0) | (x >= num_values), f"num_values={num_values} allows 0 … {num_values - 1}")
     return x.astype(jnp.int32)
+
+
+def checked_values(x: Array, shape: tuple[int, ...], num_values: int) -> Array:
+    """Return x (B, *shape), of any dtype.
+
+    Raises:
+      ValueError: for another shape, or, outside compiled code, for values other than 0 … num_values − 1.
+    """
+    x = jnp.asarray(x)
+    check_example_shape(x, shape)
+    cure = f"num_values={num_values} allows 0 … {num_values - 1}; remove scaling and dequantization, or set num_values"
+    check_values(x, lambda x: (x < 0) | (x >= num_values) | (x != np.round(x)), cure)
+    return x
 
 
 def check_stop_token(stop_token: int | None, num_values: int) -> None:

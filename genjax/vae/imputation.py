@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
+from genjax.ops import check_example_shape
 
 Latents = TypeVar("Latents")
 
@@ -50,14 +51,16 @@ def fill_unknown(
 
     def fill(key: Array, latents: Latents) -> Array:
         drawn = draw(key, latents)
+        check_example_shape(x, drawn.shape[1:])
         return jnp.where(mask, x.astype(drawn.dtype), drawn)
 
     def step(state: tuple[Latents, Array], key: Array) -> tuple[tuple[Latents, Array], None]:
         latents, x = state
         proposal_key, accept_key, data_key = jax.random.split(key, 3)
         proposal = propose(proposal_key, x)
-        log_acceptance = log_weight(x, proposal) - log_weight(x, latents)  # equation 1
-        accepted = jnp.log(jax.random.uniform(accept_key, log_acceptance.shape)) < log_acceptance
+        log_new, log_old = log_weight(x, proposal), log_weight(x, latents)
+        log_uniform = jnp.log(jax.random.uniform(accept_key, log_old.shape))
+        accepted = (log_uniform < log_new - log_old) | (log_old == -jnp.inf)  # equation 1; x may rule out the start
         latents = jax.tree.map(
             lambda new, old: jnp.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old), proposal, latents
         )

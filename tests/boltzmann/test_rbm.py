@@ -9,6 +9,7 @@ import pytest
 
 from genjax import boltzmann
 from genjax.boltzmann import negative_phase
+from genjax.boltzmann.bipartite import RBMParams
 from genjax.core import Variables
 from tests.boltzmann.machines import all_states, frequencies, joint_log_probs, random_params, rbm, variables_of
 
@@ -215,6 +216,55 @@ def test_unknown_values_of_several_have_their_conditional_frequencies():
     assert (drawn[:, 0] == 2).all()
     expected = np.exp(log_p - np.logaddexp.reduce(log_p))
     np.testing.assert_allclose(np.bincount(drawn[:, 1], minlength=3) / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_copies_of_a_known_bit_are_all_known(dtype):
+    """A unit with three copies is three binary units of the same weights, whose sum is drawn as a fraction of 3."""
+    params = random_params(2, 2, units=boltzmann.BinomialUnits(3))
+    copies = random_params(2, 2)
+    copies = RBMParams(jnp.repeat(copies.weights, 3, 0), jnp.repeat(copies.visible_bias, 3), copies.hidden_bias)
+    energies, _ = joint_log_probs(copies)
+    given = np.exp(np.logaddexp.reduce(energies, axis=1)).reshape(8, 8)[7]  # the first three are 1
+    expected = np.bincount(all_states(3).sum(axis=1).astype(int), given) / given.sum()
+    x = np.tile(np.array([[1, 0]], dtype), (20_000, 1))
+    model = rbm(2, 2, units=params.units)
+    drawn = model.impute(variables_of(params), jax.random.key(0), x, np.array([True, False]), num_steps=20)
+    assert (drawn[:, 0] == 1).all()
+    count = np.bincount(np.rint(3 * np.asarray(drawn[:, 1])).astype(int), minlength=4)
+    np.testing.assert_allclose(count / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
+
+
+def test_draws_of_real_numbers_are_not_rounded():
+    model = rbm(2, 1, units=boltzmann.GaussianUnits())
+    params = random_params(2, 1, units=model.units)
+    mask = jnp.array([True, False])
+    drawn = [
+        model.impute(variables_of(params), jax.random.key(0), jnp.array([[3, 0]], dtype), mask, num_steps=2)
+        for dtype in (jnp.int32, jnp.float32)
+    ]
+    np.testing.assert_array_equal(*drawn)
+    assert drawn[0][0, 1] != jnp.round(drawn[0][0, 1])
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_partly_known_one_hot_vectors_stay_one_hot(known):
+    """Exact conditional of a binary unit and a unit of three values of which one entry is known."""
+    units = boltzmann.MixedUnits((boltzmann.BinaryUnits(), boltzmann.SoftmaxUnits(3)), (1, 3))
+    params, model = random_params(4, 1, units=units), rbm(4, 1, units=units)
+    states = np.array([[bit, *row] for bit in (0, 1) for row in np.eye(3)], np.float32)
+    log_p = np.asarray(model.log_density(variables_of(params), jnp.asarray(states)), np.float64)
+    expected = np.where(states[:, 2] == known, np.exp(log_p - log_p.max()), 0)
+    x = jnp.tile(jnp.array([[jnp.nan, jnp.nan, known, jnp.nan]]), (20_000, 1))
+    mask = jnp.array([False, False, True, False])
+    drawn = np.asarray(model.impute(variables_of(params), jax.random.key(0), x, mask, num_steps=30))
+    share = (drawn[:, None] == states).all(axis=2).mean(axis=0)
+    np.testing.assert_allclose(share, expected / expected.sum(), atol=4 * 0.5 / 20_000**0.5)
+
+
+def test_known_values_that_units_cannot_take_raise():
+    with pytest.raises(ValueError, match=r"x is 2.0 at \(0, 0\), but binary units take 0 and 1"):
+        rbm(2, 1).impute(variables_of(random_params(2, 1)), jax.random.key(0), jnp.full((1, 2), 2.0), jnp.array(True))
 
 
 def test_a_centred_machine_learns_negatives_as_well():

@@ -111,6 +111,19 @@ def test_mixtures_without_covariances_choose_the_component_of_the_known_values()
     np.testing.assert_allclose([drawn[:, 1].mean(), drawn[:, 1].std()], [3.0, 1.0], atol=0.03)
 
 
+@pytest.mark.parametrize("model", [floors.FullGaussian(), floors.Kernels()])
+def test_each_example_may_have_its_own_mask(model):
+    variables, mask = fit(model, X), jnp.array([[True, False], [False, True]])
+    x = jnp.tile(jnp.array([[0.7, jnp.nan], [jnp.nan, 0.5]]), (5_000, 1))
+    mixed = np.asarray(model.impute(variables, jax.random.key(0), x, jnp.tile(mask, (5_000, 1))))
+    for i in range(2):
+        alone = np.asarray(model.impute(variables, jax.random.key(1), x[i::2], mask[i]))
+        np.testing.assert_array_equal(mixed[i::2, i], alone[:, i])
+        unknown, other = mixed[i::2, 1 - i], alone[:, 1 - i]
+        assert abs(unknown.mean() - other.mean()) < 6 * other.std() / np.sqrt(5_000)
+        assert unknown.std() == pytest.approx(other.std(), rel=0.06)
+
+
 def test_nearest_neighbours_fill_the_lines_between_neighbours():
     model = floors.NearestNeighbours(num_neighbours=1)
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0], [10.0, 2.0]])

@@ -359,6 +359,13 @@ class TestCapabilities:
             assert np.isfinite(np.asarray(once)).all()
             np.testing.assert_array_equal(once, again)  # whatever stands in place of unknown values
 
+    def test_imputation_refuses_other_shapes(self, run: Run):
+        if capabilities.supports(run.model, capabilities.Imputes):
+            x, label = run.minibatch["x"], label_option(run.model, NUM_EXAMPLES)
+            larger, mask = jnp.concatenate([x, x], axis=1), np.ones((1,) * x.ndim, bool)
+            with pytest.raises(ValueError, match=r"x has shape .* shape="):
+                jax.eval_shape(lambda x: run.model.impute(run.learned, run.key(0), x, mask, **label), larger)
+
     def test_interpolations_go_both_ways(self, run: Run):
         continuous = not isinstance(run.model, capabilities.Quantizes)
         if isinstance(run.model, capabilities.Encodes) and isinstance(run.model, capabilities.Decodes) and continuous:

@@ -280,6 +280,12 @@ def test_unknown_values_follow_their_conditional():
         assert_drawn_from(np.bincount(values, minlength=K), joint / joint.sum())
 
 
+@pytest.mark.parametrize(("value", "shown"), [(-1, "-1"), (0.5, "0.5"), (K, str(K))])
+def test_known_values_that_are_none_of_the_model_raise(value, shown):
+    with pytest.raises(ValueError, match=rf"x is {shown} at \(0, 0\), but num_values={K} allows"):
+        masked(exact_masked, 2).impute(VARIABLES, jax.random.key(0), jnp.array([[value, 9]]), jnp.array([True, False]))
+
+
 def test_guidance_and_temperature_are_powers_of_probabilities():
     probs = np.random.default_rng(4).dirichlet(np.ones(K), 3).astype(np.float32)  # of two classes and of no label
 

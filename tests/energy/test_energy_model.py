@@ -13,6 +13,8 @@ import pytest
 
 from genjax import energy, flow, nets
 from genjax.core import Variables
+from genjax.energy import sampling
+from genjax.energy.kernels.chains import advance
 from genjax.energy.sampling import NUM_NODES
 
 MODEL = energy.EnergyModel(
@@ -132,6 +134,32 @@ def test_unknown_bits_have_their_conditional_frequencies():
     drawn = np.asarray(model.impute(variables, jax.random.key(1), x, jnp.array([False, True, False]), num_steps=40))
     count = np.bincount((drawn[:, ::2] @ np.array([1, 2])).astype(int), minlength=4)
     np.testing.assert_allclose(count / 10_000, mass / mass.sum(), atol=4 * 0.5 / 10_000**0.5)
+
+
+def test_flips_of_known_bits_are_never_proposed():
+    """Under a flat density every other flip is accepted, so that each chain moves one unknown bit a step."""
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (200, 30)).astype(jnp.float32)
+    mask = jnp.broadcast_to(jnp.arange(30) > 1, x.shape)
+    state, acceptance, _ = advance(
+        energy.GibbsWithGradients(), lambda y: sampling.held(y, x, mask, discrete=True), jax.random.key(1), x, 1
+    )
+    assert acceptance == 1
+    np.testing.assert_array_equal(jnp.sum(state.x != x, axis=1), 1)
+    np.testing.assert_array_equal(jnp.where(mask, state.x, x), x)
+
+
+def test_known_real_numbers_turn_trajectories():
+    """On a density that is flat in them, the trajectories of NUTS would reach their full length."""
+    x, mask = jnp.full((1_000, 2), 3.0), jnp.array([[True, False]])
+
+    def moved(log_density):
+        with jax.debug_key_reuse(False):  # blackjax passes keys through branches
+            state, _, _ = advance(energy.NUTS(0.5), log_density, jax.random.key(0), x, 1)
+        return float(jnp.max(jnp.abs(state.x - x)[:, 0]))
+
+    unknown = lambda y: -0.5 * jnp.square(y[:, 1])  # noqa: E731
+    assert moved(unknown) > 100
+    assert moved(lambda y: unknown(y) + sampling.held(y, x, mask, discrete=False)) < 6
 
 
 def test_samples_of_a_class_follow_its_own_density():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import capabilities, core, latent, nets, ops, vae
+from genjax.vae import imputation
 
 MODEL = vae.VAE(
     latent_dim=2, encoder=nets.MLP((8, 4)), decoder=nets.MLP((8,), output_shape=(2, 3, 1)), likelihood=ops.Bernoulli()
@@ -103,6 +104,25 @@ def test_unknown_values_have_their_conditional_frequencies(variables):
     np.testing.assert_allclose(count / 20_000, expected, atol=0.012)
     independent = ones.mean(axis=0)[3:]
     assert np.abs(drawn[:, 1, :, 0].mean(axis=0) - independent).max() > 0.03  # what is known matters
+
+
+def test_chains_leave_starts_that_the_known_values_rule_out():
+    """A coin z is shown as the first value of x without noise; a start at the other side has no mass given x."""
+
+    def side(latent):
+        return jnp.where(latent, 1.0, 0.0)
+
+    drawn = imputation.fill_unknown(
+        jax.random.key(0),
+        jnp.tile(jnp.array([[1.0, jnp.nan]]), (100, 1)),
+        jnp.array([[True, False]]),
+        jnp.zeros((100, 1), bool),
+        propose=lambda key, x: jax.random.bernoulli(key, 0.5, (100, 1)),
+        log_weight=lambda x, z: jnp.where(x[:, 0] == side(z)[:, 0], 0.0, -jnp.inf),
+        draw=lambda key, z: jnp.tile(side(z), (1, 2)),
+        num_steps=50,
+    )
+    np.testing.assert_array_equal(drawn, 1)
 
 
 def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):

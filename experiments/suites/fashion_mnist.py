@@ -29,7 +29,8 @@ from genjax.arguments import PositiveFloat, PositiveInt
 
 SHAPE, LEVELS, NUM_CLASSES = (28, 28, 1), 256, 10
 LATENT_DIM = 64
-SCALE = 0.7  # standard deviation of pixels on [-1, 1]
+MEAN, DEVIATION = 0.286, 0.353  # of pixels on [0, 1]
+SCALE = 2 * DEVIATION  # standard deviation of pixels on [-1, 1]
 STEPS = 20_000  # without a suite
 LOGIT = (flow.Logit(alpha=1e-6),)
 Method = Literal[
@@ -68,6 +69,7 @@ Method = Literal[
     "rbm",
 ]
 WHOLE, UNIT, SMOOTH, CENTRED = whole(LEVELS), unit(LEVELS), smooth(LEVELS), smooth(LEVELS, low=-1.0)
+STANDARD = smooth(LEVELS, low=-MEAN / DEVIATION, high=(1 - MEAN) / DEVIATION)
 
 
 def autoencoders(width: int) -> Autoencoders:
@@ -262,7 +264,9 @@ RECIPES: dict[str, Recipe] = {
         ),
         batch_size=500,
     ),
-    "rbm": dequantized(
+    "rbm": Recipe(
+        steps=STEPS,
+        view=STANDARD,  # Gaussian units have unit variance
         model=lambda: boltzmann.RBM(
             shape=SHAPE,
             num_hidden=1_250,

@@ -37,10 +37,10 @@ def unit(levels: int) -> View:
     return View(preprocess=data.scale(levels=levels))
 
 
-def smooth(levels: int, *, low: float = 0.0) -> View:
-    """Return a view of dequantized levels on [low, 1]."""
-    display = functools.partial(data.quantize, levels=levels, low=low)
-    return View(preprocess=data.dequantize(levels, low=low), display=display)
+def smooth(levels: int, *, low: float = 0.0, high: float = 1.0) -> View:
+    """Return a view of dequantized levels on [low, high]."""
+    display = functools.partial(data.quantize, levels=levels, low=low, high=high)
+    return View(preprocess=data.dequantize(levels, low=low, high=high), display=display)
 
 
 def edm_of_images(data_scale: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Tilmann Gneiting and Adrian Raftery 2007, "Strictly proper scoring rules, predic
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -38,17 +39,26 @@ def no_imputation(evaluation: Evaluation) -> str | None:
         return "the model is conditioned, but the known values of an example are to be its only condition"
     if evaluation.dataset.tokenizer is not None:
         return "examples are texts, whose tokens have no distances"
-    return "examples have a single value" if math.prod(evaluation.source.spec["x"].shape) == 1 else None
+    spec = jax.eval_shape(evaluation.preprocess, evaluation.key, evaluation.dataset.batch_spec(1))["x"]
+    if math.prod(spec.shape) == 1:
+        return "examples have a single value"
+    displayed = jax.eval_shape(evaluation.network_input, spec).shape
+    if displayed != spec.shape:
+        return f"display changes the shape of examples, {spec.shape[1:]} to {displayed[1:]}, and hides what is missing"
+    return None
 
 
 def imputation(evaluation: Evaluation, index: int) -> list[Result]:
     """Return the mean of equation 1 over the split."""
     model: Any = evaluation.model
+    settings = _settings(evaluation)
 
     @jit
     def score(variables: Variables, key: Array, x: Array) -> Array:
         mask = first_half(x.shape[1:])[None]
-        draws = [model.impute(variables, each, jnp.where(mask, x, 0), mask) for each in jax.random.split(key)]
+        draws = [
+            model.impute(variables, each, jnp.where(mask, x, 0), mask, **settings) for each in jax.random.split(key)
+        ]
         truth, first, second = (evaluation.network_input(each) for each in (x, *draws))
         errors = [_distance(a, b, mask) for a, b in ((first, truth), (second, truth), (first, second))]
         return 0.5 * (errors[0] + errors[1] - errors[2])  # equation 1
@@ -64,8 +74,30 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
             unavailable("imputation_score", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite")
         ]
     protocol = {"known": "first half in raster order", "draws": 2, "examples": len(values), "split": evaluation.split}
+    protocol |= _default_steps(model) | settings
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return [Result(name="imputation_score", value=float(values.mean()), standard_error=error, protocol=protocol)]
+
+
+def _settings(evaluation: Evaluation) -> dict[str, Any]:
+    """Return those settings of ``sample`` that ``impute`` also takes."""
+    model: Any = evaluation.model
+    parameters = inspect.signature(model.impute).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return {
+        name: value
+        for name, value in evaluation.sample_kwargs.items()
+        if (takes_all or name in parameters) and isinstance(value, str | int | float)
+    }
+
+
+def _default_steps(model: Any) -> dict[str, int]:
+    """Return the number of steps that ``impute`` takes unless told otherwise, if it takes steps."""
+    steps = inspect.signature(model.impute).parameters.get("num_steps")
+    if steps is None:
+        return {}
+    number = getattr(model, "num_steps", None) if steps.default is None else steps.default
+    return {} if number is None else {"num_steps": number}
 
 
 def first_half(shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,7 @@ from genjax.capabilities import label_condition
 from genjax.core import Variables
 from genjax.evaluation.context import Evaluation
 from genjax.evaluation.registry import evaluate
+from genjax.metrics import pixels
 from tests.evaluation.stubs import Sampler
 
 NUM = 20_000
@@ -93,6 +94,39 @@ def test_why_there_is_no_score(model, x, reason):
     result = result_of(model, x)
     assert result.value is None
     assert reason in result.reason
+
+
+def test_displays_of_another_shape_leave_no_score():
+    """Only a network of images sees what is displayed."""
+    images = np.random.default_rng(0).integers(0, 5, (40, 4, 4, 1))
+    dataset = data.arrays(images.astype(np.uint8), test=20)
+    evaluation = Evaluation(
+        model=Regression(),
+        variables=Variables({}, {}),
+        dataset=dataset,
+        key=jax.random.key(0),
+        network=dataclasses.replace(pixels(), requires_images=True),
+        display=lambda x: jnp.repeat(x / 4, 2, axis=1),
+    )
+    reason = evaluate(evaluation, ["imputation"])["imputation_score"].reason
+    assert reason is not None
+    assert "display changes the shape of examples, (4, 4, 1) to (8, 4, 1)" in reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(Sampler):
+    """Draws that are as wide as their chain is long."""
+
+    def impute(self, variables, key, x, mask, *, num_steps=3):
+        return jnp.where(mask, x, num_steps * jax.random.normal(key, x.shape))
+
+
+def test_settings_of_samples_that_impute_takes_are_used_and_named():
+    first = result_of(Chain())
+    longer = result_of(Chain(), sample_kwargs={"num_steps": 30, "start": "noise"})
+    assert (first.protocol["num_steps"], longer.protocol["num_steps"]) == (3, 30)
+    assert "start" not in longer.protocol
+    assert longer.value > 2 * first.value
 
 
 def test_the_scale_is_that_of_the_features_and_not_of_figures():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,13 +59,19 @@ class Need:
 
 
 def _not_small(protocol: Mapping[str, Any]) -> str | None:
-    number = protocol.get("examples", {}).get("train", math.inf)
-    return None if number <= SMALL else f"its models were trained on {number:,} examples, and not on {SMALL:,} at most"
+    number = protocol.get("examples", {}).get("train")
+    if number is not None and number <= SMALL:
+        return None
+    examples = "an unknown number of examples" if number is None else f"{number:,} examples"
+    return f"its models are trained on {examples}, and not on {SMALL:,} at most"
 
 
 def _not_on_a_cpu(protocol: Mapping[str, Any]) -> str | None:
-    device = protocol.get("device", "an unknown device")
-    return None if device == "cpu" else f"its models were trained on {device}, and not on a CPU"
+    for name, verb in (("training_device", "trained"), ("device", "measured")):
+        device = protocol.get(name, "an unknown device")
+        if device != "cpu":
+            return f"its models are {verb} on {device}, and not on a CPU"
+    return None
 
 
 NEEDS: Mapping[NeedName, Need] = {
@@ -129,10 +134,9 @@ def read_table(data: str) -> Table:
       FileNotFoundError: if there is no such table; the message lists those of the library.
       ValueError: if the file is not that of a comparison.
     """
-    folder = _folder()
-    file = folder.joinpath(f"{data}.json") if not data.endswith(".json") else Path(data)
+    file = _folder().joinpath(f"{data}.json") if not data.endswith(".json") else Path(data)
     if not file.is_file():
-        known = sorted(each.name.removesuffix(".json") for each in folder.iterdir() if each.name.endswith(".json"))
+        known = _names()
         choices = ", ".join([*known, "or the path of a comparison.json" if known else "the path of a comparison.json"])
         raise FileNotFoundError(f"there is no table {data}; use {choices}")
     try:
@@ -145,6 +149,11 @@ def _folder() -> Traversable:
     return importlib.resources.files("genjax.comparison").joinpath("tables")
 
 
+def _names() -> list[str]:
+    """Return the names of the tables of the library."""
+    return sorted(each.name.removesuffix(".json") for each in _folder().iterdir() if each.name.endswith(".json"))
+
+
 def usual_needs(table: Table) -> tuple[NeedName, ...]:
     """Return the usual needs that a table has columns for: without trials, nothing tells how stable training is."""
     return tuple(need for need in USUAL if _columns(table, NEEDS[need]))
@@ -154,7 +163,8 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     """Return the candidates, the best first.
 
     Raises:
-      ValueError: if the table cannot answer a need or has no column of it, or no model meets all conditions.
+      ValueError: if the table cannot answer a need, in which case the message names tables that can, or has no column
+        of it, or if no model meets all conditions.
 
     >>> from genjax.comparison.table import Cell
     >>> column = Column(name="throughput", title="throughput", group="speed", source="speed", higher_is_better=True)
@@ -169,7 +179,9 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
     columns = {name: _columns(table, need) for name, need in chosen.items()}
     for name, compared in columns.items():
         if (reason := chosen[name].obstacle(table.protocol)) is not None:
-            raise ValueError(f"the table cannot tell about {name!r}: {reason}; choose another table with --data")
+            tables = [f"--data {other}" for other in _names() if _answers(chosen[name], read_table(other))]
+            cure = f"use {' or '.join(tables)}" if tables else "leave it out"
+            raise ValueError(f"the table cannot tell about {name!r}: {reason}; {cure}")
         if not compared:
             raise ValueError(f"the table has no column for {name!r} ({', '.join(chosen[name].columns)}); leave it out")
     candidates = [entry for entry in table.entries if entry.kind == "model" and _measured(table, entry)]
@@ -180,6 +192,10 @@ def choose(table: Table, needs: Sequence[NeedName] = USUAL) -> list[Advice]:
                 raise ValueError(f"no model of the table meets {name!r} and the needs before it; leave one out")
     advice = [_advice(table, entry, candidates, columns) for entry in candidates]
     return sorted(advice, key=lambda each: -each.score)
+
+
+def _answers(need: Need, table: Table) -> bool:
+    return need.obstacle(table.protocol) is None and bool(_columns(table, need))
 
 
 def _advice(

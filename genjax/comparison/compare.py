@@ -85,7 +85,8 @@ def compare(
     measured = columns(first.data)
     measure(contestants, measured, settings, out, retry_failed=retry_failed, progress=progress, announce=announce)
     table = _with_commands(assemble(contestants, measured, out, command), trials)
-    table = dataclasses.replace(_with_failures(with_stability(table, trials), failures), protocol=protocol)
+    trained_on = {"training_device": ", ".join(sorted({run.device for run in runs}))}
+    table = dataclasses.replace(_with_failures(with_stability(table, trials), failures), protocol=protocol | trained_on)
     write_reports(table, out, environment(), command, trials)
     return table
 

@@ -58,6 +58,7 @@ class StoredRun:
     digest: str
     experiment: Experiment
     identity: Mapping[str, Any]
+    device: str
 
     @property
     def kind(self) -> str:
@@ -87,6 +88,7 @@ def read_run(path: Path) -> StoredRun:
         digest=hashlib.sha256((path / stored["file"]).read_bytes()).hexdigest()[:8],
         experiment=experiment,
         identity={"seeds": list(seeds), "step": step, "started": environment["started"]},
+        device=environment["device"],
     )
 
 

@@ -13,7 +13,7 @@ A suite is a TOML file, and the paths in it are relative to its folder::
     flags = ["--steps", "2000"]      # of genjax train
 
 An experiment may have ``trials`` of its own. ``trials`` chooses between them on validation data. With ``time``, a
-short run measures the speed of each experiment on this machine, and then each is trained for as many steps as fill the
+short run measures the speed of each trial on this machine, and then each is trained for about as many steps as fill the
 time. Without ``time``, experiments or their flags set the number of steps. A file may also extend another suite, and
 change its settings::
 
@@ -45,6 +45,7 @@ from genjax.comparison.choosing import read_table
 from genjax.comparison.durations import seconds_of, steps_in
 from genjax.comparison.measure import Pace, slug
 from genjax.data.io import replace_file
+from genjax.runner.folder import RunFolder
 from genjax.runner.log import read_rows
 from genjax.runner.weights import saved_step
 
@@ -188,11 +189,15 @@ def _read(path: Path) -> dict[str, Any]:
     _check_names(path, content, {"extends", "seeds", "seed", "trials", "time", "flags", "experiment"})
     if "flags" in content and "extends" not in content:
         raise ValueError(f"{path} has flags, but extends no suite whose experiments would take them; add extends")
-    for name in ("flags", "trials"):
-        is_chosen = name == "trials" and content.get(name) == CHOSEN and "extends" in content
-        if not isinstance(content.get(name, []), list) and not is_chosen:
-            raise ValueError(f"{path} has {name} = {content[name]!r}, but must have a list")
+    is_chosen = "extends" in content and content.get("trials") == CHOSEN
+    _check_lists(path, content | {"trials": []} if is_chosen else content)
     return content
+
+
+def _check_lists(path: Path, entry: Mapping[str, Any]) -> None:
+    wrong = next((name for name in ("flags", "trials") if not isinstance(entry.get(name, []), list)), None)
+    if wrong is not None:
+        raise ValueError(f"{path} has {wrong} = {entry[wrong]!r}, but must have a list")
 
 
 def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
@@ -220,10 +225,16 @@ def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
 
 def _chosen(name: str, suite: Suite) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Return the trial of each experiment that the table of a suite has chosen."""
-    flags = {entry.name: shlex.split(entry.command)[3:] for entry in read_table(name).entries}  # genjax train FILE …
+    try:
+        table = read_table(name)
+    except FileNotFoundError as error:
+        raise ValueError(f"trials = {CHOSEN!r} needs the table of {name}, but {error}, or list trials") from None
+    flags = {slug(entry.name): shlex.split(entry.command)[3:] for entry in table.entries}  # genjax train FILE …
     trials = {}
     for each in suite.experiments:
-        chosen = [trial for trial in each.trials if [*each.flags, *trial] == flags.get(each.name)]
+        own = flags.get(each.name, [])
+        own = own[:-2] if suite.seconds is not None and own[-2:-1] == ["--steps"] else own  # of the table's machine
+        chosen = [trial for trial in each.trials if [*each.flags, *trial] == own]
         if not chosen:
             raise ValueError(
                 f"the table {name} has chosen no trial of {each.name}; list its trials, or write trials = [[]]"
@@ -238,6 +249,7 @@ def _flags_of_trials(trials: list[list[str]]) -> tuple[tuple[str, ...], ...]:
 
 def _experiment(path: Path, entry: Mapping[str, Any], trials: list[list[str]]) -> SuiteExperiment:
     _check_names(path, entry, {"file", "name", "flags", "trials"})
+    _check_lists(path, entry)
     file = path.parent / str(entry.get("file"))
     if not file.is_file():
         raise ValueError(f"{path} names the experiment {file}, which is not there; check its file")
@@ -271,7 +283,12 @@ def train_suite(
 
     Raises:
       KeyboardInterrupt: if Ctrl-C or a scheduler's signal stops a run; the next call goes on from its checkpoint.
+      ValueError: if ``out`` has runs of another time.
     """
+    for experiment in suite.experiments:
+        for name in map(experiment.run_name, experiment.trials):
+            if saved_step(out / SPEEDS / name) is not None:
+                _steps_in_time(name, suite, out)
     pace = Pace(
         [
             "training"
@@ -299,14 +316,7 @@ def _train_all(
         if not _is_done(out, name, retry_failed):
             announce(f"trained {pace}: now {name}")
             started = time.monotonic()
-            reason = _find_speed(experiment, suite, out, announce) or train_process(
-                experiment,
-                (*trial, *_steps_in_time(experiment, suite, out)),
-                suite,
-                out / RUNS / name,
-                out / LOGS / f"{name}.log",
-                announce,
-            )
+            reason = _train(experiment, trial, suite, out, announce)
             pace.finish("training", time.monotonic() - started)
             failure.unlink(missing_ok=True)
             if reason is not None:
@@ -314,19 +324,25 @@ def _train_all(
         if failure.is_file():
             failures[" ".join(trial)] = failure.read_text("utf-8").strip()
         else:
-            runs[" ".join((*trial, *_steps_in_time(experiment, suite, out)))] = out / RUNS / name
+            runs[" ".join((*trial, *_steps_in_time(name, suite, out)))] = out / RUNS / name
     return Trained(
         name=experiment.name, label=experiment.label, command=experiment.command, runs=runs, failures=failures
     )
 
 
-def _find_speed(experiment: SuiteExperiment, suite: Suite, out: Path, announce: Callable[[str], None]) -> str | None:
-    """Train an experiment briefly if its time is limited; return why that failed, None if it did not."""
-    folder = out / SPEEDS / experiment.name
-    if suite.seconds is None or saved_step(folder) is not None:
-        return None
-    log = out / LOGS / f"{experiment.name}_speed.log"
-    return train_process(experiment, ("--steps", str(SPEED_STEPS)), suite, folder, log, announce)
+def _train(
+    experiment: SuiteExperiment, trial: tuple[str, ...], suite: Suite, out: Path, announce: Callable[[str], None]
+) -> str | None:
+    """Train a trial, after a short run that measures its speed if its time is limited; return why that failed."""
+    name, flags = experiment.run_name(trial), trial
+    if suite.seconds is not None:
+        speed, short = out / SPEEDS / name, (*trial, "--steps", str(SPEED_STEPS))
+        if saved_step(speed) is None:
+            reason = train_process(experiment, short, suite, speed, out / LOGS / f"{name}_speed.log", announce)
+            if reason is not None:
+                return reason
+        flags = (*trial, *_steps_in_time(name, suite, out))
+    return train_process(experiment, flags, suite, out / RUNS / name, out / LOGS / f"{name}.log", announce)
 
 
 def training_speed(folder: Path) -> float:
@@ -341,12 +357,23 @@ def training_speed(folder: Path) -> float:
     return max(rates)
 
 
-def _steps_in_time(experiment: SuiteExperiment, suite: Suite, out: Path) -> tuple[str, ...]:
-    """Return the flags that set the number of steps, if a suite has a time; see ``steps_in``."""
+def _steps_in_time(name: str, suite: Suite, out: Path) -> tuple[str, ...]:
+    """Return the flags that set the number of steps of a trial, if a suite has a time; see ``steps_in``.
+
+    Raises:
+      ValueError: if its run was begun with another number.
+    """
     if suite.seconds is None:
         return ()
-    rate = training_speed(out / SPEEDS / experiment.name)
-    return "--steps", str(steps_in(suite.seconds, rate))
+    steps, folder = steps_in(suite.seconds, training_speed(out / SPEEDS / name)), RunFolder(out / RUNS / name)
+    if (folder / "arguments.json").is_file():
+        begun = folder.read_json("arguments.json")["arguments"]["steps"]
+        if begun != steps:
+            raise ValueError(
+                f"{folder.path} is a run of {begun:,} steps, but {suite.seconds:g} s of training are {steps:,} steps; "
+                "choose another --out, or the time of that run"
+            )
+    return "--steps", str(steps)
 
 
 def _failure_file(out: Path, name: str) -> Path:

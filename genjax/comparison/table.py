@@ -152,7 +152,8 @@ class Table:
       columns: columns in the order of display.
       entries: rows in the order of display.
       cells: cells in any order.
-      protocol: settings that all measurements share, such as the number of examples in each split, and the device.
+      protocol: settings that all measurements share, such as the number of examples in each split, the device that
+        measured, and ``training_device``.
       rank_correlation: Spearman's correlation of the models' ranks in a column, by its name, with those of a second run
         with other seeds; empty if there was none.
     """

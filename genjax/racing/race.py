@@ -16,8 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+import jax
+
 from genjax.arguments import PositiveInt, check_arguments
 from genjax.capabilities import HasLogProb, Imputes, Reconstructs, has_latent_space, likelihoods, supports
+from genjax.comparison.choosing import NEEDS, NeedName
 from genjax.comparison.compare import compare
 from genjax.comparison.runs import read_run
 from genjax.comparison.settings import ComparisonSettings, default_features
@@ -103,7 +106,7 @@ def race(
     *,
     seeds: PositiveInt = 3,
     methods: Sequence[str] = (),
-    needs: Sequence[str] = (),
+    needs: Sequence[NeedName] = (),
     num_finalists: PositiveInt = NUM_FINALISTS,
     command: str = "",
     progress: Progress = no_progress,
@@ -131,6 +134,7 @@ def race(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out is {out}, which is not empty; choose another folder")
     source = entrants.split(load(dataset))
+    _check_needs(source, needs)
     names = _names(source, methods, needs)
     settings = ComparisonSettings(features=default_features(source), likelihood_samples=LIKELIHOOD_SAMPLES)
     announce(f"features: {settings.features}")
@@ -166,15 +170,22 @@ def race(
     return rungs, table
 
 
+def _check_needs(source: Dataset, needs: Sequence[NeedName]) -> None:
+    """Raise ValueError for a need that a race on this data and machine cannot tell about."""
+    examples, device = {name: len(split) for name, split in source.splits.items()}, jax.devices()[0].device_kind
+    protocol = {"examples": examples, "training_device": device, "device": device}
+    for need in needs:
+        reason = UNANSWERED.get(need) or NEEDS[need].obstacle(protocol)
+        if reason is not None:
+            raise ValueError(f"a race does not tell about {need!r}, because {reason}; leave it out")
+
+
 def _names(source: Dataset, methods: Sequence[str], needs: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the entrants that suit the data and can meet the needs."""
     possible = entrants.entrants(source)
     wrong = next((name for name in methods if name not in possible), None)
     if wrong is not None:
         raise ValueError(f"{wrong!r} cannot race on {source.name}; use {', '.join(possible)}")
-    unanswered = next((need for need in needs if need in UNANSWERED), None)
-    if unanswered is not None:
-        raise ValueError(f"a race does not tell about {unanswered!r}, because {UNANSWERED[unanswered]}; leave it out")
     data_view = entrants.view(source)
     models = {name: entrants.model_of(name, data_view, width=8) for name in dict.fromkeys(methods or possible)}
     required = [REQUIRED[need] for need in needs if need in REQUIRED]

@@ -17,6 +17,7 @@ VALUES = {  # of each model, in the order of NAMES
     "flow": (0.7, 200.0, 0.4, -2.0, None, 0.1),
     "slow": (0.8, 2.0, 0.9, -1.0, None, 0.2),
 }
+CPU = {"device": "cpu", "training_device": "cpu"}
 NAMES = (
     *("precision", "throughput", "recall", "nats_per_example_exact", "nats_per_example_lower_bound", "failed_share"),
 )
@@ -76,16 +77,30 @@ def test_a_need_without_column_and_conditions_that_none_meets_are_refused(table)
 
 
 def test_some_needs_ask_for_few_examples_or_a_cpu(table):
-    few = dataclasses.replace(table, protocol={"examples": {"train": 1_257}, "device": "cpu"})
+    few = dataclasses.replace(table, protocol=CPU | {"examples": {"train": 1_257}})
     assert choose(few, ["small-data"])[0].reasons == ("small-data: 1 of 4 in recall, 0.9",)
     assert choose(few, ["no-gpu"])[0].entry.name == "gan"
-    many = dataclasses.replace(table, protocol={"examples": {"train": 50_000}, "device": "NVIDIA H200"})
-    with pytest.raises(ValueError, match=r"cannot tell about 'small-data': .* on 50,000 examples, and not on 2,000"):
-        choose(many, ["small-data"])
-    with pytest.raises(ValueError, match=r"cannot tell about 'no-gpu': .* trained on NVIDIA H200, and not on a CPU"):
-        choose(many, ["no-gpu"])
-    with pytest.raises(ValueError, match="on an unknown device"):
-        choose(table, ["no-gpu"])
+    for protocol, need, message in (
+        (
+            {"examples": {"train": 50_000}},
+            "small-data",
+            "on 50,000 examples, and not on 2,000 .*; use --data digits$",
+        ),
+        ({}, "small-data", "on an unknown number of examples"),
+        (
+            CPU | {"training_device": "NVIDIA H200"},
+            "no-gpu",
+            "trained on NVIDIA H200, and not on a CPU",
+        ),
+        (
+            CPU | {"device": "NVIDIA H200"},
+            "no-gpu",
+            "measured on NVIDIA H200.*; use --data digits or --data toy2d",
+        ),
+        ({}, "no-gpu", "trained on an unknown device"),
+    ):
+        with pytest.raises(ValueError, match=f"the table cannot tell about '{need}': its models are .*{message}"):
+            choose(dataclasses.replace(table, protocol=protocol), [need])
 
 
 def test_the_command_reads_a_comparison_and_prints_how_to_start(table, tmp_path, genjax):

@@ -60,6 +60,7 @@ def test_a_file_is_read_beside_its_experiments(file):
             "has tiny_steps_20 twice; leave one out, or give it another name",
         ),
         ("seeds = 2", 'trials = "--steps 3"', "has trials = '--steps 3', but must have a list"),
+        ('flags = ["--steps", "20"]', 'trials = "chosen"', "has trials = 'chosen', but must have a list"),
         ("seeds = 2", 'time = "10m"', "has time, which sets the number of steps, but also the flag --steps; leave"),
         ("seeds = 2", "time = 10", "small.toml is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
         (CONTENT, "seeds = 2", r"has no \[\[experiment\]\]; name files of experiments"),
@@ -124,6 +125,22 @@ def test_a_suite_takes_the_trials_that_a_table_has_chosen(file, monkeypatch):
         ValueError, match="the table small has chosen no trial of tiny_dataset_nothing; list its trials"
     ):
         read_suite(other)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"trials = 'chosen' needs the table of small, but .* use digits, toy2d, or"):
+        read_suite(other)
+
+
+def test_chosen_trials_are_found_by_label_and_without_the_steps_of_a_time(file, monkeypatch):
+    file.write_text(
+        'time = "1m"\ntrials = [[], ["--learning-rate", "0.1"]]\n[[experiment]]\nfile = "tiny.py"\nname = "a VAE"\n'
+    )
+    command = "genjax train tiny.py --learning-rate 0.1 --steps 700"
+    table = Table(columns=(), entries=(Entry(name="a VAE", kind="model", model="VAE", command=command),), cells=())
+    monkeypatch.setattr(suites, "read_table", {"small": table}.get)
+    other = file.with_name("other.toml")
+    other.write_text('extends = "small.toml"\ntrials = "chosen"\n')
+    (experiment,) = read_suite(other).experiments
+    assert experiment.trials == (("--learning-rate", "0.1"),)
 
 
 def test_suites_are_found_by_name_or_path(file, monkeypatch):
@@ -179,8 +196,12 @@ def test_a_suite_with_a_time_trains_as_many_steps_as_fill_it(file, monkeypatch, 
         assert sum(line.startswith("trained") for line in lines) == num_trained
     for folder in trained.runs.values():
         assert json.loads((folder / "arguments.json").read_text())["arguments"]["steps"] == 200
-    speed = tmp_path / "out" / suites.SPEEDS / "tiny" / "arguments.json"
-    assert json.loads(speed.read_text())["arguments"]["steps"] == 20
+    speed = tmp_path / "out" / suites.SPEEDS / "tiny_learning-rate_0.1" / "arguments.json"
+    arguments = json.loads(speed.read_text())["arguments"]
+    assert (arguments["steps"], arguments["learning_rate"]) == (20, 0.1)
+    file.write_text(file.read_text().replace("0.5s", "2s"))
+    with pytest.raises(ValueError, match=r"runs/tiny is a run of 200 steps, but 2 s of training are 900 steps; choose"):
+        train_suite(read_suite(file), tmp_path / "out")
 
 
 def test_what_cannot_be_trained_for_its_speed_has_failed(file, tmp_path):

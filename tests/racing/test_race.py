@@ -1,11 +1,14 @@
 """A race from data to advice, and what is refused before anything is trained."""
 
 import json
+import types
 
+import numpy as np
 import pytest
 
 from genjax import data
 from genjax.racing import entrants
+from genjax.racing import race as race_module
 from genjax.racing.race import _names, race
 
 
@@ -27,6 +30,19 @@ def test_a_race_needs_an_empty_folder_and_methods_that_suit_the_data(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             race("iris", 1.0, tmp_path / "out", needs=needs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_needs_that_depend_on_data_or_machine_are_refused_before_the_race(tmp_path, monkeypatch):
+    for table, need, message in (
+        (np.zeros((9_000, 3), np.float32), "small-data", r"its models are trained on 7,200 examples, and not on 2,000"),
+        (np.zeros((100, 3), np.float32), "no-gpu", "its models are trained on NVIDIA H200, and not on a CPU; leave"),
+    ):
+        np.save(tmp_path / "table.npy", table)
+        devices = [types.SimpleNamespace(device_kind="NVIDIA H200")]
+        monkeypatch.setattr(race_module.jax, "devices", lambda devices=devices: devices)
+        with pytest.raises(ValueError, match=f"a race does not tell about '{need}', because {message}"):
+            race(str(tmp_path / "table.npy"), 1.0, tmp_path / "out", needs=(need,))
     assert not (tmp_path / "out").exists()
 
 

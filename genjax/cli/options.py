@@ -12,7 +12,7 @@ from annotated_types import Interval
 from genjax.arguments import NonNegativeInt, PositiveInt
 from genjax.averages import AverageLength
 from genjax.comparison.choosing import NeedName
-from genjax.comparison.settings import FLOOR_NAMES, FloorName
+from genjax.comparison.settings import FloorName
 from genjax.diffusion.editing import Strength
 from genjax.diffusion.guidance import GuidanceWeight
 from genjax.diffusion.posterior import MethodName
@@ -244,8 +244,8 @@ class EvaluateOptions:
       metrics: names of metrics, or all; those that the model or the data do not support are n/a, with a reason.
       split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
-      features: feature network for comparisons of samples: pixels, classifier (of the run's own data),
-        classifier:DATASET or inception:WEIGHTS.safetensors.
+      features: feature network for comparisons of samples: pixels, ngrams (of texts), classifier (of the run's own
+        data), classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: k of precision, recall, density and coverage.
       likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       batch_size: number of examples processed at once.
@@ -279,11 +279,12 @@ class CompareOptions:
     Attributes:
       suite: name of a suite in experiments/suites, or path of its .toml file, in place of runs.
       out: folder for the reports, and for the cells that are finished; the same command goes on from them.
-      floors: names of the floors, simple models of the same data; --floors alone for none.
+      floors: names of the floors, simple models of the same data; by default all that suit it, --floors alone for none.
       split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
-      features: feature network for comparisons of samples: pixels, classifier (of the runs' own data),
-        classifier:DATASET or inception:WEIGHTS.safetensors; by default the classifier for labelled images, else pixels.
+      features: feature network for comparisons of samples: pixels, ngrams (of texts), classifier (of the runs' own
+        data), classifier:DATASET or inception:WEIGHTS.safetensors; by default ngrams for texts, the classifier for
+        labelled images, else pixels.
       num_neighbours: k of precision, recall, density and coverage.
       likelihood_samples: number of draws per example if the likelihood is estimated, and of particles if log Z is.
       batch_size: number of examples processed at once.
@@ -296,7 +297,7 @@ class CompareOptions:
 
     suite: str | None = None
     out: Path = Path("comparison")
-    floors: tuple[FloorName, ...] = FLOOR_NAMES
+    floors: tuple[FloorName, ...] | None = None
     split: str = "test"
     num_samples: Annotated[PositiveInt | None, tyro.conf.arg(aliases=["-n"])] = None
     features: str | None = None

@@ -29,6 +29,7 @@ NeedName = Literal[
     "reconstruction",
     "smooth-latent-space",
     "controllable",
+    "sequences",
     "imputation",
     "anomalies",
     "small-data",
@@ -39,6 +40,7 @@ NEED_NAMES: tuple[NeedName, ...] = get_args(NeedName)
 USUAL: tuple[NeedName, ...] = ("best-quality", "diversity", "fast-sampling", "stable-training")
 GIVEN_UP = 0.5  # share of the others below which a column is given up
 MAX_GIVEN_UP = 3  # columns that are named
+TEXTS = "stdlib"  # table of texts
 SMALL = 2_000  # training examples at most
 
 
@@ -74,6 +76,10 @@ def _not_on_a_cpu(protocol: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _no_sequences(protocol: Mapping[str, Any]) -> str | None:
+    return None if "tokenizer" in protocol else "its models are trained on no sequences of tokens"
+
+
 NEEDS: Mapping[NeedName, Need] = {
     "exact-likelihood": Need(columns=("likelihood:exact",), condition=True),
     "fast-sampling": Need(columns=("throughput", "latency")),
@@ -83,6 +89,7 @@ NEEDS: Mapping[NeedName, Need] = {
     "reconstruction": Need(columns=("mse",), condition=True),
     "smooth-latent-space": Need(columns=("path_energy",), condition=True),
     "controllable": Need(columns=("class_accuracy",), condition=True),
+    "sequences": Need(columns=("kernel_distance", "coverage", "throughput"), obstacle=_no_sequences),
     "imputation": Need(columns=("imputation_score",), condition=True),
     "anomalies": Need(columns=("outlier_auroc",), condition=True),
     "small-data": Need(columns=("frechet_distance", "recall", "coverage"), obstacle=_not_small),
@@ -119,9 +126,12 @@ def nearest_table(dataset: Dataset) -> tuple[str, str]:
     """
     shape = dataset.spec()["x"].shape
     is_text, is_image = dataset.tokenizer is not None, len(shape) == 3 and dataset.levels is not None
-    if is_text or (is_image and not _folder().joinpath("digits.json").is_file()):
+    name = TEXTS if is_text else "digits" if is_image else "toy2d"
+    if name not in _names():
         kind, cure = ("texts", "use genjax compare") if is_text else ("images", "add --race 10m")
         raise ValueError(f"{dataset.name} holds {kind}, of which there is no table; {cure}")
+    if is_text:
+        return TEXTS, f"examples of {dataset.name} are texts"
     if is_image:
         return "digits", f"examples of {dataset.name} are images of {dataset.levels} levels and shape {shape}"
     return "toy2d", f"examples of {dataset.name} have shape {shape}"

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from genjax.capabilities import stop_token
 from genjax.comparison.columns import columns
-from genjax.comparison.floors import floor_contestants
+from genjax.comparison.floors import floor_contestants, suitable_floors
 from genjax.comparison.measure import NUM_PICTURED, Announce, CellFiles, assemble, measure
 from genjax.comparison.report import DATA, write_reports
 from genjax.comparison.runs import check_same, contestants_of, read_run
-from genjax.comparison.settings import FLOOR_NAMES, ComparisonSettings, FloorName, default_features
+from genjax.comparison.settings import ComparisonSettings, FloorName, default_features
 from genjax.comparison.suites import LOGS, RUNS, SPEEDS
 from genjax.comparison.table import Cell, Entry, Table
 from genjax.comparison.trials import FOLDER as TRIALS
@@ -28,6 +29,7 @@ from genjax.data.io import replace_file
 from genjax.evaluation.context import MAX_SAMPLES
 from genjax.experiment import Experiment
 from genjax.figures.images import sample_picture, save_picture
+from genjax.figures.texts import save_texts
 from genjax.metrics import FeatureNetwork
 from genjax.metrics.progress import Progress, no_progress
 from genjax.runner.folder import environment
@@ -40,7 +42,7 @@ def compare(
     out: Path,
     settings: ComparisonSettings,
     *,
-    floors: Sequence[FloorName] = FLOOR_NAMES,
+    floors: Sequence[FloorName] | None = None,
     failures: Mapping[str, str] = MappingProxyType({}),
     trials: Sequence[Trials] = (),
     retry_failed: bool = False,
@@ -56,7 +58,7 @@ def compare(
       paths: run folders.
       out: folder of the comparison.
       settings: settings that all numbers share.
-      floors: names of the floors.
+      floors: names of the floors; None for all that suit the data.
       failures: why there is no run of an experiment, by its name; it has a row all the same.
       trials: settings that were tried to choose the runs, which tell how stable training is.
       retry_failed: whether to measure failed cells again.
@@ -66,7 +68,8 @@ def compare(
 
     Raises:
       FileNotFoundError: if a path holds no run.
-      ValueError: if runs do not share data and display, or ``out`` holds another comparison.
+      ValueError: if runs do not share data and display, if a floor does not suit these, or if ``out`` holds another
+        comparison.
     """
     runs = [read_run(path) for path in paths]
     first = runs[0].experiment
@@ -78,8 +81,7 @@ def compare(
     _check_folder(out, protocol)
     labels = {Path(each.chosen.run): each.label for each in trials if each.chosen.run and each.label}
     contestants = contestants_of(runs, settings, network, labels)
-    if first.data.tokenizer is None:
-        contestants += floor_contestants(floors, first, reference, settings, network)
+    contestants += floor_contestants(suitable_floors(floors, first), first, reference, settings, network)
     replace_file(out / PROTOCOL, (json.dumps(protocol, indent=1) + "\n").encode())
     _draw_data(out, first, settings)
     measured = columns(first.data)
@@ -133,6 +135,7 @@ def _protocol(settings: ComparisonSettings, network: FeatureNetwork, experiment:
         "data": dataset.name,
         "examples": lengths,
         "fingerprint": description.get("fingerprint"),
+        "tokenizer": None if dataset.tokenizer is None else type(dataset.tokenizer).__name__,
         **settings.as_dict(),
         "num_samples": drawn,
         **network.protocol,
@@ -159,10 +162,14 @@ def _check_folder(out: Path, protocol: Mapping[str, Any]) -> None:
 
 def _draw_data(out: Path, experiment: Experiment, settings: ComparisonSettings) -> None:
     """Draw examples of the split, beside which samples are shown."""
-    path = CellFiles(out).samples(DATA).with_suffix(".png")
-    if experiment.data.tokenizer is not None or path.is_file():
+    tokenizer, key = experiment.data.tokenizer, jax.random.key(0)
+    path = CellFiles(out).samples(DATA).with_suffix(".png" if tokenizer is None else ".txt")
+    if path.is_file():
         return
-    key = jax.random.key(0)
     batch = random_examples(key, experiment.data.splits[settings.split], NUM_PICTURED)
+    if tokenizer is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_texts(path, tokenizer, np.asarray(batch["x"]), stop_token(experiment.model))
+        return
     x = experiment.preprocess(key, jax.tree.map(jax.numpy.asarray, batch))["x"]
     save_picture(path, sample_picture(experiment.to_display(np.asarray(x))))

@@ -11,6 +11,7 @@ not traceable, but ``sample`` and ``log_prob`` are.
 * ``Kernels``: a Gaussian kernel at each example, whose width is chosen on held-out examples.
 * ``NearestNeighbours``: points between an example and one of its k nearest neighbours (SMOTE, Nitesh Chawla, Kevin
   Bowyer, Lawrence Hall and Philip Kegelmeyer 2002, arXiv:1106.1813). It has no density.
+* ``MarkovChain``: tokens that depend on the previous one alone.
 * ``Bootstrap``: the examples themselves, drawn again. It has no density, and memorizes all that it has seen.
 """
 
@@ -390,6 +391,60 @@ class NearestNeighbours(_Fitted):
         start, end = fit["examples"][index], fit["examples"][fit["neighbours"][index, place]]
         share = jax.random.uniform(keys[2], (num_samples,) + (1,) * (start.ndim - 1))
         return start + share * (end - start)
+
+
+@final
+@check_arguments
+@dataclass(frozen=True, kw_only=True)
+class MarkovChain(_Fitted):
+    """Sequences of tokens that depend on the previous one alone, p(x) = π(x₁) Π_t P(x_t | x_{t−1}).
+
+    π and the rows of P are frequencies plus a count of one, spread evenly over all values.
+
+    Attributes:
+      num_values: number of values of a token.
+      length: number of tokens of a sequence.
+
+    >>> model = MarkovChain(num_values=2, length=3)
+    >>> variables = model.init(jax.random.key(0), {"x": jnp.array([[0, 1, 0]])})
+    >>> np.exp(model.log_prob(variables, jnp.array([[0, 1, 0]]))).round(6).astype(float).tolist()  # (1½ / 2)³
+    [0.421875]
+    """
+
+    num_values: PositiveInt
+    length: PositiveInt
+
+    @property
+    def discrete(self) -> bool:
+        """True: the likelihood is a mass."""
+        return True
+
+    def init(self, key: Array, batch: Batch) -> Variables:
+        """Count the first tokens and the pairs of all sequences (N, T)."""
+        del key
+        x, size = np.asarray(batch["x"]), self.num_values
+        first = np.bincount(x[:, 0], minlength=size)
+        pairs = np.bincount((size * x[:, :-1].astype(np.int64) + x[:, 1:]).ravel(), minlength=size**2)
+        counts = np.concatenate([first[None], pairs.reshape(size, size)]) + 1 / size
+        log_p = np.log(counts / counts.sum(axis=1, keepdims=True))
+        return _variables(first=log_p[0], transition=log_p[1:])
+
+    def log_prob(self, variables: Variables, x: Array) -> Array:
+        """Return the log-mass of sequences x (B, T) in nats, (B,)."""
+        fit, x = variables.params["fit"], x.astype(jnp.int32)
+        return fit["first"][x[:, 0]] + jnp.sum(fit["transition"][x[:, :-1], x[:, 1:]], axis=1)
+
+    def sample(self, variables: Variables, key: Array, num_samples: PositiveInt) -> Array:
+        """Draw sequences (num_samples, length), int32."""
+        fit, (first_key, key) = variables.params["fit"], jax.random.split(key)
+        first = categorical(first_key, jnp.broadcast_to(fit["first"], (num_samples, self.num_values)))
+
+        def step(token: Array, key: Array) -> tuple[Array, Array]:
+            following = categorical(key, fit["transition"][token])
+            return following, following
+
+        _, rest = jax.lax.scan(step, first, jax.random.split(key, self.length - 1))
+        return jnp.concatenate([first[:, None], rest.T], axis=1)
 
 
 @final

@@ -2,7 +2,7 @@
 
 Where the runs show the data's own levels, densities are fitted to levels that are dequantized, so that they bound bits
 per dimension, and the others to levels on [0, 1]. Otherwise, as with binarized data, all are fitted to what the model
-of the first run sees.
+of the first run sees. Tokens of texts have no distances, so that only frequencies and repetition are floors of texts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.capabilities import stop_token
 from genjax.comparison.contestants import (
     Contestant,
     Member,
@@ -31,6 +32,7 @@ from genjax.comparison.floor_models import (
     FactorizedKernels,
     FullGaussian,
     Kernels,
+    MarkovChain,
     MixtureOfGaussians,
     NearestNeighbours,
 )
@@ -51,6 +53,18 @@ MAX_EXAMPLES = 10_000  # of the training split, that floors are fitted to
 
 
 @final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Space:
+    """How a floor sees the data: fields of ``Evaluation``, the values after preprocessing, and a display."""
+
+    dataset: Dataset
+    preprocess: Preprocess
+    display: Callable[[PyTree], PyTree] | None
+    values: Values | None
+    to_display: Callable[[PyTree], np.ndarray]
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class Floor:
     """A simple model.
@@ -58,26 +72,36 @@ class Floor:
     Attributes:
       name: name in tables, after "floor: ".
       summary: one sentence for a reader.
-      model: function from the values of the data to the model.
+      model: function from the space of the data to the model.
       is_density: whether it has a density, which needs dequantized data.
+      of_texts: whether it suits texts.
+      of_numbers: whether it suits other data.
     """
 
     name: FloorName
     summary: str
-    model: Callable[[Values | None], GenerativeModel]
+    model: Callable[[_Space], GenerativeModel]
     is_density: bool = False
+    of_texts: bool = False
+    of_numbers: bool = True
 
 
-def _factorized(values: Values | None) -> GenerativeModel:
+def _factorized(space: _Space) -> GenerativeModel:
+    values = space.values
     if values is None or values.levels is None:
         return FactorizedKernels()
     return Factorized(num_values=values.levels, low=values.low, high=values.high)
 
 
-FLOORS: Mapping[str, Floor] = {
+def _markov_chain(space: _Space) -> GenerativeModel:
+    assert space.dataset.levels is not None
+    return MarkovChain(num_values=space.dataset.levels, length=space.dataset.spec()["x"].shape[0])
+
+
+FLOORS: Mapping[FloorName, Floor] = {
     floor.name: floor
     for floor in (
-        Floor(name="factorized", summary="Independent dimensions", model=_factorized),
+        Floor(name="factorized", summary="Independent dimensions", model=_factorized, of_texts=True),
         Floor(
             name="gaussian",
             summary="One Gaussian with a full covariance, shrunk by Ledoit and Wolf's rule",
@@ -101,21 +125,34 @@ FLOORS: Mapping[str, Floor] = {
             summary="Points between a training example and one of its 5 nearest neighbours",
             model=lambda _: NearestNeighbours(),
         ),
-        Floor(name="bootstrap", summary="Training examples drawn again", model=lambda _: Bootstrap()),
+        Floor(
+            name="markov_chain",
+            summary="Tokens that depend on the previous one alone",
+            model=_markov_chain,
+            of_texts=True,
+            of_numbers=False,
+        ),
+        Floor(name="bootstrap", summary="Training examples drawn again", model=lambda _: Bootstrap(), of_texts=True),
     )
 }
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Space:
-    """How a floor sees the data: fields of ``Evaluation``, the values after preprocessing, and a display."""
+def suitable_floors(names: Sequence[FloorName] | None, experiment: Experiment) -> tuple[FloorName, ...]:
+    """Return these floors, or all that suit the data of an experiment.
 
-    dataset: Dataset
-    preprocess: Preprocess
-    display: Callable[[PyTree], PyTree] | None
-    values: Values | None
-    to_display: Callable[[PyTree], np.ndarray]
+    Raises:
+      ValueError: if one of them does not suit the data.
+    """
+    is_text = experiment.data.tokenizer is not None
+    suitable = tuple(name for name, floor in FLOORS.items() if (floor.of_texts if is_text else floor.of_numbers))
+    if is_text and stop_token(experiment.model) is not None:
+        suitable = ("bootstrap",)  # the others do not know where texts end
+    if names is None:
+        return suitable
+    wrong = next((name for name in names if name not in suitable), None)
+    if wrong is not None:
+        raise ValueError(f"floors has {wrong!r}, which does not suit {experiment.data.name}; use {', '.join(suitable)}")
+    return tuple(names)
 
 
 def floor_contestants(
@@ -130,7 +167,7 @@ def floor_contestants(
 
 
 def _contestant(floor: Floor, space: _Space, settings: ComparisonSettings, network: FeatureNetwork) -> Contestant:
-    model = floor.model(space.values)
+    model = floor.model(space)
     count = len(space.dataset.splits["train"])
     of_all = f"{min(count, MAX_EXAMPLES):,} of {count:,} training examples"
     entry = Entry(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, final
 
 from genjax.arguments import NonNegativeInt, PositiveInt, check_arguments
 from genjax.data import Dataset
 from genjax.metrics import FeatureNetwork, feature_network
+from genjax.metrics.features import NGRAMS
 from genjax.runner.shell import genjax_command
 
-FloorName = Literal["factorized", "gaussian", "gaussian_mixture", "kernel_density", "nearest_neighbour", "bootstrap"]
-FLOOR_NAMES: tuple[FloorName, ...] = get_args(FloorName)
+FloorName = Literal[
+    "factorized", "gaussian", "gaussian_mixture", "kernel_density", "nearest_neighbour", "markov_chain", "bootstrap"
+]
 
 
 @final
@@ -65,8 +67,11 @@ class ComparisonSettings:
         return genjax_command("evaluate", path, *(word for flag in flags for word in flag))
 
     def network(self, dataset: Dataset) -> FeatureNetwork:
-        """Return the feature network of comparisons on a data set."""
-        return feature_network(self.features or default_features(dataset), dataset)
+        """Return the feature network of comparisons on a data set; ValueError if it suits no texts, and they are."""
+        features = self.features or default_features(dataset)
+        if dataset.tokenizer is not None and features != NGRAMS:
+            raise ValueError(f"features is {features!r}, but {dataset.name} holds texts; use {NGRAMS}")
+        return feature_network(features, dataset)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings for JSON."""
@@ -79,12 +84,14 @@ _EVALUATE = (
 
 
 def default_features(dataset: Dataset) -> str:
-    """Return "classifier" for labelled images of whole numbers, and "pixels" for other data.
+    """Return "ngrams" for texts, "classifier" for labelled images of whole numbers, and "pixels" for other data.
 
     >>> from genjax.data import digits
     >>> default_features(digits())
     'classifier'
     """
+    if dataset.tokenizer is not None:
+        return NGRAMS
     spec = dataset.spec()
     is_labelled = "label" in spec and dataset.num_classes is not None and dataset.num_classes > 1
     is_image = len(spec["x"].shape) == 3 and dataset.levels is not None

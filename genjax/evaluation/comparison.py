@@ -8,12 +8,15 @@ from genjax import metrics
 from genjax.core import stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result
+from genjax.metrics.features import NGRAMS
 from genjax.metrics.result import results_of
 
 
 def no_features(evaluation: Evaluation) -> str | None:
     """Return the reason why samples have no features, or None if they have."""
-    return None if evaluation.dataset.tokenizer is None else "samples are texts, which no feature network takes"
+    if evaluation.dataset.tokenizer is None or evaluation.network.name == NGRAMS:
+        return None
+    return f"samples are texts, of which {evaluation.network.name} are no features; use features={NGRAMS}"
 
 
 def too_few(evaluation: Evaluation, min_samples: int) -> str | None:
@@ -41,8 +44,8 @@ def compare_by(name: str) -> Callable[[Evaluation, int], list[Result]]:
 
 def no_classifier(evaluation: Evaluation) -> str | None:
     """Return the reason why the feature network does not classify, or None if it does."""
-    if evaluation.network.name == "pixels":
-        return "pixels classify nothing; use features=classifier:DATASET or inception:WEIGHTS"
+    if evaluation.network.name in ("pixels", NGRAMS):
+        return f"{evaluation.network.name} classify nothing; use features=classifier:DATASET or inception:WEIGHTS"
     return None
 
 

@@ -163,7 +163,8 @@ class Evaluation:
         """Largest value of integer data, L − 1, as the model sees them; 1 for real numbers or unknown levels."""
         batch = self.dataset.batch_spec(1, split=self.split)
         x = jax.eval_shape(self.preprocess, self.key, batch)["x"]
-        levels = self.dataset.levels if jnp.issubdtype(x.dtype, jnp.integer) else None
+        is_amount = jnp.issubdtype(x.dtype, jnp.integer) and self.dataset.tokenizer is None  # tokens are names
+        levels = self.dataset.levels if is_amount else None
         return 1 if levels is None else max(1, levels - 1)
 
     def _scaled(self, x: Array) -> Array:

@@ -103,6 +103,13 @@ def test_some_needs_ask_for_few_examples_or_a_cpu(table):
             choose(dataclasses.replace(table, protocol=protocol), [need])
 
 
+def test_sequences_need_a_table_of_texts(table):
+    with pytest.raises(ValueError, match="cannot tell about 'sequences': its models are trained on no sequences"):
+        choose(table, ["sequences"])
+    of_texts = dataclasses.replace(table, protocol={"tokenizer": "Bytes"})
+    assert choose(of_texts, ["sequences"])[0].entry.name == "gan"
+
+
 def test_the_command_reads_a_comparison_and_prints_how_to_start(table, tmp_path, genjax):
     file = tmp_path / "comparison.json"
     file.write_text(json.dumps({"command": "…", **table.as_dict()}))

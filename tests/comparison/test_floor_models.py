@@ -1,5 +1,7 @@
 """Floors have the densities and the samples that formulas, SciPy and scikit-learn give."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,22 @@ def test_mixtures_without_covariances_choose_the_component_of_the_known_values()
     x = jnp.tile(jnp.array([[9.0, jnp.nan]]), (20_000, 1))
     drawn = floors.MixtureOfGaussians().impute(variables, jax.random.key(0), x, jnp.array([True, False]))
     np.testing.assert_allclose([drawn[:, 1].mean(), drawn[:, 1].std()], [3.0, 1.0], atol=0.03)
+
+
+def test_markov_chains_have_the_frequencies_of_pairs():
+    x = np.array([[0, 1, 2, 0], [0, 1, 1, 0], [2, 2, 2, 2]])
+    model = floors.MarkovChain(num_values=3, length=4)
+    variables = fit(model, x)
+    first = (np.array([2, 0, 1]) + 1 / 3) / 4
+    pairs = np.array([[0, 2, 0], [1, 1, 1], [1, 0, 3]]) + 1 / 3
+    rows = pairs / pairs.sum(axis=1, keepdims=True)
+    states = np.array(list(itertools.product(range(3), repeat=4)))
+    masses = np.exp(np.asarray(model.log_prob(variables, jnp.asarray(states)), np.float64))
+    expected = first[states[:, 0]] * np.prod([rows[states[:, i], states[:, i + 1]] for i in range(3)], axis=0)
+    np.testing.assert_allclose(masses, expected, rtol=1e-5)
+    assert masses.sum() == pytest.approx(1)
+    drawn = np.asarray(model.sample(variables, jax.random.key(0), 20_000)) @ 3 ** np.arange(4)[::-1]
+    np.testing.assert_allclose(np.bincount(drawn, minlength=81) / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
 
 
 @pytest.mark.parametrize("model", [floors.FullGaussian(), floors.Kernels()])

@@ -9,7 +9,7 @@ import pytest
 from genjax import data, moment_matching, nets
 from genjax.comparison.suites import RUNS, Suite, SuiteExperiment, read_suite
 from genjax.comparison.table import Column, Entry, Table
-from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, check_validation, compared, with_stability
+from genjax.comparison.trials import COLUMNS, FOLDER, Trial, Trials, compared, with_stability
 from genjax.evaluation.comparison import compare_by
 from genjax.evaluation.context import Evaluation
 from tests.comparison.conftest import FLAGS
@@ -138,7 +138,40 @@ def test_data_without_a_validation_split_are_refused_before_training(tmp_path, g
     assert not (tmp_path / "out").exists()
 
 
-def test_texts_are_refused(tmp_path):
-    (tmp_path / "letters.txt").write_text("ab" * 200)
-    with pytest.raises(ValueError, match="trials are chosen by the coverage of images, but letters holds texts"):
-        check_validation(data.text(tmp_path / "letters.txt", length=4, tokenizer="characters"))
+TEXTS = """
+import optax
+from genjax import Experiment, autoregressive, data
+
+def experiment(learning_rate: float = 1e-2, steps: int = 3) -> Experiment:
+    text = data.text("PATH", length=12, tokenizer="characters", validation=0.2, test=0.2)
+    model = autoregressive.GPT(num_values=text.levels, length=12, num_layers=1, num_heads=1, features=4)
+    return Experiment(model=model, data=text, optimizer=optax.adam(learning_rate), steps=steps, batch_size=8)
+"""
+
+
+def test_trials_and_comparisons_of_texts_are_of_their_ngrams(tmp_path, genjax):
+    (tmp_path / "verse.txt").write_text("to be or not to be. " * 60)
+    (tmp_path / "verse.py").write_text(TEXTS.replace("PATH", str(tmp_path / "verse.txt")))
+    file, out = tmp_path / "small.toml", tmp_path / "out"
+    file.write_text('trials = [[], ["--learning-rate", "0.1"]]\n[[experiment]]\nfile = "verse.py"\nname = "gpt"\n')
+    status, _, err = genjax("compare", "--suite", file, "--out", out, *FLAGS)
+    assert status == 0, err
+    content = json.loads((out / "comparison.json").read_text())
+    floors = ["floor: factorized", "floor: markov_chain", "floor: bootstrap"]
+    assert [entry["name"] for entry in content["entries"]] == ["gpt", *floors]
+    assert (content["protocol"]["features"], content["protocol"]["tokenizer"]) == ("ngrams", "Characters")
+    assert all(len(trial["coverage"]) == 1 for trial in content["trials"][0]["trials"])
+    values = {(cell["entry"], cell["column"]): cell["value"] for cell in content["cells"]}
+    assert values["floor: bootstrap", "memorization"] == 0.5  # every window of the text stands in all splits
+    bits = [values[name, "bits_per_byte_exact"] for name in ("gpt", *floors[:2])]
+    assert bits[2] < bits[1] < bits[0]  # an untrained network knows less than frequencies, and these less than pairs
+    assert values["gpt", "frechet_distance"] > values["floor: markov_chain", "frechet_distance"] > 0
+    pages = (out / "report.html").read_text()
+    assert "not to be." in pages
+    assert not [cell for cell in content["cells"] if cell["status"] == "failed"]
+    status, _, err = genjax("compare", "--suite", file, "--out", tmp_path / "other", "--floors", "gaussian", *FLAGS)
+    assert (status, "floors has 'gaussian', which does not suit verse; use factorized, markov" in err) == (2, True)
+    status, _, err = genjax("compare", out / "runs" / "gpt", "--features", "pixels", "--out", tmp_path / "third")
+    assert (status, "features is 'pixels', but verse holds texts; use ngrams" in err) == (2, True)
+    status, printed, err = genjax("choose", "--need", "sequences", "--data", out / "comparison.json")
+    assert (status, printed.splitlines()[1]) == (0, "1. gpt (autoregressive.GPT), score 1.00"), err

@@ -202,7 +202,7 @@ def test_data_without_labels_trains_no_classifier(cache):
 
 @pytest.mark.parametrize("spec", ["", "fid", "classifier", "pixels:mnist", "inception:"])
 def test_unknown_networks_are_refused(spec):
-    with pytest.raises(ValueError, match="but must be pixels, classifier:DATASET such as"):
+    with pytest.raises(ValueError, match="but must be pixels, ngrams for texts, classifier:DATASET such as"):
         feature_network(spec)
 
 

@@ -1,4 +1,4 @@
-"""Feature networks for comparing samples: pixels, a classifier trained on the data set, Inception."""
+"""Feature networks for comparing samples: pixels, n-grams, a classifier trained on the data set, Inception."""
 
 from genjax.data import Dataset
 from genjax.metrics.features.classifier import Recipe as Recipe
@@ -7,15 +7,17 @@ from genjax.metrics.features.inception import inception as inception
 from genjax.metrics.features.network import FeatureNetwork as FeatureNetwork
 from genjax.metrics.features.network import Outputs as Outputs
 from genjax.metrics.features.network import extract as extract
+from genjax.metrics.features.ngrams import NAME as NGRAMS
+from genjax.metrics.features.ngrams import ngrams as ngrams
 from genjax.metrics.features.pixels import pixels as pixels
 
 
 def feature_network(spec: str, dataset: Dataset | None = None) -> FeatureNetwork:
     """Return a feature network by its name on the command line.
 
-    Names are "pixels", "classifier:DATASET" (trained with seed 0 unless cached), "classifier", which is trained on
-    ``dataset``, and "inception:WEIGHTS". Unknown names and data sets raise ValueError, and a missing file of weights
-    FileNotFoundError.
+    Names are "pixels", "ngrams" for texts, "classifier:DATASET" (trained with seed 0 unless cached), "classifier",
+    which is trained on ``dataset``, and "inception:WEIGHTS". Unknown names and data sets raise ValueError, and a
+    missing file of weights FileNotFoundError.
 
     >>> feature_network("pixels").name
     'pixels'
@@ -25,6 +27,10 @@ def feature_network(spec: str, dataset: Dataset | None = None) -> FeatureNetwork
     kind, _, argument = spec.partition(":")
     if kind == "pixels" and not argument:
         return pixels()
+    if kind == NGRAMS and not argument:
+        if dataset is not None and dataset.tokenizer is None:
+            raise ValueError(f"features is {spec!r}, but {dataset.name} holds no texts; use pixels or classifier")
+        return ngrams()
     if spec == "classifier" and dataset is not None:
         return classifier(dataset, Recipe(seed=0))
     if kind == "classifier" and argument:
@@ -32,6 +38,6 @@ def feature_network(spec: str, dataset: Dataset | None = None) -> FeatureNetwork
     if kind == "inception" and argument:
         return inception(argument)
     raise ValueError(
-        f"features is {spec!r}, but must be pixels, classifier:DATASET such as classifier:mnist, "
+        f"features is {spec!r}, but must be pixels, {NGRAMS} for texts, classifier:DATASET such as classifier:mnist, "
         "classifier for the data of a run, or inception:WEIGHTS.safetensors"
     )

@@ -144,7 +144,9 @@ def suitable_floors(names: Sequence[FloorName] | None, experiment: Experiment) -
       ValueError: if one of them does not suit the data.
     """
     is_text = experiment.data.tokenizer is not None
-    suitable = tuple(name for name, floor in FLOORS.items() if (floor.of_texts if is_text else floor.of_numbers))
+    suitable: tuple[FloorName, ...] = tuple(
+        floor.name for floor in FLOORS.values() if (floor.of_texts if is_text else floor.of_numbers)
+    )
     if is_text and stop_token(experiment.model) is not None:
         suitable = ("bootstrap",)  # the others do not know where texts end
     if names is None:

@@ -47,8 +47,11 @@ class Likelihood(Protocol):
         """Whether ``log_prob`` is a log-mass of discrete values rather than a log-density."""
         ...
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
-        """Return the log-likelihood in nats, summed over all axes but the first, shape (B,)."""
+    def log_prob(self, outputs: Array, x: Array, mask: Array | None = None) -> Array:
+        """Return the log-likelihood in nats, summed over all axes but the first, shape (B,).
+
+        A mask, bool in the shape of x, is True where values count; None counts all.
+        """
         ...
 
     def mean(self, outputs: Array) -> Array:
@@ -97,10 +100,10 @@ class Bernoulli:
     discrete = True
     support = (0.0, 1.0)
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(self, outputs: Array, x: Array, mask: Array | None = None) -> Array:
         """See ``Likelihood``."""
         logits = at_least_float32(outputs)
-        return sum_except_batch(x * logits - jax.nn.softplus(logits))
+        return _sum(x * logits - jax.nn.softplus(logits), mask)
 
     def mean(self, outputs: Array) -> Array:
         """Return the probability of 1."""
@@ -140,10 +143,10 @@ class Gaussian:
         mean = at_least_float32(outputs)
         return mean, jnp.full_like(mean, self.log_scale)
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(self, outputs: Array, x: Array, mask: Array | None = None) -> Array:
         """See ``Likelihood``."""
         mean, log_scale = self._parameters(outputs)
-        return sum_except_batch(gaussian_log_prob(x, mean, 2.0 * log_scale))
+        return _sum(gaussian_log_prob(x, mean, 2.0 * log_scale), mask)
 
     def mean(self, outputs: Array) -> Array:
         """Return the mean."""
@@ -177,11 +180,11 @@ class DiscretizedLogistic:
         location, log_scale = _location_and_log_scale(outputs)
         return location * (self.levels - 1), jnp.exp(-log_scale) / (self.levels - 1)
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(self, outputs: Array, x: Array, mask: Array | None = None) -> Array:
         """See ``Likelihood``."""
         location, inverse_scale = self._parameters(outputs)
         k = jnp.clip(jnp.round(x * (self.levels - 1)), 0, self.levels - 1)
-        return sum_except_batch(discretized_logistic(k, location, inverse_scale, self.levels))
+        return _sum(discretized_logistic(k, location, inverse_scale, self.levels), mask)
 
     def mean(self, outputs: Array) -> Array:
         """Return the expectation of the discrete variable, in [0, 1]."""
@@ -198,6 +201,11 @@ class DiscretizedLogistic:
         location, inverse_scale = self._parameters(outputs)
         noise = jax.random.logistic(key, location.shape, location.dtype)
         return jnp.clip(jnp.round(location + noise / inverse_scale), 0, self.levels - 1) / (self.levels - 1)
+
+
+def _sum(log_probs: Array, mask: Array | None) -> Array:
+    """Return the sum over all axes but the first of the values that count."""
+    return sum_except_batch(log_probs if mask is None else jnp.where(mask, log_probs, 0.0))
 
 
 def discretized_logistic(k: Array, location: Array, inverse_scale: Array, levels: int) -> Array:

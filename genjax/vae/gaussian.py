@@ -35,6 +35,11 @@ def reparameterize(mean: Array, log_var: Array, noise: Array) -> Array:
     return mean + jnp.exp(0.5 * log_var) * noise
 
 
+def standardize(mean: Array, log_var: Array, z: Array) -> Array:
+    """Return the noise of a draw, (z − m) / √v, the inverse of equation 1."""
+    return (z - mean) * jnp.exp(-0.5 * log_var)
+
+
 def sample_gaussian(key: Array, mean: Array, log_var: Array) -> Array:
     """Draw one reparameterized sample of N(m, diag v), the shape of the means."""
     return reparameterize(mean, log_var, jax.random.normal(key, mean.shape, mean.dtype))

@@ -24,7 +24,6 @@ Dieterich Lawson, Shixiang Gu and Chris Maddison, 2019, arXiv:1810.04152.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, final
 
@@ -45,7 +44,14 @@ from genjax.ops import (
     mean_log_weight,
 )
 from genjax.ops.importance import LogWeights
-from genjax.vae.gaussian import GaussianParams, decoder_spec, reparameterize, sample_gaussian, split_moments
+from genjax.vae.gaussian import (
+    GaussianParams,
+    decoder_spec,
+    reparameterize,
+    sample_gaussian,
+    split_moments,
+    standardize,
+)
 from genjax.vae.imputation import fill_unknown
 
 Latents = tuple[Array, ...]  # z₁ … z_L, (S, B, D_l) each for S samples
@@ -234,37 +240,38 @@ class IWAE:
         """
         return log_mean_weight(self._log_weights_of_keys(variables, x), key, num_samples, chunk_size)
 
-    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, *, num_steps: PositiveInt = 200) -> Array:
+    def impute(self, variables: Variables, key: Array, x: Array, mask: Array, *, num_steps: PositiveInt = 100) -> Array:
         """Draw the unknown values of x (B, ...) given the known ones, in floating point.
 
-        The draws are the ends of Markov chains of ``num_steps`` steps that start from samples of the model, see
-        ``genjax.vae.imputation``. ``mask``, bool and broadcastable to x, is True where x is known; unknown values of x
-        may be anything, NaN included.
+        The draws are the ends of Markov chains of ``num_steps`` steps; see ``genjax.vae.imputation``. ``mask``, bool,
+        broadcastable to x, is True where x is known; unknown values of x may be anything, NaN included.
 
         Raises:
-          ValueError: if the mask is not bool, or has another shape.
+          ValueError: if x or the mask has another shape, or the mask is not bool.
         """
-        mask, (start_key, latent_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key, 3)
-        params = variables.params
+        mask, (noise_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
+        decoders = variables.params["decoders"]
 
-        def log_weight(x: Array, latents: Latents) -> Array:
-            first = self._gaussian(self.encoders[0], params["encoders"][0], x)
-            return self._log_weights(params, x, first, tuple(z[None] for z in latents))[0]
+        def encode(key: Array, x: Array) -> Latents:
+            """Return the noise of the decoders that leads to latents of the encoders."""
+            latents = self.sample_layers(variables, key, x)
+            lower = (
+                standardize(*self._gaussian(self.decoders[layer], decoders[layer], latents[layer]), latents[layer - 1])
+                for layer in range(1, self.num_layers)
+            )
+            return *lower, latents[-1]
 
-        def draw(key: Array, latents: Latents) -> Array:
-            return self.likelihood.sample(key, _apply(self.decoders[0], params["decoders"][0], latents[0]))
+        def decode(noise: Latents) -> Array:
+            latent = noise[-1]
+            for layer in range(self.num_layers - 1, 0, -1):
+                latent = reparameterize(
+                    *self._gaussian(self.decoders[layer], decoders[layer], latent), noise[layer - 1]
+                )
+            return _apply(self.decoders[0], decoders[0], latent)
 
-        start = self.sample(variables, start_key, x.shape[0])
-        return fill_unknown(
-            chain_key,
-            x,
-            mask,
-            self.sample_layers(variables, latent_key, start),
-            propose=functools.partial(self.sample_layers, variables),
-            log_weight=log_weight,
-            draw=draw,
-            num_steps=num_steps,
-        )
+        noise = tuple(each[0] for each in self._noise(noise_key[None], x.shape[0]))
+        options = {"encode": encode, "decode": decode, "likelihood": self.likelihood, "num_steps": num_steps}
+        return fill_unknown(chain_key, x, mask, noise, **options)
 
     def _log_weights_of_keys(self, variables: Variables, x: Array) -> LogWeights:
         encoders = variables.params["encoders"]

@@ -33,7 +33,6 @@ from genjax.ops import (
     check_data_axes,
     condition_inputs,
     gaussian_kl,
-    gaussian_log_prob,
     label_of,
     log_mean_weight,
     mean_log_weight,
@@ -210,11 +209,11 @@ class VAE:
         mask: Array,
         *,
         label: Label = None,
-        num_steps: PositiveInt = 200,
+        num_steps: PositiveInt = 100,
     ) -> Array:
         """Draw the unknown values of x (B, ...) given the known ones, in floating point.
 
-        The draws are the ends of Markov chains that start from samples of the model, see ``genjax.vae.imputation``.
+        The draws are the ends of Markov chains, see ``genjax.vae.imputation``.
 
         Args:
           variables: variables from ``init`` or training.
@@ -225,28 +224,18 @@ class VAE:
           num_steps: number of steps of the chains.
 
         Raises:
-          ValueError: if the mask is not bool, or has another shape.
+          ValueError: if x or the mask has another shape, or the mask is not bool.
         """
         mask, (latent_key, chain_key) = broadcast_mask(mask, x.shape), jax.random.split(key)
         condition = condition_inputs(label, self.num_classes, x.shape[0])
-
-        def decode(latent: Array) -> Array:
-            return apply_part(self, "decoder", variables, latent, *condition)[0]
-
-        def log_weight(x: Array, latent: Array) -> Array:
-            log_ratio = gaussian_log_prob(latent) - gaussian_log_prob(
-                latent, *self.posterior(variables, x, label=label)
-            )
-            return self.likelihood.log_prob(decode(latent), x) + sum_except_batch(log_ratio)
-
         return fill_unknown(
             chain_key,
             x,
             mask,
-            self.sample_prior(variables, latent_key, x.shape[0]),
-            propose=lambda key, x: self.sample_posterior(variables, key, x, label=label),
-            log_weight=log_weight,
-            draw=lambda key, latent: self.likelihood.sample(key, decode(latent)),
+            (self.sample_prior(variables, latent_key, x.shape[0]),),
+            encode=lambda key, x: (self.sample_posterior(variables, key, x, label=label),),
+            decode=lambda noise: apply_part(self, "decoder", variables, noise[0], *condition)[0],
+            likelihood=self.likelihood,
             num_steps=num_steps,
         )
 

@@ -106,23 +106,58 @@ def test_unknown_values_have_their_conditional_frequencies(variables):
     assert np.abs(drawn[:, 1, :, 0].mean(axis=0) - independent).max() > 0.03  # what is known matters
 
 
-def test_chains_leave_starts_that_the_known_values_rule_out():
-    """A coin z is shown as the first value of x without noise; a start at the other side has no mass given x."""
-
-    def side(latent):
-        return jnp.where(latent, 1.0, 0.0)
-
+def test_sharp_decoders_do_not_stop_the_chains():
+    """The data are a line of the latents with little noise, and the encoder knows nothing: a joint Gaussian."""
+    weights, scale, num = np.array([[1.0, 2.0, -1.0, 0.5], [0.5, -1.0, 1.5, 2.0]]), 0.05, 5_000
+    covariance = weights.T @ weights + scale**2 * np.eye(4)
+    gain = covariance[1:, :1] / covariance[0, 0]
+    x, mask = jnp.tile(jnp.array([[1.2, *[jnp.nan] * 3]]), (num, 1)), jnp.array([[True, False, False, False]])
     drawn = imputation.fill_unknown(
         jax.random.key(0),
-        jnp.tile(jnp.array([[1.0, jnp.nan]]), (100, 1)),
-        jnp.array([[True, False]]),
-        jnp.zeros((100, 1), bool),
-        propose=lambda key, x: jax.random.bernoulli(key, 0.5, (100, 1)),
-        log_weight=lambda x, z: jnp.where(x[:, 0] == side(z)[:, 0], 0.0, -jnp.inf),
-        draw=lambda key, z: jnp.tile(side(z), (1, 2)),
-        num_steps=50,
+        x,
+        jnp.broadcast_to(mask, x.shape),
+        (jnp.zeros((num, 2)),),
+        encode=lambda key, x: (jax.random.normal(key, (num, 2)),),
+        decode=lambda noise: noise[0] @ weights.astype(np.float32),
+        likelihood=ops.Gaussian(log_scale=float(np.log(scale))),
+        num_steps=100,
     )
-    np.testing.assert_array_equal(drawn, 1)
+    unknown = np.asarray(drawn, np.float64)[:, 1:]
+    expected = covariance[1:, 1:] - gain @ covariance[:1, 1:]
+    np.testing.assert_allclose(unknown.mean(axis=0), 1.2 * gain[:, 0], atol=4 * np.sqrt(expected.max() / num))
+    np.testing.assert_allclose(np.cov(unknown.T), expected, atol=6 * expected.max() * np.sqrt(2 / num))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """Shows the sign of each output without noise; log-masses of 0 and −∞, or NaN."""
+
+    otherwise: float = -np.inf
+
+    def log_prob(self, outputs, x, mask):
+        is_seen = (jnp.sign(outputs) == x) | ~mask
+        return jnp.where(is_seen.all(axis=1), 0.0, self.otherwise)
+
+    def sample(self, key, outputs):
+        del key
+        return jnp.sign(outputs)
+
+
+@pytest.mark.parametrize(("likelihood", "moves"), [(Sides(), True), (Sides(np.nan), False)])
+def test_chains_leave_starts_that_the_known_values_rule_out(likelihood, moves):
+    """Both values show the first latent, which starts on the other side; likelihoods that are NaN end the search."""
+    x = jnp.tile(jnp.array([[1.0, jnp.nan]]), (100, 1))
+    drawn = imputation.fill_unknown(
+        jax.random.key(0),
+        x,
+        jnp.broadcast_to(jnp.array([[True, False]]), x.shape),
+        (jnp.ones((100, 1)),),
+        encode=lambda key, x: (-jnp.ones((100, 1)),),
+        decode=lambda noise: jnp.tile(noise[0], (1, 2)),
+        likelihood=likelihood,
+        num_steps=30,
+    )
+    np.testing.assert_array_equal(drawn[:, 1], 1 if moves else -1)
 
 
 def test_interpolation_ends_at_the_decoded_posterior_means(variables, batch):

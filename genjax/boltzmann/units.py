@@ -281,6 +281,7 @@ class MixedUnits(Units):
 
     def encode(self, x: Array, shape: Sequence[int]) -> Array:
         check_example_shape(x, shape)
+        check_finite(x)
         return at_least_float32(x)
 
     def log_measure(self, v: Array) -> Array:

@@ -279,7 +279,8 @@ class CompareOptions:
     Attributes:
       suite: name of a suite in experiments/suites, or path of its .toml file, in place of runs.
       out: folder for the reports, and for the cells that are finished; the same command goes on from them.
-      floors: names of the floors, simple models of the same data; by default all that suit it, --floors alone for none.
+      floors: names of the floors, simple models of the same data; by default all that suit it; --floors without names
+        for none.
       split: split of the data to evaluate on and to compare samples with.
       num_samples: number of samples to draw and compare; by default as many as the split has examples, at most 10,000.
       features: feature network for comparisons of samples: pixels, ngrams (of texts), classifier (of the runs' own

@@ -77,7 +77,7 @@ def _not_on_a_cpu(protocol: Mapping[str, Any]) -> str | None:
 
 
 def _no_sequences(protocol: Mapping[str, Any]) -> str | None:
-    return None if "tokenizer" in protocol else "its models are trained on no sequences of tokens"
+    return None if "tokenizer" in protocol else "its models are not trained on sequences of tokens"
 
 
 NEEDS: Mapping[NeedName, Need] = {

@@ -11,7 +11,7 @@ not traceable, but ``sample`` and ``log_prob`` are.
 * ``Kernels``: a Gaussian kernel at each example, whose width is chosen on held-out examples.
 * ``NearestNeighbours``: points between an example and one of its k nearest neighbours (SMOTE, Nitesh Chawla, Kevin
   Bowyer, Lawrence Hall and Philip Kegelmeyer 2002, arXiv:1106.1813). It has no density.
-* ``MarkovChain``: tokens that depend on the previous one alone.
+* ``MarkovChain``: sequences in which each token depends only on the one before it.
 * ``Bootstrap``: the examples themselves, drawn again. It has no density, and memorizes all that it has seen.
 """
 
@@ -32,7 +32,7 @@ from jax.scipy.special import logsumexp
 from genjax.arguments import PositiveInt, Widths, check_arguments
 from genjax.core import Array, Batch, Objective, Variables
 from genjax.metrics.parzen import parzen_bandwidth
-from genjax.ops import broadcast_mask, categorical, gaussian_log_prob
+from genjax.ops import broadcast_mask, categorical, check_example_shape, gaussian_log_prob, known_values
 from genjax.ops.distances import squared_distances
 from genjax.vae.factorized_categorical import FactorizedCategorical
 
@@ -93,9 +93,10 @@ class _Independent(_Fitted):
         raise NotImplementedError
 
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
-        """Draw the unknown values of x (B, ...) as if nothing were known."""
+        """Draw the unknown values of x (B, ...) independently of the known ones."""
         drawn = self.sample(variables, key, x.shape[0])
-        return jnp.where(broadcast_mask(mask, x.shape), x.astype(drawn.dtype), drawn)
+        x, mask = known_values(x, mask, drawn.shape[1:])
+        return jnp.where(mask, x.astype(drawn.dtype), drawn)
 
 
 @final
@@ -220,6 +221,7 @@ class _Mixture(_Fitted):
         With a draw z of a component, Σ its covariance and K the known dimensions, z + Σ_·K Σ_KK⁻¹ (x_K − z_K) is a draw
         of its conditional.
         """
+        check_example_shape(x, variables.params["fit"]["means"].shape[1:])
         if _differs_by_example(mask, x):
             return _impute_each(self.impute, variables, key, x, mask)
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
@@ -347,6 +349,7 @@ class Kernels(_Fitted):
 
     def impute(self, variables: Variables, key: Array, x: Array, mask: Array) -> Array:
         """Draw the unknown values of x (B, ...): those of an example whose known values are near, plus noise."""
+        check_example_shape(x, variables.params["fit"]["examples"].shape[1:])
         if _differs_by_example(mask, x):
             return _impute_each(self.impute, variables, key, x, mask)
         fit, (index_key, noise_key) = variables.params["fit"], jax.random.split(key)
@@ -397,9 +400,9 @@ class NearestNeighbours(_Fitted):
 @check_arguments
 @dataclass(frozen=True, kw_only=True)
 class MarkovChain(_Fitted):
-    """Sequences of tokens that depend on the previous one alone, p(x) = π(x₁) Π_t P(x_t | x_{t−1}).
+    """Sequences in which each token depends only on the one before it, p(x) = π(x₁) Π_t P(x_t | x_{t−1}).
 
-    π and the rows of P are frequencies plus a count of one, spread evenly over all values.
+    π and the rows of P are relative frequencies, after 1/K is added to the count of each of the K values.
 
     Attributes:
       num_values: number of values of a token.

@@ -2,7 +2,8 @@
 
 Where the runs show the data's own levels, densities are fitted to levels that are dequantized, so that they bound bits
 per dimension, and the others to levels on [0, 1]. Otherwise, as with binarized data, all are fitted to what the model
-of the first run sees. Tokens of texts have no distances, so that only frequencies and repetition are floors of texts.
+of the first run sees. There is no distance between tokens, so the only floors of texts are token frequencies and
+training examples drawn again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from genjax.metrics import FeatureNetwork, Result
 from genjax.metrics.progress import Progress
 from genjax.ops.keys import seed_key
 
+MAX_TOKENS = 4_096  # values of a token of which all pairs are counted
 MAX_EXAMPLES = 10_000  # of the training split, that floors are fitted to
 
 
@@ -127,7 +129,7 @@ FLOORS: Mapping[FloorName, Floor] = {
         ),
         Floor(
             name="markov_chain",
-            summary="Tokens that depend on the previous one alone",
+            summary="Sequences in which each token depends only on the one before it",
             model=_markov_chain,
             of_texts=True,
             of_numbers=False,
@@ -147,13 +149,17 @@ def suitable_floors(names: Sequence[FloorName] | None, experiment: Experiment) -
     suitable: tuple[FloorName, ...] = tuple(
         floor.name for floor in FLOORS.values() if (floor.of_texts if is_text else floor.of_numbers)
     )
+    reason = f"does not suit {'texts' if is_text else 'data other than texts'}"
     if is_text and stop_token(experiment.model) is not None:
-        suitable = ("bootstrap",)  # the others do not know where texts end
+        suitable, reason = ("bootstrap",), "cannot tell where texts end, but the model has a stop token"
+    elif (experiment.data.levels or 0) > MAX_TOKENS:
+        suitable = tuple(name for name in suitable if name != "markov_chain")
+        reason = f"does not suit the vocabulary, whose limit is {MAX_TOKENS:,} for a Markov chain"
     if names is None:
         return suitable
     wrong = next((name for name in names if name not in suitable), None)
     if wrong is not None:
-        raise ValueError(f"floors has {wrong!r}, which does not suit {experiment.data.name}; use {', '.join(suitable)}")
+        raise ValueError(f"floors has {wrong!r}, which {reason}; use {', '.join(suitable)}")
     return tuple(names)
 
 

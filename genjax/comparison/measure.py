@@ -192,7 +192,7 @@ def _draw(subject: Subject, path: Path) -> None:
     x = np.asarray(draw_samples(model, evaluation.replica(0), key, NUM_PICTURED, **condition))
     path.parent.mkdir(parents=True, exist_ok=True)
     if dataset.tokenizer is not None:
-        tokens = x.astype(np.int32)  # floors draw real numbers
+        tokens = np.rint(x).astype(np.int32)  # floors draw real numbers
         save_texts(path.with_name(f"{path.name}.txt"), dataset.tokenizer, tokens, stop_token(model))
     else:
         picture = condition_picture(subject.to_display(x), condition, dataset)

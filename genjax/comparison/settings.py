@@ -67,7 +67,7 @@ class ComparisonSettings:
         return genjax_command("evaluate", path, *(word for flag in flags for word in flag))
 
     def network(self, dataset: Dataset) -> FeatureNetwork:
-        """Return the feature network of comparisons on a data set; ValueError if it suits no texts, and they are."""
+        """Return the feature network of comparisons on a data set; ValueError if texts need another."""
         features = self.features or default_features(dataset)
         if dataset.tokenizer is not None and features != NGRAMS:
             raise ValueError(f"features is {features!r}, but {dataset.name} holds texts; use {NGRAMS}")

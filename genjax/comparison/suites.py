@@ -198,6 +198,9 @@ def _check_lists(path: Path, entry: Mapping[str, Any]) -> None:
     wrong = next((name for name in ("flags", "trials") if not isinstance(entry.get(name, []), list)), None)
     if wrong is not None:
         raise ValueError(f"{path} has {wrong} = {entry[wrong]!r}, but must have a list")
+    if not all(isinstance(trial, list) for trial in entry.get("trials", [])):
+        example = '[["--learning-rate", "1e-3"]]'
+        raise ValueError(f"{path} has trials = {entry['trials']!r}, but must have a list of lists, such as {example}")
 
 
 def _extended(path: Path, content: Mapping[str, Any]) -> Suite:
@@ -283,10 +286,12 @@ def train_suite(
 
     Raises:
       KeyboardInterrupt: if Ctrl-C or a scheduler's signal stops a run; the next call goes on from its checkpoint.
-      ValueError: if ``out`` has runs of another time.
+      ValueError: if ``out`` holds runs that were trained for a different time.
     """
     for experiment in suite.experiments:
         for name in map(experiment.run_name, experiment.trials):
+            if suite.seconds is None and (out / SPEEDS / name).is_dir():
+                raise ValueError(f"{out} holds runs of a suite with time, but this one has none; choose another --out")
             if saved_step(out / SPEEDS / name) is not None:
                 _steps_in_time(name, suite, out)
     pace = Pace(
@@ -371,7 +376,7 @@ def _steps_in_time(name: str, suite: Suite, out: Path) -> tuple[str, ...]:
         if begun != steps:
             raise ValueError(
                 f"{folder.path} is a run of {begun:,} steps, but {suite.seconds:g} s of training are {steps:,} steps; "
-                "choose another --out, or the time of that run"
+                "choose another --out, or restore the time that the run was started with"
             )
     return "--steps", str(steps)
 

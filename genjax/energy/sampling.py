@@ -16,7 +16,7 @@ from genjax.energy.bases import Base
 from genjax.energy.density import EnergyDensity, check_kernel
 from genjax.energy.kernels import HMC, MALA, NUTS, Chains, GibbsWithGradients, Kernel, Langevin, RandomWalk, run_chains
 from genjax.energy.kernels.chains import advance
-from genjax.ops import gaussian_log_prob, known_values, resolve_choice, sum_except_batch
+from genjax.ops import known_values, resolve_choice, sum_except_batch
 from genjax.ops.importance import LogPartition, NumParticles
 
 KERNELS: Mapping[str, Kernel] = {
@@ -30,6 +30,7 @@ KERNELS: Mapping[str, Kernel] = {
 KernelName = Literal["langevin", "mala", "hmc", "nuts", "random_walk", "gibbs_with_gradients"]
 Label = Array | int | None
 HELD = 100.0  # nats that moving a known bit costs
+NUM_STEPS_WIDE = 10.0  # standard deviation of known values in NUTS, in step sizes
 NUM_NODES = 800  # number of quadrature nodes along each axis
 
 
@@ -254,15 +255,15 @@ class SamplesEnergy:
         """
         start_key, chain_key = jax.random.split(key)
         x, mask = known_values(x, mask, self.shape)
-        density = self.density(variables, label, x.shape[0])
+        kernel, density = self._kernel(kernel, step_size), self.density(variables, label, x.shape[0])
         start = density.sample_base(start_key, x.shape[0])
         x = self.base.check(jnp.where(mask, x.astype(start.dtype), start))
 
         def log_density(y: Array) -> Array:  # the chain may move known values, but they count as x
-            return density.log_density(jnp.where(mask, x, y)) + held(y, x, mask, discrete=self.discrete)
+            return density.log_density(jnp.where(mask, x, y)) + held(y, x, mask, kernel)
 
         num_steps = self.num_steps if num_steps is None else num_steps
-        state, _, _ = advance(self._kernel(kernel, step_size), log_density, chain_key, x, num_steps)
+        state, _, _ = advance(kernel, log_density, chain_key, x, num_steps)
         return jnp.where(mask, x, self.base.fold(state.x))
 
     def _kernel(self, kernel: KernelName | Kernel | None, step_size: float | None) -> Kernel:
@@ -278,11 +279,16 @@ class SamplesEnergy:
         raise ValueError("start is 'buffer', but this model keeps no chains; use start='noise'")
 
 
-def held(y: Array, x: Array, mask: Array, *, discrete: bool) -> Array:
-    """Return a log-density of the known values of y, (B,), that keeps them near x, so that kernels move the others.
+def held(y: Array, x: Array, mask: Array, kernel: Kernel) -> Array | float:
+    """Return a log-density of the known values of y, (B,), that makes a kernel move the others; 0 at y = x.
 
-    Flips of known bits are never proposed. Real numbers get unit Gaussians, because trajectories of NUTS would not turn
-    on a flat density.
+    Flips of known bits are never proposed. Trajectories of NUTS would not turn where the density is flat, so that it
+    gets Gaussians a few steps wide.
     """
-    held = HELD * (2 * x - 1) * y if discrete else gaussian_log_prob(y - x)
+    if kernel.discrete:
+        held = HELD * (2 * x - 1) * (y - x)
+    elif isinstance(kernel, NUTS):
+        held = -0.5 * jnp.square((y - x) / (NUM_STEPS_WIDE * kernel.step_size))
+    else:
+        return 0.0
     return sum_except_batch(jnp.where(mask, held, 0.0))

@@ -16,7 +16,7 @@ def no_features(evaluation: Evaluation) -> str | None:
     """Return the reason why samples have no features, or None if they have."""
     if evaluation.dataset.tokenizer is None or evaluation.network.name == NGRAMS:
         return None
-    return f"samples are texts, of which {evaluation.network.name} are no features; use features={NGRAMS}"
+    return f"samples are texts, for which features={evaluation.network.name} mean nothing; use features={NGRAMS}"
 
 
 def too_few(evaluation: Evaluation, min_samples: int) -> str | None:

@@ -29,6 +29,8 @@ from genjax.core import Array, Variables, stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, unavailable
 
+SHARED = ("num_steps", "kernel", "step_size", "temperature", "top_k", "top_p", "min_p", "order", "randomness", "grid")
+
 
 def no_imputation(evaluation: Evaluation) -> str | None:
     """Return the reason why imputation cannot be scored, or None if it can."""
@@ -44,7 +46,10 @@ def no_imputation(evaluation: Evaluation) -> str | None:
         return "examples have a single value"
     displayed = jax.eval_shape(evaluation.network_input, spec).shape
     if displayed != spec.shape:
-        return f"display changes the shape of examples, {spec.shape[1:]} to {displayed[1:]}, and hides what is missing"
+        return (
+            f"display changes the shape of examples from {spec.shape[1:]} to {displayed[1:]}, so that the missing "
+            "values cannot be located in it"
+        )
     return None
 
 
@@ -56,9 +61,8 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
     @jit
     def score(variables: Variables, key: Array, x: Array) -> Array:
         mask = first_half(x.shape[1:])[None]
-        draws = [
-            model.impute(variables, each, jnp.where(mask, x, 0), mask, **settings) for each in jax.random.split(key)
-        ]
+        known = jnp.where(mask, x, 0)
+        draws = [model.impute(variables, each, known, mask, **settings) for each in jax.random.split(key)]
         truth, first, second = (evaluation.network_input(each) for each in (x, *draws))
         errors = [_distance(a, b, mask) for a, b in ((first, truth), (second, truth), (first, second))]
         return 0.5 * (errors[0] + errors[1] - errors[2])  # equation 1
@@ -80,15 +84,12 @@ def imputation(evaluation: Evaluation, index: int) -> list[Result]:
 
 
 def _settings(evaluation: Evaluation) -> dict[str, Any]:
-    """Return those settings of ``sample`` that ``impute`` also takes."""
+    """Return those settings of ``sample`` that mean the same in ``impute``; a condition would be more than is known."""
     model: Any = evaluation.model
     parameters = inspect.signature(model.impute).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return {
-        name: value
-        for name, value in evaluation.sample_kwargs.items()
-        if (takes_all or name in parameters) and isinstance(value, str | int | float)
-    }
+    given = {name: value for name, value in evaluation.sample_kwargs.items() if value is not None and name in SHARED}
+    return {name: value for name, value in given.items() if takes_all or name in parameters}
 
 
 def _default_steps(model: Any) -> dict[str, int]:

@@ -21,7 +21,7 @@ import tyro
 from genjax.core import Array
 from genjax.data.io import read_entry
 from genjax.metrics.compare import COMPARISONS, DEFAULT, compare
-from genjax.metrics.features import FeatureNetwork, extract, feature_network
+from genjax.metrics.features import NGRAMS, FeatureNetwork, extract, feature_network
 from genjax.metrics.progress import Progress, chunks, progress_bars
 from genjax.metrics.result import Result, table, terminal_width
 from genjax.ops.keys import seed_key
@@ -37,7 +37,7 @@ class Options:
     Attributes:
       real: reference data, a .npz with an array x or a .npy.
       generated: generated samples, in the same format.
-      features: features to compare: pixels, classifier:DATASET or inception:WEIGHTS.safetensors.
+      features: features to compare: pixels, ngrams (of tokens), classifier:DATASET or inception:WEIGHTS.safetensors.
       num_neighbours: number of neighbours, k, for precision, recall, density and coverage.
       batch_size: number of images in one batch of the feature network.
       seed: random seed for projection directions and shuffling.
@@ -84,7 +84,7 @@ def run(options: Options, progress: Progress) -> tuple[list[Result], dict[str, A
         "reference": f"{len(samples['real'])} of {options.real}",
         "generated": f"{len(samples['generated'])} of {options.generated}",
     }
-    if any(x.dtype == np.uint8 for x in samples.values()):
+    if network.name != NGRAMS and any(x.dtype == np.uint8 for x in samples.values()):
         protocol["bytes_divided_by"] = (network.levels or 256) - 1
     results = compare(
         features["real"],
@@ -103,8 +103,13 @@ def on_one_scale(samples: Mapping[str, np.ndarray], network: FeatureNetwork) -> 
 
     Raises:
       ValueError: if scales differ: integers beside real numbers, or values outside [0, 1] beside bytes or beside images
-        in [0, 1]; or, for a network that takes any data, if the layouts of the examples differ.
+        in [0, 1]; or, for a network that takes any data, if the layouts of the examples differ; or, for one of tokens,
+        if they are not integers.
     """
+    if network.name == NGRAMS:
+        if any(x.dtype.kind not in "iu" for x in samples.values()):
+            _refuse(samples, "integers in both files, because ngrams compare tokens; use features=pixels")
+        return network
     if not network.requires_images:
         _check_layouts(samples["real"].shape[1:], samples["generated"].shape[1:])
     are_integers = {name: x.dtype.kind in "iu" for name, x in samples.items()}

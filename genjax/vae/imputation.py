@@ -29,12 +29,13 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import Array
-from genjax.ops import Likelihood, check_example_shape
+from genjax.ops import Likelihood, check_example_shape, check_finite, check_values
+from genjax.ops.likelihoods import HasSupport
 
 NUM_GUESSES = 10  # steps from the prior to the start of a chain
 MAX_SHRINKS = 50  # of a bracket, after which a chain stands still; only likelihoods that are not finite need as many
 
-Noise = tuple[Array, ...]  # ε of each layer, (B, D_l)
+Noise = tuple[Array, ...]  # ε of each layer, (B, ...)
 
 
 class _Chain(NamedTuple):
@@ -80,6 +81,11 @@ def fill_unknown(
     """
     guess_key, chain_key, data_key = jax.random.split(key, 3)
     known = jnp.where(mask, x, 0)
+    check_finite(known)
+    if isinstance(likelihood, HasSupport):
+        low, high = likelihood.support
+        cure = f"{likelihood} is of values in [{low:g}, {high:g}]; scale the data"
+        check_values(jnp.where(mask, x, low), lambda x: (x < low) | (x > high), cure)
 
     def fill(key: Array, noise: Noise) -> Array:
         drawn = likelihood.sample(key, decode(noise))
@@ -110,8 +116,9 @@ def _slice_step(log_likelihood: Callable[[Noise], Array], chain: _Chain, key: Ar
     )
 
     def at(angle: Array) -> _Chain:
-        cos, sin = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
-        noise = tuple(a * cos + b * sin for a, b in zip(chain.noise, other, strict=True))
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        pairs = zip(chain.noise, other, strict=True)
+        noise = tuple(a * _column(cos, a) + b * _column(sin, b) for a, b in pairs)
         return _Chain(noise, log_likelihood(noise))
 
     def try_angle(search: _Search, angle: Array) -> _Search:
@@ -131,6 +138,6 @@ def _slice_step(log_likelihood: Callable[[Noise], Array], chain: _Chain, key: Ar
     return jax.lax.while_loop(going, shrink, try_angle(search, angle)).place, None
 
 
-def _column(flags: Array, like: Array) -> Array:
-    """Return flags (B,) with the number of axes of an array (B, ...)."""
-    return flags.reshape(-1, *[1] * (like.ndim - 1))
+def _column(values: Array, like: Array) -> Array:
+    """Return values (B,) with the number of axes of an array (B, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -104,7 +104,7 @@ def test_some_needs_ask_for_few_examples_or_a_cpu(table):
 
 
 def test_sequences_need_a_table_of_texts(table):
-    with pytest.raises(ValueError, match="cannot tell about 'sequences': its models are trained on no sequences"):
+    with pytest.raises(ValueError, match="cannot tell about 'sequences': its models are not trained on sequences"):
         choose(table, ["sequences"])
     of_texts = dataclasses.replace(table, protocol={"tokenizer": "Bytes"})
     assert choose(of_texts, ["sequences"])[0].entry.name == "gan"

@@ -129,6 +129,12 @@ def test_markov_chains_have_the_frequencies_of_pairs():
     np.testing.assert_allclose(np.bincount(drawn, minlength=81) / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
 
 
+@pytest.mark.parametrize("model", [floors.FactorizedKernels(), floors.FullGaussian(), floors.Kernels()])
+def test_floors_impute_examples_of_their_shape_alone(model):
+    with pytest.raises(ValueError, match=r"x has shape \(3, 1\), but this model has shape=\(2,\)"):
+        model.impute(fit(model, X), jax.random.key(0), jnp.zeros((3, 1)), jnp.array([True]))
+
+
 @pytest.mark.parametrize("model", [floors.FullGaussian(), floors.Kernels()])
 def test_each_example_may_have_its_own_mask(model):
     variables, mask = fit(model, X), jnp.array([[True, False], [False, True]])

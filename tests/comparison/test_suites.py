@@ -60,6 +60,7 @@ def test_a_file_is_read_beside_its_experiments(file):
             "has tiny_steps_20 twice; leave one out, or give it another name",
         ),
         ("seeds = 2", 'trials = "--steps 3"', "has trials = '--steps 3', but must have a list"),
+        ("seeds = 2", 'trials = ["--steps", "3"]', r"has trials = .*, but must have a list of lists, such as \[\["),
         ('flags = ["--steps", "20"]', 'trials = "chosen"', "has trials = 'chosen', but must have a list"),
         ("seeds = 2", 'time = "10m"', "has time, which sets the number of steps, but also the flag --steps; leave"),
         ("seeds = 2", "time = 10", "small.toml is '10', but must be a time above 0 such as 90s, 10m or 1.5h"),
@@ -201,6 +202,9 @@ def test_a_suite_with_a_time_trains_as_many_steps_as_fill_it(file, monkeypatch, 
     assert (arguments["steps"], arguments["learning_rate"]) == (20, 0.1)
     file.write_text(file.read_text().replace("0.5s", "2s"))
     with pytest.raises(ValueError, match=r"runs/tiny is a run of 200 steps, but 2 s of training are 900 steps; choose"):
+        train_suite(read_suite(file), tmp_path / "out")
+    file.write_text(file.read_text().replace('time = "2s"\n', ""))
+    with pytest.raises(ValueError, match="out holds runs of a suite with time, but this one has none; choose another"):
         train_suite(read_suite(file), tmp_path / "out")
 
 

@@ -170,7 +170,7 @@ def test_trials_and_comparisons_of_texts_are_of_their_ngrams(tmp_path, genjax):
     assert "not to be." in pages
     assert not [cell for cell in content["cells"] if cell["status"] == "failed"]
     status, _, err = genjax("compare", "--suite", file, "--out", tmp_path / "other", "--floors", "gaussian", *FLAGS)
-    assert (status, "floors has 'gaussian', which does not suit verse; use factorized, markov" in err) == (2, True)
+    assert (status, "floors has 'gaussian', which does not suit texts; use factorized, markov" in err) == (2, True)
     status, _, err = genjax("compare", out / "runs" / "gpt", "--features", "pixels", "--out", tmp_path / "third")
     assert (status, "features is 'pixels', but verse holds texts; use ngrams" in err) == (2, True)
     status, printed, err = genjax("choose", "--need", "sequences", "--data", out / "comparison.json")

@@ -136,13 +136,14 @@ def test_unknown_bits_have_their_conditional_frequencies():
     np.testing.assert_allclose(count / 10_000, mass / mass.sum(), atol=4 * 0.5 / 10_000**0.5)
 
 
+KERNEL = energy.GibbsWithGradients()
+
+
 def test_flips_of_known_bits_are_never_proposed():
     """Under a flat density every other flip is accepted, so that each chain moves one unknown bit a step."""
     x = jax.random.bernoulli(jax.random.key(0), 0.5, (200, 30)).astype(jnp.float32)
     mask = jnp.broadcast_to(jnp.arange(30) > 1, x.shape)
-    state, acceptance, _ = advance(
-        energy.GibbsWithGradients(), lambda y: sampling.held(y, x, mask, discrete=True), jax.random.key(1), x, 1
-    )
+    state, acceptance, _ = advance(KERNEL, lambda y: sampling.held(y, x, mask, KERNEL), jax.random.key(1), x, 1)
     assert acceptance == 1
     np.testing.assert_array_equal(jnp.sum(state.x != x, axis=1), 1)
     np.testing.assert_array_equal(jnp.where(mask, state.x, x), x)
@@ -150,16 +151,31 @@ def test_flips_of_known_bits_are_never_proposed():
 
 def test_known_real_numbers_turn_trajectories():
     """On a density that is flat in them, the trajectories of NUTS would reach their full length."""
-    x, mask = jnp.full((1_000, 2), 3.0), jnp.array([[True, False]])
+    x, mask, nuts = jnp.full((1_000, 2), 3.0), jnp.array([[True, False]]), energy.NUTS(0.1)
 
     def moved(log_density):
         with jax.debug_key_reuse(False):  # blackjax passes keys through branches
-            state, _, _ = advance(energy.NUTS(0.5), log_density, jax.random.key(0), x, 1)
+            state, _, _ = advance(nuts, log_density, jax.random.key(0), x, 1)
         return float(jnp.max(jnp.abs(state.x - x)[:, 0]))
 
     unknown = lambda y: -0.5 * jnp.square(y[:, 1])  # noqa: E731
-    assert moved(unknown) > 100
-    assert moved(lambda y: unknown(y) + sampling.held(y, x, mask, discrete=False)) < 6
+    assert moved(unknown) > 20
+    assert moved(lambda y: unknown(y) + sampling.held(y, x, mask, nuts)) < 6
+
+
+@pytest.mark.parametrize("kernel", [energy.HMC(30.0), energy.MALA(800.0), energy.RandomWalk(50.0), energy.NUTS(20.0)])
+def test_known_values_do_not_stop_chains_of_wide_data(kernel):
+    model = dataclasses.replace(MODEL, base=energy.Gaussian((4,), std=50.0), rules=(energy.NoiseContrastive(),))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((3, 4))})
+    variables = variables._replace(params=jax.tree.map(jnp.zeros_like, variables.params))
+    x, mask = jnp.full((100, 4), 60.0), jnp.array([True, True, True, False])
+    with jax.debug_key_reuse(False):  # blackjax passes keys through branches
+        few, many = (
+            np.asarray(model.impute(variables, jax.random.key(1), x, mask, num_steps=n, kernel=kernel))[:, 3]
+            for n in (1, 60)
+        )
+    assert (few != many).all()
+    assert many.std() == pytest.approx(50, rel=0.3)
 
 
 def test_samples_of_a_class_follow_its_own_density():

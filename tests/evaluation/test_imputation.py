@@ -110,22 +110,23 @@ def test_displays_of_another_shape_leave_no_score():
     )
     reason = evaluate(evaluation, ["imputation"])["imputation_score"].reason
     assert reason is not None
-    assert "display changes the shape of examples, (4, 4, 1) to (8, 4, 1)" in reason
+    assert "display changes the shape of examples from (4, 4, 1) to (8, 4, 1)" in reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Chain(Sampler):
     """Draws that are as wide as their chain is long."""
 
-    def impute(self, variables, key, x, mask, *, num_steps=3):
+    def impute(self, variables, key, x, mask, *, num_steps=3, label=None, guidance=None):
+        assert label is None and guidance is None
         return jnp.where(mask, x, num_steps * jax.random.normal(key, x.shape))
 
 
 def test_settings_of_samples_that_impute_takes_are_used_and_named():
     first = result_of(Chain())
-    longer = result_of(Chain(), sample_kwargs={"num_steps": 30, "start": "noise"})
+    longer = result_of(Chain(), sample_kwargs={"num_steps": 30, "label": 1, "guidance": 2.0})
     assert (first.protocol["num_steps"], longer.protocol["num_steps"]) == (3, 30)
-    assert "start" not in longer.protocol
+    assert not {"label", "guidance"} & set(longer.protocol)
     assert longer.value > 2 * first.value
 
 

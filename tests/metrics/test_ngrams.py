@@ -6,8 +6,10 @@ import pytest
 
 from genjax import data
 from genjax.metrics import frechet_distance
+from genjax.metrics.__main__ import Options, run
 from genjax.metrics.features import extract, feature_network, ngrams
 from genjax.metrics.features.ngrams import NUM_BUCKETS, buckets
+from genjax.metrics.progress import no_progress
 
 TEXTS = ["the cat sat", "tas tac eht"]
 
@@ -70,6 +72,31 @@ def test_distances_grow_as_fewer_neighbours_are_known():
         for x in others
     ]
     assert distances[0] < distances[1] / 3 < distances[2] / 3
+
+
+def test_tokens_in_floating_point_are_rounded():
+    """A vocabulary of 142 values on which (n − 1) · (k / (n − 1)) is not k."""
+    x = np.array([[40, 50, 60, 70]])
+    near = (np.float32(141) * x.astype(np.float32) / np.float32(141)) - np.float32(4e-6)
+    assert (near < x).all()
+    np.testing.assert_array_equal(*(extract(ngrams(), [each], 1).features for each in (x, near)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_files_of_tokens_are_compared_as_they_are(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    samples = {"real": rng.integers(3, size=(60, 12)), "generated": rng.integers(250, size=(60, 12))}
+    paths = [tmp_path / f"{name}.npy" for name in samples]
+    for path, x in zip(paths, samples.values(), strict=True):
+        np.save(path, x.astype(dtype))
+    options = Options(real=paths[0], generated=paths[1], features="ngrams", metrics=("frechet_distance",))
+    (result, *_), protocol = run(options, no_progress)
+    features = [np.asarray(extract(ngrams(), [x], 60).features) for x in samples.values()]
+    assert result.value == pytest.approx(float(frechet_distance(*features)["frechet_distance"]), rel=1e-3)
+    assert "bytes_divided_by" not in protocol
+    np.save(paths[1], samples["generated"].astype(np.float32))
+    with pytest.raises(ValueError, match="because ngrams compare tokens; use features=pixels"):
+        run(options, no_progress)
 
 
 def test_what_has_no_ngrams_is_refused():

@@ -24,6 +24,15 @@ def test_is_a_likelihood_and_a_value(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=ids)
+def test_masks_choose_the_values_that_count(likelihood):
+    outputs = jax.random.normal(jax.random.key(0), (3, 4, likelihood.num_outputs))
+    x, mask = jnp.ones((3, 4, 1)), jnp.array([True, False, True, False])[None, :, None]
+    alone = likelihood.log_prob(outputs[:, ::2], x[:, ::2])
+    unknown = jnp.where(mask, x, jnp.nan)
+    np.testing.assert_allclose(likelihood.log_prob(outputs, unknown, jnp.broadcast_to(mask, x.shape)), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=ids)
 def test_a_mass_is_at_most_one_and_a_density_may_be_more(likelihood):
     """Use the sharpest distribution at x = 1: a location of 1 and the smallest scale."""
     outputs = jnp.array([[30.0 if isinstance(likelihood, Bernoulli) else 1.0, -20.0][: likelihood.num_outputs]])

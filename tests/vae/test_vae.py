@@ -128,6 +128,16 @@ def test_sharp_decoders_do_not_stop_the_chains():
     np.testing.assert_allclose(np.cov(unknown.T), expected, atol=6 * expected.max() * np.sqrt(2 / num))
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(7.0, r"x is 7.0 at \(0, 0, 0, 0\), but Bernoulli\(\) is of values in \[0, 1\]"), (np.nan, "data must be finite")],
+)
+def test_known_values_outside_the_likelihood_raise(variables, value, message):
+    x = jnp.full((2, 2, 3, 1), value)
+    with pytest.raises(ValueError, match=message):
+        MODEL.impute(variables, jax.random.key(0), x, jnp.ones((2, 3, 1), bool), num_steps=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Sides:
     """Shows the sign of each output without noise; log-masses of 0 and −∞, or NaN."""

@@ -5,9 +5,9 @@ The features are the square roots
 
     y_{nb} = √p_{nb},        n = 1, 2, 3,        ‖y − y'‖² = Σ_n Σ_b (√p_{nb} − √p'_{nb})²,                         (1)
 
-so that squared distances are sums of squared Hellinger distances, between 0 and 6. They see which words and letters
-follow each other, wherever they are, and nothing beyond three tokens: a text that agrees with data in them may still
-make no sense. Single tokens of a vocabulary of at most 256 do not collide.
+so that squared distances are twice the sum of three squared Hellinger distances, and lie between 0 and 6. They capture
+which tokens follow one another, at any position, but no pattern longer than three tokens: samples may match the data in
+them and still make no sense. Single tokens of a vocabulary of at most 256 do not collide.
 
 Christina Leslie, Eleazar Eskin and William Stafford Noble 2002, "The spectrum kernel: a string kernel for SVM protein
 classification"; hashing: Kilian Weinberger, Anirban Dasgupta, Josh Attenberg, John Langford and Alex Smola 2009,
@@ -39,7 +39,7 @@ def _features(variables: None, x: Array) -> Outputs:
         raise ValueError(
             f"tokens have shape {x.shape}, but {NAME} takes (B, T) with T ≥ {MAX_ORDER}; use longer sequences"
         )
-    tokens = x.astype(jnp.uint32)
+    tokens = jnp.round(x).astype(jnp.uint32)  # floors draw real numbers
     parts = [jnp.sqrt(_shares(buckets(tokens, order))) for order in range(1, MAX_ORDER + 1)]
     return Outputs(jnp.concatenate(parts, axis=1), None)  # equation 1
 

@@ -151,8 +151,9 @@ def suitable_floors(names: Sequence[FloorName] | None, experiment: Experiment) -
     )
     reason = f"does not suit {'texts' if is_text else 'data other than texts'}"
     if is_text and stop_token(experiment.model) is not None:
-        suitable, reason = ("bootstrap",), "cannot tell where texts end, but the model has a stop token"
-    elif (experiment.data.levels or 0) > MAX_TOKENS:
+        suitable = ("bootstrap",)
+        reason = "cannot tell where texts end, but the model has a stop token"
+    elif is_text and (experiment.data.levels or 0) > MAX_TOKENS:
         suitable = tuple(name for name in suitable if name != "markov_chain")
         reason = f"does not suit the vocabulary, whose limit is {MAX_TOKENS:,} for a Markov chain"
     if names is None:

@@ -88,8 +88,8 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     model: Any = evaluation.model
     parameters = inspect.signature(model.impute).parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    given = {name: value for name, value in evaluation.sample_kwargs.items() if value is not None and name in SHARED}
-    return {name: value for name, value in given.items() if takes_all or name in parameters}
+    settings = {name: value for name, value in evaluation.sample_kwargs.items() if value is not None and name in SHARED}
+    return {name: value for name, value in settings.items() if takes_all or name in parameters}
 
 
 def _default_steps(model: Any) -> dict[str, int]:

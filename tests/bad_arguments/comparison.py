@@ -12,6 +12,7 @@ CASES = (
     partial(table.Table, columns=(), entries=(), cells=()),
     partial(settings.ComparisonSettings),
     partial(floor_models.Factorized, num_values=2, low=0.0, high=1.0),
+    partial(floor_models.MarkovChain, num_values=2, length=3),
     partial(floor_models.MixtureOfGaussians),
     partial(floor_models.NearestNeighbours),
     partial(speed.durations, function=lambda: None, repeats=1),

@@ -154,7 +154,7 @@ def test_evaluate_names_what_is_available_if_nothing_else_is(genjax, tiny_run):
             "calibration, detection, outliers, frechet_distance",
         ),
         (("--split", "dev"), "split is 'dev', but 'random' has"),
-        (("--features", "fid"), "features is 'fid', but must be pixels, classifier:DATASET"),
+        (("--features", "fid"), "features is 'fid', but must be pixels, ngrams for texts, classifier:DATASET"),
         (("--features", "inception:no.safetensors"), "there are no Inception weights at no.safetensors; download"),
         (("--num-samples", "0"), "num_samples is 0, but must be at least 1"),
         (

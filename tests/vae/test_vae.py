@@ -9,6 +9,7 @@ import pytest
 
 from genjax import capabilities, core, latent, nets, ops, vae
 from genjax.vae import imputation
+from genjax.vae.gaussian import reparameterize, standardize
 
 MODEL = vae.VAE(
     latent_dim=2, encoder=nets.MLP((8, 4)), decoder=nets.MLP((8,), output_shape=(2, 3, 1)), likelihood=ops.Bernoulli()
@@ -104,6 +105,12 @@ def test_unknown_values_have_their_conditional_frequencies(variables):
     np.testing.assert_allclose(count / 20_000, expected, atol=0.012)
     independent = ones.mean(axis=0)[3:]
     assert np.abs(drawn[:, 1, :, 0].mean(axis=0) - independent).max() > 0.03  # what is known matters
+
+
+def test_standardized_draws_are_their_noise():
+    mean, log_var, noise = (jax.random.normal(jax.random.key(k), (3, 4)) for k in range(3))
+    drawn = reparameterize(mean, log_var, noise)
+    np.testing.assert_allclose(standardize(mean, log_var, drawn), noise, atol=1e-5)
 
 
 def test_sharp_decoders_do_not_stop_the_chains():

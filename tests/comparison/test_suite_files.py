@@ -80,7 +80,7 @@ def test_recipes_of_the_plane_are_trained_on_other_densities(name):
     assert [each.name for each in suite.experiments] == [each.name for each in plane.experiments]
     assert {each.flags[:2] for each in suite.experiments} == {("--density", name)}
     chosen = {each.name: each.trials for each in suite.experiments}
-    assert chosen["vae"] == ((),) and chosen["gan"] == (("--learning-rate-factor", "3"),)  # of the table
+    assert chosen["vae"] == ((),) and chosen["gan"] == (("--learning-rate-factor", "10"),)  # of the table
     assert all(len(trials) == 1 for trials in chosen.values())
     dataset = importlib.import_module("toy2d").points(name)
     every = [source.take(np.arange(len(source)))["x"] for source in dataset.splits.values()]

@@ -144,11 +144,16 @@ def base_log_partition(rbm: TemperedRBM) -> Array:
     return (visible + rbm.params.hidden_units.log_partition(rbm.hidden_base_bias[None]))[0]
 
 
-def gibbs_step(rbm: TemperedRBM, key: Array, v: Array) -> Array:
-    """Draw hidden units given v, (B, N), then visible units given these, in the dtype of v: a block Gibbs step."""
+def gibbs_step(rbm: TemperedRBM, key: Array, v: Array, known: tuple[Array, Array] | None = None) -> Array:
+    """Draw hidden units given v, (B, N), then visible units given these, in the dtype of v: a block Gibbs step.
+
+    ``known`` are visible units that stay as they are: their states, and where they are known, (B, N) each.
+    """
     hidden_key, visible_key = jax.random.split(key)
     h = rbm.params.hidden_units.sample(hidden_key, hidden_inputs(rbm, v))
-    return rbm.params.units.sample(visible_key, visible_inputs(rbm, h)).astype(v.dtype)
+    units, inputs = rbm.params.units, visible_inputs(rbm, h)
+    drawn = units.sample(visible_key, inputs) if known is None else units.sample_given(visible_key, inputs, *known)
+    return drawn.astype(v.dtype)
 
 
 def gibbs_chain(rbm: TemperedRBM, key: Array, v: Array, num_steps: int) -> Array:

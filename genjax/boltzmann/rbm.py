@@ -284,10 +284,7 @@ class RBM(EnumeratesStates):
         rbm = at_unit_temperature(self.rbm_params(variables))
 
         def step(v: Array, key: Array) -> tuple[Array, None]:
-            hidden_key, visible_key = jax.random.split(key)
-            h = self.hidden_units.sample(hidden_key, bipartite.hidden_inputs(rbm, v))
-            drawn = self.units.sample_given(visible_key, bipartite.visible_inputs(rbm, h), known, is_known)
-            return drawn.astype(v.dtype), None
+            return bipartite.gibbs_step(rbm, key, v, (known, is_known)), None
 
         base_bias = jnp.broadcast_to(variables.state.base_bias, known.shape)
         start = self.units.sample_given(start_key, base_bias, known, is_known)

@@ -68,7 +68,7 @@ def compare(
 
     Raises:
       FileNotFoundError: if a path holds no run.
-      ValueError: if runs do not share data and display, if a floor does not suit these, or if ``out`` holds another
+      ValueError: if runs do not share data and display, if a floor does not suit the data, or if ``out`` holds another
         comparison.
     """
     runs = [read_run(path) for path in paths]

@@ -50,8 +50,8 @@ from genjax.metrics import FeatureNetwork, Result
 from genjax.metrics.progress import Progress
 from genjax.ops.keys import seed_key
 
-MAX_TOKENS = 4_096  # values of a token of which all pairs are counted
-MAX_EXAMPLES = 10_000  # of the training split, that floors are fitted to
+MAX_TOKENS = 4_096  # vocabulary size up to which a Markov chain stores all pairs of tokens
+MAX_EXAMPLES = 10_000  # training examples that a floor is fitted to
 
 
 @final

@@ -282,8 +282,8 @@ class SamplesEnergy:
 def held(y: Array, x: Array, mask: Array, kernel: Kernel) -> Array | float:
     """Return a log-density of the known values of y, (B,), that makes a kernel move the others; 0 at y = x.
 
-    Flips of known bits are never proposed. Trajectories of NUTS would not turn where the density is flat, so that it
-    gets Gaussians a few steps wide.
+    Flips of known bits are never proposed. Trajectories of NUTS do not turn where the density is flat, so known real
+    numbers get Gaussians ten step sizes wide.
     """
     if kernel.discrete:
         held = HELD * (2 * x - 1) * (y - x)

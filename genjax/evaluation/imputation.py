@@ -29,6 +29,7 @@ from genjax.core import Array, Variables, stream_key
 from genjax.evaluation.context import Evaluation
 from genjax.metrics import Result, unavailable
 
+# Settings of ``sample`` that mean the same in ``impute``.
 SHARED = ("num_steps", "kernel", "step_size", "temperature", "top_k", "top_p", "min_p", "order", "randomness", "grid")
 
 

@@ -225,8 +225,8 @@ def test_copies_of_a_known_bit_are_all_known(dtype):
     copies = random_params(2, 2)
     copies = RBMParams(jnp.repeat(copies.weights, 3, 0), jnp.repeat(copies.visible_bias, 3), copies.hidden_bias)
     energies, _ = joint_log_probs(copies)
-    given = np.exp(np.logaddexp.reduce(energies, axis=1)).reshape(8, 8)[7]  # the first three are 1
-    expected = np.bincount(all_states(3).sum(axis=1).astype(int), given) / given.sum()
+    masses = np.exp(np.logaddexp.reduce(energies, axis=1)).reshape(8, 8)[7]  # the first three are 1
+    expected = np.bincount(all_states(3).sum(axis=1).astype(int), masses) / masses.sum()
     x = np.tile(np.array([[1, 0]], dtype), (20_000, 1))
     model = rbm(2, 2, units=params.units)
     drawn = model.impute(variables_of(params), jax.random.key(0), x, np.array([True, False]), num_steps=20)
@@ -249,7 +249,7 @@ def test_draws_of_real_numbers_are_not_rounded():
 
 @pytest.mark.parametrize("known", [0, 1])
 def test_partly_known_one_hot_vectors_stay_one_hot(known):
-    """Exact conditional of a binary unit and a unit of three values of which one entry is known."""
+    """Knowing one entry of a three-valued unit conditions its other entries and a binary unit."""
     units = boltzmann.MixedUnits((boltzmann.BinaryUnits(), boltzmann.SoftmaxUnits(3)), (1, 3))
     params, model = random_params(4, 1, units=units), rbm(4, 1, units=units)
     states = np.array([[bit, *row] for bit in (0, 1) for row in np.eye(3)], np.float32)

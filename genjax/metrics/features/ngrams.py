@@ -1,7 +1,7 @@
-"""N-grams as features, for texts: hashed counts, on which samples of any model of tokens can be compared.
+"""N-gram features of texts: hashed counts that compare samples of any model of tokens.
 
-A sequence of T tokens has T − n + 1 n-grams, of which a share p_{nb} falls into bucket b of B = 256 under a fixed hash.
-The features are the square roots
+A fixed hash maps each of the T − n + 1 n-grams of a sequence of T tokens to one of B = 256 buckets; the share p_{nb}
+falls into bucket b. The features are the square roots
 
     y_{nb} = √p_{nb},        n = 1, 2, 3,        ‖y − y'‖² = Σ_n Σ_b (√p_{nb} − √p'_{nb})²,                         (1)
 
